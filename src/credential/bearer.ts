@@ -1,0 +1,51 @@
+import { Token } from './token.ts';
+
+/** What a request carries in `Authorization`. */
+export type Credential =
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'malformed' }
+  | { readonly kind: 'empty' }
+  | { readonly kind: 'token'; readonly token: Token };
+
+const ABSENT: Credential = { kind: 'absent' };
+const MALFORMED: Credential = { kind: 'malformed' };
+const EMPTY: Credential = { kind: 'empty' };
+
+/** RFC 6750 §2.1 `b64token`. */
+const B64_TOKEN = /^[A-Za-z0-9\-._~+/]+=*$/;
+
+const SCHEME = 'bearer';
+
+/**
+ * Reads the credential from a flat list of header names and values (`IncomingMessage.rawHeaders`).
+ *
+ * Several `Authorization` fields are `malformed`, whatever they hold: gateways differ in which one they would believe
+ * (RFC 9110 §5.3 allows no list here). An empty field counts as absent, as some gateways send one for "none".
+ */
+export function readCredential(rawHeaders: readonly string[]): Credential {
+  let found: string | undefined;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at];
+    if (name === undefined || name.length !== 13 || name.toLowerCase() !== 'authorization') continue;
+    if (found !== undefined) return MALFORMED;
+    found = rawHeaders[at + 1];
+  }
+  return parseAuthorization(found);
+}
+
+/**
+ * Parses one `Authorization` field value (RFC 6750 §2.1, scheme in any case as RFC 9110 §11.1 asks).
+ *
+ * Exactly one space parts scheme and token. The grammar would allow more, but the API server rebuilds
+ * `Bearer <token>` and reads a token with a leading space as no token at all, which its anonymous authenticator then
+ * *accepts*; likewise it drops what follows a space or a line end. So nothing but the RFC's characters gets through.
+ */
+export function parseAuthorization(value: string | undefined): Credential {
+  if (value === undefined || value === '') return ABSENT;
+  if (value.slice(0, SCHEME.length).toLowerCase() !== SCHEME) return MALFORMED;
+  const rest = value.slice(SCHEME.length);
+  if (rest === '' || rest === ' ') return EMPTY;
+  if (rest.charCodeAt(0) !== 0x20) return MALFORMED;
+  const token = rest.slice(1);
+  return B64_TOKEN.test(token) ? { kind: 'token', token: new Token(token) } : MALFORMED;
+}

@@ -1,0 +1,34 @@
+import { revealToken, type Token } from './token.ts';
+
+/** What a JWT says about itself. Nothing here is verified; only the API server's yes gives it weight. */
+export interface UnverifiedClaims {
+  /** `exp` in milliseconds since the epoch, where the token has one. */
+  readonly expiresAtMs: number | undefined;
+}
+
+/**
+ * Reads a compact JWS (RFC 7515 §7.1) without verifying it.
+ *
+ * @returns `undefined` for an opaque token: anything that is not three parts whose first two decode to JSON objects.
+ */
+export function readClaims(token: Token): UnverifiedClaims | undefined {
+  const parts = revealToken(token).split('.');
+  if (parts.length !== 3) return undefined;
+  const header = decodeObject(parts[0]);
+  const payload = decodeObject(parts[1]);
+  if (header === undefined || payload === undefined) return undefined;
+  const exp = payload['exp'];
+  return { expiresAtMs: typeof exp === 'number' && Number.isFinite(exp) ? exp * 1000 : undefined };
+}
+
+function decodeObject(part: string | undefined): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(part ?? '', 'base64url').toString('utf8'));
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : undefined;
+  } catch {
+    // The parse error quotes the token's bytes and must not travel.
+    return undefined;
+  }
+}

@@ -1,0 +1,31 @@
+const UNSAFE_IN_ITEM = /[^\x21-\x7e]|[%,]/;
+const UNSAFE_IN_VALUE = /[^\x20-\x7e]|%|^ | $/;
+
+/**
+ * Percent-encodes a single value (RFC 3986 §2.1 over UTF-8) where it holds `%`, a control, a non-ASCII character, or a
+ * space at an end, which HTTP would trim. Decoding always gives the value back, so two values never look alike.
+ */
+export function encodeValue(value: string): string {
+  return UNSAFE_IN_VALUE.test(value) ? encodeCharacters(value, UNSAFE_IN_VALUE) : value;
+}
+
+/** Percent-encodes one item of a comma-separated list: as {@link encodeValue}, and also every comma and space. */
+export function encodeItem(item: string): string {
+  return UNSAFE_IN_ITEM.test(item) ? encodeCharacters(item, UNSAFE_IN_ITEM) : item;
+}
+
+function encodeCharacters(text: string, unsafe: RegExp): string {
+  let encoded = '';
+  for (const character of text) encoded += unsafe.test(character) ? percentEncode(character) : character;
+  return encoded;
+}
+
+function percentEncode(character: string): string {
+  const point = character.codePointAt(0) ?? 0;
+  // In UTF-8 every lone surrogate becomes U+FFFD and two of them would look alike: they keep their three-byte form.
+  const isLoneSurrogate = point >= 0xd800 && point <= 0xdfff;
+  const bytes = isLoneSurrogate
+    ? [0xe0 | (point >> 12), 0x80 | ((point >> 6) & 0x3f), 0x80 | (point & 0x3f)]
+    : [...Buffer.from(character, 'utf8')];
+  return bytes.map(byte => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join('');
+}

@@ -1,0 +1,122 @@
+import { encodeItem, encodeValue } from './encode.ts';
+import type { Identity } from './identity.ts';
+
+/** A header's short name after the prefix, in the order in which headers claim their share of {@link VALUES_LIMIT}. */
+export const IDENTITY_HEADERS = [
+  'User',
+  'Uid',
+  'Namespace',
+  'Service-Account',
+  'Pod',
+  'Pod-Uid',
+  'Node',
+  'Node-Uid',
+  'Credential-Id',
+  'Audiences',
+  'Groups',
+  'Truncated',
+] as const;
+
+type Name = (typeof IDENTITY_HEADERS)[number];
+
+/** Envoy's ext_authz removes the request headers named here before the request goes upstream. */
+export const REMOVE_HEADER = 'x-envoy-auth-headers-to-remove';
+
+/**
+ * nginx and ingress-nginx read the whole response head into a 4 KiB buffer and answer 500 past it. What is left after
+ * the status line and the headers that are no identity (`Date`, `Connection`, `Cache-Control`, …) is for these.
+ */
+const HEAD_LIMIT = 4096;
+const RESERVED_FOR_OTHERS = 384;
+
+/** The longest prefix a setting may ask for; with it, names and the removal list still leave room for 2 KiB of values. */
+export const MAX_PREFIX_LENGTH = 40;
+
+/** Bytes of `Name: value\r\n` beside name and value. */
+const LINE_OVERHEAD = 4;
+
+/** How many bytes of values fit beside all names under `prefix`, each also standing in the removal list. */
+export function valuesLimit(prefix: string): number {
+  const names = IDENTITY_HEADERS.reduce((sum, name) => sum + prefix.length + name.length + LINE_OVERHEAD, 0);
+  const removal = REMOVE_HEADER.length + LINE_OVERHEAD + names;
+  const truncated = IDENTITY_HEADERS.join(',').length;
+  return HEAD_LIMIT - RESERVED_FOR_OTHERS - names - removal - truncated;
+}
+
+/**
+ * Renders an identity as a flat list of header names and values, every header once, empty where the identity has no
+ * such value, so that a client's own header never survives; then {@link REMOVE_HEADER} with the names of the empty ones.
+ *
+ * The head stays under 4 KiB: lists are cut between items, a single value that does not fit is left empty (half a name
+ * could be somebody else's), and `Truncated` holds the short names of what was cut.
+ *
+ * @param identity `undefined` renders nobody: every header empty.
+ * @param prefix what stands before each short name, such as `X-Auth-Request-`.
+ */
+export function renderIdentityHeaders(identity: Identity | undefined, prefix: string): string[] {
+  const values = identity === undefined ? new Map<Name, string>() : fit(identity, valuesLimit(prefix));
+  const headers: string[] = [];
+  const empty: string[] = [];
+  for (const name of IDENTITY_HEADERS) {
+    const value = values.get(name) ?? '';
+    headers.push(prefix + name, value);
+    if (value === '') empty.push(prefix + name);
+  }
+  if (empty.length > 0) headers.push(REMOVE_HEADER, empty.join(','));
+  return headers;
+}
+
+function fit(identity: Identity, limit: number): Map<Name, string> {
+  const values = new Map<Name, string>();
+  const truncated: Name[] = [];
+  let left = limit;
+  const take = (name: Name, value: string, whole: boolean): void => {
+    if (!whole) truncated.push(name);
+    values.set(name, value);
+    left -= value.length;
+  };
+  for (const [name, value] of singles(identity)) {
+    const encoded = encodeValue(value);
+    if (encoded.length <= left) take(name, encoded, true);
+    else take(name, '', false);
+  }
+  for (const [name, items] of lists(identity)) {
+    const fitting = fitList(items, left);
+    take(name, fitting.text, fitting.whole);
+  }
+  values.set('Truncated', truncated.join(','));
+  return values;
+}
+
+function singles(identity: Identity): [Name, string][] {
+  return [
+    ['User', identity.username],
+    ['Uid', identity.uid],
+    ['Namespace', identity.serviceAccount?.namespace ?? ''],
+    ['Service-Account', identity.serviceAccount?.name ?? ''],
+    ['Pod', identity.pod],
+    ['Pod-Uid', identity.podUid],
+    ['Node', identity.node],
+    ['Node-Uid', identity.nodeUid],
+    ['Credential-Id', identity.credentialId],
+  ];
+}
+
+function lists(identity: Identity): [Name, readonly string[]][] {
+  return [
+    ['Audiences', identity.audiences],
+    ['Groups', identity.groups],
+  ];
+}
+
+/** As many whole items as fit; an item that is the empty string could not be told from none and is not listed. */
+function fitList(items: readonly string[], limit: number): { text: string; whole: boolean } {
+  let text = '';
+  for (const item of items) {
+    if (item === '') continue;
+    const next = text === '' ? encodeItem(item) : `${text},${encodeItem(item)}`;
+    if (next.length > limit) return { text, whole: false };
+    text = next;
+  }
+  return { text, whole: true };
+}
