@@ -1,0 +1,107 @@
+import type { Decision, Reason } from './decision.ts';
+
+/** How an operator wants refusals answered. */
+export interface AnswerSettings {
+  readonly policyDeniedStatus: 401 | 403;
+  readonly unavailableStatus: 401 | 403 | 503;
+  readonly errorDetail: 'full' | 'generic';
+}
+
+/** What is said about a decision that is no allow, whatever the gateway's protocol. */
+export interface Explanation {
+  readonly status: 401 | 403 | 503;
+  readonly text: string;
+  /** `undefined` where the operator wants no detail told. */
+  readonly reason: Reason | undefined;
+  /** The `WWW-Authenticate` value (RFC 6750 §3); `undefined` for a 503, which no credential would mend. */
+  readonly challenge: string | undefined;
+  readonly retryAfterSeconds: number | undefined;
+}
+
+type Refusal = Exclude<Decision, { kind: 'allow' }>;
+
+/** RFC 6750 §3.1; `undefined` where the request carried no credential, about which the RFC says nothing is to be told. */
+type ChallengeError = 'invalid_request' | 'invalid_token' | 'insufficient_scope' | undefined;
+
+interface Row {
+  readonly status: 'denied' | 'policy' | 'unavailable';
+  readonly text: (refusal: Refusal) => string;
+  readonly error: ChallengeError;
+}
+
+const validationFailed = (refusal: Refusal): string => `Token validation failed: ${detailOf(refusal)}`;
+
+const TABLE: { readonly [R in Reason]: Row } = {
+  credentials_missing: { status: 'denied', text: () => 'Missing Authorization header', error: undefined },
+  credentials_malformed: {
+    status: 'denied',
+    text: () => 'Invalid Authorization header format',
+    error: 'invalid_request',
+  },
+  token_empty: { status: 'denied', text: () => 'Empty token', error: 'invalid_request' },
+  token_rejected: { status: 'denied', text: validationFailed, error: 'invalid_token' },
+  audience_mismatch: {
+    status: 'denied',
+    text: () => 'Token validation failed: token audiences are not accepted',
+    error: 'invalid_token',
+  },
+  user_missing: {
+    status: 'denied',
+    text: () => 'Token validation failed: No user information in TokenReview response',
+    error: 'invalid_token',
+  },
+  namespace_denied: {
+    status: 'policy',
+    text: refusal => `Token validation failed: ServiceAccount from unauthorized namespace: ${detailOf(refusal)}`,
+    error: 'insufficient_scope',
+  },
+  service_account_denied: {
+    status: 'policy',
+    text: refusal => `Token validation failed: ServiceAccount not authorized: ${detailOf(refusal)}`,
+    error: 'insufficient_scope',
+  },
+  authority_unavailable: { status: 'unavailable', text: outageText, error: undefined },
+  overloaded: { status: 'unavailable', text: () => 'Too many token reviews in progress', error: undefined },
+};
+
+const GENERIC_TEXT = { 401: 'Unauthorized', 403: 'Forbidden', 503: 'Service Unavailable' } as const;
+
+/** The one table from reason to status, text and challenge. */
+export function explain(refusal: Refusal, settings: AnswerSettings): Explanation {
+  const row = TABLE[refusal.reason];
+  const status = statusOf(row, settings);
+  const generic = settings.errorDetail === 'generic';
+  return {
+    status,
+    text: generic ? GENERIC_TEXT[status] : row.text(refusal),
+    reason: generic ? undefined : refusal.reason,
+    challenge: status === 503 ? undefined : challenge(row.error, status, generic),
+    retryAfterSeconds: refusal.kind === 'unavailable' ? refusal.retryAfterSeconds : undefined,
+  };
+}
+
+function statusOf(row: Row, settings: AnswerSettings): 401 | 403 | 503 {
+  switch (row.status) {
+    case 'denied':
+      return 401;
+    case 'policy':
+      return settings.policyDeniedStatus;
+    case 'unavailable':
+      return settings.unavailableStatus;
+  }
+}
+
+function challenge(error: ChallengeError, status: 401 | 403, generic: boolean): string {
+  // Where no detail may be told, a 401 of the policy must not stand out among those of the token.
+  const told = generic && status === 401 && error === 'insufficient_scope' ? 'invalid_token' : error;
+  return told === undefined ? 'Bearer realm="gatecar"' : `Bearer realm="gatecar", error="${told}"`;
+}
+
+function detailOf(refusal: Refusal): string {
+  return refusal.kind === 'deny' ? refusal.detail : refusal.cause;
+}
+
+function outageText(refusal: Refusal): string {
+  const cause = detailOf(refusal);
+  return cause === 'no client' ? 'Failed to create Kubernetes client' : `TokenReview API call failed: ${cause}`;
+}
