@@ -1,0 +1,88 @@
+import type { Unavailable } from '../decision/decision.ts';
+import { type Authority, unavailable, type Verdict } from './authority.ts';
+
+/** Which tokens a review was for. Every token's signature is as yet unverified before the API server sees it. */
+export type Lane = 'unverified';
+
+export interface AdmissionOptions {
+  /** How many reviews may be under way at once. */
+  readonly maxConcurrency: number;
+  /** How many more may wait; past that a review is refused at once. */
+  readonly maxQueue: number;
+  /** Told how long an admitted review waited, in seconds. */
+  readonly onAdmitted?: (queuedSeconds: number) => void;
+  readonly now?: () => number;
+}
+
+/** An {@link Authority} that guards the one behind it, and shows how busy it is. */
+export interface Admitted extends Authority {
+  readonly inFlight: number;
+  readonly queued: number;
+}
+
+const OVERLOADED: Unavailable = {
+  kind: 'unavailable',
+  reason: 'overloaded',
+  cause: 'too many reviews',
+  retryAfterSeconds: 1,
+};
+
+/**
+ * Bounds how many reviews run at once, not how many a second: client-side rate limits are what made other sidecars wait
+ * half a minute for an answer of three milliseconds. First come, first served; whoever finds the queue full is told at
+ * once, and whoever's time ends while waiting leaves it.
+ */
+export function admitted(inner: Authority, options: AdmissionOptions): Admitted {
+  const { maxConcurrency, maxQueue, onAdmitted = () => {}, now = () => performance.now() } = options;
+  const waiting = new Set<() => void>();
+  let inFlight = 0;
+
+  const run = async (ask: () => Verdict | Promise<Verdict>): Promise<Verdict> => {
+    inFlight += 1;
+    try {
+      return await ask();
+    } finally {
+      inFlight -= 1;
+      const [next] = waiting;
+      if (next !== undefined) {
+        waiting.delete(next);
+        next();
+      }
+    }
+  };
+
+  const turn = (signal: AbortSignal | undefined): Promise<boolean> =>
+    new Promise(resolve => {
+      const leave = () => {
+        waiting.delete(enter);
+        resolve(false);
+      };
+      const enter = () => {
+        signal?.removeEventListener('abort', leave);
+        resolve(true);
+      };
+      waiting.add(enter);
+      signal?.addEventListener('abort', leave, { once: true });
+    });
+
+  return {
+    get inFlight() {
+      return inFlight;
+    },
+    get queued() {
+      return waiting.size;
+    },
+    async review(token, signal) {
+      const ask = () => inner.review(token, signal);
+      if (inFlight < maxConcurrency && waiting.size === 0) {
+        onAdmitted(0);
+        return run(ask);
+      }
+      if (waiting.size >= maxQueue) return OVERLOADED;
+      const start = now();
+      if (!(await turn(signal))) return unavailable('timeout');
+      onAdmitted((now() - start) / 1000);
+      return run(ask);
+    },
+  };
+}

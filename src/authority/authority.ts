@@ -1,0 +1,37 @@
+import type { Token } from '../credential/token.ts';
+import type { Unavailable } from '../decision/decision.ts';
+import type { Identity } from '../identity/identity.ts';
+
+/** The token is good, and this is whose it is. */
+export interface Accepted {
+  readonly kind: 'accepted';
+  readonly identity: Identity;
+}
+
+/** The token is not good, says the API server or a local check. */
+export interface Refused {
+  readonly kind: 'refused';
+  readonly reason: 'token_rejected' | 'audience_mismatch' | 'user_missing';
+  /** For people; one line of printable ASCII. */
+  readonly detail: string;
+}
+
+/** What is known about a token, or that nobody could be asked. */
+export type Verdict = Accepted | Refused | Unavailable;
+
+/**
+ * Says whose a token is. Each stage of the corridor takes an authority and is one.
+ *
+ * A stage never throws and never rejects for anything an API server, a network or a caller can do; all that is an
+ * {@link Unavailable}. It answers at once, without a promise, where it knows.
+ *
+ * @param signal aborted when the whole review has had its time; a stage then answers `unavailable` and lets go.
+ */
+export interface Authority {
+  review(token: Token, signal?: AbortSignal): Verdict | Promise<Verdict>;
+}
+
+/** An {@link Unavailable} verdict of the API server's or our own side; retry after a second unless it asked for more. */
+export function unavailable(cause: Unavailable['cause'], retryAfterSeconds = 1): Unavailable {
+  return { kind: 'unavailable', reason: 'authority_unavailable', cause, retryAfterSeconds };
+}

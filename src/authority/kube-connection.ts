@@ -1,0 +1,182 @@
+import { Agent, type Dispatcher, errors, ProxyAgent } from 'undici';
+import type { OutageCause } from '../decision/decision.ts';
+import { EndpointError, type EndpointSource, errorCode, type KubeEndpoint, type KubeTls } from './kube-endpoint.ts';
+import type { HttpAnswer } from './review-answer.ts';
+
+/** Largest answer that is read, in bytes; a TokenReview with hundreds of groups has some tens of thousands. */
+const MAX_RESPONSE_BYTES = 1024 * 1024;
+
+/** How long an idle connection is kept, in milliseconds; the API server closes its own after 90 s. */
+const KEEP_ALIVE_MS = 60_000;
+
+/** No answer came, or none that could be read. Says the class of fault, never what was sent or received. */
+export class KubeConnectionError extends Error {
+  override readonly name = 'KubeConnectionError';
+  readonly outage: OutageCause;
+
+  constructor(outage: OutageCause, message: string = outage) {
+    super(message);
+    this.outage = outage;
+  }
+}
+
+/** Kept-alive HTTP to the API server. */
+export interface KubeConnection {
+  /**
+   * Posts JSON to a path below the endpoint's base URL.
+   *
+   * @param signal ends everything, reading files and running plugins included.
+   * @throws {KubeConnectionError} where no whole answer could be had.
+   */
+  post(path: string, body: string, signal: AbortSignal): Promise<HttpAnswer>;
+  close(): Promise<void>;
+}
+
+export interface KubeConnectionOptions {
+  readonly source: () => Promise<EndpointSource>;
+  /** How many connections may be open at once. */
+  readonly maxConnections: number;
+  /** Added to each request, for proxies on the way. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly userAgent: string;
+}
+
+export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
+  const dispatchers = dispatcherFor(options.maxConnections);
+  let opened: Promise<EndpointSource> | undefined;
+
+  const source = (): Promise<EndpointSource> => {
+    opened ??= options.source().catch(error => {
+      opened = undefined;
+      throw error;
+    });
+    return opened;
+  };
+
+  const send = async (endpoint: KubeEndpoint, path: string, body: string, signal: AbortSignal): Promise<HttpAnswer> => {
+    const url = new URL(endpoint.baseUrl);
+    const request: Dispatcher.RequestOptions = {
+      origin: url.origin,
+      path: url.pathname.replace(/\/+$/, '') + path,
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        accept: 'application/json',
+        'user-agent': options.userAgent,
+        ...endpoint.headers,
+        ...options.headers,
+      },
+      body,
+      signal,
+    };
+    const dispatcher = dispatchers.get(endpoint);
+    try {
+      return await exchange(dispatcher, request);
+    } catch (error) {
+      // The server may close a kept-alive connection just as we use it. A review changes nothing, so it can be repeated.
+      if (outageOf(error, signal) !== 'connection reset') throw error;
+      return await exchange(dispatcher, request);
+    }
+  };
+
+  const attempt = async (path: string, body: string, signal: AbortSignal): Promise<HttpAnswer> => {
+    const endpoints = await source();
+    const endpoint = await endpoints.current();
+    const answer = await send(endpoint, path, body, signal);
+    if (answer.status !== 401) return answer;
+    // Our own credential was refused, not the caller's. It may have been rotated since it was read.
+    endpoints.drop();
+    const fresh = await endpoints.current();
+    return sameCredential(endpoint, fresh) ? answer : send(fresh, path, body, signal);
+  };
+
+  return {
+    async post(path, body, signal) {
+      try {
+        return await untilAborted(attempt(path, body, signal), signal);
+      } catch (error) {
+        if (error instanceof EndpointError) throw new KubeConnectionError('no client', error.message);
+        const outage = outageOf(error, signal);
+        throw new KubeConnectionError(outage, `${outage} (${errorCode(error)})`);
+      }
+    },
+    close: () => dispatchers.close(),
+  };
+}
+
+async function exchange(dispatcher: Dispatcher, request: Dispatcher.RequestOptions): Promise<HttpAnswer> {
+  const { statusCode, headers, body } = await dispatcher.request(request);
+  const retryAfter = Number(headers['retry-after'] ?? Number.NaN);
+  return {
+    status: statusCode,
+    body: await body.text(),
+    retryAfterSeconds: Number.isInteger(retryAfter) && retryAfter >= 0 ? retryAfter : undefined,
+  };
+}
+
+/** Holds one dispatcher, replaced when the endpoint's TLS material or proxy changes; the old one ends its work first. */
+function dispatcherFor(maxConnections: number) {
+  let held: { tls: KubeTls; proxyUrl: string | undefined; dispatcher: Dispatcher } | undefined;
+  return {
+    get({ tls, proxyUrl }: KubeEndpoint): Dispatcher {
+      if (held?.tls === tls && held.proxyUrl === proxyUrl) return held.dispatcher;
+      held?.dispatcher.close().catch(() => {});
+      held = { tls, proxyUrl, dispatcher: newDispatcher(tls, proxyUrl, maxConnections) };
+      return held.dispatcher;
+    },
+    async close() {
+      await held?.dispatcher.destroy();
+    },
+  };
+}
+
+function newDispatcher(tls: KubeTls, proxyUrl: string | undefined, maxConnections: number): Dispatcher {
+  const common = {
+    connections: maxConnections,
+    pipelining: 1,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    maxResponseSize: MAX_RESPONSE_BYTES,
+    allowH2: false,
+  };
+  if (proxyUrl === undefined) return new Agent({ ...common, connect: tls });
+  if (!/^https?:/.test(proxyUrl)) throw new EndpointError('kubeconfig: only an http or https proxy-url is supported');
+  return new ProxyAgent({ ...common, uri: proxyUrl, requestTls: tls });
+}
+
+function sameCredential(one: KubeEndpoint, other: KubeEndpoint): boolean {
+  return one.headers['authorization'] === other.headers['authorization'] && one.tls === other.tls;
+}
+
+/** Files and plugins know no signal: past it they are left alone and nobody waits for them. */
+function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
+  const abort = () => reject(new KubeConnectionError('timeout'));
+  if (signal.aborted) abort();
+  else signal.addEventListener('abort', abort, { once: true });
+  work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  return promise;
+}
+
+const OUTAGE_OF_CODE: Readonly<Record<string, OutageCause>> = {
+  UND_ERR_CONNECT_TIMEOUT: 'timeout',
+  UND_ERR_HEADERS_TIMEOUT: 'timeout',
+  UND_ERR_BODY_TIMEOUT: 'timeout',
+  ETIMEDOUT: 'timeout',
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'connection reset',
+  EPIPE: 'connection reset',
+  UND_ERR_SOCKET: 'connection reset',
+  ENOTFOUND: 'host not found',
+  EAI_AGAIN: 'host not found',
+  UND_ERR_RES_EXCEEDED_MAX_SIZE: 'response too large',
+  EPROTO: 'tls',
+};
+
+function outageOf(error: unknown, signal: AbortSignal): OutageCause {
+  if (error instanceof KubeConnectionError) return error.outage;
+  if (signal.aborted) return 'timeout';
+  if (error instanceof errors.ResponseExceededMaxSizeError) return 'response too large';
+  const code = errorCode(error);
+  if (/^(ERR_TLS|ERR_SSL|ERR_OSSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HOSTNAME_MISMATCH)/.test(code)) return 'tls';
+  return OUTAGE_OF_CODE[code] ?? 'connection failed';
+}

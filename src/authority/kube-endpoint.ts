@@ -1,0 +1,82 @@
+import { type WatchedFile, watchedFile } from './watched-file.ts';
+
+/** Where the API server is and what is shown to it. */
+export interface KubeEndpoint {
+  /** Scheme, host, port and path prefix, without a trailing slash. */
+  readonly baseUrl: string;
+  /** Sent with each request; holds our own credential and is never logged. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** The same object for as long as nothing in it has changed. */
+  readonly tls: KubeTls;
+  /** An HTTP proxy between us and the API server (kubeconfig `proxy-url`). */
+  readonly proxyUrl: string | undefined;
+}
+
+export interface KubeTls {
+  readonly ca?: Buffer | string;
+  readonly cert?: Buffer | string;
+  readonly key?: Buffer | string;
+  readonly servername?: string;
+  readonly rejectUnauthorized?: boolean;
+}
+
+/** Knows the endpoint as it is now: files are re-read when they change, plugins run when a credential has run out. */
+export interface EndpointSource {
+  /** @throws {EndpointError} when there is no way to an endpoint. */
+  current(): Promise<KubeEndpoint>;
+  /** The credential was refused: the next {@link current} reads or makes it anew. */
+  drop(): void;
+}
+
+/** Says in our own words, without any content of a file or a plugin's output, why there is no endpoint. */
+export class EndpointError extends Error {
+  override readonly name = 'EndpointError';
+}
+
+export interface ExplicitEndpointOptions {
+  readonly url: string;
+  /** Holds our own bearer token; none is sent without it. */
+  readonly tokenFile: string | undefined;
+  /** PEM bundle to trust instead of the system's. */
+  readonly caFile: string | undefined;
+}
+
+/** An endpoint at a known address, with files as the kubelet projects them. */
+export function explicitEndpoint({ url, tokenFile, caFile }: ExplicitEndpointOptions): EndpointSource {
+  const token = tokenFile === undefined ? undefined : watchedFile(tokenFile);
+  const ca = caFile === undefined ? undefined : watchedFile(caFile);
+  let tls: KubeTls = {};
+  return {
+    async current() {
+      const bundle = ca && (await readPart(ca, `CA file ${caFile}`));
+      if (bundle !== undefined && bundle !== tls.ca) tls = { ca: bundle };
+      const credential = token && bearer(await readPart(token, `token file ${tokenFile}`), `token file ${tokenFile}`);
+      return { baseUrl: url, headers: credential ? { authorization: credential } : {}, tls, proxyUrl: undefined };
+    },
+    drop() {
+      token?.drop();
+      ca?.drop();
+    },
+  };
+}
+
+/** Our own `Authorization` value from a token file's bytes; editors and `echo` leave line ends behind. */
+export function bearer(content: Buffer, what: string): string {
+  const token = content.toString('utf8').trim();
+  if (!/^[\x21-\x7e]+$/.test(token)) throw new EndpointError(`${what} does not hold a token`);
+  return `Bearer ${token}`;
+}
+
+/** @throws {EndpointError} naming what cannot be read, with the system's error code. */
+export async function readPart(file: WatchedFile, what: string): Promise<Buffer> {
+  try {
+    return await file.read();
+  } catch (error) {
+    throw new EndpointError(`${what} cannot be read: ${errorCode(error)}`);
+  }
+}
+
+export function errorCode(error: unknown): string {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === 'string' ? code : 'unknown error';
+}

@@ -1,0 +1,61 @@
+import { revealToken, type Token } from '../credential/token.ts';
+import type { OutageCause } from '../decision/decision.ts';
+import { type Authority, unavailable, type Verdict } from './authority.ts';
+import { type KubeConnection, KubeConnectionError } from './kube-connection.ts';
+import { readReviewAnswer } from './review-answer.ts';
+
+export const TOKEN_REVIEW_PATH = '/apis/authentication.k8s.io/v1/tokenreviews';
+
+/** How a review ended: what `gatecar_reviews_total{outcome}` counts. */
+export type ReviewOutcome = 'accepted' | 'refused' | OutageCause;
+
+/** What is told after each review. */
+export interface ReviewReport {
+  readonly outcome: ReviewOutcome;
+  readonly durationMs: number;
+  /** In our own words, where nobody could be asked; safe to log. */
+  readonly problem: string | undefined;
+}
+
+export interface TokenReviewOptions {
+  readonly connection: KubeConnection;
+  /** Asked for in `spec.audiences`; an empty list asks for none, which the API server takes as its own. */
+  readonly audiences: readonly string[];
+  readonly onReview?: (review: ReviewReport) => void;
+  readonly now?: () => number;
+}
+
+/** The authority at the corridor's end: asks the API server's TokenReview API (authentication.k8s.io/v1). */
+export function tokenReview(options: TokenReviewOptions): Authority {
+  const { connection, audiences, onReview = () => {}, now = () => performance.now() } = options;
+
+  const ask = async (token: Token, signal: AbortSignal): Promise<[Verdict, problem?: string]> => {
+    try {
+      const answer = await connection.post(TOKEN_REVIEW_PATH, requestBody(token, audiences), signal);
+      const verdict = readReviewAnswer(answer, token, audiences);
+      return verdict.kind === 'unavailable' ? [verdict, `${verdict.cause} (HTTP ${answer.status})`] : [verdict];
+    } catch (error) {
+      return error instanceof KubeConnectionError
+        ? [unavailable(error.outage), error.message]
+        : [unavailable('internal error'), 'internal error'];
+    }
+  };
+
+  return {
+    async review(token, signal = new AbortController().signal) {
+      const start = now();
+      const [verdict, problem] = await ask(token, signal);
+      const outcome = verdict.kind === 'unavailable' ? verdict.cause : verdict.kind;
+      onReview({ outcome, durationMs: now() - start, problem });
+      return verdict;
+    },
+  };
+}
+
+function requestBody(token: Token, audiences: readonly string[]): string {
+  return JSON.stringify({
+    apiVersion: 'authentication.k8s.io/v1',
+    kind: 'TokenReview',
+    spec: { token: revealToken(token), ...(audiences.length > 0 ? { audiences } : {}) },
+  });
+}

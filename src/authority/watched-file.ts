@@ -1,0 +1,48 @@
+import { readFile, stat } from 'node:fs/promises';
+
+/** How often, at the most, the disk is asked whether the file is still the same, in milliseconds. */
+const CHECK_EVERY_MS = 1000;
+
+export interface WatchedFile {
+  /**
+   * The file's bytes, read anew when it has changed. Once read, a file that cannot be read any more keeps its last
+   * content: Kubernetes swaps mounted files by symlink, and a moment without one is no reason to fail.
+   *
+   * @throws the file system's error while it could never be read.
+   */
+  read(): Promise<Buffer>;
+  /** Makes the next {@link read} go to the disk whatever the file looks like. */
+  drop(): void;
+}
+
+/**
+ * Follows a file without a watcher: whoever reads causes at most one `stat` a second. Device and inode are compared too,
+ * since the kubelet's swap of a symlink can leave size and time alike.
+ */
+export function watchedFile(path: string, now: () => number = () => performance.now()): WatchedFile {
+  let content: Buffer | undefined;
+  let signature = '';
+  let checkedAt = Number.NEGATIVE_INFINITY;
+
+  return {
+    async read() {
+      if (content !== undefined && now() - checkedAt < CHECK_EVERY_MS) return content;
+      checkedAt = now();
+      try {
+        const { dev, ino, size, mtimeNs } = await stat(path, { bigint: true });
+        const current = `${dev}:${ino}:${size}:${mtimeNs}`;
+        if (content === undefined || current !== signature) {
+          content = await readFile(path);
+          signature = current;
+        }
+      } catch (error) {
+        if (content === undefined) throw error;
+      }
+      return content;
+    },
+    drop() {
+      signature = '';
+      checkedAt = Number.NEGATIVE_INFINITY;
+    },
+  };
+}
