@@ -1,0 +1,84 @@
+import { flagName, SETTINGS, type Setting } from './schema.ts';
+
+const ALL: readonly Setting<unknown>[] = Object.values(SETTINGS);
+
+/** What a setting's default is called. */
+function defaultOf(setting: Setting<unknown>): string {
+  return setting.defaultLabel ?? setting.default ?? 'none';
+}
+
+/** The text of `gatecar --help`. */
+export function help(): string {
+  const settings = ALL.map(setting => {
+    const names = [setting.name, ...setting.aliases].join(', ');
+    const text = wrap(setting.help.replaceAll('`', ''), 94);
+    return [
+      `  --${flagName(setting)}`,
+      `      ${names} (default: ${defaultOf(setting)})`,
+      ...text.map(line => `      ${line}`),
+    ];
+  });
+  return `gatecar: HTTP auth sidecar for Kubernetes. A bearer token in, identity headers out.
+
+Usage: gatecar [serve] [--setting=value ...]
+       gatecar dev [--setting=value ...]
+
+  serve      the sidecar (the default)
+  dev        the sidecar with an embedded authority that issues and reviews real tokens
+  --help     this text
+  --version  the version
+
+Example: gatecar serve --token-audiences=bindcar --allowed-namespaces=dns-system,ci
+
+Settings, each a flag and an environment variable; a flag beats the environment. Lists split on
+commas and newlines. Durations: 500ms, 10s, 2m.
+
+${settings.map(lines => lines.join('\n')).join('\n\n')}
+`;
+}
+
+/** The README's table of settings. */
+export function settingsTable(): string {
+  const rows = ALL.map(setting => {
+    const also = setting.aliases.map(alias => `\`${alias}\``).join(', ');
+    const shown = setting.defaultLabel ?? (setting.default === undefined ? 'none' : `\`${setting.default}\``);
+    return `| \`${setting.name}\` | ${shown} | ${also} | ${setting.help.replaceAll('|', '\\|')} Must be ${setting.type.rule}. |`;
+  });
+  return ['| setting | default | also | meaning |', '|---|---|---|---|', ...rows].join('\n');
+}
+
+/** The schema as JSON, for the chart and for whoever checks values before a roll-out. */
+export function settingsJsonSchema(): Record<string, unknown> {
+  const properties = ALL.map(setting => [
+    setting.name,
+    {
+      description: setting.help,
+      ...setting.type.json,
+      ...(setting.default !== undefined && { 'x-default': setting.default }),
+      'x-flag': `--${flagName(setting)}`,
+      'x-aliases': setting.aliases,
+      'x-rule': `must be ${setting.type.rule}`,
+    },
+  ]);
+  return {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    title: 'gatecar settings',
+    type: 'object',
+    additionalProperties: false,
+    properties: Object.fromEntries(properties),
+  };
+}
+
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line];
+}

@@ -1,0 +1,236 @@
+import {
+  address,
+  audiences,
+  baseUrl,
+  duration,
+  flag,
+  headerName,
+  headerPairs,
+  headerPrefix,
+  namespaces,
+  oneOf,
+  path,
+  paths,
+  peers,
+  type SettingType,
+  serviceAccounts,
+  statusOneOf,
+  wholeNumber,
+  word,
+} from './types.ts';
+
+/** One setting: the only source of its names, type, default, limits and help. */
+export interface Setting<T, D extends string | undefined = string | undefined> {
+  /** The environment variable; the flag is made from it. */
+  readonly name: `GATECAR_${string}`;
+  /** Other environment variables that are accepted for the same. */
+  readonly aliases: readonly string[];
+  readonly type: SettingType<T>;
+  /** In the form a user would write; `undefined` where there is none. */
+  readonly default: D;
+  /** What the default is called in the documentation, where its text would not tell. */
+  readonly defaultLabel?: string;
+  readonly help: string;
+  /** For paths and names, where an empty value is how environments spell "not set". */
+  readonly emptyIsUnset?: boolean;
+}
+
+function setting<T, const D extends string | undefined>(
+  name: `GATECAR_${string}`,
+  type: SettingType<T>,
+  fallback: D,
+  help: string,
+  more: { aliases?: readonly string[]; defaultLabel?: string; emptyIsUnset?: boolean } = {},
+): Setting<T, D> {
+  return { name, aliases: [], type, default: fallback, help, ...more };
+}
+
+export const IN_CLUSTER_TOKEN_FILE = '/var/run/secrets/kubernetes.io/serviceaccount/token';
+export const IN_CLUSTER_CA_FILE = '/var/run/secrets/kubernetes.io/serviceaccount/ca.crt';
+
+/** Every setting, in the order of the documentation. */
+export const SETTINGS = {
+  listen: setting('GATECAR_LISTEN', address, ':9080', 'Auth listener: `/auth` and `/auth/*`.'),
+  opsListen: setting('GATECAR_OPS_LISTEN', address, ':9081', 'Ops listener: `/livez`, `/readyz`, `/metrics`.'),
+  mode: setting(
+    'GATECAR_MODE',
+    oneOf('tokenreview', 'basic'),
+    'tokenreview',
+    '`tokenreview` asks the API server about each token. `basic` checks presence and format only, verifies nothing, and ' +
+      'needs a loopback auth listener.',
+  ),
+  allowInsecureBasic: setting(
+    'GATECAR_ALLOW_INSECURE_BASIC',
+    flag,
+    'false',
+    'Lets `basic` mode listen on other than loopback addresses.',
+  ),
+  tokenAudiences: setting(
+    'GATECAR_TOKEN_AUDIENCES',
+    audiences,
+    'bindcar',
+    'Audiences to ask for; a token must have one of them. Set but empty: none is asked for, so only tokens for the API ' +
+      'server itself pass (legacy Secret tokens among them).',
+    { aliases: ['BIND_TOKEN_AUDIENCES'] },
+  ),
+  allowedNamespaces: setting(
+    'GATECAR_ALLOWED_NAMESPACES',
+    namespaces,
+    undefined,
+    'Namespaces whose ServiceAccounts pass.',
+    { aliases: ['BIND_ALLOWED_NAMESPACES'], defaultLabel: 'all' },
+  ),
+  allowedServiceAccounts: setting(
+    'GATECAR_ALLOWED_SERVICE_ACCOUNTS',
+    serviceAccounts,
+    undefined,
+    'ServiceAccounts that pass, as `system:serviceaccount:<namespace>:<name>`. With both lists set, both must pass; a ' +
+      'user that is no ServiceAccount passes none.',
+    { aliases: ['BIND_ALLOWED_SERVICE_ACCOUNTS'], defaultLabel: 'all' },
+  ),
+  policyDeniedStatus: setting(
+    'GATECAR_POLICY_DENIED_STATUS',
+    statusOneOf(401, 403),
+    '401',
+    'Status where the token is good but its ServiceAccount is not allowed.',
+  ),
+  unavailableStatus: setting(
+    'GATECAR_UNAVAILABLE_STATUS',
+    statusOneOf(401, 403, 503),
+    '503',
+    'Status where nobody could be asked. nginx turns a 503 into a 500 for its client.',
+  ),
+  errorDetail: setting(
+    'GATECAR_ERROR_DETAIL',
+    oneOf('full', 'generic'),
+    'full',
+    '`generic` answers `Unauthorized`, `Forbidden` or `Service Unavailable` and no reason code.',
+  ),
+  identityHeaderPrefix: setting(
+    'GATECAR_IDENTITY_HEADER_PREFIX',
+    headerPrefix,
+    'X-Auth-Request-',
+    'What identity header names begin with.',
+  ),
+  cacheTtlMs: setting(
+    'GATECAR_CACHE_TTL',
+    duration('0', '10m'),
+    '10s',
+    "How long a yes is kept, never past the token's `exp`. 0: none is kept, and concurrent callers still share one review.",
+  ),
+  cacheNegativeTtlMs: setting(
+    'GATECAR_CACHE_NEGATIVE_TTL',
+    duration('0', '10m'),
+    '2s',
+    'How long a no is kept; 0: none is. Outages are never kept.',
+  ),
+  cacheMaxEntries: setting(
+    'GATECAR_CACHE_MAX_ENTRIES',
+    wholeNumber(1, 10_000_000),
+    '10000',
+    'Most verdicts kept, in each of the two stores.',
+  ),
+  reviewTimeoutMs: setting(
+    'GATECAR_REVIEW_TIMEOUT',
+    duration('10ms', '1m'),
+    '3s',
+    'How long one review may take, connecting and waiting for its turn included.',
+  ),
+  reviewMaxConcurrency: setting(
+    'GATECAR_REVIEW_MAX_CONCURRENCY',
+    wholeNumber(1, 10_000),
+    '32',
+    'Most reviews under way at once; also the most connections to the API server.',
+  ),
+  reviewMaxQueue: setting(
+    'GATECAR_REVIEW_MAX_QUEUE',
+    wholeNumber(0, 1_000_000),
+    '512',
+    'Most reviews waiting for their turn; past it: `overloaded` at once.',
+  ),
+  opaqueTokens: setting(
+    'GATECAR_OPAQUE_TOKENS',
+    oneOf('ask', 'refuse'),
+    'ask',
+    'Tokens that are no JWT: `ask` the API server, or `refuse` them unasked.',
+  ),
+  trustedPeers: setting(
+    'GATECAR_TRUSTED_PEERS',
+    peers,
+    undefined,
+    "Addresses, CIDRs and `unix` (peers on a Unix socket) whose forwarded headers count: the client's address, the " +
+      'original method and URI, the request id. For logs; no decision depends on them.',
+    { defaultLabel: 'none' },
+  ),
+  clientIpHeader: setting(
+    'GATECAR_CLIENT_IP_HEADER',
+    headerName,
+    undefined,
+    "Header in which a trusted peer gives the client's address, such as `X-Real-IP` or `X-Forwarded-For` (rightmost " +
+      'address that is no trusted peer).',
+    { defaultLabel: 'none' },
+  ),
+  kubeConfigFiles: setting(
+    'GATECAR_KUBECONFIG',
+    paths,
+    undefined,
+    'kubeconfig. Without it: the pod’s own ServiceAccount, else `~/.kube/config`; never a guessed `localhost`.',
+    { aliases: ['KUBECONFIG'], emptyIsUnset: true },
+  ),
+  kubeContext: setting('GATECAR_KUBE_CONTEXT', word, undefined, "Context instead of the kubeconfig's current one.", {
+    emptyIsUnset: true,
+  }),
+  kubeApiUrl: setting(
+    'GATECAR_KUBE_API_URL',
+    baseUrl,
+    undefined,
+    'Base URL of the API server or of a proxy to it; path prefix and plain `http` allowed. Over `http` no credential is ' +
+      'sent unless the token file is set too.',
+    { aliases: ['KUBE_API_SERVER'] },
+  ),
+  kubeTokenFile: setting('GATECAR_KUBE_TOKEN_FILE', path, undefined, 'Our own token; re-read when it changes.', {
+    aliases: ['KUBE_TOKEN_PATH'],
+    defaultLabel: 'in-cluster path',
+    emptyIsUnset: true,
+  }),
+  kubeCaFile: setting('GATECAR_KUBE_CA_FILE', path, undefined, 'CA bundle to trust; re-read when it changes.', {
+    aliases: ['KUBE_CA_CERT_PATH'],
+    defaultLabel: 'in-cluster path',
+    emptyIsUnset: true,
+  }),
+  kubeHeaders: setting(
+    'GATECAR_KUBE_HEADERS',
+    headerPairs,
+    undefined,
+    '`name=value` list added to each review, such as `dapr-app-id=kube-proxy.proxy-system`.',
+    { defaultLabel: 'none' },
+  ),
+  shutdownDelayMs: setting(
+    'GATECAR_SHUTDOWN_DELAY',
+    duration('0', '5m'),
+    '5s',
+    'After SIGTERM: how long to keep serving, unready, before accepting no more.',
+  ),
+  shutdownTimeoutMs: setting(
+    'GATECAR_SHUTDOWN_TIMEOUT',
+    duration('0', '10m'),
+    '15s',
+    'After that: how long requests under way may take to finish.',
+  ),
+  logLevel: setting(
+    'GATECAR_LOG_LEVEL',
+    oneOf('fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'),
+    'info',
+    'Least severe level that is logged.',
+  ),
+} as const satisfies Record<string, Setting<unknown>>;
+
+type ValueOf<S> = S extends Setting<infer T, infer D> ? (undefined extends D ? T | undefined : T) : never;
+
+/** All settings in force. Durations are in milliseconds. */
+export type Config = { readonly [K in keyof typeof SETTINGS]: ValueOf<(typeof SETTINGS)[K]> };
+
+/** `GATECAR_TOKEN_AUDIENCES` → `token-audiences`. */
+export function flagName(setting: Pick<Setting<unknown>, 'name'>): string {
+  return setting.name.slice('GATECAR_'.length).toLowerCase().replaceAll('_', '-');
+}
