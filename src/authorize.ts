@@ -1,0 +1,46 @@
+import type { Authority, Verdict } from './authority/authority.ts';
+import type { Credential } from './credential/bearer.ts';
+import type { Allow, Decision, Deny } from './decision/decision.ts';
+import { judge, type Policy } from './policy/policy.ts';
+
+/** Decides about one request by its credential. Answers at once, without a promise, where the verdict is known. */
+export type Authorize = (credential: Credential) => Decision | Promise<Decision>;
+
+const MISSING: Deny = { kind: 'deny', reason: 'credentials_missing', detail: '' };
+const MALFORMED: Deny = { kind: 'deny', reason: 'credentials_malformed', detail: '' };
+const EMPTY: Deny = { kind: 'deny', reason: 'token_empty', detail: '' };
+const ANYBODY: Allow = { kind: 'allow', identity: undefined };
+
+/** The corridor: credential → authority → policy → decision. */
+export function authorizeWith(authority: Authority, policy: Policy): Authorize {
+  const decide = (verdict: Verdict): Decision => {
+    switch (verdict.kind) {
+      case 'accepted':
+        return judge(verdict.identity, policy) ?? { kind: 'allow', identity: verdict.identity };
+      case 'refused':
+        return { kind: 'deny', reason: verdict.reason, detail: verdict.detail };
+      case 'unavailable':
+        return verdict;
+    }
+  };
+  return credential => {
+    if (credential.kind !== 'token') return withoutToken(credential);
+    const verdict = authority.review(credential.token);
+    return verdict instanceof Promise ? verdict.then(decide) : decide(verdict);
+  };
+}
+
+/** Basic mode: a well-formed credential passes, whoever's it is. */
+export const authorizeAnybody: Authorize = credential =>
+  credential.kind === 'token' ? ANYBODY : withoutToken(credential);
+
+function withoutToken(credential: Exclude<Credential, { kind: 'token' }>): Deny {
+  switch (credential.kind) {
+    case 'absent':
+      return MISSING;
+    case 'malformed':
+      return MALFORMED;
+    case 'empty':
+      return EMPTY;
+  }
+}

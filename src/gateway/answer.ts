@@ -1,0 +1,53 @@
+import type { Decision } from '../decision/decision.ts';
+import { type AnswerSettings, type Explanation, explain } from '../decision/explain.ts';
+import { renderIdentityHeaders } from '../identity/headers.ts';
+import type { Identity } from '../identity/identity.ts';
+
+/** A decision as every gateway hears it, whatever the protocol: flat header names and values, each to overwrite. */
+export interface Answer {
+  readonly status: 200 | 401 | 403 | 503;
+  readonly headers: readonly string[];
+  /** JSON, or empty for an allow. */
+  readonly body: string;
+}
+
+export interface AnswererOptions extends AnswerSettings {
+  readonly identityHeaderPrefix: string;
+}
+
+/** Renders decisions as the contract says. Allows are rendered once for each identity and kept as long as it is. */
+export function answerer(options: AnswererOptions): (decision: Decision) => Answer {
+  const prefix = options.identityHeaderPrefix;
+  const nobody = allow(undefined, prefix);
+  const rendered = new WeakMap<Identity, Answer>();
+  return decision => {
+    if (decision.kind !== 'allow') return refuse(explain(decision, options));
+    if (decision.identity === undefined) return nobody;
+    const known = rendered.get(decision.identity);
+    if (known !== undefined) return known;
+    const answer = allow(decision.identity, prefix);
+    rendered.set(decision.identity, answer);
+    return answer;
+  };
+}
+
+/**
+ * An allow is exactly 200 with no body and no type: Envoy takes no other status for a yes, and nginx opens a connection
+ * for each request if there is one byte of body.
+ */
+function allow(identity: Identity | undefined, prefix: string): Answer {
+  const headers = ['Content-Length', '0', 'Cache-Control', 'no-store', ...renderIdentityHeaders(identity, prefix)];
+  return { status: 200, headers, body: '' };
+}
+
+function refuse({ status, text, reason, challenge, retryAfterSeconds }: Explanation): Answer {
+  const body = JSON.stringify({ error: text });
+  const headers = [
+    ...['Content-Type', 'application/json', 'Content-Length', String(Buffer.byteLength(body))],
+    ...['Cache-Control', 'no-store'],
+  ];
+  if (challenge !== undefined) headers.push('WWW-Authenticate', challenge);
+  if (reason !== undefined) headers.push('X-Gatecar-Reason', reason);
+  if (retryAfterSeconds !== undefined) headers.push('Retry-After', String(retryAfterSeconds));
+  return { status, headers, body };
+}

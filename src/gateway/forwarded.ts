@@ -1,0 +1,101 @@
+import { BlockList, isIP } from 'node:net';
+import type { Credential } from '../credential/bearer.ts';
+import { redactToken } from '../credential/token.ts';
+
+/** Peers whose word counts about whom and what they ask for. */
+export interface TrustedPeers {
+  /** @param address a peer's address; `undefined` or empty for a Unix socket. */
+  has(address: string | undefined): boolean;
+}
+
+/** What a gateway says about the request it asks for. For logs and limits; no decision depends on it. */
+export interface Forwarded {
+  readonly clientAddress: string | undefined;
+  readonly requestId: string | undefined;
+  readonly method: string | undefined;
+  /** Path without the query, which may hold secrets. */
+  readonly uri: string | undefined;
+}
+
+/** Longest value that is taken over from a header, in characters. */
+const MAX_VALUE_LENGTH = 256;
+
+/** @param peers CIDRs, plain addresses, or `unix` for peers on a Unix socket. Checked by the configuration already. */
+export function trustedPeers(peers: readonly string[]): TrustedPeers {
+  const list = new BlockList();
+  for (const peer of peers) {
+    if (peer === 'unix') continue;
+    const [address = '', bits] = peer.split('/');
+    const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
+    if (bits === undefined) list.addAddress(address, family);
+    else list.addSubnet(address, Number(bits), family);
+  }
+  const unix = peers.includes('unix');
+  return {
+    has(address) {
+      if (address === undefined || address === '') return unix;
+      const version = isIP(address);
+      return version !== 0 && list.check(address, version === 6 ? 'ipv6' : 'ipv4');
+    },
+  };
+}
+
+export interface ForwardedOptions {
+  readonly trusted: TrustedPeers;
+  /** Where the gateway writes the client's address, lower case; `undefined` where it does not. */
+  readonly clientIpHeader: string | undefined;
+}
+
+type Headers = Readonly<Record<string, string | string[] | undefined>>;
+
+/**
+ * Reads what a trusted peer says about the original request, under any of the names gateways use; of any other peer it
+ * takes the address alone.
+ */
+export function readForwarded(
+  peer: string | undefined,
+  headers: Headers,
+  credential: Credential,
+  { trusted, clientIpHeader }: ForwardedOptions,
+): Forwarded {
+  if (!trusted.has(peer)) {
+    return { clientAddress: peer || undefined, requestId: undefined, method: undefined, uri: undefined };
+  }
+  const take = (...names: string[]): string | undefined => {
+    for (const name of names) {
+      const value = headers[name];
+      if (typeof value === 'string' && value !== '') return clean(value, credential);
+    }
+    return undefined;
+  };
+  const uri = take('x-original-uri', 'x-original-url', 'x-forwarded-uri', 'x-envoy-original-path');
+  return {
+    clientAddress: clientAddress(peer, clientIpHeader && headers[clientIpHeader], trusted),
+    requestId: take('x-request-id'),
+    method: take('x-original-method', 'x-forwarded-method'),
+    uri: uri?.split(/[?#]/, 1)[0],
+  };
+}
+
+/** The rightmost address that is no trusted peer: what stands further left, the client could have written itself. */
+function clientAddress(
+  peer: string | undefined,
+  header: string | string[] | undefined,
+  trusted: TrustedPeers,
+): string | undefined {
+  const chain = [header ?? []].flat().join(',').split(',');
+  let last = peer || undefined;
+  for (const entry of chain.reverse()) {
+    const address = entry.trim();
+    if (isIP(address) === 0) return last;
+    last = address;
+    if (!trusted.has(address)) return last;
+  }
+  return last;
+}
+
+/** A caller may have put its token anywhere; a line of log must not hold it. */
+function clean(value: string, credential: Credential): string {
+  const redacted = credential.kind === 'token' ? redactToken(value, credential.token) : value;
+  return redacted.slice(0, MAX_VALUE_LENGTH);
+}

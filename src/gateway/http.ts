@@ -1,0 +1,188 @@
+import { type IncomingMessage, METHODS, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import Fastify, { type FastifyInstance } from 'fastify';
+import type { Authorize } from '../authorize.ts';
+import { type Credential, readCredential } from '../credential/bearer.ts';
+import type { Decision, Unavailable } from '../decision/decision.ts';
+import type { Answer } from './answer.ts';
+import { type Forwarded, type ForwardedOptions, readForwarded } from './forwarded.ts';
+
+/** Larger than any gateway's own limit: Node's default of 16 KiB refuses what nginx lets through with three URL headers. */
+const MAX_HEADER_BYTES = 64 * 1024;
+
+/**
+ * Longer than gateways keep an idle connection (Envoy: an hour), so that it is always they who close: a request sent
+ * into our closing would fail.
+ */
+const KEEP_ALIVE_MS = 61 * 60 * 1000;
+
+/** How long a peer may take to send a request's head, in milliseconds, and how often that is checked. */
+const HEADERS_TIMEOUT_MS = 10_000;
+const CONNECTIONS_CHECK_MS = 1_000;
+
+/** How long, and up to how many bytes, a declared body is drained after the answer, before the connection is closed. */
+const LINGER_MS = 1_000;
+const LINGER_BYTES = 1024 * 1024;
+
+/** One decision, as told to metrics and logs. */
+export interface Decided {
+  readonly decision: Decision;
+  readonly answer: Answer;
+  readonly credential: Credential;
+  readonly durationMs: number;
+  /** Read only when it is wanted: most decisions are allows and are not logged. */
+  readonly forwarded: () => Forwarded;
+}
+
+export interface HttpGatewayOptions extends ForwardedOptions {
+  readonly authorize: Authorize;
+  readonly answer: (decision: Decision) => Answer;
+  readonly onDecision?: (decided: Decided) => void;
+  /** Told of an error nobody foresaw; the request has been answered 503. */
+  readonly onFault?: (error: unknown) => void;
+  /** While true, answers ask the gateway to leave the connection. */
+  readonly draining?: () => boolean;
+  readonly now?: () => number;
+}
+
+const INTERNAL_ERROR: Unavailable = {
+  kind: 'unavailable',
+  reason: 'authority_unavailable',
+  cause: 'internal error',
+  retryAfterSeconds: 1,
+};
+
+/**
+ * The auth listener: `/auth` and `/auth/*` in any method; anything else is 404.
+ *
+ * The answer depends on the `Authorization` header alone. Fastify's usual care about paths, methods, content types and
+ * expectations is switched off one by one, since each would answer something that a gateway reads as an error of ours.
+ */
+export function httpGateway(options: HttpGatewayOptions): FastifyInstance {
+  const server = Fastify({
+    logger: false,
+    rewriteUrl: ({ url = '' }) => (isAuthPath(url) ? '/auth' : '/'),
+    exposeHeadRoutes: false,
+    forceCloseConnections: false,
+    return503OnClosing: false,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    requestTimeout: HEADERS_TIMEOUT_MS,
+    clientErrorHandler: refuseConnection,
+    http: {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
+    },
+  });
+  // Without a body in Fastify's eyes, no method's body is awaited or its content type judged.
+  for (const method of METHODS) server.addHttpMethod(method, { hasBody: false, overrideExisting: true });
+  // `Expect` is neither met nor refused: the credential decides.
+  const ignoreExpectation = (request: IncomingMessage, response: ServerResponse) =>
+    server.server.emit('request', request, response);
+  server.server.on('checkContinue', ignoreExpectation).on('checkExpectation', ignoreExpectation);
+
+  const handle = gate(options);
+  server.route({
+    method: METHODS.filter(method => method !== 'CONNECT'),
+    url: '/auth',
+    handler(request, reply) {
+      reply.hijack();
+      handle(request.raw, reply.raw);
+    },
+  });
+  server.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: 'Not found: ask /auth' }));
+  return server;
+}
+
+/** `/auth`, `/auth/…` and `/auth?…`; a proxy's absolute-form target (RFC 9112 §3.2.2) counts by its path. */
+function isAuthPath(url: string): boolean {
+  const path = url.startsWith('/') ? url : url.replace(/^https?:\/\/[^/?#]*/i, '');
+  if (!path.startsWith('/auth')) return false;
+  const next = path.charCodeAt(5);
+  return Number.isNaN(next) || next === 0x2f /* / */ || next === 0x3f /* ? */;
+}
+
+function gate(options: HttpGatewayOptions): (request: IncomingMessage, response: ServerResponse) => void {
+  const { authorize, answer: render, onDecision, onFault = () => {} } = options;
+  const { draining = () => false, now = () => performance.now() } = options;
+
+  return (request, response) => {
+    const start = now();
+    const credential = readCredential(request.rawHeaders);
+
+    const finish = (decision: Decision): void => {
+      const answer = render(decision);
+      write(request, response, answer, draining());
+      onDecision?.({
+        decision,
+        answer,
+        credential,
+        durationMs: now() - start,
+        forwarded: () => readForwarded(request.socket.remoteAddress, request.headers, credential, options),
+      });
+    };
+    const fail = (error: unknown): void => {
+      onFault(error);
+      if (!response.headersSent) finish(INTERNAL_ERROR);
+    };
+
+    try {
+      const decision = authorize(credential);
+      if (decision instanceof Promise) decision.then(finish).catch(fail);
+      else finish(decision);
+    } catch (error) {
+      fail(error);
+    }
+  };
+}
+
+function write(request: IncomingMessage, response: ServerResponse, answer: Answer, draining: boolean): void {
+  const { status, headers, body } = answer;
+  if (declaresBody(request)) {
+    response.writeHead(status, [...headers, 'Connection', 'close'] as string[]);
+    linger(request, response, request.method === 'HEAD' ? '' : body);
+  } else {
+    response.writeHead(status, (draining ? [...headers, 'Connection', 'close'] : headers) as string[]);
+    response.end(request.method === 'HEAD' ? '' : body);
+  }
+}
+
+/**
+ * Whether more bytes belong to this request. nginx sends the client's `Content-Length` without the body unless told not
+ * to; on a kept-alive connection the next request would be swallowed as that body, and its header values read as a
+ * request. So such a connection is never used again.
+ */
+function declaresBody({ headers }: IncomingMessage): boolean {
+  const length = headers['content-length'];
+  return headers['transfer-encoding'] !== undefined || (length !== undefined && Number(length) !== 0);
+}
+
+/**
+ * Sends the whole answer now, and closes only when the body has come, was too long, or time is up: a close with unread
+ * bytes is a reset, which can overtake the answer (RFC 9112 §9.6).
+ */
+function linger(request: IncomingMessage, response: ServerResponse, body: string): void {
+  let drained = 0;
+  const timer = setTimeout(() => response.end(), LINGER_MS);
+  const close = () => {
+    clearTimeout(timer);
+    response.end();
+  };
+  request.on('data', (chunk: Buffer) => {
+    drained += chunk.length;
+    if (drained > LINGER_BYTES) close();
+  });
+  request.once('end', close).once('close', close).once('error', close);
+  if (body === '') response.flushHeaders();
+  else response.write(body);
+}
+
+/** What is not valid HTTP, or never comes to an end, is no question: the parser's own refusal and a closed connection. */
+function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const status = error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request';
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => socket.destroy());
+}

@@ -1,0 +1,76 @@
+import type { Decided } from '../gateway/http.ts';
+import { fingerprint } from './fingerprint.ts';
+import { type FloodGate, floodGate } from './flood-gate.ts';
+import type { Logger } from './log.ts';
+
+const WINDOW_MS = 10_000;
+
+export interface DecisionLog {
+  record(decided: Decided): void;
+  /** Tells what is still held back. */
+  close(): void;
+}
+
+/**
+ * A line for each decision: denials at `info`, outages at `warn`, allows at `debug`. Lines are equal where reason and
+ * user are; past ten in ten seconds they are counted and told in one.
+ */
+export function decisionLog(log: Logger): DecisionLog {
+  const gate: FloodGate = floodGate({
+    burst: 10,
+    windowMs: WINDOW_MS,
+    maxKinds: 1000,
+    onSummary: (kind, suppressed) => {
+      const [reason = '', ...username] = kind.split(' ');
+      log.info(
+        { reason, ...(username.length > 0 && { username: username.join(' ') }), suppressed },
+        'more of the same',
+      );
+    },
+  });
+  const timer = setInterval(() => gate.sweep(), WINDOW_MS).unref();
+
+  return {
+    record(decided) {
+      const { decision } = decided;
+      if (decision.kind === 'allow') {
+        if (log.isLevelEnabled('debug')) log.debug(lineOf(decided), 'allowed');
+        return;
+      }
+      const level = decision.kind === 'deny' ? 'info' : 'warn';
+      if (!log.isLevelEnabled(level) || !gate.admit(kindOf(decided))) return;
+      log[level](lineOf(decided), decision.kind === 'deny' ? 'denied' : 'could not ask');
+    },
+    close() {
+      clearInterval(timer);
+      gate.sweep(true);
+    },
+  };
+}
+
+function kindOf({ decision }: Decided): string {
+  if (decision.kind === 'allow') return 'allow';
+  const username = decision.kind === 'deny' ? decision.username : undefined;
+  return username === undefined ? decision.reason : `${decision.reason} ${username}`;
+}
+
+function lineOf({ decision, answer, credential, durationMs, forwarded }: Decided): Record<string, unknown> {
+  return {
+    ...about(decision),
+    status: answer.status,
+    ...(credential.kind === 'token' && { token: fingerprint(credential.token) }),
+    ...forwarded(),
+    durationMs: Math.round(durationMs * 1000) / 1000,
+  };
+}
+
+function about(decision: Decided['decision']): Record<string, unknown> {
+  switch (decision.kind) {
+    case 'allow':
+      return { username: decision.identity?.username };
+    case 'deny':
+      return { reason: decision.reason, detail: decision.detail || undefined, username: decision.username };
+    case 'unavailable':
+      return { reason: decision.reason, cause: decision.cause };
+  }
+}

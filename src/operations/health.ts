@@ -1,0 +1,93 @@
+import type { ReviewReport } from '../authority/token-review.ts';
+import type { Logger } from './log.ts';
+
+/** How often the API server is asked while nobody else could be asked, in milliseconds. */
+const PROBE_EVERY_MS = 1000;
+
+export interface Health {
+  /** Whether the last review could be asked. */
+  readonly authorityUp: boolean;
+  /** Whether this process should get requests: see {@link report} for why not. */
+  readonly ready: boolean;
+  /** Told after each review. */
+  reviewed(review: Pick<ReviewReport, 'outcome' | 'problem'>): void;
+  /** From now on unready: the process is about to go. */
+  drain(): void;
+  /** One line for each check, as the API server's own `/readyz?verbose` writes them. */
+  report(): string;
+  /** Asks now, and again for as long as it cannot ask. */
+  start(): void;
+  stop(): void;
+}
+
+export interface HealthOptions {
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+  /** Asks for one review; its outcome arrives through {@link Health.reviewed}. `undefined`: there is nobody to ask. */
+  readonly probe: (() => Promise<unknown>) | undefined;
+  readonly probeEveryMs?: number;
+}
+
+/**
+ * Ready once a review could be asked for, and then also through an outage: known verdicts still serve, and if readiness
+ * followed the API server, all replicas would leave at once.
+ */
+export function health({ log, probe, probeEveryMs = PROBE_EVERY_MS }: HealthOptions): Health {
+  let up = probe === undefined;
+  let askedOnce = probe === undefined;
+  let draining = false;
+  let problem = 'not asked yet';
+  let timer: NodeJS.Timeout | undefined;
+  let stopped = false;
+
+  const schedule = (): void => {
+    if (stopped || up || timer !== undefined) return;
+    timer = setTimeout(() => {
+      timer = undefined;
+      ask();
+    }, probeEveryMs).unref();
+  };
+  const ask = (): void => {
+    probe?.().finally(schedule);
+  };
+
+  return {
+    get authorityUp() {
+      return up;
+    },
+    get ready() {
+      return askedOnce && !draining;
+    },
+    reviewed({ problem: now }) {
+      if (now === undefined) {
+        if (!up) log.info(askedOnce ? 'the API server can be asked again' : 'the API server can be asked');
+        up = true;
+        askedOnce = true;
+        return;
+      }
+      if (up || problem !== now) log.warn({ problem: now }, 'the API server cannot be asked');
+      up = false;
+      problem = now;
+      schedule();
+    },
+    drain() {
+      draining = true;
+    },
+    report() {
+      const lines = [
+        check('asked-once', askedOnce, problem),
+        check('authority', up, askedOnce ? `${problem} (known verdicts still serve)` : problem),
+        check('shutdown', !draining, 'draining'),
+      ];
+      return `${lines.join('\n')}\n${askedOnce && !draining ? 'readyz check passed' : 'readyz check failed'}\n`;
+    },
+    start: ask,
+    stop() {
+      stopped = true;
+      clearTimeout(timer);
+    },
+  };
+}
+
+function check(name: string, ok: boolean, why: string): string {
+  return ok ? `[+]${name} ok` : `[-]${name} failed: ${why}`;
+}

@@ -1,0 +1,37 @@
+import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
+
+export type { Logger } from 'pino';
+
+/** Three dot-separated base64url parts, or whatever follows `Bearer`: what must not be in a log whoever wrote it. */
+const LOOKS_LIKE_A_TOKEN = /[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*|(?<=bearer )[^\s"',]+/gi;
+
+/** One JSON object a line, to standard output or `destination`. */
+export function logger(level: string, destination?: DestinationStream): Logger {
+  const options = {
+    level,
+    base: { name: 'gatecar' },
+    timestamp: stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
+    serializers: { err: describeError },
+  };
+  return destination === undefined ? pino(options) : pino(options, destination);
+}
+
+/**
+ * An error as it may be logged. Errors quote what they failed on (a JSON parser, its input), so whatever looks like a
+ * token is cut out, and properties other than the code are left behind.
+ */
+export function describeError(error: unknown): Record<string, string> {
+  if (!(error instanceof Error)) return { message: redact(String(error)) };
+  const { code } = error as { code?: unknown };
+  return {
+    type: error.name,
+    ...(typeof code === 'string' && { code }),
+    message: redact(error.message),
+    ...(error.stack !== undefined && { stack: redact(error.stack) }),
+  };
+}
+
+function redact(text: string): string {
+  return text.replace(LOOKS_LIKE_A_TOKEN, '[token]');
+}

@@ -1,0 +1,137 @@
+import { collectDefaultMetrics, type Metric, Registry } from 'prom-client';
+import type { Lane } from '../authority/admitted.ts';
+import type { LookupResult } from '../authority/cached.ts';
+import type { LocalCheck } from '../authority/prescreened.ts';
+import type { ReviewOutcome } from '../authority/token-review.ts';
+import type { EvictionCause } from '../cache/verdict-store.ts';
+import type { Decision } from '../decision/decision.ts';
+import { PlainHistogram, type ScrapedMetric, scraped, scrapedHistograms, Tally } from './plain-metrics.ts';
+
+type Kind = Decision['kind'];
+type Store = 'accepted' | 'refused';
+
+/** From a cached answer (tens of microseconds) to a review that runs into its timeout, in seconds. */
+const DURATION_BOUNDS = [
+  0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5,
+];
+
+/** What is read at scrape time. */
+export interface Gauges {
+  readonly entries: (store: Store) => number;
+  readonly inFlight: (lane: Lane) => number;
+  readonly queued: (lane: Lane) => number;
+  readonly authorityUp: () => boolean;
+}
+
+/** Counters as the rooms see them: each a plain function. */
+export interface Metrics {
+  readonly decided: (protocol: 'http', decision: Decision, durationMs: number) => void;
+  readonly looked: (result: LookupResult) => void;
+  readonly evicted: (store: Store, cause: EvictionCause) => void;
+  readonly reviewed: (outcome: ReviewOutcome, durationMs: number) => void;
+  readonly queuedFor: (seconds: number) => void;
+  readonly refusedLocally: (check: LocalCheck) => void;
+  /** Tells where the gauges are read, once the parts are there. */
+  readonly observe: (gauges: Gauges) => void;
+  /** The Prometheus text format, version 0.0.4. */
+  readonly scrape: () => Promise<string>;
+  readonly contentType: string;
+}
+
+const STORES: readonly Store[] = ['accepted', 'refused'];
+const LANES: readonly Lane[] = ['unverified'];
+
+export function metrics(version: string): Metrics {
+  const requests = { http: new Tally<string>() };
+  const durations: Record<Kind, PlainHistogram> = {
+    allow: new PlainHistogram(DURATION_BOUNDS),
+    deny: new PlainHistogram(DURATION_BOUNDS),
+    unavailable: new PlainHistogram(DURATION_BOUNDS),
+  };
+  const lookups = new Tally<LookupResult>(['hit_positive', 'hit_negative', 'miss', 'coalesced']);
+  const evictions = new Tally<`${Store} ${EvictionCause}`>([
+    'accepted capacity',
+    'accepted expired',
+    'refused capacity',
+    'refused expired',
+  ]);
+  const reviews = new Tally<ReviewOutcome>(['accepted', 'refused']);
+  const reviewDuration = new PlainHistogram(DURATION_BOUNDS);
+  const queueSeconds = new PlainHistogram(DURATION_BOUNDS);
+  const refusals = new Tally<LocalCheck>(['length', 'opaque']);
+  let gauges: Gauges | undefined;
+
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const register = (metric: ScrapedMetric) => registry.registerMetric(metric as unknown as Metric);
+  const counter = (...args: [string, string, Parameters<typeof scraped>[3]]) => register(scraped('counter', ...args));
+  const gauge = (...args: [string, string, Parameters<typeof scraped>[3]]) => register(scraped('gauge', ...args));
+
+  counter('gatecar_requests_total', 'Decisions, by protocol, decision and reason.', () =>
+    pairs(requests.http, key => {
+      const [decision = '', reason = ''] = key.split(' ');
+      return { protocol: 'http', decision, reason };
+    }),
+  );
+  register(
+    scrapedHistograms(
+      'gatecar_request_duration_seconds',
+      'Time from a request to its answer.',
+      Object.entries(durations).map(([decision, histogram]) => [{ decision }, histogram] as const),
+    ),
+  );
+  counter('gatecar_cache_lookups_total', 'Look-ups of a verdict, by what was found.', () =>
+    pairs(lookups, result => ({ result })),
+  );
+  gauge('gatecar_cache_entries', 'Verdicts held.', () => eachOf(STORES, 'store', gauges?.entries));
+  counter('gatecar_cache_evictions_total', 'Verdicts dropped, by store and cause.', () =>
+    pairs(evictions, key => {
+      const [store = '', cause = ''] = key.split(' ');
+      return { store, cause };
+    }),
+  );
+  counter('gatecar_reviews_total', 'TokenReviews, by outcome.', () => pairs(reviews, outcome => ({ outcome })));
+  register(scrapedHistograms('gatecar_review_duration_seconds', 'Time one TokenReview took.', [[{}, reviewDuration]]));
+  gauge('gatecar_reviews_in_flight', 'TokenReviews under way.', () => eachOf(LANES, 'lane', gauges?.inFlight));
+  gauge('gatecar_reviews_queued', 'TokenReviews waiting for their turn.', () => eachOf(LANES, 'lane', gauges?.queued));
+  counter('gatecar_local_refusals_total', 'Tokens refused without a TokenReview, by check.', () =>
+    pairs(refusals, check => ({ check })),
+  );
+  register(
+    scrapedHistograms('gatecar_review_queue_seconds', 'Time reviews waited for their turn.', [[{}, queueSeconds]]),
+  );
+  gauge('gatecar_authority_up', 'Whether the last TokenReview could be asked.', () =>
+    gauges === undefined ? [] : [[{}, gauges.authorityUp() ? 1 : 0]],
+  );
+  gauge('gatecar_build_info', 'Version of gatecar and Node.js.', () => [[{ version, node: process.version }, 1]]);
+
+  return {
+    decided(protocol, decision, durationMs) {
+      requests[protocol].add(decision.kind === 'allow' ? 'allow ' : `${decision.kind} ${decision.reason}`);
+      durations[decision.kind].observe(durationMs / 1000);
+    },
+    looked: result => lookups.add(result),
+    evicted: (store, cause) => evictions.add(`${store} ${cause}`),
+    reviewed(outcome, durationMs) {
+      reviews.add(outcome);
+      reviewDuration.observe(durationMs / 1000);
+    },
+    queuedFor: seconds => queueSeconds.observe(seconds),
+    refusedLocally: check => refusals.add(check),
+    observe: given => {
+      gauges = given;
+    },
+    scrape: () => registry.metrics(),
+    contentType: registry.contentType,
+  };
+}
+
+type Pair = readonly [labels: Readonly<Record<string, string>>, value: number];
+
+function pairs<K extends string>(tally: Tally<K>, labels: (key: K) => Pair[0]): Pair[] {
+  return [...tally.entries()].map(([key, value]) => [labels(key), value]);
+}
+
+function eachOf<K extends string>(keys: readonly K[], label: string, read: ((key: K) => number) | undefined): Pair[] {
+  return read === undefined ? [] : keys.map(key => [{ [label]: key }, read(key)]);
+}

@@ -1,0 +1,19 @@
+import Fastify, { type FastifyInstance } from 'fastify';
+import type { Health } from './health.ts';
+import type { Metrics } from './metrics.ts';
+
+/** The ops listener: `/livez`, `/readyz` (`?verbose`), `/metrics`. Never an auth answer. */
+export function opsServer(health: Health, metrics: Metrics): FastifyInstance {
+  const server = Fastify({ logger: false });
+  server.get('/livez', (_request, reply) => reply.type('text/plain').send('ok\n'));
+  server.get<{ Querystring: { verbose?: string } }>('/readyz', (request, reply) => {
+    const verbose = request.query.verbose !== undefined;
+    return reply
+      .code(health.ready ? 200 : 503)
+      .header('Cache-Control', 'no-store')
+      .type('text/plain')
+      .send(verbose ? health.report() : health.ready ? 'ok\n' : 'not ready; see /readyz?verbose\n');
+  });
+  server.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.scrape()));
+  return server;
+}
