@@ -1,0 +1,149 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { ISSUER, type ServiceAccountClaims, type TokenIssuer } from './token-issuer.ts';
+
+/** A TokenReview API on loopback that knows the tokens of one issuer. For development and tests. */
+export interface DevAuthority {
+  /** Base URL, for `GATECAR_KUBE_API_URL`. */
+  readonly url: string;
+  readonly server: Server;
+  /** Reviews answered so far. */
+  readonly reviews: number;
+  /** Forgets a ServiceAccount: its tokens are reviewed as the API server does after a deletion. */
+  deleteServiceAccount(namespace: string, name: string): void;
+  close(): Promise<void>;
+}
+
+export interface DevAuthorityOptions {
+  readonly issuer: TokenIssuer;
+  readonly now?: () => number;
+}
+
+const PATH = '/apis/authentication.k8s.io/v1/tokenreviews';
+const MAX_BODY_BYTES = 1024 * 1024;
+/** The API server's allowance for clocks that differ, in seconds. */
+const LEEWAY_SECONDS = 60;
+
+interface ReviewSpec {
+  readonly token: string;
+  readonly audiences: readonly string[];
+}
+
+type ReviewStatus = Readonly<Record<string, unknown>>;
+
+/**
+ * Reviews as the API server does, with its own texts: signature, `exp`, `nbf`, audience, and whether the account is
+ * still there. Plain HTTP without a credential of ours, as behind `kubectl proxy`.
+ */
+export async function startDevAuthority({ issuer, now = Date.now }: DevAuthorityOptions): Promise<DevAuthority> {
+  const deleted = new Set<string>();
+  let reviews = 0;
+
+  const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    if (request.url !== PATH || request.method !== 'POST') {
+      return send(response, 404, failure(404, 'NotFound', 'the server could not find the requested resource'));
+    }
+    const spec = readSpec(await readBody(request));
+    if (spec === undefined) return send(response, 400, failure(400, 'BadRequest', 'the body is no TokenReview'));
+    reviews += 1;
+    const status = review(spec, issuer, deleted, Math.floor(now() / 1000));
+    send(response, 201, { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', metadata: {}, spec, status });
+  };
+
+  const server = createServer((request, response) => {
+    handle(request, response).catch(() => response.destroy());
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    server,
+    get reviews() {
+      return reviews;
+    },
+    deleteServiceAccount: (namespace, name) => {
+      deleted.add(`${namespace}/${name}`);
+    },
+    close: () =>
+      new Promise(resolve => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function review(spec: ReviewSpec, issuer: TokenIssuer, deleted: ReadonlySet<string>, seconds: number): ReviewStatus {
+  const claims = issuer.verify(spec.token);
+  if (claims === undefined) return no('invalid bearer token');
+  const asked = spec.audiences.length > 0 ? spec.audiences : [ISSUER];
+  const audiences = asked.filter(audience => claims.aud.includes(audience));
+  if (audiences.length === 0) {
+    return no(
+      `[invalid bearer token, token audiences ${quoted(claims.aud)} is invalid for the target audiences ${quoted(asked)}]`,
+    );
+  }
+  if (seconds > claims.exp + LEEWAY_SECONDS) return no('[invalid bearer token, service account token has expired]');
+  if (seconds < claims.nbf - LEEWAY_SECONDS)
+    return no('[invalid bearer token, service account token is not valid yet]');
+  const { namespace, serviceaccount } = claims['kubernetes.io'];
+  if (deleted.has(`${namespace}/${serviceaccount.name}`)) {
+    return no(`[invalid bearer token, serviceaccounts "${serviceaccount.name}" not found]`);
+  }
+  return { authenticated: true, user: userOf(claims), audiences };
+}
+
+function no(error: string): ReviewStatus {
+  return { user: {}, error };
+}
+
+function userOf(claims: ServiceAccountClaims): Record<string, unknown> {
+  const { namespace, serviceaccount, pod, node } = claims['kubernetes.io'];
+  const extra: Record<string, string[]> = { 'authentication.kubernetes.io/credential-id': [`JTI=${claims.jti}`] };
+  for (const [kind, object] of Object.entries({ pod, node })) {
+    if (object === undefined) continue;
+    extra[`authentication.kubernetes.io/${kind}-name`] = [object.name];
+    extra[`authentication.kubernetes.io/${kind}-uid`] = [object.uid];
+  }
+  return {
+    username: claims.sub,
+    uid: serviceaccount.uid,
+    groups: ['system:serviceaccounts', `system:serviceaccounts:${namespace}`, 'system:authenticated'],
+    extra,
+  };
+}
+
+/** As Go prints a list of strings with `%q`. */
+function quoted(items: readonly string[]): string {
+  return `[${items.map(item => JSON.stringify(item)).join(' ')}]`;
+}
+
+function readSpec(body: string): ReviewSpec | undefined {
+  try {
+    const { kind, spec } = JSON.parse(body) as { kind?: unknown; spec?: { token?: unknown; audiences?: unknown } };
+    if (kind !== 'TokenReview' || typeof spec?.token !== 'string') return undefined;
+    return { token: spec.token, audiences: Array.isArray(spec.audiences) ? spec.audiences.map(String) : [] };
+  } catch {
+    return undefined;
+  }
+}
+
+async function readBody(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > MAX_BODY_BYTES) throw new Error('body too large');
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function failure(code: number, reason: string, message: string): Record<string, unknown> {
+  return { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason, code };
+}
+
+function send(response: ServerResponse, status: number, body: Record<string, unknown>): void {
+  const text = JSON.stringify(body);
+  response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
+  response.end(text);
+}

@@ -1,0 +1,97 @@
+import { type Environment, readConfig } from '../config/config.ts';
+import type { Config } from '../config/schema.ts';
+import { parseServiceAccount } from '../identity/identity.ts';
+import { logger } from '../operations/log.ts';
+import { type Running, serve } from '../serve.ts';
+import { startDevAuthority } from './authority.ts';
+import { ISSUER, type TokenIssuer, tokenIssuer } from './token-issuer.ts';
+
+/** Where our own authority stands in for the API server, so a real one's settings must not interfere. */
+const API_SERVER_SETTINGS = [
+  ...['GATECAR_KUBECONFIG', 'KUBECONFIG', 'GATECAR_KUBE_CONTEXT', 'GATECAR_KUBE_API_URL', 'KUBE_API_SERVER'],
+  ...[
+    'GATECAR_KUBE_TOKEN_FILE',
+    'KUBE_TOKEN_PATH',
+    'GATECAR_KUBE_CA_FILE',
+    'KUBE_CA_CERT_PATH',
+    'GATECAR_KUBE_HEADERS',
+  ],
+];
+
+/**
+ * `gatecar dev`: the sidecar in front of an embedded authority, both on loopback, and `curl` lines to try it with.
+ * Settings count as for `serve`, but for those of the API server.
+ *
+ * @throws {ConfigError}
+ */
+export async function dev(args: readonly string[], env: Environment, print: (text: string) => void): Promise<Running> {
+  const issuer = tokenIssuer();
+  const authority = await startDevAuthority({ issuer });
+  try {
+    const config = readConfig(args, devEnvironment(env, authority.url));
+    const running = await serve(config, { inCluster: false, homeDirectory: undefined }, logger(config.logLevel));
+    print(introduction(running, authority.url, config, issuer));
+    return {
+      ...running,
+      async stop() {
+        await running.stop();
+        await authority.close();
+      },
+    };
+  } catch (error) {
+    await authority.close();
+    throw error;
+  }
+}
+
+function devEnvironment(env: Environment, authorityUrl: string): Environment {
+  const given = Object.entries(env).filter(([name]) => !API_SERVER_SETTINGS.includes(name));
+  const hasList = ['GATECAR_ALLOWED_NAMESPACES', 'BIND_ALLOWED_NAMESPACES'].some(name => env[name] !== undefined);
+  return {
+    GATECAR_LISTEN: '127.0.0.1:9080',
+    GATECAR_OPS_LISTEN: '127.0.0.1:9081',
+    GATECAR_SHUTDOWN_DELAY: '0s',
+    ...(hasList ? {} : { GATECAR_ALLOWED_NAMESPACES: 'default' }),
+    ...Object.fromEntries(given),
+    GATECAR_KUBE_API_URL: authorityUrl,
+  };
+}
+
+function introduction(running: Running, authorityUrl: string, config: Config, issuer: TokenIssuer): string {
+  const account = passingAccount(config);
+  const audiences = config.tokenAudiences.slice(0, 1);
+  const good = {
+    ...account,
+    audiences: audiences.length > 0 ? audiences : [ISSUER],
+    pod: 'my-app-0',
+    node: 'dev-node',
+  };
+  const cases: [title: string, token: string][] = [
+    ['A token that passes (200, and the identity headers):', issuer.issue(good)],
+    ['One for the wrong audience (401):', issuer.issue({ ...good, audiences: ['somebody-else'] })],
+    ['One from a blocked namespace (401):', issuer.issue({ ...good, namespace: 'blocked' })],
+    ['One that has expired (401):', issuer.issue({ ...good, expiresInSeconds: -3600, notBeforeSeconds: -7200 })],
+  ];
+  return `
+gatecar        ${running.auth}
+ops            ${running.ops}   (/livez /readyz /metrics)
+authority      ${authorityUrl}   (an embedded TokenReview API; its tokens mean nothing anywhere else)
+
+${cases.map(([title, token]) => `# ${title}\n${curl(running.auth, token)}\n`).join('\n')}
+`;
+}
+
+function passingAccount(config: Config): { namespace: string; serviceAccount: string } {
+  const listed = parseServiceAccount(config.allowedServiceAccounts?.[0] ?? '');
+  return {
+    namespace: listed?.namespace ?? config.allowedNamespaces?.[0] ?? 'default',
+    serviceAccount: listed?.name ?? 'my-app',
+  };
+}
+
+function curl(listener: string, token: string): string {
+  const target = listener.startsWith('unix:')
+    ? `--unix-socket ${listener.slice('unix:'.length)} http://localhost/auth`
+    : `http://${listener.replace(/^(\[::\]|0\.0\.0\.0):/, '127.0.0.1:')}/auth`;
+  return `curl -i -H "Authorization: Bearer ${token}" ${target}`;
+}

@@ -1,0 +1,120 @@
+import { createHash, generateKeyPairSync, type KeyObject, randomUUID, sign, verify } from 'node:crypto';
+
+/** A ServiceAccount and, where the token is bound to one, its pod and node. */
+export interface Subject {
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly pod?: string;
+  readonly node?: string;
+}
+
+export interface TokenRequest extends Subject {
+  readonly audiences: readonly string[];
+  /** Seconds from now; negative makes a token that has run out. */
+  readonly expiresInSeconds?: number;
+  readonly notBeforeSeconds?: number;
+}
+
+/** The claims of a bound ServiceAccount token, as the API server signs them. */
+export interface ServiceAccountClaims {
+  readonly iss: string;
+  readonly sub: string;
+  readonly aud: readonly string[];
+  readonly exp: number;
+  readonly nbf: number;
+  readonly jti: string;
+  readonly 'kubernetes.io': {
+    readonly namespace: string;
+    readonly serviceaccount: { readonly name: string; readonly uid: string };
+    readonly pod?: { readonly name: string; readonly uid: string };
+    readonly node?: { readonly name: string; readonly uid: string };
+  };
+}
+
+export const ISSUER = 'https://kubernetes.default.svc';
+
+const DEFAULT_LIFETIME_SECONDS = 3600;
+
+/** Holds a key pair and issues real RS256 ServiceAccount tokens (RFC 7519), as the API server's TokenRequest does. */
+export interface TokenIssuer {
+  issue(request: TokenRequest): string;
+  /** @returns the claims if the signature is ours, whatever they say. */
+  verify(token: string): ServiceAccountClaims | undefined;
+  /** The same for the same object, as long as this issuer lives. */
+  uidOf(kind: string, ...names: string[]): string;
+}
+
+export function tokenIssuer(now: () => number = Date.now): TokenIssuer {
+  const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const kid = keyId(publicKey);
+  const salt = randomUUID();
+  const uidOf = (kind: string, ...names: string[]) =>
+    toUuid(
+      createHash('sha256')
+        .update([salt, kind, ...names].join('\n'))
+        .digest('hex'),
+    );
+
+  return {
+    uidOf,
+    issue(request) {
+      const header = encode({ alg: 'RS256', kid });
+      const signed = `${header}.${encode(claimsFor(request, Math.floor(now() / 1000), uidOf))}`;
+      return `${signed}.${sign('sha256', Buffer.from(signed), privateKey).toString('base64url')}`;
+    },
+    verify(token) {
+      const [header, payload, signature, ...rest] = token.split('.');
+      if (header === undefined || payload === undefined || signature === undefined || rest.length > 0) return undefined;
+      const { alg, kid: usedKey } = decode(header) as { alg?: unknown; kid?: unknown };
+      if (alg !== 'RS256' || usedKey !== kid) return undefined;
+      const ours = verify(
+        'sha256',
+        Buffer.from(`${header}.${payload}`),
+        publicKey,
+        Buffer.from(signature, 'base64url'),
+      );
+      return ours ? (decode(payload) as unknown as ServiceAccountClaims) : undefined;
+    },
+  };
+}
+
+function claimsFor(request: TokenRequest, seconds: number, uidOf: TokenIssuer['uidOf']): ServiceAccountClaims {
+  const { namespace, serviceAccount, pod, node, audiences, notBeforeSeconds = 0 } = request;
+  const { expiresInSeconds = DEFAULT_LIFETIME_SECONDS } = request;
+  return {
+    iss: ISSUER,
+    sub: `system:serviceaccount:${namespace}:${serviceAccount}`,
+    aud: audiences,
+    exp: seconds + expiresInSeconds,
+    nbf: seconds + notBeforeSeconds,
+    jti: randomUUID(),
+    'kubernetes.io': {
+      namespace,
+      serviceaccount: { name: serviceAccount, uid: uidOf('serviceaccount', namespace, serviceAccount) },
+      ...(pod !== undefined && { pod: { name: pod, uid: uidOf('pod', namespace, pod) } }),
+      ...(node !== undefined && { node: { name: node, uid: uidOf('node', node) } }),
+    },
+  };
+}
+
+function keyId(publicKey: KeyObject): string {
+  return createHash('sha256')
+    .update(publicKey.export({ type: 'spki', format: 'der' }))
+    .digest('base64url');
+}
+
+function toUuid(hex: string): string {
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20, 32)].join('-');
+}
+
+function encode(value: unknown): string {
+  return Buffer.from(JSON.stringify(value)).toString('base64url');
+}
+
+function decode(part: string): Record<string, unknown> {
+  try {
+    return (JSON.parse(Buffer.from(part, 'base64url').toString('utf8')) ?? {}) as Record<string, unknown>;
+  } catch {
+    return {};
+  }
+}
