@@ -73,8 +73,25 @@ export async function startDevAuthority({ issuer, now = Date.now }: DevAuthority
 }
 
 function review(spec: ReviewSpec, issuer: TokenIssuer, deleted: ReadonlySet<string>, seconds: number): ReviewStatus {
-  const claims = issuer.verify(spec.token);
-  if (claims === undefined) return no('invalid bearer token');
+  const verification = issuer.verify(spec.token);
+  switch (verification.kind) {
+    case 'ours':
+      return reviewClaims(verification.claims, spec, deleted, seconds);
+    case 'not a token of this issuer':
+      return no('invalid bearer token');
+    case 'unknown key':
+      return no('[invalid bearer token, invalid signature, no keys found]');
+    case 'wrong signature':
+      return no('[invalid bearer token, go-jose/go-jose: error in cryptographic primitive]');
+  }
+}
+
+function reviewClaims(
+  claims: ServiceAccountClaims,
+  spec: ReviewSpec,
+  deleted: ReadonlySet<string>,
+  seconds: number,
+): ReviewStatus {
   const asked = spec.audiences.length > 0 ? spec.audiences : [ISSUER];
   const audiences = asked.filter(audience => claims.aud.includes(audience));
   if (audiences.length === 0) {

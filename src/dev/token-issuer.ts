@@ -33,13 +33,20 @@ export interface ServiceAccountClaims {
 
 export const ISSUER = 'https://kubernetes.default.svc';
 
+const FOREIGN = { kind: 'not a token of this issuer' } as const;
+
 const DEFAULT_LIFETIME_SECONDS = 3600;
+
+/** What a signature check finds; the refusals are those that the API server tells apart by its texts. */
+export type Verification =
+  | { readonly kind: 'ours'; readonly claims: ServiceAccountClaims }
+  | { readonly kind: 'not a token of this issuer' | 'unknown key' | 'wrong signature' };
 
 /** Holds a key pair and issues real RS256 ServiceAccount tokens (RFC 7519), as the API server's TokenRequest does. */
 export interface TokenIssuer {
   issue(request: TokenRequest): string;
-  /** @returns the claims if the signature is ours, whatever they say. */
-  verify(token: string): ServiceAccountClaims | undefined;
+  /** Checks the signature alone, whatever the claims say. */
+  verify(token: string): Verification;
   /** The same for the same object, as long as this issuer lives. */
   uidOf(kind: string, ...names: string[]): string;
 }
@@ -64,16 +71,14 @@ export function tokenIssuer(now: () => number = Date.now): TokenIssuer {
     },
     verify(token) {
       const [header, payload, signature, ...rest] = token.split('.');
-      if (header === undefined || payload === undefined || signature === undefined || rest.length > 0) return undefined;
+      if (header === undefined || payload === undefined || signature === undefined || rest.length > 0) return FOREIGN;
+      const claims = decode(payload) as unknown as ServiceAccountClaims;
+      if (claims.iss !== ISSUER) return FOREIGN;
       const { alg, kid: usedKey } = decode(header) as { alg?: unknown; kid?: unknown };
-      if (alg !== 'RS256' || usedKey !== kid) return undefined;
-      const ours = verify(
-        'sha256',
-        Buffer.from(`${header}.${payload}`),
-        publicKey,
-        Buffer.from(signature, 'base64url'),
-      );
-      return ours ? (decode(payload) as unknown as ServiceAccountClaims) : undefined;
+      if (usedKey !== undefined && usedKey !== kid) return { kind: 'unknown key' };
+      const signed = Buffer.from(`${header}.${payload}`);
+      const ours = alg === 'RS256' && verify('sha256', signed, publicKey, Buffer.from(signature, 'base64url'));
+      return ours ? { kind: 'ours', claims } : { kind: 'wrong signature' };
     },
   };
 }
