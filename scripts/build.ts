@@ -1,11 +1,26 @@
 // Makes what the image ships: one bundle in dist/, tree-shaken, with the rarely needed parts (kubeconfig, dev) as chunks
 // that are loaded when asked for.
-import { chmod, rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { build } from 'esbuild';
+import { chmod, copyFile, mkdir, readFile, rm } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { build, type Plugin } from 'esbuild';
 
 const root = join(import.meta.dirname, '..');
 const outdir = join(root, 'dist');
+
+// grpc-health-check reads its messages from a file of its package, which a bundle does not have: from beside the bundle.
+const healthProto: Plugin = {
+  name: 'health-proto',
+  setup({ onLoad }) {
+    onLoad({ filter: /grpc-health-check[\\/]build[\\/]src[\\/]health\.js$/ }, async ({ path }) => {
+      const contents = await readFile(path, 'utf8');
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the text of a template
+      const moved = contents.replace('`${__dirname}/../../proto`', '__dirname');
+      if (moved === contents) throw new Error('grpc-health-check has changed: where does it read health.proto from?');
+      return { contents: moved, loader: 'js' };
+    });
+  },
+};
 
 await rm(outdir, { recursive: true, force: true });
 await build({
@@ -21,6 +36,7 @@ await build({
   target: 'node24',
   legalComments: 'none',
   logLevel: 'warning',
+  plugins: [healthProto],
   // Some dependencies are CommonJS and expect its globals.
   banner: {
     js: [
@@ -31,4 +47,9 @@ await build({
     ].join(' '),
   },
 });
+const packages = createRequire(import.meta.url);
+const health = join(dirname(packages.resolve('grpc-health-check/package.json')), 'proto/health/v1/health.proto');
+await mkdir(join(outdir, 'health/v1'), { recursive: true });
+await copyFile(health, join(outdir, 'health/v1/health.proto'));
+await copyFile(join(root, 'src/gateway/ext-authz.proto'), join(outdir, 'ext-authz.proto'));
 await chmod(join(outdir, 'gatecar.js'), 0o755);

@@ -1,8 +1,8 @@
-import { createApp, type Surroundings, VERSION } from './app.ts';
+import { type App, createApp, type Surroundings, VERSION } from './app.ts';
 import { warnings } from './config/rules.ts';
 import type { Config } from './config/schema.ts';
-import { drain } from './operations/drain.ts';
-import { listen } from './operations/listen.ts';
+import { type Drainable, drain, drainable } from './operations/drain.ts';
+import { listen, listenOn } from './operations/listen.ts';
 import type { Logger } from './operations/log.ts';
 
 /** A running sidecar. */
@@ -10,6 +10,7 @@ export interface Running {
   /** Where it listens. */
   readonly auth: string;
   readonly ops: string;
+  readonly grpc: string | undefined;
   /** Drains and stops; resolves when nothing is left. */
   stop(): Promise<void>;
 }
@@ -20,28 +21,41 @@ export interface Running {
  * @throws {ListenError} naming the setting whose address cannot be had.
  */
 export async function serve(config: Config, surroundings: Surroundings, log: Logger): Promise<Running> {
-  const app = createApp(config, surroundings, log);
+  const app = await createApp(config, surroundings, log);
+  const listeners = [drainable(app.auth.server), ...(app.grpc ? [app.grpc] : [])];
   try {
     const ops = await listen(app.ops, config.opsListen, 'GATECAR_OPS_LISTEN');
     const auth = await listen(app.auth, config.listen, 'GATECAR_LISTEN');
+    const grpc = await listenGrpc(app, config);
     for (const warning of warnings(config)) log.warn(warning);
-    log.info({ version: VERSION, mode: config.mode, auth, ops }, 'listening');
+    log.info({ version: VERSION, mode: config.mode, auth, ops, grpc }, 'listening');
     app.health.start();
-    return { auth, ops, stop: () => stop(app, config, log) };
+    return { auth, ops, grpc, stop: () => stop(app, listeners, config, log) };
   } catch (error) {
-    app.ops.server.close();
-    await app.close();
+    await release(app);
     throw error;
   }
 }
 
-async function stop(app: ReturnType<typeof createApp>, config: Config, log: Logger): Promise<void> {
+async function listenGrpc({ grpc }: App, { grpcListen }: Config): Promise<string | undefined> {
+  if (grpc === undefined || grpcListen === undefined) return undefined;
+  return listenOn(target => grpc.listen(target), grpcListen, 'GATECAR_GRPC_LISTEN');
+}
+
+async function stop(app: App, listeners: readonly Drainable[], config: Config, log: Logger): Promise<void> {
   log.info('draining');
   app.drain();
   const { shutdownDelayMs: delayMs, shutdownTimeoutMs: timeoutMs } = config;
-  await drain({ server: app.auth.server, log, delayMs, timeoutMs });
-  await app.close();
-  app.ops.server.close();
-  app.ops.server.closeAllConnections();
+  await drain({ listeners, log, delayMs, timeoutMs });
+  await release(app);
   log.info('stopped');
+}
+
+async function release(app: App): Promise<void> {
+  await app.close();
+  for (const { server } of [app.auth, app.ops]) {
+    server.close();
+    server.closeAllConnections();
+  }
+  app.grpc?.destroy();
 }

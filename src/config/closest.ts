@@ -11,14 +11,17 @@ export function closest(name: string, known: readonly string[]): string | undefi
 }
 
 function distance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, at) => at);
-  for (const [i, character] of [...from].entries()) {
-    const next = [i + 1];
-    for (const [j, other] of [...to].entries()) {
-      const substituted = (row[j] ?? 0) + (character === other ? 0 : 1);
-      next.push(Math.min((row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1, substituted));
-    }
-    row = next;
+  // The edits from what was read of `from` to each longer beginning of `to`, the empty one left out.
+  let row = Array.from(to, (_, at) => at + 1);
+  let edits = row.length;
+  for (const [read, character] of [...from].entries()) {
+    let diagonal = read;
+    edits = read + 1;
+    row = row.map((above, at) => {
+      edits = Math.min(above + 1, edits + 1, diagonal + (character === to[at] ? 0 : 1));
+      diagonal = above;
+      return edits;
+    });
   }
-  return row.at(-1) ?? 0;
+  return edits;
 }

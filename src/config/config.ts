@@ -28,10 +28,23 @@ export function readConfig(args: readonly string[], env: Environment): Config {
   const flags = readFlags(args, faults);
   checkNames(env, faults);
   const config: Record<string, unknown> = {};
-  for (const [key, setting] of ALL) config[key] = readSetting(setting, flags, env, faults);
-  if (faults.length === 0) faults.push(...crossFaults(config as Config));
+  const faulty = new Set<string>();
+  for (const [key, setting] of ALL) {
+    const read = readSetting(setting, flags.get(flagName(setting)) ?? fromEnvironment(setting, env));
+    if ('fault' in read) {
+      faults.push(read.fault);
+      faulty.add(key);
+    } else {
+      config[key] = read.value;
+    }
+  }
+  faults.push(...crossFaults(config as Config, faulty));
   if (faults.length > 0) throw new ConfigError(faults);
   return Object.freeze(config) as Config;
+}
+
+interface Fault {
+  readonly fault: string;
 }
 
 interface Given {
@@ -39,63 +52,61 @@ interface Given {
   readonly text: string;
 }
 
-function readSetting(
-  setting: Setting<unknown>,
-  flags: Map<string, Given>,
-  env: Environment,
-  faults: string[],
-): unknown {
-  const given = flags.get(flagName(setting)) ?? fromEnvironment(setting, env, faults);
-  if (given === undefined || (given.text === '' && setting.emptyIsUnset)) {
-    return setting.default === undefined ? undefined : setting.type.parse(setting.default);
+function readSetting(setting: Setting<unknown>, given: Given | Fault | undefined): { value: unknown } | Fault {
+  const { type, emptyIsUnset } = setting;
+  if (given === undefined || ('text' in given && given.text === '' && emptyIsUnset)) {
+    return { value: setting.default === undefined ? undefined : type.parse(setting.default) };
   }
-  const value = setting.type.parse(given.text);
-  if (value === undefined) {
-    const { rule, show = JSON.stringify } = setting.type;
-    faults.push(`${given.source} must be ${rule}; got ${show(given.text)}`);
-  }
-  return value;
+  if ('fault' in given) return given;
+  const value = type.parse(given.text);
+  if (value === undefined) return { fault: `${given.source} must be ${type.rule}; got ${show(setting, given)}` };
+  return { value };
 }
 
-function fromEnvironment(setting: Setting<unknown>, env: Environment, faults: string[]): Given | undefined {
-  const all = [setting.name, ...setting.aliases].flatMap((source): Given[] => {
+function show({ type }: Setting<unknown>, { text }: Given): string {
+  return (type.show ?? JSON.stringify)(text);
+}
+
+function fromEnvironment(setting: Setting<unknown>, env: Environment): Given | Fault | undefined {
+  const given = [setting.name, ...setting.aliases].flatMap((source): Given[] => {
     const text = env[source];
     return text === undefined || (text === '' && setting.emptyIsUnset) ? [] : [{ source, text }];
   });
-  const [first, ...others] = all;
-  for (const other of others) {
-    if (other.text !== first?.text)
-      faults.push(`${first?.source} and ${other.source} are both set, to different values`);
-  }
-  return first;
+  const [first] = given;
+  if (given.every(({ text }) => text === first?.text)) return first;
+  const sources = given.map(({ source }) => source).join(' and ');
+  const texts = given.map(one => show(setting, one)).join(' and ');
+  return { fault: `${sources} must not be set to different values; got ${texts}` };
 }
 
-function readFlags(args: readonly string[], faults: string[]): Map<string, Given> {
+function readFlags(args: readonly string[], faults: string[]): Map<string, Given | Fault> {
   const known = new Map(ALL.map(([, setting]) => [flagName(setting), setting]));
-  const flags = new Map<string, Given>();
+  const flags = new Map<string, Given | Fault>();
   const rest = [...args];
   for (let arg = rest.shift(); arg !== undefined; arg = rest.shift()) {
     const [, name = '', inline] = /^--([^=]+)(?:=([\s\S]*))?$/.exec(arg) ?? [];
     const setting = known.get(name);
     if (setting === undefined) {
-      faults.push(
-        unknown(
-          name === '' ? arg : `--${name}`,
-          [...known.keys()].map(one => `--${one}`),
-          'argument',
-        ),
-      );
+      // Past a `=` there may be a secret that was meant for another setting.
+      const names = [...known.keys()].map(one => `--${one}`);
+      faults.push(unknown(arg.replace(/=[\s\S]*/, ''), names, 'argument'));
       // What follows an unknown flag is most likely its value and no second fault.
       if (name !== '' && inline === undefined && rest[0]?.startsWith('--') === false) rest.shift();
       continue;
     }
-    const isSwitch = setting.type.json['type'] === 'boolean' && !/^(true|false)$/.test(rest[0] ?? '');
-    const text = inline ?? (isSwitch ? 'true' : rest.shift());
-    if (text === undefined) faults.push(`--${name} needs a value`);
-    else if (flags.has(name)) faults.push(`--${name} is given twice`);
+    const text = inline ?? valueAfter(setting, rest);
+    if (flags.has(name)) flags.set(name, { fault: `--${name} is given twice` });
+    else if (text === undefined) flags.set(name, { fault: `--${name} needs a value` });
     else flags.set(name, { source: `--${name}`, text });
   }
   return flags;
+}
+
+/** Takes a flag's value from the arguments after it. A flag is nobody's value: `--a --b` is an `a` left out. */
+function valueAfter({ type }: Setting<unknown>, rest: string[]): string | undefined {
+  const [next] = rest;
+  if (type.json['type'] === 'boolean' && next !== 'true' && next !== 'false') return 'true';
+  return next?.startsWith('--') ? undefined : rest.shift();
 }
 
 const SERVICE_LINK_NAME =
@@ -114,12 +125,14 @@ function isServiceLink(name: string, value: string): boolean {
 function checkNames(env: Environment, faults: string[]): void {
   const known = ALL.map(([, setting]) => setting.name as string);
   for (const [name, value] of Object.entries(env)) {
-    if (!name.startsWith('GATECAR_') || known.includes(name) || isServiceLink(name, value ?? '')) continue;
-    faults.push(unknown(name, known, 'setting'));
+    if (value === undefined || !name.startsWith('GATECAR_') || known.includes(name)) continue;
+    if (!isServiceLink(name, value)) faults.push(unknown(name, known, 'setting'));
   }
 }
 
 function unknown(name: string, known: readonly string[], what: string): string {
   const nearest = closest(name, known);
-  return `${name} is no known ${what}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`;
+  // A fault is one line, whatever somebody took for a name.
+  const shown = JSON.stringify(name).slice(1, -1);
+  return `${shown} is no known ${what}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`;
 }

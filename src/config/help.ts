@@ -42,7 +42,9 @@ export function settingsTable(): string {
   const rows = ALL.map(setting => {
     const also = setting.aliases.map(alias => `\`${alias}\``).join(', ');
     const shown = setting.defaultLabel ?? (setting.default === undefined ? 'none' : `\`${setting.default}\``);
-    return `| \`${setting.name}\` | ${shown} | ${also} | ${setting.help.replaceAll('|', '\\|')} Must be ${setting.type.rule}. |`;
+    // Outside of code, `<namespace>` would be taken for HTML and vanish.
+    const rule = setting.type.rule.replaceAll('<', '\\<');
+    return `| \`${setting.name}\` | ${shown} | ${also} | ${setting.help} Must be ${rule}. |`;
   });
   return ['| setting | default | also | meaning |', '|---|---|---|---|', ...rows].join('\n');
 }

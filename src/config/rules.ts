@@ -2,27 +2,76 @@ import { BlockList, isIP } from 'node:net';
 import type { Config } from './schema.ts';
 import type { Address } from './types.ts';
 
-/** Faults that no setting has alone. */
-export function crossFaults(config: Config): string[] {
-  const faults: string[] = [];
-  if (config.mode === 'basic' && !config.allowInsecureBasic && !isLocal(config.listen)) {
-    faults.push(
-      `GATECAR_MODE=basic verifies no token: GATECAR_LISTEN must be a loopback address or a Unix socket, or ` +
-        `GATECAR_ALLOW_INSECURE_BASIC must be true; got ${JSON.stringify(config.listen.text)}`,
-    );
-  }
-  if (config.listen.text === config.opsListen.text && !/:0$/.test(config.listen.text)) {
-    faults.push(`GATECAR_LISTEN and GATECAR_OPS_LISTEN must differ; both are ${JSON.stringify(config.listen.text)}`);
-  }
-  if (config.clientIpHeader !== undefined && config.trustedPeers === undefined) {
-    faults.push(
-      'GATECAR_CLIENT_IP_HEADER needs GATECAR_TRUSTED_PEERS: a header counts only from a peer that is trusted',
-    );
-  }
-  if (config.kubeApiUrl !== undefined && config.kubeContext !== undefined) {
-    faults.push('GATECAR_KUBE_API_URL and GATECAR_KUBE_CONTEXT are both set; the context belongs to a kubeconfig');
-  }
-  return faults;
+/** A rule about several settings at once. */
+export interface CrossRule {
+  /** The settings it is about. It says nothing while one of them is at fault by itself. */
+  readonly about: readonly (keyof Config)[];
+  /** @returns `undefined` where the rule is kept. */
+  readonly fault: (config: Config) => string | undefined;
+}
+
+const quote = (text: string): string => JSON.stringify(text);
+
+/** Every rule that no setting can break alone. */
+export const CROSS_RULES = {
+  'basic-mode-is-local': {
+    about: ['mode', 'allowInsecureBasic', 'listen'],
+    fault: ({ mode, allowInsecureBasic, listen }) =>
+      mode === 'basic' && !allowInsecureBasic && !isLocal(listen)
+        ? 'GATECAR_MODE=basic verifies no token: GATECAR_LISTEN must be a loopback address or a Unix socket, or ' +
+          `GATECAR_ALLOW_INSECURE_BASIC must be true; got ${quote(listen.text)}`
+        : undefined,
+  },
+  'basic-mode-grpc-is-local': {
+    about: ['mode', 'allowInsecureBasic', 'grpcListen'],
+    fault: ({ mode, allowInsecureBasic, grpcListen }) =>
+      mode === 'basic' && !allowInsecureBasic && grpcListen !== undefined && !isLocal(grpcListen)
+        ? 'GATECAR_MODE=basic verifies no token: GATECAR_GRPC_LISTEN must be a loopback address or a Unix socket, or ' +
+          `GATECAR_ALLOW_INSECURE_BASIC must be true; got ${quote(grpcListen.text)}`
+        : undefined,
+  },
+  'listeners-differ': {
+    about: ['listen', 'opsListen'],
+    fault: ({ listen, opsListen }) =>
+      areSame(listen, opsListen)
+        ? `GATECAR_LISTEN and GATECAR_OPS_LISTEN must differ; got ${quote(listen.text)} for both`
+        : undefined,
+  },
+  'grpc-listener-differs': {
+    about: ['listen', 'opsListen', 'grpcListen'],
+    fault: ({ listen, opsListen, grpcListen }) =>
+      grpcListen !== undefined && (areSame(grpcListen, listen) || areSame(grpcListen, opsListen))
+        ? 'GATECAR_GRPC_LISTEN must differ from GATECAR_LISTEN and GATECAR_OPS_LISTEN; ' +
+          `got ${quote(grpcListen.text)} twice`
+        : undefined,
+  },
+  'client-ip-header-needs-trusted-peers': {
+    about: ['clientIpHeader', 'trustedPeers'],
+    fault: ({ clientIpHeader, trustedPeers }) =>
+      clientIpHeader !== undefined && trustedPeers === undefined
+        ? 'GATECAR_CLIENT_IP_HEADER needs GATECAR_TRUSTED_PEERS: a header counts only from a peer that is trusted; ' +
+          `got ${quote(clientIpHeader)}`
+        : undefined,
+  },
+  'context-needs-kubeconfig': {
+    about: ['kubeApiUrl', 'kubeContext'],
+    fault: ({ kubeApiUrl, kubeContext }) =>
+      kubeApiUrl !== undefined && kubeContext !== undefined
+        ? 'GATECAR_KUBE_API_URL and GATECAR_KUBE_CONTEXT must not both be set, since a context belongs to a kubeconfig; ' +
+          `got ${quote(kubeApiUrl)} and ${quote(kubeContext)}`
+        : undefined,
+  },
+} as const satisfies Record<string, CrossRule>;
+
+/**
+ * Faults that no setting has alone.
+ *
+ * @param faulty the settings that have faults of their own, and no value in `config`.
+ */
+export function crossFaults(config: Config, faulty: ReadonlySet<string>): string[] {
+  return Object.values<CrossRule>(CROSS_RULES)
+    .filter(({ about }) => !about.some(key => faulty.has(key)))
+    .flatMap(({ fault }) => fault(config) ?? []);
 }
 
 /** What works but deserves a second look. */
@@ -43,6 +92,11 @@ export function warnings(config: Config): string[] {
     found.push('GATECAR_KUBE_API_URL is plain http to another host: tokens travel unencrypted');
   }
   return found;
+}
+
+/** Port 0 asks for any port, and gets another each time. */
+function areSame(one: Address, other: Address): boolean {
+  return one.text === other.text && !/:0$/.test(one.text);
 }
 
 function isLocal(address: Address): boolean {

@@ -52,6 +52,13 @@ export const IN_CLUSTER_CA_FILE = '/var/run/secrets/kubernetes.io/serviceaccount
 export const SETTINGS = {
   listen: setting('GATECAR_LISTEN', address, ':9080', 'Auth listener: `/auth` and `/auth/*`.'),
   opsListen: setting('GATECAR_OPS_LISTEN', address, ':9081', 'Ops listener: `/livez`, `/readyz`, `/metrics`.'),
+  grpcListen: setting(
+    'GATECAR_GRPC_LISTEN',
+    address,
+    undefined,
+    'gRPC listener for Envoy: `envoy.service.auth.v3.Authorization/Check` and the standard health service.',
+    { defaultLabel: 'off' },
+  ),
   mode: setting(
     'GATECAR_MODE',
     oneOf('tokenreview', 'basic'),

@@ -1,8 +1,11 @@
-import { BlockList, isIP, isIPv6 } from 'node:net';
+import { isIP, isIPv6 } from 'node:net';
 import { MAX_PREFIX_LENGTH } from '../identity/headers.ts';
 import { NAMESPACE, parseServiceAccount } from '../identity/identity.ts';
 
-/** What JSON Schema says of a setting's value, for the chart's `values.schema.json`. */
+/**
+ * What JSON Schema says of a setting's value, for the chart's `values.schema.json`. Helm reads it with Go's regular
+ * expressions, which know no look-around.
+ */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
 /** How one kind of setting is read from text. */
@@ -21,22 +24,34 @@ export type Address =
   | { readonly kind: 'tcp'; readonly host: string | undefined; readonly port: number; readonly text: string }
   | { readonly kind: 'unix'; readonly path: string; readonly text: string };
 
+/** What a line end too many in a ConfigMap leaves behind, and no path or name has on purpose. */
+const CONTROL = /[\x00-\x1f\x7f]/;
+const WITHOUT_CONTROLS = '[^\\x00-\\x1f\\x7f]';
+
+/** What the system lets a Unix socket's path have. */
+const MAX_SOCKET_PATH_BYTES = 107;
+
 export const address: SettingType<Address> = {
-  rule: 'an address: host:port, :port, [v6]:port or unix:/path',
+  rule: `an address: host:port, :port, [v6]:port or unix:/path of at most ${MAX_SOCKET_PATH_BYTES} bytes`,
   parse(text) {
     if (text.startsWith('unix:')) {
       const path = text.slice('unix:'.length);
-      return path.startsWith('/') && path.length <= 107 ? { kind: 'unix', path, text } : undefined;
+      const good = /^\/./.test(path) && !CONTROL.test(path) && Buffer.byteLength(path) <= MAX_SOCKET_PATH_BYTES;
+      return good ? { kind: 'unix', path, text } : undefined;
     }
-    const [, v6, name, digits] = /^(?:\[([^\]]*)\]|([^:\s[\]]*)):(\d{1,5})$/.exec(text) ?? [];
+    const [, v6, name, digits] = /^(?:\[([^\]]*)\]|([A-Za-z0-9._-]*)):(\d{1,5})$/.exec(text) ?? [];
     const port = Number(digits);
     if (digits === undefined || port > 65_535) return undefined;
     if (v6 !== undefined) return isIPv6(v6) ? { kind: 'tcp', host: v6, port, text } : undefined;
     return { kind: 'tcp', host: name === '' ? undefined : name, port, text };
   },
-  json: { type: 'string', pattern: '^(unix:/.+|(\\[[0-9a-fA-F:.]+\\]|[^:\\s\\[\\]]*):[0-9]{1,5})$' },
+  json: {
+    type: 'string',
+    pattern: `^(unix:/${WITHOUT_CONTROLS}{1,106}|(\\[[0-9a-fA-F:.]+(%[A-Za-z0-9._-]+)?\\]|[A-Za-z0-9._-]*):[0-9]{1,5})$`,
+  },
 };
 
+/** One of these words, exactly as written. */
 export function oneOf<const T extends string>(...values: readonly T[]): SettingType<T> {
   return {
     rule: `one of ${values.join(', ')}`,
@@ -51,6 +66,7 @@ export const flag: SettingType<boolean> = {
   json: { type: 'boolean' },
 };
 
+/** One of these HTTP statuses. */
 export function statusOneOf<const T extends number>(...values: readonly T[]): SettingType<T> {
   return {
     rule: `one of ${values.join(', ')}`,
@@ -59,6 +75,7 @@ export function statusOneOf<const T extends number>(...values: readonly T[]): Se
   };
 }
 
+/** A decimal number without sign, point or exponent, `min` and `max` included. */
 export function wholeNumber(min: number, max: number): SettingType<number> {
   return {
     rule: `a whole number from ${min} to ${max}`,
@@ -74,22 +91,21 @@ const UNIT_MS = { ms: 1, s: 1000, m: 60_000 } as const;
 
 /** A duration in milliseconds, as `500ms`, `10s` or `2m`; `0` needs no unit. */
 export function duration(min: string, max: string): SettingType<number> {
-  const least = toMs(min) ?? 0;
-  const most = toMs(max) ?? Number.POSITIVE_INFINITY;
+  const [least, most] = [toMs(min), toMs(max)];
   return {
     rule: `a duration from ${min} to ${max}, such as 500ms, 10s or 2m`,
     parse(text) {
       const ms = toMs(text);
-      return ms !== undefined && ms >= least && ms <= most ? ms : undefined;
+      return ms >= least && ms <= most ? ms : undefined;
     },
     json: { type: 'string', pattern: '^(0|[0-9]{1,9}(ms|s|m))$' },
   };
 }
 
-function toMs(text: string): number | undefined {
+function toMs(text: string): number {
   if (text === '0') return 0;
   const [, digits, unit] = /^(\d{1,9})(ms|s|m)$/.exec(text) ?? [];
-  return digits === undefined ? undefined : Number(digits) * UNIT_MS[unit as keyof typeof UNIT_MS];
+  return digits === undefined ? Number.NaN : Number(digits) * UNIT_MS[unit as keyof typeof UNIT_MS];
 }
 
 /** Splits on commas and newlines, as ConfigMap values need; trims, and drops empty items. */
@@ -100,49 +116,62 @@ export function splitList(text: string): string[] {
     .filter(item => item !== '');
 }
 
-/** A list whose items all follow `isItem`. An empty one is allowed only where `mayBeEmpty` says so. */
-export function list(rule: string, isItem: (item: string) => boolean, mayBeEmpty = false): SettingType<string[]> {
+interface ListOptions {
+  readonly rule: string;
+  /** Each item follows this; it stands in the JSON schema too. */
+  readonly item: RegExp;
+  /** What no pattern can say. */
+  readonly isItem?: (item: string) => boolean;
+  readonly mayBeEmpty?: boolean;
+}
+
+function list({ rule, item, isItem = () => true, mayBeEmpty = false }: ListOptions): SettingType<string[]> {
   return {
     rule,
     parse(text) {
       const items = [...new Set(splitList(text))];
-      return items.every(isItem) && (mayBeEmpty || items.length > 0) ? items : undefined;
+      if (items.length === 0 && !mayBeEmpty) return undefined;
+      return items.every(one => item.test(one) && isItem(one)) ? items : undefined;
     },
-    json: { type: 'array', items: { type: 'string', minLength: 1 }, ...(mayBeEmpty ? {} : { minItems: 1 }) },
+    json: { type: 'array', items: { type: 'string', pattern: item.source }, ...(!mayBeEmpty && { minItems: 1 }) },
   };
 }
 
-export const audiences = list(
-  'a list of audiences, each of printable ASCII without spaces; empty asks for none',
-  item => /^[\x21-\x7e]{1,512}$/.test(item),
-  true,
-);
-
-export const namespaces = list('a list of at least one namespace name (an empty list could mean all or none)', item =>
-  NAMESPACE.test(item),
-);
-
-export const serviceAccounts = list(
-  'a list of at least one system:serviceaccount:<namespace>:<name> (an empty list could mean all or none)',
-  item => parseServiceAccount(item) !== undefined,
-);
-
-export const peers = list('a list of IP addresses, CIDRs or unix', item => {
-  if (item === 'unix') return true;
-  const [host = '', bits, ...rest] = item.split('/');
-  const version = isIP(host);
-  if (version === 0 || rest.length > 0) return false;
-  if (bits === undefined) return true;
-  if (!/^\d{1,3}$/.test(bits) || Number(bits) > (version === 6 ? 128 : 32)) return false;
-  return new BlockList().addSubnet(host, Number(bits), version === 6 ? 'ipv6' : 'ipv4') === undefined;
+export const audiences = list({
+  rule: 'a list of audiences, each of at most 512 printable ASCII characters without spaces; empty asks for none',
+  item: /^[!-+\--~]{1,512}$/,
+  mayBeEmpty: true,
 });
 
-const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^`|~-]+$/;
+export const namespaces = list({
+  rule: 'a list of at least one namespace name (an empty list could mean all or none)',
+  item: NAMESPACE,
+});
+
+export const serviceAccounts = list({
+  rule: 'a list of at least one system:serviceaccount:<namespace>:<name> (an empty list could mean all or none)',
+  item: /^system:serviceaccount:[a-z0-9-]{1,63}:[a-z0-9.-]{1,253}$/,
+  isItem: item => parseServiceAccount(item) !== undefined,
+});
+
+export const peers = list({
+  rule: 'a list of at least one IP address, CIDR or unix',
+  item: /^(unix|[0-9a-fA-F.:]+(\/[0-9]{1,3})?)$/,
+  isItem(item) {
+    const host = item.replace(/\/.*/, '');
+    const bits = Number(item.slice(host.length + 1));
+    const version = isIP(host);
+    return item === 'unix' || (version === 4 && bits <= 32) || (version === 6 && bits <= 128);
+  },
+});
+
+/** RFC 9110's `token` without underscores, which gateways drop or take for dashes. */
+const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^`|~-]{1,128}$/;
 
 export const headerName: SettingType<string> = {
-  rule: 'a header name, without underscores',
-  parse: text => (HEADER_NAME.test(text) && text.length <= 128 ? text : undefined),
-  json: { type: 'string', pattern: '^[A-Za-z0-9-]+$' },
+  rule: 'a header name of at most 128 characters, without underscores',
+  parse: text => (HEADER_NAME.test(text) ? text : undefined),
+  json: { type: 'string', pattern: HEADER_NAME.source },
 };
 
 export const headerPrefix: SettingType<string> = {
@@ -166,7 +195,7 @@ const FORBIDDEN_HEADERS = new Set([
 ]);
 
 export const headerPairs: SettingType<Readonly<Record<string, string>>> = {
-  rule: 'a list of name=value headers, none of them Authorization, Host or of the connection',
+  rule: 'a list of name=value headers in printable ASCII, each name once, none of them Authorization, Host or about body or connection',
   parse(text) {
     const headers: Record<string, string> = {};
     for (const item of splitList(text)) {
@@ -174,12 +203,12 @@ export const headerPairs: SettingType<Readonly<Record<string, string>>> = {
       const name = item.slice(0, at).trim().toLowerCase();
       const value = item.slice(at + 1).trim();
       const good = at > 0 && HEADER_NAME.test(name) && /^[\x20-\x7e]*$/.test(value);
-      if (!good || FORBIDDEN_HEADERS.has(name) || name in headers) return undefined;
+      if (!good || FORBIDDEN_HEADERS.has(name) || Object.hasOwn(headers, name)) return undefined;
       headers[name] = value;
     }
     return headers;
   },
-  json: { type: 'array', items: { type: 'string', pattern: '^[^=]+=.*$' } },
+  json: { type: 'array', items: { type: 'string', pattern: "^[A-Za-z0-9!#$%&'*+.^`|~-]{1,128} *=[ -+\\--~]*$" } },
   // May hold a proxy's token (dapr-api-token).
   show: () => 'a value that is not shown',
 };
@@ -188,25 +217,34 @@ export const baseUrl: SettingType<string> = {
   rule: 'an http or https URL without credentials, query or fragment',
   parse(text) {
     const url = URL.canParse(text) ? new URL(text) : undefined;
-    if (url === undefined || !/^https?:$/.test(url.protocol) || !/^https?:\/\//i.test(text)) return undefined;
+    if (url === undefined || !/^https?:\/\//i.test(text)) return undefined;
     if (url.username || url.password || /[?#]/.test(text)) return undefined;
     return url.origin + url.pathname.replace(/\/+$/, '');
   },
-  json: { type: 'string', pattern: '^https?://[^?#@]+$' },
-  show: text => JSON.stringify(text.replace(/\/\/[^/]*@/, '//[credentials]@')),
+  json: { type: 'string', pattern: '^[hH][tT][tT][pP][sS]?://[^/?#@ ]+(/[^?#]*)?$' },
+  // A password may hold any character, a query a token.
+  show: text =>
+    JSON.stringify(text.replace(/^(https?:\/\/)?.*@/is, '$1[credentials]@').replace(/([?#]).+$/s, '$1[not shown]')),
 };
 
 export const path: SettingType<string> = {
-  rule: 'a path',
-  parse: text => (text.includes('\0') ? undefined : text),
-  json: { type: 'string' },
+  rule: 'a path without control characters',
+  parse: text => (CONTROL.test(text) ? undefined : text),
+  json: { type: 'string', pattern: `^${WITHOUT_CONTROLS}*$` },
 };
 
 /** Several paths parted as in `PATH`. */
 export const paths: SettingType<string[]> = {
-  rule: 'one or more paths, parted by colons',
-  parse: text => text.split(':').filter(one => one !== ''),
-  json: { type: 'string' },
+  rule: 'one or more paths without control characters, parted by colons',
+  parse(text) {
+    const found = text.split(':').filter(one => one !== '');
+    return found.length > 0 && !CONTROL.test(text) ? found : undefined;
+  },
+  json: { type: 'string', pattern: `^(${WITHOUT_CONTROLS}*[^\\x00-\\x1f\\x7f:]${WITHOUT_CONTROLS}*)?$` },
 };
 
-export const word: SettingType<string> = { rule: 'a name', parse: text => text, json: { type: 'string' } };
+export const word: SettingType<string> = {
+  rule: 'a name without control characters',
+  parse: text => (CONTROL.test(text) ? undefined : text),
+  json: { type: 'string', pattern: `^${WITHOUT_CONTROLS}*$` },
+};

@@ -12,18 +12,17 @@ export interface UnverifiedClaims {
  * @returns `undefined` for an opaque token: anything that is not three parts whose first two decode to JSON objects.
  */
 export function readClaims(token: Token): UnverifiedClaims | undefined {
-  const parts = revealToken(token).split('.');
-  if (parts.length !== 3) return undefined;
-  const header = decodeObject(parts[0]);
-  const payload = decodeObject(parts[1]);
-  if (header === undefined || payload === undefined) return undefined;
+  const [first, second, third, ...rest] = revealToken(token).split('.');
+  if (first === undefined || second === undefined || third === undefined || rest.length > 0) return undefined;
+  const payload = decodeObject(second);
+  if (payload === undefined || decodeObject(first) === undefined) return undefined;
   const exp = payload['exp'];
   return { expiresAtMs: typeof exp === 'number' && Number.isFinite(exp) ? exp * 1000 : undefined };
 }
 
-function decodeObject(part: string | undefined): Record<string, unknown> | undefined {
+function decodeObject(part: string): Record<string, unknown> | undefined {
   try {
-    const value: unknown = JSON.parse(Buffer.from(part ?? '', 'base64url').toString('utf8'));
+    const value: unknown = JSON.parse(Buffer.from(part, 'base64url').toString('utf8'));
     return typeof value === 'object' && value !== null && !Array.isArray(value)
       ? (value as Record<string, unknown>)
       : undefined;

@@ -9,6 +9,8 @@ export interface Answer {
   readonly headers: readonly string[];
   /** JSON, or empty for an allow. */
   readonly body: string;
+  /** What the body says, for protocols that carry a message beside it. */
+  readonly text: string;
 }
 
 export interface AnswererOptions extends AnswerSettings {
@@ -31,13 +33,18 @@ export function answerer(options: AnswererOptions): (decision: Decision) => Answ
   };
 }
 
+/** The names and values of a flat list, in pairs. */
+export function* headerPairs(flat: readonly string[]): Generator<[name: string, value: string]> {
+  for (let at = 0; at < flat.length; at += 2) yield [flat[at] as string, flat[at + 1] as string];
+}
+
 /**
  * An allow is exactly 200 with no body and no type: Envoy takes no other status for a yes, and nginx opens a connection
  * for each request if there is one byte of body.
  */
 function allow(identity: Identity | undefined, prefix: string): Answer {
   const headers = ['Content-Length', '0', 'Cache-Control', 'no-store', ...renderIdentityHeaders(identity, prefix)];
-  return { status: 200, headers, body: '' };
+  return { status: 200, headers, body: '', text: '' };
 }
 
 function refuse({ status, text, reason, challenge, retryAfterSeconds }: Explanation): Answer {
@@ -49,5 +56,5 @@ function refuse({ status, text, reason, challenge, retryAfterSeconds }: Explanat
   if (challenge !== undefined) headers.push('WWW-Authenticate', challenge);
   if (reason !== undefined) headers.push('X-Gatecar-Reason', reason);
   if (retryAfterSeconds !== undefined) headers.push('Retry-After', String(retryAfterSeconds));
-  return { status, headers, body };
+  return { status, headers, body, text };
 }

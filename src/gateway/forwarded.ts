@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net';
 import type { Credential } from '../credential/bearer.ts';
-import { redactToken } from '../credential/token.ts';
+import { redactJwts, redactToken } from '../credential/token.ts';
 
 /** Peers whose word counts about whom and what they ask for. */
 export interface TrustedPeers {
@@ -87,15 +87,21 @@ function clientAddress(
   let last = peer || undefined;
   for (const entry of chain.reverse()) {
     const address = entry.trim();
-    if (isIP(address) === 0) return last;
+    // The zone of an IPv6 address is any text, and means something on the machine that wrote it alone.
+    if (isIP(address) === 0 || address.includes('%')) return last;
     last = address;
     if (!trusted.has(address)) return last;
   }
   return last;
 }
 
-/** A caller may have put its token anywhere; a line of log must not hold it. */
+/**
+ * A caller may have put its token anywhere, which a line of log must not hold, and what a terminal takes for a command:
+ * JSON lets U+0080 to U+009F pass.
+ */
 function clean(value: string, credential: Credential): string {
   const redacted = credential.kind === 'token' ? redactToken(value, credential.token) : value;
-  return redacted.slice(0, MAX_VALUE_LENGTH);
+  return redactJwts(redacted)
+    .slice(0, MAX_VALUE_LENGTH)
+    .replace(/[^\x20-\x7e]/g, '?');
 }

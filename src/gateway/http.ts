@@ -2,10 +2,11 @@ import { type IncomingMessage, METHODS, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import Fastify, { type FastifyInstance } from 'fastify';
 import type { Authorize } from '../authorize.ts';
-import { type Credential, readCredential } from '../credential/bearer.ts';
-import type { Decision, Unavailable } from '../decision/decision.ts';
+import { readCredential } from '../credential/bearer.ts';
+import type { Decision } from '../decision/decision.ts';
 import type { Answer } from './answer.ts';
-import { type Forwarded, type ForwardedOptions, readForwarded } from './forwarded.ts';
+import { type Decided, INTERNAL_ERROR } from './decided.ts';
+import { type ForwardedOptions, readForwarded } from './forwarded.ts';
 
 /** Larger than any gateway's own limit: Node's default of 16 KiB refuses what nginx lets through with three URL headers. */
 const MAX_HEADER_BYTES = 64 * 1024;
@@ -16,23 +17,13 @@ const MAX_HEADER_BYTES = 64 * 1024;
  */
 const KEEP_ALIVE_MS = 61 * 60 * 1000;
 
-/** How long a peer may take to send a request's head, in milliseconds, and how often that is checked. */
-const HEADERS_TIMEOUT_MS = 10_000;
-const CONNECTIONS_CHECK_MS = 1_000;
+/** How long a peer may take to send a request, and how often that is checked, in milliseconds. */
+const REQUEST_TIMEOUT_MS = 10_000;
+const TIMEOUT_CHECK_MS = 1_000;
 
 /** How long, and up to how many bytes, a declared body is drained after the answer, before the connection is closed. */
 const LINGER_MS = 1_000;
 const LINGER_BYTES = 1024 * 1024;
-
-/** One decision, as told to metrics and logs. */
-export interface Decided {
-  readonly decision: Decision;
-  readonly answer: Answer;
-  readonly credential: Credential;
-  readonly durationMs: number;
-  /** Read only when it is wanted: most decisions are allows and are not logged. */
-  readonly forwarded: () => Forwarded;
-}
 
 export interface HttpGatewayOptions extends ForwardedOptions {
   readonly authorize: Authorize;
@@ -43,14 +34,9 @@ export interface HttpGatewayOptions extends ForwardedOptions {
   /** While true, answers ask the gateway to leave the connection. */
   readonly draining?: () => boolean;
   readonly now?: () => number;
+  readonly requestTimeoutMs?: number;
+  readonly timeoutCheckMs?: number;
 }
-
-const INTERNAL_ERROR: Unavailable = {
-  kind: 'unavailable',
-  reason: 'authority_unavailable',
-  cause: 'internal error',
-  retryAfterSeconds: 1,
-};
 
 /**
  * The auth listener: `/auth` and `/auth/*` in any method; anything else is 404.
@@ -59,6 +45,7 @@ const INTERNAL_ERROR: Unavailable = {
  * expectations is switched off one by one, since each would answer something that a gateway reads as an error of ours.
  */
 export function httpGateway(options: HttpGatewayOptions): FastifyInstance {
+  const { requestTimeoutMs = REQUEST_TIMEOUT_MS, timeoutCheckMs = TIMEOUT_CHECK_MS } = options;
   const server = Fastify({
     logger: false,
     rewriteUrl: ({ url = '' }) => (isAuthPath(url) ? '/auth' : '/'),
@@ -66,14 +53,18 @@ export function httpGateway(options: HttpGatewayOptions): FastifyInstance {
     forceCloseConnections: false,
     return503OnClosing: false,
     keepAliveTimeout: KEEP_ALIVE_MS,
-    requestTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: requestTimeoutMs,
     clientErrorHandler: refuseConnection,
     http: {
       maxHeaderSize: MAX_HEADER_BYTES,
-      headersTimeout: HEADERS_TIMEOUT_MS,
-      connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
+      headersTimeout: requestTimeoutMs,
+      connectionsCheckingInterval: timeoutCheckMs,
+      // Not even where the process was told to: what gateways and we read differently is how requests are smuggled.
+      insecureHTTPParser: false,
     },
   });
+  // Past its limit on their number, Node may leave headers out: a second credential, or that a body is to come.
+  server.server.maxHeadersCount = 0;
   // Without a body in Fastify's eyes, no method's body is awaited or its content type judged.
   for (const method of METHODS) server.addHttpMethod(method, { hasBody: false, overrideExisting: true });
   // `Expect` is neither met nor refused: the credential decides.
@@ -90,7 +81,10 @@ export function httpGateway(options: HttpGatewayOptions): FastifyInstance {
       handle(request.raw, reply.raw);
     },
   });
-  server.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: 'Not found: ask /auth' }));
+  server.setNotFoundHandler(({ raw }, reply) => {
+    if (declaresBody(raw)) reply.header('Connection', 'close');
+    return reply.code(404).send({ error: 'Not found: ask /auth' });
+  });
   return server;
 }
 
@@ -114,6 +108,7 @@ function gate(options: HttpGatewayOptions): (request: IncomingMessage, response:
       const answer = render(decision);
       write(request, response, answer, draining());
       onDecision?.({
+        protocol: 'http',
         decision,
         answer,
         credential,

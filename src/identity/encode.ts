@@ -21,11 +21,14 @@ function encodeCharacters(text: string, unsafe: RegExp): string {
 }
 
 function percentEncode(character: string): string {
-  const point = character.codePointAt(0) ?? 0;
-  // In UTF-8 every lone surrogate becomes U+FFFD and two of them would look alike: they keep their three-byte form.
-  const isLoneSurrogate = point >= 0xd800 && point <= 0xdfff;
-  const bytes = isLoneSurrogate
-    ? [0xe0 | (point >> 12), 0x80 | ((point >> 6) & 0x3f), 0x80 | (point & 0x3f)]
-    : [...Buffer.from(character, 'utf8')];
-  return bytes.map(byte => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join('');
+  return utf8(character)
+    .map(byte => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`)
+    .join('');
+}
+
+function utf8(character: string): number[] {
+  if (character.isWellFormed()) return [...Buffer.from(character, 'utf8')];
+  // Every lone surrogate would become U+FFFD and two of them would look alike: they keep their three-byte form.
+  const unit = character.charCodeAt(0);
+  return [0xe0 | (unit >> 12), 0x80 | ((unit >> 6) & 0x3f), 0x80 | (unit & 0x3f)];
 }

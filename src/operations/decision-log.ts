@@ -1,4 +1,5 @@
-import type { Decided } from '../gateway/http.ts';
+import type { Decided } from '../gateway/decided.ts';
+import { encodeValue } from '../identity/encode.ts';
 import { fingerprint } from './fingerprint.ts';
 import { type FloodGate, floodGate } from './flood-gate.ts';
 import type { Logger } from './log.ts';
@@ -54,9 +55,10 @@ function kindOf({ decision }: Decided): string {
   return username === undefined ? decision.reason : `${decision.reason} ${username}`;
 }
 
-function lineOf({ decision, answer, credential, durationMs, forwarded }: Decided): Record<string, unknown> {
+function lineOf({ protocol, decision, answer, credential, durationMs, forwarded }: Decided): Record<string, unknown> {
   return {
     ...about(decision),
+    protocol,
     status: answer.status,
     ...(credential.kind === 'token' && { token: fingerprint(credential.token) }),
     ...forwarded(),
@@ -67,7 +69,7 @@ function lineOf({ decision, answer, credential, durationMs, forwarded }: Decided
 function about(decision: Decided['decision']): Record<string, unknown> {
   switch (decision.kind) {
     case 'allow':
-      return { username: decision.identity?.username };
+      return { username: decision.identity && encodeValue(decision.identity.username) };
     case 'deny':
       return { reason: decision.reason, detail: decision.detail || undefined, username: decision.username };
     case 'unavailable':

@@ -1,11 +1,19 @@
 import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from './log.ts';
 
+/** A listener as draining sees it. */
+export interface Drainable {
+  /** Accepts no more, lets idle connections go, and resolves when what is under way is done. */
+  close(): Promise<void>;
+  /** Ends every connection at once. */
+  destroy(): void;
+}
+
 export interface DrainOptions {
-  /** The auth listener's server. */
-  readonly server: Server;
-  readonly log: Pick<Logger, 'info' | 'warn'>;
+  readonly listeners: readonly Drainable[];
+  readonly log: Pick<Logger, 'warn'>;
   /** How long to keep serving, unready, before accepting no more, in milliseconds. */
   readonly delayMs: number;
   /** How long what is under way may then take to finish, in milliseconds. */
@@ -13,18 +21,37 @@ export interface DrainOptions {
 }
 
 /**
- * Stops a listener without losing a request. While the delay lasts it serves as before, so that whoever routes to us has
- * time to see that we are unready; then it accepts no more, lets idle connections go and waits for the rest.
+ * Stops listeners without losing a request. While the delay lasts they serve as before, so that whoever routes to us has
+ * time to see that we are unready; then they accept no more, let idle connections go and wait for the rest.
  */
-export async function drain({ server, log, delayMs, timeoutMs }: DrainOptions): Promise<void> {
+export async function drain({ listeners, log, delayMs, timeoutMs }: DrainOptions): Promise<void> {
   if (delayMs > 0) await wait(delayMs);
-  const closed = Promise.withResolvers<boolean>();
-  server.close(() => closed.resolve(true));
-  server.closeIdleConnections();
-  const timer = setTimeout(() => closed.resolve(false), timeoutMs);
-  const finished = await closed.promise;
+  const late = Promise.withResolvers<'late'>();
+  const timer = setTimeout(() => late.resolve('late'), timeoutMs);
+  const outcome = await Promise.race([Promise.all(listeners.map(listener => listener.close())), late.promise]);
   clearTimeout(timer);
-  if (finished) return;
+  if (outcome !== 'late') return;
   log.warn('requests were still under way when the shutdown timeout ended');
-  server.closeAllConnections();
+  for (const listener of listeners) listener.destroy();
+}
+
+/**
+ * An HTTP server as a {@link Drainable}. It is made before the server listens, since a connection that never sent a byte
+ * is not idle in Node's eyes, and once the server is closing has no timeout either: it must be known to be let go.
+ */
+export function drainable(server: Server): Drainable {
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  return {
+    close: () =>
+      new Promise(resolve => {
+        server.close(() => resolve());
+        server.closeIdleConnections();
+        for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
+      }),
+    destroy: () => server.closeAllConnections(),
+  };
 }

@@ -24,6 +24,7 @@ interface Window {
   count: number;
 }
 
+/** A window of a kind opens with its first line and ends by {@link FloodGate.sweep}, or with the next line after its time. */
 export function floodGate(options: FloodGateOptions): FloodGate {
   const { burst, windowMs, maxKinds, onSummary, now = () => performance.now() } = options;
   const windows = new LRUCache<string, Window>({

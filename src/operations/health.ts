@@ -15,6 +15,8 @@ export interface Health {
   drain(): void;
   /** One line for each check, as the API server's own `/readyz?verbose` writes them. */
   report(): string;
+  /** Tells this one listener whether it is {@link ready}, now and whenever that changes. */
+  onReadiness(listener: (ready: boolean) => void): void;
   /** Asks now, and again for as long as it cannot ask. */
   start(): void;
   stop(): void;
@@ -31,7 +33,9 @@ export interface HealthOptions {
  * Ready once a review could be asked for, and then also through an outage: known verdicts still serve, and if readiness
  * followed the API server, all replicas would leave at once.
  */
-export function health({ log, probe, probeEveryMs = PROBE_EVERY_MS }: HealthOptions): Health {
+export function health(options: HealthOptions): Health {
+  const { log, probe, probeEveryMs = PROBE_EVERY_MS } = options;
+  let tell: (ready: boolean) => void = () => {};
   let up = probe === undefined;
   let askedOnce = probe === undefined;
   let draining = false;
@@ -61,7 +65,10 @@ export function health({ log, probe, probeEveryMs = PROBE_EVERY_MS }: HealthOpti
       if (now === undefined) {
         if (!up) log.info(askedOnce ? 'the API server can be asked again' : 'the API server can be asked');
         up = true;
-        askedOnce = true;
+        if (!askedOnce) {
+          askedOnce = true;
+          tell(!draining);
+        }
         return;
       }
       if (up || problem !== now) log.warn({ problem: now }, 'the API server cannot be asked');
@@ -71,6 +78,7 @@ export function health({ log, probe, probeEveryMs = PROBE_EVERY_MS }: HealthOpti
     },
     drain() {
       draining = true;
+      tell(false);
     },
     report() {
       const lines = [
@@ -81,6 +89,10 @@ export function health({ log, probe, probeEveryMs = PROBE_EVERY_MS }: HealthOpti
       return `${lines.join('\n')}\n${askedOnce && !draining ? 'readyz check passed' : 'readyz check failed'}\n`;
     },
     start: ask,
+    onReadiness(listener) {
+      tell = listener;
+      listener(askedOnce && !draining);
+    },
     stop() {
       stopped = true;
       clearTimeout(timer);

@@ -8,52 +8,68 @@ export class ListenError extends Error {
   override readonly name = 'ListenError';
 }
 
+/** Where a server is told to listen. */
+export type BindTarget = { readonly host: string; readonly port: number } | { readonly path: string };
+
 /**
- * Listens, and says where: `127.0.0.1:9080`, `[::]:9080` or `unix:/path`.
+ * Starts a server listening.
+ *
+ * @returns where it is: `127.0.0.1:9080`, `[::]:9080` or `unix:/path`.
+ * @throws the network's error, with its `code`.
+ */
+export type Bind = (target: BindTarget) => Promise<string>;
+
+/**
+ * Listens on an address of the configuration, and says where.
  *
  * @param setting named if it fails.
  * @throws {ListenError}
  */
+export async function listenOn(bind: Bind, address: Address, setting: string): Promise<string> {
+  try {
+    if (address.kind === 'unix') return await listenUnix(bind, address.path);
+    if (address.host !== undefined) return await bind({ host: address.host, port: address.port });
+    return await listenEverywhere(bind, address.port);
+  } catch (error) {
+    throw new ListenError(`${setting}: cannot listen on ${address.text}: ${codeOf(error)}`);
+  }
+}
+
+/** {@link listenOn} for an HTTP server. */
 export async function listen(server: FastifyInstance, address: Address, setting: string): Promise<string> {
   await server.ready();
-  try {
-    if (address.kind === 'unix') await listenUnix(server, address.path);
-    else if (address.host !== undefined) await bind(server, { host: address.host, port: address.port });
-    else await bindEverywhere(server, address.port);
-  } catch (error) {
-    const { code = 'unknown error' } = error as { code?: string };
-    throw new ListenError(`${setting}: cannot listen on ${address.text}: ${code}`);
-  }
-  return describe(server);
+  return listenOn(target => bindHttp(server, target), address, setting);
 }
 
-async function bindEverywhere(server: FastifyInstance, port: number): Promise<void> {
+async function listenEverywhere(bind: Bind, port: number): Promise<string> {
   try {
-    await bind(server, { host: '::', port });
+    return await bind({ host: '::', port });
   } catch (error) {
     // No IPv6 on this machine.
-    if (!['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes((error as { code?: string }).code ?? '')) throw error;
-    await bind(server, { host: '0.0.0.0', port });
+    if (!['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(codeOf(error))) throw error;
+    return await bind({ host: '0.0.0.0', port });
   }
 }
 
-async function listenUnix(server: FastifyInstance, path: string): Promise<void> {
+async function listenUnix(bind: Bind, path: string): Promise<string> {
   try {
-    await bind(server, { path });
+    return await bind({ path });
   } catch (error) {
     // A socket that nobody answers on is left over from a process that was killed.
-    if ((error as { code?: string }).code !== 'EADDRINUSE' || (await answers(path))) throw error;
+    if (codeOf(error) !== 'EADDRINUSE' || (await answers(path))) throw error;
     await unlink(path);
-    await bind(server, { path });
+    return await bind({ path });
   }
 }
 
-function bind({ server }: FastifyInstance, options: { host?: string; port?: number; path?: string }): Promise<void> {
+function bindHttp({ server }: FastifyInstance, target: BindTarget): Promise<string> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(options, () => {
+    server.listen(target, () => {
       server.off('error', reject);
-      resolve();
+      const bound = server.address();
+      if (bound === null || typeof bound === 'string') resolve(`unix:${bound ?? ''}`);
+      else resolve(`${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`);
     });
   });
 }
@@ -61,14 +77,16 @@ function bind({ server }: FastifyInstance, options: { host?: string; port?: numb
 function answers(path: string): Promise<boolean> {
   return new Promise(resolve => {
     const socket = connect(path);
-    socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
-    socket.once('close', () => socket.destroy());
-    socket.once('connect', () => socket.destroy());
+    const end = (answered: boolean) => {
+      socket.destroy();
+      resolve(answered);
+    };
+    socket.once('connect', () => end(true)).once('error', () => end(false));
   });
 }
 
-function describe({ server }: FastifyInstance): string {
-  const bound = server.address();
-  if (bound === null || typeof bound === 'string') return `unix:${bound ?? ''}`;
-  return bound.family === 'IPv6' ? `[${bound.address}]:${bound.port}` : `${bound.address}:${bound.port}`;
+function codeOf(error: unknown): string {
+  const { code, message = '' } = error as { code?: unknown; message?: string };
+  // grpc-js wraps the network's error and keeps its code only in the text.
+  return typeof code === 'string' ? code : (/\bE[A-Z]{4,}\b/.exec(message)?.[0] ?? 'unknown error');
 }

@@ -5,6 +5,9 @@ export type { Logger } from 'pino';
 /** Three dot-separated base64url parts, or whatever follows `Bearer`: what must not be in a log whoever wrote it. */
 const LOOKS_LIKE_A_TOKEN = /[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*|(?<=bearer )[^\s"',]+/gi;
 
+/** How much may wait for a standard output that is slow or stuck, in bytes; lines past it are dropped. */
+const MAX_BACKLOG_BYTES = 4 * 1024 * 1024;
+
 /** One JSON object a line, to standard output or `destination`. */
 export function logger(level: string, destination?: DestinationStream): Logger {
   const options = {
@@ -14,7 +17,7 @@ export function logger(level: string, destination?: DestinationStream): Logger {
     formatters: { level: (label: string) => ({ level: label }) },
     serializers: { err: describeError },
   };
-  return destination === undefined ? pino(options) : pino(options, destination);
+  return pino(options, destination ?? pino.destination({ dest: 1, sync: false, maxLength: MAX_BACKLOG_BYTES }));
 }
 
 /**

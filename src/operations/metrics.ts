@@ -5,6 +5,7 @@ import type { LocalCheck } from '../authority/prescreened.ts';
 import type { ReviewOutcome } from '../authority/token-review.ts';
 import type { EvictionCause } from '../cache/verdict-store.ts';
 import type { Decision } from '../decision/decision.ts';
+import type { Protocol } from '../gateway/decided.ts';
 import { PlainHistogram, type ScrapedMetric, scraped, scrapedHistograms, Tally } from './plain-metrics.ts';
 
 type Kind = Decision['kind'];
@@ -25,7 +26,7 @@ export interface Gauges {
 
 /** Counters as the rooms see them: each a plain function. */
 export interface Metrics {
-  readonly decided: (protocol: 'http', decision: Decision, durationMs: number) => void;
+  readonly decided: (protocol: Protocol, decision: Decision, durationMs: number) => void;
   readonly looked: (result: LookupResult) => void;
   readonly evicted: (store: Store, cause: EvictionCause) => void;
   readonly reviewed: (outcome: ReviewOutcome, durationMs: number) => void;
@@ -41,8 +42,9 @@ export interface Metrics {
 const STORES: readonly Store[] = ['accepted', 'refused'];
 const LANES: readonly Lane[] = ['unverified'];
 
+/** The metrics of the contract, and those of the Node.js process. */
 export function metrics(version: string): Metrics {
-  const requests = { http: new Tally<string>() };
+  const requests: Record<Protocol, Tally<string>> = { http: new Tally(), grpc: new Tally() };
   const durations: Record<Kind, PlainHistogram> = {
     allow: new PlainHistogram(DURATION_BOUNDS),
     deny: new PlainHistogram(DURATION_BOUNDS),
@@ -68,10 +70,12 @@ export function metrics(version: string): Metrics {
   const gauge = (...args: [string, string, Parameters<typeof scraped>[3]]) => register(scraped('gauge', ...args));
 
   counter('gatecar_requests_total', 'Decisions, by protocol, decision and reason.', () =>
-    pairs(requests.http, key => {
-      const [decision = '', reason = ''] = key.split(' ');
-      return { protocol: 'http', decision, reason };
-    }),
+    Object.entries(requests).flatMap(([protocol, tally]) =>
+      pairs(tally, key => {
+        const [decision = '', reason = ''] = key.split(' ');
+        return { protocol, decision, reason };
+      }),
+    ),
   );
   register(
     scrapedHistograms(

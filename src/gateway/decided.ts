@@ -1,0 +1,25 @@
+import type { Credential } from '../credential/bearer.ts';
+import type { Decision, Unavailable } from '../decision/decision.ts';
+import type { Answer } from './answer.ts';
+import type { Forwarded } from './forwarded.ts';
+
+export type Protocol = 'http' | 'grpc';
+
+/** One decision, as told to metrics and logs. */
+export interface Decided {
+  readonly protocol: Protocol;
+  readonly decision: Decision;
+  readonly answer: Answer;
+  readonly credential: Credential;
+  readonly durationMs: number;
+  /** Read only when it is wanted: most decisions are allows and are not logged. */
+  readonly forwarded: () => Forwarded;
+}
+
+/** What is decided where our own code failed: nothing about the caller. */
+export const INTERNAL_ERROR: Unavailable = {
+  kind: 'unavailable',
+  reason: 'authority_unavailable',
+  cause: 'internal error',
+  retryAfterSeconds: 1,
+};

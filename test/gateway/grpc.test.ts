@@ -1,0 +1,289 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect } from 'node:http2';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Client, credentials, makeClientConstructor } from '@grpc/grpc-js';
+import { service as healthService } from 'grpc-health-check';
+import t, { type Test } from 'tap';
+import type { Authorize } from '../../src/authorize.ts';
+import type { Decision } from '../../src/decision/decision.ts';
+import { answerer } from '../../src/gateway/answer.ts';
+import type { Decided } from '../../src/gateway/decided.ts';
+import { type Forwarded, trustedPeers } from '../../src/gateway/forwarded.ts';
+import { AUTHORIZATION_SERVICE, type GrpcGateway, grpcGateway } from '../../src/gateway/grpc.ts';
+import { toIdentity } from '../../src/identity/identity.ts';
+import { type EnvoyClient, envoyClient, headersOf } from '../fixtures/envoy-client.ts';
+
+const identity = toIdentity(
+  { username: 'system:serviceaccount:default:my-app', uid: 'u', groups: ['a', 'b'], extra: {} },
+  ['bindcar'],
+);
+const allow: Decision = { kind: 'allow', identity };
+
+interface Gate {
+  readonly client: EnvoyClient;
+  readonly gateway: GrpcGateway;
+  readonly address: string;
+  readonly decided: Decided[];
+  /** What each decision's `forwarded` said at its time. */
+  readonly forwarded: Forwarded[];
+  readonly faults: unknown[];
+}
+
+async function startGate(
+  t: Test,
+  authorize: Authorize,
+  { peers = [] as string[], clientIpHeader = undefined as string | undefined, path = '', onDecision = () => {} } = {},
+): Promise<Gate> {
+  const decided: Decided[] = [];
+  const forwarded: Forwarded[] = [];
+  const faults: unknown[] = [];
+  const gateway = grpcGateway({
+    authorize,
+    answer: answerer({
+      identityHeaderPrefix: 'X-Auth-Request-',
+      policyDeniedStatus: 403,
+      unavailableStatus: 503,
+      errorDetail: 'full',
+    }),
+    trusted: trustedPeers(peers),
+    clientIpHeader,
+    onDecision(one) {
+      decided.push(one);
+      forwarded.push(one.forwarded());
+      onDecision();
+    },
+    onFault: error => faults.push(error),
+  });
+  const address = await gateway.listen(path === '' ? { host: '127.0.0.1', port: 0 } : { path });
+  const client = envoyClient(address);
+  t.teardown(() => {
+    client.close();
+    gateway.destroy();
+  });
+  return { client, gateway, address, decided, forwarded, faults };
+}
+
+const denyMissing: Authorize = credential =>
+  credential.kind === 'token' ? allow : { kind: 'deny', reason: 'credentials_missing', detail: '' };
+
+t.test('an allow overwrites the identity headers and removes the empty ones', async t => {
+  const { client, decided } = await startGate(t, () => allow);
+  const response = await client.checkHeaders({ authorization: 'Bearer abc' });
+  t.equal(response.status.code, 0);
+  t.equal(response.http_response, 'ok_response');
+  const headers = response.ok_response?.headers ?? [];
+  t.match(headersOf(headers), { 'x-auth-request-user': identity.username, 'x-auth-request-groups': 'a,b' });
+  t.ok(
+    headers.every(one => one.append === null && one.append_action === 0),
+    'neither append nor append_action is set, which overwrites',
+  );
+  t.strictSame(
+    response.ok_response?.headers_to_remove,
+    headers.filter(({ header }) => header.value === '').map(({ header }) => header.key),
+  );
+  t.match(decided, [{ protocol: 'grpc', decision: { kind: 'allow' }, credential: { kind: 'token' } }]);
+});
+
+t.test('a refusal is a denied response with the same status, headers and body as over HTTP', async t => {
+  const decisions: [Decision, status: number, code: number][] = [
+    [{ kind: 'deny', reason: 'token_rejected', detail: 'expired' }, 401, 16],
+    [{ kind: 'deny', reason: 'namespace_denied', detail: 'x' }, 403, 7],
+    [{ kind: 'unavailable', reason: 'overloaded', cause: 'too many reviews', retryAfterSeconds: 3 }, 503, 14],
+  ];
+  for (const [decision, status, code] of decisions) {
+    const { client } = await startGate(t, async () => decision);
+    const { status: rpc, denied_response: denied } = await client.checkHeaders({ authorization: 'Bearer abc' });
+    t.equal(rpc.code, code);
+    t.equal(denied?.status.code, status);
+    t.equal(JSON.parse(denied?.body ?? '').error, rpc.message);
+    t.match(headersOf(denied?.headers ?? []), { 'x-gatecar-reason': decision.kind === 'allow' ? '' : decision.reason });
+  }
+});
+
+t.test('what is no whole request is denied as one without a credential, and never an RPC error', async t => {
+  const { client } = await startGate(t, denyMissing);
+  for (const request of [
+    {},
+    { attributes: {} },
+    { attributes: { request: {} } },
+    { attributes: { request: { http: {} } } },
+  ]) {
+    t.match(await client.check(request), { status: { code: 16 }, http_response: 'denied_response' });
+  }
+});
+
+t.test('merged, repeated and non-UTF-8 authorization is malformed', async t => {
+  const kinds: string[] = [];
+  const { client, address } = await startGate(t, credential => {
+    kinds.push(credential.kind);
+    return denyMissing(credential);
+  });
+  await client.checkHeaders({ authorization: 'Bearer a,Bearer b' });
+  await client.checkHeaders({ authorization: 'Bearer !' });
+  const raw = rawClient(t, address);
+  const pair = (value: Buffer) => field(1, Buffer.concat([field(1, Buffer.from('authorization')), field(3, value)]));
+  const request = (headers: Buffer) => field(1, field(4, field(2, field(13, headers))));
+  await raw(request(pair(Buffer.from('Bearer abc'))));
+  await raw(request(Buffer.concat([pair(Buffer.from('Bearer abc')), pair(Buffer.from('Bearer abc'))])));
+  await raw(request(pair(Buffer.from('Bearer a\xff', 'latin1'))));
+  t.strictSame(kinds, ['malformed', 'malformed', 'token', 'malformed', 'malformed']);
+});
+
+t.test('a fault of ours is a denial with status UNAVAILABLE, told once', async t => {
+  for (const authorize of [
+    () => {
+      throw new Error('no');
+    },
+    () => Promise.reject(new Error('no')),
+  ]) {
+    const { client, faults } = await startGate(t, authorize);
+    const response = await client.checkHeaders({ authorization: 'Bearer abc' });
+    t.match(response, { status: { code: 14 }, denied_response: { status: { code: 503 } } });
+    t.match(faults, [{ message: 'no' }]);
+  }
+});
+
+t.test('a fault after the answer is told, and the answer stays as it was', async t => {
+  const { client, faults } = await startGate(t, () => allow, {
+    onDecision() {
+      throw new Error('no counter');
+    },
+  });
+  t.equal((await client.checkHeaders({ authorization: 'Bearer abc' })).status.code, 0);
+  t.match(faults, [{ message: 'no counter' }]);
+});
+
+t.test('a deadline that is about to pass is answered in time, as unavailable', async t => {
+  const never = new Promise<Decision>(() => {});
+  const { client, decided } = await startGate(t, () => never);
+  for (const ms of [200, 1]) {
+    const answer = client.checkHeaders({ authorization: 'Bearer abc' }, new Date(Date.now() + ms));
+    if (ms === 200) t.match(await answer, { status: { code: 14 }, http_response: 'denied_response' });
+    else await answer.catch(() => {});
+  }
+  t.match(decided[0], { decision: { reason: 'authority_unavailable', cause: 'timeout' } });
+});
+
+t.test('a decision within the deadline is told, and one that comes after it is not told twice', async t => {
+  const late = Promise.withResolvers<Decision>();
+  const { client, decided } = await startGate(t, credential =>
+    credential.kind === 'token' ? late.promise : Promise.resolve(allow),
+  );
+  t.equal((await client.checkHeaders({}, new Date(Date.now() + 60_000))).status.code, 0);
+  t.equal((await client.checkHeaders({ authorization: 'Bearer a' }, new Date(Date.now() + 100))).status.code, 14);
+  late.resolve(allow);
+  await late.promise;
+  t.equal(decided.length, 2);
+});
+
+t.test('what Envoy says of the request counts from a trusted peer alone', async t => {
+  const request = {
+    attributes: {
+      source: { address: { socket_address: { address: '203.0.113.9' } } },
+      request: { http: { id: '7', method: 'PUT', path: '/zones?x=1', headers: { 'x-real-ip': '198.51.100.1' } } },
+    },
+  };
+  const trusted = await startGate(t, denyMissing, { peers: ['127.0.0.1'] });
+  await trusted.client.check(request);
+  t.strictSame(trusted.forwarded[0], {
+    clientAddress: '203.0.113.9',
+    requestId: '7',
+    method: 'PUT',
+    uri: '/zones',
+  });
+  const header = await startGate(t, denyMissing, { peers: ['127.0.0.1'], clientIpHeader: 'x-real-ip' });
+  await header.client.check(request);
+  t.match(header.forwarded[0], { clientAddress: '198.51.100.1' });
+  const stranger = await startGate(t, denyMissing);
+  await stranger.client.check(request);
+  t.match(stranger.forwarded[0], { clientAddress: '127.0.0.1', requestId: undefined, uri: undefined });
+});
+
+t.test('it listens on a Unix socket, whose peers `unix` trusts', async t => {
+  // The path of a Unix socket has 107 bytes at the most, which a fixture's folder may exceed.
+  const folder = await mkdtemp(join(tmpdir(), 'gatecar-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const path = join(folder, 'grpc.sock');
+  const { client, address, forwarded } = await startGate(t, denyMissing, { peers: ['unix'], path });
+  t.equal(address, `unix:${path}`);
+  await client.checkHeaders({});
+  t.match(forwarded, [{ requestId: '7', uri: '/x' }]);
+});
+
+t.test('an IPv6 listener says its address in brackets, and a port that is taken names the network error', async t => {
+  const { gateway, address } = await startGate(t, () => allow);
+  const v6 = await gateway.listen({ host: '::1', port: 0 });
+  t.match(v6, /^\[::1\]:\d+$/);
+  const client = envoyClient(v6);
+  t.teardown(() => client.close());
+  t.equal((await client.checkHeaders({})).status.code, 0);
+  const taken = { host: '127.0.0.1', port: Number(address.split(':')[1]) };
+  const other = await startGate(t, () => allow);
+  await t.rejects(other.gateway.listen(taken), { message: /EADDRINUSE/ });
+});
+
+t.test('the health service follows readiness', async t => {
+  const { gateway, address } = await startGate(t, () => allow);
+  const Health = makeClientConstructor(healthService as never, 'Health');
+  const client = new Health(address, credentials.createInsecure());
+  t.teardown(() => client.close());
+  const status = (service: string): Promise<string> =>
+    new Promise((resolve, reject) =>
+      client['check']?.({ service }, (error: Error | null, response: { status: string }) =>
+        error ? reject(error) : resolve(response.status),
+      ),
+    );
+  t.equal(await status(''), 'NOT_SERVING');
+  gateway.setServing(true);
+  t.equal(await status(''), 'SERVING');
+  t.equal(await status(AUTHORIZATION_SERVICE), 'SERVING');
+  gateway.setServing(false);
+  t.equal(await status(AUTHORIZATION_SERVICE), 'NOT_SERVING');
+  await t.rejects(status('other'), { code: 5 });
+});
+
+t.test('closing waits for what is under way', async t => {
+  const asked = Promise.withResolvers<void>();
+  const decision = Promise.withResolvers<Decision>();
+  const { client, gateway } = await startGate(t, () => {
+    asked.resolve();
+    return decision.promise;
+  });
+  const answer = client.checkHeaders({ authorization: 'Bearer abc' });
+  await asked.promise;
+  const closed = gateway.close();
+  decision.resolve(allow);
+  t.equal((await answer).status.code, 0);
+  await closed;
+});
+
+t.test('a connection may hold 1,024 streams at once, and a message 4 MiB', async t => {
+  const { client, address } = await startGate(t, () => allow);
+  const session = connect(`http://${address}`);
+  t.teardown(() => session.destroy());
+  const settings = await new Promise<{ maxConcurrentStreams?: number }>(resolve =>
+    session.once('remoteSettings', resolve),
+  );
+  t.equal(settings.maxConcurrentStreams, 1024);
+  t.equal((await client.checkHeaders({ x: 'a'.repeat(4_000_000) })).status.code, 0);
+  await t.rejects(client.checkHeaders({ x: 'a'.repeat(4_200_000) }), { code: 8 });
+});
+
+/** Sends bytes as a CheckRequest, for what the official files do not have yet. */
+function rawClient(t: Test, address: string): (request: Buffer) => Promise<unknown> {
+  const client = new Client(address, credentials.createInsecure());
+  t.teardown(() => client.close());
+  const same = (bytes: Buffer) => bytes;
+  return request =>
+    new Promise((resolve, reject) =>
+      client.makeUnaryRequest(`/${AUTHORIZATION_SERVICE}/Check`, same, same, request, (error, response) =>
+        error ? reject(error) : resolve(response),
+      ),
+    );
+}
+
+/** A length-delimited protobuf field. */
+function field(number: number, content: Buffer): Buffer {
+  return Buffer.concat([Buffer.from([(number << 3) | 2, content.length]), content]);
+}
