@@ -1,0 +1,81 @@
+import t from 'tap';
+import type { Authority, Verdict } from '../src/authority/authority.ts';
+import { authorizeAnybody, authorizeWith } from '../src/authorize.ts';
+import { parseAuthorization } from '../src/credential/bearer.ts';
+import { revealToken } from '../src/credential/token.ts';
+import type { Policy } from '../src/policy/policy.ts';
+import { MY_APP } from './fixtures/identities.ts';
+
+const EVERYBODY: Policy = { allowedNamespaces: undefined, allowedServiceAccounts: undefined };
+const NAMESPACE_CI: Policy = { ...EVERYBODY, allowedNamespaces: new Set(['ci']) };
+
+const OUTAGE: Verdict = {
+  ...{ kind: 'unavailable', reason: 'authority_unavailable', cause: 'timeout', retryAfterSeconds: 3 },
+};
+
+/** An authority that always says the same, and remembers what it was asked. */
+function saying(verdict: Verdict | Promise<Verdict>): Authority & { readonly asked: string[] } {
+  const asked: string[] = [];
+  return {
+    asked,
+    review(token) {
+      asked.push(revealToken(token));
+      return verdict;
+    },
+  };
+}
+
+const good = parseAuthorization('Bearer a-token');
+
+t.test('what is no token is denied, and nobody is asked', async t => {
+  const authority = saying({ kind: 'accepted', identity: MY_APP });
+  const authorize = authorizeWith(authority, EVERYBODY);
+  const expected = { absent: 'credentials_missing', malformed: 'credentials_malformed', empty: 'token_empty' } as const;
+  for (const [kind, reason] of Object.entries(expected)) {
+    for (const decide of [authorize, authorizeAnybody]) {
+      t.strictSame(decide({ kind } as { kind: keyof typeof expected }), { kind: 'deny', reason, detail: '' });
+    }
+  }
+  t.strictSame(authority.asked, []);
+});
+
+t.test('an accepted token that the policy lets pass is allowed, with its identity', async t => {
+  const authority = saying({ kind: 'accepted', identity: MY_APP });
+  const decision = authorizeWith(authority, EVERYBODY)(good);
+  t.strictSame(decision, { kind: 'allow', identity: MY_APP });
+  t.strictSame(authority.asked, ['a-token']);
+});
+
+t.test('an accepted token is judged by the policy', async t => {
+  const decision = authorizeWith(saying({ kind: 'accepted', identity: MY_APP }), NAMESPACE_CI)(good);
+  t.match(decision, { kind: 'deny', reason: 'namespace_denied', detail: 'default', username: MY_APP.username });
+});
+
+t.test('a refused token is denied for the reason of the refusal', async t => {
+  for (const reason of ['token_rejected', 'audience_mismatch', 'user_missing'] as const) {
+    const decision = authorizeWith(saying({ kind: 'refused', reason, detail: 'why' }), EVERYBODY)(good);
+    t.strictSame(decision, { kind: 'deny', reason, detail: 'why' });
+  }
+});
+
+t.test('an outage stays an outage, whatever the policy', async t => {
+  for (const policy of [EVERYBODY, NAMESPACE_CI]) t.equal(authorizeWith(saying(OUTAGE), policy)(good), OUTAGE);
+});
+
+t.test('a verdict that is known is decided at once, without a promise', async t => {
+  t.notOk(authorizeWith(saying(OUTAGE), EVERYBODY)(good) instanceof Promise);
+  t.notOk(authorizeWith(saying({ kind: 'accepted', identity: MY_APP }), EVERYBODY)(good) instanceof Promise);
+});
+
+t.test('a verdict that must be waited for is decided likewise', async t => {
+  const later = (verdict: Verdict, policy: Policy) => authorizeWith(saying(Promise.resolve(verdict)), policy)(good);
+  const accepted: Verdict = { kind: 'accepted', identity: MY_APP };
+  t.ok(later(accepted, EVERYBODY) instanceof Promise);
+  t.strictSame(await later(accepted, EVERYBODY), { kind: 'allow', identity: MY_APP });
+  t.match(await later(accepted, NAMESPACE_CI), { kind: 'deny', reason: 'namespace_denied' });
+  t.equal(await later(OUTAGE, EVERYBODY), OUTAGE);
+});
+
+t.test('basic mode lets every well-formed token pass, and says nothing of whose it is', async t => {
+  t.strictSame(authorizeAnybody(good), { kind: 'allow', identity: undefined });
+});

@@ -1,0 +1,197 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { help, settingsJsonSchema, settingsTable } from '../../src/config/help.ts';
+import { flagName, SETTINGS, type Setting } from '../../src/config/schema.ts';
+import { splitList } from '../../src/config/types.ts';
+import { follows } from '../fixtures/json-schema.ts';
+import { goodSettings } from '../fixtures/settings.ts';
+
+const settings: readonly Setting<unknown>[] = Object.values(SETTINGS);
+const root = join(import.meta.dirname, '../..');
+const properties = settingsJsonSchema()['properties'] as Record<string, Record<string, unknown>>;
+
+t.test('--help names every setting, its flag, its other names and its default', async t => {
+  const text = help();
+  for (const { name, aliases, default: value, defaultLabel } of settings) {
+    const names = [name, ...aliases].join(', ');
+    t.match(text, `\n  --${flagName({ name })}\n      ${names} (default: ${defaultLabel ?? value ?? 'none'})\n`, name);
+  }
+});
+
+t.test('--help says what every setting means, in lines that fit', async t => {
+  const words = help().replace(/\s+/g, ' ');
+  for (const setting of settings) t.match(words, ` ${setting.help.replaceAll('`', '')} `, setting.name);
+  for (const line of help().split('\n')) t.ok(line.length <= 100, line);
+});
+
+t.test('--help shows the commands and an example, and ends with a line end', async t => {
+  for (const text of [
+    'gatecar [serve]',
+    'gatecar dev',
+    '--help',
+    '--version',
+    'Example: gatecar serve --token-audiences=',
+  ]) {
+    t.match(help(), text);
+  }
+  t.match(help(), /[^\n]\n$/);
+});
+
+t.test('the table has a row of four cells for every setting, in the order of the schema', async t => {
+  const [header, rule, ...rows] = settingsTable().split('\n');
+  t.equal(header, '| setting | default | also | meaning |');
+  t.equal(rule, '|---|---|---|---|');
+  t.strictSame(
+    rows.map(row => row.split('`')[1]),
+    settings.map(({ name }) => name),
+  );
+  for (const row of rows) t.match(row, /^\|(?:[^|]|\\\|)+\|(?:[^|]|\\\|)+\|[^|]+\|(?:[^|]|\\\|)+ Must be [^|]+\. \|$/);
+});
+
+t.test('the table shows defaults, other names, meaning and rule', async t => {
+  const row = (name: string) =>
+    settingsTable()
+      .split('\n')
+      .find(line => line.startsWith(`| \`${name}\` |`));
+  t.equal(
+    row('GATECAR_CACHE_NEGATIVE_TTL'),
+    '| `GATECAR_CACHE_NEGATIVE_TTL` | `2s` |  | How long a no is kept; 0: none is. Outages are never kept. Must be a ' +
+      'duration from 0 to 10m, such as 500ms, 10s or 2m. |',
+  );
+  t.match(row('GATECAR_ALLOWED_NAMESPACES'), '| all | `BIND_ALLOWED_NAMESPACES` |');
+  t.match(row('GATECAR_KUBE_CONTEXT'), '| none |  |');
+  t.match(row('GATECAR_ALLOWED_SERVICE_ACCOUNTS'), 'one system:serviceaccount:\\<namespace>:\\<name> (an', 'no HTML');
+});
+
+t.test('the README’s table is the one that is made from the schema', async t => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8');
+  const [, table] = /<!-- settings -->\n\n([\s\S]*)\n\n<!-- \/settings -->/.exec(readme) ?? [];
+  t.equal(table, settingsTable(), 'if not: npm run generate');
+});
+
+t.test('config.schema.json is the one that is made from the schema', async t => {
+  const text = readFileSync(join(root, 'config.schema.json'), 'utf8');
+  t.equal(text, `${JSON.stringify(settingsJsonSchema(), null, 2)}\n`, 'if not: npm run generate');
+});
+
+t.test('the JSON schema has every setting and admits nothing else', async t => {
+  const { properties: _, ...head } = settingsJsonSchema();
+  t.strictSame(head, {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    title: 'gatecar settings',
+    type: 'object',
+    additionalProperties: false,
+  });
+  t.strictSame(
+    Object.keys(properties),
+    settings.map(({ name }) => name),
+  );
+  t.match(properties['GATECAR_CACHE_TTL'], {
+    ...{ description: SETTINGS.cacheTtlMs.help, type: 'string', 'x-default': '10s', 'x-flag': '--cache-ttl' },
+    ...{ 'x-aliases': [], 'x-rule': 'must be a duration from 0 to 10m, such as 500ms, 10s or 2m' },
+  });
+  t.notOk('x-default' in (properties['GATECAR_KUBE_CONTEXT'] ?? {}), 'no default is not an empty one');
+});
+
+t.test('the JSON schema’s patterns are whole, and can be read by Go, which Helm checks values with', async t => {
+  for (const pattern of JSON.stringify(properties).matchAll(/"pattern":("(?:[^"\\]|\\.)*")/g)) {
+    const text = JSON.parse(pattern[1] ?? '');
+    t.match(text, /^\^.*\$$/);
+    t.notMatch(text, /\(\?[=!<]|\\[1-9kpP]/, 'no look-around, no back-reference');
+    t.ok(new RegExp(text, 'u'));
+  }
+});
+
+/** What a chart would hold for a setting of which the environment has this text. */
+function chartValue({ type: { json } }: Setting<unknown>, text: string): unknown {
+  if (json['type'] === 'array') return splitList(text);
+  if (json['type'] === 'boolean') return text === 'true' ? true : text === 'false' ? false : text;
+  if (json['type'] === 'integer') return text.trim() === '' ? text : Number(text);
+  return text;
+}
+
+/** For each setting what parser and schema must both refuse; what they both take is in the good files and below. */
+const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
+  ...{
+    listen: ['', '9080', 'host', 'host:http', ':123456', 'a b:1', 'unix:', 'unix:/', 'unix:a', 'unix:/a\n', '[x]:1'],
+  },
+  ...{ opsListen: ['9081', '::1:9081'], grpcListen: ['9082', '[::1]'] },
+  ...{
+    mode: ['', 'Basic', 'both'],
+    allowInsecureBasic: ['', 'yes', '1'],
+    errorDetail: ['none'],
+    opaqueTokens: ['deny'],
+  },
+  ...{
+    tokenAudiences: ['a b', 'ü', 'a'.repeat(513)],
+    allowedNamespaces: ['', 'A', 'a_b', 'a.b', '-a', 'a'.repeat(64)],
+  },
+  allowedServiceAccounts: [
+    '',
+    'a:b',
+    'system:serviceaccount:a',
+    'system:serviceaccount:a:b:c',
+    'system:serviceaccount:A:b',
+  ],
+  ...{ policyDeniedStatus: ['', '404', 'x'], unavailableStatus: ['500', '200'] },
+  identityHeaderPrefix: ['', '-', 'X', 'X_', '1-', 'X-\n', `${'a'.repeat(40)}-`],
+  ...{ cacheTtlMs: ['', '10', '1h', '1.5s', '-1s', '1 s'], cacheNegativeTtlMs: ['2'], reviewTimeoutMs: ['3 s'] },
+  ...{ shutdownDelayMs: ['1h'], shutdownTimeoutMs: ['15'], cacheMaxEntries: ['0', '10000001', '1.5', 'x', '-1'] },
+  ...{ reviewMaxConcurrency: ['0', '10001'], reviewMaxQueue: ['-1', '1000001'], logLevel: ['', 'verbose', 'INFO'] },
+  trustedPeers: ['', 'localhost', 'UNIX', '10.0.0.0/', '10.0.0.0/-1', '10.0.0.0/8/8', '10.0.0.0/1000'],
+  clientIpHeader: ['', 'X_Real_IP', 'a b', 'é', 'a'.repeat(129)],
+  ...{
+    kubeConfigFiles: [':', '::', '/a\n'],
+    kubeContext: ['dev\n'],
+    kubeTokenFile: ['/a\n', '\0'],
+    kubeCaFile: ['/a\r'],
+  },
+  kubeApiUrl: [
+    '',
+    'kube.example',
+    'ftp://a',
+    'https:a',
+    'https://',
+    'https://u@a',
+    'https://u:p@a',
+    'https://a?b',
+    'https://a#b',
+  ],
+  kubeHeaders: ['a', '=b', 'a b=c', 'a_b=c', 'a=ü'],
+};
+
+const ALSO_TAKEN: Partial<Record<keyof typeof SETTINGS, string[]>> = {
+  listen: [':9080', 'my-host_1.example:1', '[fe80::1%eth0]:1', 'unix:/run/a b.sock'],
+  tokenAudiences: ['', 'a=b;c"d~!'],
+  trustedPeers: ['::ffff:10.0.0.0/104', '0.0.0.0/0'],
+  clientIpHeader: ["!#$%&'*+-.^`|~9", 'a'.repeat(128)],
+  kubeConfigFiles: ['/a', ':/b c:', ''],
+  kubeContext: ['arn:aws:eks:eu-west-1:1:cluster/dev', ''],
+  kubeApiUrl: ['https://kube.example', 'HTTPS://kube.example:443/', 'http://[::1]:8001/a@b'],
+  kubeHeaders: ['', 'a = b=c', 'a='],
+};
+
+t.test(
+  'what the parser takes the JSON schema takes, and what one refuses for its shape the other does too',
+  async t => {
+    for (const [key, refused] of Object.entries(REFUSED) as [keyof typeof SETTINGS, string[]][]) {
+      const setting: Setting<unknown> = SETTINGS[key];
+      const schema = properties[setting.name] ?? {};
+      const good = goodSettings(flagName(setting))[setting.name] ?? '';
+      const taken = [good, ...(setting.default === undefined ? [] : [setting.default]), ...(ALSO_TAKEN[key] ?? [])];
+      for (const text of taken) {
+        const isTaken = setting.type.parse(text) !== undefined || (text === '' && setting.emptyIsUnset === true);
+        t.ok(isTaken, `the parser takes ${setting.name}=${JSON.stringify(text)}`);
+        t.ok(follows(schema, chartValue(setting, text)), `the schema takes ${setting.name}=${JSON.stringify(text)}`);
+      }
+      for (const text of refused) {
+        t.equal(setting.type.parse(text), undefined, `the parser refuses ${setting.name}=${JSON.stringify(text)}`);
+        t.notOk(
+          follows(schema, chartValue(setting, text)),
+          `the schema refuses ${setting.name}=${JSON.stringify(text)}`,
+        );
+      }
+    }
+  },
+);

@@ -1,0 +1,90 @@
+import t from 'tap';
+import { readConfig } from '../../src/config/config.ts';
+import {
+  flagName,
+  IN_CLUSTER_CA_FILE,
+  IN_CLUSTER_TOKEN_FILE,
+  SETTINGS,
+  type Setting,
+} from '../../src/config/schema.ts';
+
+const settings: readonly Setting<unknown>[] = Object.values(SETTINGS);
+
+t.test('the defaults are those of the contract, durations in milliseconds', async t => {
+  t.strictSame(readConfig([], {}), {
+    listen: { kind: 'tcp', host: undefined, port: 9080, text: ':9080' },
+    opsListen: { kind: 'tcp', host: undefined, port: 9081, text: ':9081' },
+    grpcListen: undefined,
+    mode: 'tokenreview',
+    allowInsecureBasic: false,
+    tokenAudiences: ['bindcar'],
+    allowedNamespaces: undefined,
+    allowedServiceAccounts: undefined,
+    policyDeniedStatus: 401,
+    unavailableStatus: 503,
+    errorDetail: 'full',
+    identityHeaderPrefix: 'X-Auth-Request-',
+    cacheTtlMs: 10_000,
+    cacheNegativeTtlMs: 2_000,
+    cacheMaxEntries: 10_000,
+    reviewTimeoutMs: 3_000,
+    reviewMaxConcurrency: 32,
+    reviewMaxQueue: 512,
+    opaqueTokens: 'ask',
+    trustedPeers: undefined,
+    clientIpHeader: undefined,
+    kubeConfigFiles: undefined,
+    kubeContext: undefined,
+    kubeApiUrl: undefined,
+    kubeTokenFile: undefined,
+    kubeCaFile: undefined,
+    kubeHeaders: undefined,
+    shutdownDelayMs: 5_000,
+    shutdownTimeoutMs: 15_000,
+    logLevel: 'info',
+  });
+});
+
+t.test('the other names that are accepted are those of the contract', async t => {
+  const aliased = settings.filter(({ aliases }) => aliases.length > 0);
+  t.strictSame(Object.fromEntries(aliased.map(({ name, aliases }) => [name, aliases])), {
+    GATECAR_TOKEN_AUDIENCES: ['BIND_TOKEN_AUDIENCES'],
+    GATECAR_ALLOWED_NAMESPACES: ['BIND_ALLOWED_NAMESPACES'],
+    GATECAR_ALLOWED_SERVICE_ACCOUNTS: ['BIND_ALLOWED_SERVICE_ACCOUNTS'],
+    GATECAR_KUBECONFIG: ['KUBECONFIG'],
+    GATECAR_KUBE_API_URL: ['KUBE_API_SERVER'],
+    GATECAR_KUBE_TOKEN_FILE: ['KUBE_TOKEN_PATH'],
+    GATECAR_KUBE_CA_FILE: ['KUBE_CA_CERT_PATH'],
+  });
+});
+
+t.test('no name, alias or flag stands for two settings', async t => {
+  const names = settings.flatMap(({ name, aliases }) => [name, ...aliases]);
+  t.equal(new Set(names).size, names.length);
+  t.equal(new Set(settings.map(flagName)).size, settings.length);
+});
+
+t.test('a flag is the variable without its prefix, in lower case and with dashes', async t => {
+  t.equal(flagName({ name: 'GATECAR_TOKEN_AUDIENCES' }), 'token-audiences');
+  t.equal(flagName({ name: 'GATECAR_KUBE_CA_FILE' }), 'kube-ca-file');
+  t.equal(flagName({ name: 'GATECAR_MODE' }), 'mode');
+});
+
+t.test('every default keeps its own rule', async t => {
+  for (const { name, type, default: text } of settings) {
+    if (text !== undefined) t.not(type.parse(text), undefined, name);
+  }
+});
+
+t.test('no setting’s name could be taken for a service link, which would be ignored when mistyped', async t => {
+  for (const { name } of settings) t.notMatch(name, /_(SERVICE_(HOST|PORT)|PORT)(_|$)/);
+});
+
+t.test('every setting has one line of help in whole sentences', async t => {
+  for (const { name, help } of settings) t.match(help, /^[^\n]+\.$/, name);
+});
+
+t.test('the pod’s own credentials are where the kubelet puts them', async t => {
+  t.equal(IN_CLUSTER_TOKEN_FILE, '/var/run/secrets/kubernetes.io/serviceaccount/token');
+  t.equal(IN_CLUSTER_CA_FILE, '/var/run/secrets/kubernetes.io/serviceaccount/ca.crt');
+});

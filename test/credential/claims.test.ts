@@ -1,0 +1,53 @@
+import t from 'tap';
+import { readClaims } from '../../src/credential/claims.ts';
+import { Token } from '../../src/credential/token.ts';
+
+const encode = (text: string): string => Buffer.from(text).toString('base64url');
+
+/** A JWT with this payload, as it is written. */
+const jwt = (payload: string, header = '{"alg":"RS256"}'): Token =>
+  new Token(`${encode(header)}.${encode(payload)}.c2lnbmF0dXJl`);
+
+t.test('exp is read in milliseconds', async t => {
+  t.strictSame(readClaims(jwt('{"exp":1767225600}')), { expiresAtMs: 1_767_225_600_000 });
+  t.strictSame(readClaims(jwt('{"exp":1767225600.5}')), { expiresAtMs: 1_767_225_600_500 });
+  t.strictSame(readClaims(jwt('{"exp":0}')), { expiresAtMs: 0 });
+  t.strictSame(readClaims(jwt('{"exp":-1}')), { expiresAtMs: -1000 });
+});
+
+t.test('a JWT without an exp that is a number has no end', async t => {
+  for (const payload of ['{}', '{"exp":"1767225600"}', '{"exp":null}', '{"exp":[1]}', '{"exp":1e999}', '{"EXP":1}']) {
+    t.strictSame(readClaims(jwt(payload)), { expiresAtMs: undefined }, payload);
+  }
+});
+
+t.test('a JWT without a signature is still a JWT, for the API server to refuse', async t => {
+  t.strictSame(readClaims(new Token(`${encode('{"alg":"none"}')}.${encode('{"exp":1}')}.`)), { expiresAtMs: 1000 });
+});
+
+t.test('a payload in UTF-8 is read', async t => {
+  t.strictSame(readClaims(jwt('{"sub":"ünïcødé 😀","exp":2}')), { expiresAtMs: 2000 });
+});
+
+t.test('anything but three parts is opaque', async t => {
+  const [header, payload] = [encode('{}'), encode('{"exp":1}')];
+  const opaque = [
+    'a',
+    'a-shared-secret',
+    header,
+    `${header}.${payload}`,
+    `${header}.${payload}.s.t`,
+    'a.b.c.d.e',
+    '..',
+  ];
+  for (const text of opaque) t.equal(readClaims(new Token(text)), undefined, text);
+});
+
+t.test('three parts are opaque unless header and payload are JSON objects', async t => {
+  for (const other of ['', 'text', '[]', '[{"exp":1}]', 'null', '1', '"exp"', 'true', '{"exp":1', '{"exp":1}}']) {
+    t.equal(readClaims(jwt(other)), undefined, `payload ${other}`);
+    t.equal(readClaims(jwt('{"exp":1}', other)), undefined, `header ${other}`);
+  }
+  t.equal(readClaims(new Token('a.b.c')), undefined);
+  t.equal(readClaims(new Token('~~~.+++.///')), undefined);
+});
