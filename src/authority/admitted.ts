@@ -38,13 +38,14 @@ export function admitted(inner: Authority, options: AdmissionOptions): Admitted 
   let inFlight = 0;
 
   const run = async (ask: () => Verdict | Promise<Verdict>): Promise<Verdict> => {
-    inFlight += 1;
     try {
       return await ask();
     } finally {
-      inFlight -= 1;
       const [next] = waiting;
-      if (next !== undefined) {
+      if (next === undefined) {
+        inFlight -= 1;
+      } else {
+        // The place is handed over and never free in between, or a newcomer could take it as well.
         waiting.delete(next);
         next();
       }
@@ -74,7 +75,8 @@ export function admitted(inner: Authority, options: AdmissionOptions): Admitted 
     },
     async review(token, signal) {
       const ask = () => inner.review(token, signal);
-      if (inFlight < maxConcurrency && waiting.size === 0) {
+      if (inFlight < maxConcurrency) {
+        inFlight += 1;
         onAdmitted(0);
         return run(ask);
       }

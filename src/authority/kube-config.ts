@@ -1,4 +1,4 @@
-import type { KubeConfig } from '@kubernetes/client-node';
+import type { Cluster, KubeConfig, User } from '@kubernetes/client-node';
 import {
   bearer,
   EndpointError,
@@ -18,13 +18,17 @@ const clientNode = () => import('@kubernetes/client-node');
 /** How long what a kubeconfig said, exec plugins included, is taken as current, in milliseconds. */
 const REFRESH_EVERY_MS = 10_000;
 
+/** How long an exec plugin may take before it is left to itself and run anew, in milliseconds. */
+const GIVE_UP_AFTER_MS = 60_000;
+
 /** The endpoint of a pod: address from the environment, credentials from files that the kubelet keeps fresh. */
 export async function inClusterEndpoint(tokenFile: string, caFile: string): Promise<EndpointSource> {
   const { KubeConfig } = await clientNode();
   const config = new KubeConfig();
   config.loadFromCluster();
-  const url = config.getCurrentCluster()?.server;
-  if (url === undefined) throw new EndpointError('the environment names no API server');
+  const url = String(config.getCurrentCluster()?.server);
+  // The library writes out what is missing as `undefined`.
+  if (!URL.canParse(url)) throw new EndpointError('the environment names no API server');
   return explicitEndpoint({ url, tokenFile, caFile });
 }
 
@@ -42,20 +46,26 @@ export interface KubeConfigOptions {
 /** The endpoint of a kubeconfig's context: tokens, token files, client certificates, basic auth and exec plugins. */
 export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
   const { files, context, now = () => performance.now() } = options;
-  const watched = files.map(file => watchedFile(file, now));
+  const watched = files.map(path => ({ path, file: watchedFile(path, now) }));
   const extraToken = options.tokenFile === undefined ? undefined : watchedFile(options.tokenFile, now);
   const extraCa = options.caFile === undefined ? undefined : watchedFile(options.caFile, now);
-  let loaded: Loaded | undefined;
+  let loaded: (Loaded & { readonly tokenFile: WatchedFile | undefined }) | undefined;
   let endpoint: KubeEndpoint | undefined;
   let resolvedAt = Number.NEGATIVE_INFINITY;
   let resolving: Promise<KubeEndpoint> | undefined;
+  let resolvingSince = 0;
+
+  const read = async (): Promise<Part[]> =>
+    Promise.all(watched.map(async ({ path, file }) => ({ path, content: await readPart(file, `kubeconfig ${path}`) })));
 
   const resolve = async (): Promise<KubeEndpoint> => {
-    const contents = await Promise.all(watched.map((file, at) => readPart(file, `kubeconfig ${files[at]}`)));
-    if (loaded === undefined || contents.some((content, at) => content !== loaded?.contents[at])) {
-      loaded = { contents, ...(await load(contents, files, context)) };
+    const parts = await read();
+    if (loaded === undefined || parts.some(({ content }, at) => content !== loaded?.parts[at]?.content)) {
+      const fresh = await load(parts, context);
+      const path = fresh.tokenFilePath;
+      loaded = { ...fresh, tokenFile: path === undefined ? undefined : watchedFile(path, now) };
     }
-    const fresh = await toEndpoint(loaded.config, extraToken ?? loaded.tokenFile, extraCa);
+    const fresh = await toEndpoint(loaded, { usersToken: loaded.tokenFile, extraToken, extraCa });
     endpoint = endpoint !== undefined && sameTls(endpoint.tls, fresh.tls) ? { ...fresh, tls: endpoint.tls } : fresh;
     resolvedAt = now();
     return endpoint;
@@ -64,55 +74,66 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
   return {
     async current() {
       if (endpoint !== undefined && now() - resolvedAt < REFRESH_EVERY_MS) return endpoint;
-      // One run of an exec plugin serves all who wait for it.
-      resolving ??= resolve().finally(() => {
-        resolving = undefined;
-      });
+      // One run of an exec plugin serves all who wait for it, but for one that hangs.
+      if (resolving === undefined || now() - resolvingSince >= GIVE_UP_AFTER_MS) {
+        resolvingSince = now();
+        const run = resolve().finally(() => {
+          if (resolving === run) resolving = undefined;
+        });
+        resolving = run;
+      }
       return resolving;
     },
     drop() {
       // The library keeps a plugin's credential until it says it has run out; only a new KubeConfig asks again.
       loaded = undefined;
       resolvedAt = Number.NEGATIVE_INFINITY;
-      for (const file of [...watched, extraToken, extraCa]) file?.drop();
+      for (const file of [...watched.map(one => one.file), extraToken, extraCa]) file?.drop();
     },
   };
 }
 
-interface Loaded {
-  readonly contents: readonly Buffer[];
-  readonly config: KubeConfig;
-  readonly tokenFile: WatchedFile | undefined;
+/** A kubeconfig's path and bytes. */
+interface Part {
+  readonly path: string;
+  readonly content: Buffer;
 }
 
-async function load(
-  contents: readonly Buffer[],
-  files: readonly string[],
-  context: string | undefined,
-): Promise<Omit<Loaded, 'contents'>> {
+interface Loaded {
+  readonly parts: readonly Part[];
+  readonly config: KubeConfig;
+  readonly cluster: Cluster;
+  readonly user: User;
+  readonly tokenFilePath: string | undefined;
+}
+
+/** Stands in where a context has no user: without one, the library would leave out the cluster's CA bundle as well. */
+const NOBODY: User = { name: '' };
+
+async function load(parts: readonly Part[], context: string | undefined): Promise<Loaded> {
   const { KubeConfig, loadYaml } = await clientNode();
   const { dirname, resolve } = await import('node:path');
-  const merged = new KubeConfig();
+  const config = new KubeConfig();
+  config.users = [NOBODY];
   const tokenFiles = new Map<string, string>();
-  for (const [at, content] of contents.entries()) {
-    const file = files[at] ?? '';
+  for (const { path, content } of parts) {
     try {
+      const text = content.toString('utf8');
       const one = new KubeConfig();
-      one.loadFromString(content.toString('utf8'));
-      one.makePathsAbsolute(dirname(file));
-      for (const [user, path] of userTokenFiles(loadYaml(content.toString('utf8')))) {
-        if (!tokenFiles.has(user)) tokenFiles.set(user, resolve(dirname(file), path));
+      one.loadFromString(text);
+      one.makePathsAbsolute(dirname(path));
+      for (const [user, tokenFile] of userTokenFiles(loadYaml(text))) {
+        if (!config.getUser(user)) tokenFiles.set(user, resolve(dirname(path), tokenFile));
       }
-      mergeMissing(merged, one);
+      mergeMissing(config, one);
     } catch {
       // The parser's error may quote the file, which holds credentials.
-      throw new EndpointError(`kubeconfig ${file} is not a valid kubeconfig`);
+      throw new EndpointError(`kubeconfig ${path} is not a valid kubeconfig`);
     }
   }
-  if (context !== undefined) merged.setCurrentContext(context);
-  requireContext(merged);
-  const tokenFile = tokenFiles.get(merged.getCurrentUser()?.name ?? '');
-  return { config: merged, tokenFile: tokenFile === undefined ? undefined : watchedFile(tokenFile) };
+  if (context !== undefined) config.setCurrentContext(context);
+  const { cluster, user } = currentOf(config);
+  return { parts, config, cluster, user, tokenFilePath: tokenFiles.get(user.name) };
 }
 
 /** kubectl's merge rules: the first file to name a cluster, user, context or current context wins. */
@@ -124,7 +145,10 @@ function mergeMissing(into: KubeConfig, from: KubeConfig): void {
   into.loadFromOptions({
     clusters: missing(into.clusters, from.clusters),
     users: missing(into.users, from.users),
-    contexts: missing(into.contexts, from.contexts),
+    contexts: missing(
+      into.contexts,
+      from.contexts.map(one => ({ ...one, user: one.user ?? NOBODY.name })),
+    ),
     currentContext: into.currentContext || from.currentContext,
   });
 }
@@ -137,11 +161,15 @@ function userTokenFiles(document: unknown): [user: string, path: string][] {
   );
 }
 
-function requireContext(config: KubeConfig): void {
+function currentOf(config: KubeConfig): { cluster: Cluster; user: User } {
   const name = config.getCurrentContext();
   if (!name) throw new EndpointError('kubeconfig: no current-context; set GATECAR_KUBE_CONTEXT');
   if (!config.getContextObject(name)) throw new EndpointError(`kubeconfig: there is no context "${name}"`);
-  if (!config.getCurrentCluster()) throw new EndpointError(`kubeconfig: context "${name}" names no known cluster`);
+  const cluster = config.getCurrentCluster();
+  if (!cluster) throw new EndpointError(`kubeconfig: context "${name}" names no known cluster`);
+  const user = config.getCurrentUser();
+  if (!user) throw new EndpointError(`kubeconfig: context "${name}" names no known user`);
+  return { cluster, user };
 }
 
 /** What the library writes into request options; its own types follow `node-fetch` and `ws`. */
@@ -155,31 +183,35 @@ interface AppliedOptions {
   rejectUnauthorized?: boolean;
 }
 
-async function toEndpoint(
-  config: KubeConfig,
-  tokenFile: WatchedFile | undefined,
-  caFile: WatchedFile | undefined,
-): Promise<KubeEndpoint> {
+interface CredentialFiles {
+  /** The kubeconfig's own `tokenFile`. */
+  readonly usersToken: WatchedFile | undefined;
+  readonly extraToken: WatchedFile | undefined;
+  readonly extraCa: WatchedFile | undefined;
+}
+
+async function toEndpoint({ config, cluster, user }: Loaded, files: CredentialFiles): Promise<KubeEndpoint> {
   const applied: AppliedOptions = { headers: {} };
+  // As kubectl has it, a kubeconfig's credentials are shown over TLS only; the library would refuse plain http as such.
+  const isPlain = /^http:/i.test(cluster.server);
   try {
-    await config.applyToHTTPSOptions(applied);
+    if (!isPlain) await config.applyToHTTPSOptions(applied);
   } catch (error) {
     // What a plugin wrote may be a credential; its exit is all that is told.
-    const { command } = (config.getCurrentUser()?.exec ?? {}) as { command?: string };
-    const what = command === undefined ? 'the credential' : `the exec plugin ${command}`;
+    const what = user.exec ? `the exec plugin ${user.exec.command}` : 'the credential';
     throw new EndpointError(`kubeconfig: ${what} failed: ${errorCode(error)}`);
   }
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(applied.headers)) headers[name.toLowerCase()] = String(value).trim();
   if (applied.auth) headers['authorization'] = `Basic ${Buffer.from(applied.auth).toString('base64')}`;
+  const tokenFile = files.extraToken ?? (isPlain ? undefined : files.usersToken);
   if (tokenFile) headers['authorization'] = bearer(await readPart(tokenFile, 'token file'), 'token file');
-  if (caFile) applied.ca = await readPart(caFile, 'CA file');
-  const cluster = config.getCurrentCluster();
+  if (files.extraCa) applied.ca = await readPart(files.extraCa, 'CA file');
   return {
-    baseUrl: (cluster?.server ?? '').replace(/\/+$/, ''),
+    baseUrl: cluster.server.replace(/\/+$/, ''),
     headers,
     tls: toTls(applied),
-    proxyUrl: cluster?.proxyUrl,
+    proxyUrl: cluster.proxyUrl,
   };
 }
 

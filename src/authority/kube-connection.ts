@@ -41,6 +41,7 @@ export interface KubeConnectionOptions {
   readonly userAgent: string;
 }
 
+/** Opens nothing before the first {@link KubeConnection.post}; a source that fails is tried again by the next. */
 export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
   const dispatchers = dispatcherFor(options.maxConnections);
   let opened: Promise<EndpointSource> | undefined;
@@ -120,9 +121,10 @@ function dispatcherFor(maxConnections: number) {
   return {
     get({ tls, proxyUrl }: KubeEndpoint): Dispatcher {
       if (held?.tls === tls && held.proxyUrl === proxyUrl) return held.dispatcher;
+      const dispatcher = newDispatcher(tls, proxyUrl, maxConnections);
       held?.dispatcher.close().catch(() => {});
-      held = { tls, proxyUrl, dispatcher: newDispatcher(tls, proxyUrl, maxConnections) };
-      return held.dispatcher;
+      held = { tls, proxyUrl, dispatcher };
+      return dispatcher;
     },
     async close() {
       await held?.dispatcher.destroy();

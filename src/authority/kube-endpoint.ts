@@ -39,12 +39,13 @@ export interface ExplicitEndpointOptions {
   readonly tokenFile: string | undefined;
   /** PEM bundle to trust instead of the system's. */
   readonly caFile: string | undefined;
+  readonly now?: () => number;
 }
 
 /** An endpoint at a known address, with files as the kubelet projects them. */
-export function explicitEndpoint({ url, tokenFile, caFile }: ExplicitEndpointOptions): EndpointSource {
-  const token = tokenFile === undefined ? undefined : watchedFile(tokenFile);
-  const ca = caFile === undefined ? undefined : watchedFile(caFile);
+export function explicitEndpoint({ url, tokenFile, caFile, now }: ExplicitEndpointOptions): EndpointSource {
+  const token = tokenFile === undefined ? undefined : watchedFile(tokenFile, now);
+  const ca = caFile === undefined ? undefined : watchedFile(caFile, now);
   let tls: KubeTls = {};
   return {
     async current() {
@@ -76,6 +77,7 @@ export async function readPart(file: WatchedFile, what: string): Promise<Buffer>
   }
 }
 
+/** The system's code of an error, such as `ENOENT`: all of it that may be told, since the text can quote a file. */
 export function errorCode(error: unknown): string {
   const code = (error as { code?: unknown } | null)?.code;
   return typeof code === 'string' ? code : 'unknown error';

@@ -1,6 +1,6 @@
-import { redactToken, type Token } from '../credential/token.ts';
+import { redactJwts, redactToken, type Token } from '../credential/token.ts';
 import { encodeValue } from '../identity/encode.ts';
-import { toIdentity, type UserInfo } from '../identity/identity.ts';
+import { type Identity, toIdentity, type UserInfo } from '../identity/identity.ts';
 import { type Refused, unavailable, type Verdict } from './authority.ts';
 
 /** An HTTP answer of whatever stands at the API server's address. */
@@ -15,6 +15,8 @@ export interface HttpAnswer {
 export const INVALID_BEARER_TOKEN = 'invalid bearer token';
 
 const MAX_DETAIL_LENGTH = 512;
+/** Shorter tokens (of token files for trying things out) are in other words by chance. */
+const MIN_SECRET_LENGTH = 16;
 const MAX_RETRY_AFTER_SECONDS = 60;
 
 /**
@@ -31,14 +33,16 @@ export function readReviewAnswer(answer: HttpAnswer, token: Token, audiences: re
   const status = statusOf(parseObject(answer.body));
   if (status === undefined) return unavailable('not a TokenReview');
   if (!status.authenticated) {
-    return refused('token_rejected', sanitize(status.error || 'Token not authenticated', token));
+    return refused('token_rejected', sanitize(status.error, token) || 'Token not authenticated');
   }
   const accepted = acceptedAudiences(status.audiences, audiences);
   if (accepted === undefined) return refused('audience_mismatch', '');
   if (status.user === undefined) return refused('user_missing', '');
   // The API server takes an empty or absent credential for its anonymous user and says "authenticated".
   if (isAnonymous(status.user)) return refused('token_rejected', INVALID_BEARER_TOKEN);
-  return { kind: 'accepted', identity: toIdentity(status.user, accepted) };
+  const identity = toIdentity(status.user, accepted);
+  if (repeats(identity, token)) return refused('token_rejected', 'the user information repeats the token');
+  return { kind: 'accepted', identity };
 }
 
 /** A refusal of the token. */
@@ -96,15 +100,26 @@ function isAnonymous(user: UserInfo): boolean {
   return user.username === 'system:anonymous' || user.groups.includes('system:unauthenticated');
 }
 
+/**
+ * Whether a user is named by its own token, as a webhook may do it: headers and logs would carry the token on, and with
+ * the token cut out, two users would look alike.
+ */
+function repeats(identity: Identity, token: Token): boolean {
+  if (token.length < MIN_SECRET_LENGTH) return false;
+  return Object.values(identity)
+    .flat()
+    .some(value => typeof value === 'string' && redactToken(value, token) !== value);
+}
+
 function acceptedAudiences(confirmed: readonly string[], asked: readonly string[]): readonly string[] | undefined {
   if (asked.length === 0) return confirmed;
   const accepted = asked.filter(audience => confirmed.includes(audience));
   return accepted.length > 0 ? accepted : undefined;
 }
 
-/** One bounded line of printable ASCII that does not repeat the token, whatever the API server wrote. */
+/** One bounded line of printable ASCII that repeats no token, the caller's or ours, whatever the API server wrote. */
 function sanitize(text: string, token: Token): string {
-  return encodeValue(redactToken(text, token).trim()).slice(0, MAX_DETAIL_LENGTH);
+  return encodeValue(redactJwts(redactToken(text, token)).trim()).slice(0, MAX_DETAIL_LENGTH);
 }
 
 function parseObject(text: string): Record<string, unknown> | undefined {

@@ -5,8 +5,9 @@ const CHECK_EVERY_MS = 1000;
 
 export interface WatchedFile {
   /**
-   * The file's bytes, read anew when it has changed. Once read, a file that cannot be read any more keeps its last
-   * content: Kubernetes swaps mounted files by symlink, and a moment without one is no reason to fail.
+   * The file's bytes, read anew when it has changed; the same object for as long as it reads the same. Once read, a file
+   * that cannot be read any more keeps its last content: Kubernetes swaps mounted files by symlink, and a moment without
+   * one is no reason to fail.
    *
    * @throws the file system's error while it could never be read.
    */
@@ -32,7 +33,9 @@ export function watchedFile(path: string, now: () => number = () => performance.
         const { dev, ino, size, mtimeNs } = await stat(path, { bigint: true });
         const current = `${dev}:${ino}:${size}:${mtimeNs}`;
         if (content === undefined || current !== signature) {
-          content = await readFile(path);
+          const fresh = await readFile(path);
+          // The kubelet swaps all files of a volume when one of them has changed.
+          if (content === undefined || !content.equals(fresh)) content = fresh;
           signature = current;
         }
       } catch (error) {

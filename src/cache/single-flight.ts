@@ -18,6 +18,7 @@ export interface SingleFlightOptions<V> {
   readonly late: () => V;
 }
 
+/** A {@link SingleFlight} whose every call ends by its deadline. A call that throws rejects for all who wait. */
 export function singleFlight<K, V>({ deadlineMs, late }: SingleFlightOptions<V>): SingleFlight<K, V> {
   const flights = new Map<K, Promise<V>>();
   return {

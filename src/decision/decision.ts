@@ -30,7 +30,7 @@ export interface Deny {
   readonly reason: DenialReason;
   /** What completes the reason's text, see `explain`; empty where the text needs nothing. */
   readonly detail: string;
-  /** Who it was, where the API server had said so before the policy refused. */
+  /** Who it was, where the API server had said so before the policy refused; printable ASCII, cut where it is long. */
   readonly username?: string;
 }
 

@@ -37,6 +37,9 @@ const FOREIGN = { kind: 'not a token of this issuer' } as const;
 
 const DEFAULT_LIFETIME_SECONDS = 3600;
 
+/** What the API server's decoder takes: padding and other characters, which Node's passes over, are errors to it. */
+const RAW_BASE64URL = /^(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-]{2,3})?$/;
+
 /** What a signature check finds; the refusals are those that the API server tells apart by its texts. */
 export type Verification =
   | { readonly kind: 'ours'; readonly claims: ServiceAccountClaims }
@@ -51,6 +54,7 @@ export interface TokenIssuer {
   uidOf(kind: string, ...names: string[]): string;
 }
 
+/** Makes a key pair of its own; `now` is in milliseconds since the epoch. */
 export function tokenIssuer(now: () => number = Date.now): TokenIssuer {
   const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const kid = keyId(publicKey);
@@ -73,7 +77,7 @@ export function tokenIssuer(now: () => number = Date.now): TokenIssuer {
       const [header, payload, signature, ...rest] = token.split('.');
       if (header === undefined || payload === undefined || signature === undefined || rest.length > 0) return FOREIGN;
       const claims = decode(payload) as unknown as ServiceAccountClaims;
-      if (claims.iss !== ISSUER) return FOREIGN;
+      if (claims.iss !== ISSUER || !RAW_BASE64URL.test(signature)) return FOREIGN;
       const { alg, kid: usedKey } = decode(header) as { alg?: unknown; kid?: unknown };
       if (usedKey !== undefined && usedKey !== kid) return { kind: 'unknown key' };
       const signed = Buffer.from(`${header}.${payload}`);

@@ -9,8 +9,8 @@ export interface Policy {
   readonly allowedServiceAccounts: ReadonlySet<string> | undefined;
 }
 
-/** Longest name that is repeated in an answer; the API server's own names fit, whatever else is cut. */
-const MAX_DETAIL_LENGTH = 512;
+/** Longest name that is repeated in an answer or a log; the API server's own names fit, whatever else is cut. */
+const MAX_NAME_LENGTH = 512;
 
 /**
  * Judges an identity. Both lists must pass where both are set, and a user that is no ServiceAccount passes none.
@@ -33,10 +33,9 @@ export function judge(identity: Identity, policy: Policy): Deny | undefined {
 }
 
 function deny(reason: Deny['reason'], detail: string, identity: Identity): Deny {
-  return {
-    kind: 'deny',
-    reason,
-    detail: encodeValue(detail).slice(0, MAX_DETAIL_LENGTH),
-    username: identity.username,
-  };
+  return { kind: 'deny', reason, detail: printable(detail), username: printable(identity.username) };
+}
+
+function printable(name: string): string {
+  return encodeValue(name).slice(0, MAX_NAME_LENGTH);
 }
