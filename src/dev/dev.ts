@@ -83,10 +83,9 @@ ${cases.map(([title, token]) => `# ${title}\n${curl(running.auth, token)}\n`).jo
 
 function passingAccount(config: Config): { namespace: string; serviceAccount: string } {
   const listed = parseServiceAccount(config.allowedServiceAccounts?.[0] ?? '');
-  return {
-    namespace: listed?.namespace ?? config.allowedNamespaces?.[0] ?? 'default',
-    serviceAccount: listed?.name ?? 'my-app',
-  };
+  // Never empty: `devEnvironment` sets it where nobody else does.
+  const [namespace] = config.allowedNamespaces as [string, ...string[]];
+  return { namespace: listed?.namespace ?? namespace, serviceAccount: listed?.name ?? 'my-app' };
 }
 
 function curl(listener: string, token: string): string {

@@ -1,3 +1,4 @@
+import type { Allow, Decision } from '../decision/decision.ts';
 import type { Decided } from '../gateway/decided.ts';
 import { encodeValue } from '../identity/encode.ts';
 import { fingerprint } from './fingerprint.ts';
@@ -39,7 +40,7 @@ export function decisionLog(log: Logger): DecisionLog {
         return;
       }
       const level = decision.kind === 'deny' ? 'info' : 'warn';
-      if (!log.isLevelEnabled(level) || !gate.admit(kindOf(decided))) return;
+      if (!log.isLevelEnabled(level) || !gate.admit(kindOf(decision))) return;
       log[level](lineOf(decided), decision.kind === 'deny' ? 'denied' : 'could not ask');
     },
     close() {
@@ -49,10 +50,9 @@ export function decisionLog(log: Logger): DecisionLog {
   };
 }
 
-function kindOf({ decision }: Decided): string {
-  if (decision.kind === 'allow') return 'allow';
-  const username = decision.kind === 'deny' ? decision.username : undefined;
-  return username === undefined ? decision.reason : `${decision.reason} ${username}`;
+function kindOf(refusal: Exclude<Decision, Allow>): string {
+  const username = refusal.kind === 'deny' ? refusal.username : undefined;
+  return username === undefined ? refusal.reason : `${refusal.reason} ${username}`;
 }
 
 function lineOf({ protocol, decision, answer, credential, durationMs, forwarded }: Decided): Record<string, unknown> {
@@ -66,7 +66,7 @@ function lineOf({ protocol, decision, answer, credential, durationMs, forwarded 
   };
 }
 
-function about(decision: Decided['decision']): Record<string, unknown> {
+function about(decision: Decision): Record<string, unknown> {
   switch (decision.kind) {
     case 'allow':
       return { username: decision.identity && encodeValue(decision.identity.username) };

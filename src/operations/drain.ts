@@ -35,6 +35,9 @@ export async function drain({ listeners, log, delayMs, timeoutMs }: DrainOptions
   for (const listener of listeners) listener.destroy();
 }
 
+/** How long a connection that has sent nothing yet may still send its request, in milliseconds. */
+const SILENT_GRACE_MS = 250;
+
 /**
  * An HTTP server as a {@link Drainable}. It is made before the server listens, since a connection that never sent a byte
  * is not idle in Node's eyes, and once the server is closing has no timeout either: it must be known to be let go.
@@ -48,9 +51,14 @@ export function drainable(server: Server): Drainable {
   return {
     close: () =>
       new Promise(resolve => {
-        server.close(() => resolve());
+        const timer = setTimeout(() => {
+          for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
+        }, SILENT_GRACE_MS);
+        server.close(() => {
+          clearTimeout(timer);
+          resolve();
+        });
         server.closeIdleConnections();
-        for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
       }),
     destroy: () => server.closeAllConnections(),
   };

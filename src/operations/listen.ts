@@ -1,5 +1,5 @@
 import { unlink } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { type AddressInfo, connect, isIPv6 } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import type { Address } from '../config/types.ts';
 
@@ -67,9 +67,9 @@ function bindHttp({ server }: FastifyInstance, target: BindTarget): Promise<stri
     server.once('error', reject);
     server.listen(target, () => {
       server.off('error', reject);
-      const bound = server.address();
-      if (bound === null || typeof bound === 'string') resolve(`unix:${bound ?? ''}`);
-      else resolve(`${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`);
+      if ('path' in target) return resolve(`unix:${target.path}`);
+      const { address, port } = server.address() as AddressInfo;
+      return resolve(`${isIPv6(address) ? `[${address}]` : address}:${port}`);
     });
   });
 }

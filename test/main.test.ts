@@ -1,0 +1,135 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { VERSION } from '../src/app.ts';
+import { ask } from './fixtures/ask.ts';
+import { startGatecarProcess } from './fixtures/gatecar-process.ts';
+import { hangs, startStandIn } from './fixtures/stand-in-api-server.ts';
+import { until } from './fixtures/until.ts';
+
+const MAIN = join(import.meta.dirname, '../src/main.ts');
+
+async function run(args: string[], env: Record<string, string> = {}) {
+  const child = spawn(process.execPath, [MAIN, ...args], { env: { PATH: process.env['PATH'], ...env } });
+  let out = '';
+  let err = '';
+  child.stdout.on('data', chunk => {
+    out += chunk;
+  });
+  child.stderr.on('data', chunk => {
+    err += chunk;
+  });
+  const [code] = await once(child, 'close');
+  return { code, out, err };
+}
+
+t.test('--help and --version answer and end', async t => {
+  t.match(await run(['--help']), { code: 0, out: /^gatecar: .*\n\nUsage: gatecar/, err: '' });
+  t.match(await run(['serve', '-h']), { code: 0, out: /Usage/ });
+  t.strictSame(await run(['--version']), { code: 0, out: `${VERSION}\n`, err: '' });
+});
+
+t.test('bad settings are told all at once, one line each, with exit code 2', async t => {
+  const env = { GATECAR_CACHE_TTL: '1h', GATECAR_LISTN: ':1', BIND_ALLOWED_NAMESPACES: '' };
+  const { code, out, err } = await run(['--mode=open', 'sreve'], env);
+  t.equal(code, 2);
+  t.equal(out, '');
+  t.equal(err.trim().split('\n').length, 5, err);
+  for (const name of ['--mode', 'sreve', 'GATECAR_CACHE_TTL', 'GATECAR_LISTEN?', 'BIND_ALLOWED_NAMESPACES']) {
+    t.match(err, name);
+  }
+  t.ok(err.split('\n').every(line => line === '' || line.startsWith('gatecar: ')));
+});
+
+t.test('an address that is taken ends it with exit code 1 and one line', async t => {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const taken = `127.0.0.1:${port}`;
+  const { code, err } = await run([
+    'serve',
+    `--listen=${taken}`,
+    '--ops-listen=127.0.0.1:0',
+    '--kube-api-url=http://[::1]:1',
+  ]);
+  t.equal(code, 1);
+  t.equal(err, `gatecar: GATECAR_LISTEN: cannot listen on ${taken}: EADDRINUSE\n`);
+});
+
+t.test('SIGTERM drains and exits 0; SIGINT does the same', async t => {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    const gatecar = await start(t, {});
+    gatecar.kill(signal);
+    t.equal(await gatecar.exitCode, 0, signal);
+    t.match(gatecar.output(), /"msg":"stopped"/);
+  }
+});
+
+t.test('a second signal ends at once', async t => {
+  const gatecar = await start(t, { GATECAR_SHUTDOWN_DELAY: '5m' });
+  gatecar.kill('SIGTERM');
+  await until(() => gatecar.output().includes('"msg":"draining"'));
+  gatecar.kill('SIGTERM');
+  t.equal(await gatecar.exitCode, 128 + 15);
+});
+
+t.test('an uncaught error is logged and ends the process non-zero', async t => {
+  const gatecar = await start(t, {});
+  gatecar.throwUncaught('nobody foresaw Bearer abc123');
+  t.equal(await gatecar.exitCode, 1);
+  t.match(gatecar.output(), /"level":"fatal".*nobody foresaw Bearer \[token\].*"msg":"uncaught error"/);
+});
+
+t.test('so does one at start', async t => {
+  const breaks = `const freeze = Object.freeze;
+    Object.freeze = value => {
+      if (value?.cacheTtlMs !== undefined) throw new Error('nobody foresaw this');
+      return freeze(value);
+    };`;
+  const { code, out } = await run(['serve'], {
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(breaks)}`,
+  });
+  t.equal(code, 1);
+  t.match(out, /"level":"fatal".*nobody foresaw this.*"msg":"uncaught error"/);
+});
+
+t.test('`gatecar dev` runs until it is told to stop', async t => {
+  const args = ['dev', '--listen=127.0.0.1:0', '--ops-listen=127.0.0.1:0'];
+  const child: ChildProcess = spawn(process.execPath, [MAIN, ...args], { env: { PATH: process.env['PATH'] } });
+  t.teardown(() => child.kill('SIGKILL'));
+  let out = '';
+  child.stdout?.on('data', chunk => {
+    out += chunk;
+  });
+  const exit = once(child, 'close');
+  await until(() => out.includes('curl -i'));
+  const auth = /^gatecar +(\S+)$/m.exec(out)?.[1];
+  t.equal((await ask(`http://${auth}`)).status, 401);
+  child.kill('SIGTERM');
+  t.strictSame(await exit, [0, null]);
+});
+
+t.test('in a pod it looks for the ServiceAccount that the kubelet mounts', async t => {
+  const gatecar = await start(t, { KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: '1' }, false);
+  await until(() => /serviceaccount\/\S+ cannot be read: ENOENT/.test(gatecar.output()));
+  t.equal((await ask(gatecar.ops, { path: '/readyz' })).status, 503);
+  t.match(await ask(gatecar.auth, { token: 'abc' }), {
+    status: 503,
+    body: '{"error":"Failed to create Kubernetes client"}',
+  });
+});
+
+async function start(t: Test, settings: Record<string, string>, withApiServer = true) {
+  const standIn = await startStandIn(hangs);
+  t.teardown(() => standIn.close());
+  const gatecar = await startGatecarProcess({
+    ...(withApiServer && { GATECAR_KUBE_API_URL: standIn.url }),
+    ...settings,
+  });
+  t.teardown(() => gatecar.stop());
+  return gatecar;
+}

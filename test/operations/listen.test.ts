@@ -1,0 +1,76 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { request } from 'node:http';
+import { join } from 'node:path';
+import Fastify, { type FastifyInstance } from 'fastify';
+import t, { type Test } from 'tap';
+import { type Address, address } from '../../src/config/types.ts';
+import { type BindTarget, listen, listenOn } from '../../src/operations/listen.ts';
+import { scratch } from '../fixtures/scratch.ts';
+
+function server(t: Test): FastifyInstance {
+  const made = Fastify();
+  made.get('/', (_request, reply) => reply.send('here'));
+  t.teardown(() => made.close());
+  return made;
+}
+
+const at = (text: string) => address.parse(text) as Address;
+
+function failure(code: string): Error {
+  return Object.assign(new Error(`listen ${code}`), { code });
+}
+
+t.test('it says where it listens', async t => {
+  t.match(await listen(server(t), at('127.0.0.1:0'), 'X'), /^127\.0\.0\.1:\d+$/);
+  t.match(await listen(server(t), at('[::1]:0'), 'X'), /^\[::1\]:\d+$/);
+  const path = join(scratch(t), 's');
+  t.equal(await listen(server(t), at(`unix:${path}`), 'X'), `unix:${path}`);
+});
+
+t.test('a port alone is every address, of IPv4 too where the machine has no IPv6', async t => {
+  const targets: BindTarget[] = [];
+  const bind = async (target: BindTarget) => {
+    targets.push(target);
+    if ('host' in target && target.host === '::') throw failure('EAFNOSUPPORT');
+    return 'bound';
+  };
+  t.equal(await listenOn(bind, at(':9080'), 'X'), 'bound');
+  t.strictSame(targets, [
+    { host: '::', port: 9080 },
+    { host: '0.0.0.0', port: 9080 },
+  ]);
+  t.equal(await listenOn(async target => ('host' in target ? target.host : ''), at(':1'), 'X'), '::');
+});
+
+t.test('an address that cannot be had is named with its setting and the cause', async t => {
+  const taken = (await listen(server(t), at('127.0.0.1:0'), 'X')).split(':')[1];
+  await t.rejects(listen(server(t), at(`127.0.0.1:${taken}`), 'GATECAR_LISTEN'), {
+    name: 'ListenError',
+    message: `GATECAR_LISTEN: cannot listen on 127.0.0.1:${taken}: EADDRINUSE`,
+  });
+  const fails = (error: unknown) => () => Promise.reject(error);
+  await t.rejects(listenOn(fails(failure('EACCES')), at(':80'), 'S'), { message: 'S: cannot listen on :80: EACCES' });
+  await t.rejects(listenOn(fails(new Error('errors: [listen EADDRINUSE: address]')), at('h:80'), 'S'), {
+    message: 'S: cannot listen on h:80: EADDRINUSE',
+  });
+  await t.rejects(listenOn(fails({}), at('h:80'), 'S'), { message: 'S: cannot listen on h:80: unknown error' });
+});
+
+t.test('a socket that a killed process left behind is taken over', async t => {
+  const path = join(scratch(t), 's');
+  const script = `require('node:net').createServer().listen(${JSON.stringify(path)}, () => process.stdout.write('x'))`;
+  const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.teardown(() => child.kill('SIGKILL'));
+  await once(child.stdout, 'data');
+  await t.rejects(listen(server(t), at(`unix:${path}`), 'X'), { message: /EADDRINUSE/ }, 'not from one that lives');
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  t.ok(existsSync(path));
+  await listen(server(t), at(`unix:${path}`), 'X');
+  const asked = request({ socketPath: path, path: '/' }).end();
+  const [response] = await once(asked, 'response');
+  t.equal(response.statusCode, 200);
+  response.resume();
+});

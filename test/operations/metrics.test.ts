@@ -1,0 +1,56 @@
+import t from 'tap';
+import { metrics } from '../../src/operations/metrics.ts';
+import { acceptedAs } from '../fixtures/verdicts.ts';
+
+t.test('every metric of the contract is there, with its labels', async t => {
+  const all = metrics('1.2.3');
+  all.decided('http', { kind: 'allow', identity: acceptedAs().identity }, 1);
+  all.decided('grpc', { kind: 'deny', reason: 'token_rejected', detail: '' }, 0.05);
+  all.decided(
+    'http',
+    { kind: 'unavailable', reason: 'overloaded', cause: 'too many reviews', retryAfterSeconds: 1 },
+    3,
+  );
+  all.looked('hit_positive');
+  all.evicted('accepted', 'capacity');
+  all.reviewed('forbidden', 2);
+  all.queuedFor(0.001);
+  all.refusedLocally('length');
+  all.observe({ entries: () => 3, inFlight: () => 2, queued: () => 1, authorityUp: () => true });
+  const text = await all.scrape();
+  for (const line of [
+    'gatecar_requests_total{protocol="http",decision="allow",reason=""} 1',
+    'gatecar_requests_total{protocol="grpc",decision="deny",reason="token_rejected"} 1',
+    'gatecar_requests_total{protocol="http",decision="unavailable",reason="overloaded"} 1',
+    'gatecar_request_duration_seconds_count{decision="allow"} 1',
+    'gatecar_request_duration_seconds_bucket{decision="deny",le="0.00005"} 1',
+    'gatecar_cache_lookups_total{result="hit_positive"} 1',
+    'gatecar_cache_lookups_total{result="miss"} 0',
+    'gatecar_cache_entries{store="accepted"} 3',
+    'gatecar_cache_evictions_total{store="accepted",cause="capacity"} 1',
+    'gatecar_reviews_total{outcome="forbidden"} 1',
+    'gatecar_review_duration_seconds_sum 0.002',
+    'gatecar_reviews_in_flight{lane="unverified"} 2',
+    'gatecar_reviews_queued{lane="unverified"} 1',
+    'gatecar_local_refusals_total{check="length"} 1',
+    'gatecar_review_queue_seconds_count 1',
+    'gatecar_authority_up 1',
+    `gatecar_build_info{version="1.2.3",node="${process.version}"} 1`,
+  ]) {
+    t.ok(text.split('\n').includes(line), line);
+  }
+  t.match(text, /^process_resident_memory_bytes \d/m, 'the process metrics of Node');
+  t.match(text, /^nodejs_eventloop_lag_seconds /m);
+});
+
+t.test('gauges have no value before there is anything to read', async t => {
+  const text = await metrics('1').scrape();
+  t.notMatch(text, /^gatecar_authority_up \d/m);
+  t.notMatch(text, /^gatecar_cache_entries\{/m);
+});
+
+t.test('an outage is an authority that is not up', async t => {
+  const all = metrics('1');
+  all.observe({ entries: () => 0, inFlight: () => 0, queued: () => 0, authorityUp: () => false });
+  t.match(await all.scrape(), /^gatecar_authority_up 0$/m);
+});
