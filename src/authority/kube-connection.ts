@@ -1,4 +1,4 @@
-import { Agent, type Dispatcher, errors, ProxyAgent } from 'undici';
+import { Agent, type Dispatcher, ProxyAgent } from 'undici';
 import type { OutageCause } from '../decision/decision.ts';
 import { EndpointError, type EndpointSource, errorCode, type KubeEndpoint, type KubeTls } from './kube-endpoint.ts';
 import type { HttpAnswer } from './review-answer.ts';
@@ -75,7 +75,7 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
       return await exchange(dispatcher, request);
     } catch (error) {
       // The server may close a kept-alive connection just as we use it. A review changes nothing, so it can be repeated.
-      if (outageOf(error, signal) !== 'connection reset') throw error;
+      if (outageOf(error) !== 'connection reset') throw error;
       return await exchange(dispatcher, request);
     }
   };
@@ -97,7 +97,7 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
         return await untilAborted(attempt(path, body, signal), signal);
       } catch (error) {
         if (error instanceof EndpointError) throw new KubeConnectionError('no client', error.message);
-        const outage = outageOf(error, signal);
+        const outage = outageOf(error);
         throw new KubeConnectionError(outage, `${outage} (${errorCode(error)})`);
       }
     },
@@ -174,10 +174,8 @@ const OUTAGE_OF_CODE: Readonly<Record<string, OutageCause>> = {
   EPROTO: 'tls',
 };
 
-function outageOf(error: unknown, signal: AbortSignal): OutageCause {
+function outageOf(error: unknown): OutageCause {
   if (error instanceof KubeConnectionError) return error.outage;
-  if (signal.aborted) return 'timeout';
-  if (error instanceof errors.ResponseExceededMaxSizeError) return 'response too large';
   const code = errorCode(error);
   if (/^(ERR_TLS|ERR_SSL|ERR_OSSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HOSTNAME_MISMATCH)/.test(code)) return 'tls';
   return OUTAGE_OF_CODE[code] ?? 'connection failed';

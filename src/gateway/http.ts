@@ -36,6 +36,7 @@ export interface HttpGatewayOptions extends ForwardedOptions {
   readonly now?: () => number;
   readonly requestTimeoutMs?: number;
   readonly timeoutCheckMs?: number;
+  readonly lingerMs?: number;
 }
 
 /**
@@ -98,22 +99,24 @@ function isAuthPath(url: string): boolean {
 
 function gate(options: HttpGatewayOptions): (request: IncomingMessage, response: ServerResponse) => void {
   const { authorize, answer: render, onDecision, onFault = () => {} } = options;
-  const { draining = () => false, now = () => performance.now() } = options;
+  const { draining = () => false, now = () => performance.now(), lingerMs = LINGER_MS } = options;
 
   return (request, response) => {
     const start = now();
     const credential = readCredential(request.rawHeaders);
+    // Read now: a connection that has been closed has no address, and would pass for a Unix socket's.
+    const peer = request.socket.remoteAddress;
 
     const finish = (decision: Decision): void => {
       const answer = render(decision);
-      write(request, response, answer, draining());
+      write(request, response, answer, { draining: draining(), lingerMs });
       onDecision?.({
         protocol: 'http',
         decision,
         answer,
         credential,
         durationMs: now() - start,
-        forwarded: () => readForwarded(request.socket.remoteAddress, request.headers, credential, options),
+        forwarded: () => readForwarded(peer, request.headers, credential, options),
       });
     };
     const fail = (error: unknown): void => {
@@ -131,14 +134,18 @@ function gate(options: HttpGatewayOptions): (request: IncomingMessage, response:
   };
 }
 
-function write(request: IncomingMessage, response: ServerResponse, answer: Answer, draining: boolean): void {
-  const { status, headers, body } = answer;
+function write(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { status, headers, body }: Answer,
+  { draining, lingerMs }: { draining: boolean; lingerMs: number },
+): void {
   if (declaresBody(request)) {
     response.writeHead(status, [...headers, 'Connection', 'close'] as string[]);
-    linger(request, response, request.method === 'HEAD' ? '' : body);
+    linger(request, response, body, lingerMs);
   } else {
     response.writeHead(status, (draining ? [...headers, 'Connection', 'close'] : headers) as string[]);
-    response.end(request.method === 'HEAD' ? '' : body);
+    response.end(body);
   }
 }
 
@@ -156,9 +163,9 @@ function declaresBody({ headers }: IncomingMessage): boolean {
  * Sends the whole answer now, and closes only when the body has come, was too long, or time is up: a close with unread
  * bytes is a reset, which can overtake the answer (RFC 9112 §9.6).
  */
-function linger(request: IncomingMessage, response: ServerResponse, body: string): void {
+function linger(request: IncomingMessage, response: ServerResponse, body: string, lingerMs: number): void {
   let drained = 0;
-  const timer = setTimeout(() => response.end(), LINGER_MS);
+  const timer = setTimeout(() => response.end(), lingerMs);
   const close = () => {
     clearTimeout(timer);
     response.end();
@@ -167,8 +174,10 @@ function linger(request: IncomingMessage, response: ServerResponse, body: string
     drained += chunk.length;
     if (drained > LINGER_BYTES) close();
   });
-  request.once('end', close).once('close', close).once('error', close);
-  if (body === '') response.flushHeaders();
+  // Comes after its end as well as after an error.
+  request.once('close', close);
+  // Node sends no head for a body that it leaves out.
+  if (body === '' || request.method === 'HEAD') response.flushHeaders();
   else response.write(body);
 }
 

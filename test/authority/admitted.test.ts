@@ -1,0 +1,180 @@
+import { getEventListeners } from 'node:events';
+import t from 'tap';
+import { type AdmissionOptions, admitted } from '../../src/authority/admitted.ts';
+import { unavailable } from '../../src/authority/authority.ts';
+import { Token } from '../../src/credential/token.ts';
+import { fakeClock } from '../fixtures/clock.ts';
+import { scriptedAuthority } from '../fixtures/scripted-authority.ts';
+import { acceptedAs } from '../fixtures/verdicts.ts';
+
+const token = new Token('a-token');
+const yes = acceptedAs();
+const OVERLOADED = { kind: 'unavailable', reason: 'overloaded', cause: 'too many reviews', retryAfterSeconds: 1 };
+
+function guarded(options: Partial<AdmissionOptions> & { maxConcurrency: number }) {
+  const inner = scriptedAuthority();
+  return { inner, guard: admitted(inner, { maxQueue: 100, ...options }) };
+}
+
+/** Lets every continuation that is due run. */
+const settle = () => new Promise(resolve => setImmediate(resolve));
+
+t.test('no more reviews run at once than may, and the others wait and are counted', async t => {
+  const { inner, guard } = guarded({ maxConcurrency: 2 });
+  const reviews = [1, 2, 3, 4, 5].map(() => guard.review(token));
+  t.equal(inner.asked.length, 2);
+  t.match(guard, { inFlight: 2, queued: 3 });
+
+  inner.asked[0]?.answer(yes);
+  await reviews[0];
+  await settle();
+  t.equal(inner.asked.length, 3);
+  t.match(guard, { inFlight: 2, queued: 2 });
+
+  while (inner.asked.length < 5) {
+    for (const review of inner.asked) review.answer(yes);
+    await settle();
+  }
+  for (const review of inner.asked) review.answer(yes);
+  t.strictSame(await Promise.all(reviews), [yes, yes, yes, yes, yes]);
+  t.match(guard, { inFlight: 0, queued: 0 });
+});
+
+t.test('who waits is served in the order of coming', async t => {
+  const { inner, guard } = guarded({ maxConcurrency: 1 });
+  const tokens = ['first', 'second', 'third', 'fourth'].map(name => new Token(name));
+  const reviews = tokens.map(one => guard.review(one));
+  for (let at = 0; at < tokens.length; at += 1) {
+    t.equal(inner.asked.at(-1)?.token, tokens[at]);
+    inner.asked[at]?.answer(yes);
+    await reviews[at];
+    await settle();
+  }
+});
+
+t.test('a newcomer never takes the place of who has waited, nor one beside it', async t => {
+  const { inner, guard } = guarded({ maxConcurrency: 1 });
+  const first = guard.review(token);
+  const second = guard.review(token);
+  inner.asked[0]?.answer(yes);
+  // In every turn between the end of the first review and the start of the second somebody new comes.
+  const newcomers: unknown[] = [];
+  for (let turn = 0; turn < 20; turn += 1) {
+    await null;
+    newcomers.push(guard.review(token));
+    t.ok(guard.inFlight <= 1);
+  }
+  await first;
+  t.equal(inner.asked.length, 2, 'only the second review runs');
+  inner.asked[1]?.answer(yes);
+  t.equal(await second, yes);
+});
+
+t.test('whoever finds the queue full is told at once, and nobody else is', async t => {
+  const { inner, guard } = guarded({ maxConcurrency: 1, maxQueue: 2 });
+  const running = guard.review(token);
+  const waiting = [guard.review(token), guard.review(token)];
+  t.strictSame(await guard.review(token), OVERLOADED);
+  t.match(guard, { inFlight: 1, queued: 2 });
+
+  inner.asked[0]?.answer(yes);
+  await running;
+  await settle();
+  const late = guard.review(token);
+  t.match(guard, { inFlight: 1, queued: 2 }, 'there is room in the queue again');
+  for (let at = 1; at < 4; at += 1) {
+    inner.asked[at]?.answer(yes);
+    await settle();
+  }
+  t.strictSame(await Promise.all([...waiting, late]), [yes, yes, yes]);
+});
+
+t.test('without a queue, whoever finds no place is told at once', async t => {
+  const { guard } = guarded({ maxConcurrency: 1, maxQueue: 0 });
+  guard.review(token);
+  t.strictSame(await guard.review(token), OVERLOADED);
+});
+
+t.test('whoever’s time ends while waiting leaves the queue, and is never asked about', async t => {
+  const { inner, guard } = guarded({ maxConcurrency: 1 });
+  const controller = new AbortController();
+  const running = guard.review(token);
+  const waiting = guard.review(token, controller.signal);
+  const behind = guard.review(token);
+  controller.abort();
+  t.strictSame(await waiting, unavailable('timeout'));
+  t.equal(guard.queued, 1);
+
+  inner.asked[0]?.answer(yes);
+  await running;
+  await settle();
+  t.equal(inner.asked.length, 2, 'the place went to the one behind');
+  inner.asked[1]?.answer(yes);
+  t.equal(await behind, yes);
+  t.match(guard, { inFlight: 0, queued: 0 });
+});
+
+t.test('an admitted review gets the signal, which is left without listeners of ours', async t => {
+  const { inner, guard } = guarded({ maxConcurrency: 1 });
+  const { signal } = new AbortController();
+  const running = guard.review(token);
+  const waiting = guard.review(token, signal);
+  inner.asked[0]?.answer(yes);
+  await running;
+  await settle();
+  t.equal(inner.asked[1]?.signal, signal);
+  t.equal(getEventListeners(signal, 'abort').length, 0);
+  inner.asked[1]?.answer(yes);
+  await waiting;
+});
+
+t.test('a review that fails gives its place back', async t => {
+  let calls = 0;
+  const guard = admitted(
+    {
+      review() {
+        calls += 1;
+        if (calls === 1) throw new Error('at once');
+        if (calls === 2) return Promise.reject(new Error('later'));
+        return yes;
+      },
+    },
+    { maxConcurrency: 1, maxQueue: 1 },
+  );
+  await t.rejects(Promise.resolve(guard.review(token)), { message: 'at once' });
+  await t.rejects(Promise.resolve(guard.review(token)), { message: 'later' });
+  t.equal(await guard.review(token), yes);
+  t.equal(guard.inFlight, 0);
+});
+
+t.test('each admitted review tells how long it waited, in seconds', async t => {
+  const clock = fakeClock();
+  const waits: number[] = [];
+  const { inner, guard } = guarded({
+    maxConcurrency: 1,
+    now: clock.now,
+    onAdmitted: seconds => waits.push(seconds),
+  });
+  const running = guard.review(token);
+  const waiting = guard.review(token);
+  t.strictSame(waits, [0]);
+  clock.advance(2500);
+  inner.asked[0]?.answer(yes);
+  await running;
+  await settle();
+  t.strictSame(waits, [0, 2.5]);
+  inner.asked[1]?.answer(yes);
+  await waiting;
+});
+
+t.test('who waited is measured by the process’s own clock unless another is given', async t => {
+  const waits: number[] = [];
+  const { inner, guard } = guarded({ maxConcurrency: 1, onAdmitted: seconds => waits.push(seconds) });
+  const reviews = [guard.review(token), guard.review(token)];
+  inner.asked[0]?.answer(yes);
+  await settle();
+  inner.asked[1]?.answer(yes);
+  await Promise.all(reviews);
+  t.equal(waits.length, 2);
+  t.ok(waits.every(seconds => seconds >= 0 && seconds < 60));
+});

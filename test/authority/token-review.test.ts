@@ -1,0 +1,108 @@
+import t, { type Test } from 'tap';
+import { unavailable } from '../../src/authority/authority.ts';
+import { type KubeConnection, kubeConnection } from '../../src/authority/kube-connection.ts';
+import { explicitEndpoint } from '../../src/authority/kube-endpoint.ts';
+import { type ReviewReport, TOKEN_REVIEW_PATH, tokenReview } from '../../src/authority/token-review.ts';
+import { revealToken } from '../../src/credential/token.ts';
+import { fakeClock } from '../fixtures/clock.ts';
+import { leaked } from '../fixtures/leaks.ts';
+import { accepts, answers, type Behaviour, hangs, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
+import { unsignedJwt } from '../fixtures/unsigned-jwt.ts';
+
+const token = unsignedJwt({ sub: 'system:serviceaccount:default:my-app' });
+
+async function reviewing(t: Test, behaviour: Behaviour, audiences: readonly string[] = ['bindcar']) {
+  const api = await startStandIn(behaviour);
+  const source = async () => explicitEndpoint({ url: api.url, tokenFile: undefined, caFile: undefined });
+  const connection = kubeConnection({ source, maxConnections: 4, headers: {}, userAgent: 'gatecar/test' });
+  t.teardown(() => connection.close());
+  t.teardown(() => api.close());
+  const reports: ReviewReport[] = [];
+  const authority = tokenReview({ connection, audiences, onReview: report => reports.push(report) });
+  return { api, authority, reports, connection };
+}
+
+t.test('the API server is asked with the token and the audiences, and nothing else', async t => {
+  const { api, authority, reports } = await reviewing(t, accepts(), ['bindcar', 'second']);
+  t.match(await authority.review(token), { kind: 'accepted', identity: { audiences: ['bindcar'] } });
+  t.equal(api.requests[0]?.path, TOKEN_REVIEW_PATH);
+  t.strictSame(JSON.parse(api.requests[0]?.body ?? ''), {
+    apiVersion: 'authentication.k8s.io/v1',
+    kind: 'TokenReview',
+    spec: { token: revealToken(token), audiences: ['bindcar', 'second'] },
+  });
+  t.match(reports, [{ outcome: 'accepted', problem: undefined }]);
+});
+
+t.test('without audiences none are asked for', async t => {
+  const { api, authority } = await reviewing(t, accepts(), []);
+  await authority.review(token);
+  t.strictSame(JSON.parse(api.requests[0]?.body ?? '').spec, { token: revealToken(token) });
+});
+
+t.test('a refusal is an outcome and no problem', async t => {
+  const { authority, reports } = await reviewing(t, reviews({ error: 'invalid bearer token' }));
+  t.match(await authority.review(token), { kind: 'refused', reason: 'token_rejected' });
+  t.match(reports, [{ outcome: 'refused', problem: undefined }]);
+});
+
+t.test('an answer that is no verdict is reported by class and status', async t => {
+  const { api, authority, reports } = await reviewing(t, answers(429, 'slow down', { 'retry-after': '7' }));
+  t.strictSame(await authority.review(token), unavailable('too many requests', 7));
+  api.behaviour = answers(200, '<html>');
+  t.strictSame(await authority.review(token), unavailable('not a TokenReview'));
+  t.match(reports, [
+    { outcome: 'too many requests', problem: 'too many requests (HTTP 429)' },
+    { outcome: 'not a TokenReview', problem: 'not a TokenReview (HTTP 200)' },
+  ]);
+});
+
+t.test('a review that has had its time is a timeout', async t => {
+  const { authority, reports } = await reviewing(t, hangs);
+  t.strictSame(await authority.review(token, AbortSignal.timeout(50)), unavailable('timeout'));
+  t.match(reports, [{ outcome: 'timeout' }]);
+});
+
+t.test('an API server that is not there is an outage, and a recovery needs nothing', async t => {
+  const { api, authority, reports } = await reviewing(t, accepts());
+  await api.close();
+  t.strictSame(await authority.review(token), unavailable('connection refused'));
+  t.match(reports, [{ outcome: 'connection refused', problem: 'connection refused (ECONNREFUSED)' }]);
+  const back = await startStandIn(accepts(), Number(new URL(api.url).port));
+  t.teardown(() => back.close());
+  t.match(await authority.review(token), { kind: 'accepted' });
+});
+
+t.test('an error nobody foresaw is an outage too, and told in our own words', async t => {
+  const reports: ReviewReport[] = [];
+  const connection: KubeConnection = {
+    post: async () => {
+      throw new Error(`cannot send ${revealToken(token)}`);
+    },
+    close: async () => {},
+  };
+  const authority = tokenReview({ connection, audiences: [], onReview: report => reports.push(report) });
+  t.strictSame(await authority.review(token), unavailable('internal error'));
+  t.match(reports, [{ outcome: 'internal error', problem: 'internal error' }]);
+  t.equal(leaked(JSON.stringify(reports), [revealToken(token)]), undefined);
+});
+
+t.test('a report says how long the review took', async t => {
+  const clock = fakeClock();
+  const connection: KubeConnection = {
+    async post() {
+      clock.advance(42);
+      return { status: 503, body: '', retryAfterSeconds: undefined };
+    },
+    close: async () => {},
+  };
+  const reports: ReviewReport[] = [];
+  const onReview = (report: ReviewReport) => reports.push(report);
+  await tokenReview({ connection, audiences: [], onReview, now: clock.now }).review(token);
+  t.match(reports, [{ durationMs: 42 }]);
+});
+
+t.test('nobody has to listen to reports', async t => {
+  const { connection } = await reviewing(t, accepts());
+  t.match(await tokenReview({ connection, audiences: ['bindcar'] }).review(token), { kind: 'accepted' });
+});

@@ -1,0 +1,115 @@
+import { rename, rm, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import { watchedFile } from '../../src/authority/watched-file.ts';
+import { fakeClock } from '../fixtures/clock.ts';
+import { projectedVolume } from '../fixtures/projected-volume.ts';
+
+const text = (content: Buffer) => content.toString('utf8');
+
+t.test('a change is seen after a second, and the disk is not asked before', async t => {
+  const path = join(t.testdir({ token: 'old' }), 'token');
+  const clock = fakeClock();
+  const file = watchedFile(path, clock.now);
+  const first = await file.read();
+  t.equal(text(first), 'old');
+
+  await writeFile(path, 'newer');
+  clock.advance(999);
+  t.equal(await file.read(), first);
+  clock.advance(1);
+  t.equal(text(await file.read()), 'newer');
+});
+
+t.test('the clock is the process’s own unless another is given', async t => {
+  const path = join(t.testdir({ token: 'mine' }), 'token');
+  const file = watchedFile(path);
+  const first = await file.read();
+  t.equal(text(first), 'mine');
+  await writeFile(path, 'other');
+  t.equal(await file.read(), first, 'less than a second has passed');
+});
+
+t.test('a volume swapped by symlink is followed, though size and time are the same', async t => {
+  const volume = await projectedVolume(t.testdir(), { token: 'one' });
+  const clock = fakeClock();
+  const file = watchedFile(volume.path('token'), clock.now);
+  t.equal(text(await file.read()), 'one');
+  for (const next of ['two', 'six', 'ten']) {
+    await volume.swap({ token: next });
+    clock.advance(1000);
+    t.equal(text(await file.read()), next);
+  }
+});
+
+t.test('a file that was swapped for the same content stays the same object', async t => {
+  const volume = await projectedVolume(t.testdir(), { token: 'one', 'ca.crt': 'bundle' });
+  const clock = fakeClock();
+  const file = watchedFile(volume.path('ca.crt'), clock.now);
+  const first = await file.read();
+  await volume.swap({ token: 'two', 'ca.crt': 'bundle' });
+  clock.advance(1000);
+  t.equal(await file.read(), first);
+  file.drop();
+  t.equal(await file.read(), first);
+});
+
+t.test('a file that vanishes keeps its last content, after a drop too, and is read anew when it is back', async t => {
+  const directory = t.testdir({ token: 'old' });
+  const path = join(directory, 'token');
+  const clock = fakeClock();
+  const file = watchedFile(path, clock.now);
+  await file.read();
+
+  await rename(path, join(directory, 'away'));
+  clock.advance(1000);
+  t.equal(text(await file.read()), 'old');
+  file.drop();
+  t.equal(text(await file.read()), 'old');
+
+  await writeFile(path, 'new');
+  clock.advance(1000);
+  t.equal(text(await file.read()), 'new');
+});
+
+t.test('a file that was never there is an error each time, and none once it is there', async t => {
+  const path = join(t.testdir(), 'token');
+  const file = watchedFile(path, fakeClock().now);
+  await t.rejects(file.read(), { code: 'ENOENT' });
+  await t.rejects(file.read(), { code: 'ENOENT' });
+  await writeFile(path, 'here');
+  t.equal(text(await file.read()), 'here');
+});
+
+t.test('a directory is an error, not a content', async t => {
+  await t.rejects(watchedFile(t.testdir()).read(), { code: 'EISDIR' });
+});
+
+t.test('after a drop the file is read at once, though it looks the same', async t => {
+  const path = join(t.testdir({ token: 'old' }), 'token');
+  const time = new Date('2025-01-01T00:00:00Z');
+  await utimes(path, time, time);
+  const clock = fakeClock();
+  const file = watchedFile(path, clock.now);
+  await file.read();
+
+  await writeFile(path, 'new');
+  await utimes(path, time, time);
+  clock.advance(1000);
+  t.equal(text(await file.read()), 'old', 'device, inode, size and time are the same');
+  file.drop();
+  t.equal(text(await file.read()), 'new');
+});
+
+t.test('a file whose time alone has changed is read anew', async t => {
+  const path = join(t.testdir({ token: 'old' }), 'token');
+  const clock = fakeClock();
+  const file = watchedFile(path, clock.now);
+  await utimes(path, 1, 1);
+  await file.read();
+  await writeFile(path, 'new');
+  await utimes(path, 2, 2);
+  clock.advance(1000);
+  t.equal(text(await file.read()), 'new');
+  await rm(path);
+});

@@ -1,0 +1,269 @@
+import { globSync, readFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import t from 'tap';
+
+// How the code is laid out, held by reading it. A rule that no longer fits is changed here, with the reason in the commit.
+
+const ROOT = join(import.meta.dirname, '..');
+const SRC = join(ROOT, 'src');
+
+/** What each room, and each file on the corridor, may import. Inward only: nobody knows `app.ts`, few `operations`. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  credential: [],
+  identity: [],
+  config: ['identity'],
+  decision: ['identity'],
+  policy: ['decision', 'identity'],
+  cache: ['credential'],
+  authority: ['cache', 'credential', 'decision', 'identity'],
+  gateway: ['authorize.ts', 'credential', 'decision', 'identity'],
+  operations: ['authority', 'cache', 'config', 'credential', 'decision', 'gateway', 'identity'],
+  dev: ['config', 'identity', 'operations', 'serve.ts'],
+  'authorize.ts': ['authority', 'credential', 'decision', 'policy'],
+  'app.ts': ['authority', 'authorize.ts', 'cache', 'config', 'credential', 'gateway', 'operations'],
+  'serve.ts': ['app.ts', 'config', 'operations'],
+  'main.ts': ['app.ts', 'config', 'dev', 'operations', 'serve.ts'],
+};
+
+/** Of these rooms `operations` knows the shapes alone: counters and logs are told, and ask nobody. */
+const TYPES_ONLY_FOR_OPERATIONS = ['authority', 'cache', 'config', 'decision', 'gateway'];
+
+/** The one door to each vendor; two where it serves two purposes, and who may name its types beside. */
+const DOORS: Readonly<Record<string, { readonly values: readonly string[]; readonly types?: readonly string[] }>> = {
+  '@grpc/grpc-js': { values: ['gateway/grpc.ts'] },
+  '@grpc/proto-loader': { values: ['gateway/grpc.ts'] },
+  '@kubernetes/client-node': { values: ['authority/kube-config.ts'] },
+  fastify: {
+    values: ['gateway/http.ts', 'operations/ops-server.ts'],
+    types: ['app.ts', 'operations/listen.ts'],
+  },
+  'grpc-health-check': { values: ['gateway/grpc.ts'] },
+  'lru-cache': { values: ['cache/verdict-store.ts', 'operations/flood-gate.ts'] },
+  pino: { values: ['operations/log.ts'] },
+  'prom-client': { values: ['operations/metrics.ts'] },
+  undici: { values: ['authority/kube-connection.ts'] },
+};
+
+/** Who may see a token's characters, and what for. */
+const REVEALS_TOKENS: Readonly<Record<string, string>> = {
+  'authority/token-review.ts': 'asks about it',
+  'cache/key.ts': 'hashes it, salted',
+  'credential/claims.ts': 'reads its claims',
+  'credential/token.ts': 'cuts it out of text',
+  'operations/fingerprint.ts': 'hashes it for the log',
+};
+
+const MAX_LINES = 200;
+
+/** Files that may be longer, and why they are. */
+const LONGER: Readonly<Record<string, { readonly lines: number; readonly why: string }>> = {
+  'config/schema.ts': { lines: 300, why: 'one list of all settings is easier to read than two' },
+  'config/types.ts': { lines: 260, why: 'one small type of setting beside the other' },
+  'authority/kube-config.ts': { lines: 260, why: 'the one door to a library whose ways are mended in many places' },
+};
+
+interface Import {
+  readonly specifier: string;
+  readonly typeOnly: boolean;
+}
+
+interface SourceFile {
+  /** Below `src/`. */
+  readonly path: string;
+  readonly text: string;
+  readonly imports: readonly Import[];
+}
+
+const STATIC = /^(?:import|export)\s+(type\s)?([^;'"]*?)\s*from\s+'([^']+)'/gm;
+const BARE = /^import\s+'([^']+)'/gm;
+const DYNAMIC = /\bimport\(\s*'([^']+)'/g;
+
+function importsOf(text: string): Import[] {
+  const found: Import[] = [];
+  for (const [, type, names = '', specifier = ''] of text.matchAll(STATIC)) {
+    const listed =
+      /^\{(.*)\}$/s
+        .exec(names.trim())?.[1]
+        ?.split(',')
+        .filter(name => name.trim() !== '') ?? [];
+    const allTypes = listed.length > 0 && listed.every(name => /^\s*type\s/.test(name));
+    found.push({ specifier, typeOnly: type !== undefined || allTypes });
+  }
+  for (const [, specifier = ''] of [...text.matchAll(BARE), ...text.matchAll(DYNAMIC)]) {
+    found.push({ specifier, typeOnly: false });
+  }
+  return found;
+}
+
+function read(pattern: string): SourceFile[] {
+  return globSync(pattern, { cwd: SRC })
+    .sort()
+    .map(path => {
+      const text = readFileSync(join(SRC, path), 'utf8');
+      return { path, text, imports: importsOf(text) };
+    });
+}
+
+const files = read('**/*.ts');
+
+/** The room a file is in; a file on the corridor is a room of its own. */
+function roomOf(path: string): string {
+  return path.split('/', 1)[0] ?? '';
+}
+
+const isLocal = ({ specifier }: Import) => specifier.startsWith('.');
+
+/** The file below `src/` that a local import names. */
+function target(path: string, { specifier }: Import): string {
+  return join(dirname(path), specifier);
+}
+
+function vendorOf(specifier: string): string {
+  const parts = specifier.split('/');
+  return parts.slice(0, specifier.startsWith('@') ? 2 : 1).join('/');
+}
+
+t.test('the reader finds every kind of import', async t => {
+  const text = `import a from 'a';
+import { b, type B } from 'b';
+import type { C } from 'c';
+import {
+  type D,
+  type E,
+} from 'd';
+import * as e from 'e';
+import 'f';
+export { g } from 'g';
+export type { H } from 'h';
+const i = () => import('i');
+`;
+  t.same(
+    importsOf(text).map(({ specifier, typeOnly }) => `${specifier}${typeOnly ? ' (types)' : ''}`),
+    ['a', 'b', 'c (types)', 'd (types)', 'e', 'g', 'h (types)', 'f', 'i'],
+  );
+  t.ok(files.length > 30, 'and there is something to read');
+  t.same([...new Set(files.map(({ path }) => roomOf(path)))].sort(), Object.keys(MAY_IMPORT).sort());
+});
+
+t.test('imports point inward: each room knows those of the table and no other', async t => {
+  const used: Record<string, Set<string>> = {};
+  for (const { path, imports } of files) {
+    const room = roomOf(path);
+    for (const one of imports.filter(isLocal)) {
+      const other = roomOf(target(path, one));
+      if (other === '..') continue;
+      if (other === room && room !== path) continue;
+      used[room] = (used[room] ?? new Set()).add(other);
+      t.ok(MAY_IMPORT[room]?.includes(other), `${path} imports ${target(path, one)}`);
+      if (room === 'operations' && TYPES_ONLY_FOR_OPERATIONS.includes(other)) {
+        t.ok(one.typeOnly, `${path} imports types alone from ${target(path, one)}`);
+      }
+    }
+  }
+  for (const [room, allowed] of Object.entries(MAY_IMPORT)) {
+    t.same([...(used[room] ?? [])].sort(), [...allowed].sort(), `${room} has no leave that it does not use`);
+  }
+});
+
+t.test('local imports end in .ts and are there', async t => {
+  const paths = new Set(files.map(({ path }) => path));
+  for (const { path, imports } of files) {
+    for (const one of imports.filter(isLocal)) t.ok(paths.has(target(path, one)), `${path}: ${one.specifier}`);
+  }
+});
+
+t.test('no file leads back to itself', async t => {
+  const edges = new Map(
+    files.map(({ path, imports }) => [path, imports.filter(isLocal).map(one => target(path, one))]),
+  );
+  const done = new Set<string>();
+  const walk = (path: string, trail: readonly string[]): void => {
+    if (trail.includes(path)) t.fail([...trail.slice(trail.indexOf(path)), path].join(' → '));
+    if (done.has(path) || trail.includes(path)) return;
+    for (const next of edges.get(path) ?? []) walk(next, [...trail, path]);
+    done.add(path);
+  };
+  for (const path of edges.keys()) walk(path, []);
+  t.equal(done.size, files.length);
+});
+
+t.test('one vendor, one door', async t => {
+  const used: Record<string, { values: string[]; types: string[] }> = {};
+  for (const { path, imports } of files) {
+    for (const { specifier, typeOnly } of imports) {
+      if (specifier.startsWith('.') || specifier.startsWith('node:')) continue;
+      const vendor = vendorOf(specifier);
+      used[vendor] ??= { values: [], types: [] };
+      const list = used[vendor][typeOnly ? 'types' : 'values'];
+      if (!list.includes(path)) list.push(path);
+    }
+  }
+  for (const [vendor, { values, types }] of Object.entries(used)) {
+    const door = DOORS[vendor];
+    t.same(values, door?.values, `${vendor} is used behind its door`);
+    const beside = types.filter(path => !values.includes(path));
+    t.same(beside, door?.types ?? [], `${vendor}: its types are named where the table says`);
+  }
+  const { dependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  t.same(Object.keys(DOORS).sort(), Object.keys(dependencies).sort(), 'every dependency has a door');
+});
+
+t.test('the environment and the exit are main.ts’s alone', async t => {
+  for (const { path, text, imports } of files.filter(file => file.path !== 'main.ts')) {
+    t.notMatch(text, /\bprocess\.(env|argv|exit|exitCode|abort|kill|on|once)\b/, path);
+    t.notOk(
+      imports.some(({ specifier }) => specifier === 'node:process'),
+      path,
+    );
+  }
+});
+
+t.test('a token’s characters are seen by few', async t => {
+  const seers = files
+    .filter(({ text }) => /(?<!@link )\b(revealToken|Token\.reveal)\b/.test(text))
+    .map(({ path }) => path);
+  t.same(seers, Object.keys(REVEALS_TOKENS).sort());
+});
+
+t.test('files are named in kebab-case after what they are, and none is a drawer', async t => {
+  for (const path of globSync('{src,test,bench,scripts}/**/*.ts', { cwd: ROOT })) {
+    for (const part of path.split('/')) t.match(part, /^[a-z0-9]+(-[a-z0-9]+)*(\.test)?(\.ts)?$/, path);
+    t.notMatch(basename(path), /^(index|utils?|helpers?|common|misc|shared)\b/, path);
+    t.notMatch(dirname(path), /\b(utils?|helpers?|common|misc|shared)\b/, path);
+  }
+});
+
+t.test('there is no default export and no barrel', async t => {
+  for (const { path, text } of files) {
+    t.notMatch(text, /^export default\b|\bas default\b/m, path);
+    t.notMatch(text, /^export\b[^;]*\bfrom '\./m, path);
+  }
+});
+
+t.test('whatever function a file exports says what it does', async t => {
+  for (const { path, text } of files) {
+    for (const { 0: line, index } of text.matchAll(/^export (?:async )?function.*|^export const \w+.*=>.*/gm)) {
+      t.match(text.slice(0, index), /\/\*\*(?:(?!\*\/).)+\*\/\n$/s, `${path}: ${line}`);
+    }
+  }
+});
+
+t.test('files are short', async t => {
+  for (const { path, text } of files) {
+    const lines = text.split('\n').length - 1;
+    const limit = LONGER[path]?.lines ?? MAX_LINES;
+    t.ok(lines <= limit, `${path} has ${lines} lines of ${limit}`);
+  }
+  for (const path of Object.keys(LONGER)) {
+    const lines = files.find(file => file.path === path)?.text.split('\n').length ?? 0;
+    t.ok(lines > MAX_LINES, `${path} needs its exception`);
+  }
+});
+
+t.test('each test mirrors a file', async t => {
+  const paths = new Set(files.map(({ path }) => path));
+  for (const test of globSync('**/*.test.ts', { cwd: join(ROOT, 'test') })) {
+    if (/^(laws|e2e|chaos|fixtures)\/|^house\.test\.ts$/.test(test)) continue;
+    t.ok(paths.has(test.replace(/\.test\.ts$/, '.ts')), test);
+  }
+});

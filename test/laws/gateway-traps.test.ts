@@ -1,0 +1,266 @@
+import t from 'tap';
+import { ask } from '../fixtures/ask.ts';
+import { converse, head, statuses } from '../fixtures/conversation.ts';
+import { envoyClient } from '../fixtures/envoy-client.ts';
+import { startGate, type TestGate } from '../fixtures/gatecar.ts';
+import { changesNothing, ODD_PATHS, URI_HEADERS, verdictOf } from '../fixtures/verdict-of.ts';
+
+// Each title begins with the trap's number in the list of SECURITY.md, which also says what the others have met there.
+
+const gate = await startGate({
+  // The most that can be believed: whatever is said about the original request is said by a trusted peer.
+  GATECAR_TRUSTED_PEERS: '127.0.0.0/8',
+  GATECAR_CLIENT_IP_HEADER: 'X-Forwarded-For',
+  GATECAR_GRPC_LISTEN: '127.0.0.1:0',
+  GATECAR_ALLOWED_NAMESPACES: 'default',
+});
+t.teardown(() => gate.stop());
+const envoy = envoyClient(grpcAddress(gate));
+t.teardown(() => envoy.close());
+const token = gate.token();
+const GOOD = `Authorization: Bearer ${token}`;
+
+t.test('§3.1 a body that is announced and not sent: the next request is neither swallowed nor split', async t => {
+  const victim = head('GET /auth HTTP/1.0', 'X-Original-URI: GET /auth HTTP/1.0', 'Connection: keep-alive', GOOD);
+  const swallowed = victim.indexOf('GET /auth', 1);
+  for (const method of ['POST', 'GET', 'PUT', 'DELETE', 'PATCH', 'PROPFIND']) {
+    for (const credential of [[], [GOOD]]) {
+      const conversation = await converse(gate.auth);
+      conversation.send(head(`${method} /auth HTTP/1.1`, ...credential, `Content-Length: ${swallowed}`));
+      const [answer] = await conversation.answers(1);
+      t.equal(answer?.headers.get('connection'), 'close', 'a gateway that heeds this uses another connection');
+      conversation.send(victim);
+      conversation.send(victim);
+      t.same(
+        statuses(await conversation.closed),
+        [credential.length === 0 ? 401 : 200],
+        'and one that does not gets none',
+      );
+    }
+  }
+});
+
+t.test(
+  '§3.3 chunks that are announced and not sent stall nothing, and a yes has no type and no cookie to copy',
+  async t => {
+    const conversation = await converse(gate.auth);
+    conversation.send(
+      head('HEAD /auth HTTP/1.1', 'connection: close', 'transfer-encoding: chunked', GOOD.replace('A', 'a')),
+    );
+    const [answer] = await conversation.answers(1);
+    t.equal(answer?.status, 200);
+    t.notOk(answer?.headers.has('content-type'));
+    t.notOk(answer?.headers.has('set-cookie'));
+    conversation.destroy();
+  },
+);
+
+t.test('§3.4 a query of the client’s that stays on the auth path changes nothing', async t => {
+  const queries = [
+    '?',
+    '?y=1',
+    '?token=x',
+    '?verbose',
+    '?allow=true',
+    `?access_token=${token}`,
+    `?${'q'.repeat(50_000)}`,
+  ];
+  await changesNothing(
+    t,
+    gate.auth,
+    token,
+    queries.map(query => ({ path: `/auth${query}` })),
+  );
+});
+
+t.test('§3.5 a yes without something to say about a user says so, in every header', async t => {
+  const names = ['Pod', 'Pod-Uid', 'Node', 'Node-Uid', 'Truncated'];
+  const headers = Object.fromEntries(names.map(name => [`X-Auth-Request-${name}`, 'forged']));
+  const reply = await ask(gate.auth, { token, headers });
+  for (const name of names) t.equal(reply.headers[`x-auth-request-${name.toLowerCase()}`], '', name);
+  t.same(reply.headers['x-envoy-auth-headers-to-remove'], names.map(name => `X-Auth-Request-${name}`).join());
+  const { ok_response: ok } = await envoy.checkHeaders({
+    authorization: `Bearer ${token}`,
+    'x-auth-request-pod': 'forged',
+  });
+  t.same(
+    ok?.headers_to_remove,
+    names.map(name => `X-Auth-Request-${name}`),
+  );
+});
+
+t.test('§3.6 a path that one reads otherwise than another is not read at all', async t => {
+  const questions = ODD_PATHS.flatMap(path => [
+    ...(path.includes('#') ? [] : [{ path: `/auth${path}` }]),
+    { headers: Object.fromEntries(URI_HEADERS.map(name => [name, path])) },
+  ]);
+  await changesNothing(t, gate.auth, token, questions);
+});
+
+t.test('§3.7 no method is let through without a credential, preflights and TRACE neither', async t => {
+  const headers = { Origin: 'https://a.example', 'Access-Control-Request-Method': 'POST' };
+  const methods = ['OPTIONS', 'TRACE', 'HEAD', 'PROPFIND', 'PURGE', 'MKCOL', 'QUERY', 'M-SEARCH'];
+  for (const method of methods) {
+    const reply = await ask(gate.auth, { method, headers });
+    t.equal(reply.status, 401, method);
+    t.notMatch(Object.keys(reply.headers).join(), /access-control|allow/);
+    t.equal((await ask(gate.auth, { method, headers, token })).status, 200, method);
+  }
+});
+
+t.test('§3.9 no answer may be kept by a gateway', async t => {
+  const foreign = gate.token({ namespace: 'foreign' });
+  for (const question of [{ token }, { token: foreign }, { token: 'unknown' }, {}]) {
+    t.equal((await ask(gate.auth, question)).headers['cache-control'], 'no-store');
+  }
+});
+
+t.test('§3.10 cookies are neither read nor set', async t => {
+  const cookies = [
+    `token=${token}`,
+    `authorization=Bearer ${token}`,
+    `__Host-session=${token}`,
+    `Authorization: Bearer ${token}`,
+  ];
+  await changesNothing(
+    t,
+    gate.auth,
+    token,
+    cookies.map(Cookie => ({ headers: { Cookie } })),
+  );
+  for (const question of [{ token }, {}]) t.notOk('set-cookie' in (await ask(gate.auth, question)).headers);
+});
+
+t.test('§3.11 naming headers in Connection takes none away, neither from us nor from the answer', async t => {
+  for (const value of [
+    'Authorization',
+    'close, Authorization',
+    'X-Auth-Request-User',
+    'Content-Length, Cache-Control',
+  ]) {
+    const reply = await ask(gate.auth, { token, headers: { Connection: value } });
+    t.equal(reply.status, 200, value);
+    t.equal(reply.headers['x-auth-request-user'], 'system:serviceaccount:default:my-app');
+    t.match(reply.headers.connection, /^(close|keep-alive)$/);
+    t.equal((await ask(gate.auth, { headers: { Connection: value } })).status, 401);
+  }
+});
+
+t.test('§3.13 an outage is told as an outage, on HTTP and gRPC, and never as an RPC error', async t => {
+  const down = await startGate({ GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+  t.teardown(() => down.stop());
+  const client = envoyClient(grpcAddress(down));
+  t.teardown(() => client.close());
+  await down.authority.close();
+  t.equal((await ask(down.auth, { token: down.token() })).status, 503);
+  const response = await client.checkHeaders({ authorization: `Bearer ${down.token()}` });
+  t.match(response, {
+    status: { code: 14 },
+    http_response: 'denied_response',
+    denied_response: { status: { code: 503 } },
+  });
+});
+
+t.test('§3.14 two credentials are none, however they are joined; an empty one is none either', async t => {
+  const other = 'Authorization: Bearer other';
+  for (const [lines, text] of [
+    [[GOOD, GOOD], /Invalid/],
+    [[GOOD, other], /Invalid/],
+    [[other, GOOD], /Invalid/],
+    [[`${GOOD}, Bearer ${token}`], /Invalid/],
+    [[`${GOOD},Bearer other`], /Invalid/],
+    [[`${GOOD},`], /Invalid/],
+    [[GOOD, 'aUTHORIZATION: x'], /Invalid/],
+    [['Authorization:', GOOD], /Invalid/],
+    [['Authorization:'], /Missing/],
+    [['Authorization: '], /Missing/],
+  ] as const) {
+    const conversation = await converse(gate.auth);
+    conversation.send(head('GET /auth HTTP/1.1', ...lines));
+    t.match(
+      await conversation.answers(1),
+      [{ status: 401, body: text }],
+      lines.join(' | ').replaceAll(token, '<token>'),
+    );
+    conversation.destroy();
+  }
+  const raw = (...values: string[]) => ({
+    attributes: {
+      request: { http: { header_map: { headers: values.map(value => ({ key: 'authorization', value })) } } },
+    },
+  });
+  t.match(await envoy.check(raw(`Bearer ${token}`)), { status: { code: 0 } });
+  t.match(await envoy.check(raw(`Bearer ${token}`, `Bearer ${token}`)), { status: { code: 16 } });
+  t.match(await envoy.check(raw('', `Bearer ${token}`)), { status: { code: 16 } });
+  t.match(await envoy.checkHeaders({ authorization: `Bearer ${token},Bearer ${token}` }), { status: { code: 16 } });
+});
+
+t.test('§3.15 a long path is as good as a short one', async t => {
+  const paths = [174, 175, 1_000, 8_192, 50_000].map(length => `/auth/${'p'.repeat(length)}`);
+  const headers = paths.slice(0, 4).map(path => ({ headers: { 'X-Original-URI': path, 'X-Original-URL': path } }));
+  await changesNothing(t, gate.auth, token, [...paths.map(path => ({ path })), ...headers]);
+});
+
+t.test('§3.16 a header’s name counts in any case', async t => {
+  for (const name of ['authorization', 'Authorization', 'AUTHORIZATION', 'aUtHoRiZaTiOn']) {
+    t.equal((await ask(gate.auth, { headers: { [name]: `Bearer ${token}` } })).status, 200, name);
+    t.match(await envoy.checkHeaders({ [name]: `Bearer ${token}` }), { status: { code: 0 } }, name);
+  }
+});
+
+t.test('§3.17 what follows the prefix is not resolved, and no part of it is taken for a host', async t => {
+  for (const target of [
+    '/auth//x',
+    '/auth/../x',
+    '/auth/%2e%2e/x',
+    '/auth//evil.example/p',
+    '/auth/\\..\\x',
+    '/auth/http://x/',
+  ]) {
+    for (const [credential, status] of [
+      [[GOOD], 200],
+      [[], 401],
+    ] as const) {
+      const conversation = await converse(gate.auth);
+      conversation.send(head(`GET ${target} HTTP/1.1`, ...credential));
+      t.same(statuses(await conversation.answers(1)), [status], target);
+      conversation.destroy();
+    }
+  }
+});
+
+t.test('§3.18 method, address and host of the original request change nothing, even from a trusted peer', async t => {
+  await changesNothing(t, gate.auth, token, [
+    {
+      headers: { 'X-Forwarded-Method': 'OPTIONS', 'X-Original-Method': 'OPTIONS', 'X-HTTP-Method-Override': 'OPTIONS' },
+    },
+    {
+      headers: {
+        'X-Forwarded-Host': 'public.example',
+        'X-Forwarded-Uri': '/healthz',
+        Forwarded: 'host=public.example',
+      },
+    },
+    {
+      headers: { 'X-Forwarded-For': '127.0.0.1', 'X-Real-IP': '127.0.0.1', 'X-Sent-From': 'nginx-ingress-controller' },
+    },
+    { headers: { 'X-Forwarded-For': ['127.0.0.1', '::1, 10.0.0.1', ','] } },
+    { headers: { 'User-Agent': 'kube-probe/1.36' } },
+  ]);
+});
+
+t.test('§3.19 nobody is sent anywhere else', async t => {
+  const targets = ['https://evil.example/', '//evil.example', '/\\evil.example', 'javascript:alert(1)'];
+  const headers = targets.map(to => ({
+    headers: { 'X-Auth-Request-Redirect': to, Host: 'evil.example', Referer: to },
+  }));
+  await changesNothing(t, gate.auth, token, [
+    ...headers,
+    ...targets.map(to => ({ path: `/auth?rd=${encodeURIComponent(to)}` })),
+  ]);
+  for (const question of [{ token }, {}]) t.notMatch(verdictOf(await ask(gate.auth, question)), /location|refresh:/i);
+});
+
+function grpcAddress({ logs }: TestGate): string {
+  return String(logs().find(({ msg }) => msg === 'listening')?.['grpc']);
+}

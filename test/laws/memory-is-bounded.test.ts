@@ -1,0 +1,119 @@
+import { Agent } from 'node:http';
+import t, { type Test } from 'tap';
+import { ask } from '../fixtures/ask.ts';
+import { type GatecarProcess, startGatecarProcess } from '../fixtures/gatecar-process.ts';
+import { metric } from '../fixtures/metrics.ts';
+import type { ProbeMemory } from '../fixtures/process-probe.ts';
+import { accepts, type Behaviour, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
+
+const MAX_ENTRIES = 500;
+const TOKENS = 20_000;
+const MIB = 1024 * 1024;
+
+/** What is kept for too long shows by its weight: tokens of 2 KiB, and names of 4 KiB for those that the policy denies. */
+const FILLER = 'x'.repeat(2048);
+const LONG_NAME = 'n'.repeat(4096);
+
+const KINDS = ['allowed', 'denied', 'junk'] as const;
+type Kind = (typeof KINDS)[number];
+const STATUS: Record<Kind, number> = { allowed: 200, denied: 401, junk: 401 };
+
+const byKind: Behaviour = (request, response) => {
+  const [kind, number] = request.token?.split('.') ?? [];
+  const username = kind === 'denied' ? `${LONG_NAME}${number}` : `system:serviceaccount:default:sa-${number}`;
+  const behaviour = kind === 'junk' ? reviews({ error: 'invalid bearer token' }) : accepts({ user: { username } });
+  behaviour(request, response);
+};
+
+// Tens of thousands of questions take their time on a busy machine.
+t.setTimeout(240_000);
+
+async function start(t: Test) {
+  const standIn = await startStandIn((request, response) => {
+    byKind(request, response);
+    standIn.requests.length = 0;
+  });
+  t.teardown(() => standIn.close());
+  const gatecar = await startGatecarProcess({
+    GATECAR_KUBE_API_URL: standIn.url,
+    GATECAR_ALLOWED_NAMESPACES: 'default',
+    GATECAR_CACHE_MAX_ENTRIES: String(MAX_ENTRIES),
+    GATECAR_CACHE_TTL: '10m',
+    GATECAR_CACHE_NEGATIVE_TTL: '10m',
+    GATECAR_REVIEW_TIMEOUT: '30s',
+    GATECAR_LOG_LEVEL: 'info',
+  });
+  t.teardown(() => gatecar.stop());
+
+  let next = 0;
+  const asked = { allowed: 0, denied: 0, junk: 0 };
+  const wrong: string[] = [];
+  /** Asks about so many tokens, none of them twice. */
+  const flood = async (tokens: number, kinds: readonly Kind[] = KINDS): Promise<void> => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 32 });
+    const end = next + tokens;
+    const worker = async () => {
+      while (next < end) {
+        const number = next;
+        next += 1;
+        const kind = kinds[number % kinds.length] ?? 'junk';
+        asked[kind] += 1;
+        const { status } = await ask(gatecar.auth, { token: `${kind}.${number}.${FILLER}`, agent });
+        if (status !== STATUS[kind]) wrong.push(`${kind} ${status}`);
+      }
+    };
+    await Promise.all(Array.from({ length: 32 }, worker));
+    agent.destroy();
+  };
+  return { standIn, gatecar, flood, asked, wrong };
+}
+
+t.test('20,000 tokens leave behind what the stores may hold, and nothing else', async t => {
+  const { gatecar, flood, asked, wrong } = await start(t);
+  await flood(4 * MAX_ENTRIES);
+  const before = await settled(gatecar);
+  await flood(TOKENS);
+  const after = await settled(gatecar);
+
+  t.same(wrong, []);
+  const entries = (store: string) => metric(gatecar.ops, `gatecar_cache_entries{store="${store}"}`);
+  t.equal(await entries('accepted'), MAX_ENTRIES);
+  t.equal(await entries('refused'), MAX_ENTRIES);
+  const evicted = (store: string) =>
+    metric(gatecar.ops, `gatecar_cache_evictions_total{store="${store}",cause="capacity"}`);
+  t.equal(await evicted('accepted'), asked.allowed + asked.denied - MAX_ENTRIES);
+  t.equal(await evicted('refused'), asked.junk - MAX_ENTRIES);
+  for (const gauge of ['gatecar_reviews_in_flight', 'gatecar_reviews_queued']) {
+    t.equal(await metric(gatecar.ops, `${gauge}{lane="unverified"}`), 0);
+  }
+
+  const grown = (after.heapUsed - before.heapUsed) / MIB;
+  // All that was sent is 40 MiB of tokens and 27 MiB of names.
+  t.ok(grown < 12, `the heap grew by ${grown.toFixed(1)} MiB`);
+  t.same(after.resources, before.resources, 'no timer and no socket is left');
+  t.equal(after.processListeners, before.processListeners);
+});
+
+t.test('a standard output that nobody reads costs a bounded amount of memory, and no answer', async t => {
+  const { standIn, gatecar, flood, wrong } = await start(t);
+  gatecar.stopReading();
+  await flood(1000, ['denied']);
+  const before = await gatecar.memory();
+  await flood(5000, ['denied']);
+  const after = await gatecar.memory();
+  t.same(wrong, []);
+  t.equal(standIn.requests.length, 0);
+  const grown = (after.heapUsed - before.heapUsed) / MIB;
+  // 5,000 lines with a name of 4 KiB each.
+  t.ok(grown < 10, `the heap grew by ${grown.toFixed(1)} MiB`);
+});
+
+/** What is left once connections are closed on both sides and the log is written. */
+async function settled(gatecar: GatecarProcess): Promise<ProbeMemory> {
+  for (let sockets = -1; ; ) {
+    const memory = await gatecar.memory();
+    const { TCPSocketWrap: now = 0, FSReqCallback: writes = 0 } = memory.resources;
+    if (now === sockets && writes === 0) return memory;
+    sockets = now;
+  }
+}
