@@ -1,0 +1,63 @@
+-- `http-request lua.gatecar <where> <prefix>` asks gatecar about a request and acts on the answer: a yes sets the identity
+-- headers, which begin with <prefix>, and `txn.gatecar_allowed`; a no goes to the client as gatecar has put it. Whatever
+-- else happens, an error in these lines too, leaves the variable unset, which haproxy.cfg takes for a no.
+
+-- What a denied client gets to see of the answer's headers.
+local SHOWN = { 'cache-control', 'content-type', 'retry-after', 'www-authenticate', 'x-gatecar-reason' }
+
+-- More than the listener `gatecar` in haproxy.cfg may take in all, so that it is the one that gives up.
+local TIMEOUT_MS = 10000
+
+-- All lines of a header. HAProxy counts them from 0.
+local function lines(headers, name)
+    local found, list = headers[name] or {}, {}
+    for at = 0, #found do
+        list[#list + 1] = found[at]
+    end
+    return list
+end
+
+core.register_action('gatecar', { 'http-req' }, function(txn, where, prefix)
+    local headers = txn.http:req_get_headers()
+    local answer = core.httpclient():get {
+        url = 'http://gatecar/auth',
+        dst = where,
+        timeout = TIMEOUT_MS,
+        -- Nothing of the client's but this: with its Transfer-Encoding or Content-Length, gatecar would be told of a
+        -- body that never comes. Every line of Authorization as it is: gatecar refuses two.
+        headers = {
+            ['authorization'] = lines(headers, 'authorization'),
+            ['x-request-id'] = lines(headers, 'x-request-id'),
+            ['x-real-ip'] = { txn.sf:src() },
+            ['x-original-method'] = { txn.sf:method() },
+            ['x-original-uri'] = { txn.sf:path():sub(1, 256) },
+        },
+    }
+
+    if answer.status == 200 then
+        local identity = {}
+        for name in pairs(answer.headers) do
+            local value = lines(answer.headers, name)[1]
+            if name:sub(1, #prefix) == prefix and value ~= '' then
+                identity[name] = value
+                txn.http:req_set_header(name, value)
+            end
+        end
+        -- Where there is no room (tune.maxrewrite), HAProxy sets no header and says nothing of it.
+        headers = txn.http:req_get_headers()
+        for name, value in pairs(identity) do
+            if lines(headers, name)[1] ~= value then
+                return
+            end
+        end
+        txn:set_var('txn.gatecar_allowed', true)
+    elseif answer.status == 401 or answer.status == 403 or answer.status == 503 then
+        local reply = txn:reply { status = answer.status, body = answer.body }
+        for _, name in ipairs(SHOWN) do
+            for _, value in ipairs(lines(answer.headers, name)) do
+                reply:add_header(name, value)
+            end
+        end
+        txn:done(reply)
+    end
+end, 2)
