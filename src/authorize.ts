@@ -1,12 +1,13 @@
 import type { Authority, Verdict } from './authority/authority.ts';
 import type { Credential } from './credential/bearer.ts';
-import type { Allow, Decision, Deny } from './decision/decision.ts';
+import { type Allow, type Decision, type Deny, OTHER_SCHEME } from './decision/decision.ts';
 import { judge, type Policy } from './policy/policy.ts';
 
 /** Decides about one request by its credential. Answers at once, without a promise, where the verdict is known. */
 export type Authorize = (credential: Credential) => Decision | Promise<Decision>;
 
 const MISSING: Deny = { kind: 'deny', reason: 'credentials_missing', detail: '' };
+const FOREIGN: Deny = { kind: 'deny', reason: 'credentials_malformed', detail: OTHER_SCHEME };
 const MALFORMED: Deny = { kind: 'deny', reason: 'credentials_malformed', detail: '' };
 const EMPTY: Deny = { kind: 'deny', reason: 'token_empty', detail: '' };
 const ANYBODY: Allow = { kind: 'allow', identity: undefined };
@@ -38,6 +39,8 @@ function withoutToken(credential: Exclude<Credential, { kind: 'token' }>): Deny 
   switch (credential.kind) {
     case 'absent':
       return MISSING;
+    case 'foreign':
+      return FOREIGN;
     case 'malformed':
       return MALFORMED;
     case 'empty':

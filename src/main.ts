@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import { homedir } from 'node:os';
 import process from 'node:process';
 import { type Surroundings, VERSION } from './app.ts';
 import { ConfigError, readConfig } from './config/config.ts';
@@ -41,7 +40,8 @@ async function run(command: Command, args: string[]): Promise<void> {
   const config = readConfig(args, process.env);
   const surroundings: Surroundings = {
     inCluster: process.env['KUBERNETES_SERVICE_HOST'] !== undefined,
-    homeDirectory: homedir(),
+    // As kubectl does. The system's own list of users has no entry for the made-up user ids that some clusters run as.
+    homeDirectory: process.env['HOME'] || undefined,
   };
   stopOnSignal(await serve(config, surroundings, logger(config.logLevel)));
 }

@@ -3,6 +3,7 @@ import type { Authority, Verdict } from '../src/authority/authority.ts';
 import { authorizeAnybody, authorizeWith } from '../src/authorize.ts';
 import { parseAuthorization } from '../src/credential/bearer.ts';
 import { revealToken } from '../src/credential/token.ts';
+import { OTHER_SCHEME } from '../src/decision/decision.ts';
 import type { Policy } from '../src/policy/policy.ts';
 import { MY_APP } from './fixtures/identities.ts';
 
@@ -30,10 +31,15 @@ const good = parseAuthorization('Bearer a-token');
 t.test('what is no token is denied, and nobody is asked', async t => {
   const authority = saying({ kind: 'accepted', identity: MY_APP });
   const authorize = authorizeWith(authority, EVERYBODY);
-  const expected = { absent: 'credentials_missing', malformed: 'credentials_malformed', empty: 'token_empty' } as const;
-  for (const [kind, reason] of Object.entries(expected)) {
+  const expected = {
+    absent: ['credentials_missing', ''],
+    foreign: ['credentials_malformed', OTHER_SCHEME],
+    malformed: ['credentials_malformed', ''],
+    empty: ['token_empty', ''],
+  } as const;
+  for (const [kind, [reason, detail]] of Object.entries(expected)) {
     for (const decide of [authorize, authorizeAnybody]) {
-      t.strictSame(decide({ kind } as { kind: keyof typeof expected }), { kind: 'deny', reason, detail: '' });
+      t.strictSame(decide({ kind } as { kind: keyof typeof expected }), { kind: 'deny', reason, detail });
     }
   }
   t.strictSame(authority.asked, []);

@@ -7,6 +7,7 @@ import t, { type Test } from 'tap';
 import { VERSION } from '../src/app.ts';
 import { ask } from './fixtures/ask.ts';
 import { startGatecarProcess } from './fixtures/gatecar-process.ts';
+import { scratch } from './fixtures/scratch.ts';
 import { hangs, startStandIn } from './fixtures/stand-in-api-server.ts';
 import { until } from './fixtures/until.ts';
 
@@ -121,6 +122,16 @@ t.test('in a pod it looks for the ServiceAccount that the kubelet mounts', async
     status: 503,
     body: '{"error":"Failed to create Kubernetes client"}',
   });
+});
+
+t.test('outside of one it looks for the kubeconfig of whoever runs it, and says where there is none', async t => {
+  const HOME = scratch(t);
+  const homeless = await start(t, {}, false);
+  await until(() => homeless.output().includes('no API server is known: set GATECAR_KUBECONFIG'));
+  const nobody = await start(t, { HOME: '' }, false);
+  await until(() => nobody.output().includes('no API server is known: set GATECAR_KUBECONFIG'));
+  const somebody = await start(t, { HOME }, false);
+  await until(() => somebody.output().includes(`kubeconfig ${HOME}/.kube/config cannot be read: ENOENT`));
 });
 
 async function start(t: Test, settings: Record<string, string>, withApiServer = true) {

@@ -41,7 +41,7 @@ export function readReviewAnswer(answer: HttpAnswer, token: Token, audiences: re
   // The API server takes an empty or absent credential for its anonymous user and says "authenticated".
   if (isAnonymous(status.user)) return refused('token_rejected', INVALID_BEARER_TOKEN);
   const identity = toIdentity(status.user, accepted);
-  if (repeats(identity, token)) return refused('token_rejected', 'the user information repeats the token');
+  if (repeats(identity, token)) return unavailable('not a TokenReview');
   return { kind: 'accepted', identity };
 }
 

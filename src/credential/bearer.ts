@@ -3,11 +3,14 @@ import { Token } from './token.ts';
 /** What a request carries in `Authorization`. */
 export type Credential =
   | { readonly kind: 'absent' }
+  /** Of another scheme than Bearer. */
+  | { readonly kind: 'foreign' }
   | { readonly kind: 'malformed' }
   | { readonly kind: 'empty' }
   | { readonly kind: 'token'; readonly token: Token };
 
 const ABSENT: Credential = { kind: 'absent' };
+const FOREIGN: Credential = { kind: 'foreign' };
 const MALFORMED: Credential = { kind: 'malformed' };
 const EMPTY: Credential = { kind: 'empty' };
 
@@ -42,7 +45,7 @@ export function readCredential(rawHeaders: readonly string[]): Credential {
  */
 export function parseAuthorization(value: string | undefined): Credential {
   if (value === undefined || value === '') return ABSENT;
-  if (value.slice(0, SCHEME.length).toLowerCase() !== SCHEME) return MALFORMED;
+  if (value.slice(0, SCHEME.length).toLowerCase() !== SCHEME) return FOREIGN;
   const rest = value.slice(SCHEME.length);
   if (rest === '' || rest === ' ') return EMPTY;
   if (rest.charCodeAt(0) !== 0x20) return MALFORMED;

@@ -16,6 +16,9 @@ export type UnavailableReason = 'authority_unavailable' | 'overloaded';
 
 export type Reason = DenialReason | UnavailableReason;
 
+/** The detail of `credentials_malformed` where the credential is of another scheme than Bearer. */
+export const OTHER_SCHEME = 'other scheme';
+
 /** What is decided about one request. */
 export type Decision = Allow | Deny | Unavailable;
 

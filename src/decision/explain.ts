@@ -1,4 +1,4 @@
-import type { Decision, Reason } from './decision.ts';
+import { type Decision, OTHER_SCHEME, type Reason } from './decision.ts';
 
 /** How an operator wants refusals answered. */
 export interface AnswerSettings {
@@ -20,13 +20,13 @@ export interface Explanation {
 
 type Refusal = Exclude<Decision, { kind: 'allow' }>;
 
-/** RFC 6750 §3.1; `undefined` where the request carried no credential, about which the RFC says nothing is to be told. */
+/** RFC 6750 §3.1; `undefined` where there was no bearer token to be at fault, about which nothing is to be told. */
 type ChallengeError = 'invalid_request' | 'invalid_token' | 'insufficient_scope' | undefined;
 
 interface Row {
   readonly status: 'denied' | 'policy' | 'unavailable';
   readonly text: (refusal: Refusal) => string;
-  readonly error: ChallengeError;
+  readonly error: ChallengeError | ((refusal: Refusal) => ChallengeError);
 }
 
 const validationFailed = (refusal: Refusal): string => `Token validation failed: ${detailOf(refusal)}`;
@@ -36,7 +36,7 @@ const TABLE: { readonly [R in Reason]: Row } = {
   credentials_malformed: {
     status: 'denied',
     text: () => 'Invalid Authorization header format',
-    error: 'invalid_request',
+    error: refusal => (detailOf(refusal) === OTHER_SCHEME ? undefined : 'invalid_request'),
   },
   token_empty: { status: 'denied', text: () => 'Empty token', error: 'invalid_request' },
   token_rejected: { status: 'denied', text: validationFailed, error: 'invalid_token' },
@@ -75,7 +75,7 @@ export function explain(refusal: Refusal, settings: AnswerSettings): Explanation
     status,
     text: generic ? GENERIC_TEXT[status] : row.text(refusal),
     reason: generic ? undefined : refusal.reason,
-    challenge: status === 503 ? undefined : challenge(row.error, status, generic),
+    challenge: status === 503 ? undefined : challenge(errorOf(row, refusal), status, generic),
     retryAfterSeconds: refusal.kind === 'unavailable' ? refusal.retryAfterSeconds : undefined,
   };
 }
@@ -89,6 +89,10 @@ function statusOf(row: Row, settings: AnswerSettings): 401 | 403 | 503 {
     case 'unavailable':
       return settings.unavailableStatus;
   }
+}
+
+function errorOf({ error }: Row, refusal: Refusal): ChallengeError {
+  return typeof error === 'function' ? error(refusal) : error;
 }
 
 function challenge(error: ChallengeError, status: 401 | 403, generic: boolean): string {

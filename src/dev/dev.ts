@@ -28,7 +28,7 @@ export async function dev(args: readonly string[], env: Environment, print: (tex
   const issuer = tokenIssuer();
   const authority = await startDevAuthority({ issuer });
   try {
-    const config = readConfig(args, devEnvironment(env, authority.url));
+    const config = readConfig(args, devEnvironment(args, env, authority.url));
     const running = await serve(config, { inCluster: false, homeDirectory: undefined }, logger(config.logLevel));
     print(introduction(running, authority.url, config, issuer));
     return {
@@ -44,9 +44,13 @@ export async function dev(args: readonly string[], env: Environment, print: (tex
   }
 }
 
-function devEnvironment(env: Environment, authorityUrl: string): Environment {
-  const given = Object.entries(env).filter(([name]) => !API_SERVER_SETTINGS.includes(name));
-  const hasList = ['GATECAR_ALLOWED_NAMESPACES', 'BIND_ALLOWED_NAMESPACES'].some(name => env[name] !== undefined);
+function devEnvironment(args: readonly string[], env: Environment, authorityUrl: string): Environment {
+  const given = Object.entries(env).filter(
+    ([name, value]) => value !== undefined && !API_SERVER_SETTINGS.includes(name),
+  );
+  const hasList =
+    args.some(arg => /^--allowed-(namespaces|service-accounts)(=|$)/.test(arg)) ||
+    given.some(([name]) => /^(GATECAR|BIND)_ALLOWED_(NAMESPACES|SERVICE_ACCOUNTS)$/.test(name));
   return {
     GATECAR_LISTEN: '127.0.0.1:9080',
     GATECAR_OPS_LISTEN: '127.0.0.1:9081',
@@ -69,7 +73,7 @@ function introduction(running: Running, authorityUrl: string, config: Config, is
   const cases: [title: string, token: string][] = [
     ['A token that passes (200, and the identity headers):', issuer.issue(good)],
     ['One for the wrong audience (401):', issuer.issue({ ...good, audiences: ['somebody-else'] })],
-    ['One from a blocked namespace (401):', issuer.issue({ ...good, namespace: 'blocked' })],
+    [`One from a blocked namespace (${config.policyDeniedStatus}):`, issuer.issue({ ...good, namespace: 'blocked' })],
     ['One that has expired (401):', issuer.issue({ ...good, expiresInSeconds: -3600, notBeforeSeconds: -7200 })],
   ];
   return `
@@ -83,9 +87,10 @@ ${cases.map(([title, token]) => `# ${title}\n${curl(running.auth, token)}\n`).jo
 
 function passingAccount(config: Config): { namespace: string; serviceAccount: string } {
   const listed = parseServiceAccount(config.allowedServiceAccounts?.[0] ?? '');
-  // Never empty: `devEnvironment` sets it where nobody else does.
+  if (listed !== undefined) return { namespace: listed.namespace, serviceAccount: listed.name };
+  // Never empty: `devEnvironment` sets it where there is no list of anybody's.
   const [namespace] = config.allowedNamespaces as [string, ...string[]];
-  return { namespace: listed?.namespace ?? namespace, serviceAccount: listed?.name ?? 'my-app' };
+  return { namespace, serviceAccount: 'my-app' };
 }
 
 function curl(listener: string, token: string): string {

@@ -109,14 +109,18 @@ function lists(identity: Identity): [Name, readonly string[]][] {
   ];
 }
 
-/** As many whole items as fit; an item that is the empty string could not be told from none and is not listed. */
+/** As many whole items as fit. An empty item could not be told from none: it is left out, which counts as a cut. */
 function fitList(items: readonly string[], limit: number): { text: string; whole: boolean } {
   let text = '';
+  let whole = true;
   for (const item of items) {
-    if (item === '') continue;
+    if (item === '') {
+      whole = false;
+      continue;
+    }
     const next = text === '' ? encodeItem(item) : `${text},${encodeItem(item)}`;
     if (next.length > limit) return { text, whole: false };
     text = next;
   }
-  return { text, whole: true };
+  return { text, whole };
 }

@@ -17,10 +17,10 @@ export interface DecisionLog {
  * A line for each decision: denials at `info`, outages at `warn`, allows at `debug`. Lines are equal where reason and
  * user are; past ten in ten seconds they are counted and told in one.
  */
-export function decisionLog(log: Logger): DecisionLog {
+export function decisionLog(log: Logger, windowMs = WINDOW_MS): DecisionLog {
   const gate: FloodGate = floodGate({
     burst: 10,
-    windowMs: WINDOW_MS,
+    windowMs,
     maxKinds: 1000,
     onSummary: (kind, suppressed) => {
       const [reason = '', ...username] = kind.split(' ');
@@ -30,7 +30,7 @@ export function decisionLog(log: Logger): DecisionLog {
       );
     },
   });
-  const timer = setInterval(() => gate.sweep(), WINDOW_MS).unref();
+  const timer = setInterval(() => gate.sweep(), windowMs).unref();
 
   return {
     record(decided) {

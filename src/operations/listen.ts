@@ -1,4 +1,4 @@
-import { unlink } from 'node:fs/promises';
+import { lstat, unlink } from 'node:fs/promises';
 import { type AddressInfo, connect, isIPv6 } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import type { Address } from '../config/types.ts';
@@ -55,8 +55,8 @@ async function listenUnix(bind: Bind, path: string): Promise<string> {
   try {
     return await bind({ path });
   } catch (error) {
-    // A socket that nobody answers on is left over from a process that was killed.
-    if (codeOf(error) !== 'EADDRINUSE' || (await answers(path))) throw error;
+    // A socket that nobody answers on is left over from a process that was killed. Any other file is not ours to remove.
+    if (codeOf(error) !== 'EADDRINUSE' || !(await lstat(path)).isSocket() || (await answers(path))) throw error;
     await unlink(path);
     return await bind({ path });
   }

@@ -2,8 +2,12 @@ import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pin
 
 export type { Logger } from 'pino';
 
-/** Three dot-separated base64url parts, or whatever follows `Bearer`: what must not be in a log whoever wrote it. */
-const LOOKS_LIKE_A_TOKEN = /[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*|(?<=bearer )[^\s"',]+/gi;
+/**
+ * Three dot-separated base64url parts, or whatever follows `Bearer`: what must not be in a log whoever wrote it. A part is
+ * tried from its beginning alone, or a long one would take the square of its length.
+ */
+const LOOKS_LIKE_A_TOKEN =
+  /(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*|(?<=bearer )[^\s"',]+/gi;
 
 /** How much may wait for a standard output that is slow or stuck, in bytes; lines past it are dropped. */
 const MAX_BACKLOG_BYTES = 4 * 1024 * 1024;

@@ -92,3 +92,15 @@ t.test('whatever looks like a JWT is replaced, whoever’s it is, and nothing el
   for (const text of ['', 'gateway.example.com/a.b.c', 'eyJhbGciOiJub25lIn0', 'eyJ.x.y'])
     t.equal(redactJwts(text), text);
 });
+
+t.test('a JWT is found in the middle of other words, and a JWE with an empty part too', async t => {
+  t.equal(redactJwts(`/x/Bearer%20${SECRET}/y`), '/x/Bearer%20[token]/y');
+  t.equal(redactJwts(`a.b_${SECRET}`), 'a.b_[token]');
+  t.equal(redactJwts('eyJhbGciOiJkaXIifQ..aXY.Y2lwaGVy.dGFn'), '[token]');
+});
+
+t.test('a long text takes no longer than it is long, though a JWT seems to begin everywhere in it', async t => {
+  const text = 'eyJ'.repeat(1024 * 1024);
+  t.equal(redactJwts(text), text);
+  t.equal(redactJwts(`${text}.x`), '[token]');
+});

@@ -1,5 +1,5 @@
 import t from 'tap';
-import type { Decision, OutageCause, Reason } from '../../src/decision/decision.ts';
+import { type Decision, OTHER_SCHEME, type OutageCause, type Reason } from '../../src/decision/decision.ts';
 import { type AnswerSettings, explain } from '../../src/decision/explain.ts';
 
 type Refusal = Exclude<Decision, { kind: 'allow' }>;
@@ -126,4 +126,10 @@ t.test('an outage is told by its class; where there is no client, in the words o
   t.equal(text('no client'), 'Failed to create Kubernetes client');
   t.equal(text('connection refused'), 'TokenReview API call failed: connection refused');
   t.equal(text('not a TokenReview'), 'TokenReview API call failed: not a TokenReview');
+});
+
+t.test('a credential of another scheme is challenged without an error code (RFC 6750 §3.1)', async t => {
+  const refusal = { kind: 'deny', reason: 'credentials_malformed', detail: OTHER_SCHEME } as const;
+  const told = explain(refusal, DEFAULTS);
+  t.match(told, { status: 401, text: 'Invalid Authorization header format', challenge: BEARER });
 });

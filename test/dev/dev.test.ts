@@ -52,6 +52,31 @@ t.test('the token that passes follows the settings', async t => {
   t.match(await runCurl(curls(noAudience.printed)[0] ?? ''), { status: 200, user: 'system:serviceaccount:ci:my-app' });
 });
 
+t.test('a list of ServiceAccounts alone is enough, wherever it is given', async t => {
+  const account = 'system:serviceaccount:dns-system:external-dns';
+  const given: [env: Record<string, string>, args: string[]][] = [
+    [{ GATECAR_ALLOWED_SERVICE_ACCOUNTS: account }, []],
+    [{ BIND_ALLOWED_SERVICE_ACCOUNTS: account }, []],
+    [{}, [`--allowed-service-accounts=${account}`]],
+    [{}, ['--allowed-service-accounts', account]],
+  ];
+  for (const [env, args] of given) {
+    const { printed } = await start(t, env, args);
+    const answers = await Promise.all(curls(printed).map(runCurl));
+    t.strictSame(
+      answers.map(({ status }) => status),
+      [200, 401, 401, 401],
+    );
+    t.equal(answers[0]?.user, account);
+  }
+});
+
+t.test('the status that is told for a blocked namespace is the one that is answered', async t => {
+  const { printed } = await start(t, { GATECAR_POLICY_DENIED_STATUS: '403' });
+  t.match(printed, 'One from a blocked namespace (403):');
+  t.match(await runCurl(curls(printed)[2] ?? ''), { status: 403 });
+});
+
 t.test('settings of a real API server do not interfere', async t => {
   const { printed } = await start(t, { KUBECONFIG: '/nowhere', KUBE_API_SERVER: 'https://nowhere.invalid' });
   t.match(await runCurl(curls(printed)[0] ?? ''), { status: 200 });

@@ -358,7 +358,7 @@ t.test('what is no HTTP', async t => {
   });
 
   t.test('is let go of, also by who says never that it ends', async t => {
-    const { url, sockets } = await start(t);
+    const { url, sockets } = await start(t, { requestTimeoutMs: 60_000 });
     const { hostname, port } = new URL(url);
     const socket = connect({ host: hostname, port: Number(port), allowHalfOpen: true });
     t.teardown(() => socket.destroy());

@@ -142,8 +142,10 @@ t.test('a single value that does not fit is left out whole, since half a name co
   t.equal(headers.Namespace, 'default');
 });
 
-t.test('an empty item is not listed, for it could not be told from none', async t => {
-  t.equal(render({ groups: ['', 'a', '', 'b'] }).Groups, 'a,b');
+t.test('an empty item is left out, for it could not be told from none, and that counts as a cut', async t => {
+  t.match(render({ groups: ['', 'a', '', 'b'] }), { Groups: 'a,b', Truncated: 'Groups' });
+  t.match(render({ groups: [''] }), { Groups: '', Truncated: 'Groups' });
+  t.match(render({ groups: [] }), { Groups: '', Truncated: '' });
 });
 
 t.test('with the longest prefix there are still 2 KiB for values', async t => {

@@ -34,7 +34,15 @@ async function start(t: Test, behaviour: Behaviour, settings: Record<string, str
       socket.destroy();
     }
   };
-  return { standIn, gatecar, readiness, accepting };
+  /** A connection that sends nothing; resolves when gatecar has let it go. */
+  const silent = async (): Promise<{ readonly gone: Promise<unknown> }> => {
+    const { hostname, port } = new URL(gatecar.auth);
+    const socket = connect(Number(port), hostname).resume();
+    t.teardown(() => socket.destroy());
+    await once(socket, 'connect');
+    return { gone: once(socket, 'close') };
+  };
+  return { standIn, gatecar, readiness, accepting, silent };
 }
 
 t.test('under load, whoever heeds the readiness loses no request', async t => {
@@ -78,13 +86,17 @@ t.test('under load, whoever heeds the readiness loses no request', async t => {
 
 t.test('what waits for a slow review when the signal comes is answered, and nothing new is accepted', async t => {
   const held = heldBack(accepts());
-  const { gatecar, readiness, accepting } = await start(t, held.behaviour, { GATECAR_REVIEW_MAX_CONCURRENCY: '4' });
+  const { gatecar, readiness, accepting, silent } = await start(t, held.behaviour, {
+    GATECAR_REVIEW_MAX_CONCURRENCY: '4',
+  });
   const agent = new Agent({ keepAlive: true });
   t.teardown(() => agent.destroy());
   const waiting = Array.from({ length: 12 }, (_, i) => ask(gatecar.auth, { token: `token-${i}`, agent }));
   await reaches(gatecar.ops, 'gatecar_reviews_queued{lane="unverified"}', 8);
+  const idle = await silent();
   gatecar.kill('SIGTERM');
   while (await accepting());
+  await idle.gone;
   t.equal(await readiness(), 503);
   t.equal(await metric(gatecar.ops, 'gatecar_reviews_queued{lane="unverified"}'), 8, 'none was given up');
   held.letGo();
@@ -95,7 +107,7 @@ t.test('what waits for a slow review when the signal comes is answered, and noth
 });
 
 t.test('a request whose head is half sent when the signal comes is answered', async t => {
-  const { gatecar, accepting } = await start(t, accepts(), {});
+  const { gatecar, accepting, silent } = await start(t, accepts(), {});
   const { hostname, port } = new URL(gatecar.auth);
   const socket = connect(Number(port), hostname);
   t.teardown(() => socket.destroy());
@@ -109,8 +121,10 @@ t.test('a request whose head is half sent when the signal comes is answered', as
   socket.write('GET /auth HTTP/1.1\r\nHost: x\r\nAuthorization: Bea');
   // Both went out together; the answer to another connection says that the bytes of this one have been read.
   await ask(gatecar.auth, {});
+  const idle = await silent();
   gatecar.kill('SIGTERM');
   while (await accepting());
+  await idle.gone;
   socket.write('rer the-token\r\n\r\n');
   await once(socket, 'end');
   t.match(received, /^HTTP\/1\.1 200 OK\r\n.*\r\nConnection: close\r\n/s);
@@ -118,12 +132,10 @@ t.test('a request whose head is half sent when the signal comes is answered', as
 });
 
 t.test('idle connections do not hold up the end', async t => {
-  const { gatecar } = await start(t, accepts(), {});
+  const { gatecar, silent } = await start(t, accepts(), {});
   const agent = new Agent({ keepAlive: true });
   t.teardown(() => agent.destroy());
-  const silent = connect(Number(new URL(gatecar.auth).port), '127.0.0.1');
-  t.teardown(() => silent.destroy());
-  await once(silent, 'connect');
+  await silent();
   await Promise.all(Array.from({ length: 8 }, () => ask(gatecar.auth, { token: 'the-token', agent })));
   gatecar.kill('SIGTERM');
   t.equal(await gatecar.exitCode, 0);

@@ -2,7 +2,7 @@ import t from 'tap';
 import { ask } from '../fixtures/ask.ts';
 import { converse, head, statuses } from '../fixtures/conversation.ts';
 import { envoyClient } from '../fixtures/envoy-client.ts';
-import { startGate, type TestGate } from '../fixtures/gatecar.ts';
+import { startGate } from '../fixtures/gatecar.ts';
 import { changesNothing, ODD_PATHS, URI_HEADERS, verdictOf } from '../fixtures/verdict-of.ts';
 
 // Each title begins with the trap's number in the list of SECURITY.md, which also says what the others have met there.
@@ -15,7 +15,7 @@ const gate = await startGate({
   GATECAR_ALLOWED_NAMESPACES: 'default',
 });
 t.teardown(() => gate.stop());
-const envoy = envoyClient(grpcAddress(gate));
+const envoy = envoyClient(gate.grpc);
 t.teardown(() => envoy.close());
 const token = gate.token();
 const GOOD = `Authorization: Bearer ${token}`;
@@ -149,7 +149,7 @@ t.test('§3.11 naming headers in Connection takes none away, neither from us nor
 t.test('§3.13 an outage is told as an outage, on HTTP and gRPC, and never as an RPC error', async t => {
   const down = await startGate({ GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
   t.teardown(() => down.stop());
-  const client = envoyClient(grpcAddress(down));
+  const client = envoyClient(down.grpc);
   t.teardown(() => client.close());
   await down.authority.close();
   t.equal((await ask(down.auth, { token: down.token() })).status, 503);
@@ -193,6 +193,13 @@ t.test('§3.14 two credentials are none, however they are joined; an empty one i
   t.match(await envoy.check(raw(`Bearer ${token}`, `Bearer ${token}`)), { status: { code: 16 } });
   t.match(await envoy.check(raw('', `Bearer ${token}`)), { status: { code: 16 } });
   t.match(await envoy.checkHeaders({ authorization: `Bearer ${token},Bearer ${token}` }), { status: { code: 16 } });
+  const { header_map } = raw('Bearer other').attributes.request.http;
+  const both = { headers: { authorization: `Bearer ${token}` }, header_map };
+  t.match(
+    await envoy.check({ attributes: { request: { http: both } } }),
+    { status: { code: 16 } },
+    'one in each field',
+  );
 });
 
 t.test('§3.15 a long path is as good as a short one', async t => {
@@ -260,7 +267,3 @@ t.test('§3.19 nobody is sent anywhere else', async t => {
   ]);
   for (const question of [{ token }, {}]) t.notMatch(verdictOf(await ask(gate.auth, question)), /location|refresh:/i);
 });
-
-function grpcAddress({ logs }: TestGate): string {
-  return String(logs().find(({ msg }) => msg === 'listening')?.['grpc']);
-}

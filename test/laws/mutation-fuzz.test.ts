@@ -6,7 +6,7 @@ import { ask } from '../fixtures/ask.ts';
 import { converse, head } from '../fixtures/conversation.ts';
 import { startGatecarProcess } from '../fixtures/gatecar-process.ts';
 import { goodRequests, sameToken } from '../fixtures/good-requests.ts';
-import { mutate } from '../fixtures/mutate.ts';
+import { mutate, TOKEN } from '../fixtures/mutate.ts';
 import { type Seeded, seeded } from '../fixtures/seeded.ts';
 
 const CASES = process.env['GATECAR_FUZZ'] === 'nightly' ? 10_000 : 1_000;
@@ -27,12 +27,9 @@ t.teardown(() => gatecar.stop());
 const token = issuer.issue({ namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'] });
 const isGood = (sent: string): boolean => sameToken(sent, token);
 
-/** Stands for the token while a request is spoiled, or most of what is done to it would be done to the token. */
-const PLACEHOLDER = '\u{100}';
-
 const CREDENTIALS = [
-  ...([`Authorization: Bearer ${PLACEHOLDER}`, `authorization: bearer ${PLACEHOLDER}`] as const),
-  ...([`Authorization: Bearer ${PLACEHOLDER}`, `Authorization: Bearer ${token}`] as const),
+  ...([`Authorization: Bearer ${TOKEN}`, `authorization: bearer ${TOKEN}`] as const),
+  ...([`Authorization: Bearer ${TOKEN}`, `Authorization: Bearer ${token}`] as const),
   ...(['Authorization: Bearer eyJhbGciOiJub25lIn0.e30.', 'Authorization: Basic eDp5', 'X-No: credential'] as const),
 ] as const;
 
@@ -106,7 +103,7 @@ t.test(`of ${CASES} spoiled requests, none gets a 200 without a whole good crede
   const counts = new Map<number, number>();
   let before = 0;
   for (let i = 0; i < CASES; i += 1) {
-    const bytes = mutate(validRequest(random), random, validRequest(random)).replaceAll(PLACEHOLDER, token);
+    const bytes = mutate(validRequest(random), random, validRequest(random)).replaceAll(TOKEN, token);
     const good = goodRequests(bytes, isGood);
     const { answers, ended } = await answersTo(bytes, good, `barrier-${i}`);
     if (!ended) t.fail(`no end: ${said(bytes, i)}`);

@@ -36,6 +36,7 @@ const DENIALS: readonly {
   { reason: 'credentials_missing', error: undefined },
   { reason: 'credentials_missing', authorization: '', error: undefined },
   { reason: 'credentials_malformed', authorization: 'Bearer a b', error: 'invalid_request' },
+  { reason: 'credentials_malformed', authorization: 'Basic eDp5', error: undefined },
   { reason: 'token_empty', authorization: 'Bearer', error: 'invalid_request' },
   {
     reason: 'token_rejected',
@@ -155,6 +156,9 @@ const MALFORMED: Readonly<Record<string, (token: string) => string | string[]>> 
   'only padding': () => 'Bearer ==',
 };
 
+/** No attempt at a bearer token, which the RFC wants challenged without an error code. */
+const OTHER_SCHEMES = ['no scheme', 'another scheme', 'comma-merged, another scheme'];
+
 t.test('what is no credential is refused and costs no review', async t => {
   const gate = await startGate();
   t.teardown(() => gate.stop());
@@ -164,7 +168,7 @@ t.test('what is no credential is refused and costs no review', async t => {
     const reply = await ask(gate.auth, { headers: { Authorization: spoil(gate.token()) } });
     t.equal(reply.status, 401, name);
     t.equal(reply.headers['x-gatecar-reason'], 'credentials_malformed', name);
-    t.equal(errorOf(t, reply), 'invalid_request', name);
+    t.equal(errorOf(t, reply), OTHER_SCHEMES.includes(name) ? undefined : 'invalid_request', name);
   }
   t.equal(gate.authority.reviews, before);
 });

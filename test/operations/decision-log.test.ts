@@ -7,9 +7,10 @@ import type { Decided } from '../../src/gateway/decided.ts';
 import { decisionLog } from '../../src/operations/decision-log.ts';
 import { fingerprint } from '../../src/operations/fingerprint.ts';
 import { logger } from '../../src/operations/log.ts';
+import { until } from '../fixtures/until.ts';
 import { acceptedAs } from '../fixtures/verdicts.ts';
 
-function open(t: Test, level = 'debug') {
+function open(t: Test, level = 'debug', windowMs?: number) {
   let text = '';
   const destination = new Writable({
     write(chunk, _encoding, done) {
@@ -17,7 +18,7 @@ function open(t: Test, level = 'debug') {
       done();
     },
   });
-  const decisions = decisionLog(logger(level, destination));
+  const decisions = decisionLog(logger(level, destination), windowMs);
   t.teardown(() => decisions.close());
   const lines = () =>
     text
@@ -113,4 +114,11 @@ t.test('a flood of equal lines is summarised, and other users and reasons still 
     { msg: 'more of the same', reason: 'namespace_denied', username: 'me', suppressed: 90 },
     { msg: 'more of the same', reason: 'token_rejected', suppressed: 1 },
   ]);
+});
+
+t.test('what was held back is told when its time ends, though nothing more comes', async t => {
+  const { decisions, lines } = open(t, 'info', 20);
+  for (let line = 0; line < 12; line += 1) decisions.record(decided(denial));
+  await until(() => lines().length > 10);
+  t.match(lines().at(-1), { msg: 'more of the same', reason: 'namespace_denied', username: 'me', suppressed: 2 });
 });

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, symlinkSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
@@ -73,4 +73,15 @@ t.test('a socket that a killed process left behind is taken over', async t => {
   const [response] = await once(asked, 'response');
   t.equal(response.statusCode, 200);
   response.resume();
+});
+
+t.test('a file that is no socket is left alone', async t => {
+  const directory = scratch(t, { precious: 'content' });
+  const path = join(directory, 'precious');
+  symlinkSync(path, join(directory, 'link'));
+  for (const target of [path, join(directory, 'link'), directory]) {
+    const message = `X: cannot listen on unix:${target}: EADDRINUSE`;
+    await t.rejects(listen(server(t), at(`unix:${target}`), 'X'), { message });
+  }
+  t.equal(readFileSync(join(directory, 'link'), 'utf8'), 'content');
 });

@@ -1,0 +1,333 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import t, { type Test } from 'tap';
+import { createApp, type Surroundings, VERSION } from '../src/app.ts';
+import { readConfig } from '../src/config/config.ts';
+import { IN_CLUSTER_CA_FILE, IN_CLUSTER_TOKEN_FILE } from '../src/config/schema.ts';
+import { type Address, address } from '../src/config/types.ts';
+import { revealToken } from '../src/credential/token.ts';
+import { listen } from '../src/operations/listen.ts';
+import { type Logger, logger } from '../src/operations/log.ts';
+import { ask } from './fixtures/ask.ts';
+import { envoyClient } from './fixtures/envoy-client.ts';
+import { kubeconfig } from './fixtures/kubeconfig.ts';
+import { scratch } from './fixtures/scratch.ts';
+import { accepts, hangs, reviews, type StandIn, startStandIn } from './fixtures/stand-in-api-server.ts';
+import { unsignedJwt } from './fixtures/unsigned-jwt.ts';
+import { until } from './fixtures/until.ts';
+
+const NOWHERE: Surroundings = { inCluster: false, homeDirectory: undefined };
+const JWT = revealToken(unsignedJwt({ sub: 'somebody' }));
+
+function memoryLog(level: string): { log: Logger; lines: () => Record<string, unknown>[] } {
+  let text = '';
+  const destination = new Writable({
+    write(chunk, _encoding, done) {
+      text += chunk;
+      done();
+    },
+  });
+  const lines = () =>
+    text
+      .split('\n')
+      .filter(Boolean)
+      .map(line => JSON.parse(line));
+  return { log: logger(level, destination), lines };
+}
+
+/** An app in front of a stand-in API server, its auth listener on loopback. */
+async function start(t: Test, settings: Record<string, string> = {}, level = 'debug') {
+  const api = await startStandIn(accepts());
+  t.teardown(() => api.close());
+  const { log, lines } = memoryLog(level);
+  const config = readConfig([], { GATECAR_KUBE_API_URL: api.url, ...settings });
+  const app = await createApp(config, NOWHERE, log);
+  t.teardown(() => app.close());
+  const url = `http://${await listen(app.auth, address.parse('127.0.0.1:0') as Address, 'X')}`;
+  t.teardown(() => app.auth.server.close());
+  t.teardown(() => app.ops.close());
+  const scrape = async () => (await app.ops.inject('/metrics')).body.split('\n');
+  return { api, app, log, lines, url, scrape };
+}
+
+/** Why this configuration could not ask, as `/readyz?verbose` says it. */
+async function problem(t: Test, settings: Record<string, string>, surroundings: Surroundings): Promise<string> {
+  // The library that reads kubeconfigs takes its time to load under a coverage tool.
+  const config = readConfig([], { GATECAR_REVIEW_TIMEOUT: '30s', ...settings });
+  const app = await createApp(config, surroundings, logger('silent'));
+  t.teardown(() => app.close());
+  t.teardown(() => app.ops.close());
+  app.health.start();
+  await until(() => app.health.authorityUp || !app.health.report().includes('not asked yet'));
+  return /^\[-\]asked-once failed: (.*)$/m.exec(app.health.report())?.[1] ?? 'none';
+}
+
+t.test('a verdict goes from the API server through the cache to the answer, the metrics and the log', async t => {
+  const { api, url, scrape, lines } = await start(t, { GATECAR_KUBE_HEADERS: 'dapr-app-id=kube-proxy' });
+  for (let request = 0; request < 3; request += 1) {
+    const { status, headers } = await ask(url, { token: 'abc' });
+    t.equal(status, 200);
+    t.equal(headers['x-auth-request-user'], 'system:serviceaccount:default:my-app');
+  }
+  t.equal(api.requests.length, 1);
+  t.match(api.requests[0]?.headers, { 'user-agent': `gatecar/${VERSION}`, 'dapr-app-id': 'kube-proxy' });
+  t.strictSame(JSON.parse(api.requests[0]?.body ?? '').spec, { token: 'abc', audiences: ['bindcar'] });
+  const metrics = await scrape();
+  for (const line of [
+    'gatecar_requests_total{protocol="http",decision="allow",reason=""} 3',
+    'gatecar_cache_lookups_total{result="miss"} 1',
+    'gatecar_cache_lookups_total{result="hit_positive"} 2',
+    'gatecar_cache_entries{store="accepted"} 1',
+    'gatecar_cache_entries{store="refused"} 0',
+    'gatecar_reviews_total{outcome="accepted"} 1',
+    'gatecar_review_duration_seconds_count 1',
+    'gatecar_review_queue_seconds_count 1',
+    'gatecar_request_duration_seconds_count{decision="allow"} 3',
+    'gatecar_authority_up 1',
+    `gatecar_build_info{version="${VERSION}",node="${process.version}"} 1`,
+  ]) {
+    t.ok(metrics.includes(line), line);
+  }
+  t.equal(lines().filter(line => line['msg'] === 'allowed').length, 3);
+});
+
+t.test('each store evicts and counts for itself, and both are bounded', async t => {
+  const { api, url, scrape } = await start(t, { GATECAR_CACHE_MAX_ENTRIES: '1' });
+  for (const token of ['a', 'b']) await ask(url, { token });
+  api.behaviour = reviews({ error: 'invalid bearer token' });
+  for (const token of ['c', 'd', 'e']) await ask(url, { token });
+  const metrics = await scrape();
+  for (const line of [
+    'gatecar_cache_entries{store="accepted"} 1',
+    'gatecar_cache_entries{store="refused"} 1',
+    'gatecar_cache_evictions_total{store="accepted",cause="capacity"} 1',
+    'gatecar_cache_evictions_total{store="refused",cause="capacity"} 2',
+    'gatecar_reviews_total{outcome="refused"} 3',
+  ]) {
+    t.ok(metrics.includes(line), line);
+  }
+});
+
+t.test('times to live and the review timeout are those of the settings', async t => {
+  const settings = { GATECAR_CACHE_TTL: '0', GATECAR_CACHE_NEGATIVE_TTL: '0', GATECAR_REVIEW_TIMEOUT: '50ms' };
+  const { api, url } = await start(t, settings);
+  for (let request = 0; request < 2; request += 1) await ask(url, { token: 'abc' });
+  t.equal(api.requests.length, 2);
+  api.behaviour = reviews({ error: 'no' });
+  for (let request = 0; request < 2; request += 1) await ask(url, { token: 'abc' });
+  t.equal(api.requests.length, 4);
+  api.behaviour = hangs;
+  const { status, body } = await ask(url, { token: 'abc' });
+  t.equal(status, 503);
+  t.equal(body, '{"error":"TokenReview API call failed: timeout"}');
+});
+
+t.test('concurrency, queue and what is shown of them are those of the settings', async t => {
+  const settings = { GATECAR_REVIEW_MAX_CONCURRENCY: '2', GATECAR_REVIEW_MAX_QUEUE: '3' };
+  const { api, url, scrape } = await start(t, settings);
+  api.behaviour = hangs;
+  const waiting = ['a', 'b', 'c', 'd', 'e'].map(token => ask(url, { token }).catch(() => undefined));
+  await until(async () => (await scrape()).includes('gatecar_reviews_queued{lane="unverified"} 3'));
+  t.ok((await scrape()).includes('gatecar_reviews_in_flight{lane="unverified"} 2'));
+  t.equal(api.connections, 2);
+  t.match(await ask(url, { token: 'f' }), { status: 503, headers: { 'x-gatecar-reason': 'overloaded' } });
+  await api.close();
+  await Promise.all(waiting);
+});
+
+t.test('local refusals cost no review and are counted', async t => {
+  const { api, url, scrape } = await start(t, { GATECAR_OPAQUE_TOKENS: 'refuse' });
+  t.equal((await ask(url, { token: 'opaque' })).status, 401);
+  t.equal((await ask(url, { token: 'x'.repeat(20_000) })).status, 401);
+  t.equal(api.requests.length, 0);
+  t.equal((await ask(url, { token: JWT })).status, 200);
+  const metrics = await scrape();
+  t.ok(metrics.includes('gatecar_local_refusals_total{check="opaque"} 1'));
+  t.ok(metrics.includes('gatecar_local_refusals_total{check="length"} 1'));
+});
+
+t.test('both lists of the policy are judged on each request, not cached', async t => {
+  const account = 'system:serviceaccount:default:my-app';
+  const cases: [settings: Record<string, string>, status: number, reason: string | undefined][] = [
+    [{ GATECAR_ALLOWED_NAMESPACES: 'default' }, 200, undefined],
+    [{ GATECAR_ALLOWED_NAMESPACES: 'ci' }, 401, 'namespace_denied'],
+    [{ GATECAR_ALLOWED_SERVICE_ACCOUNTS: account }, 200, undefined],
+    [{ GATECAR_ALLOWED_SERVICE_ACCOUNTS: `${account}-2` }, 401, 'service_account_denied'],
+  ];
+  for (const [settings, status, reason] of cases) {
+    const { url, api } = await start(t, settings);
+    for (let request = 0; request < 2; request += 1) {
+      const reply = await ask(url, { token: 'abc' });
+      t.equal(reply.status, status);
+      t.equal(reply.headers['x-gatecar-reason'], reason);
+    }
+    t.equal(api.requests.length, 1);
+  }
+});
+
+t.test('answers follow the settings', async t => {
+  const settings = {
+    GATECAR_IDENTITY_HEADER_PREFIX: 'X-Id-',
+    GATECAR_ERROR_DETAIL: 'generic',
+    GATECAR_UNAVAILABLE_STATUS: '403',
+    GATECAR_CACHE_TTL: '0',
+  };
+  const { api, url } = await start(t, settings);
+  t.match((await ask(url, { token: 'abc' })).headers, { 'x-id-user': 'system:serviceaccount:default:my-app' });
+  await api.close();
+  t.match(await ask(url, { token: 'abc' }), { status: 403, body: '{"error":"Forbidden"}' });
+});
+
+t.test('a trusted peer’s word is in the log, under whatever case the setting has', async t => {
+  const settings = { GATECAR_TRUSTED_PEERS: '127.0.0.1', GATECAR_CLIENT_IP_HEADER: 'X-Real-IP' };
+  const headers = { 'X-Real-IP': '203.0.113.7', 'X-Original-URI': '/app' };
+  const trusting = await start(t, settings);
+  await ask(trusting.url, { headers });
+  t.match(trusting.lines(), [{ msg: 'denied', clientAddress: '203.0.113.7', uri: '/app' }]);
+  const wary = await start(t);
+  await ask(wary.url, { headers });
+  t.equal(wary.lines()[0]?.['clientAddress'], '127.0.0.1');
+  t.notOk('uri' in (wary.lines()[0] ?? {}));
+});
+
+t.test('a fault of ours is logged, and answered as such', async t => {
+  const { log, url, lines } = await start(t);
+  const info = log.info;
+  log.info = (...args: unknown[]) => {
+    if (args.at(-1) === 'denied') throw new Error('the disk is full');
+    Reflect.apply(info, log, args);
+  };
+  t.equal((await ask(url)).status, 401);
+  t.match(lines(), [{ level: 'error', msg: /a fault of ours/, err: { message: 'the disk is full' } }]);
+});
+
+t.test('draining says so on every answer, over HTTP and gRPC, and is unready', async t => {
+  const { app, url } = await start(t, { GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+  const envoy = envoyClient(String(await app.grpc?.listen({ host: '127.0.0.1', port: 0 })));
+  t.teardown(() => envoy.close());
+  t.teardown(() => app.grpc?.destroy());
+  t.equal((await app.ops.inject('/readyz')).statusCode, 503, 'nothing has been asked yet');
+  app.health.start();
+  await until(() => app.health.ready);
+  t.equal((await app.ops.inject('/readyz')).statusCode, 200);
+  t.equal((await envoy.checkHeaders({ authorization: 'Bearer abc' })).status.code, 0);
+  const headers = { Connection: 'keep-alive' };
+  t.equal((await ask(url, { headers })).headers['connection'], 'keep-alive');
+  app.drain();
+  t.equal((await ask(url, { headers })).headers['connection'], 'close');
+  t.equal((await app.ops.inject('/readyz')).statusCode, 503);
+});
+
+t.test('closing tells what the log held back, and asks no more', async t => {
+  const { app, api, url, lines } = await start(t, {}, 'info');
+  for (let request = 0; request < 15; request += 1) await ask(url);
+  t.equal(lines().length, 10);
+  t.equal((await ask(url, { token: 'abc' })).status, 200);
+  await app.close();
+  t.match(lines().at(-1), { msg: 'more of the same', reason: 'credentials_missing', suppressed: 5 });
+  t.equal((await ask(url, { token: 'another' })).status, 503);
+  t.equal(api.requests.length, 1);
+});
+
+t.test('basic mode asks nobody', async t => {
+  const app = await createApp(
+    readConfig([], { GATECAR_MODE: 'basic', GATECAR_LISTEN: '127.0.0.1:0' }),
+    NOWHERE,
+    logger('silent'),
+  );
+  t.teardown(() => app.ops.close());
+  app.health.start();
+  t.equal((await app.ops.inject('/readyz')).statusCode, 200);
+  t.equal(app.grpc, undefined);
+  const metrics = (await app.ops.inject('/metrics')).body;
+  t.notMatch(metrics, /^gatecar_authority_up \d/m);
+  await app.close();
+});
+
+t.test('where the API server is', async t => {
+  const inCluster: Surroundings = { inCluster: true, homeDirectory: undefined };
+  const https = 'https://127.0.0.1:1';
+
+  t.test('an address is taken before everything else', async t => {
+    const settings = { GATECAR_KUBE_API_URL: 'http://127.0.0.1:1', GATECAR_KUBECONFIG: '/not/there' };
+    t.equal(await problem(t, settings, inCluster), 'connection refused (ECONNREFUSED)');
+  });
+
+  t.test('an https address in a pod is shown the pod’s own token and verified by its CA', async t => {
+    const settings = { GATECAR_KUBE_API_URL: https };
+    t.equal(await problem(t, settings, inCluster), `CA file ${IN_CLUSTER_CA_FILE} cannot be read: ENOENT`);
+    const caFile = join(scratch(t, { 'ca.crt': 'CA' }), 'ca.crt');
+    const withCa = { ...settings, GATECAR_KUBE_CA_FILE: caFile };
+    t.equal(await problem(t, withCa, inCluster), `token file ${IN_CLUSTER_TOKEN_FILE} cannot be read: ENOENT`);
+    t.equal(await problem(t, settings, NOWHERE), 'connection refused (ECONNREFUSED)');
+  });
+
+  t.test('a plain http address is shown no token unless one is named', async t => {
+    const api = await startStandIn(accepts());
+    t.teardown(() => api.close());
+    const probes: (string | undefined)[] = [];
+    api.behaviour = (request, response) => {
+      probes.push(request.headers.authorization);
+      accepts()(request, response);
+    };
+    const settings = { GATECAR_KUBE_API_URL: api.url };
+    t.equal(await problem(t, settings, inCluster), 'none');
+    const tokenFile = join(scratch(t, { token: 'ours' }), 'token');
+    t.equal(await problem(t, { ...settings, GATECAR_KUBE_TOKEN_FILE: tokenFile }, inCluster), 'none');
+    t.strictSame(probes, [undefined, 'Bearer ours']);
+  });
+
+  t.test('a kubeconfig that is named is taken before the pod’s own account', async t => {
+    const settings = { GATECAR_KUBECONFIG: '/not/there' };
+    t.equal(await problem(t, settings, inCluster), 'kubeconfig /not/there cannot be read: ENOENT');
+  });
+
+  t.test('a named kubeconfig’s token and CA give way to files that are named', async t => {
+    const file = join(scratch(t, { config: kubeconfig() }), 'config');
+    for (const name of ['TOKEN', 'CA']) {
+      const settings = { GATECAR_KUBECONFIG: file, [`GATECAR_KUBE_${name}_FILE`]: '/not/there' };
+      t.equal(await problem(t, settings, NOWHERE), `${name === 'CA' ? 'CA' : 'token'} file cannot be read: ENOENT`);
+    }
+  });
+
+  t.test('in a pod it is the pod’s own account, with files that are named in place of the mounted ones', async t => {
+    process.env['KUBERNETES_SERVICE_HOST'] = '127.0.0.1';
+    process.env['KUBERNETES_SERVICE_PORT'] = '1';
+    t.teardown(() => {
+      delete process.env['KUBERNETES_SERVICE_HOST'];
+      delete process.env['KUBERNETES_SERVICE_PORT'];
+    });
+    const home: Surroundings = { inCluster: true, homeDirectory: '/not/there' };
+    t.equal(await problem(t, {}, home), `CA file ${IN_CLUSTER_CA_FILE} cannot be read: ENOENT`);
+    const directory = scratch(t, { 'ca.crt': 'CA', token: 'ours' });
+    const ca = { GATECAR_KUBE_CA_FILE: join(directory, 'ca.crt') };
+    t.equal(await problem(t, ca, home), `token file ${IN_CLUSTER_TOKEN_FILE} cannot be read: ENOENT`);
+    const both = { ...ca, GATECAR_KUBE_TOKEN_FILE: join(directory, 'token') };
+    t.match(await problem(t, both, home), /^connection refused/);
+  });
+
+  t.test('else it is the kubeconfig in the home directory, in a pod too where a context is named', async t => {
+    const homeDirectory = scratch(t);
+    mkdirSync(join(homeDirectory, '.kube'));
+    const api: StandIn = await startStandIn(accepts());
+    t.teardown(() => api.close());
+    writeFileSync(join(homeDirectory, '.kube/config'), kubeconfig({ cluster: { server: api.url } }));
+    t.equal(await problem(t, {}, { inCluster: false, homeDirectory }), 'none');
+    const context = { GATECAR_KUBE_CONTEXT: 'staging' };
+    const missing = 'kubeconfig: there is no context "staging"';
+    t.equal(await problem(t, context, { inCluster: true, homeDirectory }), missing);
+    t.equal(
+      await problem(t, { ...context, GATECAR_KUBECONFIG: join(homeDirectory, '.kube/config') }, NOWHERE),
+      missing,
+    );
+    for (const name of ['TOKEN', 'CA']) {
+      const settings = { [`GATECAR_KUBE_${name}_FILE`]: '/not/there' };
+      t.match(await problem(t, settings, { inCluster: false, homeDirectory }), 'file cannot be read: ENOENT');
+    }
+  });
+
+  t.test('and never a guess', async t => {
+    t.equal(await problem(t, {}, NOWHERE), 'no API server is known: set GATECAR_KUBECONFIG or GATECAR_KUBE_API_URL');
+  });
+});

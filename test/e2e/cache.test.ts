@@ -1,0 +1,156 @@
+import { readFile } from 'node:fs/promises';
+import { Agent } from 'node:http';
+import t from 'tap';
+import { ask } from '../fixtures/ask.ts';
+import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
+import { startGatecar } from './fixtures/support/gatecar-process.ts';
+import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
+import { skipWithout } from './fixtures/support/missing-tools.ts';
+import { until } from './fixtures/support/until.ts';
+
+// One question to the API server for many requests, and when it is asked again; it is the API server that counts.
+
+const audiences = ['bindcar'];
+
+t.setTimeout(startLimitMs);
+
+t.test('verdicts are remembered', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
+  const { api, tokenFile, settings, applyRbac } = await startCluster(t);
+  await api.createServiceAccount('apps', 'web');
+  const newToken = () => api.requestToken('apps', 'web', { audiences });
+
+  t.test('1,000 requests with one token are one review', async t => {
+    const gatecar = await startGatecar(t, { ...settings, GATECAR_CACHE_TTL: '10m' });
+    const token = await newToken();
+    const agent = new Agent({ keepAlive: true, maxSockets: 8 });
+    t.teardown(() => agent.destroy());
+    const reviews = await reviewsDuring(api, async () => {
+      const statuses = new Set<number>();
+      await together(1_000, async () => statuses.add((await ask(gatecar.auth, { token, agent })).status));
+      t.strictSame([...statuses], [200]);
+    });
+    t.equal(reviews, 1);
+  });
+
+  t.test('256 at once with a token not seen before are one review, good or bad', async t => {
+    const gatecar = await startGatecar(t, { ...settings, GATECAR_REVIEW_TIMEOUT: '30s' });
+    t.teardown(() => api.resume());
+    for (const [token, status, coalesced] of [
+      [await newToken(), 200, 255],
+      ['garbage', 401, 510],
+    ] as const) {
+      const reviews = await reviewsDuring(api, async () => {
+        // Held back until all have asked: whoever comes late would find the verdict, and share nothing.
+        await api.pause();
+        const answers = together(256, () => ask(gatecar.auth, { token }));
+        await until('all wait for one review', async () => (await lookups(gatecar.ops, 'coalesced')) === coalesced);
+        api.resume();
+        t.strictSame(new Set((await answers).map(reply => reply.status)), new Set([status]));
+      });
+      t.equal(reviews, 1);
+    }
+  });
+
+  t.test('with a TTL of 0 each request is a review of its own', async t => {
+    const gatecar = await startGatecar(t, { ...settings, GATECAR_CACHE_TTL: '0', GATECAR_CACHE_NEGATIVE_TTL: '0' });
+    for (const token of [await newToken(), 'garbage']) {
+      const reviews = await reviewsDuring(api, async () => {
+        for (let round = 0; round < 5; round += 1) await ask(gatecar.auth, { token });
+      });
+      t.equal(reviews, 5);
+    }
+  });
+
+  t.test('a yes is asked again after its TTL, and not before', async t => {
+    const gatecar = await startGatecar(t, { ...settings, GATECAR_CACHE_TTL: '1500ms' });
+    const token = await newToken();
+    const elapsed = await untilAskedAgain(async () => t.equal((await ask(gatecar.auth, { token })).status, 200));
+    t.ok(elapsed >= 1_500, `${elapsed} ms`);
+  });
+
+  t.test('a no is asked again after 2 s, and not before', async t => {
+    const gatecar = await startGatecar(t, settings);
+    const elapsed = await untilAskedAgain(async () =>
+      t.equal((await ask(gatecar.auth, { token: 'garbage' })).status, 401),
+    );
+    t.ok(elapsed >= 2_000, `${elapsed} ms`);
+  });
+
+  t.test("no yes outlives its token's exp, though the API server allows a minute more", async t => {
+    const gatecar = await startGatecar(t, { ...settings, GATECAR_CACHE_TTL: '10m' });
+    const exp = Math.floor(Date.now() / 1_000) + 3;
+    const token = api.signToken(await api.claimsFor('apps', 'web', { aud: audiences, exp }));
+    await untilAskedAgain(async () => t.equal((await ask(gatecar.auth, { token })).status, 200));
+    t.ok(Date.now() >= exp * 1_000, 'it was kept until then');
+    const reviews = await reviewsDuring(api, async () => {
+      for (let round = 0; round < 5; round += 1) t.equal((await ask(gatecar.auth, { token })).status, 200);
+    });
+    t.equal(reviews, 5, 'and is not kept any more');
+  });
+
+  t.test('an outage is not remembered, however long verdicts are', async t => {
+    const gatecar = await startGatecar(t, {
+      ...settings,
+      GATECAR_CACHE_TTL: '10m',
+      GATECAR_CACHE_NEGATIVE_TTL: '10m',
+      GATECAR_REVIEW_TIMEOUT: '2s',
+    });
+    const hung = await newToken();
+    t.teardown(() => api.resume());
+    await api.pause();
+    t.match(await ask(gatecar.auth, { token: hung }), { status: 503, headers: { 'retry-after': '1' } });
+    api.resume();
+    t.equal((await api.request('GET', '/livez')).status, 200);
+    t.equal((await ask(gatecar.auth, { token: hung })).status, 200, 'the next one is asked about');
+
+    const own = await readFile(tokenFile, 'utf8');
+    const mayReview = async () => {
+      const body = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', spec: { token: 'x' } };
+      const path = '/apis/authentication.k8s.io/v1/tokenreviews';
+      return (await api.request('POST', path, body, { token: own })).status === 201;
+    };
+    const refused = await newToken();
+    await api.request('DELETE', '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/gatecar-tokenreview');
+    await until('our reviews are refused', async () => !(await mayReview()));
+    t.equal((await ask(gatecar.auth, { token: refused })).status, 503);
+    await applyRbac();
+    await until('our reviews are answered again', mayReview);
+    t.equal((await ask(gatecar.auth, { token: refused })).status, 200);
+  });
+
+  t.test('no token is answered with the verdict on another', async t => {
+    const gatecar = await startGatecar(t, { ...settings, GATECAR_CACHE_TTL: '10m' });
+    await api.createServiceAccount('apps', 'other');
+    const tokens = [await newToken(), await api.requestToken('apps', 'other', { audiences }), 'garbage'];
+    for (let round = 0; round < 2; round += 1) {
+      const users: unknown[] = [];
+      for (const token of tokens) users.push((await ask(gatecar.auth, { token })).headers['x-auth-request-user']);
+      t.strictSame(users, ['system:serviceaccount:apps:web', 'system:serviceaccount:apps:other', undefined]);
+    }
+  });
+
+  /**
+   * Asks until the API server has been asked twice.
+   *
+   * @returns the milliseconds from before the first question to after the one that it was asked for again.
+   */
+  async function untilAskedAgain(question: () => Promise<unknown>): Promise<number> {
+    const before = await api.reviews();
+    const start = performance.now();
+    await question();
+    return await until('the API server is asked again', async () => {
+      await question();
+      const elapsed = performance.now() - start;
+      return (await api.reviews()) - before > 1 && elapsed;
+    });
+  }
+});
+
+function together<T>(count: number, work: () => Promise<T>): Promise<T[]> {
+  return Promise.all(Array.from({ length: count }, work));
+}
+
+async function lookups(ops: string, result: string): Promise<number> {
+  const { body } = await ask(ops, { path: '/metrics' });
+  return Number(new RegExp(`^gatecar_cache_lookups_total\\{result="${result}"\\} (\\d+)$`, 'm').exec(body)?.[1]);
+}

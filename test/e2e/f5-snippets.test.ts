@@ -1,0 +1,66 @@
+import t from 'tap';
+import { at, exampleDocuments } from '../fixtures/examples.ts';
+import { gatewaySuite, type Neighbours } from './fixtures/support/gateway-suite.ts';
+import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
+import { skipWithout } from './fixtures/support/missing-tools.ts';
+import { nginxMissing, startNginx } from './fixtures/support/nginx.ts';
+
+// The snippets of `examples/f5-nginx` between the lines that F5's controller writes around them, on nginx: what it makes
+// of a VirtualServer and of a Policy externalAuth, put together from its templates. The controller itself is not run.
+
+const [policy, virtualServer] = exampleDocuments('f5-nginx', 'virtual-server.yaml');
+
+function controllerConfig({ gatecar, application }: Neighbours): string {
+  return `
+events {}
+http {
+  map $http_upgrade $vs_connection_header { default upgrade; '' $default_connection_header; }
+  upstream auth { server ${gatecar}; }
+  upstream app { server ${application}; }
+  server {
+    listen 8080;
+    location = /_external_auth {
+      internal;
+      ${at(policy, 'spec.externalAuth.authSnippets')}
+      set $default_connection_header close;
+      proxy_http_version 1.1;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $vs_connection_header;
+      proxy_pass_request_body off;
+      proxy_set_header X-Real-IP $remote_addr;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Host $host;
+      proxy_set_header Host $host;
+      proxy_set_header Content-Length "0";
+      proxy_pass http://auth${at(policy, 'spec.externalAuth.authURI')};
+    }
+    location / {
+      ${at(virtualServer, 'spec.routes[0].location-snippets')}
+      auth_request /_external_auth;
+      set $default_connection_header close;
+      proxy_http_version 1.1;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $vs_connection_header;
+      proxy_set_header X-Real-IP $remote_addr;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Host $host;
+      proxy_set_header Host $host;
+      proxy_pass http://app;
+    }
+  }
+}`;
+}
+
+t.setTimeout(startLimitMs);
+
+t.test("F5's snippets", { skip: skipWithout(kubeApiServerMissing() ?? nginxMissing()) }, async t => {
+  await gatewaySuite(t, (t, neighbours) => startNginx(t, controllerConfig(neighbours)), {
+    // auth_request makes a 500 of everything that is neither 2xx, 401 nor 403.
+    downStatus: 500,
+    outageStatus: 500,
+    // Of what the auth server says, auth_request passes on status and challenge alone.
+    tellsWhy: false,
+    // Not a valid path for nginx: out of the root, no percent-encoding, a NUL.
+    refusedPaths: ['/..%2f', '/%zz', '/%00'],
+  });
+});

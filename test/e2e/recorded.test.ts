@@ -1,0 +1,143 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { askRaw } from '../fixtures/ask.ts';
+import { startGate } from '../fixtures/gatecar.ts';
+import { type RecordedRequest, readRecording } from '../fixtures/recorded.ts';
+import { startApplication } from './fixtures/support/application.ts';
+import { caddyExample, startCaddy } from './fixtures/support/caddy.ts';
+import { envoyExample, startEnvoy } from './fixtures/support/envoy.ts';
+import { type GatewayName, gatewayMissing } from './fixtures/support/gateway-binaries.ts';
+import { haproxyExample, startHaproxy } from './fixtures/support/haproxy.ts';
+import { skipWithout } from './fixtures/support/missing-tools.ts';
+import { exampleConfig, nginxMissing, startNginx } from './fixtures/support/nginx.ts';
+import { startTcpCounter } from './fixtures/support/tcp-counter.ts';
+
+// test/fixtures/recorded/<gateway>.http is what test/gateway/recorded.test.ts replays: here it is recorded. With
+// GATECAR_RECORD=1 the files are written anew, but for the comment at their head.
+
+const RECORDED = join(import.meta.dirname, '../fixtures/recorded');
+
+/** Starts a gateway before `gatecar` and an application, both `host:port`; its URL. */
+type Start = (t: Test, gatecar: string, application: string) => Promise<{ readonly url: string }>;
+
+const GATEWAYS: readonly [recording: string, needs: GatewayName, start: Start][] = [
+  ['caddy', 'caddy', async (t, gatecar, application) => startCaddy(t, await caddyExample(), { gatecar, application })],
+  [
+    'envoy-http',
+    'envoy',
+    async (t, gatecar, application) =>
+      startEnvoy(t, await envoyExample('envoy-http'), { gatecar, grpc: '', application }),
+  ],
+  [
+    'haproxy',
+    'haproxy',
+    async (t, gatecar, application) => startHaproxy(t, await haproxyExample(), { gatecar, application }),
+  ],
+  [
+    'nginx',
+    'nginx',
+    async (t, gatecar, application) =>
+      startNginx(t, await exampleConfig([`http://${gatecar}`], `http://${application}`)),
+  ],
+  ['nginx-defaults', 'nginx', (t, gatecar, application) => startNginx(t, nginxDefaults(gatecar, application))],
+];
+
+/** As before nginx 1.29.7 without any directive on connections, and with nothing against announcing a client's body. */
+const nginxDefaults = (gatecar: string, application: string) => `
+events {}
+http {
+  server {
+    listen 8080;
+    location / {
+      auth_request /_gatecar;
+      proxy_pass http://${application};
+    }
+    location = /_gatecar {
+      internal;
+      proxy_pass http://${gatecar}/auth;
+      proxy_pass_request_body off;
+      proxy_http_version 1.0;
+      proxy_set_header Connection close;
+    }
+  }
+}
+`;
+
+const CLIENTS: readonly [title: string, lines: readonly string[], body?: string][] = [
+  ['a read', ['GET /zones?a=b', 'User-Agent: curl/8.14.1', 'Accept: */*', 'Cookie: session=1', 'X-Request-ID: mine']],
+  [
+    'a write with a body of 12 bytes',
+    ['POST /zones', 'User-Agent: curl/8.14.1', 'Content-Type: application/json', 'Content-Length: 12'],
+    '{"zone":"a"}',
+  ],
+  [
+    'a chunked write, with Expect',
+    ['PUT /zones/a', 'User-Agent: curl/8.14.1', 'Transfer-Encoding: chunked', 'Expect: 100-continue'],
+    'c\r\n{"zone":"a"}\r\n0\r\n\r\n',
+  ],
+  [
+    'a websocket',
+    [
+      ...['GET /ws', 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'],
+      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+    ],
+  ],
+  [
+    'a forgery, and a path that is spelled in odd ways',
+    [
+      ...['DELETE /zones/%7Ea//b/%2e%2e/c?q=%zz', 'X-Auth-Request-User: system:admin', 'x-auth-request-pod: forged'],
+      ...['X-Forwarded-Uri: /public', 'X-Original-URI: /public', 'X-Forwarded-For: 203.0.113.9'],
+      'Forwarded: for=203.0.113.9',
+    ],
+  ],
+];
+
+/** The head of an answer, which `100 Continue` is not. */
+const ANSWER = /(?:^|\r\n)HTTP\/1\.1 (?!100)\d{3} [\s\S]*\r\n\r\n/;
+
+for (const [recording, needs, start] of GATEWAYS) {
+  const missing = needs === 'nginx' ? nginxMissing() : gatewayMissing(needs);
+  t.test(`${recording} still sends what has been recorded`, { skip: skipWithout(missing) }, async t => {
+    const gate = await startGate();
+    t.teardown(() => gate.stop());
+    const token = gate.token();
+    const [counter, application] = await Promise.all([startTcpCounter(t, gate.auth), startApplication(t)]);
+    const gatecar = new URL(counter.url).host;
+    const { url } = await start(t, gatecar, new URL(application.url).host);
+
+    const requests: string[] = [];
+    for (const [at, [title, [line, ...headers], body = '']] of CLIENTS.entries()) {
+      const before = counter.sent.length;
+      const head = [`${line} HTTP/1.1`, 'Host: app.example.com', `Authorization: Bearer ${token}`, ...headers];
+      const answer = await askRaw(url, `${head.join('\r\n')}\r\n\r\n${body}`, received => ANSWER.test(received));
+      t.match(answer, /^HTTP\/1\.1 (200|101) /m, title);
+      const sent = counter.sent.slice(before).replaceAll(token, '{{token}}').replaceAll(gatecar, '127.0.0.1:9080');
+      requests.push(`# ${title}\n${withKnownIds(sent, at).replaceAll('\r\n', '\n')}`);
+    }
+
+    const file = join(RECORDED, `${recording}.http`);
+    const known = await readFile(file, 'utf8').catch(() => '');
+    const text = requests.join('###\n');
+    if (process.env['GATECAR_RECORD']) await writeFile(file, headOf(known) + text);
+    else t.strictSame(inAnyOrder(readRecording(known)), inAnyOrder(readRecording(text)));
+  });
+}
+
+/** Request ids are new each time. */
+function withKnownIds(sent: string, at: number): string {
+  return sent
+    .replace(/\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, `0b7c9a52-4d3e-4f61-8a70-1c2d3e4f5a6${at + 1}`)
+    .replace(/\b[0-9a-f]{32}\b/g, `7f0c1d2e3b4a5968776655443322100${at + 1}`);
+}
+
+/** HAProxy sends headers in another order each time. */
+function inAnyOrder(requests: readonly RecordedRequest[]): RecordedRequest[] {
+  return requests.map(({ title, lines: [line = '', ...headers] }) => ({ title, lines: [line, ...headers.sort()] }));
+}
+
+/** What a recording says of itself, which no gateway knows. */
+function headOf(text: string): string {
+  const comments = /^(?:# .*\n)*/.exec(text)?.[0].split(/^/m) ?? [];
+  return comments.slice(0, -1).join('');
+}
