@@ -37,7 +37,7 @@ function memoryLog(level: string): { log: Logger; lines: () => Record<string, un
 }
 
 /** An app in front of a stand-in API server, its auth listener on loopback. */
-async function start(t: Test, settings: Record<string, string> = {}, level = 'debug') {
+async function startApp(t: Test, settings: Record<string, string> = {}, level = 'debug') {
   const api = await startStandIn(accepts());
   t.teardown(() => api.close());
   const { log, lines } = memoryLog(level);
@@ -64,7 +64,7 @@ async function problem(t: Test, settings: Record<string, string>, surroundings: 
 }
 
 t.test('a verdict goes from the API server through the cache to the answer, the metrics and the log', async t => {
-  const { api, url, scrape, lines } = await start(t, { GATECAR_KUBE_HEADERS: 'dapr-app-id=kube-proxy' });
+  const { api, url, scrape, lines } = await startApp(t, { GATECAR_KUBE_HEADERS: 'dapr-app-id=kube-proxy' });
   for (let request = 0; request < 3; request += 1) {
     const { status, headers } = await ask(url, { token: 'abc' });
     t.equal(status, 200);
@@ -93,7 +93,7 @@ t.test('a verdict goes from the API server through the cache to the answer, the 
 });
 
 t.test('each store evicts and counts for itself, and both are bounded', async t => {
-  const { api, url, scrape } = await start(t, { GATECAR_CACHE_MAX_ENTRIES: '1' });
+  const { api, url, scrape } = await startApp(t, { GATECAR_CACHE_MAX_ENTRIES: '1' });
   for (const token of ['a', 'b']) await ask(url, { token });
   api.behaviour = reviews({ error: 'invalid bearer token' });
   for (const token of ['c', 'd', 'e']) await ask(url, { token });
@@ -111,21 +111,23 @@ t.test('each store evicts and counts for itself, and both are bounded', async t 
 
 t.test('times to live and the review timeout are those of the settings', async t => {
   const settings = { GATECAR_CACHE_TTL: '0', GATECAR_CACHE_NEGATIVE_TTL: '0', GATECAR_REVIEW_TIMEOUT: '50ms' };
-  const { api, url } = await start(t, settings);
+  const { api, url } = await startApp(t, settings);
   for (let request = 0; request < 2; request += 1) await ask(url, { token: 'abc' });
   t.equal(api.requests.length, 2);
   api.behaviour = reviews({ error: 'no' });
   for (let request = 0; request < 2; request += 1) await ask(url, { token: 'abc' });
   t.equal(api.requests.length, 4);
   api.behaviour = hangs;
+  const start = performance.now();
   const { status, body } = await ask(url, { token: 'abc' });
+  t.ok(performance.now() - start < 2500, 'well before the three seconds of the default');
   t.equal(status, 503);
   t.equal(body, '{"error":"TokenReview API call failed: timeout"}');
 });
 
 t.test('concurrency, queue and what is shown of them are those of the settings', async t => {
   const settings = { GATECAR_REVIEW_MAX_CONCURRENCY: '2', GATECAR_REVIEW_MAX_QUEUE: '3' };
-  const { api, url, scrape } = await start(t, settings);
+  const { api, url, scrape } = await startApp(t, settings);
   api.behaviour = hangs;
   const waiting = ['a', 'b', 'c', 'd', 'e'].map(token => ask(url, { token }).catch(() => undefined));
   await until(async () => (await scrape()).includes('gatecar_reviews_queued{lane="unverified"} 3'));
@@ -137,7 +139,7 @@ t.test('concurrency, queue and what is shown of them are those of the settings',
 });
 
 t.test('local refusals cost no review and are counted', async t => {
-  const { api, url, scrape } = await start(t, { GATECAR_OPAQUE_TOKENS: 'refuse' });
+  const { api, url, scrape } = await startApp(t, { GATECAR_OPAQUE_TOKENS: 'refuse' });
   t.equal((await ask(url, { token: 'opaque' })).status, 401);
   t.equal((await ask(url, { token: 'x'.repeat(20_000) })).status, 401);
   t.equal(api.requests.length, 0);
@@ -156,7 +158,7 @@ t.test('both lists of the policy are judged on each request, not cached', async 
     [{ GATECAR_ALLOWED_SERVICE_ACCOUNTS: `${account}-2` }, 401, 'service_account_denied'],
   ];
   for (const [settings, status, reason] of cases) {
-    const { url, api } = await start(t, settings);
+    const { url, api } = await startApp(t, settings);
     for (let request = 0; request < 2; request += 1) {
       const reply = await ask(url, { token: 'abc' });
       t.equal(reply.status, status);
@@ -173,7 +175,7 @@ t.test('answers follow the settings', async t => {
     GATECAR_UNAVAILABLE_STATUS: '403',
     GATECAR_CACHE_TTL: '0',
   };
-  const { api, url } = await start(t, settings);
+  const { api, url } = await startApp(t, settings);
   t.match((await ask(url, { token: 'abc' })).headers, { 'x-id-user': 'system:serviceaccount:default:my-app' });
   await api.close();
   t.match(await ask(url, { token: 'abc' }), { status: 403, body: '{"error":"Forbidden"}' });
@@ -182,17 +184,17 @@ t.test('answers follow the settings', async t => {
 t.test('a trusted peer’s word is in the log, under whatever case the setting has', async t => {
   const settings = { GATECAR_TRUSTED_PEERS: '127.0.0.1', GATECAR_CLIENT_IP_HEADER: 'X-Real-IP' };
   const headers = { 'X-Real-IP': '203.0.113.7', 'X-Original-URI': '/app' };
-  const trusting = await start(t, settings);
+  const trusting = await startApp(t, settings);
   await ask(trusting.url, { headers });
   t.match(trusting.lines(), [{ msg: 'denied', clientAddress: '203.0.113.7', uri: '/app' }]);
-  const wary = await start(t);
+  const wary = await startApp(t);
   await ask(wary.url, { headers });
   t.equal(wary.lines()[0]?.['clientAddress'], '127.0.0.1');
   t.notOk('uri' in (wary.lines()[0] ?? {}));
 });
 
 t.test('a fault of ours is logged, and answered as such', async t => {
-  const { log, url, lines } = await start(t);
+  const { log, url, lines } = await startApp(t);
   const info = log.info;
   log.info = (...args: unknown[]) => {
     if (args.at(-1) === 'denied') throw new Error('the disk is full');
@@ -203,11 +205,13 @@ t.test('a fault of ours is logged, and answered as such', async t => {
 });
 
 t.test('draining says so on every answer, over HTTP and gRPC, and is unready', async t => {
-  const { app, url } = await start(t, { GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+  const { app, url } = await startApp(t, { GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
   const envoy = envoyClient(String(await app.grpc?.listen({ host: '127.0.0.1', port: 0 })));
   t.teardown(() => envoy.close());
   t.teardown(() => app.grpc?.destroy());
   t.equal((await app.ops.inject('/readyz')).statusCode, 503, 'nothing has been asked yet');
+  const served: boolean[] = [];
+  Object.assign(app.grpc ?? {}, { setServing: (serving: boolean) => served.push(serving) });
   app.health.start();
   await until(() => app.health.ready);
   t.equal((await app.ops.inject('/readyz')).statusCode, 200);
@@ -217,14 +221,25 @@ t.test('draining says so on every answer, over HTTP and gRPC, and is unready', a
   app.drain();
   t.equal((await ask(url, { headers })).headers['connection'], 'close');
   t.equal((await app.ops.inject('/readyz')).statusCode, 503);
+  t.strictSame(served, [true, false]);
 });
 
 t.test('closing tells what the log held back, and asks no more', async t => {
-  const { app, api, url, lines } = await start(t, {}, 'info');
+  const { app, api, url, lines } = await startApp(t, {}, 'info');
   for (let request = 0; request < 15; request += 1) await ask(url);
   t.equal(lines().length, 10);
   t.equal((await ask(url, { token: 'abc' })).status, 200);
+  const { health } = app;
+  const stop = health.stop;
+  let stopped = false;
+  Object.assign(health, {
+    stop() {
+      stopped = true;
+      stop();
+    },
+  });
   await app.close();
+  t.ok(stopped, 'nor is the readiness probe sent any more');
   t.match(lines().at(-1), { msg: 'more of the same', reason: 'credentials_missing', suppressed: 5 });
   t.equal((await ask(url, { token: 'another' })).status, 503);
   t.equal(api.requests.length, 1);
@@ -325,6 +340,12 @@ t.test('where the API server is', async t => {
       const settings = { [`GATECAR_KUBE_${name}_FILE`]: '/not/there' };
       t.match(await problem(t, settings, { inCluster: false, homeDirectory }), 'file cannot be read: ENOENT');
     }
+  });
+
+  t.test('it has as long for a probe as for any review', async t => {
+    const api = await startStandIn(hangs);
+    t.teardown(() => api.close());
+    t.equal(await problem(t, { GATECAR_KUBE_API_URL: api.url, GATECAR_REVIEW_TIMEOUT: '50ms' }, NOWHERE), 'timeout');
   });
 
   t.test('and never a guess', async t => {

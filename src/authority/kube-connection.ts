@@ -96,6 +96,7 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
       try {
         return await untilAborted(attempt(path, body, signal), signal);
       } catch (error) {
+        if (error instanceof KubeConnectionError) throw error;
         if (error instanceof EndpointError) throw new KubeConnectionError('no client', error.message);
         const outage = outageOf(error);
         throw new KubeConnectionError(outage, `${outage} (${errorCode(error)})`);
@@ -175,7 +176,6 @@ const OUTAGE_OF_CODE: Readonly<Record<string, OutageCause>> = {
 };
 
 function outageOf(error: unknown): OutageCause {
-  if (error instanceof KubeConnectionError) return error.outage;
   const code = errorCode(error);
   if (/^(ERR_TLS|ERR_SSL|ERR_OSSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HOSTNAME_MISMATCH)/.test(code)) return 'tls';
   return OUTAGE_OF_CODE[code] ?? 'connection failed';

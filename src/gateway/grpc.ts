@@ -106,6 +106,7 @@ function checker(options: GrpcGatewayOptions): (call: Call, callback: sendUnaryD
     const http = call.request.attributes?.request?.http;
     const headers = requestHeaders(http);
     const credential = readCredential(headers);
+    let peer = 'unknown';
     let answered = false;
 
     const finish = (decision: Decision): void => {
@@ -119,7 +120,7 @@ function checker(options: GrpcGatewayOptions): (call: Call, callback: sendUnaryD
         answer,
         credential,
         durationMs: now() - start,
-        forwarded: () => forwardedIn(call, headers, credential, options),
+        forwarded: () => forwardedIn(peer, call.request, headers, credential, options),
       });
     };
     const fail = (error: unknown): void => {
@@ -128,6 +129,8 @@ function checker(options: GrpcGatewayOptions): (call: Call, callback: sendUnaryD
     };
 
     try {
+      // Read now: a connection that has been closed has no address, and would pass for a Unix socket's.
+      peer = peerAddress(call.getPeer());
       const decision = authorize(credential);
       if (decision instanceof Promise) beforeDeadline(call, decision).then(finish).catch(fail);
       else finish(decision);
@@ -152,13 +155,13 @@ async function beforeDeadline(call: Call, decision: Promise<Decision>): Promise<
 
 /** What Envoy says about the request: the attributes, which it fills itself, before any header. */
 function forwardedIn(
-  call: Call,
+  peer: string,
+  { attributes }: CheckRequest,
   headers: readonly string[],
   credential: Credential,
   options: ForwardedOptions,
 ): Forwarded {
-  const { source, request } = call.request.attributes ?? {};
-  const peer = peerAddress(call.getPeer());
+  const { source, request } = attributes ?? {};
   const named: Record<string, string> = {};
   for (const [name, value] of headerPairs(headers)) named[name.toLowerCase()] = value;
   const { id, method, path } = request?.http ?? {};

@@ -58,7 +58,6 @@ export function drainable(server: Server): Drainable {
           clearTimeout(timer);
           resolve();
         });
-        server.closeIdleConnections();
       }),
     destroy: () => server.closeAllConnections(),
   };

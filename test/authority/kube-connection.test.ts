@@ -299,7 +299,7 @@ t.test('without an endpoint', async t => {
     const none = { context: undefined, tokenFile: undefined, caFile: undefined };
     const connection = connectTo(t, kubeConfigEndpoint({ files: [join(directory, 'config')], ...none }));
     const outcome = post(connection, AbortSignal.timeout(500)).catch(error => error);
-    t.match(await outcome, { outage: 'timeout' });
+    t.match(await outcome, { outage: 'timeout', message: 'timeout' });
     await endPlugin(runs);
   });
 

@@ -40,13 +40,19 @@ const GATEWAYS: readonly [recording: string, needs: GatewayName, start: Start][]
     async (t, gatecar, application) =>
       startNginx(t, await exampleConfig([`http://${gatecar}`], `http://${application}`)),
   ],
-  ['nginx-defaults', 'nginx', (t, gatecar, application) => startNginx(t, nginxDefaults(gatecar, application))],
+  ['nginx-defaults', 'nginx', (t, gatecar, application) => startNginx(t, nginxByItself(gatecar, application, CLOSED))],
+  ['nginx-keepalive', 'nginx', (t, gatecar, application) => startNginx(t, nginxByItself(gatecar, application, KEPT))],
 ];
 
-/** As before nginx 1.29.7 without any directive on connections, and with nothing against announcing a client's body. */
-const nginxDefaults = (gatecar: string, application: string) => `
+/** What nginx does by itself, before 1.29.7 and since. */
+const CLOSED = 'proxy_http_version 1.0; proxy_set_header Connection close;';
+const KEPT = 'proxy_http_version 1.1; proxy_set_header Connection "";';
+
+/** Nothing is said against announcing the client's body. */
+const nginxByItself = (gatecar: string, application: string, connections: string) => `
 events {}
 http {
+  upstream gatecar { server ${gatecar}; keepalive 8; }
   server {
     listen 8080;
     location / {
@@ -55,10 +61,9 @@ http {
     }
     location = /_gatecar {
       internal;
-      proxy_pass http://${gatecar}/auth;
+      proxy_pass http://gatecar/auth;
       proxy_pass_request_body off;
-      proxy_http_version 1.0;
-      proxy_set_header Connection close;
+      ${connections}
     }
   }
 }

@@ -287,3 +287,22 @@ function rawClient(t: Test, address: string): (request: Buffer) => Promise<unkno
 function field(number: number, content: Buffer): Buffer {
   return Buffer.concat([Buffer.from([(number << 3) | 2, content.length]), content]);
 }
+
+t.test('who leaves before the decision leaves no fault, and does not pass for a peer on a Unix socket', async t => {
+  const asked = Promise.withResolvers<void>();
+  const decision = Promise.withResolvers<Decision>();
+  const told = Promise.withResolvers<void>();
+  const authorize: Authorize = () => {
+    asked.resolve();
+    return decision.promise;
+  };
+  const gate = await startGate(t, authorize, { peers: ['unix'], onDecision: () => told.resolve() });
+  const gone = gate.client.checkHeaders({ 'x-request-id': 'said' }).catch(error => error);
+  await asked.promise;
+  gate.gateway.destroy();
+  await gone;
+  decision.resolve({ kind: 'deny', reason: 'credentials_missing', detail: '' });
+  await told.promise;
+  t.match(gate.forwarded, [{ clientAddress: '127.0.0.1', requestId: undefined }]);
+  t.same(gate.faults, []);
+});

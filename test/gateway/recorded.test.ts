@@ -9,7 +9,7 @@ import { isLast, type RecordedRequest, recordings, requestWith } from '../fixtur
 
 const GATEWAYS = [
   ...['apisix', 'caddy', 'envoy-gateway', 'envoy-http', 'f5-nginx', 'gateway-api', 'haproxy', 'haproxy-auth-request'],
-  ...['ingress-nginx', 'istio', 'nginx', 'nginx-defaults', 'traefik'],
+  ...['ingress-nginx', 'istio', 'nginx', 'nginx-defaults', 'nginx-keepalive', 'traefik'],
 ];
 
 const recorded = recordings();

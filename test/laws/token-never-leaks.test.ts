@@ -101,7 +101,7 @@ for (const [kind, newToken] of Object.entries({ 'a JWT': newJwt, 'an opaque toke
       for (const part of ['username', 'uid', 'groups', 'extra']) {
         const token = newSecret();
         stage.standIn.behaviour = accepts({ user: echoedUser(token, part) });
-        t.equal(await stage.ask({ token }), 401, part);
+        t.equal(await stage.ask({ token }), 503, part);
       }
       const token = newSecret();
       stage.standIn.behaviour = accepts({ user: echoedUser(token, 'unread extra') });

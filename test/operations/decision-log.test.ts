@@ -91,9 +91,18 @@ t.test('allows are written at debug alone, each of them', async t => {
   t.match(loud.lines()[0], { level: 'debug', msg: 'allowed', username: 'system:serviceaccount:default:my-app' });
 });
 
-t.test('a level that is off costs no line and no count', async t => {
+t.test('a user’s name is one line of printable ASCII, also where it is let through', async t => {
+  const { decisions, lines } = open(t);
+  const { identity } = acceptedAs();
+  decisions.record(decided({ kind: 'allow', identity: { ...identity, username: 'jané\n' } }));
+  t.equal(lines()[0].username, 'jan%C3%A9%0A');
+});
+
+t.test('a level that is off costs no line, no count and no reading of headers', async t => {
   const { decisions, lines } = open(t, 'error');
-  for (let line = 0; line < 20; line += 1) decisions.record(decided(denial));
+  const unread = { forwarded: () => t.fail('nobody wants to know') as never };
+  for (let line = 0; line < 20; line += 1) decisions.record({ ...decided(denial), ...unread });
+  decisions.record({ ...decided({ kind: 'allow', identity: undefined }), ...unread });
   decisions.close();
   t.strictSame(lines(), []);
 });
@@ -101,17 +110,18 @@ t.test('a level that is off costs no line and no count', async t => {
 t.test('a flood of equal lines is summarised, and other users and reasons still have theirs', async t => {
   const { decisions, lines } = open(t);
   for (let line = 0; line < 100; line += 1) decisions.record(decided(denial));
-  decisions.record(decided({ ...denial, username: 'somebody else' }));
+  for (let line = 0; line < 12; line += 1) decisions.record(decided({ ...denial, username: 'somebody else' }));
   for (let line = 0; line < 11; line += 1) {
     decisions.record(decided({ kind: 'deny', reason: 'token_rejected', detail: '' }));
   }
-  t.equal(lines().length, 10 + 1 + 10);
+  t.equal(lines().length, 10 + 10 + 10);
   decisions.close();
   const summaries = lines()
-    .slice(-2)
+    .slice(-3)
     .sort((one, other) => other.suppressed - one.suppressed);
   t.match(summaries, [
     { msg: 'more of the same', reason: 'namespace_denied', username: 'me', suppressed: 90 },
+    { msg: 'more of the same', reason: 'namespace_denied', username: 'somebody else', suppressed: 2 },
     { msg: 'more of the same', reason: 'token_rejected', suppressed: 1 },
   ]);
 });

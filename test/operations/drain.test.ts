@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { Agent, createServer, get, type Server, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
+import { setTimeout as wait } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { drain, drainable } from '../../src/operations/drain.ts';
 import { until } from '../fixtures/until.ts';
@@ -73,10 +74,28 @@ t.test('a connection that never sent a byte is let go, but not before its reques
   const [late, mute] = [open(), open()];
   await until(() => accepted === 2);
   const drained = drain({ listeners: [listener], log: silent, delayMs: 0, timeoutMs: 60_000 });
+  await wait(20);
   late.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
   const [answer] = await once(late, 'data');
   t.match(String(answer), /^HTTP\/1\.1 200 /);
   mute.resume();
   await once(mute, 'close');
+  await drained;
+});
+
+t.test('what is under way is not cut when silent connections are', async t => {
+  const asked = Promise.withResolvers<ServerResponse>();
+  const { server, url } = await start(t, asked.resolve);
+  const listener = drainable(server);
+  const answer = once(get(url, { agent: false }), 'response');
+  const response = await asked.promise;
+  const mute = connect(Number(new URL(url).port), '127.0.0.1').resume();
+  await once(server, 'connection');
+  const drained = drain({ listeners: [listener], log: silent, delayMs: 0, timeoutMs: 60_000 });
+  await once(mute, 'close');
+  response.end('done');
+  const [incoming] = await answer;
+  t.equal(incoming.statusCode, 200);
+  incoming.resume();
   await drained;
 });

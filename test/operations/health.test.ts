@@ -69,10 +69,45 @@ t.test('it asks by itself until it can ask, and again in an outage', async t => 
   t.ok(watched.authorityUp);
   watched.reviewed(bad);
   await until(() => calls >= 5);
-  watched.stop();
-  const asked = calls;
+});
+
+/** Lets so much time pass that another watcher has asked ten times. */
+async function tenProbesOfAnother(t: Test): Promise<void> {
+  let calls = 0;
+  let other: Health | undefined;
+  const probe = async () => {
+    calls += 1;
+    other?.reviewed(bad);
+  };
+  other = watch(t, probe).watched;
+  other.start();
+  await until(() => calls >= 10);
+}
+
+t.test('it asks no more by itself once it can ask, nor once it is stopped', async t => {
+  let calls = 0;
+  const { watched } = watch(t, async () => {
+    calls += 1;
+  });
+  watched.reviewed(good);
+  watched.start();
+  await tenProbesOfAnother(t);
+  t.equal(calls, 1);
   watched.reviewed(bad);
-  t.equal(calls, asked, 'and not once it is stopped');
+  watched.stop();
+  watched.reviewed(bad);
+  await tenProbesOfAnother(t);
+  t.equal(calls, 1);
+});
+
+t.test('who drains before it was ever ready is not told that it is', async t => {
+  const { watched } = watch(t);
+  const heard: boolean[] = [];
+  watched.onReadiness(ready => heard.push(ready));
+  watched.drain();
+  watched.reviewed(good);
+  t.strictSame(heard, [false, false, false]);
+  t.notOk(watched.ready);
 });
 
 t.test('one listener hears of readiness, now and whenever it changes', async t => {

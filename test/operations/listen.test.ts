@@ -2,12 +2,14 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, symlinkSync } from 'node:fs';
 import { request } from 'node:http';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
 import t, { type Test } from 'tap';
 import { type Address, address } from '../../src/config/types.ts';
 import { type BindTarget, listen, listenOn } from '../../src/operations/listen.ts';
 import { scratch } from '../fixtures/scratch.ts';
+import { until } from '../fixtures/until.ts';
 
 function server(t: Test): FastifyInstance {
   const made = Fastify();
@@ -84,4 +86,22 @@ t.test('a file that is no socket is left alone', async t => {
     await t.rejects(listen(server(t), at(`unix:${target}`), 'X'), { message });
   }
   t.equal(readFileSync(join(directory, 'link'), 'utf8'), 'content');
+});
+
+t.test('a live socket is only asked whether it lives', async t => {
+  const path = join(scratch(t), 's');
+  const live = createServer().listen(path);
+  t.teardown(() => live.close());
+  await once(live, 'listening');
+  await t.rejects(listen(server(t), at(`unix:${path}`), 'X'), { message: /EADDRINUSE/ });
+  const connections = () => new Promise<number>(resolve => live.getConnections((_error, count) => resolve(count)));
+  await until(async () => (await connections()) === 0);
+  t.ok(existsSync(path));
+});
+
+t.test('once it listens, an error is nobody’s who asked for that', async t => {
+  const listening = server(t);
+  const before = listening.server.listenerCount('error');
+  await listen(listening, at('127.0.0.1:0'), 'X');
+  t.equal(listening.server.listenerCount('error'), before);
 });
