@@ -87,7 +87,7 @@ t.test('shutdown', { skip: skipWithout(kubeApiServerMissing() ?? nginxMissing())
   });
 
   t.test('a second signal ends it at once', async t => {
-    const slow = { ...settings, GATECAR_SHUTDOWN_DELAY: '5m' };
+    const slow = { ...settings, GATECAR_SHUTDOWN_DELAY: '30s' };
     for (const [signal, code] of [
       ['SIGTERM', 143],
       ['SIGINT', 130],
