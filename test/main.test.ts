@@ -98,6 +98,23 @@ t.test('so does one at start', async t => {
   t.match(out, /"level":"fatal".*nobody foresaw this.*"msg":"uncaught error"/);
 });
 
+t.test('without a command it serves', async t => {
+  const args = ['--listen=127.0.0.1:0', '--ops-listen=127.0.0.1:0', '--kube-api-url=http://127.0.0.1:1'];
+  const child = spawn(process.execPath, [MAIN, ...args], { env: { PATH: process.env['PATH'] } });
+  t.teardown(() => child.kill('SIGKILL'));
+  let out = '';
+  child.stdout.on('data', chunk => {
+    out += chunk;
+  });
+  const exit = once(child, 'close');
+  await until(() => out.includes('"msg":"listening"'));
+  child.kill('SIGINT');
+  await until(() => out.includes('"msg":"draining"'));
+  child.kill('SIGINT');
+  t.strictSame(await exit, [128 + 2, null]);
+  t.notMatch(out, 'curl -i');
+});
+
 t.test('`gatecar dev` runs until it is told to stop', async t => {
   const args = ['dev', '--listen=127.0.0.1:0', '--ops-listen=127.0.0.1:0'];
   const child: ChildProcess = spawn(process.execPath, [MAIN, ...args], { env: { PATH: process.env['PATH'] } });

@@ -1,11 +1,14 @@
 import { Writable } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { readConfig } from '../src/config/config.ts';
 import { logger } from '../src/operations/log.ts';
 import { serve } from '../src/serve.ts';
 import { ask } from './fixtures/ask.ts';
+import { converse } from './fixtures/conversation.ts';
 import { envoyClient } from './fixtures/envoy-client.ts';
 import { accepts, startStandIn } from './fixtures/stand-in-api-server.ts';
+import { until } from './fixtures/until.ts';
 
 const LOCAL = { GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0', GATECAR_SHUTDOWN_DELAY: '0s' };
 const NOWHERE = { inCluster: false, homeDirectory: undefined };
@@ -24,6 +27,7 @@ async function start(t: Test, settings: Record<string, string>) {
   const running = await serve(config, NOWHERE, logger('info', destination));
   t.teardown(() => running.stop());
   return {
+    standIn,
     running,
     lines: () =>
       text
@@ -54,6 +58,71 @@ t.test('every listener it was asked for answers, and is gone once it has stopped
   await t.rejects(ask(auth), { code: 'ECONNREFUSED' });
   await t.rejects(ask(`http://${running.ops}`), { code: 'ECONNREFUSED' });
   t.match(lines().slice(-2), [{ msg: 'draining' }, { msg: 'stopped' }]);
+});
+
+t.test('it is ready by itself, without a request', async t => {
+  const { running } = await start(t, {});
+  await until(async () => (await ask(`http://${running.ops}`, { path: '/readyz' })).status === 200);
+});
+
+t.test('told to stop, it is unready and serves on while the delay lasts', async t => {
+  const { running } = await start(t, { GATECAR_SHUTDOWN_DELAY: '200ms' });
+  await until(async () => (await ask(`http://${running.ops}`, { path: '/readyz' })).status === 200);
+  const stopped = running.stop();
+  t.equal((await ask(`http://${running.ops}`, { path: '/readyz' })).status, 503);
+  t.match(await ask(`http://${running.auth}`, { token: 'abc' }), { status: 200, headers: { connection: 'close' } });
+  await stopped;
+});
+
+t.test('what is under way when it is told to stop is finished, over HTTP and gRPC', async t => {
+  const { running, standIn } = await start(t, { GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+  const envoy = envoyClient(String(running.grpc));
+  t.teardown(() => envoy.close());
+  const answer = new Map<string | undefined, () => void>();
+  standIn.behaviour = (request, response) => {
+    answer.set(request.token, () => accepts()(request, response));
+  };
+  const overHttp = ask(`http://${running.auth}`, { token: 'abc' });
+  const overGrpc = envoy.checkHeaders({ authorization: 'Bearer def' });
+  await until(() => standIn.requests.length === 2);
+  const stopped = running.stop();
+  await t.rejects(ask(`http://${running.auth}`), { code: 'ECONNREFUSED' });
+  answer.get('abc')?.();
+  t.equal((await overHttp).status, 200);
+  // The one listener waits for the other.
+  for (let turn = 0; turn < 20; turn += 1) await nextTurn();
+  answer.get('def')?.();
+  t.equal((await overGrpc).status.code, 0);
+  await stopped;
+});
+
+t.test('what does not finish in its time is ended, and nothing is left open', async t => {
+  const settings = {
+    GATECAR_SHUTDOWN_TIMEOUT: '50ms',
+    GATECAR_REVIEW_TIMEOUT: '1m',
+    GATECAR_GRPC_LISTEN: '127.0.0.1:0',
+  };
+  const { running, standIn } = await start(t, settings);
+  const envoy = envoyClient(String(running.grpc));
+  t.teardown(() => envoy.close());
+  let letGo = 0;
+  standIn.behaviour = (_request, response) =>
+    response.once('close', () => {
+      letGo += 1;
+    });
+  const overHttp = ask(`http://${running.auth}`, { token: 'abc' });
+  const overGrpc = envoy.checkHeaders({ authorization: 'Bearer def' });
+  const failures = Promise.allSettled([overHttp, overGrpc]);
+  await until(() => standIn.requests.length === 2);
+  const half = await converse(`http://${running.ops}`);
+  half.send('GET /li');
+  await running.stop();
+  t.strictSame(
+    (await failures).map(({ status }) => status),
+    ['rejected', 'rejected'],
+  );
+  t.strictSame(await half.closed, []);
+  await until(() => letGo >= 2);
 });
 
 t.test('an address that is taken is named, and nothing is left listening', async t => {

@@ -100,6 +100,7 @@ t.test('what is no TokenReview request is refused, and never counted', async t =
     '',
     '{',
     '{"kind":"Pod"}',
+    '{"kind":"Pod","spec":{"token":"abc"}}',
     '{"kind":"TokenReview"}',
     '{"kind":"TokenReview","spec":{"token":1}}',
   ]) {

@@ -93,9 +93,13 @@ t.test('it asks no more by itself once it can ask, nor once it is stopped', asyn
   watched.start();
   await tenProbesOfAnother(t);
   t.equal(calls, 1);
-  watched.reviewed(bad);
   watched.stop();
   watched.reviewed(bad);
+  const waiting = watch(t, async () => {
+    calls += 1;
+  }).watched;
+  waiting.reviewed(bad);
+  waiting.stop();
   await tenProbesOfAnother(t);
   t.equal(calls, 1);
 });
