@@ -123,6 +123,7 @@ function reviewGate(config: Config, surroundings: Surroundings, counters: Metric
   const admission = admitted(asking, {
     maxConcurrency: config.reviewMaxConcurrency,
     maxQueue: config.reviewMaxQueue,
+    maxWaitMs: reviewTimeoutMs / 2,
     onAdmitted: counters.queuedFor,
   });
   const maxEntries = config.cacheMaxEntries;

@@ -1,7 +1,8 @@
 import { type App, createApp, type Surroundings, VERSION } from './app.ts';
 import { warnings } from './config/rules.ts';
 import type { Config } from './config/schema.ts';
-import { type Drainable, drain, drainable } from './operations/drain.ts';
+import { drainable } from './gateway/drainable.ts';
+import { type Drainable, drain } from './operations/drain.ts';
 import { listen, listenOn } from './operations/listen.ts';
 import type { Logger } from './operations/log.ts';
 

@@ -1,5 +1,5 @@
 import type { Unavailable } from '../decision/decision.ts';
-import { type Authority, unavailable, type Verdict } from './authority.ts';
+import type { Authority, Verdict } from './authority.ts';
 
 /** Which tokens a review was for. Every token's signature is as yet unverified before the API server sees it. */
 export type Lane = 'unverified';
@@ -9,6 +9,8 @@ export interface AdmissionOptions {
   readonly maxConcurrency: number;
   /** How many more may wait; past that a review is refused at once. */
   readonly maxQueue: number;
+  /** How long a review may wait, in milliseconds; begun later, it would be cut off and look like a fault of the API server. */
+  readonly maxWaitMs: number;
   /** Told how long an admitted review waited, in seconds. */
   readonly onAdmitted?: (queuedSeconds: number) => void;
   readonly now?: () => number;
@@ -30,10 +32,10 @@ const OVERLOADED: Unavailable = {
 /**
  * Bounds how many reviews run at once, not how many a second: client-side rate limits are what made other sidecars wait
  * half a minute for an answer of three milliseconds. First come, first served; whoever finds the queue full is told at
- * once, and whoever's time ends while waiting leaves it.
+ * once, and whoever waits too long is told so: our own bound is never blamed on the API server.
  */
 export function admitted(inner: Authority, options: AdmissionOptions): Admitted {
-  const { maxConcurrency, maxQueue, onAdmitted = () => {}, now = () => performance.now() } = options;
+  const { maxConcurrency, maxQueue, maxWaitMs, onAdmitted = () => {}, now = () => performance.now() } = options;
   const waiting = new Set<() => void>();
   let inFlight = 0;
 
@@ -82,9 +84,10 @@ export function admitted(inner: Authority, options: AdmissionOptions): Admitted 
       }
       if (waiting.size >= maxQueue) return OVERLOADED;
       const start = now();
-      if (!(await turn(signal))) return unavailable('timeout');
-      onAdmitted((now() - start) / 1000);
-      return run(ask);
+      if (!(await turn(signal))) return OVERLOADED;
+      const waitedMs = now() - start;
+      onAdmitted(waitedMs / 1000);
+      return run(waitedMs > maxWaitMs ? () => OVERLOADED : ask);
     },
   };
 }

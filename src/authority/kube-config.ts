@@ -192,6 +192,9 @@ interface CredentialFiles {
 
 async function toEndpoint({ config, cluster, user }: Loaded, files: CredentialFiles): Promise<KubeEndpoint> {
   const applied: AppliedOptions = { headers: {} };
+  if (!URL.canParse(cluster.server) || !/^https?:\/\//i.test(cluster.server)) {
+    throw new EndpointError('kubeconfig: the server of the cluster is no http or https URL');
+  }
   // As kubectl has it, a kubeconfig's credentials are shown over TLS only; the library would refuse plain http as such.
   const isPlain = /^http:/i.test(cluster.server);
   try {
@@ -204,6 +207,9 @@ async function toEndpoint({ config, cluster, user }: Loaded, files: CredentialFi
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(applied.headers)) headers[name.toLowerCase()] = String(value).trim();
   if (applied.auth) headers['authorization'] = `Basic ${Buffer.from(applied.auth).toString('base64')}`;
+  if (Object.values(headers).some(value => !/^[\x20-\x7e]*$/.test(value))) {
+    throw new EndpointError('kubeconfig: the credential has characters that no header can carry');
+  }
   const tokenFile = files.extraToken ?? (isPlain ? undefined : files.usersToken);
   if (tokenFile) headers['authorization'] = bearer(await readPart(tokenFile, 'token file'), 'token file');
   if (files.extraCa) applied.ca = await readPart(files.extraCa, 'CA file');

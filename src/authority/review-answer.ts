@@ -119,7 +119,8 @@ function acceptedAudiences(confirmed: readonly string[], asked: readonly string[
 
 /** One bounded line of printable ASCII that repeats no token, the caller's or ours, whatever the API server wrote. */
 function sanitize(text: string, token: Token): string {
-  return encodeValue(redactJwts(redactToken(text, token)).trim()).slice(0, MAX_DETAIL_LENGTH);
+  const withoutIt = token.length < MIN_SECRET_LENGTH ? text : redactToken(text, token);
+  return encodeValue(redactJwts(withoutIt).trim()).slice(0, MAX_DETAIL_LENGTH);
 }
 
 function parseObject(text: string): Record<string, unknown> | undefined {

@@ -17,7 +17,7 @@ export interface VerdictStore<V extends object> {
   /** Keeps a verdict for `ttlMs`; not at all where that is not positive. */
   set(key: CacheKey, verdict: V, ttlMs: number): void;
   delete(key: CacheKey): void;
-  /** Entries held, those past their time but not yet dropped among them. */
+  /** Entries that are alive. Asking drops the others, and costs a look at each. */
   readonly size: number;
 }
 
@@ -29,9 +29,10 @@ export function verdictStore<V extends object>(options: VerdictStoreOptions): Ve
     perf: clock,
     // Each look-up reads the clock; the default would keep a timer running instead, and serve up to its resolution late.
     ttlResolution: 0,
-    dispose: (_verdict, _key, reason) => {
-      if (reason === 'evict') onEviction('capacity');
-      else if (reason === 'expire') onEviction('expired');
+    dispose: (_verdict, key, reason) => {
+      // What makes room may have been dead for long: then the store was not too small.
+      if (reason === 'evict' && entries.getRemainingTTL(key) > 0) onEviction('capacity');
+      else if (reason === 'evict' || reason === 'expire') onEviction('expired');
     },
   });
   return {
@@ -43,6 +44,7 @@ export function verdictStore<V extends object>(options: VerdictStoreOptions): Ve
       entries.delete(key);
     },
     get size() {
+      entries.purgeStale();
       return entries.size;
     },
   };

@@ -18,6 +18,8 @@ const EMPTY: Credential = { kind: 'empty' };
 const B64_TOKEN = /^[A-Za-z0-9\-._~+/]+=*$/;
 
 const SCHEME = 'bearer';
+/** RFC 9110 §11.1: a scheme is a token, which ends where a character comes that no token has. */
+const IS_BEARER = /^bearer(?![!#$%&'*+.^_`|~0-9A-Za-z-])/i;
 
 /**
  * Reads the credential from a flat list of header names and values (`IncomingMessage.rawHeaders`).
@@ -45,7 +47,7 @@ export function readCredential(rawHeaders: readonly string[]): Credential {
  */
 export function parseAuthorization(value: string | undefined): Credential {
   if (value === undefined || value === '') return ABSENT;
-  if (value.slice(0, SCHEME.length).toLowerCase() !== SCHEME) return FOREIGN;
+  if (!IS_BEARER.test(value)) return FOREIGN;
   const rest = value.slice(SCHEME.length);
   if (rest === '' || rest === ' ') return EMPTY;
   if (rest.charCodeAt(0) !== 0x20) return MALFORMED;

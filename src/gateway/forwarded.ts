@@ -53,11 +53,12 @@ type Headers = Readonly<Record<string, string | string[] | undefined>>;
  * takes the address alone.
  */
 export function readForwarded(
-  peer: string | undefined,
+  address: string | undefined,
   headers: Headers,
   credential: Credential,
   { trusted, clientIpHeader }: ForwardedOptions,
 ): Forwarded {
+  const peer = address?.replace(/^::ffff:(?=\d+\.)/i, '');
   if (!trusted.has(peer)) {
     return { clientAddress: peer || undefined, requestId: undefined, method: undefined, uri: undefined };
   }
@@ -70,11 +71,15 @@ export function readForwarded(
   };
   const uri = take('x-original-uri', 'x-original-url', 'x-forwarded-uri', 'x-envoy-original-path');
   return {
-    clientAddress: clientAddress(peer, clientIpHeader && headers[clientIpHeader], trusted),
+    clientAddress: clientAddress(peer, ownHeader(headers, clientIpHeader), trusted),
     requestId: take('x-request-id'),
     method: take('x-original-method', 'x-forwarded-method'),
     uri: uri?.split(/[?#]/, 1)[0],
   };
+}
+
+function ownHeader(headers: Headers, name: string | undefined): string | string[] | undefined {
+  return name !== undefined && Object.hasOwn(headers, name) ? headers[name] : undefined;
 }
 
 /** The rightmost address that is no trusted peer: what stands further left, the client could have written itself. */

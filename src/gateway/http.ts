@@ -6,6 +6,7 @@ import { readCredential } from '../credential/bearer.ts';
 import type { Decision } from '../decision/decision.ts';
 import type { Answer } from './answer.ts';
 import { type Decided, INTERNAL_ERROR } from './decided.ts';
+import { answersOn } from './drainable.ts';
 import { type ForwardedOptions, readForwarded } from './forwarded.ts';
 
 /** Larger than any gateway's own limit: Node's default of 16 KiB refuses what nginx lets through with three URL headers. */
@@ -89,12 +90,15 @@ export function httpGateway(options: HttpGatewayOptions): FastifyInstance {
   return server;
 }
 
-/** `/auth`, `/auth/…` and `/auth?…`; a proxy's absolute-form target (RFC 9112 §3.2.2) counts by its path. */
+/**
+ * `/auth`, `/auth/…` and `/auth?…`; a proxy's absolute-form target (RFC 9112 §3.2.2) counts by its path. `/auth*` is what
+ * Envoy's `path_prefix` makes of `OPTIONS *`.
+ */
 function isAuthPath(url: string): boolean {
   const path = url.startsWith('/') ? url : url.replace(/^https?:\/\/[^/?#]*/i, '');
   if (!path.startsWith('/auth')) return false;
   const next = path.charCodeAt(5);
-  return Number.isNaN(next) || next === 0x2f /* / */ || next === 0x3f /* ? */;
+  return Number.isNaN(next) || next === 0x2f /* / */ || next === 0x3f /* ? */ || path === '/auth*';
 }
 
 function gate(options: HttpGatewayOptions): (request: IncomingMessage, response: ServerResponse) => void {
@@ -181,9 +185,12 @@ function linger(request: IncomingMessage, response: ServerResponse, body: string
   else response.write(body);
 }
 
-/** What is not valid HTTP, or never comes to an end, is no question: the parser's own refusal and a closed connection. */
+/**
+ * What is not valid HTTP, or never comes to an end, is no question: the parser's own refusal and a closed connection.
+ * Where an answer has begun or is owed, a refusal would be taken for that answer or for one too many: nothing is said.
+ */
 function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) {
+  if (error.code === 'ECONNRESET' || !socket.writable || answersOn(socket)) {
     socket.destroy();
     return;
   }

@@ -1,5 +1,3 @@
-import type { Server } from 'node:http';
-import type { Socket } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from './log.ts';
 
@@ -33,32 +31,4 @@ export async function drain({ listeners, log, delayMs, timeoutMs }: DrainOptions
   if (outcome !== 'late') return;
   log.warn('requests were still under way when the shutdown timeout ended');
   for (const listener of listeners) listener.destroy();
-}
-
-/** How long a connection that has sent nothing yet may still send its request, in milliseconds. */
-const SILENT_GRACE_MS = 250;
-
-/**
- * An HTTP server as a {@link Drainable}. It is made before the server listens, since a connection that never sent a byte
- * is not idle in Node's eyes, and once the server is closing has no timeout either: it must be known to be let go.
- */
-export function drainable(server: Server): Drainable {
-  const sockets = new Set<Socket>();
-  server.on('connection', (socket: Socket) => {
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-  });
-  return {
-    close: () =>
-      new Promise(resolve => {
-        const timer = setTimeout(() => {
-          for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
-        }, SILENT_GRACE_MS);
-        server.close(() => {
-          clearTimeout(timer);
-          resolve();
-        });
-      }),
-    destroy: () => server.closeAllConnections(),
-  };
 }

@@ -1,5 +1,8 @@
 import type { ReviewReport } from '../authority/token-review.ts';
+import { floodGate } from './flood-gate.ts';
 import type { Logger } from './log.ts';
+
+const FLOOD_WINDOW_MS = 10_000;
 
 /** How often the API server is asked while nobody else could be asked, in milliseconds. */
 const PROBE_EVERY_MS = 1000;
@@ -42,7 +45,18 @@ export function health(options: HealthOptions): Health {
   let problem = 'not asked yet';
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
+  // An API server that answers every other review would have a line written for each.
+  const gate = floodGate({
+    burst: 5,
+    windowMs: FLOOD_WINDOW_MS,
+    maxKinds: 20,
+    onSummary: (line, suppressed) => log.info({ suppressed }, `more of the same: ${line}`),
+  });
 
+  const say = (level: 'info' | 'warn', line: string, fields: Record<string, string> = {}): void => {
+    gate.sweep();
+    if (gate.admit(line)) log[level](fields, line);
+  };
   const schedule = (): void => {
     if (stopped || up || timer !== undefined) return;
     timer = setTimeout(() => {
@@ -63,7 +77,7 @@ export function health(options: HealthOptions): Health {
     },
     reviewed({ problem: now }) {
       if (now === undefined) {
-        if (!up) log.info(askedOnce ? 'the API server can be asked again' : 'the API server can be asked');
+        if (!up) say('info', askedOnce ? 'the API server can be asked again' : 'the API server can be asked');
         up = true;
         if (!askedOnce) {
           askedOnce = true;
@@ -71,7 +85,7 @@ export function health(options: HealthOptions): Health {
         }
         return;
       }
-      if (up || problem !== now) log.warn({ problem: now }, 'the API server cannot be asked');
+      if (up || problem !== now) say('warn', 'the API server cannot be asked', { problem: now });
       up = false;
       problem = now;
       schedule();
@@ -95,6 +109,7 @@ export function health(options: HealthOptions): Health {
     },
     stop() {
       stopped = true;
+      gate.sweep(true);
       clearTimeout(timer);
     },
   };

@@ -1,7 +1,6 @@
 import { getEventListeners } from 'node:events';
 import t from 'tap';
 import { type AdmissionOptions, admitted } from '../../src/authority/admitted.ts';
-import { unavailable } from '../../src/authority/authority.ts';
 import { Token } from '../../src/credential/token.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 import { scriptedAuthority } from '../fixtures/scripted-authority.ts';
@@ -13,7 +12,7 @@ const OVERLOADED = { kind: 'unavailable', reason: 'overloaded', cause: 'too many
 
 function guarded(options: Partial<AdmissionOptions> & { maxConcurrency: number }) {
   const inner = scriptedAuthority();
-  return { inner, guard: admitted(inner, { maxQueue: 100, ...options }) };
+  return { inner, guard: admitted(inner, { maxQueue: 100, maxWaitMs: 60_000, ...options }) };
 }
 
 /** Lets every continuation that is due run. */
@@ -102,7 +101,7 @@ t.test('whoever’s time ends while waiting leaves the queue, and is never asked
   const waiting = guard.review(token, controller.signal);
   const behind = guard.review(token);
   controller.abort();
-  t.strictSame(await waiting, unavailable('timeout'));
+  t.strictSame(await waiting, OVERLOADED);
   t.equal(guard.queued, 1);
 
   inner.asked[0]?.answer(yes);
@@ -139,7 +138,7 @@ t.test('a review that fails gives its place back', async t => {
         return yes;
       },
     },
-    { maxConcurrency: 1, maxQueue: 1 },
+    { maxConcurrency: 1, maxQueue: 1, maxWaitMs: 60_000 },
   );
   await t.rejects(Promise.resolve(guard.review(token)), { message: 'at once' });
   await t.rejects(Promise.resolve(guard.review(token)), { message: 'later' });
@@ -177,4 +176,22 @@ t.test('who waited is measured by the process’s own clock unless another is gi
   await Promise.all(reviews);
   t.equal(waits.length, 2);
   t.ok(waits.every(seconds => seconds >= 0 && seconds < 60));
+});
+
+t.test('a review that has waited too long is not begun, and its place goes to the next', async t => {
+  const clock = fakeClock();
+  const { inner, guard } = guarded({ maxConcurrency: 1, maxWaitMs: 1000, now: clock.now });
+  const running = guard.review(token);
+  const tooLate = guard.review(token);
+  clock.advance(500);
+  const inTime = guard.review(token);
+  clock.advance(501);
+  inner.asked[0]?.answer(yes);
+  t.equal(await running, yes);
+  t.strictSame(await tooLate, OVERLOADED);
+  await settle();
+  t.equal(inner.asked.length, 2);
+  inner.asked[1]?.answer(yes);
+  t.equal(await inTime, yes);
+  t.match(guard, { inFlight: 0, queued: 0 });
 });

@@ -250,6 +250,15 @@ t.test('a kubeconfig that leads nowhere says what is missing', async t => {
     ['kubeconfig: there is no context "gone"', kubeconfig({ 'current-context': 'gone' })],
     ['kubeconfig: context "main" names no known cluster', kubeconfig({ clusters: [] })],
     ['kubeconfig: context "main" names no known user', kubeconfig({ users: [] })],
+    [
+      'kubeconfig: the server of the cluster is no http or https URL',
+      kubeconfig({ cluster: { server: 'https://x:99999' } }),
+    ],
+    ['kubeconfig: the server of the cluster is no http or https URL', kubeconfig({ cluster: { server: 'unix:///x' } })],
+    [
+      'kubeconfig: the credential has characters that no header can carry',
+      kubeconfig({ user: { token: 'ours\r\nX-Other: 1' } }),
+    ],
   ];
   for (const [message, text, context] of cases) {
     await t.rejects(fromTexts(t, [text], { context }).source.current(), new EndpointError(message));

@@ -143,6 +143,12 @@ t.test(
   },
 );
 
+t.test('a token as short as a word is not cut out of the words of the API server', async t => {
+  const body = JSON.stringify(review({ error: 'invalid bearer token' }));
+  const answer = readReviewAnswer({ status: 201, body, retryAfterSeconds: undefined }, new Token('token'), ['bindcar']);
+  t.match(answer, { kind: 'refused', detail: 'invalid bearer token' });
+});
+
 t.test('a token as short as a word may stand in a name', async t => {
   const answer = { status: 201, body: JSON.stringify(review({ ...yes, user: { username: 'jane-doe' } })) };
   const short = new Token('jane');

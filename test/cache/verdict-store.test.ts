@@ -114,3 +114,23 @@ t.test('without a clock of the test’s the real one runs, and nobody needs to l
   t.equal(store.get(key('a')), undefined);
   t.strictSame(store.get(key('b')), { of: 'b' });
 });
+
+t.test('what had died before it made room does not say that the store is too small', async t => {
+  const { clock, evicted, store } = setUp(2);
+  store.set(key('dead'), { of: 'dead' }, 10);
+  clock.advance(11);
+  store.set(key('alive'), { of: 'alive' }, 1000);
+  store.set(key('b'), { of: 'b' }, 1000);
+  t.strictSame(evicted, ['expired']);
+  store.set(key('c'), { of: 'c' }, 1000);
+  t.strictSame(evicted, ['expired', 'capacity']);
+});
+
+t.test('the dead are not counted', async t => {
+  const { clock, evicted, store } = setUp();
+  store.set(key('a'), { of: 'a' }, 10);
+  store.set(key('b'), { of: 'b' }, 1000);
+  clock.advance(11);
+  t.equal(store.size, 1);
+  t.strictSame(evicted, ['expired']);
+});

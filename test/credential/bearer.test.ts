@@ -47,8 +47,14 @@ t.test('another scheme is foreign', async t => {
   }
 });
 
-t.test('a scheme that only begins like Bearer is malformed', async t => {
-  for (const value of ['Bearers abc', 'Bearerabc', 'Bearer=abc', 'Bearer:abc', 'Bearer,abc', 'Bearer\u00a0abc']) {
+t.test('a scheme that only begins like Bearer is foreign', async t => {
+  for (const value of ['Bearers abc', 'Bearerabc', 'BEARER-TOKEN abc', 'Bearer_ abc']) {
+    t.equal(read(value), 'foreign', value);
+  }
+});
+
+t.test('what is no space after the scheme is malformed', async t => {
+  for (const value of ['Bearer=abc', 'Bearer:abc', 'Bearer,abc', 'Bearer\u00a0abc']) {
     t.equal(read(value), 'malformed', JSON.stringify(value));
   }
 });

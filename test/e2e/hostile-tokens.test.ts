@@ -95,15 +95,12 @@ t.test('hostile tokens', { skip: skipWithout(kubeApiServerMissing()) }, async t 
 
   t.test('what is no bearer token costs no review, and never passes for having a good one in it', async t => {
     const malformed = denial('credentials_malformed', 'Invalid Authorization header format', 'invalid_request');
-    const otherScheme = denial('credentials_malformed', 'Invalid Authorization header format');
     const values = {
       'two spaces': `Bearer  ${good}`,
       'a tab': `Bearer \t${good}`,
       'a tab for the space': `Bearer\t${good}`,
-      'no space': `Bearer${good}`,
       'junk after it': `Bearer ${good} junk`,
       'a comma and more': `Bearer ${good}, Bearer ${good}`,
-      'a comma and other credentials': `Basic d2ViOndlYg==, Bearer ${good}`,
       'a parameter': `Bearer ${good};a=b`,
       'a name': `Bearer token=${good}`,
       quotes: `Bearer "${good}"`,
@@ -112,14 +109,21 @@ t.test('hostile tokens', { skip: skipWithout(kubeApiServerMissing()) }, async t 
       'a UTF-8 byte order mark': `Bearer \u00ef\u00bb\u00bf${good}`,
       'a no-break space': `Bearer \u00a0${good}`,
       'padding inside': `Bearer ab=cd`,
+    };
+    // Who uses another scheme has made no mistake with this one (RFC 6750 §3.1).
+    const otherScheme = { ...malformed, challenge: 'Bearer realm="gatecar"' };
+    const otherSchemes = {
+      'no space': `Bearer${good}`,
       'another scheme': `Token ${good}`,
       'no scheme': good,
+      'other credentials, a comma, and these': `Basic d2ViOndlYg==, Bearer ${good}`,
     };
     const reviews = await reviewsDuring(api, async () => {
       for (const [title, value] of Object.entries(values)) {
-        const reply = await ask(gatecar.auth, { headers: { Authorization: value } });
-        // Who uses another scheme has made no mistake with this one (RFC 6750 §3.1).
-        t.strictSame(refusalOf(reply), value.startsWith('Bearer') ? malformed : otherScheme, title);
+        t.strictSame(refusalOf(await ask(gatecar.auth, { headers: { Authorization: value } })), malformed, title);
+      }
+      for (const [title, value] of Object.entries(otherSchemes)) {
+        t.strictSame(refusalOf(await ask(gatecar.auth, { headers: { Authorization: value } })), otherScheme, title);
       }
     });
     t.equal(reviews, 0);

@@ -113,3 +113,12 @@ t.test('without a header for it, the client is the peer', async t => {
   t.equal(read('10.0.0.1', {}, 'x-real-ip').clientAddress, '10.0.0.1');
   t.equal(read('10.0.0.1', { 'x-real-ip': '203.0.113.9' }, 'x-real-ip').clientAddress, '203.0.113.9');
 });
+
+t.test('a client of IPv4 has the same address on a dual-stack listener', async t => {
+  t.equal(read('::ffff:198.51.100.7', {}).clientAddress, '198.51.100.7');
+  t.equal(read('::ffff:10.1.2.3', {}).clientAddress, '10.1.2.3');
+});
+
+t.test('the name of a client address header means a header and nothing that every object has', async t => {
+  t.equal(read('10.1.2.3', {}, 'constructor').clientAddress, '10.1.2.3');
+});

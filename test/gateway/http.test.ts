@@ -135,7 +135,17 @@ t.test('whatever follows /auth is not read', async t => {
   const { answer } = await start(t);
   const targets = [
     ...['/auth', '/auth/', '/auth/x', '/auth//x', '/auth/%zz', '/auth/..%2f', '/auth/../x', '/auth/%00', '/auth/\\x'],
-    ...['/auth?', '/auth?a=1&a=2', '/auth?%zz', '/auth/?x', '/auth//', '/auth/;', '/auth/%2e%2e/metrics', '/auth/*'],
+    ...[
+      '/auth?',
+      '/auth?a=1&a=2',
+      '/auth?%zz',
+      '/auth/?x',
+      '/auth//',
+      '/auth/;',
+      '/auth/%2e%2e/metrics',
+      '/auth/*',
+      '/auth*',
+    ],
     `/auth?${'q'.repeat(50 * 1024)}`,
     `/auth/${'p'.repeat(50 * 1024)}`,
     ...['http://gatecar/auth', 'HTTP://gatecar:9080/auth/x', 'https://user@gatecar/auth?x'],
@@ -582,4 +592,13 @@ t.test('each decision is told with its answer, its duration and what the gateway
     durationMs: 42,
   });
   t.match(first?.forwarded(), { clientAddress: '203.0.113.7', uri: '/app', method: 'DELETE' });
+});
+
+t.test('what is not valid HTTP behind a request that is still owed its answer gets no answer in its place', async t => {
+  const decision = Promise.withResolvers<Decision>();
+  const { open } = await start(t, { authorize: () => decision.promise });
+  const conversation = await open();
+  conversation.send(`${head('GET /auth HTTP/1.1', GOOD)}\0\0garbage\r\n\r\n`);
+  t.strictSame(await conversation.closed, []);
+  decision.resolve({ kind: 'allow', identity: undefined });
 });

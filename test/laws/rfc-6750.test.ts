@@ -157,7 +157,7 @@ const MALFORMED: Readonly<Record<string, (token: string) => string | string[]>> 
 };
 
 /** No attempt at a bearer token, which the RFC wants challenged without an error code. */
-const OTHER_SCHEMES = ['no scheme', 'another scheme', 'comma-merged, another scheme'];
+const OTHER_SCHEMES = ['no scheme', 'another scheme', 'a longer scheme', 'no space', 'comma-merged, another scheme'];
 
 t.test('what is no credential is refused and costs no review', async t => {
   const gate = await startGate();

@@ -3,7 +3,8 @@ import { Agent, createServer, get, type Server, type ServerResponse } from 'node
 import { type AddressInfo, connect } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { drain, drainable } from '../../src/operations/drain.ts';
+import { drainable } from '../../src/gateway/drainable.ts';
+import { drain } from '../../src/operations/drain.ts';
 import { until } from '../fixtures/until.ts';
 
 async function start(t: Test, handler: (response: ServerResponse) => void): Promise<{ server: Server; url: string }> {

@@ -133,3 +133,11 @@ t.test('where there is nobody to ask it is ready from the start', async t => {
   t.ok(watched.ready);
   t.ok(watched.authorityUp);
 });
+
+t.test('an API server that answers every other review does not fill the log', async t => {
+  const { watched, lines } = watch(t);
+  for (let review = 0; review < 500; review += 1) watched.reviewed(review % 2 === 0 ? bad : good);
+  t.ok(lines.length < 20, `${lines.length} lines`);
+  watched.stop();
+  t.match(lines.at(-1), /^info more of the same: the API server can/);
+});
