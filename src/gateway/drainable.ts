@@ -1,4 +1,4 @@
-import type { Server } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 /** How long a connection that has sent nothing yet may still send its request, in milliseconds. */
@@ -28,7 +28,7 @@ export function drainable(
       new Promise(resolve => {
         const timers = [
           setTimeout(() => letGo(socket => socket.bytesRead === 0), silentGraceMs),
-          setTimeout(() => letGo(socket => !answersOn(socket)), partialGraceMs),
+          setTimeout(() => letGo(socket => answerOn(socket) === undefined), partialGraceMs),
         ];
         server.close(() => {
           for (const timer of timers) clearTimeout(timer);
@@ -40,11 +40,10 @@ export function drainable(
 }
 
 /**
- * Whether an answer is under way or owed on a server's connection. Node keeps it on the socket and offers no other way
+ * The answer that is under way or owed on a server's connection, if there is one. Node keeps it on the socket and offers no other way
  * to ask, short of a listener for each request; `test/gateway/drainable.test.ts` would notice if it did not any
  * more.
  */
-export function answersOn(socket: Socket): boolean {
-  const { _httpMessage: answer } = socket as Socket & { _httpMessage?: unknown };
-  return answer !== undefined && answer !== null;
+export function answerOn(socket: Socket): ServerResponse | undefined {
+  return (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage ?? undefined;
 }

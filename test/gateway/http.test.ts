@@ -594,11 +594,21 @@ t.test('each decision is told with its answer, its duration and what the gateway
   t.match(first?.forwarded(), { clientAddress: '203.0.113.7', uri: '/app', method: 'DELETE' });
 });
 
-t.test('what is not valid HTTP behind a request that is still owed its answer gets no answer in its place', async t => {
-  const decision = Promise.withResolvers<Decision>();
-  const { open } = await start(t, { authorize: () => decision.promise });
-  const conversation = await open();
-  conversation.send(`${head('GET /auth HTTP/1.1', GOOD)}\0\0garbage\r\n\r\n`);
-  t.strictSame(await conversation.closed, []);
-  decision.resolve({ kind: 'allow', identity: undefined });
-});
+t.test(
+  'what is not valid HTTP behind a request that is owed its answer leaves it that answer, and the last',
+  async t => {
+    const decision = Promise.withResolvers<Decision>();
+    const asked = Promise.withResolvers<void>();
+    const { open } = await start(t, {
+      authorize() {
+        asked.resolve();
+        return decision.promise;
+      },
+    });
+    const conversation = await open();
+    conversation.send(`${head('GET /auth HTTP/1.1', GOOD)}\0\0garbage\r\n\r\n`);
+    await asked.promise;
+    decision.resolve({ kind: 'allow', identity: undefined });
+    t.match(await conversation.closed, [{ status: 200 }]);
+  },
+);
