@@ -1,13 +1,12 @@
 import { type IncomingMessage, METHODS, type ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
 import Fastify, { type FastifyInstance } from 'fastify';
 import type { Authorize } from '../authorize.ts';
 import { readCredential } from '../credential/bearer.ts';
 import type { Decision } from '../decision/decision.ts';
 import type { Answer } from './answer.ts';
 import { type Decided, INTERNAL_ERROR } from './decided.ts';
-import { answerOn } from './drainable.ts';
 import { type ForwardedOptions, readForwarded } from './forwarded.ts';
+import { refuseConnection } from './refuse-connection.ts';
 
 /** Larger than any gateway's own limit: Node's default of 16 KiB refuses what nginx lets through with three URL headers. */
 const MAX_HEADER_BYTES = 64 * 1024;
@@ -184,25 +183,4 @@ function linger(request: IncomingMessage, response: ServerResponse, body: string
   // Node sends no head for a body that it leaves out.
   if (body === '' || request.method === 'HEAD') response.flushHeaders();
   else response.write(body);
-}
-
-/**
- * What is not valid HTTP, or never comes to an end, is no question: the parser's own refusal and a closed connection.
- * Where an answer is under way or owed, a refusal would be taken for that one or for one too many: it comes to its end,
- * and the connection with it.
- */
-function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) {
-    socket.destroy();
-    return;
-  }
-  const owed = answerOn(socket);
-  if (owed !== undefined) {
-    owed.once('close', () => socket.destroySoon());
-    // It has been given, and only waits for a body that will not come.
-    if (owed.headersSent) owed.end();
-    return;
-  }
-  const status = error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request';
-  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => socket.destroy());
 }
