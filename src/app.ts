@@ -147,7 +147,7 @@ function reviewGate(config: Config, surroundings: Surroundings, counters: Metric
   const nobody = new Token('gatecar-readiness-probe');
   const watch = health({
     log,
-    probe: async () => asking.review(nobody, AbortSignal.timeout(reviewTimeoutMs)),
+    probe: async () => asking.review(nobody, { signal: AbortSignal.timeout(reviewTimeoutMs) }),
   });
   counters.observe({
     entries: store => (store === 'accepted' ? accepted : refused).size,

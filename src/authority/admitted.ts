@@ -1,9 +1,6 @@
 import type { Unavailable } from '../decision/decision.ts';
 import type { Authority, Verdict } from './authority.ts';
 
-/** Which tokens a review was for. Every token's signature is as yet unverified before the API server sees it. */
-export type Lane = 'unverified';
-
 export interface AdmissionOptions {
   /** How many reviews may be under way at once. */
   readonly maxConcurrency: number;
@@ -75,8 +72,8 @@ export function admitted(inner: Authority, options: AdmissionOptions): Admitted 
     get queued() {
       return waiting.size;
     },
-    async review(token, signal) {
-      const ask = () => inner.review(token, signal);
+    async review(token, asking) {
+      const ask = () => inner.review(token, asking);
       if (inFlight < maxConcurrency) {
         inFlight += 1;
         onAdmitted(0);
@@ -84,7 +81,7 @@ export function admitted(inner: Authority, options: AdmissionOptions): Admitted 
       }
       if (waiting.size >= maxQueue) return OVERLOADED;
       const start = now();
-      if (!(await turn(signal))) return OVERLOADED;
+      if (!(await turn(asking?.signal))) return OVERLOADED;
       const waitedMs = now() - start;
       onAdmitted(waitedMs / 1000);
       return run(waitedMs > maxWaitMs ? () => OVERLOADED : ask);

@@ -20,15 +20,29 @@ export interface Refused {
 export type Verdict = Accepted | Refused | Unavailable;
 
 /**
+ * Whose turn it is when reviews are scarce: tokens whose signature has been verified; everything else; and verdicts that
+ * are renewed before they end, for which nobody waits.
+ */
+export type Lane = 'verified' | 'unverified' | 'refresh';
+
+/** The circumstances of a question: never what decides it, only when and whether it is asked. */
+export interface Asking {
+  /** Aborted when the whole review has had its time; a stage then answers `unavailable` and lets go. */
+  readonly signal?: AbortSignal;
+  /** `unverified` where nothing is said. */
+  readonly lane?: Lane;
+  /** Address of the client on whose behalf is asked, where a limit needs it. */
+  readonly client?: string | undefined;
+}
+
+/**
  * Says whose a token is. Each stage of the corridor takes an authority and is one.
  *
  * A stage never throws and never rejects for anything an API server, a network or a caller can do; all that is an
  * {@link Unavailable}. It answers at once, without a promise, where it knows.
- *
- * @param signal aborted when the whole review has had its time; a stage then answers `unavailable` and lets go.
  */
 export interface Authority {
-  review(token: Token, signal?: AbortSignal): Verdict | Promise<Verdict>;
+  review(token: Token, asking?: Asking): Verdict | Promise<Verdict>;
 }
 
 /** An {@link Unavailable} verdict of the API server's or our own side; retry after a second unless it asked for more. */

@@ -50,7 +50,7 @@ export function cached(inner: Authority, options: CacheOptions): Authority {
   };
 
   const ask = async (key: CacheKey, token: Token, signal: AbortSignal): Promise<Verdict> => {
-    const verdict = await inner.review(token, signal);
+    const verdict = await inner.review(token, { signal });
     // Past the deadline everybody has been answered; a later flight may know better by now.
     if (!signal.aborted) remember(key, token, verdict);
     return verdict;

@@ -22,10 +22,10 @@ export function prescreened(inner: Authority, options: PrescreenOptions): Author
     return refused('token_rejected', INVALID_BEARER_TOKEN);
   };
   return {
-    review(token, signal) {
+    review(token, asking) {
       if (token.length > MAX_TOKEN_LENGTH) return refuse('length');
       if (opaqueTokens === 'refuse' && readClaims(token) === undefined) return refuse('opaque');
-      return inner.review(token, signal);
+      return inner.review(token, asking);
     },
   };
 }

@@ -42,7 +42,7 @@ export function tokenReview(options: TokenReviewOptions): Authority {
   };
 
   return {
-    async review(token, signal = new AbortController().signal) {
+    async review(token, { signal = new AbortController().signal } = {}) {
       const start = now();
       const [verdict, problem] = await ask(token, signal);
       const outcome = verdict.kind === 'unavailable' ? verdict.cause : verdict.kind;

@@ -1,5 +1,5 @@
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client';
-import type { Lane } from '../authority/admitted.ts';
+import type { Lane } from '../authority/authority.ts';
 import type { LookupResult } from '../authority/cached.ts';
 import type { LocalCheck } from '../authority/prescreened.ts';
 import type { ReviewOutcome } from '../authority/token-review.ts';

@@ -98,7 +98,7 @@ t.test('whoever’s time ends while waiting leaves the queue, and is never asked
   const { inner, guard } = guarded({ maxConcurrency: 1 });
   const controller = new AbortController();
   const running = guard.review(token);
-  const waiting = guard.review(token, controller.signal);
+  const waiting = guard.review(token, { signal: controller.signal });
   const behind = guard.review(token);
   controller.abort();
   t.strictSame(await waiting, OVERLOADED);
@@ -117,7 +117,7 @@ t.test('an admitted review gets the signal, which is left without listeners of o
   const { inner, guard } = guarded({ maxConcurrency: 1 });
   const { signal } = new AbortController();
   const running = guard.review(token);
-  const waiting = guard.review(token, signal);
+  const waiting = guard.review(token, { signal });
   inner.asked[0]?.answer(yes);
   await running;
   await settle();

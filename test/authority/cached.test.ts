@@ -259,7 +259,7 @@ t.test('a review past its deadline is a timeout for all who wait, and its answer
 t.test('one caller’s leaving changes nothing for the others', async t => {
   const { authority, inner } = cache();
   const leaving = new AbortController();
-  const first = authority.review(token, leaving.signal);
+  const first = authority.review(token, { signal: leaving.signal });
   const second = authority.review(token);
   leaving.abort();
   t.equal(inner.asked[0]?.signal?.aborted, false, 'the review has a signal of its own');

@@ -48,7 +48,7 @@ t.test('a JWT is asked about in either case, with its signal, and its verdict is
     const { inner, refusals, authority } = screened(opaqueTokens);
     const token = unsignedJwt({ sub: 'somebody' });
     const { signal } = new AbortController();
-    t.equal(authority.review(token, signal), yes);
+    t.equal(authority.review(token, { signal }), yes);
     t.equal(inner.asked[0]?.token, token);
     t.equal(inner.asked[0]?.signal, signal);
     t.strictSame(refusals, []);

@@ -59,7 +59,7 @@ t.test('an answer that is no verdict is reported by class and status', async t =
 
 t.test('a review that has had its time is a timeout', async t => {
   const { authority, reports } = await reviewing(t, hangs);
-  t.strictSame(await authority.review(token, AbortSignal.timeout(50)), unavailable('timeout'));
+  t.strictSame(await authority.review(token, { signal: AbortSignal.timeout(50) }), unavailable('timeout'));
   t.match(reports, [{ outcome: 'timeout' }]);
 });
 
