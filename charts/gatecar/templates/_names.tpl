@@ -1,0 +1,80 @@
+{{- define "gatecar.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end }}
+
+{{- define "gatecar.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := include "gatecar.name" . -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "gatecar.serviceAccountName" -}}
+{{- default (ternary (include "gatecar.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
+{{- end }}
+
+{{- /* Cluster-wide, so that releases in two namespaces do not meet. */ -}}
+{{- define "gatecar.clusterRoleName" -}}
+{{- printf "%s-%s-tokenreview" .Release.Namespace (include "gatecar.fullname" .) -}}
+{{- end }}
+
+{{- define "gatecar.allowlistsName" -}}
+{{- printf "%s-allowlists" (include "gatecar.fullname" . | trunc 52 | trimSuffix "-") -}}
+{{- end }}
+
+{{- define "gatecar.testName" -}}
+{{- printf "%s-test" (include "gatecar.fullname" . | trunc 58 | trimSuffix "-") -}}
+{{- end }}
+
+{{- define "gatecar.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{- printf "%s@%s" .repository .digest -}}
+{{- else -}}
+{{- printf "%s:%s" .repository (default $.Chart.AppVersion .tag) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "gatecar.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "gatecar.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "gatecar.testLabels" -}}
+app.kubernetes.io/name: {{ printf "%s-test" (include "gatecar.name" . | trunc 58) }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "gatecar.releaseLabels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* The labels of an object, `labels` its own. Called with (dict "root" $ "labels" …). */ -}}
+{{- define "gatecar.labels" -}}
+{{- $own := default dict .labels -}}
+{{- $release := include "gatecar.releaseLabels" .root | fromYaml -}}
+{{- $selector := include "gatecar.selectorLabels" .root | fromYaml -}}
+{{- mustMerge (dict) $selector $own $release | toYaml -}}
+{{- end }}
+
+{{- /* Metadata but for the name. Called with (dict "root" $ "labels" … "annotations" …). */ -}}
+{{- define "gatecar.metadata" -}}
+labels:
+  {{- include "gatecar.labels" . | nindent 2 }}
+{{- with mustMerge (dict) (default dict .annotations) .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}

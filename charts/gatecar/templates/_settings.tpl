@@ -1,0 +1,88 @@
+{{- /* A value of `config` as gatecar reads it from its environment. */ -}}
+{{- define "gatecar.settingText" -}}
+{{- if kindIs "slice" . -}}
+{{- join "," . -}}
+{{- else if kindIs "float64" . -}}
+{{- int64 . -}}
+{{- else -}}
+{{- . -}}
+{{- end -}}
+{{- end }}
+
+{{- define "gatecar.settingName" -}}
+{{- printf "GATECAR_%s" (snakecase . | upper) -}}
+{{- end }}
+
+{{- /* Every setting in force that comes from the chart, as YAML: NAME: text. */ -}}
+{{- define "gatecar.settings" -}}
+{{- $settings := dict -}}
+{{- range $key, $value := .Values.config -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $_ := set $settings (include "gatecar.settingName" $key) (include "gatecar.settingText" $value) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.tls.existingSecret -}}
+{{- $_ := set $settings "GATECAR_TLS_CERT_FILE" "/etc/gatecar/tls/tls.crt" -}}
+{{- $_ := set $settings "GATECAR_TLS_KEY_FILE" "/etc/gatecar/tls/tls.key" -}}
+{{- end -}}
+{{- if .Values.tls.clientCaSecret -}}
+{{- $_ := set $settings "GATECAR_TLS_CLIENT_CA_FILE" "/etc/gatecar/client-ca/ca.crt" -}}
+{{- end -}}
+{{- toYaml $settings -}}
+{{- end }}
+
+{{- /* Those of them that the ConfigMap holds. */ -}}
+{{- define "gatecar.allowlists" -}}
+{{- pick (include "gatecar.settings" . | fromYaml) "GATECAR_ALLOWED_NAMESPACES" "GATECAR_ALLOWED_SERVICE_ACCOUNTS" | toYaml -}}
+{{- end }}
+
+{{- /* The port of an address; nothing for a Unix socket. */ -}}
+{{- define "gatecar.port" -}}
+{{- if and . (not (hasPrefix "unix:" .)) -}}
+{{- regexFind "[0-9]+$" . -}}
+{{- end -}}
+{{- end }}
+
+{{- /* `yes` for an address that nobody outside of the pod can reach. */ -}}
+{{- define "gatecar.isLocal" -}}
+{{- if or (hasPrefix "unix:" .) (regexMatch "^(127\\.[0-9.]+|localhost|\\[::1\\]):" .) -}}yes{{- end -}}
+{{- end }}
+
+{{- /* The listeners of the container that have a port, as YAML: name: port. */ -}}
+{{- define "gatecar.ports" -}}
+{{- $ports := dict -}}
+{{- with .Values.config -}}
+{{- $listeners := dict "auth" (default ":9080" .listen) "ops" (default ":9081" .opsListen) "grpc" .grpcListen -}}
+{{- range $name, $address := $listeners -}}
+{{- with include "gatecar.port" $address -}}
+{{- $_ := set $ports $name (int .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $ports -}}
+{{- end }}
+
+{{- define "gatecar.milliseconds" -}}
+{{- $number := regexFind "^[0-9]+" . | int64 -}}
+{{- if hasSuffix "ms" . -}}{{- $number -}}
+{{- else if hasSuffix "s" . -}}{{- mul $number 1000 -}}
+{{- else -}}{{- mul $number 60000 -}}
+{{- end -}}
+{{- end }}
+
+{{- /* Whole seconds that a drain may take. */ -}}
+{{- define "gatecar.drainSeconds" -}}
+{{- $delay := include "gatecar.milliseconds" (default "5s" .Values.config.shutdownDelay) | int64 -}}
+{{- $timeout := include "gatecar.milliseconds" (default "15s" .Values.config.shutdownTimeout) | int64 -}}
+{{- div (add $delay $timeout 999) 1000 -}}
+{{- end }}
+
+{{- /* For the pod's spec, also that of a pod of your own. */ -}}
+{{- define "gatecar.terminationGracePeriodSeconds" -}}
+{{- $given := .Values.terminationGracePeriodSeconds | toString -}}
+{{- if or (eq $given "") (eq $given "<nil>") -}}
+{{- add (include "gatecar.drainSeconds" . | int64) 10 -}}
+{{- else -}}
+{{- $given -}}
+{{- end -}}
+{{- end }}

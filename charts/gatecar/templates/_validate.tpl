@@ -1,0 +1,92 @@
+{{- /*
+What gatecar or the API server would refuse and no schema can say, said at once and by the value's name. The rules of
+gatecar itself are those of src/config/rules.ts.
+*/ -}}
+{{- define "gatecar.validate" -}}
+{{- $faults := list -}}
+{{- range $part := list "gatecar.settingFaults" "gatecar.listenerFaults" "gatecar.objectFaults" -}}
+{{- $faults = concat $faults (include $part $ | fromYamlArray) -}}
+{{- end -}}
+{{- if $faults -}}
+{{- fail (printf "\n\n  - %s\n" (join "\n  - " $faults)) -}}
+{{- end -}}
+{{- end }}
+
+{{- define "gatecar.settingFaults" -}}
+{{- $faults := list -}}
+{{- $settings := include "gatecar.settings" . | fromYaml -}}
+{{- with .Values.config -}}
+{{- if and .clientIpHeader (not .trustedPeers) -}}
+{{- $faults = append $faults "config.clientIpHeader needs config.trustedPeers: a header counts only from a peer that is trusted" -}}
+{{- end -}}
+{{- if and .kubeApiUrl .kubeContext -}}
+{{- $faults = append $faults "config.kubeApiUrl and config.kubeContext must not both be set: a context belongs to a kubeconfig" -}}
+{{- end -}}
+{{- if and (eq (default "" .mode) "basic") (not .allowInsecureBasic) -}}
+{{- range $key := list "listen" "grpcListen" -}}
+{{- $address := get $.Values.config $key -}}
+{{- if and $address (not (include "gatecar.isLocal" $address)) -}}
+{{- $faults = append $faults (printf "config.mode basic verifies no token: config.%s must be a loopback address or a Unix socket, or config.allowInsecureBasic must be true; got %q" $key $address) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if ne (empty $settings.GATECAR_TLS_CERT_FILE) (empty $settings.GATECAR_TLS_KEY_FILE) -}}
+{{- $faults = append $faults "config.tlsCertFile and config.tlsKeyFile must be set together" -}}
+{{- end -}}
+{{- if and $settings.GATECAR_TLS_CLIENT_CA_FILE (empty $settings.GATECAR_TLS_CERT_FILE) -}}
+{{- $faults = append $faults "tls.clientCaSecret and config.tlsClientCaFile need tls.existingSecret or config.tlsCertFile: without TLS no client shows a certificate" -}}
+{{- end -}}
+{{- range .Values.extraEnv -}}
+{{- if hasKey $settings .name -}}
+{{- $faults = append $faults (printf "extraEnv: %s is set by config or tls already" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $faults -}}
+{{- end }}
+
+{{- define "gatecar.listenerFaults" -}}
+{{- $faults := list -}}
+{{- $seen := dict -}}
+{{- range $key := list "listen" "opsListen" "grpcListen" -}}
+{{- with get $.Values.config $key -}}
+{{- $what := default . (include "gatecar.port" .) -}}
+{{- if hasKey $seen $what -}}
+{{- $faults = append $faults (printf "config.%s and config.%s must differ; got %q" (get $seen $what) $key .) -}}
+{{- end -}}
+{{- $_ := set $seen $what $key -}}
+{{- if and (include "gatecar.port" .) (or (eq (int $what) 0) (gt (int $what) 65535)) -}}
+{{- $faults = append $faults (printf "config.%s must have a port from 1 to 65535; got %q" $key .) -}}
+{{- end -}}
+{{- if and (include "gatecar.isLocal" .) (or $.Values.deployment.enabled (eq $key "opsListen")) -}}
+{{- $faults = append $faults (printf "config.%s must be reachable from outside of the pod, by %s; got %q" $key (ternary "the kubelet's probes" "the Service" (eq $key "opsListen")) .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $faults -}}
+{{- end }}
+
+{{- define "gatecar.objectFaults" -}}
+{{- $faults := list -}}
+{{- $drain := include "gatecar.drainSeconds" . | int64 -}}
+{{- if le (include "gatecar.terminationGracePeriodSeconds" . | int64) $drain -}}
+{{- $faults = append $faults (printf "terminationGracePeriodSeconds must be more than the %d s of config.shutdownDelay and config.shutdownTimeout, else the kubelet cuts requests off" $drain) -}}
+{{- end -}}
+{{- with .Values.autoscaling -}}
+{{- if gt (int .minReplicas) (int .maxReplicas) -}}
+{{- $faults = append $faults "autoscaling.minReplicas must not be more than autoscaling.maxReplicas" -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.podDisruptionBudget -}}
+{{- if eq (ne (toString .minAvailable) "") (ne (toString .maxUnavailable) "") -}}
+{{- $faults = append $faults "podDisruptionBudget needs one of minAvailable and maxUnavailable, and the other one empty" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
+{{- $faults = append $faults "metrics.serviceMonitor and metrics.podMonitor must not both be enabled: each pod would be scraped twice" -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled .Values.tls.existingSecret -}}
+{{- $faults = append $faults "ingress.enabled asks over plain http: not with tls.existingSecret" -}}
+{{- end -}}
+{{- toYaml $faults -}}
+{{- end }}
