@@ -20,6 +20,7 @@ import type { GrpcGateway, GrpcGatewayOptions } from './gateway/grpc.ts';
 import { httpGateway } from './gateway/http.ts';
 import { type DecisionLog, decisionLog } from './operations/decision-log.ts';
 import { type Health, health } from './operations/health.ts';
+import { type FollowedTls, listenerTls } from './operations/listener-tls.ts';
 import type { Logger } from './operations/log.ts';
 import { type Metrics, metrics } from './operations/metrics.ts';
 import { opsServer } from './operations/ops-server.ts';
@@ -40,6 +41,8 @@ export interface App {
   readonly grpc: GrpcGateway | undefined;
   readonly health: Health;
   readonly decisions: DecisionLog;
+  /** `undefined` where the listeners are plain. */
+  readonly tls: FollowedTls | undefined;
   /** From now on answers ask gateways to leave, and readiness says no. */
   drain(): void;
   /** Lets go of the API server and tells what the log held back. */
@@ -49,9 +52,10 @@ export interface App {
 /** The one place that knows the version; the image, the chart and the metric take it from here. */
 export const VERSION: string = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8')).version;
 
-/** The floor plan: every part built from the configuration. */
+/** The floor plan: every part built from the configuration. @throws {TlsFileError} naming what of it cannot be used. */
 export async function createApp(config: Config, surroundings: Surroundings, log: Logger): Promise<App> {
   const counters = metrics(VERSION);
+  const tls = await listenerTls(config, counters, log);
   const decisions = decisionLog(log);
   const gate = config.mode === 'basic' ? openGate(log) : reviewGate(config, surroundings, counters, log);
   let draining = false;
@@ -61,27 +65,31 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
     answer: answerer(config),
     trusted: trustedPeers(config.trustedPeers ?? []),
     clientIpHeader: config.clientIpHeader?.toLowerCase(),
+    tls,
+    maxConnections: config.maxConnections,
     onFault: error => log.error({ err: error }, 'a fault of ours; the request was answered as unavailable'),
     onDecision(decided) {
       counters.decided(decided.protocol, decided.decision, decided.durationMs);
       decisions.record(decided);
     },
   };
-  const grpc = config.grpcListen === undefined ? undefined : await openGrpc(gateway);
+  const grpc = config.grpcListen && (await openGrpc({ ...gateway, onDropped: () => counters.dropped('grpc') }));
   gate.health.onReadiness(ready => grpc?.setServing(ready));
 
   return {
-    auth: httpGateway({ ...gateway, draining: () => draining }),
+    auth: httpGateway({ ...gateway, onDropped: () => counters.dropped('http'), draining: () => draining }),
     ops: opsServer(gate.health, counters),
     grpc,
     health: gate.health,
     decisions,
+    tls,
     drain() {
       draining = true;
       gate.health.drain();
     },
     async close() {
       gate.health.stop();
+      tls?.stop();
       decisions.close();
       await gate.connection?.close();
     },

@@ -5,6 +5,7 @@ import { ConfigError, readConfig } from './config/config.ts';
 import { help } from './config/help.ts';
 import { ListenError } from './operations/listen.ts';
 import { type Logger, logger } from './operations/log.ts';
+import { TlsFileError } from './operations/tls-files.ts';
 import { type Running, serve } from './serve.ts';
 
 const COMMANDS = ['serve', 'dev'] as const;
@@ -26,6 +27,7 @@ async function main(args: string[]): Promise<void> {
     await run(command, rest);
   } catch (error) {
     if (error instanceof ConfigError) return fail(EXIT_USAGE, error.faults);
+    if (error instanceof TlsFileError) return fail(EXIT_USAGE, [error.message]);
     if (error instanceof ListenError) return fail(EXIT_FAILURE, [error.message]);
     throw error;
   }

@@ -20,6 +20,7 @@ export interface Running {
  * Builds the app and listens.
  *
  * @throws {ListenError} naming the setting whose address cannot be had.
+ * @throws {TlsFileError} naming the setting whose file cannot be used.
  */
 export async function serve(config: Config, surroundings: Surroundings, log: Logger): Promise<Running> {
   const app = await createApp(config, surroundings, log);
@@ -29,8 +30,10 @@ export async function serve(config: Config, surroundings: Surroundings, log: Log
     const auth = await listen(app.auth, config.listen, 'GATECAR_LISTEN');
     const grpc = await listenGrpc(app, config);
     for (const warning of warnings(config)) log.warn(warning);
-    log.info({ version: VERSION, mode: config.mode, auth, ops, grpc }, 'listening');
+    const tls = config.tlsClientCaFile === undefined ? app.tls && 'on' : 'mutual';
+    log.info({ version: VERSION, mode: config.mode, auth, ops, grpc, tls }, 'listening');
     app.health.start();
+    app.tls?.start();
     return { auth, ops, grpc, stop: () => stop(app, listeners, config, log) };
   } catch (error) {
     await release(app);

@@ -1,4 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import t, { type Test } from 'tap';
@@ -12,6 +13,7 @@ import { type Logger, logger } from '../src/operations/log.ts';
 import { ask } from './fixtures/ask.ts';
 import { envoyClient } from './fixtures/envoy-client.ts';
 import { kubeconfig } from './fixtures/kubeconfig.ts';
+import { listenerFiles } from './fixtures/listener-files.ts';
 import { scratch } from './fixtures/scratch.ts';
 import { accepts, hangs, reviews, type StandIn, startStandIn } from './fixtures/stand-in-api-server.ts';
 import { unsignedJwt } from './fixtures/unsigned-jwt.ts';
@@ -351,4 +353,29 @@ t.test('where the API server is', async t => {
   t.test('and never a guess', async t => {
     t.equal(await problem(t, {}, NOWHERE), 'no API server is known: set GATECAR_KUBECONFIG or GATECAR_KUBE_API_URL');
   });
+});
+
+t.test('a connection more than may be open is counted, on either listener', async t => {
+  const { app, url, scrape } = await startApp(t, { GATECAR_MAX_CONNECTIONS: '1', GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+  const grpc = await app.grpc?.listen({ host: '127.0.0.1', port: 0 });
+  t.teardown(() => app.grpc?.destroy());
+  const sockets = [url, `http://${grpc}`].map(base =>
+    [0, 1].map(() => connect(Number(new URL(base).port), '127.0.0.1')),
+  );
+  await until(async () => {
+    const metrics = await scrape();
+    return ['http', 'grpc'].every(protocol =>
+      metrics.includes(`gatecar_connections_dropped_total{protocol="${protocol}"} 1`),
+    );
+  });
+  for (const socket of sockets.flat()) socket.destroy();
+});
+
+t.test('TLS ends with the app, and never begins with files that cannot be used', async t => {
+  const { settings, paths } = await listenerFiles(t);
+  const { app, url } = await startApp(t, settings);
+  await t.rejects(ask(url, { token: 'abc' }), 'no plain HTTP is answered any more');
+  await app.close();
+  const config = readConfig([], { ...settings, GATECAR_TLS_KEY_FILE: paths.certFile });
+  await t.rejects(createApp(config, NOWHERE, logger('silent')), { name: 'TlsFileError' });
 });

@@ -61,6 +61,18 @@ t.test('an address that is taken ends it with exit code 1 and one line', async t
   t.equal(err, `gatecar: GATECAR_LISTEN: cannot listen on ${taken}: EADDRINUSE\n`);
 });
 
+t.test(
+  'TLS files that cannot be used end it with exit code 2 and one line, which does not tell what they hold',
+  async t => {
+    const directory = scratch(t, { cert: 'precious', key: 'precious' });
+    const args = [`--tls-cert-file=${directory}/cert`, `--tls-key-file=${directory}/key`];
+    const { code, out, err } = await run(['serve', '--mode=basic', '--listen=127.0.0.1:0', ...args]);
+    t.strictSame([code, out], [2, '']);
+    const fault = 'GATECAR_TLS_CERT_FILE must be a file that holds PEM certificates and nothing else';
+    t.equal(err, `gatecar: ${fault}; got "${directory}/cert"\n`);
+  },
+);
+
 t.test('SIGTERM drains and exits 0; SIGINT does the same', async t => {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const gatecar = await start(t, {});

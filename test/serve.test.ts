@@ -1,5 +1,7 @@
 import { Writable } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { connect as connectTls } from 'node:tls';
+import { credentials } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import { readConfig } from '../src/config/config.ts';
 import { logger } from '../src/operations/log.ts';
@@ -7,7 +9,9 @@ import { serve } from '../src/serve.ts';
 import { ask } from './fixtures/ask.ts';
 import { converse } from './fixtures/conversation.ts';
 import { envoyClient } from './fixtures/envoy-client.ts';
+import { listenerFiles, listenerSecret } from './fixtures/listener-files.ts';
 import { accepts, startStandIn } from './fixtures/stand-in-api-server.ts';
+import { pem } from './fixtures/tls-server.ts';
 import { until } from './fixtures/until.ts';
 
 const LOCAL = { GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0', GATECAR_SHUTDOWN_DELAY: '0s' };
@@ -93,6 +97,54 @@ t.test('what is under way when it is told to stop is finished, over HTTP and gRP
   for (let turn = 0; turn < 20; turn += 1) await nextTurn();
   answer.get('def')?.();
   t.equal((await overGrpc).status.code, 0);
+  await stopped;
+});
+
+t.test(
+  'over TLS, replaced files are in force on both listeners without a restart; the ops listener stays plain',
+  async t => {
+    const files = await listenerFiles(t);
+    const { running, lines } = await start(t, { ...files.settings, GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+    t.match(lines().at(-1), { msg: 'listening', tls: 'mutual' });
+    t.equal((await ask(`http://${running.ops}`, { path: '/livez' })).status, 200);
+    const subjectAltName = (address: string): Promise<string | undefined> =>
+      new Promise((resolve, reject) => {
+        const port = Number(address.split(':')[1]);
+        const client = { cert: pem('client.crt'), key: pem('client.key'), ca: pem('ca.crt') };
+        const socket = connectTls({ port, host: '127.0.0.1', checkServerIdentity: () => undefined, ...client }, () => {
+          resolve(socket.getPeerX509Certificate()?.subjectAltName);
+          socket.destroy();
+        }).once('error', reject);
+      });
+    const both = () => Promise.all([subjectAltName(running.auth), subjectAltName(String(running.grpc))]);
+    t.match(await both(), [/127\.0\.0\.1/, /127\.0\.0\.1/]);
+    await files.swap(listenerSecret('server-by-name'));
+    await until(async () => (await both()).every(name => name === 'DNS:kubernetes.default.svc'));
+    t.match(lines().at(-1), { level: 'info', msg: 'new TLS files are in force' });
+    const metrics = (await ask(`http://${running.ops}`, { path: '/metrics' })).body;
+    t.match(metrics, 'gatecar_tls_reloads_total{outcome="success"} 1');
+  },
+);
+
+t.test('draining is as patient over TLS, and as quick', async t => {
+  const { settings } = await listenerFiles(t);
+  const { GATECAR_TLS_CLIENT_CA_FILE: _, ...plain } = settings;
+  const { running, standIn, lines } = await start(t, { ...plain, GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+  t.match(lines().at(-1), { msg: 'listening', tls: 'on' });
+  const port = String(running.grpc).split(':')[1];
+  const envoy = envoyClient(`localhost:${port}`, credentials.createSsl(Buffer.from(pem('ca.crt'))));
+  t.teardown(() => envoy.close());
+  let answer = () => {};
+  standIn.behaviour = (request, response) => {
+    if (request.token !== 'def') return accepts()(request, response);
+    answer = () => accepts()(request, response);
+  };
+  const underWay = envoy.checkHeaders({ authorization: 'Bearer def' });
+  await until(() => standIn.requests.some(({ token }) => token === 'def'));
+  const stopped = running.stop();
+  await t.rejects(ask(`http://${running.grpc}`), { code: 'ECONNREFUSED' });
+  answer();
+  t.equal((await underWay).status.code, 0);
   await stopped;
 });
 

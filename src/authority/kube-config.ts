@@ -1,4 +1,5 @@
 import type { Cluster, KubeConfig, User } from '@kubernetes/client-node';
+import { type WatchedFile, watchedFile } from '../files/watched-file.ts';
 import {
   bearer,
   EndpointError,
@@ -9,7 +10,6 @@ import {
   type KubeTls,
   readPart,
 } from './kube-endpoint.ts';
-import { type WatchedFile, watchedFile } from './watched-file.ts';
 
 // The one door to @kubernetes/client-node. It is opened when first needed: importing it takes a quarter of a second and
 // tens of megabytes, which an explicit address can do without.

@@ -1,4 +1,4 @@
-import { type WatchedFile, watchedFile } from './watched-file.ts';
+import { type WatchedFile, watchedFile } from '../files/watched-file.ts';
 
 /** Where the API server is and what is shown to it. */
 export interface KubeEndpoint {

@@ -53,6 +53,22 @@ export const CROSS_RULES = {
           `got ${quote(clientIpHeader)}`
         : undefined,
   },
+  'tls-needs-certificate-and-key': {
+    about: ['tlsCertFile', 'tlsKeyFile'],
+    fault: ({ tlsCertFile, tlsKeyFile }) =>
+      (tlsCertFile === undefined) !== (tlsKeyFile === undefined)
+        ? 'GATECAR_TLS_CERT_FILE and GATECAR_TLS_KEY_FILE must be set together; ' +
+          `got only ${quote(String(tlsCertFile ?? tlsKeyFile))}`
+        : undefined,
+  },
+  'client-ca-needs-certificate': {
+    about: ['tlsCertFile', 'tlsClientCaFile'],
+    fault: ({ tlsCertFile, tlsClientCaFile }) =>
+      tlsClientCaFile !== undefined && tlsCertFile === undefined
+        ? 'GATECAR_TLS_CLIENT_CA_FILE needs GATECAR_TLS_CERT_FILE: without TLS no client shows a certificate; ' +
+          `got ${quote(tlsClientCaFile)}`
+        : undefined,
+  },
   'context-needs-kubeconfig': {
     about: ['kubeApiUrl', 'kubeContext'],
     fault: ({ kubeApiUrl, kubeContext }) =>

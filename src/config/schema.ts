@@ -155,6 +155,12 @@ export const SETTINGS = {
     '512',
     'Most reviews waiting for their turn; past it: `overloaded` at once.',
   ),
+  maxConnections: setting(
+    'GATECAR_MAX_CONNECTIONS',
+    wholeNumber(1, 1_000_000),
+    '10000',
+    'Most connections open at once, on the auth and on the gRPC listener each; one more is closed at once.',
+  ),
   opaqueTokens: setting(
     'GATECAR_OPAQUE_TOKENS',
     oneOf('ask', 'refuse'),
@@ -211,6 +217,24 @@ export const SETTINGS = {
     undefined,
     '`name=value` list added to each review, such as `dapr-app-id=kube-proxy.proxy-system`.',
     { defaultLabel: 'none' },
+  ),
+  tlsCertFile: setting(
+    'GATECAR_TLS_CERT_FILE',
+    path,
+    undefined,
+    'Certificate and its chain, PEM: TLS on the auth and gRPC listeners (the ops listener stays plain). This and the ' +
+      'next two are followed: replaced files are taken within two seconds.',
+    { defaultLabel: 'off', emptyIsUnset: true },
+  ),
+  tlsKeyFile: setting('GATECAR_TLS_KEY_FILE', path, undefined, 'Private key of the certificate, PEM, not encrypted.', {
+    emptyIsUnset: true,
+  }),
+  tlsClientCaFile: setting(
+    'GATECAR_TLS_CLIENT_CA_FILE',
+    path,
+    undefined,
+    'CA bundle, PEM. With it, only clients with a certificate that it signed can connect (mTLS).',
+    { defaultLabel: 'off', emptyIsUnset: true },
   ),
   shutdownDelayMs: setting(
     'GATECAR_SHUTDOWN_DELAY',

@@ -23,3 +23,11 @@ export const INTERNAL_ERROR: Unavailable = {
   cause: 'internal error',
   retryAfterSeconds: 1,
 };
+
+/** What is decided where one connection asks more than may wait at once. */
+export const TOO_MANY_AT_ONCE: Unavailable = {
+  kind: 'unavailable',
+  reason: 'overloaded',
+  cause: 'too many reviews',
+  retryAfterSeconds: 1,
+};

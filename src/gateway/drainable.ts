@@ -16,9 +16,14 @@ export function drainable(
   { silentGraceMs = SILENT_GRACE_MS, partialGraceMs = PARTIAL_GRACE_MS } = {},
 ): { close(): Promise<void>; destroy(): void } {
   const sockets = new Set<Socket>();
-  server.on('connection', (socket: Socket) => {
+  const follow = (socket: Socket): void => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
+  };
+  // Under TLS the one is a handshake at first, and the other takes its place once that is done.
+  server.on('connection', follow).on('secureConnection', (socket: Socket) => {
+    sockets.delete(beneath(socket));
+    follow(socket);
   });
   const letGo = (isDone: (socket: Socket) => boolean): void => {
     for (const socket of sockets) if (isDone(socket)) socket.destroySoon();
@@ -35,8 +40,17 @@ export function drainable(
           resolve();
         });
       }),
-    destroy: () => server.closeAllConnections(),
+    destroy() {
+      server.closeAllConnections();
+      // Handshakes are no connections in its eyes.
+      for (const socket of sockets) socket.destroy();
+    },
   };
+}
+
+/** The connection that a TLS connection runs over; Node keeps it there and tells nobody else. */
+function beneath(socket: Socket): Socket {
+  return (socket as Socket & { readonly _parent: Socket })._parent;
 }
 
 /**

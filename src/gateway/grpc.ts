@@ -1,4 +1,6 @@
+import { type AddressInfo, createServer, isIPv6, type Socket, type Server as TcpServer } from 'node:net';
 import { join } from 'node:path';
+import { createServer as createTlsServer } from 'node:tls';
 import {
   logVerbosity,
   Server,
@@ -10,6 +12,7 @@ import {
 import { loadSync } from '@grpc/proto-loader';
 import { HealthImplementation } from 'grpc-health-check';
 import { type CheckOptions, checker, underWay } from './grpc-check.ts';
+import { boundConnections, contextOptions, handshakeOptions, type ListenerOptions } from './listener.ts';
 
 /** Larger than any request head; only a gateway that is told to send bodies along comes near (`with_request_body`). */
 const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
@@ -20,7 +23,7 @@ const PING_EVERY_MS = 10_000;
 
 export const AUTHORIZATION_SERVICE = 'envoy.service.auth.v3.Authorization';
 
-export interface GrpcGatewayOptions extends CheckOptions {
+export interface GrpcGatewayOptions extends CheckOptions, ListenerOptions {
   readonly pingEveryMs?: number;
 }
 
@@ -53,29 +56,65 @@ export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
   } as unknown as UntypedServiceImplementation);
   const health = new HealthImplementation({ '': 'NOT_SERVING', [AUTHORIZATION_SERVICE]: 'NOT_SERVING' });
   health.addToServer(server);
+  const { listener, destroy } = listenerFor(server, options);
 
   return {
-    async listen(target) {
-      const address = 'path' in target ? `unix:${target.path}` : `${bracketed(target.host)}:${target.port}`;
-      const port = await new Promise<number>((resolve, reject) => {
-        server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) =>
-          error ? reject(error) : resolve(bound),
-        );
-      });
-      return 'path' in target ? address : `${bracketed(target.host)}:${port}`;
-    },
+    listen: target =>
+      new Promise((resolve, reject) => {
+        listener.once('error', reject).listen(target, () => {
+          listener.off('error', reject);
+          if ('path' in target) return resolve(`unix:${target.path}`);
+          const { address, port } = listener.address() as AddressInfo;
+          return resolve(`${isIPv6(address) ? `[${address}]` : address}:${port}`);
+        });
+      }),
     setServing(serving) {
       for (const service of ['', AUTHORIZATION_SERVICE]) {
         health.setStatus(service, serving ? 'SERVING' : 'NOT_SERVING');
       }
     },
     async close() {
-      const closed = new Promise<void>(resolve => server.tryShutdown(() => resolve()));
+      const closed = new Promise<unknown>(resolve => listener.close(resolve));
+      server.tryShutdown(() => {});
       await Promise.race([closed, calls.settled()]);
-      server.forceShutdown();
+      destroy();
     },
-    destroy: () => server.forceShutdown(),
+    destroy,
   };
+}
+
+/**
+ * Accepts connections, and does their handshakes, by itself: the library's own listener has no bound on their number, and
+ * its ways to replace a certificate leave ciphers and versions to defaults.
+ */
+function listenerFor(server: Server, options: GrpcGatewayOptions) {
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const listener = accept(options, socket => {
+    // What becomes of a connection is HTTP/2's to say; nobody hears of an error after that.
+    socket.on('error', () => {});
+    injector.injectConnection(socket);
+  });
+  boundConnections(listener, options);
+  // Among them are those that have not come to speak HTTP/2, of which the library knows nothing.
+  const sockets = new Set<Socket>();
+  listener.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  const destroy = (): void => {
+    listener.close();
+    server.forceShutdown();
+    for (const socket of sockets) socket.destroy();
+  };
+  return { listener, destroy };
+}
+
+function accept({ tls, handshakeTimeoutMs }: ListenerOptions, take: (socket: Socket) => void): TcpServer {
+  if (tls === undefined) return createServer(take);
+  const shown = { ...handshakeOptions(tls, handshakeTimeoutMs), ...contextOptions(tls.material) };
+  const listener = createTlsServer({ ...shown, ALPNProtocols: ['h2'] }, take);
+  tls.onReplaced(material => listener.setSecureContext(contextOptions(material)));
+  return listener.on('tlsClientError', (_error, socket) => socket.destroy());
 }
 
 function authorizationService(): ServiceDefinition {
@@ -85,8 +124,4 @@ function authorizationService(): ServiceDefinition {
     enums: Number,
   });
   return loaded[AUTHORIZATION_SERVICE] as ServiceDefinition;
-}
-
-function bracketed(host: string): string {
-  return host.includes(':') ? `[${host}]` : host;
 }

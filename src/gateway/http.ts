@@ -1,31 +1,26 @@
 import { type IncomingMessage, METHODS, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import Fastify, { type FastifyInstance } from 'fastify';
 import type { Authorize } from '../authorize.ts';
 import { readCredential } from '../credential/bearer.ts';
 import type { Decision } from '../decision/decision.ts';
 import type { Answer } from './answer.ts';
-import { type Decided, INTERNAL_ERROR } from './decided.ts';
+import { type Decided, INTERNAL_ERROR, TOO_MANY_AT_ONCE } from './decided.ts';
 import { type ForwardedOptions, readForwarded } from './forwarded.ts';
+import { type HttpServerOptions, httpServer } from './http-server.ts';
 import { refuseConnection } from './refuse-connection.ts';
-
-/** Larger than any gateway's own limit: Node's default of 16 KiB refuses what nginx lets through with three URL headers. */
-const MAX_HEADER_BYTES = 64 * 1024;
-
-/**
- * Longer than gateways keep an idle connection (Envoy: an hour), so that it is always they who close: a request sent
- * into our closing would fail.
- */
-const KEEP_ALIVE_MS = 61 * 60 * 1000;
-
-/** How long a peer may take to send a request, and how often that is checked, in milliseconds. */
-const REQUEST_TIMEOUT_MS = 10_000;
-const TIMEOUT_CHECK_MS = 1_000;
 
 /** How long, and up to how many bytes, a declared body is drained after the answer, before the connection is closed. */
 const LINGER_MS = 1_000;
 const LINGER_BYTES = 1024 * 1024;
 
-export interface HttpGatewayOptions extends ForwardedOptions {
+/**
+ * How many requests of one connection may wait for their decision. No gateway sends a request before the last one was
+ * answered; Node bounds the answers that wait to be read, and nothing else bounds the requests that wait for an answer.
+ */
+const MAX_UNDECIDED = 256;
+
+export interface HttpGatewayOptions extends ForwardedOptions, HttpServerOptions {
   readonly authorize: Authorize;
   readonly answer: (decision: Decision) => Answer;
   readonly onDecision?: (decided: Decided) => void;
@@ -34,8 +29,6 @@ export interface HttpGatewayOptions extends ForwardedOptions {
   /** While true, answers ask the gateway to leave the connection. */
   readonly draining?: () => boolean;
   readonly now?: () => number;
-  readonly requestTimeoutMs?: number;
-  readonly timeoutCheckMs?: number;
   readonly lingerMs?: number;
 }
 
@@ -46,26 +39,15 @@ export interface HttpGatewayOptions extends ForwardedOptions {
  * expectations is switched off one by one, since each would answer something that a gateway reads as an error of ours.
  */
 export function httpGateway(options: HttpGatewayOptions): FastifyInstance {
-  const { requestTimeoutMs = REQUEST_TIMEOUT_MS, timeoutCheckMs = TIMEOUT_CHECK_MS } = options;
   const server = Fastify({
     logger: false,
     rewriteUrl: ({ url = '' }) => (isAuthPath(url) ? '/auth' : '/'),
     exposeHeadRoutes: false,
     forceCloseConnections: false,
     return503OnClosing: false,
-    keepAliveTimeout: KEEP_ALIVE_MS,
-    requestTimeout: requestTimeoutMs,
     clientErrorHandler: refuseConnection,
-    http: {
-      maxHeaderSize: MAX_HEADER_BYTES,
-      headersTimeout: requestTimeoutMs,
-      connectionsCheckingInterval: timeoutCheckMs,
-      // Not even where the process was told to: what gateways and we read differently is how requests are smuggled.
-      insecureHTTPParser: false,
-    },
+    serverFactory: handler => httpServer(handler, options),
   });
-  // Past its limit on their number, Node may leave headers out: a second credential, or that a body is to come.
-  server.server.maxHeadersCount = 0;
   // Without a body in Fastify's eyes, no method's body is awaited or its content type judged.
   for (const method of METHODS) server.addHttpMethod(method, { hasBody: false, overrideExisting: true });
   // `Expect` is neither met nor refused: the credential decides.
@@ -103,12 +85,17 @@ function isAuthPath(url: string): boolean {
 function gate(options: HttpGatewayOptions): (request: IncomingMessage, response: ServerResponse) => void {
   const { authorize, answer: render, onDecision, onFault = () => {} } = options;
   const { draining = () => false, now = () => performance.now(), lingerMs = LINGER_MS } = options;
+  const undecided = new WeakMap<Socket, number>();
+  const count = (socket: Socket, change: number): void => {
+    undecided.set(socket, (undecided.get(socket) ?? 0) + change);
+  };
 
   return (request, response) => {
     const start = now();
     const credential = readCredential(request.rawHeaders);
     // Read now: a connection that has been closed has no address, and would pass for a Unix socket's.
-    const peer = request.socket.remoteAddress;
+    const { socket } = request;
+    const peer = socket.remoteAddress;
 
     const finish = (decision: Decision): void => {
       const answer = render(decision);
@@ -128,9 +115,14 @@ function gate(options: HttpGatewayOptions): (request: IncomingMessage, response:
     };
 
     try {
-      const decision = authorize(credential);
-      if (decision instanceof Promise) decision.then(finish).catch(fail);
-      else finish(decision);
+      const isOneTooMany = (undecided.get(socket) ?? 0) >= MAX_UNDECIDED;
+      const decision = isOneTooMany ? TOO_MANY_AT_ONCE : authorize(credential);
+      if (!(decision instanceof Promise)) return finish(decision);
+      count(socket, 1);
+      decision
+        .finally(() => count(socket, -1))
+        .then(finish)
+        .catch(fail);
     } catch (error) {
       fail(error);
     }

@@ -7,7 +7,8 @@ import { answerOn } from './drainable.ts';
  * and the connection with it.
  */
 export function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) {
+  // What is not from the parser is from below: a reset, or TLS that came to nothing, where no refusal can be sent.
+  if (!/^(HPE_|ERR_HTTP_)/.test(String(error.code)) || !socket.writable) {
     socket.destroy();
     return;
   }

@@ -86,7 +86,6 @@ function answers(path: string): Promise<boolean> {
 }
 
 function codeOf(error: unknown): string {
-  const { code, message = '' } = error as { code?: unknown; message?: string };
-  // grpc-js wraps the network's error and keeps its code only in the text.
-  return typeof code === 'string' ? code : (/\bE[A-Z]{4,}\b/.exec(message)?.[0] ?? 'unknown error');
+  const { code } = error as { code?: unknown };
+  return typeof code === 'string' ? code : 'unknown error';
 }

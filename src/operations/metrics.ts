@@ -24,6 +24,8 @@ export interface Gauges {
   readonly authorityUp: () => boolean;
 }
 
+export type TlsReload = 'success' | 'failure';
+
 /** Counters as the rooms see them: each a plain function. */
 export interface Metrics {
   readonly decided: (protocol: Protocol, decision: Decision, durationMs: number) => void;
@@ -32,6 +34,10 @@ export interface Metrics {
   readonly reviewed: (outcome: ReviewOutcome, durationMs: number) => void;
   readonly queuedFor: (seconds: number) => void;
   readonly refusedLocally: (check: LocalCheck) => void;
+  readonly dropped: (listener: Protocol) => void;
+  readonly tlsReloaded: (outcome: TlsReload) => void;
+  /** Tells where the end of the listeners' certificate is read, where there is one. */
+  readonly observeCertificate: (notAfterSeconds: () => number) => void;
   /** Tells where the gauges are read, once the parts are there. */
   readonly observe: (gauges: Gauges) => void;
   /** The Prometheus text format, version 0.0.4. */
@@ -61,7 +67,10 @@ export function metrics(version: string): Metrics {
   const reviewDuration = new PlainHistogram(DURATION_BOUNDS);
   const queueSeconds = new PlainHistogram(DURATION_BOUNDS);
   const refusals = new Tally<LocalCheck>(['length', 'opaque']);
+  const drops = new Tally<Protocol>(['http', 'grpc']);
+  const reloads = new Tally<TlsReload>(['success', 'failure']);
   let gauges: Gauges | undefined;
+  let notAfterSeconds: (() => number) | undefined;
 
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
@@ -107,6 +116,15 @@ export function metrics(version: string): Metrics {
   gauge('gatecar_authority_up', 'Whether the last TokenReview could be asked.', () =>
     gauges === undefined ? [] : [[{}, gauges.authorityUp() ? 1 : 0]],
   );
+  counter('gatecar_connections_dropped_total', 'Connections closed for being one too many, by protocol.', () =>
+    pairs(drops, protocol => ({ protocol })),
+  );
+  counter('gatecar_tls_reloads_total', 'Replaced TLS files, by whether they could be used.', () =>
+    pairs(reloads, outcome => ({ outcome })),
+  );
+  gauge('gatecar_tls_certificate_not_after_seconds', 'When the certificate in force runs out, in Unix time.', () =>
+    notAfterSeconds === undefined ? [] : [[{}, notAfterSeconds()]],
+  );
   gauge('gatecar_build_info', 'Version of gatecar and Node.js.', () => [[{ version, node: process.version }, 1]]);
 
   return {
@@ -122,6 +140,11 @@ export function metrics(version: string): Metrics {
     },
     queuedFor: seconds => queueSeconds.observe(seconds),
     refusedLocally: check => refusals.add(check),
+    dropped: protocol => drops.add(protocol),
+    tlsReloaded: outcome => reloads.add(outcome),
+    observeCertificate: given => {
+      notAfterSeconds = given;
+    },
     observe: given => {
       gauges = given;
     },

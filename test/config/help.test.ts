@@ -122,6 +122,7 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
     allowInsecureBasic: ['', 'yes', '1'],
     errorDetail: ['none'],
     opaqueTokens: ['deny'],
+    maxConnections: ['0', '1000001'],
   },
   ...{
     tokenAudiences: ['a b', 'ü', 'a'.repeat(513)],
@@ -134,6 +135,7 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
     'system:serviceaccount:a:b:c',
     'system:serviceaccount:A:b',
   ],
+  ...{ tlsCertFile: ['a\n'], tlsKeyFile: ['a\n'], tlsClientCaFile: ['a\n'] },
   ...{ policyDeniedStatus: ['', '404', 'x'], unavailableStatus: ['500', '200'] },
   identityHeaderPrefix: ['', '-', 'X', 'X_', '1-', 'X-\n', `${'a'.repeat(40)}-`],
   ...{ cacheTtlMs: ['', '10', '1h', '1.5s', '-1s', '1 s'], cacheNegativeTtlMs: ['2'], reviewTimeoutMs: ['3 s'] },

@@ -52,6 +52,18 @@ t.test('a client address is taken from a header only where some peer is trusted'
   t.strictSame(faultsOf(['--trusted-peers=unix'], {}), []);
 });
 
+t.test('a certificate and its key come together, and a client CA with them', async t => {
+  const [cert, key, ca] = ['--tls-cert-file=/a', '--tls-key-file=/b', '--tls-client-ca-file=/c'] as const;
+  const together = expectedFault('tls-needs-certificate-and-key');
+  const needed = expectedFault('client-ca-needs-certificate').replace('/run/tls/ca.crt', '/c');
+  t.strictSame(faultsOf([cert, key], {}), []);
+  t.strictSame(faultsOf([cert, key, ca], {}), []);
+  t.strictSame(faultsOf([cert], {}), [together.replace('/run/tls/tls.key', '/a')]);
+  t.strictSame(faultsOf([key], {}), [together.replace('/run/tls/tls.key', '/b')]);
+  t.strictSame(faultsOf([ca], {}), [needed]);
+  t.strictSame(faultsOf([cert, ca], {}), [together.replace('/run/tls/tls.key', '/a')]);
+});
+
 t.test('a context belongs to a kubeconfig and not to an address', async t => {
   const context = { GATECAR_KUBE_CONTEXT: 'dev' };
   const fault = expectedFault('context-needs-kubeconfig');
@@ -64,6 +76,7 @@ t.test('every broken rule is told, but for those about a setting that is at faul
   const env = {
     ...{ GATECAR_MODE: 'basic', GATECAR_LISTEN: ':1', GATECAR_OPS_LISTEN: ':1', GATECAR_GRPC_LISTEN: ':1' },
     ...{ GATECAR_CLIENT_IP_HEADER: 'X-Real-IP', GATECAR_KUBE_API_URL: 'http://localhost', GATECAR_KUBE_CONTEXT: 'dev' },
+    ...{ GATECAR_TLS_KEY_FILE: '/a', GATECAR_TLS_CLIENT_CA_FILE: '/b' },
   };
   t.equal(faultsOf([], env).length, Object.keys(CROSS_RULES).length);
   const config = Object.freeze({ ...readConfig([], {}), clientIpHeader: 'X-Real-IP' });

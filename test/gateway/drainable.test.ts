@@ -1,14 +1,19 @@
 import { once } from 'node:events';
-import { createServer, type Server, type ServerResponse } from 'node:http';
+import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { type AddressInfo, connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import t, { type Test } from 'tap';
 import { answerOn, drainable } from '../../src/gateway/drainable.ts';
+import { pem } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n';
 
-async function start(t: Test, handler: (response: ServerResponse) => void) {
-  const server: Server = createServer((_request, response) => handler(response));
+async function start(t: Test, handler: (response: ServerResponse) => void, tls = false) {
+  const listen: RequestListener = (_request, response) => handler(response);
+  const shown = { cert: pem('server.crt'), key: pem('server.key') };
+  const server = tls ? (createTlsServer(shown, listen) as unknown as Server) : createServer(listen);
   const listener = drainable(server, { silentGraceMs: 50, partialGraceMs: 150 });
   const accepted: Socket[] = [];
   server.on('connection', socket => accepted.push(socket));
@@ -68,4 +73,39 @@ t.test('a request that is on its way when the listener closes is still answered'
   socket.write(GET);
   t.match(await received(socket), /in time/);
   await closed;
+});
+
+t.test('over TLS too, whether the handshake is done or not', async t => {
+  const answers: ServerResponse[] = [];
+  const { server, listener, open } = await start(t, response => answers.push(response), true);
+  const secure = async (bytes: string) => {
+    const accepted = once(server, 'secureConnection');
+    const { port } = server.address() as AddressInfo;
+    const socket = connectTls({ port, host: '127.0.0.1', ca: pem('ca.crt') });
+    await accepted;
+    if (!socket.authorized) await once(socket, 'secureConnect');
+    socket.write(bytes);
+    return socket;
+  };
+  const greeting = await open('\x16\x03\x01');
+  const silent = await secure('');
+  const half = await secure('GET / HTTP/1.1\r\nHost: x\r\n');
+  const asking = await secure(GET);
+  await until(() => answers.length === 1);
+  const closed = listener.close();
+  t.strictSame(await Promise.all([received(greeting), received(silent), received(half)]), ['', '', '']);
+  answers[0]?.setHeader('Connection', 'close').end('done');
+  t.match(await received(asking), /^HTTP\/1\.1 200 OK[\s\S]*done/);
+  await closed;
+});
+
+t.test('destroying ends all of it at once, a handshake under way among it', async t => {
+  const { server, listener, open } = await start(t, () => {}, true);
+  const greeting = await open('\x16\x03\x01');
+  const closed = listener.close();
+  const ended = new Promise(resolve => greeting.on('error', () => {}).once('close', resolve));
+  listener.destroy();
+  await ended;
+  await closed;
+  t.notOk(server.listening);
 });

@@ -12,7 +12,12 @@ import type { Decision } from '../../src/decision/decision.ts';
 import { answerer } from '../../src/gateway/answer.ts';
 import type { Decided } from '../../src/gateway/decided.ts';
 import { type Forwarded, trustedPeers } from '../../src/gateway/forwarded.ts';
-import { AUTHORIZATION_SERVICE, type GrpcGateway, grpcGateway } from '../../src/gateway/grpc.ts';
+import {
+  AUTHORIZATION_SERVICE,
+  type GrpcGateway,
+  type GrpcGatewayOptions,
+  grpcGateway,
+} from '../../src/gateway/grpc.ts';
 import { toIdentity } from '../../src/identity/identity.ts';
 import { type EnvoyClient, envoyClient, headersOf } from '../fixtures/envoy-client.ts';
 
@@ -32,6 +37,21 @@ interface Gate {
   readonly faults: unknown[];
 }
 
+const optionsFor = (authorize: Authorize): GrpcGatewayOptions => ({
+  authorize,
+  answer: answerer({
+    ...{
+      identityHeaderPrefix: 'X-Auth-Request-',
+      policyDeniedStatus: 403,
+      unavailableStatus: 503,
+      errorDetail: 'full',
+    },
+  }),
+  trusted: trustedPeers([]),
+  clientIpHeader: undefined,
+  onFault: () => {},
+});
+
 async function startGate(
   t: Test,
   authorize: Authorize,
@@ -39,6 +59,7 @@ async function startGate(
     peers = [] as string[],
     clientIpHeader = undefined as string | undefined,
     path = '',
+    host = '127.0.0.1',
     pingEveryMs = undefined as number | undefined,
     onDecision = () => {},
   } = {},
@@ -47,13 +68,7 @@ async function startGate(
   const forwarded: Forwarded[] = [];
   const faults: unknown[] = [];
   const gateway = grpcGateway({
-    authorize,
-    answer: answerer({
-      identityHeaderPrefix: 'X-Auth-Request-',
-      policyDeniedStatus: 403,
-      unavailableStatus: 503,
-      errorDetail: 'full',
-    }),
+    ...optionsFor(authorize),
     trusted: trustedPeers(peers),
     clientIpHeader,
     onDecision(one) {
@@ -64,7 +79,7 @@ async function startGate(
     onFault: error => faults.push(error),
     ...(pingEveryMs !== undefined && { pingEveryMs }),
   });
-  const address = await gateway.listen(path === '' ? { host: '127.0.0.1', port: 0 } : { path });
+  const address = await gateway.listen(path === '' ? { host, port: 0 } : { path });
   const client = envoyClient(address);
   t.teardown(() => {
     client.close();
@@ -221,15 +236,12 @@ t.test('it listens on a Unix socket, whose peers `unix` trusts', async t => {
 });
 
 t.test('an IPv6 listener says its address in brackets, and a port that is taken names the network error', async t => {
-  const { gateway, address } = await startGate(t, () => allow);
-  const v6 = await gateway.listen({ host: '::1', port: 0 });
+  const { client, address: v6 } = await startGate(t, () => allow, { host: '::1' });
   t.match(v6, /^\[::1\]:\d+$/);
-  const client = envoyClient(v6);
-  t.teardown(() => client.close());
   t.equal((await client.checkHeaders({})).status.code, 0);
-  const taken = { host: '127.0.0.1', port: Number(address.split(':')[1]) };
-  const other = await startGate(t, () => allow);
-  await t.rejects(other.gateway.listen(taken), { message: /EADDRINUSE/ });
+  const other = grpcGateway(optionsFor(() => allow));
+  t.teardown(() => other.destroy());
+  await t.rejects(other.listen({ host: '::1', port: Number(v6.split(':').at(-1)) }), { code: 'EADDRINUSE' });
 });
 
 t.test('the health service follows readiness', async t => {

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { METHODS } from 'node:http';
+import { request } from 'node:https';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import process from 'node:process';
 import t, { type Test } from 'tap';
@@ -13,6 +14,7 @@ import { type HttpGatewayOptions, httpGateway } from '../../src/gateway/http.ts'
 import { ask } from '../fixtures/ask.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 import { type Conversation, converse, head, statuses } from '../fixtures/conversation.ts';
+import { pem } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
 import { acceptedAs } from '../fixtures/verdicts.ts';
 
@@ -612,3 +614,44 @@ t.test(
     t.match(await conversation.closed, [{ status: 200 }]);
   },
 );
+
+t.test(
+  'of what one connection asks, 256 wait for a decision; the next is told at once, and has its turn again later',
+  async t => {
+    const decide: ((decision: Decision) => void)[] = [];
+    const pending = () => new Promise<Decision>(resolve => decide.push(resolve));
+    const { open, decided } = await start(t, { authorize: pending });
+    const conversation = await open();
+    conversation.send(head('GET /auth HTTP/1.1', GOOD).repeat(258));
+    await until(() => decided.length === 2);
+    t.match(decided, [{ decision: { reason: 'overloaded' } }, { decision: { reason: 'overloaded' } }]);
+    t.equal(decide.length, 256);
+    for (const one of decide) one({ kind: 'deny', reason: 'token_rejected', detail: '' });
+    const answers = statuses(await conversation.answers(258));
+    t.strictSame([answers.indexOf(503), answers.length], [256, 258]);
+    conversation.send(head('GET /auth HTTP/1.1', GOOD));
+    await until(() => decide.length === 257);
+  },
+);
+
+t.test('a head of 64 KiB is too large over TLS too, and one that is smaller is not', async t => {
+  const tls = {
+    material: { cert: Buffer.from(pem('server.crt')), key: Buffer.from(pem('server.key')), clientCa: undefined },
+    onReplaced: () => {},
+  };
+  const { server } = await start(t, { tls });
+  const status = (size: number) =>
+    new Promise<number>((resolve, reject) => {
+      const { port } = server.address() as AddressInfo;
+      const filler = { a: 'x'.repeat(size / 2), b: 'x'.repeat(size / 2) };
+      const headers = { Authorization: 'Bearer good', ...filler };
+      request({ port, host: '127.0.0.1', path: '/auth', ca: pem('ca.crt'), headers }, response => {
+        response.resume();
+        resolve(response.statusCode ?? 0);
+      })
+        .once('error', reject)
+        .end();
+    });
+  t.equal(await status(60 * 1024), 200);
+  t.equal(await status(66 * 1024), 431);
+});

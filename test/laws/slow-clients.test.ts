@@ -6,7 +6,10 @@ import { trustedPeers } from '../../src/gateway/forwarded.ts';
 import { httpGateway } from '../../src/gateway/http.ts';
 import { ask } from '../fixtures/ask.ts';
 import { converse, head, statuses } from '../fixtures/conversation.ts';
-import { startGate } from '../fixtures/gatecar.ts';
+import { startGate, startGatecar } from '../fixtures/gatecar.ts';
+import { metric } from '../fixtures/metrics.ts';
+import { hangs, startStandIn } from '../fixtures/stand-in-api-server.ts';
+import { until } from '../fixtures/until.ts';
 
 const gate = await startGate();
 t.teardown(() => gate.stop());
@@ -15,6 +18,8 @@ const GOOD = `Authorization: Bearer ${token}`;
 
 t.test('who reads no answers is not read either, and gets them all when it does', async t => {
   const requests = 20_000;
+  // A verdict that is known waits for nobody.
+  t.equal((await ask(gate.auth, { token })).status, 200);
   const conversation = await converse(gate.auth);
   const { socket } = conversation;
   socket.pause();
@@ -53,6 +58,30 @@ t.test('500 half-sent heads keep nobody from an answer, and are answered when th
     conversation.destroy();
   }
 });
+
+t.test(
+  'of thousands of requests at once on one connection, few wait for a review, and most are not even read',
+  async t => {
+    // Whatever waits here waits for good.
+    const api = await startStandIn(hangs);
+    const gate = await startGatecar({ GATECAR_KUBE_API_URL: api.url, GATECAR_REVIEW_TIMEOUT: '1m' });
+    const conversation = await converse(gate.auth);
+    // One question: reviews are shared, so that no bound on their number is in the way.
+    conversation.send(head('GET /auth HTTP/1.1', 'Authorization: Bearer abc').repeat(100_000));
+    const overloaded = 'gatecar_requests_total{protocol="http",decision="unavailable",reason="overloaded"}';
+    const told = () => metric(gate.ops, overloaded);
+    await until(async () => (await told()) > 0);
+    for (let waiting = -1; waiting !== conversation.socket.writableLength; ) {
+      waiting = conversation.socket.writableLength;
+      for (let i = 0; i < 20; i += 1) t.equal((await ask(gate.auth)).status, 401, 'others are answered');
+    }
+    t.equal(await metric(gate.ops, 'gatecar_cache_lookups_total{result="coalesced"}'), 255);
+    t.ok((await told()) < 5_000, `${await told()} have been told that there are too many`);
+    t.ok(conversation.socket.writableLength > 0, 'the others wait on our side');
+    conversation.destroy();
+    await Promise.all([gate.stop(), api.close()]);
+  },
+);
 
 /** The listener alone, with less patience than it has in production. */
 async function impatient(): Promise<string> {

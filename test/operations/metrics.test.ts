@@ -16,6 +16,9 @@ t.test('every metric of the contract is there, with its labels', async t => {
   all.reviewed('forbidden', 2);
   all.queuedFor(0.001);
   all.refusedLocally('length');
+  all.dropped('grpc');
+  all.tlsReloaded('failure');
+  all.observeCertificate(() => 1_800_000_000);
   all.observe({ entries: () => 3, inFlight: () => 2, queued: () => 1, authorityUp: () => true });
   const text = await all.scrape();
   for (const line of [
@@ -35,6 +38,11 @@ t.test('every metric of the contract is there, with its labels', async t => {
     'gatecar_local_refusals_total{check="length"} 1',
     'gatecar_review_queue_seconds_count 1',
     'gatecar_authority_up 1',
+    'gatecar_connections_dropped_total{protocol="http"} 0',
+    'gatecar_connections_dropped_total{protocol="grpc"} 1',
+    'gatecar_tls_reloads_total{outcome="success"} 0',
+    'gatecar_tls_reloads_total{outcome="failure"} 1',
+    'gatecar_tls_certificate_not_after_seconds 1800000000',
     `gatecar_build_info{version="1.2.3",node="${process.version}"} 1`,
   ]) {
     t.ok(text.split('\n').includes(line), line);
@@ -46,6 +54,7 @@ t.test('every metric of the contract is there, with its labels', async t => {
 t.test('gauges have no value before there is anything to read', async t => {
   const text = await metrics('1').scrape();
   t.notMatch(text, /^gatecar_authority_up \d/m);
+  t.notMatch(text, /^gatecar_tls_certificate_not_after_seconds \d/m);
   t.notMatch(text, /^gatecar_cache_entries\{/m);
 });
 

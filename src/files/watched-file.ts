@@ -17,17 +17,21 @@ export interface WatchedFile {
 }
 
 /**
- * Follows a file without a watcher: whoever reads causes at most one `stat` a second. Device and inode are compared too,
+ * Follows a file without a watcher: whoever reads causes at most one `stat` in `checkEveryMs`. Device and inode are compared too,
  * since the kubelet's swap of a symlink can leave size and time alike.
  */
-export function watchedFile(path: string, now: () => number = () => performance.now()): WatchedFile {
+export function watchedFile(
+  path: string,
+  now: () => number = () => performance.now(),
+  checkEveryMs = CHECK_EVERY_MS,
+): WatchedFile {
   let content: Buffer | undefined;
   let signature = '';
   let checkedAt = Number.NEGATIVE_INFINITY;
 
   return {
     async read() {
-      if (content !== undefined && now() - checkedAt < CHECK_EVERY_MS) return content;
+      if (content !== undefined && now() - checkedAt < checkEveryMs) return content;
       checkedAt = now();
       try {
         const { dev, ino, size, mtimeNs } = await stat(path, { bigint: true });

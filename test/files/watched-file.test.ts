@@ -1,7 +1,7 @@
 import { rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { watchedFile } from '../../src/authority/watched-file.ts';
+import { watchedFile } from '../../src/files/watched-file.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 import { projectedVolume } from '../fixtures/projected-volume.ts';
 

@@ -1,0 +1,220 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect as connectTcp } from 'node:net';
+import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
+import { credentials } from '@grpc/grpc-js';
+import t, { type Test } from 'tap';
+import { authorizeAnybody } from '../../src/authorize.ts';
+import { answerer } from '../../src/gateway/answer.ts';
+import { trustedPeers } from '../../src/gateway/forwarded.ts';
+import { grpcGateway } from '../../src/gateway/grpc.ts';
+import { httpGateway } from '../../src/gateway/http.ts';
+import type { ListenerOptions, ListenerTls, TlsMaterial } from '../../src/gateway/listener.ts';
+import { envoyClient } from '../fixtures/envoy-client.ts';
+import { pem } from '../fixtures/tls-server.ts';
+import { until } from '../fixtures/until.ts';
+
+// What both listeners do alike: TLS, and a bound on their connections.
+
+const bytes = (name: string) => Buffer.from(pem(name));
+const material = (certificate: string, clientCa?: string): TlsMaterial => ({
+  cert: bytes(`${certificate}.crt`),
+  key: bytes(`${certificate}.key`),
+  clientCa: clientCa === undefined ? undefined : bytes(`${clientCa}.crt`),
+});
+
+interface ReplaceableTls extends ListenerTls {
+  replace(material: TlsMaterial): void;
+}
+
+function tlsOf(first: TlsMaterial): ReplaceableTls {
+  const takers: ((material: TlsMaterial) => void)[] = [];
+  return {
+    material: first,
+    onReplaced: take => takers.push(take),
+    replace(next) {
+      for (const take of takers) take(next);
+    },
+  };
+}
+
+const GATEWAY = {
+  authorize: authorizeAnybody,
+  answer: answerer({
+    ...{ policyDeniedStatus: 401, unavailableStatus: 503, errorDetail: 'full' },
+    identityHeaderPrefix: 'X-Auth-Request-',
+  }),
+  trusted: trustedPeers([]),
+  clientIpHeader: undefined,
+  onFault: () => {},
+} as const;
+
+/** Starts a listener, and says on which port. */
+const LISTENERS: Record<'http/1.1' | 'h2', (t: Test, options: ListenerOptions) => Promise<number>> = {
+  async 'http/1.1'(t, options) {
+    const gateway = httpGateway({ ...GATEWAY, ...options });
+    await gateway.ready();
+    gateway.server.listen(0, '127.0.0.1');
+    await once(gateway.server, 'listening');
+    t.teardown(() => {
+      gateway.server.close();
+      gateway.server.closeAllConnections();
+    });
+    return (gateway.server.address() as AddressInfo).port;
+  },
+  async h2(t, options) {
+    const gateway = grpcGateway({ ...GATEWAY, ...options });
+    t.teardown(() => gateway.destroy());
+    return Number((await gateway.listen({ host: '127.0.0.1', port: 0 })).split(':')[1]);
+  },
+};
+
+const clientOf = (name: string): ConnectionOptions => ({ cert: pem(`${name}.crt`), key: pem(`${name}.key`) });
+
+/** A connection on which the server has said something, so that it has taken the client's certificate too. */
+async function handshake(t: Test, port: number, protocol: string, more: ConnectionOptions = {}): Promise<TLSSocket> {
+  const socket = connect({
+    ...{ port, host: '127.0.0.1', ca: pem('ca.crt'), servername: 'localhost', ALPNProtocols: [protocol] },
+    ...{ checkServerIdentity: () => undefined },
+    ...more,
+  });
+  t.teardown(() => socket.destroy());
+  const { promise, resolve, reject } = Promise.withResolvers<TLSSocket>();
+  socket.once('error', reject).once('close', () => reject(new Error('closed')));
+  socket.once('data', () => resolve(socket));
+  if (protocol === 'http/1.1') socket.write('GET /auth HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer abc\r\n\r\n');
+  else socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0');
+  return promise;
+}
+
+const serial = (socket: TLSSocket) => socket.getPeerX509Certificate()?.serialNumber;
+
+for (const [protocol, start] of Object.entries(LISTENERS)) {
+  t.test(`${protocol}: TLS 1.3 where the peer can, 1.2 with forward secrecy where not, nothing below`, async t => {
+    const port = await start(t, { tls: tlsOf(material('server')) });
+    const modern = await handshake(t, port, protocol);
+    t.equal(modern.getProtocol(), 'TLSv1.3');
+    t.equal(modern.alpnProtocol, protocol);
+    const older = await handshake(t, port, protocol, { maxVersion: 'TLSv1.2' });
+    t.match([older.getProtocol(), older.getCipher().name], ['TLSv1.2', /^ECDHE-ECDSA-.*(GCM|CHACHA20)/]);
+    const weak: ConnectionOptions[] = [
+      { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' },
+      { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES128-SHA256' },
+      { ALPNProtocols: ['spdy/3'] },
+    ];
+    for (const options of weak) await t.rejects(handshake(t, port, protocol, options));
+  });
+
+  t.test(`${protocol}: with a client CA, only those get in whom it signed`, async t => {
+    const port = await start(t, { tls: tlsOf(material('server', 'ca')) });
+    for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+      const only = { maxVersion: version };
+      await handshake(t, port, protocol, { ...only, ...clientOf('client') });
+      await t.rejects(handshake(t, port, protocol, only), 'no certificate');
+      await t.rejects(handshake(t, port, protocol, { ...only, ...clientOf('other-client') }), 'one of another CA');
+    }
+    const open = await start(t, { tls: tlsOf(material('server')) });
+    await handshake(t, open, protocol, clientOf('other-client'));
+  });
+
+  t.test(`${protocol}: what is replaced counts for new connections, and open ones go on`, async t => {
+    const tls = tlsOf(material('server', 'ca'));
+    const port = await start(t, { tls });
+    const old = await handshake(t, port, protocol, clientOf('client'));
+    tls.replace(material('server-by-name', 'other-ca'));
+    const fresh = await handshake(t, port, protocol, clientOf('other-client'));
+    t.not(serial(fresh), serial(old));
+    await t.rejects(handshake(t, port, protocol, clientOf('client')));
+    for (const maxVersion of ['TLSv1.1', 'TLSv1.2'] as const) {
+      const weak: ConnectionOptions = { minVersion: 'TLSv1', maxVersion, ciphers: 'ECDHE-ECDSA-AES128-SHA256' };
+      await t.rejects(handshake(t, port, protocol, { ...weak, ...clientOf('other-client') }), 'still nothing weak');
+    }
+    const more = once(old, 'data');
+    if (protocol === 'http/1.1') old.write('GET /auth HTTP/1.1\r\nHost: a\r\n\r\n');
+    // PING
+    else old.write('\0\0\x08\x06\0\0\0\0\0abcdefgh');
+    await more;
+  });
+
+  t.test(`${protocol}: no session leads past a client CA that was replaced`, async t => {
+    for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+      const tls = tlsOf(material('server', 'ca'));
+      const port = await start(t, { tls });
+      let session: Buffer | undefined;
+      const options = { maxVersion, servername: 'localhost', ...clientOf('client') };
+      const socket = connect({
+        ...{ port, host: '127.0.0.1', ca: pem('ca.crt'), ALPNProtocols: [protocol], ...options },
+      });
+      socket.on('error', () => {});
+      socket.on('session', given => {
+        session = given;
+      });
+      await until(() => session !== undefined);
+      socket.destroy();
+      const again = await handshake(t, port, protocol, { ...options, session: session as Buffer });
+      t.ok(again.isSessionReused(), 'it does lead in while nothing has changed');
+      tls.replace(material('server', 'other-ca'));
+      await t.rejects(handshake(t, port, protocol, { ...options, session: session as Buffer }), maxVersion);
+    }
+  });
+
+  t.test(`${protocol}: who does not finish the handshake, or speaks no TLS, is let go`, async t => {
+    const port = await start(t, { tls: tlsOf(material('server')), handshakeTimeoutMs: 50 });
+    for (const text of ['', '\x16\x03\x01', 'GET /auth HTTP/1.1\r\nHost: a\r\n\r\n']) {
+      const socket = connectTcp(port, '127.0.0.1').on('error', () => {});
+      let received = '';
+      socket.on('data', chunk => {
+        received += chunk.toString('latin1');
+      });
+      socket.write(text, 'latin1');
+      await once(socket, 'close');
+      t.notMatch(received, 'HTTP');
+    }
+    await handshake(t, port, protocol);
+  });
+
+  for (const tls of [undefined, tlsOf(material('server'))]) {
+    t.test(
+      `${protocol}${tls ? ' over TLS' : ''}: one connection too many is closed and told, and the others stay`,
+      async t => {
+        let dropped = 0;
+        const onDropped = () => {
+          dropped += 1;
+        };
+        const port = await start(t, { tls, maxConnections: 2, onDropped });
+        const open = async () => {
+          const socket = connectTcp(port, '127.0.0.1').on('error', () => {});
+          t.teardown(() => socket.destroy());
+          await once(socket, 'connect');
+          return socket;
+        };
+        const [first, second] = [await open(), await open()];
+        for (let more = 0; more < 3; more += 1) await once(await open(), 'close');
+        t.equal(dropped, 3);
+        t.notOk(first.closed || second.closed);
+        first.destroy();
+        await until(async () => {
+          const before = dropped;
+          const socket = await open();
+          // A listener that takes it says nothing by itself.
+          await new Promise(resolve => setImmediate(resolve));
+          socket.destroy();
+          await once(socket, 'close');
+          return dropped === before;
+        });
+      },
+    );
+  }
+}
+
+t.test('a Check goes over TLS with a client certificate, and without one it does not', async t => {
+  const port = await LISTENERS.h2(t, { tls: tlsOf(material('server', 'ca')) });
+  const [ca, key, cert] = [bytes('ca.crt'), bytes('client.key'), bytes('client.crt')];
+  const known = envoyClient(`localhost:${port}`, credentials.createSsl(ca, key, cert));
+  const unknown = envoyClient(`localhost:${port}`, credentials.createSsl(ca));
+  t.teardown(() => {
+    known.close();
+    unknown.close();
+  });
+  t.equal((await known.checkHeaders({ authorization: 'Bearer abc' })).status.code, 0);
+  await t.rejects(unknown.checkHeaders({ authorization: 'Bearer abc' }), { code: 14 });
+});
