@@ -1,6 +1,7 @@
 import { isIP, isIPv6 } from 'node:net';
 import { MAX_PREFIX_LENGTH } from '../identity/headers.ts';
 import { NAMESPACE, parseServiceAccount } from '../identity/identity.ts';
+import { numberPattern } from './number-pattern.ts';
 
 /**
  * What JSON Schema says of a setting's value, for the chart's `values.schema.json`. Helm reads it with Go's regular
@@ -92,13 +93,16 @@ const UNIT_MS = { ms: 1, s: 1000, m: 60_000 } as const;
 /** A duration in milliseconds, as `500ms`, `10s` or `2m`; `0` needs no unit. */
 export function duration(min: string, max: string): SettingType<number> {
   const [least, most] = [toMs(min), toMs(max)];
+  const units = Object.entries(UNIT_MS).map(
+    ([unit, ms]) => numberPattern(Math.ceil(least / ms), Math.floor(most / ms)) + unit,
+  );
   return {
     rule: `a duration from ${min} to ${max}, such as 500ms, 10s or 2m`,
     parse(text) {
       const ms = toMs(text);
       return ms >= least && ms <= most ? ms : undefined;
     },
-    json: { type: 'string', pattern: '^(0|[0-9]{1,9}(ms|s|m))$' },
+    json: { type: 'string', pattern: `^(${[...(least === 0 ? ['0'] : []), ...units].join('|')})$` },
   };
 }
 
@@ -154,9 +158,13 @@ export const serviceAccounts = list({
   isItem: item => parseServiceAccount(item) !== undefined,
 });
 
+const OCTET = numberPattern(0, 255);
+const IPV4_PEER = `${OCTET}(\\.${OCTET}){3}(/${numberPattern(0, 32)})?`;
+const IPV6_PEER = `[0-9a-fA-F.:]*:[0-9a-fA-F.:]*(/${numberPattern(0, 128)})?`;
+
 export const peers = list({
   rule: 'a list of at least one IP address, CIDR or unix',
-  item: /^(unix|[0-9a-fA-F.:]+(\/[0-9]{1,3})?)$/,
+  item: new RegExp(`^(unix|${IPV4_PEER}|${IPV6_PEER})$`),
   isItem(item) {
     const host = item.replace(/\/.*/, '');
     const bits = Number(item.slice(host.length + 1));
@@ -194,6 +202,11 @@ const FORBIDDEN_HEADERS = new Set([
   'upgrade',
 ]);
 
+/** Go and JavaScript agree on no flag for it. */
+function anyCase(text: string): string {
+  return text.replaceAll(/[a-z]/g, letter => `[${letter}${letter.toUpperCase()}]`);
+}
+
 export const headerPairs: SettingType<Readonly<Record<string, string>>> = {
   rule: 'a list of name=value headers in printable ASCII, each name once, none of them Authorization, Host or about body or connection',
   parse(text) {
@@ -208,7 +221,14 @@ export const headerPairs: SettingType<Readonly<Record<string, string>>> = {
     }
     return headers;
   },
-  json: { type: 'array', items: { type: 'string', pattern: "^[A-Za-z0-9!#$%&'*+.^`|~-]{1,128} *=[ -+\\--~]*$" } },
+  json: {
+    type: 'array',
+    items: {
+      type: 'string',
+      pattern: "^[A-Za-z0-9!#$%&'*+.^`|~-]{1,128} *=[ -+\\--~]*$",
+      not: { pattern: `^(${[...FORBIDDEN_HEADERS].map(anyCase).join('|')}) *=.*$` },
+    },
+  },
   // May hold a proxy's token (dapr-api-token).
   show: () => 'a value that is not shown',
 };
@@ -221,7 +241,7 @@ export const baseUrl: SettingType<string> = {
     if (url.username || url.password || /[?#]/.test(text)) return undefined;
     return url.origin + url.pathname.replace(/\/+$/, '');
   },
-  json: { type: 'string', pattern: '^[hH][tT][tT][pP][sS]?://[^/?#@ ]+(/[^?#]*)?$' },
+  json: { type: 'string', pattern: '^[hH][tT][tT][pP][sS]?://([^/?#@: ]+|\\[[^/?#@ ]+\\])(:[0-9]{1,5})?(/[^?#]*)?$' },
   // A password may hold any character, a query a token.
   show: text =>
     JSON.stringify(text.replace(/^(https?:\/\/)?.*@/is, '$1[credentials]@').replace(/([?#]).+$/s, '$1[not shown]')),

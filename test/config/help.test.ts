@@ -138,10 +138,26 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
   ...{ tlsCertFile: ['a\n'], tlsKeyFile: ['a\n'], tlsClientCaFile: ['a\n'] },
   ...{ policyDeniedStatus: ['', '404', 'x'], unavailableStatus: ['500', '200'] },
   identityHeaderPrefix: ['', '-', 'X', 'X_', '1-', 'X-\n', `${'a'.repeat(40)}-`],
-  ...{ cacheTtlMs: ['', '10', '1h', '1.5s', '-1s', '1 s'], cacheNegativeTtlMs: ['2'], reviewTimeoutMs: ['3 s'] },
-  ...{ shutdownDelayMs: ['1h'], shutdownTimeoutMs: ['15'], cacheMaxEntries: ['0', '10000001', '1.5', 'x', '-1'] },
+  ...{ cacheTtlMs: ['', '10', '1h', '1.5s', '-1s', '1 s', '600001ms', '601s', '11m'], cacheNegativeTtlMs: ['2'] },
+  reviewTimeoutMs: ['3 s', '0', '0s', '9ms', '61s', '2m'],
+  ...{
+    shutdownDelayMs: ['1h', '301s'],
+    shutdownTimeoutMs: ['15'],
+    cacheMaxEntries: ['0', '10000001', '1.5', 'x', '-1'],
+  },
   ...{ reviewMaxConcurrency: ['0', '10001'], reviewMaxQueue: ['-1', '1000001'], logLevel: ['', 'verbose', 'INFO'] },
-  trustedPeers: ['', 'localhost', 'UNIX', '10.0.0.0/', '10.0.0.0/-1', '10.0.0.0/8/8', '10.0.0.0/1000'],
+  trustedPeers: [
+    '',
+    'localhost',
+    'UNIX',
+    '10.0.0.0/',
+    '10.0.0.0/-1',
+    '10.0.0.0/8/8',
+    '10.0.0.0/33',
+    '::/129',
+    '256.0.0.1',
+    '1.2.3',
+  ],
   clientIpHeader: ['', 'X_Real_IP', 'a b', 'é', 'a'.repeat(129)],
   ...{
     kubeConfigFiles: [':', '::', '/a\n'],
@@ -157,10 +173,11 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
     'https://',
     'https://u@a',
     'https://u:p@a',
+    'https://u:p/w@a',
     'https://a?b',
     'https://a#b',
   ],
-  kubeHeaders: ['a', '=b', 'a b=c', 'a_b=c', 'a=ü'],
+  kubeHeaders: ['a', '=b', 'a b=c', 'a_b=c', 'a=ü', 'Authorization=x', 'a=b,hOST =c'],
 };
 
 const ALSO_TAKEN: Partial<Record<keyof typeof SETTINGS, string[]>> = {
@@ -171,7 +188,9 @@ const ALSO_TAKEN: Partial<Record<keyof typeof SETTINGS, string[]>> = {
   kubeConfigFiles: ['/a', ':/b c:', ''],
   kubeContext: ['arn:aws:eks:eu-west-1:1:cluster/dev', ''],
   kubeApiUrl: ['https://kube.example', 'HTTPS://kube.example:443/', 'http://[::1]:8001/a@b'],
-  kubeHeaders: ['', 'a = b=c', 'a='],
+  kubeHeaders: ['', 'a = b=c', 'a=', 'x-host=y'],
+  cacheTtlMs: ['0', '0s', '600000ms', '10m'],
+  reviewTimeoutMs: ['10ms', '60s', '1m'],
 };
 
 t.test(

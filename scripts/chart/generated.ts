@@ -1,0 +1,42 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { settingsJsonSchema, settingsTable } from '../../src/config/help.ts';
+import { readValues } from './values-file.ts';
+import { valuesSchema } from './values-schema.ts';
+import { configTable, valuesTable } from './values-tables.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
+const CHART = 'charts/gatecar';
+
+/** The whole text of every file that is generated, or has generated parts, by its path in the project. */
+export async function generatedFiles(): Promise<Readonly<Record<string, string>>> {
+  const read = (path: string) => readFile(join(ROOT, path), 'utf8');
+  const entries = readValues(await read(`${CHART}/values.yaml`));
+  const { version } = JSON.parse(await read('package.json'));
+  const chartReadme = between(await read(`${CHART}/README.md`), 'values', valuesTable(entries));
+  return {
+    'config.schema.json': json(settingsJsonSchema()),
+    'README.md': between(await read('README.md'), 'settings', settingsTable()),
+    [`${CHART}/values.schema.json`]: json(valuesSchema(entries)),
+    [`${CHART}/README.md`]: between(chartReadme, 'settings', configTable()),
+    [`${CHART}/Chart.yaml`]: withVersion(await read(`${CHART}/Chart.yaml`), version),
+  };
+}
+
+function json(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
+}
+
+/** Puts a part between `<!-- name -->` and `<!-- /name -->`. */
+function between(text: string, name: string, part: string): string {
+  const marks = new RegExp(`<!-- ${name} -->[\\s\\S]*<!-- /${name} -->`);
+  if (!marks.test(text)) throw new Error(`no place for ${name}`);
+  return text.replace(marks, () => `<!-- ${name} -->\n\n${part}\n\n<!-- /${name} -->`);
+}
+
+/** Chart and application are released together. */
+function withVersion(chart: string, version: string): string {
+  return chart
+    .replace(/^version: .*$/m, `version: ${version}`)
+    .replace(/^appVersion: .*$/m, `appVersion: "${version}"`);
+}

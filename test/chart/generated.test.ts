@@ -1,0 +1,20 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { generatedFiles } from '../../scripts/chart/generated.ts';
+
+const root = join(import.meta.dirname, '../..');
+const read = (path: string): string => readFileSync(join(root, path), 'utf8');
+
+t.test('every generated file is current', async t => {
+  const files = Object.entries(await generatedFiles());
+  t.equal(files.length, 5);
+  for (const [path, text] of files) t.equal(read(path), text, `${path}; if not: npm run generate`);
+});
+
+t.test('chart, application and package have one version', async t => {
+  const { version } = JSON.parse(read('package.json'));
+  const chart = read('charts/gatecar/Chart.yaml');
+  t.match(chart, `\nversion: ${version}\n`);
+  t.match(chart, `\nappVersion: "${version}"\n`);
+});

@@ -1,0 +1,30 @@
+import t from 'tap';
+import { configTable, valuesTable } from '../../scripts/chart/values-tables.ts';
+import { SETTINGS } from '../../src/config/schema.ts';
+
+t.test('a value’s row has its path, its default as JSON and its words', async t => {
+  const about = { description: 'One | other.', limits: {} };
+  const rows = valuesTable([
+    { path: 'a.b', value: { c: 'x|y' }, ...about },
+    { path: 'config', value: {}, ...about },
+  ]).split('\n');
+  t.strictSame(rows, [
+    '| value | default | meaning |',
+    '|---|---|---|',
+    '| `a.b` | `{"c":"x\\|y"}` | One \\| other. |',
+    '| `config` | [settings](#settings) | One \\| other. |',
+  ]);
+});
+
+t.test('the table of settings has a row for each, with its rule', async t => {
+  const [, , ...rows] = configTable().split('\n');
+  t.equal(rows.length, Object.keys(SETTINGS).length);
+  t.ok(
+    rows.includes(
+      `| \`cacheNegativeTtl\` | \`2s\` | ${SETTINGS.cacheNegativeTtlMs.help} Must be a duration from 0 to 10m, such as 500ms, 10s or 2m. |`,
+    ),
+  );
+  t.match(configTable(), '| `allowedNamespaces` | all | ');
+  t.match(configTable(), '| `kubeContext` | none | ');
+  t.match(configTable(), 'one system:serviceaccount:\\<namespace>:\\<name> (an', 'no HTML');
+});
