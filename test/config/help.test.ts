@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { help, settingsJsonSchema, settingsTable } from '../../src/config/help.ts';
 import { flagName, SETTINGS, type Setting } from '../../src/config/schema.ts';
-import { splitList } from '../../src/config/types.ts';
+import { chartValue } from '../fixtures/chart-values.ts';
 import { follows } from '../fixtures/json-schema.ts';
 import { goodSettings } from '../fixtures/settings.ts';
 
@@ -102,14 +102,6 @@ t.test('the JSON schema’s patterns are whole, and can be read by Go, which Hel
     t.ok(new RegExp(text, 'u'));
   }
 });
-
-/** What a chart would hold for a setting of which the environment has this text. */
-function chartValue({ type: { json } }: Setting<unknown>, text: string): unknown {
-  if (json['type'] === 'array') return splitList(text);
-  if (json['type'] === 'boolean') return text === 'true' ? true : text === 'false' ? false : text;
-  if (json['type'] === 'integer') return text.trim() === '' ? text : Number(text);
-  return text;
-}
 
 /** For each setting what parser and schema must both refuse; what they both take is in the good files and below. */
 const REFUSED: Record<keyof typeof SETTINGS, string[]> = {

@@ -31,6 +31,18 @@
 {{- toYaml $settings -}}
 {{- end }}
 
+{{- /* How the auth listener is asked. */ -}}
+{{- define "gatecar.scheme" -}}
+{{- ternary "https" "http" (hasKey (include "gatecar.settings" . | fromYaml) "GATECAR_TLS_CERT_FILE") -}}
+{{- end }}
+
+{{- /* Whether `helm test` can ask: not where clients must show a certificate, nor where it knows no CA. */ -}}
+{{- define "gatecar.canBeTested" -}}
+{{- $settings := include "gatecar.settings" . | fromYaml -}}
+{{- $isOpen := or (not (hasKey $settings "GATECAR_TLS_CERT_FILE")) (and .Values.tls.existingSecret (not (hasKey $settings "GATECAR_TLS_CLIENT_CA_FILE"))) -}}
+{{- if and .Values.deployment.enabled .Values.tests.enabled $isOpen -}}yes{{- end -}}
+{{- end }}
+
 {{- /* Those of them that the ConfigMap holds. */ -}}
 {{- define "gatecar.allowlists" -}}
 {{- pick (include "gatecar.settings" . | fromYaml) "GATECAR_ALLOWED_NAMESPACES" "GATECAR_ALLOWED_SERVICE_ACCOUNTS" | toYaml -}}

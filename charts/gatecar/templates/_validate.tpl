@@ -85,8 +85,8 @@ gatecar itself are those of src/config/rules.ts.
 {{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
 {{- $faults = append $faults "metrics.serviceMonitor and metrics.podMonitor must not both be enabled: each pod would be scraped twice" -}}
 {{- end -}}
-{{- if and .Values.ingress.enabled .Values.tls.existingSecret -}}
-{{- $faults = append $faults "ingress.enabled asks over plain http: not with tls.existingSecret" -}}
+{{- if and .Values.ingress.enabled (eq (include "gatecar.scheme" .) "https") -}}
+{{- $faults = append $faults "ingress.enabled asks over plain http: not with tls.existingSecret or config.tlsCertFile" -}}
 {{- end -}}
 {{- toYaml $faults -}}
 {{- end }}

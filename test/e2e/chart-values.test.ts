@@ -1,0 +1,160 @@
+import { cpSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { chartName } from '../../scripts/chart/values-schema.ts';
+import { readConfig } from '../../src/config/config.ts';
+import { SETTINGS } from '../../src/config/schema.ts';
+import { IDENTITY_HEADERS } from '../../src/identity/headers.ts';
+import { configValues } from '../fixtures/chart-values.ts';
+import { at, type Yaml } from '../fixtures/examples.ts';
+import { scratch } from '../fixtures/scratch.ts';
+import { badSettings, goodSettings, rulesWithFixtures } from '../fixtures/settings.ts';
+import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
+import {
+  CHART,
+  clusterTools,
+  containerOf,
+  documentOf,
+  environmentOf,
+  podOf,
+  render,
+  template,
+} from './fixtures/support/helm.ts';
+import { skipWithout } from './fixtures/support/missing-tools.ts';
+
+// The chart's values before real Helm: what it takes gatecar takes, and what gatecar refuses it refuses.
+
+/** Good for gatecar, and refused by the chart for reasons of its own. */
+const CHART_REFUSES: Readonly<Record<string, RegExp>> = {
+  'ops-listen':
+    /config\.opsListen must be reachable from outside of the pod, by the kubelet's probes; got "\[::1\]:8081"/,
+  'listeners-differ': /config\.listen and config\.opsListen must differ/,
+};
+
+t.test('the chart’s values', { skip: skipWithout(gatewayMissing('helm')) }, async t => {
+  const run = clusterTools(t);
+  // Somebody else's pod, where gatecar may also listen on the loopback.
+  const parent = scratch(t);
+  cpSync(join(import.meta.dirname, 'fixtures/parent-chart'), parent, { recursive: true });
+  cpSync(CHART, join(parent, 'charts/gatecar'), { recursive: true });
+  const inPod = (config: Yaml) => template(run, { gatecar: { config } }, parent);
+
+  t.test('lint finds nothing, strictly', async t => {
+    const { status, stdout } = await run('helm', ['lint', '--strict', CHART]);
+    t.equal(status, 0);
+    t.notMatch(stdout, /WARNING|ERROR/);
+  });
+
+  const defaults = environmentOf(containerOf(podOf(await render(run))), []);
+
+  for (const rule of rulesWithFixtures()) {
+    t.test(`${rule}: a good value is what gatecar reads, a bad one is refused by name`, async t => {
+      const good = goodSettings(rule);
+      const refusal = CHART_REFUSES[rule];
+      if (refusal) {
+        t.match((await inPod(configValues(good))).stderr, refusal);
+      } else {
+        const documents = await render(run, { gatecar: { config: configValues(good) } }, parent);
+        const env = environmentOf(containerOf(podOf(documents)), documents);
+        const listen = { GATECAR_LISTEN: '127.0.0.1:9080', GATECAR_ALLOWED_NAMESPACES: 'ci' };
+        t.strictSame(readConfig([], env), readConfig([], { ...defaults, ...listen, ...good }));
+      }
+      const bad = badSettings(rule);
+      const { status, stderr } = await inPod(configValues(bad));
+      t.not(status, 0);
+      const keys = Object.keys(bad).map(chartName).join('|');
+      t.match(stderr, new RegExp(`config[./](${keys})\\b`));
+    });
+  }
+
+  t.test('every setting has its name in the environment', async t => {
+    const env = Object.assign({}, ...Object.values(SETTINGS).map(({ name }) => goodSettings(settingRule(name))));
+    // Each of these forbids another one.
+    const { GATECAR_KUBE_API_URL: _, ...config } = { ...env, GATECAR_OPS_LISTEN: ':9081', GATECAR_LISTEN: ':9080' };
+    const documents = await render(run, { config: configValues({ ...config, GATECAR_GRPC_LISTEN: ':9082' }) });
+    const found = environmentOf(containerOf(podOf(documents)), documents);
+    const missing = Object.values(SETTINGS).filter(({ name }) => !(name in found));
+    t.strictSame(
+      missing.map(({ name }) => name),
+      ['GATECAR_KUBE_API_URL'],
+    );
+    t.doesNotThrow(() => readConfig([], found));
+  });
+
+  const refused: Readonly<Record<string, readonly [values: Yaml, named: RegExp]>> = {
+    'an unknown value': [{ replicas: 3 }, /'replicas' not allowed/],
+    'an unknown value in a group': [{ image: { repo: 'x' } }, /image.*'repo' not allowed/],
+    'an unknown setting': [{ config: { cacheTTL: '10s' } }, /config.*'cacheTTL' not allowed/],
+    'a setting by its variable’s name': [{ config: { GATECAR_CACHE_TTL: '10s' } }, /'GATECAR_CACHE_TTL' not allowed/],
+    'a text for a number': [{ replicaCount: 'two' }, /replicaCount.*want integer/],
+    'a number for a text': [{ podAnnotations: { a: 1 } }, /podAnnotations\/a.*want string/],
+    'an unknown setting by the back door': [{ extraEnv: [{ name: 'GATECAR_CACHETTL' }] }, /extraEnv\/0\/name/],
+    'a setting by both doors': [
+      { extraEnv: [{ name: 'GATECAR_LISTEN', value: ':1' }] },
+      /extraEnv: GATECAR_LISTEN is set by config or tls already/,
+    ],
+    'no time to drain': [
+      { terminationGracePeriodSeconds: 20 },
+      /terminationGracePeriodSeconds must be more than the 20 s/,
+    ],
+    'a drain that takes the time': [
+      { terminationGracePeriodSeconds: 60, config: { shutdownTimeout: '1m' } },
+      /terminationGracePeriodSeconds must be more than the 65 s/,
+    ],
+    'a Service that reaches nobody': [{ config: { listen: '127.0.0.1:9080' } }, /config\.listen must be reachable/],
+    'a port that is none': [{ config: { listen: ':70000' } }, /config\.listen must have a port from 1 to 65535/],
+    'an autoscaler without room': [{ autoscaling: { minReplicas: 9 } }, /autoscaling\.minReplicas/],
+    'two budgets': [{ podDisruptionBudget: { minAvailable: 1 } }, /podDisruptionBudget needs one of/],
+    'two scrapes': [
+      { metrics: { serviceMonitor: { enabled: true }, podMonitor: { enabled: true } } },
+      /metrics\.serviceMonitor and metrics\.podMonitor/,
+    ],
+    'a digest that is none': [{ image: { digest: 'latest' } }, /image\/digest/],
+    'a client CA without TLS': [{ tls: { clientCaSecret: 'ca' } }, /tls\.clientCaSecret .* need tls\.existingSecret/],
+  };
+  for (const [what, [values, named]] of Object.entries(refused)) {
+    t.test(`${what} is refused by name`, async t => {
+      const { status, stderr } = await template(run, values);
+      t.not(status, 0);
+      t.match(stderr, named);
+    });
+  }
+
+  t.test('the time to drain follows from the settings, and can be given', async t => {
+    const graceOf = async (values: Yaml) => at(podOf(await render(run, values)), 'spec.terminationGracePeriodSeconds');
+    t.equal(await graceOf({}), 30);
+    t.equal(await graceOf({ config: { shutdownDelay: '1500ms', shutdownTimeout: '1m' } }), 72);
+    t.equal(await graceOf({ terminationGracePeriodSeconds: 90 }), 90);
+  });
+
+  t.test('a change of an allowlist rolls the pods, another value of the ConfigMap’s does not come up', async t => {
+    const checksum = async (values: Yaml) =>
+      JSON.stringify(at(podOf(await render(run, values)), 'metadata.annotations'));
+    const one = await checksum({ config: { allowedNamespaces: ['ci'] } });
+    t.not(await checksum({ config: { allowedNamespaces: ['ci', 'dns-system'] } }), one);
+    t.not(await checksum({ config: { allowedServiceAccounts: ['system:serviceaccount:ci:a'] } }), one);
+    t.equal(await checksum({ config: { allowedNamespaces: ['ci'], cacheTtl: '1s' } }), one);
+  });
+
+  t.test('an image is named by its digest where there is one', async t => {
+    const imageOf = async (image: Yaml) => containerOf(podOf(await render(run, { image })))['image'];
+    const digest = `sha256:${'0'.repeat(64)}`;
+    t.equal(await imageOf({ repository: 'a/b', tag: '1' }), 'a/b:1');
+    t.equal(await imageOf({ repository: 'a/b', tag: '1', digest }), `a/b@${digest}`);
+  });
+
+  t.test('the Ingress names every identity header', async t => {
+    const documents = await render(run, { ingress: { enabled: true }, config: { identityHeaderPrefix: 'X-Who-' } });
+    const annotations = at(documentOf(documents, 'Ingress'), 'metadata.annotations') as Record<string, string>;
+    t.strictSame(
+      annotations['nginx.ingress.kubernetes.io/auth-response-headers']?.split(',').sort(),
+      IDENTITY_HEADERS.map(name => `X-Who-${name}`).sort(),
+    );
+    t.equal(annotations['nginx.ingress.kubernetes.io/auth-url'], 'http://gatecar.gatecar.svc:9080/auth');
+  });
+});
+
+/** `GATECAR_TOKEN_AUDIENCES` → `token-audiences`, the name of its fixtures. */
+function settingRule(name: string): string {
+  return name.slice('GATECAR_'.length).toLowerCase().replaceAll('_', '-');
+}

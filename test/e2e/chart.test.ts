@@ -1,0 +1,250 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { loadYaml } from '@kubernetes/client-node';
+import t, { type Test } from 'tap';
+import { ask } from '../fixtures/ask.ts';
+import { at, type Yaml } from '../fixtures/examples.ts';
+import { scratch } from '../fixtures/scratch.ts';
+import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
+import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
+import { applyCrd, crdsOf, fetchSchemas, schemasMissing } from './fixtures/support/gateway-schemas.ts';
+import {
+  CHART,
+  clusterTools,
+  containerOf,
+  demand,
+  documentOf,
+  environmentOf,
+  podOf,
+  type Run,
+  render,
+} from './fixtures/support/helm.ts';
+import { kubeApiServerMissing, startKubeApiServer, startLimitMs } from './fixtures/support/kube-apiserver.ts';
+import { skipWithout } from './fixtures/support/missing-tools.ts';
+
+// The chart, by real Helm, before a real API server. Nothing schedules its pods there: what a kubelet would do is done
+// by hand, with the environment and the credential that the rendered pod asks for.
+
+const VALUES = join(import.meta.dirname, 'fixtures/chart-values');
+const MONITORS = ['ServiceMonitor', 'PodMonitor', 'PrometheusRule'];
+const RELEASE = ['--namespace', 'gatecar'];
+
+const missing = kubeApiServerMissing() ?? schemasMissing() ?? gatewayMissing('helm') ?? gatewayMissing('kubectl');
+
+t.setTimeout(startLimitMs);
+
+t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
+  const api = await startKubeApiServer();
+  t.teardown(() => api.stop());
+  for (const crd of await crdsOf(await fetchSchemas(), 'prometheus-operator', MONITORS)) await applyCrd(api, crd);
+  const run = clusterTools(t, api.kubeconfigFile);
+  for (const namespace of ['gatecar', 'bare']) {
+    const restricted = ['enforce', 'warn'].map(mode => [`pod-security.kubernetes.io/${mode}`, 'restricted']);
+    await api.apply({
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      metadata: { name: namespace, labels: Object.fromEntries(restricted) },
+    });
+  }
+
+  for (const file of readdirSync(VALUES)) {
+    t.test(`${file}: all of it is accepted strictly and without a warning, and the pods are admitted`, async t => {
+      const rendered = await demand(run, 'helm', ['template', 'gatecar', CHART, ...RELEASE, '-f', join(VALUES, file)]);
+      await isAccepted(t, run, rendered);
+      await isAdmitted(t, run, podOf(await renderFile(run, file)));
+    });
+  }
+
+  t.test('the namespace does refuse pods, and warns of templates, that ask for more', async t => {
+    const documents = await render(run, { securityContext: { allowPrivilegeEscalation: true } });
+    const { stderr } = await create(run, JSON.stringify(podOf(documents)));
+    t.match(stderr, /violates PodSecurity "restricted:latest": allowPrivilegeEscalation/);
+    const template = await create(run, JSON.stringify(documentOf(documents, 'Deployment')));
+    t.match(template.stderr, /Warning: would violate PodSecurity/);
+    t.not(template.status, 0, 'a warning counts');
+  });
+
+  t.test('from the defaults to every part and back there are no orphans, and nothing stays behind', async t => {
+    const upgrade = (file: string) => {
+      const values = ['-f', join(VALUES, file), '--reset-values'];
+      return demand(run, 'helm', ['upgrade', '--install', 'gatecar', CHART, ...RELEASE, ...values]);
+    };
+    await upgrade('default.yaml');
+    const defaults = await objectsOf(run);
+    t.strictSame(defaults, namesIn(await renderFile(run, 'default.yaml')));
+    await upgrade('everything.yaml');
+    t.strictSame(await objectsOf(run), namesIn(await renderFile(run, 'everything.yaml')));
+    t.ok((await objectsOf(run)).length > defaults.length + 4);
+    await upgrade('default.yaml');
+    t.strictSame(await objectsOf(run), defaults);
+    await demand(run, 'helm', ['uninstall', 'gatecar', ...RELEASE]);
+    t.strictSame(await objectsOf(run), []);
+  });
+
+  t.test('installed, its account may create TokenReviews and nothing else, and that is enough', async t => {
+    const values = [
+      '--set',
+      'image.repository=registry.example/mine',
+      '--set',
+      'config.allowedNamespaces={ci,gatecar}',
+    ];
+    const notes = await demand(run, 'helm', ['install', 'gatecar', CHART, ...RELEASE, ...values]);
+    t.teardown(() => run('helm', ['uninstall', 'gatecar', ...RELEASE]));
+    for (const next of [
+      'rollout status deployment/gatecar',
+      'helm test gatecar',
+      'http://gatecar.gatecar.svc:9080/auth',
+    ]) {
+      t.match(notes, next);
+    }
+    t.notMatch(notes, 'placeholder');
+
+    const documents = await render(run, { config: { allowedNamespaces: ['ci', 'gatecar'] } });
+    const account = String(at(podOf(documents), 'spec.serviceAccountName'));
+    const token = await api.requestToken('gatecar', account);
+    await api.createServiceAccount('bare', 'bare');
+    const rightsOf = async (token: string) => {
+      const kubeconfig = await api.writeKubeconfig({ it: { token } });
+      const list = await demand(clusterTools(t, kubeconfig), 'kubectl', ['auth', 'can-i', '--list', '--no-headers']);
+      return list.split('\n').map(line => line.replaceAll(/\s+/g, ' ').trim());
+    };
+    const everybodys = await rightsOf(await api.requestToken('bare', 'bare'));
+    const more = (await rightsOf(token)).filter(right => !everybodys.includes(right));
+    t.strictSame(more, ['tokenreviews.authentication.k8s.io [] [] [create]']);
+
+    const tokenFile = join(scratch(t, { token }), 'token');
+    const gatecar = await startGatecar(t, {
+      ...environmentOf(containerOf(podOf(documents)), documents),
+      ...{ GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0', GATECAR_SHUTDOWN_DELAY: '0s' },
+      ...{ GATECAR_KUBE_API_URL: api.url, GATECAR_KUBE_CA_FILE: api.caFile, GATECAR_KUBE_TOKEN_FILE: tokenFile },
+    });
+    await api.createServiceAccount('ci', 'deployer');
+    const good = await api.requestToken('ci', 'deployer', { audiences: ['bindcar'] });
+    t.equal((await ask(gatecar.auth, { token: good })).status, 200);
+    t.equal((await ask(gatecar.auth, { token: await api.requestToken('ci', 'deployer') })).status, 401);
+    t.equal((await ask(gatecar.auth)).status, 401);
+
+    const own = await api.requestToken('gatecar', account, { audiences: ['bindcar'] });
+    const questions = documentOf(
+      documents.filter(one => at(one, 'metadata.name') === 'gatecar-test'),
+      'Pod',
+    );
+    await isAdmitted(t, run, questions);
+    t.strictSame(await helmTest(t, questions, gatecar, own), {
+      status: 0,
+      lines: [
+        'ok: without a token: 401 credentials_missing',
+        'ok: with a made-up token: 401 token_rejected',
+        'ok: with a token of this pod: 200',
+      ],
+    });
+    t.match(await helmTest(t, questions, gatecar, token), {
+      status: 1,
+      lines: [/^ok/, /^ok/, /^NOT OK: with a token of this pod: 401 \w+, expected/],
+    });
+    const others = documentOf(
+      (await render(run, { config: { allowedNamespaces: ['ci'] } })).filter(
+        one => at(one, 'metadata.name') === 'gatecar-test',
+      ),
+      'Pod',
+    );
+    t.match(
+      await helmTest(t, others, gatecar, own),
+      { status: 1, lines: [/^ok/, /^ok/, /^NOT OK.*200, expected .401/] },
+      'the lists are asked about too',
+    );
+  });
+
+  t.test('in a pod of somebody else: admitted, ordered, and gatecar alone has its credential', async t => {
+    const parent = scratch(t);
+    cpSync(join(import.meta.dirname, 'fixtures/parent-chart'), parent, { recursive: true });
+    cpSync(CHART, join(parent, 'charts/gatecar'), { recursive: true });
+    for (const native of [false, true]) {
+      const documents = await render(run, { native }, parent);
+      t.strictSame(
+        documents.map(({ kind }) => kind).sort(),
+        ['ClusterRole', 'ClusterRoleBinding', 'ConfigMap', 'Deployment', 'ServiceAccount'],
+        'what selects pods of its own is not there',
+      );
+      t.match(documentOf(documents, 'ClusterRoleBinding')['subjects'], [{ name: 'my-app', namespace: 'gatecar' }]);
+      await isAccepted(
+        t,
+        run,
+        await demand(run, 'helm', ['template', 'gatecar', parent, ...RELEASE, '--set', `native=${native}`]),
+      );
+      const pod = podOf(documents);
+      await isAdmitted(t, run, pod);
+      const container = containerOf(pod);
+      t.equal(container['restartPolicy'], native ? 'Always' : undefined);
+      t.match(environmentOf(container, documents), {
+        GATECAR_LISTEN: '127.0.0.1:9080',
+        GATECAR_ALLOWED_NAMESPACES: 'ci',
+      });
+      t.match(container['volumeMounts'], [{ mountPath: '/var/run/secrets/kubernetes.io/serviceaccount' }]);
+      t.equal(containerOf(pod, 'my-gateway')['volumeMounts'], undefined);
+    }
+    const without = await render(run, { gatecar: { enabled: false } }, parent).catch(({ message }) => message);
+    t.match(without, /nil pointer|no template/, 'a parent’s condition is heard');
+  });
+});
+
+/** With its namespace's warnings as errors. */
+async function create(run: Run, manifests: string, ...more: string[]) {
+  const args = ['create', '--validate=strict', '--warnings-as-errors', '--dry-run=server', ...more, '-f', '-'];
+  return await run('kubectl', args, manifests);
+}
+
+async function isAccepted(t: Test, run: Run, manifests: string): Promise<void> {
+  const { status, stdout, stderr } = await create(run, manifests);
+  t.equal(stderr, '');
+  t.equal(status, 0);
+  t.match(stdout, /created \(server dry run\)/);
+}
+
+async function isAdmitted(t: Test, run: Run, pod: Yaml): Promise<void> {
+  const { status, stderr } = await run('kubectl', ['create', '--warnings-as-errors', '-f', '-'], JSON.stringify(pod));
+  t.equal(stderr, '');
+  t.equal(status, 0, 'admitted');
+  await demand(run, 'kubectl', ['delete', 'pod', String(at(pod, 'metadata.name')), '--now', ...RELEASE]);
+}
+
+async function renderFile(run: Run, file: string): Promise<Yaml[]> {
+  return await render(run, loadYaml(readFileSync(join(VALUES, file), 'utf8')));
+}
+
+/** All objects in the cluster that bear the release's label. */
+async function objectsOf(run: Run): Promise<string[]> {
+  const kinds = await demand(run, 'kubectl', ['api-resources', '--verbs=list,create', '--output=name']);
+  const known = kinds
+    .trim()
+    .split('\n')
+    .filter(kind => !kind.startsWith('events'))
+    .join(',');
+  const label = ['--selector', 'app.kubernetes.io/instance=gatecar', '--all-namespaces'];
+  const list = await demand(run, 'kubectl', ['get', known, ...label, '--output=json']);
+  return namesIn(JSON.parse(list).items);
+}
+
+/** But for what is made only when tests are run. */
+function namesIn(documents: readonly Yaml[]): string[] {
+  return documents
+    .filter(one => !(at(one, 'metadata.annotations') as Yaml | undefined)?.['helm.sh/hook'])
+    .map(one => `${one['kind']} ${at(one, 'metadata.name')}`)
+    .sort();
+}
+
+/** Runs what the test's pod would run, as it is rendered, against this gatecar and with this token. */
+async function helmTest(t: Test, pod: Yaml, gatecar: GatecarProcess, token: string) {
+  const container = containerOf(pod, 'ask');
+  const [program, ...command] = [container['command'], container['args']].flat() as string[];
+  t.equal(program, 'node');
+  const tokenFile = join(scratch(t), 'token');
+  writeFileSync(tokenFile, token);
+  const env = { ...environmentOf(container, []), ASK_URL: `${gatecar.auth}/auth`, ASK_TOKEN_FILE: tokenFile };
+  const child = spawn(process.execPath, command, { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  const [lines, [status]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
+  return { status, lines: lines.trim().split('\n') };
+}
