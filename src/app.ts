@@ -1,37 +1,19 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import { admitted } from './authority/admitted.ts';
-import type { Accepted, Authority, Refused } from './authority/authority.ts';
-import { cached } from './authority/cached.ts';
-import { inClusterEndpoint, kubeConfigEndpoint } from './authority/kube-config.ts';
-import { type KubeConnection, kubeConnection } from './authority/kube-connection.ts';
-import { EndpointError, type EndpointSource, explicitEndpoint } from './authority/kube-endpoint.ts';
-import { prescreened } from './authority/prescreened.ts';
-import { tokenReview } from './authority/token-review.ts';
-import { authorizeAnybody, authorizeWith } from './authorize.ts';
-import { cacheKeys } from './cache/key.ts';
-import { verdictStore } from './cache/verdict-store.ts';
-import { type Config, IN_CLUSTER_CA_FILE, IN_CLUSTER_TOKEN_FILE } from './config/schema.ts';
-import { Token } from './credential/token.ts';
+import type { Config } from './config/schema.ts';
+import type { Surroundings } from './endpoint-source.ts';
 import { answerer } from './gateway/answer.ts';
 import { trustedPeers } from './gateway/forwarded.ts';
 import type { GrpcGateway, GrpcGatewayOptions } from './gateway/grpc.ts';
 import { httpGateway } from './gateway/http.ts';
 import { type DecisionLog, decisionLog } from './operations/decision-log.ts';
-import { type Health, health } from './operations/health.ts';
+import type { Health } from './operations/health.ts';
 import { type FollowedTls, listenerTls } from './operations/listener-tls.ts';
 import type { Logger } from './operations/log.ts';
-import { type Metrics, metrics } from './operations/metrics.ts';
+import { metrics } from './operations/metrics.ts';
 import { opsServer } from './operations/ops-server.ts';
-
-/** Facts about where we run that are no settings. */
-export interface Surroundings {
-  /** Whether the kubelet's environment names an API server. */
-  readonly inCluster: boolean;
-  /** For `~/.kube/config`. */
-  readonly homeDirectory: string | undefined;
-}
+import { openGate, reviewGate } from './review-gate.ts';
 
 /** All parts, wired and not yet listening. */
 export interface App {
@@ -57,7 +39,8 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
   const counters = metrics(VERSION);
   const tls = await listenerTls(config, counters, log);
   const decisions = decisionLog(log);
-  const gate = config.mode === 'basic' ? openGate(log) : reviewGate(config, surroundings, counters, log);
+  const gate =
+    config.mode === 'basic' ? openGate(log) : reviewGate({ config, surroundings, counters, log, version: VERSION });
   let draining = false;
 
   const gateway: GrpcGatewayOptions = {
@@ -88,10 +71,9 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
       gate.health.drain();
     },
     async close() {
-      gate.health.stop();
       tls?.stop();
       decisions.close();
-      await gate.connection?.close();
+      await gate.close();
     },
   };
 }
@@ -100,100 +82,4 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
 async function openGrpc(options: GrpcGatewayOptions): Promise<GrpcGateway> {
   const { grpcGateway } = await import('./gateway/grpc.ts');
   return grpcGateway(options);
-}
-
-interface Gate {
-  readonly authorize: Parameters<typeof httpGateway>[0]['authorize'];
-  readonly health: Health;
-  readonly connection: KubeConnection | undefined;
-}
-
-function openGate(log: Logger): Gate {
-  return { authorize: authorizeAnybody, health: health({ log, probe: undefined }), connection: undefined };
-}
-
-function reviewGate(config: Config, surroundings: Surroundings, counters: Metrics, log: Logger): Gate {
-  const { tokenAudiences: audiences, reviewTimeoutMs } = config;
-  const connection = kubeConnection({
-    source: () => endpointSource(config, surroundings),
-    maxConnections: config.reviewMaxConcurrency,
-    headers: config.kubeHeaders ?? {},
-    userAgent: `gatecar/${VERSION}`,
-  });
-  const asking: Authority = tokenReview({
-    connection,
-    audiences,
-    onReview(review) {
-      counters.reviewed(review.outcome, review.durationMs);
-      watch.reviewed(review);
-    },
-  });
-  const admission = admitted(asking, {
-    maxConcurrency: config.reviewMaxConcurrency,
-    maxQueue: config.reviewMaxQueue,
-    maxWaitMs: reviewTimeoutMs / 2,
-    onAdmitted: counters.queuedFor,
-  });
-  const maxEntries = config.cacheMaxEntries;
-  const accepted = verdictStore<Accepted>({ maxEntries, onEviction: cause => counters.evicted('accepted', cause) });
-  const refused = verdictStore<Refused>({ maxEntries, onEviction: cause => counters.evicted('refused', cause) });
-  const remembering = cached(admission, {
-    key: cacheKeys(audiences),
-    accepted,
-    refused,
-    ttlMs: config.cacheTtlMs,
-    negativeTtlMs: config.cacheNegativeTtlMs,
-    reviewTimeoutMs,
-    onLookup: counters.looked,
-  });
-  const authority = prescreened(remembering, {
-    opaqueTokens: config.opaqueTokens,
-    onRefusal: counters.refusedLocally,
-  });
-
-  // Nobody's token: all that is of interest is whether it can be asked about.
-  const nobody = new Token('gatecar-readiness-probe');
-  const watch = health({
-    log,
-    probe: async () => asking.review(nobody, { signal: AbortSignal.timeout(reviewTimeoutMs) }),
-  });
-  counters.observe({
-    entries: store => (store === 'accepted' ? accepted : refused).size,
-    inFlight: () => admission.inFlight,
-    queued: () => admission.queued,
-    authorityUp: () => watch.authorityUp,
-  });
-  const policy = {
-    allowedNamespaces: config.allowedNamespaces && new Set(config.allowedNamespaces),
-    allowedServiceAccounts: config.allowedServiceAccounts && new Set(config.allowedServiceAccounts),
-  };
-  return { authorize: authorizeWith(authority, policy), health: watch, connection };
-}
-
-/** An explicit address, else a named kubeconfig, else the pod's own credentials, else the user's kubeconfig. */
-async function endpointSource(config: Config, { inCluster, homeDirectory }: Surroundings): Promise<EndpointSource> {
-  const {
-    kubeApiUrl: url,
-    kubeConfigFiles,
-    kubeContext: context,
-    kubeTokenFile: tokenFile,
-    kubeCaFile: caFile,
-  } = config;
-  if (url !== undefined) {
-    // A proxy over plain http adds its own credential, which ours would replace.
-    const own = url.startsWith('https:') && inCluster;
-    return explicitEndpoint({
-      url,
-      tokenFile: tokenFile ?? (own ? IN_CLUSTER_TOKEN_FILE : undefined),
-      caFile: caFile ?? (own ? IN_CLUSTER_CA_FILE : undefined),
-    });
-  }
-  if (kubeConfigFiles !== undefined) return kubeConfigEndpoint({ files: kubeConfigFiles, context, tokenFile, caFile });
-  if (inCluster && context === undefined) {
-    return inClusterEndpoint(tokenFile ?? IN_CLUSTER_TOKEN_FILE, caFile ?? IN_CLUSTER_CA_FILE);
-  }
-  if (homeDirectory === undefined) {
-    throw new EndpointError('no API server is known: set GATECAR_KUBECONFIG or GATECAR_KUBE_API_URL');
-  }
-  return kubeConfigEndpoint({ files: [join(homeDirectory, '.kube/config')], context, tokenFile, caFile });
 }

@@ -1,4 +1,4 @@
-import type { Authority, Verdict } from './authority/authority.ts';
+import type { Accepted, Authority, Verdict } from './authority/authority.ts';
 import type { Credential } from './credential/bearer.ts';
 import { type Allow, type Decision, type Deny, OTHER_SCHEME } from './decision/decision.ts';
 import { judge, type Policy } from './policy/policy.ts';
@@ -17,7 +17,7 @@ export function authorizeWith(authority: Authority, policy: Policy): Authorize {
   const decide = (verdict: Verdict): Decision => {
     switch (verdict.kind) {
       case 'accepted':
-        return judge(verdict.identity, policy) ?? { kind: 'allow', identity: verdict.identity };
+        return judge(verdict.identity, policy) ?? allow(verdict);
       case 'refused':
         return { kind: 'deny', reason: verdict.reason, detail: verdict.detail };
       case 'unavailable':
@@ -34,6 +34,11 @@ export function authorizeWith(authority: Authority, policy: Policy): Authorize {
 /** Basic mode: a well-formed credential passes, whoever's it is. */
 export const authorizeAnybody: Authorize = credential =>
   credential.kind === 'token' ? ANYBODY : withoutToken(credential);
+
+function allow({ identity, staleForMs }: Accepted): Allow {
+  if (staleForMs === undefined) return { kind: 'allow', identity };
+  return { kind: 'allow', identity, staleSeconds: Math.floor(staleForMs / 1000) };
+}
 
 function withoutToken(credential: Exclude<Credential, { kind: 'token' }>): Deny {
   switch (credential.kind) {

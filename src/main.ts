@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 import process from 'node:process';
-import { type Surroundings, VERSION } from './app.ts';
+import { VERSION } from './app.ts';
 import { ConfigError, readConfig } from './config/config.ts';
 import { help } from './config/help.ts';
+import type { Surroundings } from './endpoint-source.ts';
 import { ListenError } from './operations/listen.ts';
 import { type Logger, logger } from './operations/log.ts';
 import { TlsFileError } from './operations/tls-files.ts';

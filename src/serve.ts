@@ -1,6 +1,7 @@
-import { type App, createApp, type Surroundings, VERSION } from './app.ts';
+import { type App, createApp, VERSION } from './app.ts';
 import { warnings } from './config/rules.ts';
 import type { Config } from './config/schema.ts';
+import type { Surroundings } from './endpoint-source.ts';
 import { drainable } from './gateway/drainable.ts';
 import { type Drainable, drain } from './operations/drain.ts';
 import { listen, listenOn } from './operations/listen.ts';

@@ -3,11 +3,14 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import t, { type Test } from 'tap';
-import { createApp, type Surroundings, VERSION } from '../src/app.ts';
+import { createApp, VERSION } from '../src/app.ts';
 import { readConfig } from '../src/config/config.ts';
 import { IN_CLUSTER_CA_FILE, IN_CLUSTER_TOKEN_FILE } from '../src/config/schema.ts';
 import { type Address, address } from '../src/config/types.ts';
 import { revealToken } from '../src/credential/token.ts';
+import { startDevAuthority } from '../src/dev/authority.ts';
+import { type TokenRequest, tokenIssuer } from '../src/dev/token-issuer.ts';
+import type { Surroundings } from '../src/endpoint-source.ts';
 import { listen } from '../src/operations/listen.ts';
 import { type Logger, logger } from '../src/operations/log.ts';
 import { ask } from './fixtures/ask.ts';
@@ -15,7 +18,15 @@ import { envoyClient } from './fixtures/envoy-client.ts';
 import { kubeconfig } from './fixtures/kubeconfig.ts';
 import { listenerFiles } from './fixtures/listener-files.ts';
 import { scratch } from './fixtures/scratch.ts';
-import { accepts, hangs, reviews, type StandIn, startStandIn } from './fixtures/stand-in-api-server.ts';
+import {
+  accepts,
+  answers,
+  hangs,
+  heldBack,
+  reviews,
+  type StandIn,
+  startStandIn,
+} from './fixtures/stand-in-api-server.ts';
 import { unsignedJwt } from './fixtures/unsigned-jwt.ts';
 import { until } from './fixtures/until.ts';
 
@@ -149,6 +160,99 @@ t.test('local refusals cost no review and are counted', async t => {
   const metrics = await scrape();
   t.ok(metrics.includes('gatecar_local_refusals_total{check="opaque"} 1'));
   t.ok(metrics.includes('gatecar_local_refusals_total{check="length"} 1'));
+});
+
+t.test('what the cluster’s own keys tell is refused here, and chooses the lane', async t => {
+  const issuer = tokenIssuer();
+  const authority = await startDevAuthority({ issuer });
+  t.teardown(() => authority.close());
+  const { app, url, scrape, lines } = await startApp(t, { GATECAR_KUBE_API_URL: authority.url });
+  app.health.start();
+  await until(async () => (await scrape()).includes('gatecar_cluster_keys_readable 1'));
+  const reviews = authority.reviews;
+  const issue = (more: Partial<TokenRequest> = {}) =>
+    issuer.issue({ namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'], ...more });
+  const [header, payload] = issue().split('.');
+  const forged = `${header}.${payload}.${issue().split('.')[2]}`;
+  for (const token of [forged, issue({ expiresInSeconds: -3600 }), issue({ audiences: ['other'] })]) {
+    t.match(await ask(url, { token }), { status: 401, headers: { 'x-gatecar-reason': 'token_rejected' } });
+  }
+  t.equal(authority.reviews, reviews, 'nobody was asked');
+  t.equal((await ask(url, { token: issue() })).status, 200);
+  t.equal(authority.reviews, reviews + 1, 'and a yes is the API server’s');
+  const metrics = await scrape();
+  for (const check of ['signature', 'expired', 'audience']) {
+    t.ok(metrics.includes(`gatecar_local_refusals_total{check="${check}"} 1`), check);
+  }
+  t.notOk(lines().some(({ msg }) => /keys cannot be read/.test(String(msg))));
+});
+
+t.test(
+  'with keys, tokens of unverified signature have their share; with claims alone, or with none, all there is',
+  async t => {
+    const { jwks } = tokenIssuer();
+    for (const [checks, inFlight] of [
+      ['signature', 2],
+      ['claims', 8],
+      ['off', 8],
+    ] as const) {
+      const settings = {
+        GATECAR_REVIEW_MAX_CONCURRENCY: '8',
+        GATECAR_LOCAL_CHECKS: checks,
+        GATECAR_REVIEW_MAX_QUEUE: '40',
+      };
+      const { app, api, url, scrape } = await startApp(t, settings);
+      Object.assign(api.documents, { '/.well-known/openid-configuration': { issuer: 'i' }, '/openid/v1/jwks': jwks });
+      app.health.start();
+      await until(() => app.health.authorityUp);
+      if (checks !== 'off') await until(async () => (await scrape()).includes('gatecar_cluster_keys_readable 1'));
+      const held = heldBack(accepts());
+      api.behaviour = held.behaviour;
+      const waiting = Array.from({ length: 10 }, (_, at) => ask(url, { token: `opaque-${at}` }));
+      const line = `gatecar_reviews_queued{lane="unverified"} ${10 - inFlight}`;
+      await until(async () => (await scrape()).includes(line));
+      t.ok((await scrape()).includes(`gatecar_reviews_in_flight{lane="unverified"} ${inFlight}`), checks);
+      held.letGo();
+      await Promise.all(waiting);
+    }
+  },
+);
+
+t.test('keys that cannot be read are said once, and once when they can', async t => {
+  const { app, api, lines, url, scrape } = await startApp(t);
+  app.health.start();
+  const readable = (value: number) => async () => (await scrape()).includes(`gatecar_cluster_keys_readable ${value}`);
+  await until(readable(0));
+  t.equal((await ask(url, { token: JWT })).status, 200, 'it works on');
+  t.match(
+    lines().filter(({ msg }) => /keys/.test(String(msg))),
+    [{ level: 'warn', problem: 'GET /.well-known/openid-configuration: HTTP 404' }],
+  );
+  t.equal(api.requests.length, 1);
+});
+
+t.test('with grace a known token passes through an outage, marked; its begin and end are a line each', async t => {
+  const settings = { GATECAR_GRACE: '1m', GATECAR_CACHE_TTL: '50ms', GATECAR_REFRESH_AHEAD: 'false' };
+  const { app, api, url, lines, scrape } = await startApp(t, settings);
+  app.health.start();
+  t.equal((await ask(url, { token: 'known' })).status, 200);
+  api.behaviour = answers(500, 'boom');
+  await until(async () => (await ask(url, { token: 'known' })).headers['x-gatecar-stale'] !== undefined);
+  for (let request = 0; request < 3; request += 1) {
+    t.match(await ask(url, { token: 'known' }), { status: 200, headers: { 'x-gatecar-stale': '0' } });
+  }
+  t.match(await ask(url, { token: 'unknown' }), { status: 503 });
+  t.ok((await scrape()).includes('gatecar_grace_active 1'));
+  t.notOk((await scrape()).includes('gatecar_cache_lookups_total{result="stale"} 0'));
+  api.behaviour = accepts();
+  await until(() => app.health.authorityUp);
+  const reply = await ask(url, { token: 'known' });
+  t.match(reply, { status: 200 });
+  t.equal(reply.headers['x-gatecar-stale'], undefined);
+  t.match(
+    lines().filter(({ msg }) => /^grace/.test(String(msg))),
+    [{ level: 'warn' }, { level: 'info' }],
+  );
 });
 
 t.test('both lists of the policy are judged on each request, not cached', async t => {

@@ -52,6 +52,12 @@ t.test('an accepted token that the policy lets pass is allowed, with its identit
   t.strictSame(authority.asked, ['a-token']);
 });
 
+t.test('a verdict that serves by grace says for how long, in whole seconds, and is judged all the same', async t => {
+  const stale: Verdict = { kind: 'accepted', identity: MY_APP, staleForMs: 2999 };
+  t.strictSame(authorizeWith(saying(stale), EVERYBODY)(good), { kind: 'allow', identity: MY_APP, staleSeconds: 2 });
+  t.match(authorizeWith(saying(stale), NAMESPACE_CI)(good), { kind: 'deny', reason: 'namespace_denied' });
+});
+
 t.test('an accepted token is judged by the policy', async t => {
   const decision = authorizeWith(saying({ kind: 'accepted', identity: MY_APP }), NAMESPACE_CI)(good);
   t.match(decision, { kind: 'deny', reason: 'namespace_denied', detail: 'default', username: MY_APP.username });

@@ -1,22 +1,35 @@
 import type { Unavailable } from '../decision/decision.ts';
-import type { Authority, Verdict } from './authority.ts';
+import { type Asking, type Authority, type Lane, unavailable, type Verdict } from './authority.ts';
+import { type Lanes, lanes } from './lanes.ts';
+import { reviewLimit } from './review-limit.ts';
+
+/** Why a review was not admitted. */
+export type AdmissionRefusal = 'queue full' | 'no turn in time';
 
 export interface AdmissionOptions {
-  /** How many reviews may be under way at once. */
+  /** How many reviews may be under way at once, at the most. */
   readonly maxConcurrency: number;
   /** How many more may wait; past that a review is refused at once. */
   readonly maxQueue: number;
   /** How long a review may wait, in milliseconds; begun later, it would be cut off and look like a fault of the API server. */
   readonly maxWaitMs: number;
+  /**
+   * The part of places and queue that tokens of unverified signature may take together: 1 while none can be verified, since
+   * then there is nobody to keep the rest for.
+   */
+  readonly unverifiedShare: () => number;
   /** Told how long an admitted review waited, in seconds. */
   readonly onAdmitted?: (queuedSeconds: number) => void;
+  readonly onRefused?: (lane: Lane, why: AdmissionRefusal) => void;
   readonly now?: () => number;
 }
 
 /** An {@link Authority} that guards the one behind it, and shows how busy it is. */
 export interface Admitted extends Authority {
-  readonly inFlight: number;
-  readonly queued: number;
+  /** How many may be under way at once, now. */
+  readonly limit: number;
+  inFlight(lane: Lane): number;
+  queued(lane: Lane): number;
 }
 
 const OVERLOADED: Unavailable = {
@@ -26,65 +39,108 @@ const OVERLOADED: Unavailable = {
   retryAfterSeconds: 1,
 };
 
+/** How much the latest review counts in the average of their durations. */
+const WEIGHT = 0.1;
+
 /**
  * Bounds how many reviews run at once, not how many a second: client-side rate limits are what made other sidecars wait
- * half a minute for an answer of three milliseconds. First come, first served; whoever finds the queue full is told at
- * once, and whoever waits too long is told so: our own bound is never blamed on the API server.
+ * half a minute for an answer of three milliseconds. The bound gives way when the API server says that it has too much,
+ * and comes back with its answers.
+ *
+ * Tokens of verified signature go first; the others never hold more than their share, so that junk delays nobody whose
+ * token is good; renewals go last. Whoever finds the queue full, or could not get a turn in time, is told at once: our own
+ * bound is never blamed on the API server.
  */
 export function admitted(inner: Authority, options: AdmissionOptions): Admitted {
-  const { maxConcurrency, maxQueue, maxWaitMs, onAdmitted = () => {}, now = () => performance.now() } = options;
-  const waiting = new Set<() => void>();
-  let inFlight = 0;
+  const { maxConcurrency, maxQueue, maxWaitMs, unverifiedShare, now = () => performance.now() } = options;
+  const { onAdmitted = () => {}, onRefused = () => {} } = options;
+  const limit = reviewLimit(maxConcurrency, now);
+  const queues = lanes({ limit: () => limit.current, maxQueue, unverifiedShare });
+  let averageMs = 0;
+  let heldUntil = Number.NEGATIVE_INFINITY;
+  let release: NodeJS.Timeout | undefined;
 
-  const run = async (ask: () => Verdict | Promise<Verdict>): Promise<Verdict> => {
-    try {
-      return await ask();
-    } finally {
-      const [next] = waiting;
-      if (next === undefined) {
-        inFlight -= 1;
-      } else {
-        // The place is handed over and never free in between, or a newcomer could take it as well.
-        waiting.delete(next);
-        next();
-      }
+  const learn = (verdict: Verdict, startedAt: number): void => {
+    averageMs += (now() - startedAt - averageMs) * WEIGHT;
+    if (verdict.kind !== 'unavailable') {
+      limit.answered();
+      hold(0);
+    } else if (verdict.cause === 'too many requests') {
+      limit.throttled(startedAt);
+      hold(verdict.retryAfterSeconds * 1000);
     }
   };
 
-  const turn = (signal: AbortSignal | undefined): Promise<boolean> =>
-    new Promise(resolve => {
-      const leave = () => {
-        waiting.delete(enter);
-        resolve(false);
-      };
-      const enter = () => {
-        signal?.removeEventListener('abort', leave);
-        resolve(true);
-      };
-      waiting.add(enter);
-      signal?.addEventListener('abort', leave, { once: true });
-    });
+  /** Until then only verified tokens are asked about, whose answer also tells whether the API server has room again. */
+  const hold = (ms: number): void => {
+    heldUntil = ms === 0 ? Number.NEGATIVE_INFINITY : now() + ms;
+    queues.hold(ms > 0);
+    clearTimeout(release);
+    release = ms === 0 ? undefined : setTimeout(() => queues.hold(false), ms).unref();
+  };
+
+  const run = async (lane: Lane, token: Parameters<Authority['review']>[0], asking: Asking): Promise<Verdict> => {
+    const startedAt = now();
+    try {
+      const verdict = await inner.review(token, asking);
+      learn(verdict, startedAt);
+      return verdict;
+    } finally {
+      queues.leave(lane);
+    }
+  };
+
+  const refuse = (lane: Lane, why: AdmissionRefusal): Unavailable => {
+    onRefused(lane, why);
+    return OVERLOADED;
+  };
+
+  const expectedWaitMs = (lane: Lane): number =>
+    (Math.ceil((queues.queued(lane) + 1) / queues.places(lane)) - 1) * averageMs;
 
   return {
-    get inFlight() {
-      return inFlight;
+    get limit() {
+      return limit.current;
     },
-    get queued() {
-      return waiting.size;
-    },
-    async review(token, asking) {
-      const ask = () => inner.review(token, asking);
-      if (inFlight < maxConcurrency) {
-        inFlight += 1;
+    inFlight: lane => queues.inFlight(lane),
+    queued: lane => queues.queued(lane),
+    async review(token, asking = {}) {
+      const lane = asking.lane ?? 'unverified';
+      if (queues.enter(lane)) {
         onAdmitted(0);
-        return run(ask);
+        return run(lane, token, asking);
       }
-      if (waiting.size >= maxQueue) return OVERLOADED;
+      if (queues.isFull(lane)) return refuse(lane, 'queue full');
+      // The API server's own wish, not our bound; and how long it lasts in the end nobody knows.
+      if (lane !== 'verified' && heldUntil > now()) {
+        return unavailable('too many requests', Math.ceil((heldUntil - now()) / 1000));
+      }
+      if (expectedWaitMs(lane) > maxWaitMs) return refuse(lane, 'no turn in time');
       const start = now();
-      if (!(await turn(asking?.signal))) return OVERLOADED;
+      if (!(await turn(queues, lane, asking.signal))) return refuse(lane, 'no turn in time');
       const waitedMs = now() - start;
+      if (waitedMs > maxWaitMs) {
+        queues.leave(lane);
+        return refuse(lane, 'no turn in time');
+      }
       onAdmitted(waitedMs / 1000);
-      return run(waitedMs > maxWaitMs ? () => OVERLOADED : ask);
+      return run(lane, token, asking);
     },
   };
+}
+
+/** Whether the turn came before the signal. */
+function turn(queues: Lanes, lane: Lane, signal: AbortSignal | undefined): Promise<boolean> {
+  return new Promise(resolve => {
+    const giveUp = queues.wait(lane, () => {
+      signal?.removeEventListener('abort', leave);
+      resolve(true);
+    });
+    const leave = () => {
+      giveUp();
+      resolve(false);
+    };
+    if (signal?.aborted) leave();
+    else signal?.addEventListener('abort', leave, { once: true });
+  });
 }

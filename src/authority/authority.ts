@@ -6,6 +6,8 @@ import type { Identity } from '../identity/identity.ts';
 export interface Accepted {
   readonly kind: 'accepted';
   readonly identity: Identity;
+  /** How long ago the verdict's time ended, in milliseconds, where it is served all the same (grace). */
+  readonly staleForMs?: number;
 }
 
 /** The token is not good, says the API server or a local check. */

@@ -4,41 +4,73 @@ import type { VerdictStore } from '../cache/verdict-store.ts';
 import { readClaims } from '../credential/claims.ts';
 import type { Token } from '../credential/token.ts';
 import { type Accepted, type Authority, type Refused, unavailable, type Verdict } from './authority.ts';
+import { type Life, lifeOf } from './renewal.ts';
 
 /** What a look-up found: what `gatecar_cache_lookups_total{result}` counts. */
-export type LookupResult = 'hit_positive' | 'hit_negative' | 'miss' | 'coalesced';
+export type LookupResult = 'hit_positive' | 'hit_negative' | 'miss' | 'coalesced' | 'stale';
+
+/** A yes as it is stored. */
+export interface Known {
+  readonly verdict: Accepted;
+  readonly life: Life;
+  /** Each life has one renewal at the most. */
+  renewing: boolean;
+}
 
 export interface CacheOptions {
   readonly key: (token: Token) => CacheKey;
-  readonly accepted: VerdictStore<Accepted>;
+  readonly accepted: VerdictStore<Known>;
   readonly refused: VerdictStore<Refused>;
   /** How long a yes is kept, in milliseconds; 0 keeps none. */
   readonly ttlMs: number;
   /** How long a no is kept, in milliseconds; 0 keeps none. */
   readonly negativeTtlMs: number;
+  /** How long past its TTL a yes may be served while nobody can be asked, in milliseconds; 0: it may not. */
+  readonly graceMs: number;
+  /** Whether a yes in use is renewed before it ends. */
+  readonly refreshAhead: boolean;
   /** How long one review may take, waiting for admission included, in milliseconds. */
   readonly reviewTimeoutMs: number;
+  /** Whether it is known already that nobody can be asked, so that a stale yes need not wait for another failure. */
+  readonly authorityDown?: () => boolean;
   readonly onLookup?: (result: LookupResult) => void;
+  /** Told of how each renewal ended. */
+  readonly onRenewal?: (outcome: Verdict['kind']) => void;
+  /** Milliseconds on the clock of the stores. */
+  readonly now?: () => number;
   /** Milliseconds since the epoch: what a token's `exp` is compared with. */
   readonly wallClock?: () => number;
+  /** From 0 up to 1. */
+  readonly random?: () => number;
+  readonly setTimer?: (callback: () => void, ms: number) => void;
+}
+
+/** An {@link Authority} that can also be asked for what it knows, without a review. */
+export interface Cached extends Authority {
+  /** A verdict that is at hand. Counts as a look-up where there is one. */
+  known(token: Token): Accepted | Refused | undefined;
 }
 
 /**
  * Remembers verdicts on tokens (never on requests: policy is judged on each), and shares a running review among all who
  * wait for it. An outage is nobody's verdict and is not remembered.
  *
- * A yes is never kept past the token's own `exp`. A yes and a no for one key replace each other.
+ * A yes is never kept past the token's own `exp`. A yes and a no for one key replace each other. A yes that is used in the
+ * last fifth of its life is renewed in the background, once; a no replaces it at once, an outage leaves it to its end.
+ * Past that end it may serve for the time of grace, and only while nobody can be asked.
  */
-export function cached(inner: Authority, options: CacheOptions): Authority {
-  const { key: keyOf, accepted, refused, ttlMs, negativeTtlMs, reviewTimeoutMs } = options;
-  const { onLookup = () => {}, wallClock = Date.now } = options;
+export function cached(inner: Authority, options: CacheOptions): Cached {
+  const { key: keyOf, accepted, refused, negativeTtlMs, reviewTimeoutMs } = options;
+  const { onLookup = () => {}, onRenewal = () => {}, authorityDown = () => false } = options;
+  const { now = () => performance.now(), setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
   const flights = singleFlight<CacheKey, Verdict>({ deadlineMs: reviewTimeoutMs, late: () => unavailable('timeout') });
+  const keep = keeper(options, now);
 
   const remember = (key: CacheKey, token: Token, verdict: Verdict): void => {
     switch (verdict.kind) {
       case 'accepted':
         refused.delete(key);
-        accepted.set(key, verdict, Math.min(ttlMs, lifetimeMs(token, wallClock)));
+        keep(key, token, verdict);
         return;
       case 'refused':
         accepted.delete(key);
@@ -56,23 +88,76 @@ export function cached(inner: Authority, options: CacheOptions): Authority {
     return verdict;
   };
 
+  const renew = async (key: CacheKey, token: Token, known: Known): Promise<void> => {
+    const verdict = await inner.review(token, { signal: AbortSignal.timeout(reviewTimeoutMs), lane: 'refresh' });
+    onRenewal(verdict.kind);
+    // A yes counts only if nothing newer has been learned meanwhile.
+    if (verdict.kind === 'refused' || accepted.get(key) === known) remember(key, token, verdict);
+  };
+
+  const renewLater = (key: CacheKey, token: Token, known: Known): void => {
+    known.renewing = true;
+    setTimer(() => void renew(key, token, known), Math.max(0, known.life.renewAt - now()));
+  };
+
+  const serveStale = ({ verdict, life }: Known): Accepted => {
+    onLookup('stale');
+    return { ...verdict, staleForMs: now() - life.freshUntil };
+  };
+
+  const lookUp = (key: CacheKey, token: Token, known: Known | undefined): Accepted | Refused | undefined => {
+    if (known !== undefined) {
+      const time = now();
+      if (time <= known.life.freshUntil) {
+        if (time >= known.life.renewFrom && !known.renewing) renewLater(key, token, known);
+        onLookup('hit_positive');
+        return known.verdict;
+      }
+      return authorityDown() ? serveStale(known) : undefined;
+    }
+    const no = refused.get(key);
+    if (no !== undefined) onLookup('hit_negative');
+    return no;
+  };
+
+  const share = (key: CacheKey, token: Token): Promise<Verdict> => {
+    const flight = flights.join(key);
+    onLookup(flight === undefined ? 'miss' : 'coalesced');
+    return flight ?? flights.start(key, signal => ask(key, token, signal));
+  };
+
+  /** Our own bound is no reason to serve what is stale: the API server could be asked. */
+  const orStale = async (review: Promise<Verdict>, key: CacheKey, known: Known): Promise<Verdict> => {
+    const verdict = await review;
+    const outage = verdict.kind === 'unavailable' && verdict.reason === 'authority_unavailable';
+    // Gone from the store: its grace has ended, or a refusal came in between.
+    return outage && accepted.get(key) === known ? serveStale(known) : verdict;
+  };
+
   return {
+    known(token) {
+      const key = keyOf(token);
+      return lookUp(key, token, accepted.get(key));
+    },
     review(token) {
       const key = keyOf(token);
-      const yes = accepted.get(key);
-      if (yes !== undefined) {
-        onLookup('hit_positive');
-        return yes;
-      }
-      const no = refused.get(key);
-      if (no !== undefined) {
-        onLookup('hit_negative');
-        return no;
-      }
-      const flight = flights.join(key);
-      onLookup(flight === undefined ? 'miss' : 'coalesced');
-      return flight ?? flights.start(key, signal => ask(key, token, signal));
+      const known = accepted.get(key);
+      const verdict = lookUp(key, token, known);
+      if (verdict !== undefined) return verdict;
+      const review = share(key, token);
+      return known === undefined ? review : orStale(review, key, known);
     },
+  };
+}
+
+/** Keeps a yes for its time and the time of grace, both never past the token's own end. */
+function keeper(options: CacheOptions, now: () => number) {
+  const { accepted, ttlMs, graceMs, refreshAhead, wallClock = Date.now, random = Math.random } = options;
+  return (key: CacheKey, token: Token, verdict: Accepted): void => {
+    if (ttlMs === 0) return;
+    const tokenLifetimeMs = lifetimeMs(token, wallClock);
+    const life = lifeOf({ startedAt: now(), ttlMs, tokenLifetimeMs, refreshAhead, jitter: random() });
+    accepted.set(key, { verdict, life, renewing: false }, Math.min(ttlMs + graceMs, tokenLifetimeMs));
   };
 }
 

@@ -29,6 +29,8 @@ export interface KubeConnection {
    * @throws {KubeConnectionError} where no whole answer could be had.
    */
   post(path: string, body: string, signal: AbortSignal): Promise<HttpAnswer>;
+  /** Gets JSON, likewise. */
+  get(path: string, signal: AbortSignal): Promise<HttpAnswer>;
   close(): Promise<void>;
 }
 
@@ -39,6 +41,13 @@ export interface KubeConnectionOptions {
   /** Added to each request, for proxies on the way. */
   readonly headers: Readonly<Record<string, string>>;
   readonly userAgent: string;
+}
+
+interface Question {
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  readonly body: string | undefined;
+  readonly signal: AbortSignal;
 }
 
 /** Opens nothing before the first {@link KubeConnection.post}; a source that fails is tried again by the next. */
@@ -54,20 +63,20 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
     return opened;
   };
 
-  const send = async (endpoint: KubeEndpoint, path: string, body: string, signal: AbortSignal): Promise<HttpAnswer> => {
+  const send = async (endpoint: KubeEndpoint, { method, path, body, signal }: Question): Promise<HttpAnswer> => {
     const url = new URL(endpoint.baseUrl);
     const request: Dispatcher.RequestOptions = {
       origin: url.origin,
       path: url.pathname.replace(/\/+$/, '') + path,
-      method: 'POST',
+      method,
       headers: {
-        'content-type': 'application/json',
+        ...(body !== undefined && { 'content-type': 'application/json' }),
         accept: 'application/json',
         'user-agent': options.userAgent,
         ...endpoint.headers,
         ...options.headers,
       },
-      body,
+      body: body ?? null,
       signal,
     };
     const dispatcher = dispatchers.get(endpoint);
@@ -80,28 +89,31 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
     }
   };
 
-  const attempt = async (path: string, body: string, signal: AbortSignal): Promise<HttpAnswer> => {
+  const attempt = async (question: Question): Promise<HttpAnswer> => {
     const endpoints = await source();
     const endpoint = await endpoints.current();
-    const answer = await send(endpoint, path, body, signal);
+    const answer = await send(endpoint, question);
     if (answer.status !== 401) return answer;
     // Our own credential was refused, not the caller's. It may have been rotated since it was read.
     endpoints.drop();
     const fresh = await endpoints.current();
-    return sameCredential(endpoint, fresh) ? answer : send(fresh, path, body, signal);
+    return sameCredential(endpoint, fresh) ? answer : send(fresh, question);
+  };
+
+  const ask = async (question: Question): Promise<HttpAnswer> => {
+    try {
+      return await untilAborted(attempt(question), question.signal);
+    } catch (error) {
+      if (error instanceof KubeConnectionError) throw error;
+      if (error instanceof EndpointError) throw new KubeConnectionError('no client', error.message);
+      const outage = outageOf(error);
+      throw new KubeConnectionError(outage, `${outage} (${errorCode(error)})`);
+    }
   };
 
   return {
-    async post(path, body, signal) {
-      try {
-        return await untilAborted(attempt(path, body, signal), signal);
-      } catch (error) {
-        if (error instanceof KubeConnectionError) throw error;
-        if (error instanceof EndpointError) throw new KubeConnectionError('no client', error.message);
-        const outage = outageOf(error);
-        throw new KubeConnectionError(outage, `${outage} (${errorCode(error)})`);
-      }
-    },
+    post: (path, body, signal) => ask({ method: 'POST', path, body, signal }),
+    get: (path, signal) => ask({ method: 'GET', path, body: undefined, signal }),
     close: () => dispatchers.close(),
   };
 }
@@ -113,7 +125,13 @@ async function exchange(dispatcher: Dispatcher, request: Dispatcher.RequestOptio
     status: statusCode,
     body: await body.text(),
     retryAfterSeconds: Number.isInteger(retryAfter) && retryAfter >= 0 ? retryAfter : undefined,
+    maxAgeSeconds: maxAge(headers['cache-control']),
   };
+}
+
+function maxAge(cacheControl: string | string[] | undefined): number | undefined {
+  const [, seconds] = /\bmax-age=(\d{1,9})\b/i.exec(String(cacheControl ?? '')) ?? [];
+  return seconds === undefined ? undefined : Number(seconds);
 }
 
 /** Holds one dispatcher, replaced when the endpoint's TLS material or proxy changes; the old one ends its work first. */

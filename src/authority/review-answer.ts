@@ -9,6 +9,8 @@ export interface HttpAnswer {
   readonly body: string;
   /** `Retry-After` in seconds, where it was a number. */
   readonly retryAfterSeconds: number | undefined;
+  /** `max-age` of `Cache-Control` in seconds, where it was told. */
+  readonly maxAgeSeconds?: number | undefined;
 }
 
 /** The API server's own text for a token that none of its authenticators knows. */
@@ -117,8 +119,8 @@ function acceptedAudiences(confirmed: readonly string[], asked: readonly string[
   return accepted.length > 0 ? accepted : undefined;
 }
 
-/** One bounded line of printable ASCII that repeats no token, the caller's or ours, whatever the API server wrote. */
-function sanitize(text: string, token: Token): string {
+/** One bounded line of printable ASCII that repeats no token, the caller's or ours, whatever the API server or the token says. */
+export function sanitize(text: string, token: Token): string {
   const withoutIt = token.length < MIN_SECRET_LENGTH ? text : redactToken(text, token);
   return encodeValue(redactJwts(withoutIt).trim()).slice(0, MAX_DETAIL_LENGTH);
 }

@@ -18,7 +18,7 @@ export interface ReviewReport {
 }
 
 export interface TokenReviewOptions {
-  readonly connection: KubeConnection;
+  readonly connection: Pick<KubeConnection, 'post'>;
   /** Asked for in `spec.audiences`; an empty list asks for none, which the API server takes as its own. */
   readonly audiences: readonly string[];
   readonly onReview?: (review: ReviewReport) => void;

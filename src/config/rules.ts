@@ -69,6 +69,14 @@ export const CROSS_RULES = {
           `got ${quote(tlsClientCaFile)}`
         : undefined,
   },
+  'grace-needs-a-ttl': {
+    about: ['graceMs', 'cacheTtlMs'],
+    fault: ({ graceMs, cacheTtlMs }) =>
+      graceMs > 0 && cacheTtlMs === 0
+        ? 'GATECAR_GRACE needs GATECAR_CACHE_TTL above 0, since a verdict that is not kept cannot be served later; got ' +
+          `GATECAR_GRACE of ${graceMs} ms`
+        : undefined,
+  },
   'context-needs-kubeconfig': {
     about: ['kubeApiUrl', 'kubeContext'],
     fault: ({ kubeApiUrl, kubeContext }) =>

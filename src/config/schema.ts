@@ -161,6 +161,27 @@ export const SETTINGS = {
     '10000',
     'Most connections open at once, on the auth and on the gRPC listener each; one more is closed at once.',
   ),
+  refreshAhead: setting(
+    'GATECAR_REFRESH_AHEAD',
+    flag,
+    'true',
+    'Renews a verdict that is in use before it ends, in the background.',
+  ),
+  graceMs: setting(
+    'GATECAR_GRACE',
+    duration('0', '60m'),
+    '0s',
+    'How long past its TTL a known yes may be served while the API server cannot be asked; marked with ' +
+      '`X-Gatecar-Stale: <seconds>`. 0: off.',
+  ),
+  localChecks: setting(
+    'GATECAR_LOCAL_CHECKS',
+    oneOf('signature', 'claims', 'off'),
+    'signature',
+    "What is checked before anybody is asked, for JWTs of the cluster's own issuer: `claims` are `exp`, `nbf` and `aud`; " +
+      "`signature` checks those and the cluster's own keys. They only refuse, or choose whose turn is first; a yes always " +
+      'comes from the API server.',
+  ),
   opaqueTokens: setting(
     'GATECAR_OPAQUE_TOKENS',
     oneOf('ask', 'refuse'),

@@ -2,8 +2,14 @@ import { revealToken, type Token } from './token.ts';
 
 /** What a JWT says about itself. Nothing here is verified; only the API server's yes gives it weight. */
 export interface UnverifiedClaims {
+  /** `iss`, where the token has one. */
+  readonly issuer: string | undefined;
+  /** `aud` as a list; `undefined` where there is none, or none of the right type. */
+  readonly audiences: readonly string[] | undefined;
   /** `exp` in milliseconds since the epoch, where the token has one. */
   readonly expiresAtMs: number | undefined;
+  /** `nbf`, likewise. */
+  readonly notBeforeMs: number | undefined;
 }
 
 /**
@@ -16,8 +22,24 @@ export function readClaims(token: Token): UnverifiedClaims | undefined {
   if (first === undefined || second === undefined || third === undefined || rest.length > 0) return undefined;
   const payload = decodeObject(second);
   if (payload === undefined || decodeObject(first) === undefined) return undefined;
-  const exp = payload['exp'];
-  return { expiresAtMs: typeof exp === 'number' && Number.isFinite(exp) ? exp * 1000 : undefined };
+  const { iss, aud, exp, nbf } = payload;
+  return {
+    issuer: typeof iss === 'string' ? iss : undefined,
+    audiences: listed(aud),
+    expiresAtMs: milliseconds(exp),
+    notBeforeMs: milliseconds(nbf),
+  };
+}
+
+/** RFC 7519 §4.1.3: one audience may stand without a list. */
+function listed(aud: unknown): readonly string[] | undefined {
+  if (typeof aud === 'string') return [aud];
+  return Array.isArray(aud) && aud.every(item => typeof item === 'string') ? aud : undefined;
+}
+
+/** RFC 7519 §2 NumericDate, which may have a fraction. */
+function milliseconds(date: unknown): number | undefined {
+  return typeof date === 'number' && Number.isFinite(date) ? date * 1000 : undefined;
 }
 
 function decodeObject(part: string): Record<string, unknown> | undefined {

@@ -26,6 +26,8 @@ export interface Allow {
   readonly kind: 'allow';
   /** `undefined` in basic mode, which knows nobody. */
   readonly identity: Identity | undefined;
+  /** How long ago the verdict's time ended, in whole seconds, where it serves by grace. */
+  readonly staleSeconds?: number;
 }
 
 export interface Deny {
@@ -65,4 +67,5 @@ export type OutageCause =
   | 'not a TokenReview'
   | 'response too large'
   | 'too many reviews'
+  | 'event loop behind'
   | 'internal error';

@@ -37,9 +37,15 @@ type ReviewStatus = Readonly<Record<string, unknown>>;
  */
 export async function startDevAuthority({ issuer, now = Date.now }: DevAuthorityOptions): Promise<DevAuthority> {
   const deleted = new Set<string>();
+  const documents: Readonly<Record<string, Record<string, unknown>>> = {
+    '/.well-known/openid-configuration': { issuer: ISSUER },
+    '/openid/v1/jwks': issuer.jwks,
+  };
   let reviews = 0;
 
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const published = request.method === 'GET' ? documents[String(request.url)] : undefined;
+    if (published !== undefined) return send(response, 200, published);
     if (request.url !== PATH || request.method !== 'POST') {
       return send(response, 404, failure(404, 'NotFound', 'the server could not find the requested resource'));
     }

@@ -50,6 +50,8 @@ export interface TokenIssuer {
   issue(request: TokenRequest): string;
   /** Checks the signature alone, whatever the claims say. */
   verify(token: string): Verification;
+  /** The public key as the API server publishes it (RFC 7517). */
+  readonly jwks: { readonly keys: readonly Readonly<Record<string, unknown>>[] };
   /** The same for the same object, as long as this issuer lives. */
   uidOf(kind: string, ...names: string[]): string;
 }
@@ -68,6 +70,7 @@ export function tokenIssuer(now: () => number = Date.now): TokenIssuer {
 
   return {
     uidOf,
+    jwks: { keys: [{ ...publicKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid }] },
     issue(request) {
       const header = encode({ alg: 'RS256', kid });
       const signed = `${header}.${encode(claimsFor(request, Math.floor(now() / 1000), uidOf))}`;

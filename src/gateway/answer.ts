@@ -13,6 +13,8 @@ export interface Answer {
   readonly text: string;
 }
 
+const STALE_HEADER = 'X-Gatecar-Stale';
+
 export interface AnswererOptions extends AnswerSettings {
   readonly identityHeaderPrefix: string;
 }
@@ -25,11 +27,12 @@ export function answerer(options: AnswererOptions): (decision: Decision) => Answ
   return decision => {
     if (decision.kind !== 'allow') return refuse(explain(decision, options));
     if (decision.identity === undefined) return nobody;
-    const known = rendered.get(decision.identity);
-    if (known !== undefined) return known;
-    const answer = allow(decision.identity, prefix);
-    rendered.set(decision.identity, answer);
-    return answer;
+    let answer = rendered.get(decision.identity);
+    if (answer === undefined) {
+      answer = allow(decision.identity, prefix);
+      rendered.set(decision.identity, answer);
+    }
+    return decision.staleSeconds === undefined ? answer : stale(answer, decision.staleSeconds);
   };
 }
 
@@ -45,6 +48,11 @@ export function* headerPairs(flat: readonly string[]): Generator<[name: string, 
 function allow(identity: Identity | undefined, prefix: string): Answer {
   const headers = ['Content-Length', '0', 'Cache-Control', 'no-store', ...renderIdentityHeaders(identity, prefix)];
   return { status: 200, headers, body: '', text: '' };
+}
+
+/** Served by grace: marked for gateways and upstreams that care. */
+function stale(answer: Answer, seconds: number): Answer {
+  return { ...answer, headers: [...answer.headers, STALE_HEADER, String(seconds)] };
 }
 
 function refuse({ status, text, reason, challenge, retryAfterSeconds }: Explanation): Answer {

@@ -69,7 +69,10 @@ function lineOf({ protocol, decision, answer, credential, durationMs, forwarded 
 function about(decision: Decision): Record<string, unknown> {
   switch (decision.kind) {
     case 'allow':
-      return { username: decision.identity && encodeValue(decision.identity.username) };
+      return {
+        username: decision.identity && encodeValue(decision.identity.username),
+        staleSeconds: decision.staleSeconds,
+      };
     case 'deny':
       return { reason: decision.reason, detail: decision.detail || undefined, username: decision.username };
     case 'unavailable':

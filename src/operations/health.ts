@@ -30,6 +30,8 @@ export interface HealthOptions {
   /** Asks for one review; its outcome arrives through {@link Health.reviewed}. `undefined`: there is nobody to ask. */
   readonly probe: (() => Promise<unknown>) | undefined;
   readonly probeEveryMs?: number;
+  /** Told when the API server can be asked again, or for the first time. */
+  readonly onAuthorityUp?: () => void;
 }
 
 /**
@@ -37,7 +39,7 @@ export interface HealthOptions {
  * followed the API server, all replicas would leave at once.
  */
 export function health(options: HealthOptions): Health {
-  const { log, probe, probeEveryMs = PROBE_EVERY_MS } = options;
+  const { log, probe, probeEveryMs = PROBE_EVERY_MS, onAuthorityUp = () => {} } = options;
   let tell: (ready: boolean) => void = () => {};
   let up = probe === undefined;
   let askedOnce = probe === undefined;
@@ -77,7 +79,10 @@ export function health(options: HealthOptions): Health {
     },
     reviewed({ problem: now }) {
       if (now === undefined) {
-        if (!up) say('info', askedOnce ? 'the API server can be asked again' : 'the API server can be asked');
+        if (!up) {
+          say('info', askedOnce ? 'the API server can be asked again' : 'the API server can be asked');
+          onAuthorityUp();
+        }
         up = true;
         if (!askedOnce) {
           askedOnce = true;

@@ -1,6 +1,8 @@
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client';
-import type { Lane } from '../authority/authority.ts';
+import type { AdmissionRefusal } from '../authority/admitted.ts';
+import type { Lane, Verdict } from '../authority/authority.ts';
 import type { LookupResult } from '../authority/cached.ts';
+import type { ClaimCheck } from '../authority/examined.ts';
 import type { LocalCheck } from '../authority/prescreened.ts';
 import type { ReviewOutcome } from '../authority/token-review.ts';
 import type { EvictionCause } from '../cache/verdict-store.ts';
@@ -21,7 +23,9 @@ export interface Gauges {
   readonly entries: (store: Store) => number;
   readonly inFlight: (lane: Lane) => number;
   readonly queued: (lane: Lane) => number;
+  readonly reviewLimit: () => number;
   readonly authorityUp: () => boolean;
+  readonly graceActive: () => boolean;
 }
 
 export type TlsReload = 'success' | 'failure';
@@ -33,11 +37,16 @@ export interface Metrics {
   readonly evicted: (store: Store, cause: EvictionCause) => void;
   readonly reviewed: (outcome: ReviewOutcome, durationMs: number) => void;
   readonly queuedFor: (seconds: number) => void;
-  readonly refusedLocally: (check: LocalCheck) => void;
   readonly dropped: (listener: Protocol) => void;
   readonly tlsReloaded: (outcome: TlsReload) => void;
   /** Tells where the end of the listeners' certificate is read, where there is one. */
   readonly observeCertificate: (notAfterSeconds: () => number) => void;
+  readonly refusedLocally: (check: LocalCheck | ClaimCheck) => void;
+  readonly notAdmitted: (lane: Lane, why: AdmissionRefusal) => void;
+  readonly shed: () => void;
+  readonly renewed: (outcome: Verdict['kind']) => void;
+  /** The cluster's keys were asked for. */
+  readonly keysFetched: (ok: boolean) => void;
   /** Tells where the gauges are read, once the parts are there. */
   readonly observe: (gauges: Gauges) => void;
   /** The Prometheus text format, version 0.0.4. */
@@ -46,7 +55,7 @@ export interface Metrics {
 }
 
 const STORES: readonly Store[] = ['accepted', 'refused'];
-const LANES: readonly Lane[] = ['unverified'];
+const LANES: readonly Lane[] = ['verified', 'unverified', 'refresh'];
 
 /** The metrics of the contract, and those of the Node.js process. */
 export function metrics(version: string): Metrics {
@@ -56,7 +65,7 @@ export function metrics(version: string): Metrics {
     deny: new PlainHistogram(DURATION_BOUNDS),
     unavailable: new PlainHistogram(DURATION_BOUNDS),
   };
-  const lookups = new Tally<LookupResult>(['hit_positive', 'hit_negative', 'miss', 'coalesced']);
+  const lookups = new Tally<LookupResult>(['hit_positive', 'hit_negative', 'miss', 'coalesced', 'stale']);
   const evictions = new Tally<`${Store} ${EvictionCause}`>([
     'accepted capacity',
     'accepted expired',
@@ -66,9 +75,23 @@ export function metrics(version: string): Metrics {
   const reviews = new Tally<ReviewOutcome>(['accepted', 'refused']);
   const reviewDuration = new PlainHistogram(DURATION_BOUNDS);
   const queueSeconds = new PlainHistogram(DURATION_BOUNDS);
-  const refusals = new Tally<LocalCheck>(['length', 'opaque']);
   const drops = new Tally<Protocol>(['http', 'grpc']);
   const reloads = new Tally<TlsReload>(['success', 'failure']);
+  const refusals = new Tally<LocalCheck | ClaimCheck>([
+    'length',
+    'opaque',
+    'expired',
+    'not yet valid',
+    'audience',
+    'signature',
+  ]);
+  const notAdmitted = new Tally<`${Lane} ${AdmissionRefusal}`>(
+    LANES.flatMap(lane => [`${lane} queue full`, `${lane} no turn in time`] as const),
+  );
+  const renewals = new Tally<Verdict['kind']>(['accepted', 'refused', 'unavailable']);
+  const keyFetches = new Tally<'success' | 'failure'>(['success', 'failure']);
+  let keysReadable: boolean | undefined;
+  let shed = 0;
   let gauges: Gauges | undefined;
   let notAfterSeconds: (() => number) | undefined;
 
@@ -113,6 +136,28 @@ export function metrics(version: string): Metrics {
   register(
     scrapedHistograms('gatecar_review_queue_seconds', 'Time reviews waited for their turn.', [[{}, queueSeconds]]),
   );
+  gauge('gatecar_review_concurrency_limit', 'Most TokenReviews under way at once, now.', () =>
+    gauges === undefined ? [] : [[{}, gauges.reviewLimit()]],
+  );
+  counter('gatecar_reviews_not_admitted_total', 'Reviews refused before they were asked, by lane and cause.', () =>
+    pairs(notAdmitted, key => {
+      const [lane = '', ...cause] = key.split(' ');
+      return { lane, cause: cause.join(' ') };
+    }),
+  );
+  counter('gatecar_reviews_shed_total', 'Reviews refused because the event loop was behind.', () => [[{}, shed]]);
+  counter('gatecar_renewals_total', 'Verdicts reviewed again before their end, by outcome.', () =>
+    pairs(renewals, outcome => ({ outcome })),
+  );
+  counter('gatecar_cluster_keys_fetches_total', "Times the cluster's keys were asked for, by outcome.", () =>
+    pairs(keyFetches, outcome => ({ outcome })),
+  );
+  gauge('gatecar_cluster_keys_readable', "Whether the cluster's keys could be read when last asked for.", () =>
+    keysReadable === undefined ? [] : [[{}, keysReadable ? 1 : 0]],
+  );
+  gauge('gatecar_grace_active', 'Whether verdicts are served past their time.', () =>
+    gauges === undefined ? [] : [[{}, gauges.graceActive() ? 1 : 0]],
+  );
   gauge('gatecar_authority_up', 'Whether the last TokenReview could be asked.', () =>
     gauges === undefined ? [] : [[{}, gauges.authorityUp() ? 1 : 0]],
   );
@@ -144,6 +189,15 @@ export function metrics(version: string): Metrics {
     tlsReloaded: outcome => reloads.add(outcome),
     observeCertificate: given => {
       notAfterSeconds = given;
+    },
+    notAdmitted: (lane, why) => notAdmitted.add(`${lane} ${why}`),
+    shed() {
+      shed += 1;
+    },
+    renewed: outcome => renewals.add(outcome),
+    keysFetched(ok) {
+      keysReadable = ok;
+      keyFetches.add(ok ? 'success' : 'failure');
     },
     observe: given => {
       gauges = given;

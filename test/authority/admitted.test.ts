@@ -1,6 +1,7 @@
 import { getEventListeners } from 'node:events';
 import t from 'tap';
-import { type AdmissionOptions, admitted } from '../../src/authority/admitted.ts';
+import { type AdmissionOptions, type Admitted, admitted } from '../../src/authority/admitted.ts';
+import { unavailable } from '../../src/authority/authority.ts';
 import { Token } from '../../src/credential/token.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 import { scriptedAuthority } from '../fixtures/scripted-authority.ts';
@@ -12,8 +13,11 @@ const OVERLOADED = { kind: 'unavailable', reason: 'overloaded', cause: 'too many
 
 function guarded(options: Partial<AdmissionOptions> & { maxConcurrency: number }) {
   const inner = scriptedAuthority();
-  return { inner, guard: admitted(inner, { maxQueue: 100, maxWaitMs: 60_000, ...options }) };
+  return { inner, guard: admitted(inner, { maxQueue: 100, maxWaitMs: 60_000, unverifiedShare: () => 1, ...options }) };
 }
+
+/** How many reviews are under way, and how many wait. */
+const busy = (guard: Admitted) => [guard.inFlight('unverified'), guard.queued('unverified')];
 
 /** Lets every continuation that is due run. */
 const settle = () => new Promise(resolve => setImmediate(resolve));
@@ -22,13 +26,13 @@ t.test('no more reviews run at once than may, and the others wait and are counte
   const { inner, guard } = guarded({ maxConcurrency: 2 });
   const reviews = [1, 2, 3, 4, 5].map(() => guard.review(token));
   t.equal(inner.asked.length, 2);
-  t.match(guard, { inFlight: 2, queued: 3 });
+  t.strictSame(busy(guard), [2, 3]);
 
   inner.asked[0]?.answer(yes);
   await reviews[0];
   await settle();
   t.equal(inner.asked.length, 3);
-  t.match(guard, { inFlight: 2, queued: 2 });
+  t.strictSame(busy(guard), [2, 2]);
 
   while (inner.asked.length < 5) {
     for (const review of inner.asked) review.answer(yes);
@@ -36,7 +40,7 @@ t.test('no more reviews run at once than may, and the others wait and are counte
   }
   for (const review of inner.asked) review.answer(yes);
   t.strictSame(await Promise.all(reviews), [yes, yes, yes, yes, yes]);
-  t.match(guard, { inFlight: 0, queued: 0 });
+  t.strictSame(busy(guard), [0, 0]);
 });
 
 t.test('who waits is served in the order of coming', async t => {
@@ -61,7 +65,7 @@ t.test('a newcomer never takes the place of who has waited, nor one beside it', 
   for (let turn = 0; turn < 20; turn += 1) {
     await null;
     newcomers.push(guard.review(token));
-    t.ok(guard.inFlight <= 1);
+    t.ok(guard.inFlight('unverified') <= 1);
   }
   await first;
   t.equal(inner.asked.length, 2, 'only the second review runs');
@@ -74,13 +78,13 @@ t.test('whoever finds the queue full is told at once, and nobody else is', async
   const running = guard.review(token);
   const waiting = [guard.review(token), guard.review(token)];
   t.strictSame(await guard.review(token), OVERLOADED);
-  t.match(guard, { inFlight: 1, queued: 2 });
+  t.strictSame(busy(guard), [1, 2]);
 
   inner.asked[0]?.answer(yes);
   await running;
   await settle();
   const late = guard.review(token);
-  t.match(guard, { inFlight: 1, queued: 2 }, 'there is room in the queue again');
+  t.strictSame(busy(guard), [1, 2], 'there is room in the queue again');
   for (let at = 1; at < 4; at += 1) {
     inner.asked[at]?.answer(yes);
     await settle();
@@ -102,7 +106,7 @@ t.test('whoever’s time ends while waiting leaves the queue, and is never asked
   const behind = guard.review(token);
   controller.abort();
   t.strictSame(await waiting, OVERLOADED);
-  t.equal(guard.queued, 1);
+  t.equal(guard.queued('unverified'), 1);
 
   inner.asked[0]?.answer(yes);
   await running;
@@ -110,7 +114,7 @@ t.test('whoever’s time ends while waiting leaves the queue, and is never asked
   t.equal(inner.asked.length, 2, 'the place went to the one behind');
   inner.asked[1]?.answer(yes);
   t.equal(await behind, yes);
-  t.match(guard, { inFlight: 0, queued: 0 });
+  t.strictSame(busy(guard), [0, 0]);
 });
 
 t.test('an admitted review gets the signal, which is left without listeners of ours', async t => {
@@ -138,12 +142,12 @@ t.test('a review that fails gives its place back', async t => {
         return yes;
       },
     },
-    { maxConcurrency: 1, maxQueue: 1, maxWaitMs: 60_000 },
+    { maxConcurrency: 1, maxQueue: 1, maxWaitMs: 60_000, unverifiedShare: () => 1 },
   );
   await t.rejects(Promise.resolve(guard.review(token)), { message: 'at once' });
   await t.rejects(Promise.resolve(guard.review(token)), { message: 'later' });
   t.equal(await guard.review(token), yes);
-  t.equal(guard.inFlight, 0);
+  t.equal(guard.inFlight('unverified'), 0);
 });
 
 t.test('each admitted review tells how long it waited, in seconds', async t => {
@@ -193,5 +197,125 @@ t.test('a review that has waited too long is not begun, and its place goes to th
   t.equal(inner.asked.length, 2);
   inner.asked[1]?.answer(yes);
   t.equal(await inTime, yes);
-  t.match(guard, { inFlight: 0, queued: 0 });
+  t.strictSame(busy(guard), [0, 0]);
+});
+
+const throttled = (retryAfterSeconds = 1) => unavailable('too many requests', retryAfterSeconds);
+
+t.test('a flood of unverified tokens never has more places than its share, and delays no verified one', async t => {
+  const { inner, guard } = guarded({ maxConcurrency: 8, maxQueue: 16, unverifiedShare: () => 1 / 4 });
+  const refused: string[] = [];
+  const other = guarded({
+    maxConcurrency: 8,
+    maxQueue: 16,
+    unverifiedShare: () => 1 / 4,
+    onRefused: (lane, why) => refused.push(`${lane}: ${why}`),
+  });
+  for (let junk = 0; junk < 100; junk += 1) {
+    guard.review(token);
+    other.guard.review(token);
+  }
+  t.equal(inner.asked.length, 2);
+  t.equal(guard.queued('unverified'), 4);
+  t.equal(refused.length, 94);
+  t.strictSame([...new Set(refused)], ['unverified: queue full']);
+  for (let good = 0; good < 6; good += 1) guard.review(token, { lane: 'verified' });
+  t.equal(inner.asked.length, 8, 'each is asked about at once');
+});
+
+t.test('who could not get a turn in time is told now', async t => {
+  const clock = fakeClock();
+  const refused: string[] = [];
+  const { inner, guard } = guarded({
+    maxConcurrency: 1,
+    maxWaitMs: 100,
+    now: clock.now,
+    onRefused: (_lane, why) => refused.push(why),
+  });
+  // Reviews of a second each, until that is what is expected.
+  for (let review = 0; review < 50; review += 1) {
+    const running = guard.review(token);
+    clock.advance(1000);
+    inner.asked[review]?.answer(yes);
+    await running;
+  }
+  guard.review(token);
+  const waiting = guard.review(token);
+  t.equal(guard.queued('unverified'), 1, 'the first in the queue may be lucky');
+  t.strictSame(await guard.review(token), OVERLOADED);
+  t.strictSame(refused, ['no turn in time']);
+  clock.advance(101);
+  inner.asked.at(-1)?.answer(yes);
+  t.strictSame(await waiting, OVERLOADED, 'begun now it would be cut off');
+  t.strictSame(busy(guard), [0, 0]);
+});
+
+t.test('a wave of "too many requests" halves what is under way at once, and answers bring it back', async t => {
+  const clock = fakeClock();
+  const { inner, guard } = guarded({ maxConcurrency: 8, now: clock.now });
+  t.teardown(() => inner.asked.at(-1)?.answer(yes));
+  const wave = Array.from({ length: 8 }, () => guard.review(token, { lane: 'verified' }));
+  clock.advance(5);
+  for (const review of inner.asked) review.answer(throttled());
+  await Promise.all(wave);
+  t.equal(guard.limit, 4);
+  for (let review = 8; review < 200; review += 1) {
+    const running = guard.review(token, { lane: 'verified' });
+    inner.asked[review]?.answer(yes);
+    await running;
+  }
+  t.equal(guard.limit, 8);
+});
+
+t.test('until its Retry-After only verified tokens are asked about, or until the API server answers', async t => {
+  const clock = fakeClock();
+  const { inner, guard } = guarded({ maxConcurrency: 8, maxWaitMs: 1500, now: clock.now });
+  const first = guard.review(token);
+  clock.advance(1);
+  inner.asked[0]?.answer(throttled(60));
+  await first;
+  clock.advance(500);
+  t.strictSame(await guard.review(token), throttled(60), 'a minute is more than anybody waits');
+  const verified = guard.review(token, { lane: 'verified' });
+  t.equal(inner.asked.length, 2);
+  inner.asked[1]?.answer(yes);
+  await verified;
+  guard.review(token);
+  t.equal(inner.asked.length, 3, 'its answer says that there is room again');
+});
+
+t.test('who waits already when the API server asks for less has its turn when that is over', async t => {
+  const { inner, guard } = guarded({ maxConcurrency: 1 });
+  const first = guard.review(token);
+  const waiting = guard.review(token);
+  inner.asked[0]?.answer(throttled(0.02));
+  await first;
+  await settle();
+  t.equal(inner.asked.length, 1);
+  while (inner.asked.length < 2) await settle();
+  inner.asked[1]?.answer(yes);
+  t.equal(await waiting, yes);
+});
+
+t.test('who comes with no time left gets no turn', async t => {
+  const { inner, guard } = guarded({ maxConcurrency: 1 });
+  guard.review(token);
+  t.strictSame(await guard.review(token, { signal: AbortSignal.abort() }), OVERLOADED);
+  t.equal(guard.queued('unverified'), 0);
+  t.equal(inner.asked.length, 1);
+});
+
+t.test('a verified token waits for its turn alone, whatever is held', async t => {
+  const { inner, guard } = guarded({ maxConcurrency: 1, maxWaitMs: 1500 });
+  const first = guard.review(token);
+  inner.asked[0]?.answer(throttled(60));
+  await first;
+  const running = guard.review(token, { lane: 'verified' });
+  const waiting = guard.review(token, { lane: 'verified' });
+  t.equal(guard.queued('verified'), 1);
+  inner.asked[1]?.answer(yes);
+  await running;
+  while (inner.asked.length < 3) await settle();
+  inner.asked[2]?.answer(yes);
+  t.equal(await waiting, yes);
 });

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { type Accepted, type Refused, unavailable, type Verdict } from '../../src/authority/authority.ts';
-import { type CacheOptions, cached, type LookupResult } from '../../src/authority/cached.ts';
+import { type CacheOptions, cached, type Known, type LookupResult } from '../../src/authority/cached.ts';
 import { cacheKeys } from '../../src/cache/key.ts';
 import { verdictStore } from '../../src/cache/verdict-store.ts';
 import { Token } from '../../src/credential/token.ts';
@@ -19,11 +19,22 @@ const key = cacheKeys(['bindcar']);
 /** What the wall clock says when the test's clock says 0. */
 const EPOCH = Date.parse('2025-06-01T12:00:00Z');
 
+/** A yes as it is stored, of a life without end. */
+const known = (verdict: Accepted): Known => ({
+  verdict,
+  life: {
+    freshUntil: Number.POSITIVE_INFINITY,
+    renewFrom: Number.POSITIVE_INFINITY,
+    renewAt: Number.POSITIVE_INFINITY,
+  },
+  renewing: false,
+});
+
 function cache(answer?: (token: Token) => Verdict | Promise<Verdict>, options: Partial<CacheOptions> = {}) {
   const clock = fakeClock();
   const inner = scriptedAuthority(answer);
   const lookups: LookupResult[] = [];
-  const accepted = verdictStore<Accepted>({ maxEntries: 100, clock });
+  const accepted = verdictStore<Known>({ maxEntries: 100, clock });
   const refused = verdictStore<Refused>({ maxEntries: 100, clock });
   const authority = cached(inner, {
     key,
@@ -31,8 +42,11 @@ function cache(answer?: (token: Token) => Verdict | Promise<Verdict>, options: P
     refused,
     ttlMs: 10_000,
     negativeTtlMs: 2000,
+    graceMs: 0,
+    refreshAhead: false,
     reviewTimeoutMs: 60_000,
     onLookup: result => lookups.push(result),
+    now: clock.now,
     wallClock: () => EPOCH + clock.now(),
     ...options,
   });
@@ -140,10 +154,10 @@ t.test('an end that is a fraction of a second, or absurd, is taken as it is', as
 t.test('a token’s end is compared with the real time unless another is given', async t => {
   const inner = scriptedAuthority(() => yes);
   const stores = {
-    accepted: verdictStore<Accepted>({ maxEntries: 9 }),
+    accepted: verdictStore<Known>({ maxEntries: 9 }),
     refused: verdictStore<Refused>({ maxEntries: 9 }),
   };
-  const times = { ttlMs: 600_000, negativeTtlMs: 2000, reviewTimeoutMs: 3000 };
+  const times = { ttlMs: 600_000, negativeTtlMs: 2000, graceMs: 0, refreshAhead: true, reviewTimeoutMs: 3000 };
   const authority = cached(inner, { key: cacheKeys([]), ...stores, ...times });
   const ended = unsignedJwt({ exp: Date.now() / 1000 - 1 });
   const fresh = unsignedJwt({ exp: Date.now() / 1000 + 3600 });
@@ -213,7 +227,7 @@ t.test('a verdict that came to be stored during a review gives way to the review
   ] as const) {
     const { authority, inner, accepted, refused } = cache();
     const review = authority.review(token);
-    if (stored === yes) accepted.set(key(token), yes, 60_000);
+    if (stored === yes) accepted.set(key(token), known(yes), 60_000);
     else refused.set(key(token), no, 60_000);
     inner.asked[0]?.answer(verdict);
     await review;
@@ -225,7 +239,7 @@ t.test('a verdict that came to be stored during a review gives way to the review
 t.test('a no ends a yes even where a no is not kept', async t => {
   const { authority, inner, accepted } = cache(undefined, { negativeTtlMs: 0 });
   const review = authority.review(token);
-  accepted.set(key(token), yes, 60_000);
+  accepted.set(key(token), known(yes), 60_000);
   inner.asked[0]?.answer(no);
   await review;
   t.equal(accepted.size, 0);
@@ -234,7 +248,7 @@ t.test('a no ends a yes even where a no is not kept', async t => {
 t.test('an outage leaves what is known in place', async t => {
   const { authority, inner, accepted } = cache();
   const review = authority.review(token);
-  accepted.set(key(token), yes, 60_000);
+  accepted.set(key(token), known(yes), 60_000);
   inner.asked[0]?.answer(outage);
   await review;
   t.equal(authority.review(token), yes);
@@ -270,13 +284,218 @@ t.test('one caller’s leaving changes nothing for the others', async t => {
 
 t.test('nobody has to be told of look-ups', async t => {
   const stores = {
-    accepted: verdictStore<Accepted>({ maxEntries: 9 }),
+    accepted: verdictStore<Known>({ maxEntries: 9 }),
     refused: verdictStore<Refused>({ maxEntries: 9 }),
   };
-  const times = { ttlMs: 1000, negativeTtlMs: 1000, reviewTimeoutMs: 1000 };
+  const times = { ttlMs: 1000, negativeTtlMs: 1000, graceMs: 0, refreshAhead: true, reviewTimeoutMs: 1000 };
   const authority = cached(
     scriptedAuthority(() => yes),
     { key: cacheKeys([]), ...stores, ...times },
   );
   t.equal(await authority.review(token), yes);
+});
+
+/** A cache that renews, its timers run by hand. */
+function renewing(answer?: (token: Token) => Verdict | Promise<Verdict>, options: Partial<CacheOptions> = {}) {
+  const timers: { run: () => void; ms: number }[] = [];
+  const renewals: string[] = [];
+  const all = cache(answer, {
+    refreshAhead: true,
+    random: () => 0.5,
+    setTimer: (run, ms) => timers.push({ run, ms }),
+    onRenewal: outcome => renewals.push(outcome),
+    ...options,
+  });
+  return { ...all, timers, renewals };
+}
+
+const settle = () => new Promise(resolve => setImmediate(resolve));
+
+t.test('a yes used in the last fifth of its life is reviewed once in the background, and nobody waits', async t => {
+  const { authority, inner, clock, timers, renewals } = renewing(() => yes);
+  await authority.review(token);
+  clock.advance(7999);
+  t.equal(authority.review(token), yes);
+  t.equal(timers.length, 0, 'not before');
+  clock.advance(1);
+  for (let use = 0; use < 5; use += 1) t.equal(authority.review(token), yes);
+  t.equal(timers.length, 1, 'once');
+  t.equal(Math.round(timers[0]?.ms ?? 0), 1300, 'at its own time');
+  clock.advance(1300);
+  timers[0]?.run();
+  await settle();
+  t.equal(inner.asked.length, 2);
+  t.equal(inner.asked[1]?.asking?.lane, 'refresh');
+  t.ok(inner.asked[1]?.signal);
+  t.strictSame(renewals, ['accepted']);
+  clock.advance(9000);
+  t.equal(authority.review(token), yes, 'it lives from then on');
+  t.equal(timers.length, 2, 'and may be renewed again');
+});
+
+t.test('a use past the time of renewal has it done at once', async t => {
+  const { authority, clock, timers } = renewing(() => yes);
+  await authority.review(token);
+  clock.advance(9900);
+  authority.review(token);
+  t.equal(timers[0]?.ms, 0);
+});
+
+t.test('a token used once is not renewed', async t => {
+  const { authority, inner, clock, timers } = renewing(() => yes);
+  await authority.review(token);
+  clock.advance(20_000);
+  t.equal(timers.length, 0);
+  t.equal(inner.asked.length, 1);
+});
+
+t.test('a no replaces the yes at once, an outage leaves it to its end and is not tried again', async t => {
+  for (const [verdict, after, asked] of [
+    [no, no, 2],
+    [outage, yes, 2],
+  ] as const) {
+    let first = true;
+    const { authority, inner, clock, timers } = renewing(() => {
+      const answer = first ? yes : verdict;
+      first = false;
+      return answer;
+    });
+    await authority.review(token);
+    clock.advance(9000);
+    authority.review(token);
+    timers[0]?.run();
+    await settle();
+    t.equal(authority.review(token), after);
+    t.equal(timers.length, 1);
+    t.equal(inner.asked.length, asked);
+  }
+});
+
+t.test('a yes that comes late does not replace what was learned meanwhile', async t => {
+  const { authority, inner, clock, timers, accepted } = renewing();
+  const first = authority.review(token);
+  inner.asked[0]?.answer(yes);
+  await first;
+  clock.advance(9000);
+  authority.review(token);
+  timers[0]?.run();
+  clock.advance(2000);
+  const second = authority.review(token);
+  inner.asked[2]?.answer(no);
+  t.equal(await second, no);
+  inner.asked[1]?.answer(yes);
+  await settle();
+  t.equal(accepted.size, 0);
+  t.equal(authority.review(token), no);
+});
+
+t.test('the real timers renew too', async t => {
+  const inner = scriptedAuthority(() => yes);
+  const authority = cached(inner, {
+    key: cacheKeys([]),
+    accepted: verdictStore<Known>({ maxEntries: 9 }),
+    refused: verdictStore<Refused>({ maxEntries: 9 }),
+    ...{ ttlMs: 50, negativeTtlMs: 50, graceMs: 0, refreshAhead: true, reviewTimeoutMs: 1000 },
+  });
+  await authority.review(token);
+  while (!inner.asked.some(({ asking }) => asking?.lane === 'refresh')) {
+    await authority.review(token);
+    await settle();
+  }
+  t.pass();
+});
+
+t.test('with grace a yes outlives its time while nobody can be asked, marked with how long ago it ended', async t => {
+  let verdict: Verdict = yes;
+  const { authority, inner, clock, lookups } = cache(() => verdict, { graceMs: 60_000 });
+  await authority.review(token);
+  verdict = outage;
+  clock.advance(12_500);
+  t.strictSame(await authority.review(token), { ...yes, staleForMs: 2500 });
+  t.equal(inner.asked.length, 2, 'it was tried');
+  t.equal(lookups.at(-1), 'stale');
+  verdict = yes;
+  t.equal(await authority.review(token), yes, 'it is fresh as soon as it can be asked about');
+  verdict = outage;
+  clock.advance(70_001);
+  t.equal(await authority.review(token), outage, 'and not past its grace');
+});
+
+t.test('where it is known that nobody can be asked, a stale yes does not wait for another failure', async t => {
+  let down = false;
+  const { authority, inner, clock } = cache(() => yes, { graceMs: 60_000, authorityDown: () => down });
+  await authority.review(token);
+  down = true;
+  clock.advance(10_001);
+  t.match(authority.review(token), { kind: 'accepted', staleForMs: 1 });
+  t.equal(inner.asked.length, 1);
+  t.match(authority.known(token), { kind: 'accepted', staleForMs: 1 });
+  down = false;
+  t.equal(authority.known(token), undefined);
+  t.equal(await authority.review(token), yes);
+  t.equal(inner.asked.length, 2);
+});
+
+t.test('grace ends with a refusal, and with the token', async t => {
+  let verdict: Verdict = yes;
+  const { authority, clock } = cache(() => verdict, { graceMs: 60_000 });
+  await authority.review(token);
+  clock.advance(10_001);
+  verdict = no;
+  t.equal(await authority.review(token), no);
+  clock.advance(2001);
+  verdict = outage;
+  t.equal(await authority.review(token), outage);
+
+  verdict = yes;
+  const shortLived = unsignedJwt({ exp: (EPOCH + clock.now()) / 1000 + 12 });
+  await authority.review(shortLived);
+  verdict = outage;
+  clock.advance(11_000);
+  t.match(await authority.review(shortLived), { kind: 'accepted', staleForMs: 1000 });
+  clock.advance(1001);
+  t.equal(await authority.review(shortLived), outage);
+});
+
+t.test('a refusal that comes while a stale yes is being asked about ends it for all who wait', async t => {
+  const { authority, inner, clock, accepted } = cache(undefined, { graceMs: 60_000 });
+  const first = authority.review(token);
+  inner.asked[0]?.answer(yes);
+  await first;
+  clock.advance(10_001);
+  const waiting = authority.review(token);
+  accepted.delete(key(token));
+  inner.asked[1]?.answer(outage);
+  t.equal(await waiting, outage);
+});
+
+t.test('our own bound is no reason to serve what is stale', async t => {
+  let verdict: Verdict = yes;
+  const overloaded = { ...outage, reason: 'overloaded' } as const;
+  const { authority, clock } = cache(() => verdict, { graceMs: 60_000 });
+  await authority.review(token);
+  clock.advance(10_001);
+  verdict = overloaded;
+  t.equal(await authority.review(token), overloaded);
+});
+
+t.test('without grace a yes ends with its time', async t => {
+  let verdict: Verdict = yes;
+  const { authority, clock } = cache(() => verdict, { authorityDown: () => true });
+  await authority.review(token);
+  verdict = outage;
+  clock.advance(10_001);
+  t.equal(await authority.review(token), outage);
+});
+
+t.test('what is known can be asked for without a review', async t => {
+  const { authority, inner, lookups } = cache(one => (one === token ? yes : no));
+  const bad = new Token('bad');
+  t.equal(authority.known(token), undefined);
+  await authority.review(token);
+  await authority.review(bad);
+  t.equal(authority.known(token), yes);
+  t.equal(authority.known(bad), no);
+  t.equal(inner.asked.length, 2);
+  t.strictSame(lookups, ['miss', 'miss', 'hit_positive', 'hit_negative']);
 });

@@ -75,11 +75,10 @@ t.test('an API server that is not there is an outage, and a recovery needs nothi
 
 t.test('an error nobody foresaw is an outage too, and told in our own words', async t => {
   const reports: ReviewReport[] = [];
-  const connection: KubeConnection = {
+  const connection: Pick<KubeConnection, 'post'> = {
     post: async () => {
       throw new Error(`cannot send ${revealToken(token)}`);
     },
-    close: async () => {},
   };
   const authority = tokenReview({ connection, audiences: [], onReview: report => reports.push(report) });
   t.strictSame(await authority.review(token), unavailable('internal error'));
@@ -89,12 +88,11 @@ t.test('an error nobody foresaw is an outage too, and told in our own words', as
 
 t.test('a report says how long the review took', async t => {
   const clock = fakeClock();
-  const connection: KubeConnection = {
+  const connection: Pick<KubeConnection, 'post'> = {
     async post() {
       clock.advance(42);
       return { status: 503, body: '', retryAfterSeconds: undefined };
     },
-    close: async () => {},
   };
   const reports: ReviewReport[] = [];
   const onReview = (report: ReviewReport) => reports.push(report);

@@ -115,6 +115,9 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
     errorDetail: ['none'],
     opaqueTokens: ['deny'],
     maxConnections: ['0', '1000001'],
+    localChecks: ['', 'on', 'signatures'],
+    refreshAhead: ['', 'yes', '1'],
+    graceMs: ['', '60', '-1s'],
   },
   ...{
     tokenAudiences: ['a b', 'ü', 'a'.repeat(513)],

@@ -8,25 +8,44 @@ const encode = (text: string): string => Buffer.from(text).toString('base64url')
 const jwt = (payload: string, header = '{"alg":"RS256"}'): Token =>
   new Token(`${encode(header)}.${encode(payload)}.c2lnbmF0dXJl`);
 
+const NONE = { issuer: undefined, audiences: undefined, expiresAtMs: undefined, notBeforeMs: undefined };
+
+t.test('issuer, audiences and nbf are read where they have the type they should', async t => {
+  t.strictSame(readClaims(jwt('{"iss":"https://a","aud":["b","c"],"nbf":1.5}')), {
+    ...NONE,
+    issuer: 'https://a',
+    audiences: ['b', 'c'],
+    notBeforeMs: 1500,
+  });
+  t.strictSame(readClaims(jwt('{"aud":"b"}')), { ...NONE, audiences: ['b'] }, 'one may stand alone');
+  t.strictSame(readClaims(jwt('{"aud":[]}')), { ...NONE, audiences: [] });
+  for (const payload of ['{"iss":1}', '{"aud":["b",1]}', '{"aud":{}}', '{"nbf":"1"}', '{"nbf":1e999}']) {
+    t.strictSame(readClaims(jwt(payload)), NONE, payload);
+  }
+});
+
 t.test('exp is read in milliseconds', async t => {
-  t.strictSame(readClaims(jwt('{"exp":1767225600}')), { expiresAtMs: 1_767_225_600_000 });
-  t.strictSame(readClaims(jwt('{"exp":1767225600.5}')), { expiresAtMs: 1_767_225_600_500 });
-  t.strictSame(readClaims(jwt('{"exp":0}')), { expiresAtMs: 0 });
-  t.strictSame(readClaims(jwt('{"exp":-1}')), { expiresAtMs: -1000 });
+  t.strictSame(readClaims(jwt('{"exp":1767225600}')), { ...NONE, expiresAtMs: 1_767_225_600_000 });
+  t.strictSame(readClaims(jwt('{"exp":1767225600.5}')), { ...NONE, expiresAtMs: 1_767_225_600_500 });
+  t.strictSame(readClaims(jwt('{"exp":0}')), { ...NONE, expiresAtMs: 0 });
+  t.strictSame(readClaims(jwt('{"exp":-1}')), { ...NONE, expiresAtMs: -1000 });
 });
 
 t.test('a JWT without an exp that is a number has no end', async t => {
   for (const payload of ['{}', '{"exp":"1767225600"}', '{"exp":null}', '{"exp":[1]}', '{"exp":1e999}', '{"EXP":1}']) {
-    t.strictSame(readClaims(jwt(payload)), { expiresAtMs: undefined }, payload);
+    t.strictSame(readClaims(jwt(payload)), NONE, payload);
   }
 });
 
 t.test('a JWT without a signature is still a JWT, for the API server to refuse', async t => {
-  t.strictSame(readClaims(new Token(`${encode('{"alg":"none"}')}.${encode('{"exp":1}')}.`)), { expiresAtMs: 1000 });
+  t.strictSame(readClaims(new Token(`${encode('{"alg":"none"}')}.${encode('{"exp":1}')}.`)), {
+    ...NONE,
+    expiresAtMs: 1000,
+  });
 });
 
 t.test('a payload in UTF-8 is read', async t => {
-  t.strictSame(readClaims(jwt('{"sub":"ünïcødé 😀","exp":2}')), { expiresAtMs: 2000 });
+  t.strictSame(readClaims(jwt('{"sub":"ünïcødé 😀","exp":2}')), { ...NONE, expiresAtMs: 2000 });
 });
 
 t.test('anything but three parts is opaque', async t => {

@@ -49,6 +49,13 @@ t.test('a yes names the user, the groups, pod and node, and the audiences both s
   t.equal(authority.reviews, 1);
 });
 
+t.test('what it publishes about its tokens is read as the API server’s would be', async t => {
+  const authority = await start(t);
+  const get = async (path: string) => (await fetch(authority.url + path)).json();
+  t.match(await get('/.well-known/openid-configuration'), { issuer: 'https://kubernetes.default.svc' });
+  t.strictSame(await get('/openid/v1/jwks'), issuer.jwks);
+});
+
 t.test('a no has the texts of the API server', async t => {
   const authority = await start(t);
   authority.deleteServiceAccount('default', 'gone');

@@ -43,6 +43,13 @@ t.test('an allow is a 200 without a body or a type, not to be stored, with every
   ]);
 });
 
+t.test('an allow by grace is marked with how old the verdict is, and the mark stays with no other', async t => {
+  const answer = answerer(OPTIONS);
+  t.equal(headersOf(answer({ kind: 'allow', identity: MY_APP, staleSeconds: 7 }))['X-Gatecar-Stale'], '7');
+  t.notOk('X-Gatecar-Stale' in headersOf(answer({ kind: 'allow', identity: MY_APP })));
+  t.equal(headersOf(answer({ kind: 'allow', identity: MY_APP, staleSeconds: 0 }))['X-Gatecar-Stale'], '0');
+});
+
 t.test('an allow of nobody in particular empties every identity header', async t => {
   const { status, headers } = answerer(OPTIONS)({ kind: 'allow', identity: undefined });
   t.equal(status, 200);

@@ -19,7 +19,18 @@ t.test('every metric of the contract is there, with its labels', async t => {
   all.dropped('grpc');
   all.tlsReloaded('failure');
   all.observeCertificate(() => 1_800_000_000);
-  all.observe({ entries: () => 3, inFlight: () => 2, queued: () => 1, authorityUp: () => true });
+  all.notAdmitted('unverified', 'queue full');
+  all.shed();
+  all.renewed('accepted');
+  all.keysFetched(true);
+  all.observe({
+    entries: () => 3,
+    inFlight: () => 2,
+    queued: () => 1,
+    authorityUp: () => true,
+    reviewLimit: () => 16,
+    graceActive: () => false,
+  });
   const text = await all.scrape();
   for (const line of [
     'gatecar_requests_total{protocol="http",decision="allow",reason=""} 1',
@@ -43,6 +54,14 @@ t.test('every metric of the contract is there, with its labels', async t => {
     'gatecar_tls_reloads_total{outcome="success"} 0',
     'gatecar_tls_reloads_total{outcome="failure"} 1',
     'gatecar_tls_certificate_not_after_seconds 1800000000',
+    'gatecar_review_concurrency_limit 16',
+    'gatecar_reviews_not_admitted_total{lane="unverified",cause="queue full"} 1',
+    'gatecar_reviews_not_admitted_total{lane="refresh",cause="no turn in time"} 0',
+    'gatecar_reviews_shed_total 1',
+    'gatecar_renewals_total{outcome="accepted"} 1',
+    'gatecar_cluster_keys_fetches_total{outcome="success"} 1',
+    'gatecar_cluster_keys_readable 1',
+    'gatecar_grace_active 0',
     `gatecar_build_info{version="1.2.3",node="${process.version}"} 1`,
   ]) {
     t.ok(text.split('\n').includes(line), line);
@@ -56,10 +75,22 @@ t.test('gauges have no value before there is anything to read', async t => {
   t.notMatch(text, /^gatecar_authority_up \d/m);
   t.notMatch(text, /^gatecar_tls_certificate_not_after_seconds \d/m);
   t.notMatch(text, /^gatecar_cache_entries\{/m);
+  t.notMatch(text, /^gatecar_cluster_keys_readable \d/m);
 });
 
 t.test('an outage is an authority that is not up', async t => {
   const all = metrics('1');
-  all.observe({ entries: () => 0, inFlight: () => 0, queued: () => 0, authorityUp: () => false });
-  t.match(await all.scrape(), /^gatecar_authority_up 0$/m);
+  all.observe({
+    entries: () => 0,
+    inFlight: () => 0,
+    queued: () => 0,
+    authorityUp: () => false,
+    reviewLimit: () => 32,
+    graceActive: () => true,
+  });
+  all.keysFetched(false);
+  const text = await all.scrape();
+  t.match(text, /^gatecar_authority_up 0$/m);
+  t.match(text, /^gatecar_grace_active 1$/m);
+  t.match(text, /^gatecar_cluster_keys_readable 0$/m);
 });

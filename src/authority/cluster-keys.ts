@@ -1,0 +1,150 @@
+import {
+  type CompactVerifyGetKey,
+  compactVerify,
+  createLocalJWKSet,
+  errors,
+  type CryptoKey as JoseKey,
+  type JSONWebKeySet,
+} from 'jose';
+import { revealToken, type Token } from '../credential/token.ts';
+import { KubeConnectionError } from './kube-connection.ts';
+import type { HttpAnswer } from './review-answer.ts';
+
+export const DISCOVERY_PATH = '/.well-known/openid-configuration';
+export const JWKS_PATH = '/openid/v1/jwks';
+
+/** The least time between two questions for the documents, in milliseconds. */
+const ASK_EVERY_MS = 10_000;
+
+/** How long they are current where the API server does not say, and the longest whatever it says, in seconds. */
+const DEFAULT_LIFETIME_SECONDS = 3600;
+const MAX_LIFETIME_SECONDS = 86_400;
+
+/** What a signature check finds. */
+export type SignatureCheck =
+  /** One of the cluster's keys made it. */
+  | 'good'
+  /** The token names one of the cluster's keys, and that key did not make it. */
+  | 'bad'
+  /** Nothing is certain: no keys are known, none of that name, or a form that we do not read. */
+  | 'unknown';
+
+/** What the cluster publishes about the tokens it signs (OpenID Connect Discovery 1.0 §4, RFC 7517). */
+export interface ClusterKeys {
+  /** The issuer of the cluster's ServiceAccount tokens; `undefined` while it is not known. */
+  readonly issuer: string | undefined;
+  /** Whether there are keys to verify with. */
+  readonly held: boolean;
+  verify(token: Token): Promise<SignatureCheck>;
+  /** Asks for the documents where that is due. Nobody waits for it. */
+  refresh(): void;
+}
+
+export interface ClusterKeysOptions {
+  /** Gets a document of the API server. @throws {KubeConnectionError} where there is no answer. */
+  readonly get: (path: string) => Promise<HttpAnswer>;
+  /** Whether the keys are wanted too, or the issuer alone. */
+  readonly withKeys: boolean;
+  /** Told each time the documents were asked for; `problem` says in our own words why they could not be had. */
+  readonly onFetch?: (problem: string | undefined) => void;
+  /** Milliseconds on a clock that never goes back. */
+  readonly now?: () => number;
+}
+
+type KeySet = CompactVerifyGetKey<JoseKey>;
+
+/**
+ * Holds what was last published. It is asked for anew when it has aged, and for a key that is not known (a rotation), at
+ * most every ten seconds: whoever makes up names of keys must not make us ask for each. While it cannot be had, what was
+ * known before stays.
+ */
+export function clusterKeys(options: ClusterKeysOptions): ClusterKeys {
+  const { get, withKeys, onFetch = () => {}, now = () => performance.now() } = options;
+  let issuer: string | undefined;
+  let keys: KeySet | undefined;
+  let currentUntil = Number.NEGATIVE_INFINITY;
+  let askAgainAt = Number.NEGATIVE_INFINITY;
+
+  const fetch = async (): Promise<void> => {
+    const discovery = await document(get, DISCOVERY_PATH);
+    const jwks = withKeys ? await document(get, JWKS_PATH) : undefined;
+    const published = jwks && keySet(jwks.content);
+    issuer = issuerOf(discovery.content);
+    keys = published;
+    currentUntil = now() + (jwks ?? discovery).lifetimeSeconds * 1000;
+  };
+
+  const ask = (): void => {
+    if (now() < askAgainAt) return;
+    askAgainAt = now() + ASK_EVERY_MS;
+    fetch().then(
+      () => onFetch(undefined),
+      error => onFetch(error instanceof KubeConnectionError ? error.message : 'internal error'),
+    );
+  };
+
+  return {
+    get issuer() {
+      return issuer;
+    },
+    get held() {
+      return keys !== undefined;
+    },
+    refresh() {
+      if (now() >= currentUntil) ask();
+    },
+    async verify(token) {
+      if (keys === undefined) return 'unknown';
+      let named = false;
+      const find: KeySet = (header, input) => {
+        named = header.kid !== undefined;
+        return (keys as KeySet)(header, input);
+      };
+      try {
+        await compactVerify(revealToken(token), find);
+        return 'good';
+      } catch (error) {
+        if (error instanceof errors.JWKSNoMatchingKey) ask();
+        // A key's name is a hash of the key: who names ours and did not sign with it lies. A token that names none may be
+        // signed with a key that is newer than what we hold.
+        return named && error instanceof errors.JWSSignatureVerificationFailed ? 'bad' : 'unknown';
+      }
+    },
+  };
+}
+
+interface Document {
+  readonly content: Record<string, unknown>;
+  readonly lifetimeSeconds: number;
+}
+
+/** @throws {KubeConnectionError} also for an answer that is no such document. */
+async function document(get: ClusterKeysOptions['get'], path: string): Promise<Document> {
+  const { status, body, maxAgeSeconds = DEFAULT_LIFETIME_SECONDS } = await get(path);
+  if (status !== 200) throw new KubeConnectionError('unexpected status', `GET ${path}: HTTP ${status}`);
+  let content: unknown;
+  try {
+    content = JSON.parse(body);
+  } catch {
+    content = undefined;
+  }
+  if (typeof content !== 'object' || content === null) throw malformed(path);
+  return { content: { ...content }, lifetimeSeconds: Math.min(maxAgeSeconds, MAX_LIFETIME_SECONDS) };
+}
+
+function issuerOf({ issuer }: Record<string, unknown>): string {
+  if (typeof issuer !== 'string' || issuer === '') throw malformed(DISCOVERY_PATH);
+  return issuer;
+}
+
+function keySet(jwks: Record<string, unknown>): KeySet {
+  try {
+    return createLocalJWKSet(jwks as unknown as JSONWebKeySet);
+  } catch {
+    throw malformed(JWKS_PATH);
+  }
+}
+
+function malformed(path: string): KubeConnectionError {
+  return new KubeConnectionError('unexpected status', `GET ${path}: not the document that is expected`);
+}

@@ -1,0 +1,43 @@
+import { join } from 'node:path';
+import { inClusterEndpoint, kubeConfigEndpoint } from './authority/kube-config.ts';
+import { EndpointError, type EndpointSource, explicitEndpoint } from './authority/kube-endpoint.ts';
+import { type Config, IN_CLUSTER_CA_FILE, IN_CLUSTER_TOKEN_FILE } from './config/schema.ts';
+
+/** Facts about where we run that are no settings. */
+export interface Surroundings {
+  /** Whether the kubelet's environment names an API server. */
+  readonly inCluster: boolean;
+  /** For `~/.kube/config`. */
+  readonly homeDirectory: string | undefined;
+}
+
+/** An explicit address, else a named kubeconfig, else the pod's own credentials, else the user's kubeconfig. */
+export async function endpointSource(
+  config: Config,
+  { inCluster, homeDirectory }: Surroundings,
+): Promise<EndpointSource> {
+  const {
+    kubeApiUrl: url,
+    kubeConfigFiles,
+    kubeContext: context,
+    kubeTokenFile: tokenFile,
+    kubeCaFile: caFile,
+  } = config;
+  if (url !== undefined) {
+    // A proxy over plain http adds its own credential, which ours would replace.
+    const own = url.startsWith('https:') && inCluster;
+    return explicitEndpoint({
+      url,
+      tokenFile: tokenFile ?? (own ? IN_CLUSTER_TOKEN_FILE : undefined),
+      caFile: caFile ?? (own ? IN_CLUSTER_CA_FILE : undefined),
+    });
+  }
+  if (kubeConfigFiles !== undefined) return kubeConfigEndpoint({ files: kubeConfigFiles, context, tokenFile, caFile });
+  if (inCluster && context === undefined) {
+    return inClusterEndpoint(tokenFile ?? IN_CLUSTER_TOKEN_FILE, caFile ?? IN_CLUSTER_CA_FILE);
+  }
+  if (homeDirectory === undefined) {
+    throw new EndpointError('no API server is known: set GATECAR_KUBECONFIG or GATECAR_KUBE_API_URL');
+  }
+  return kubeConfigEndpoint({ files: [join(homeDirectory, '.kube/config')], context, tokenFile, caFile });
+}

@@ -1,0 +1,162 @@
+import { admitted } from './authority/admitted.ts';
+import type { Authority, Refused } from './authority/authority.ts';
+import { cached, type Known } from './authority/cached.ts';
+import { type ClusterKeys, clusterKeys } from './authority/cluster-keys.ts';
+import { examined } from './authority/examined.ts';
+import { type KubeConnection, kubeConnection } from './authority/kube-connection.ts';
+import { prescreened } from './authority/prescreened.ts';
+import { shedding } from './authority/shedding.ts';
+import { tokenReview } from './authority/token-review.ts';
+import { type Authorize, authorizeAnybody, authorizeWith } from './authorize.ts';
+import { cacheKeys } from './cache/key.ts';
+import { verdictStore } from './cache/verdict-store.ts';
+import type { Config } from './config/schema.ts';
+import { Token } from './credential/token.ts';
+import { endpointSource, type Surroundings } from './endpoint-source.ts';
+import { eventLoopLag } from './operations/event-loop-lag.ts';
+import { graceWatch } from './operations/grace-watch.ts';
+import { type Health, health } from './operations/health.ts';
+import { keysLog } from './operations/keys-log.ts';
+import type { Logger } from './operations/log.ts';
+import type { Metrics } from './operations/metrics.ts';
+
+/** Whatever decides, and what it needs of the house. */
+export interface Gate {
+  readonly authorize: Authorize;
+  readonly health: Health;
+  close(): Promise<void>;
+}
+
+/** The part of places and queue for tokens whose signature is not verified, where others are. */
+const UNVERIFIED_SHARE = 1 / 4;
+
+/** Past this the event loop is so far behind that new tokens are turned away, in milliseconds. */
+const MAX_LAG_MS = 250;
+
+/** Basic mode: nobody is asked. */
+export function openGate(log: Logger): Gate {
+  return { authorize: authorizeAnybody, health: health({ log, probe: undefined }), close: async () => {} };
+}
+
+export interface ReviewGateOptions {
+  readonly config: Config;
+  readonly surroundings: Surroundings;
+  readonly counters: Metrics;
+  readonly log: Logger;
+  readonly version: string;
+}
+
+/** `prescreened(cached(shedding(examined(admitted(tokenReview(connection))))))`, and who watches over it. */
+export function reviewGate({ config, surroundings, counters, log, version }: ReviewGateOptions): Gate {
+  const { tokenAudiences: audiences, reviewTimeoutMs } = config;
+  const connection = kubeConnection({
+    source: () => endpointSource(config, surroundings),
+    maxConnections: config.reviewMaxConcurrency,
+    headers: config.kubeHeaders ?? {},
+    userAgent: `gatecar/${version}`,
+  });
+  const asking: Authority = tokenReview({
+    connection,
+    audiences,
+    onReview(review) {
+      counters.reviewed(review.outcome, review.durationMs);
+      watch.reviewed(review);
+    },
+  });
+  const keys = publishedKeys(config, connection, counters, log);
+  const admission = admitted(asking, {
+    maxConcurrency: config.reviewMaxConcurrency,
+    maxQueue: config.reviewMaxQueue,
+    maxWaitMs: reviewTimeoutMs / 2,
+    unverifiedShare: () => (keys?.held ? UNVERIFIED_SHARE : 1),
+    onAdmitted: counters.queuedFor,
+    onRefused: counters.notAdmitted,
+  });
+  const examining =
+    keys === undefined
+      ? admission
+      : examined(admission, {
+          keys,
+          audiences,
+          signatures: config.localChecks === 'signature',
+          onRefusal: counters.refusedLocally,
+        });
+  const lag = eventLoopLag();
+  const shedder = shedding(examining, { lagMs: lag.now, maxLagMs: MAX_LAG_MS, onShed: counters.shed });
+  const maxEntries = config.cacheMaxEntries;
+  const accepted = verdictStore<Known>({ maxEntries, onEviction: cause => counters.evicted('accepted', cause) });
+  const refused = verdictStore<Refused>({ maxEntries, onEviction: cause => counters.evicted('refused', cause) });
+  const grace = graceWatch(log);
+  const remembering = cached(shedder, {
+    key: cacheKeys(audiences),
+    accepted,
+    refused,
+    ttlMs: config.cacheTtlMs,
+    negativeTtlMs: config.cacheNegativeTtlMs,
+    graceMs: config.graceMs,
+    refreshAhead: config.refreshAhead,
+    reviewTimeoutMs,
+    authorityDown: () => !watch.authorityUp,
+    onLookup(result) {
+      counters.looked(result);
+      if (result === 'stale') grace.served();
+    },
+    onRenewal: counters.renewed,
+  });
+  const authority = prescreened(remembering, {
+    opaqueTokens: config.opaqueTokens,
+    onRefusal: counters.refusedLocally,
+  });
+
+  // Nobody's token: all that is of interest is whether it can be asked about. It goes first, since its answer ends what an
+  // outage or a request for less has brought about.
+  const nobody = new Token('gatecar-readiness-probe');
+  const watch = health({
+    log,
+    probe: async () => admission.review(nobody, { lane: 'verified', signal: AbortSignal.timeout(reviewTimeoutMs) }),
+    onAuthorityUp() {
+      grace.ended();
+      keys?.refresh();
+    },
+  });
+  counters.observe({
+    entries: store => (store === 'accepted' ? accepted : refused).size,
+    inFlight: admission.inFlight,
+    queued: admission.queued,
+    reviewLimit: () => admission.limit,
+    authorityUp: () => watch.authorityUp,
+    graceActive: () => grace.active,
+  });
+  const policy = {
+    allowedNamespaces: config.allowedNamespaces && new Set(config.allowedNamespaces),
+    allowedServiceAccounts: config.allowedServiceAccounts && new Set(config.allowedServiceAccounts),
+  };
+  return {
+    authorize: authorizeWith(authority, policy),
+    health: watch,
+    async close() {
+      watch.stop();
+      lag.stop();
+      await connection.close();
+    },
+  };
+}
+
+/** What the cluster publishes for checking tokens here; `undefined` where that is not wanted. */
+function publishedKeys(
+  { localChecks, reviewTimeoutMs }: Config,
+  connection: KubeConnection,
+  counters: Metrics,
+  log: Logger,
+): ClusterKeys | undefined {
+  if (localChecks === 'off') return undefined;
+  const tell = keysLog(log);
+  return clusterKeys({
+    get: path => connection.get(path, AbortSignal.timeout(reviewTimeoutMs)),
+    withKeys: localChecks === 'signature',
+    onFetch(problem) {
+      counters.keysFetched(problem === undefined);
+      tell(problem);
+    },
+  });
+}

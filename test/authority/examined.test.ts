@@ -1,0 +1,148 @@
+import t from 'tap';
+import type { ClusterKeys, SignatureCheck } from '../../src/authority/cluster-keys.ts';
+import { type ClaimCheck, type ExaminationOptions, examined } from '../../src/authority/examined.ts';
+import { Token } from '../../src/credential/token.ts';
+import { scriptedAuthority } from '../fixtures/scripted-authority.ts';
+import { unsignedJwt } from '../fixtures/unsigned-jwt.ts';
+import { acceptedAs } from '../fixtures/verdicts.ts';
+
+const ISSUER = 'https://kubernetes.default.svc';
+const NOW = Date.parse('2025-06-01T12:00:00Z');
+const yes = acceptedAs();
+const good = { iss: ISSUER, aud: ['bindcar'], exp: NOW / 1000 + 3600, nbf: NOW / 1000 };
+
+function examine(check: SignatureCheck, options: Partial<ExaminationOptions> & { issuer?: string | undefined } = {}) {
+  const inner = scriptedAuthority(() => yes);
+  const refusals: ClaimCheck[] = [];
+  let refreshed = 0;
+  const keys: ClusterKeys = {
+    issuer: 'issuer' in options ? options.issuer : ISSUER,
+    held: true,
+    verify: async () => check,
+    refresh: () => {
+      refreshed += 1;
+    },
+  };
+  const authority = examined(inner, {
+    ...{ keys, audiences: ['bindcar'], signatures: true, wallClock: () => NOW },
+    onRefusal: refusal => refusals.push(refusal),
+    ...options,
+  });
+  return { authority, inner, refusals, refreshed: () => refreshed };
+}
+
+const refusal = (cause: string) => ({
+  kind: 'refused',
+  reason: 'token_rejected',
+  detail: `[invalid bearer token, ${cause}]`,
+});
+
+t.test('a good signature goes in the first lane, with all else that was said', async t => {
+  const { authority, inner } = examine('good');
+  const { signal } = new AbortController();
+  t.equal(await authority.review(unsignedJwt(good), { signal }), yes);
+  t.strictSame(inner.asked[0]?.asking, { signal, lane: 'verified' });
+});
+
+t.test('a signature that cannot be judged is asked about in the other lane', async t => {
+  const { authority, inner } = examine('unknown');
+  t.equal(await authority.review(unsignedJwt(good)), yes);
+  t.strictSame(inner.asked[0]?.asking, {});
+});
+
+t.test('a bad signature is refused with the API server’s text, and nobody is asked', async t => {
+  const { authority, inner, refusals } = examine('bad');
+  t.strictSame(await authority.review(unsignedJwt(good)), refusal('go-jose/go-jose: error in cryptographic primitive'));
+  t.equal(inner.asked.length, 0);
+  t.strictSame(refusals, ['signature']);
+});
+
+t.test('what has ended or not begun is refused past the API server’s leeway and half a minute for clocks', async t => {
+  const seconds = NOW / 1000;
+  const { authority, inner, refusals } = examine('good');
+  for (const claims of [
+    { ...good, exp: seconds - 90 },
+    { ...good, nbf: seconds + 90 },
+  ]) {
+    t.equal(await authority.review(unsignedJwt(claims)), yes);
+  }
+  t.equal(inner.asked.length, 2);
+  t.strictSame(
+    authority.review(unsignedJwt({ ...good, exp: seconds - 91 })),
+    refusal('service account token has expired'),
+  );
+  t.strictSame(
+    authority.review(unsignedJwt({ ...good, nbf: seconds + 91 })),
+    refusal('service account token is not valid yet'),
+  );
+  t.equal(inner.asked.length, 2);
+  t.strictSame(refusals, ['expired', 'not yet valid']);
+});
+
+t.test('an audience that is not asked for is refused with both lists', async t => {
+  const { authority, inner, refusals } = examine('good', { audiences: ['bindcar', 'x y'] });
+  t.strictSame(
+    authority.review(unsignedJwt({ ...good, aud: ['a', 'b"c'] })),
+    refusal('token audiences ["a" "b\\"c"] is invalid for the target audiences ["bindcar" "x y"]'),
+  );
+  t.strictSame(refusals, ['audience']);
+  t.equal(inner.asked.length, 0);
+  t.equal(await authority.review(unsignedJwt({ ...good, aud: ['other', 'x y'] })), yes, 'one is enough');
+  t.equal(await authority.review(unsignedJwt({ ...good, aud: undefined })), yes, 'none at all is for others to judge');
+});
+
+t.test('where no audience is asked for, the API server’s own count, which are not known here', async t => {
+  const { authority } = examine('good', { audiences: [] });
+  t.equal(await authority.review(unsignedJwt({ ...good, aud: ['whatever'] })), yes);
+});
+
+t.test('a refusal’s text is one bounded line without a token, whatever the token says', async t => {
+  const { authority } = examine('good');
+  const jwt = `eyJ${'a'.repeat(30)}.eyJ${'b'.repeat(30)}.ccc`;
+  const verdict = authority.review(unsignedJwt({ ...good, aud: ['line\nbreak', jwt, 'x'.repeat(9000)] }));
+  t.match(verdict, { kind: 'refused' });
+  const { detail } = verdict as { detail: string };
+  t.ok(detail.length <= 512);
+  t.notMatch(detail, /eyJa|\n/);
+});
+
+t.test('what is not the cluster’s own is not judged here', async t => {
+  const old = { ...good, exp: 1, aud: ['wrong'] };
+  for (const [token, issuer] of [
+    [unsignedJwt({ ...old, iss: 'https://elsewhere' }), ISSUER],
+    [unsignedJwt({ ...old, iss: undefined }), ISSUER],
+    [new Token('opaque'), ISSUER],
+    [unsignedJwt({ ...old, iss: undefined }), undefined],
+    [unsignedJwt(old), undefined],
+  ] as const) {
+    const { authority, inner, refreshed } = examine('bad', { issuer });
+    t.equal(await authority.review(token), yes);
+    t.strictSame(inner.asked[0]?.asking, {});
+    t.equal(refreshed(), 1, 'what is not known may be by now');
+  }
+});
+
+t.test('claims alone choose no lane', async t => {
+  const { authority, inner, refusals } = examine('bad', { signatures: false });
+  t.equal(authority.review(unsignedJwt(good)), yes);
+  t.strictSame(inner.asked[0]?.asking, {});
+  t.match(authority.review(unsignedJwt({ ...good, exp: 1 })), { kind: 'refused' });
+  t.strictSame(refusals, ['expired']);
+});
+
+t.test('a renewal is for the API server alone', async t => {
+  const { authority, inner } = examine('bad');
+  const asking = { lane: 'refresh' } as const;
+  t.equal(authority.review(unsignedJwt({ ...good, exp: 1 }), asking), yes);
+  t.equal(inner.asked[0]?.asking, asking);
+});
+
+t.test('the real time is taken, and nobody has to be told', async t => {
+  const keys: ClusterKeys = { issuer: ISSUER, held: true, verify: async () => 'bad', refresh() {} };
+  const authority = examined(
+    scriptedAuthority(() => yes),
+    { keys, audiences: [], signatures: false },
+  );
+  t.match(authority.review(unsignedJwt({ iss: ISSUER, exp: Date.now() / 1000 - 3600 })), { kind: 'refused' });
+  t.equal(authority.review(unsignedJwt({ iss: ISSUER, exp: Date.now() / 1000 + 3600 })), yes);
+});

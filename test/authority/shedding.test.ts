@@ -1,0 +1,28 @@
+import t from 'tap';
+import { shedding } from '../../src/authority/shedding.ts';
+import { Token } from '../../src/credential/token.ts';
+import { scriptedAuthority } from '../fixtures/scripted-authority.ts';
+import { acceptedAs } from '../fixtures/verdicts.ts';
+
+const token = new Token('a-token');
+const yes = acceptedAs();
+
+t.test('while the event loop is behind, nobody is asked, and that is no verdict', async t => {
+  let lag = 251;
+  let shed = 0;
+  const inner = scriptedAuthority(() => yes);
+  const authority = shedding(inner, { lagMs: () => lag, maxLagMs: 250, onShed: () => (shed += 1) });
+  t.match(authority.review(token), { kind: 'unavailable', reason: 'overloaded', cause: 'event loop behind' });
+  t.equal(inner.asked.length, 0);
+  t.equal(shed, 1);
+  lag = 250;
+  const asking = { lane: 'refresh' } as const;
+  t.equal(authority.review(token, asking), yes);
+  t.equal(inner.asked[0]?.asking, asking);
+  t.equal(shed, 1);
+});
+
+t.test('nobody has to be told', async t => {
+  const authority = shedding(scriptedAuthority(), { lagMs: () => 1, maxLagMs: 0 });
+  t.match(authority.review(token), { kind: 'unavailable' });
+});
