@@ -1,15 +1,8 @@
 import type { Cluster, KubeConfig, User } from '@kubernetes/client-node';
 import { type WatchedFile, watchedFile } from '../files/watched-file.ts';
-import {
-  bearer,
-  EndpointError,
-  type EndpointSource,
-  errorCode,
-  explicitEndpoint,
-  type KubeEndpoint,
-  type KubeTls,
-  readPart,
-} from './kube-endpoint.ts';
+import { type AppliedContext, kept, toEndpoint } from './applied-context.ts';
+import { boundPlugins } from './exec-plugin.ts';
+import { EndpointError, type EndpointSource, explicitEndpoint, type KubeEndpoint, readPart } from './kube-endpoint.ts';
 
 // The one door to @kubernetes/client-node. It is opened when first needed: importing it takes a quarter of a second and
 // tens of megabytes, which an explicit address can do without.
@@ -18,7 +11,10 @@ const clientNode = () => import('@kubernetes/client-node');
 /** How long what a kubeconfig said, exec plugins included, is taken as current, in milliseconds. */
 const REFRESH_EVERY_MS = 10_000;
 
-/** How long an exec plugin may take before it is left to itself and run anew, in milliseconds. */
+/** How long a kubeconfig that cannot be used is left alone, while what it said before is not refused, in milliseconds. */
+const TRY_AGAIN_MS = 1000;
+
+/** How long an exec plugin may take before it is ended, in milliseconds. */
 const GIVE_UP_AFTER_MS = 60_000;
 
 /** The endpoint of a pod: address from the environment, credentials from files that the kubelet keeps fresh. */
@@ -41,16 +37,18 @@ export interface KubeConfigOptions {
   readonly tokenFile: string | undefined;
   readonly caFile: string | undefined;
   readonly now?: () => number;
+  readonly giveUpAfterMs?: number;
 }
 
 /** The endpoint of a kubeconfig's context: tokens, token files, client certificates, basic auth and exec plugins. */
 export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
-  const { files, context, now = () => performance.now() } = options;
+  const { files, context, now = () => performance.now(), giveUpAfterMs = GIVE_UP_AFTER_MS } = options;
   const watched = files.map(path => ({ path, file: watchedFile(path, now) }));
   const extraToken = options.tokenFile === undefined ? undefined : watchedFile(options.tokenFile, now);
   const extraCa = options.caFile === undefined ? undefined : watchedFile(options.caFile, now);
   let loaded: (Loaded & { readonly tokenFile: WatchedFile | undefined }) | undefined;
   let endpoint: KubeEndpoint | undefined;
+  let isRefused = false;
   let resolvedAt = Number.NEGATIVE_INFINITY;
   let resolving: Promise<KubeEndpoint> | undefined;
   let resolvingSince = 0;
@@ -62,22 +60,38 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
     const parts = await read();
     if (loaded === undefined || parts.some(({ content }, at) => content !== loaded?.parts[at]?.content)) {
       const fresh = await load(parts, context);
+      boundPlugins(fresh.config, giveUpAfterMs);
       const path = fresh.tokenFilePath;
       loaded = { ...fresh, tokenFile: path === undefined ? undefined : watchedFile(path, now) };
     }
-    const fresh = await toEndpoint(loaded, { usersToken: loaded.tokenFile, extraToken, extraCa });
-    endpoint = endpoint !== undefined && sameTls(endpoint.tls, fresh.tls) ? { ...fresh, tls: endpoint.tls } : fresh;
+    const held = isRefused ? undefined : endpoint?.headers['authorization'];
+    const fresh = await toEndpoint(loaded, { usersToken: loaded.tokenFile, extraToken, extraCa }, held);
+    endpoint = { ...fresh, tls: kept(endpoint?.tls, fresh.tls) };
+    isRefused = false;
     resolvedAt = now();
     return endpoint;
+  };
+
+  /** A file that is half-written, or a plugin that fails, is no reason to stop with a credential that still does. */
+  const resolveOrKeep = (): Promise<KubeEndpoint> =>
+    resolve().catch(error => {
+      if (endpoint === undefined || isRefused) throw error;
+      resolvedAt = now() - REFRESH_EVERY_MS + TRY_AGAIN_MS;
+      return endpoint;
+    });
+
+  const recheck = (): void => {
+    resolvedAt = Number.NEGATIVE_INFINITY;
+    for (const file of [...watched.map(one => one.file), extraToken, extraCa]) file?.drop();
   };
 
   return {
     async current() {
       if (endpoint !== undefined && now() - resolvedAt < REFRESH_EVERY_MS) return endpoint;
       // One run of an exec plugin serves all who wait for it, but for one that hangs.
-      if (resolving === undefined || now() - resolvingSince >= GIVE_UP_AFTER_MS) {
+      if (resolving === undefined || now() - resolvingSince >= giveUpAfterMs) {
         resolvingSince = now();
-        const run = resolve().finally(() => {
+        const run = resolveOrKeep().finally(() => {
           if (resolving === run) resolving = undefined;
         });
         resolving = run;
@@ -87,9 +101,10 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
     drop() {
       // The library keeps a plugin's credential until it says it has run out; only a new KubeConfig asks again.
       loaded = undefined;
-      resolvedAt = Number.NEGATIVE_INFINITY;
-      for (const file of [...watched.map(one => one.file), extraToken, extraCa]) file?.drop();
+      isRefused = true;
+      recheck();
     },
+    recheck,
   };
 }
 
@@ -99,11 +114,8 @@ interface Part {
   readonly content: Buffer;
 }
 
-interface Loaded {
+interface Loaded extends AppliedContext {
   readonly parts: readonly Part[];
-  readonly config: KubeConfig;
-  readonly cluster: Cluster;
-  readonly user: User;
   readonly tokenFilePath: string | undefined;
 }
 
@@ -170,74 +182,4 @@ function currentOf(config: KubeConfig): { cluster: Cluster; user: User } {
   const user = config.getCurrentUser();
   if (!user) throw new EndpointError(`kubeconfig: context "${name}" names no known user`);
   return { cluster, user };
-}
-
-/** What the library writes into request options; its own types follow `node-fetch` and `ws`. */
-interface AppliedOptions {
-  headers: Record<string, string>;
-  auth?: string;
-  ca?: Buffer;
-  cert?: Buffer | string;
-  key?: Buffer | string;
-  servername?: string;
-  rejectUnauthorized?: boolean;
-}
-
-interface CredentialFiles {
-  /** The kubeconfig's own `tokenFile`. */
-  readonly usersToken: WatchedFile | undefined;
-  readonly extraToken: WatchedFile | undefined;
-  readonly extraCa: WatchedFile | undefined;
-}
-
-async function toEndpoint({ config, cluster, user }: Loaded, files: CredentialFiles): Promise<KubeEndpoint> {
-  const applied: AppliedOptions = { headers: {} };
-  if (!URL.canParse(cluster.server) || !/^https?:\/\//i.test(cluster.server)) {
-    throw new EndpointError('kubeconfig: the server of the cluster is no http or https URL');
-  }
-  // As kubectl has it, a kubeconfig's credentials are shown over TLS only; the library would refuse plain http as such.
-  const isPlain = /^http:/i.test(cluster.server);
-  try {
-    if (!isPlain) await config.applyToHTTPSOptions(applied);
-  } catch (error) {
-    // What a plugin wrote may be a credential; its exit is all that is told.
-    const what = user.exec ? `the exec plugin ${user.exec.command}` : 'the credential';
-    throw new EndpointError(`kubeconfig: ${what} failed: ${errorCode(error)}`);
-  }
-  const headers: Record<string, string> = {};
-  for (const [name, value] of Object.entries(applied.headers)) headers[name.toLowerCase()] = String(value).trim();
-  if (applied.auth) headers['authorization'] = `Basic ${Buffer.from(applied.auth).toString('base64')}`;
-  if (Object.values(headers).some(value => !/^[\x20-\x7e]*$/.test(value))) {
-    throw new EndpointError('kubeconfig: the credential has characters that no header can carry');
-  }
-  const tokenFile = files.extraToken ?? (isPlain ? undefined : files.usersToken);
-  if (tokenFile) headers['authorization'] = bearer(await readPart(tokenFile, 'token file'), 'token file');
-  if (files.extraCa) applied.ca = await readPart(files.extraCa, 'CA file');
-  return {
-    baseUrl: cluster.server.replace(/\/+$/, ''),
-    headers,
-    tls: toTls(applied),
-    proxyUrl: cluster.proxyUrl,
-  };
-}
-
-function toTls({ ca, cert, key, servername, rejectUnauthorized }: AppliedOptions): KubeTls {
-  return {
-    ...(ca && { ca }),
-    ...(cert && { cert }),
-    ...(key && { key }),
-    ...(servername && { servername }),
-    ...(rejectUnauthorized !== undefined && { rejectUnauthorized }),
-  };
-}
-
-function sameTls(one: KubeTls, other: KubeTls): boolean {
-  const same = (a: Buffer | string | undefined, b: Buffer | string | undefined) => String(a ?? '') === String(b ?? '');
-  return (
-    same(one.ca, other.ca) &&
-    same(one.cert, other.cert) &&
-    same(one.key, other.key) &&
-    one.servername === other.servername &&
-    one.rejectUnauthorized === other.rejectUnauthorized
-  );
 }

@@ -1,6 +1,8 @@
 import { Agent, type Dispatcher, ProxyAgent } from 'undici';
 import type { OutageCause } from '../decision/decision.ts';
+import { renewal, sameCredential } from './credential-renewal.ts';
 import { EndpointError, type EndpointSource, errorCode, type KubeEndpoint, type KubeTls } from './kube-endpoint.ts';
+import { outageOf } from './outage-of.ts';
 import type { HttpAnswer } from './review-answer.ts';
 
 /** Largest answer that is read, in bytes; a TokenReview with hundreds of groups has some tens of thousands. */
@@ -41,6 +43,7 @@ export interface KubeConnectionOptions {
   /** Added to each request, for proxies on the way. */
   readonly headers: Readonly<Record<string, string>>;
   readonly userAgent: string;
+  readonly now?: () => number;
 }
 
 interface Question {
@@ -53,6 +56,7 @@ interface Question {
 /** Opens nothing before the first {@link KubeConnection.post}; a source that fails is tried again by the next. */
 export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
   const dispatchers = dispatcherFor(options.maxConnections);
+  const credentials = renewal(options.now ?? (() => performance.now()));
   let opened: Promise<EndpointSource> | undefined;
 
   const source = (): Promise<EndpointSource> => {
@@ -79,25 +83,36 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
       body: body ?? null,
       signal,
     };
-    const dispatcher = dispatchers.get(endpoint);
-    try {
-      return await exchange(dispatcher, request);
-    } catch (error) {
-      // The server may close a kept-alive connection just as we use it. A review changes nothing, so it can be repeated.
-      if (outageOf(error) !== 'connection reset') throw error;
-      return await exchange(dispatcher, request);
-    }
+    return exchange(dispatchers.get(endpoint), request);
+  };
+
+  /** How to ask once more, where that may help: a review changes nothing, so it can be repeated. */
+  const another = async (error: unknown, endpoints: EndpointSource, tried: KubeEndpoint): Promise<KubeEndpoint> => {
+    const outage = outageOf(error);
+    // The server may close a kept-alive connection just as we use it.
+    if (outage === 'connection reset') return endpoints.current();
+    if (outage !== 'tls') throw error;
+    // The one side may have been given its new certificate a moment before the other.
+    endpoints.recheck();
+    const fresh = await endpoints.current();
+    if (fresh.tls === tried.tls) throw error;
+    return fresh;
   };
 
   const attempt = async (question: Question): Promise<HttpAnswer> => {
     const endpoints = await source();
-    const endpoint = await endpoints.current();
-    const answer = await send(endpoint, question);
+    let endpoint = await endpoints.current();
+    const answer = await send(endpoint, question).catch(async error => {
+      endpoint = await another(error, endpoints, endpoint);
+      return send(endpoint, question);
+    });
     if (answer.status !== 401) return answer;
     // Our own credential was refused, not the caller's. It may have been rotated since it was read.
-    endpoints.drop();
-    const fresh = await endpoints.current();
-    return sameCredential(endpoint, fresh) ? answer : send(fresh, question);
+    const fresh = await credentials.renew(endpoints, endpoint);
+    if (sameCredential(endpoint, fresh)) return answer;
+    const second = await send(fresh, question);
+    if (second.status === 401) credentials.inVain();
+    return second;
   };
 
   const ask = async (question: Question): Promise<HttpAnswer> => {
@@ -164,10 +179,6 @@ function newDispatcher(tls: KubeTls, proxyUrl: string | undefined, maxConnection
   return new ProxyAgent({ ...common, uri: proxyUrl, requestTls: tls });
 }
 
-function sameCredential(one: KubeEndpoint, other: KubeEndpoint): boolean {
-  return one.headers['authorization'] === other.headers['authorization'] && one.tls === other.tls;
-}
-
 /** Files and plugins know no signal: past it they are left alone and nobody waits for them. */
 function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>();
@@ -176,25 +187,4 @@ function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   else signal.addEventListener('abort', abort, { once: true });
   work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
   return promise;
-}
-
-const OUTAGE_OF_CODE: Readonly<Record<string, OutageCause>> = {
-  UND_ERR_CONNECT_TIMEOUT: 'timeout',
-  UND_ERR_HEADERS_TIMEOUT: 'timeout',
-  UND_ERR_BODY_TIMEOUT: 'timeout',
-  ETIMEDOUT: 'timeout',
-  ECONNREFUSED: 'connection refused',
-  ECONNRESET: 'connection reset',
-  EPIPE: 'connection reset',
-  UND_ERR_SOCKET: 'connection reset',
-  ENOTFOUND: 'host not found',
-  EAI_AGAIN: 'host not found',
-  UND_ERR_RES_EXCEEDED_MAX_SIZE: 'response too large',
-  EPROTO: 'tls',
-};
-
-function outageOf(error: unknown): OutageCause {
-  const code = errorCode(error);
-  if (/^(ERR_TLS|ERR_SSL|ERR_OSSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HOSTNAME_MISMATCH)/.test(code)) return 'tls';
-  return OUTAGE_OF_CODE[code] ?? 'connection failed';
 }

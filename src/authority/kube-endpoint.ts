@@ -1,3 +1,4 @@
+import { certificatesIn } from '../files/certificates.ts';
 import { type WatchedFile, watchedFile } from '../files/watched-file.ts';
 
 /** Where the API server is and what is shown to it. */
@@ -26,6 +27,8 @@ export interface EndpointSource {
   current(): Promise<KubeEndpoint>;
   /** The credential was refused: the next {@link current} reads or makes it anew. */
   drop(): void;
+  /** The server was not believed, or did not believe us: the next {@link current} looks at the files whatever the time. */
+  recheck(): void;
 }
 
 /** Says in our own words, without any content of a file or a plugin's output, why there is no endpoint. */
@@ -47,18 +50,44 @@ export function explicitEndpoint({ url, tokenFile, caFile, now }: ExplicitEndpoi
   const token = tokenFile === undefined ? undefined : watchedFile(tokenFile, now);
   const ca = caFile === undefined ? undefined : watchedFile(caFile, now);
   let tls: KubeTls = {};
+  let credential: string | undefined;
   return {
     async current() {
       const bundle = ca && (await readPart(ca, `CA file ${caFile}`));
-      if (bundle !== undefined && bundle !== tls.ca) tls = { ca: bundle };
-      const credential = token && bearer(await readPart(token, `token file ${tokenFile}`), `token file ${tokenFile}`);
+      if (bundle !== undefined && bundle !== tls.ca && isBetter(bundle, tls.ca)) tls = { ca: bundle };
+      if (token) credential = await readBearer(token, `token file ${tokenFile}`, credential);
       return { baseUrl: url, headers: credential ? { authorization: credential } : {}, tls, proxyUrl: undefined };
     },
     drop() {
+      credential = undefined;
       token?.drop();
       ca?.drop();
     },
+    recheck: () => ca?.drop(),
   };
+}
+
+/**
+ * Whether a CA bundle is to take the other's place. A file written in place is seen half-written, and would have us
+ * trust nobody until the next look.
+ */
+export function isBetter(bundle: Buffer | string, held: Buffer | string | undefined): boolean {
+  if (held === undefined) return true;
+  try {
+    return certificatesIn(Buffer.from(bundle)).length > 0;
+  } catch {
+    return false;
+  }
+}
+
+/** {@link bearer} of a file, or the one that is held while the file has none: it is good until it is refused. */
+export async function readBearer(file: WatchedFile, what: string, held: string | undefined): Promise<string> {
+  try {
+    return bearer(await readPart(file, what), what);
+  } catch (error) {
+    if (held === undefined) throw error;
+    return held;
+  }
 }
 
 /** Our own `Authorization` value from a token file's bytes; editors and `echo` leave line ends behind. */

@@ -9,6 +9,7 @@ import { fakeClock } from '../fixtures/clock.ts';
 import { endPlugin, execUser, kubeconfig, pluginRuns } from '../fixtures/kubeconfig.ts';
 import { projectedVolume } from '../fixtures/projected-volume.ts';
 import { scratch } from '../fixtures/scratch.ts';
+import { pem } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
 
 /** A source for kubeconfigs with these texts, in this order. */
@@ -317,8 +318,54 @@ t.test('a changed kubeconfig is taken up after ten seconds, or at once when drop
   t.equal(await authorization(source), 'Bearer newest');
 });
 
+t.test(
+  'a kubeconfig that is being written is no reason to stop with what it said before, until that is refused',
+  async t => {
+    const { source, files, clock } = fromTexts(t, [kubeconfig({ user: { token: 'good' } })]);
+    await source.current();
+    await writeFile(String(files[0]), kubeconfig({ user: { token: 'new' } }).slice(0, 60));
+    clock.advance(10_000);
+    t.equal(await authorization(source), 'Bearer good');
+    await writeFile(String(files[0]), kubeconfig({ user: { token: 'new' } }));
+    clock.advance(999);
+    t.equal(await authorization(source), 'Bearer good');
+    clock.advance(1);
+    t.equal(await authorization(source), 'Bearer new', 'it is looked at again after a second');
+    await writeFile(String(files[0]), '{');
+    source.drop();
+    await t.rejects(source.current(), { name: 'EndpointError', message: /is not a valid kubeconfig/ });
+    await t.rejects(source.current(), { name: 'EndpointError' });
+  },
+);
+
+t.test('what is at fault with TLS has the files looked at at once, and no plugin run', async t => {
+  const file = join(scratch(t), 'runs');
+  const user = execUser('token', file);
+  const { source, files } = fromTexts(t, [kubeconfig({ user })]);
+  const { tls } = await source.current();
+  source.recheck();
+  t.equal((await source.current()).tls, tls);
+  t.equal(pluginRuns(file).length, 1);
+  const cluster = { 'certificate-authority-data': base64(pem('ca.crt')) };
+  await writeFile(String(files[0]), kubeconfig({ user, cluster }));
+  source.recheck();
+  t.equal(String((await source.current()).tls.ca), pem('ca.crt'));
+});
+
+t.test('a CA bundle that is being written does not take the place of a whole one', async t => {
+  const caFile = join(scratch(t, { 'ca.crt': pem('ca.crt') }), 'ca.crt');
+  const { source } = fromTexts(t, [kubeconfig({ cluster: { 'certificate-authority': caFile }, user: { token: 'a' } })]);
+  const first = await source.current();
+  await writeFile(caFile, pem('other-ca.crt').slice(0, 100));
+  source.recheck();
+  t.equal((await source.current()).tls, first.tls);
+  await writeFile(caFile, pem('other-ca.crt'));
+  source.recheck();
+  t.equal(String((await source.current()).tls.ca), pem('other-ca.crt'));
+});
+
 t.test('TLS material that reads the same is the same object, and another one when anything in it changes', async t => {
-  const material = { cluster: { 'certificate-authority-data': base64('ca') }, user: { token: 'a' } };
+  const material = { cluster: { 'certificate-authority-data': base64(pem('ca.crt')) }, user: { token: 'a' } };
   const { source, files } = fromTexts(t, [kubeconfig(material)]);
   let last = (await source.current()).tls;
   const next = async (change: Parameters<typeof kubeconfig>[0]) => {
@@ -328,7 +375,7 @@ t.test('TLS material that reads the same is the same object, and another one whe
   };
   t.equal(await next({ ...material, user: { token: 'b' } }), last);
   const changes = [
-    { cluster: { 'certificate-authority-data': base64('CA') } },
+    { cluster: { 'certificate-authority-data': base64(pem('other-ca.crt')) } },
     { cluster: { 'tls-server-name': 'one' } },
     { cluster: { 'tls-server-name': 'two' } },
     { cluster: { 'tls-server-name': 'two', 'insecure-skip-tls-verify': true } },

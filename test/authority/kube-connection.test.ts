@@ -11,7 +11,7 @@ import { type KubeConnection, KubeConnectionError, kubeConnection } from '../../
 import { EndpointError, type EndpointSource, explicitEndpoint } from '../../src/authority/kube-endpoint.ts';
 import type { HttpAnswer } from '../../src/authority/review-answer.ts';
 import { fakeClock } from '../fixtures/clock.ts';
-import { endPlugin, execUser, kubeconfig } from '../fixtures/kubeconfig.ts';
+import { endPlugin, execUser, kubeconfig, pluginRuns } from '../fixtures/kubeconfig.ts';
 import { leaked } from '../fixtures/leaks.ts';
 import { projectedVolume } from '../fixtures/projected-volume.ts';
 import { scratch } from '../fixtures/scratch.ts';
@@ -23,12 +23,18 @@ const ok = answers(201, '{}');
 /** Ends no test that goes well. */
 const patient = () => AbortSignal.timeout(20_000);
 
-function connectTo(t: Test, source: EndpointSource | (() => Promise<EndpointSource>), maxConnections = 8) {
+function connectTo(
+  t: Test,
+  source: EndpointSource | (() => Promise<EndpointSource>),
+  maxConnections = 8,
+  now?: () => number,
+) {
   const connection = kubeConnection({
     source: typeof source === 'function' ? source : async () => source,
     maxConnections,
     headers: { 'dapr-app-id': 'kube-proxy' },
     userAgent: 'gatecar/test',
+    ...(now && { now }),
   });
   t.teardown(() => connection.close());
   return connection;
@@ -277,6 +283,50 @@ t.test('our own credential', async t => {
     t.strictSame(shown, ['Bearer plugin-token-1', 'Bearer plugin-token-1', 'Bearer plugin-token-2']);
   });
 
+  t.test(
+    'that many reviews at once are refused with is renewed by one run of the plugin, and not one of them fails',
+    async t => {
+      const api = await startTlsServer(t);
+      const directory = scratch(t);
+      const [config, runs] = [join(directory, 'config'), join(directory, 'runs')];
+      const cluster = { server: api.url, 'certificate-authority-data': Buffer.from(pem('ca.crt')).toString('base64') };
+      await writeFile(config, kubeconfig({ cluster, user: execUser('token', runs) }));
+      let good = 'Bearer plugin-token-1';
+      api.handle = (request, response) => {
+        response.writeHead(request.headers.authorization === good ? 201 : 401).end('{}');
+      };
+      const none = { context: undefined, tokenFile: undefined, caFile: undefined };
+      const connection = connectTo(t, kubeConfigEndpoint({ files: [config], ...none }), 4);
+      await post(connection);
+      for (const run of [2, 3]) {
+        good = `Bearer plugin-token-${run}`;
+        const all = await Promise.all(Array.from({ length: 64 }, () => post(connection)));
+        t.strictSame(new Set(all.map(({ status }) => status)), new Set([201]));
+        t.equal(pluginRuns(runs).length, run);
+      }
+    },
+  );
+
+  t.test('that is refused whatever the plugin says has it run once a second, not once a review', async t => {
+    const clock = fakeClock();
+    const api = await standIn(t, answers(401, '{}'));
+    const endpoint = await at(api.url).current();
+    let drops = 0;
+    const source: EndpointSource = {
+      current: async () => ({ ...endpoint, headers: { authorization: `Bearer ${drops}` } }),
+      drop() {
+        drops += 1;
+      },
+      recheck() {},
+    };
+    const connection = connectTo(t, source, 8, clock.now);
+    for (let review = 0; review < 10; review += 1) t.match(await post(connection), { status: 401 });
+    t.equal(drops, 1);
+    clock.advance(1000);
+    await post(connection);
+    t.equal(drops, 2);
+  });
+
   t.test('that differs only in its client certificate is shown once more', async t => {
     const api = await standIn(t, answers(401, '{}'));
     let reads = 0;
@@ -286,6 +336,7 @@ t.test('our own credential', async t => {
         return { baseUrl: api.url, headers: {}, tls: { cert: `certificate ${reads}` }, proxyUrl: undefined };
       },
       drop() {},
+      recheck() {},
     };
     t.match(await post(connectTo(t, source)), { status: 401 });
     t.equal(api.requests.length, 2);
@@ -422,6 +473,37 @@ t.test('over TLS', async t => {
     t.match(await failure(post(connection)), { outage: 'tls' });
   });
 
+  t.test(
+    'a server that has its new certificate before we have looked for the new bundle is believed all the same',
+    async t => {
+      const api = await startTlsServer(t);
+      const volume = await projectedVolume(t.testdir(), { 'ca.crt': pem('other-ca.crt') });
+      const files = { tokenFile: undefined, caFile: volume.path('ca.crt') };
+      const connection = connectTo(t, explicitEndpoint({ url: api.url, ...files, now: fakeClock().now }));
+      t.match(await failure(post(connection)), { outage: 'tls' });
+      await volume.swap({ 'ca.crt': pem('ca.crt') });
+      t.match(await post(connection), { status: 200 });
+    },
+  );
+
+  t.test('a review that is cut off while the bundle is replaced is asked again under the new one', async t => {
+    const api = await startTlsServer(t);
+    const volume = await projectedVolume(t.testdir(), { 'ca.crt': pem('ca.crt') });
+    const clock = fakeClock();
+    const files = { tokenFile: undefined, caFile: volume.path('ca.crt') };
+    const connection = connectTo(t, explicitEndpoint({ url: api.url, ...files, now: clock.now }));
+    const held: (() => void)[] = [];
+    api.handle = (request, _response) => held.push(() => request.socket.destroy());
+    const underWay = post(connection);
+    await until(() => held.length === 1);
+    await volume.swap({ 'ca.crt': `${pem('other-ca.crt')}${pem('ca.crt')}` });
+    clock.advance(1000);
+    api.handle = (_request, response) => response.end('{}');
+    t.match(await post(connection), { status: 200 });
+    held[0]?.();
+    t.match(await underWay, { status: 200 });
+  });
+
   t.test('a bundle that holds no certificate is no reason to trust', async t => {
     const api = await startTlsServer(t);
     const caFile = join(scratch(t, { 'ca.crt': 'no certificate' }), 'ca.crt');
@@ -516,6 +598,7 @@ t.test('through a proxy', async t => {
     const source: EndpointSource = {
       current: async () => ({ baseUrl: api.url, headers: {}, tls, proxyUrl }),
       drop() {},
+      recheck() {},
     };
     const connection = connectTo(t, source);
     t.match(await postInTurn(connection, 1), [{ status: 201 }]);
@@ -612,6 +695,7 @@ t.test('a credential that cannot be a header is an outage, and is not told', asy
   const source: EndpointSource = {
     current: async () => ({ baseUrl: api.url, headers, tls: {}, proxyUrl: undefined }),
     drop() {},
+    recheck() {},
   };
   const error = await post(connectTo(t, source)).catch(error => error);
   t.match(error, { outage: 'connection failed', message: 'connection failed (UND_ERR_INVALID_ARG)' });

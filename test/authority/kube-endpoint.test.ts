@@ -4,7 +4,10 @@ import t from 'tap';
 import { bearer, EndpointError, errorCode, explicitEndpoint } from '../../src/authority/kube-endpoint.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 import { projectedVolume } from '../fixtures/projected-volume.ts';
+import { pem } from '../fixtures/tls-server.ts';
 
+const CA = pem('ca.crt');
+const OTHER_CA = pem('other-ca.crt');
 const url = 'http://127.0.0.1:8001/prefix';
 
 t.test('an address alone gives no credential and trusts what the system trusts', async t => {
@@ -22,7 +25,7 @@ t.test('a token file gives our credential, whatever white space an editor left a
 });
 
 t.test('a token and a CA bundle that the kubelet swaps are followed within a second', async t => {
-  const volume = await projectedVolume(t.testdir(), { token: 'one', 'ca.crt': 'AAA' });
+  const volume = await projectedVolume(t.testdir(), { token: 'one', 'ca.crt': CA });
   const clock = fakeClock();
   const source = explicitEndpoint({
     url,
@@ -31,24 +34,24 @@ t.test('a token and a CA bundle that the kubelet swaps are followed within a sec
     now: clock.now,
   });
   const first = await source.current();
-  t.equal(String(first.tls.ca), 'AAA');
+  t.equal(String(first.tls.ca), CA);
 
-  await volume.swap({ token: 'two', 'ca.crt': 'AAA' });
+  await volume.swap({ token: 'two', 'ca.crt': CA });
   t.strictSame(await source.current(), first);
   clock.advance(1000);
   const second = await source.current();
   t.strictSame(second.headers, { authorization: 'Bearer two' });
   t.equal(second.tls, first.tls, 'the same bundle keeps its connections');
 
-  await volume.swap({ token: 'two', 'ca.crt': 'BBB' });
+  await volume.swap({ token: 'two', 'ca.crt': OTHER_CA });
   clock.advance(1000);
   const third = await source.current();
-  t.equal(String(third.tls.ca), 'BBB');
+  t.equal(String(third.tls.ca), OTHER_CA);
   t.not(third.tls, second.tls);
 });
 
 t.test('a dropped credential is read anew at once, and the same bundle stays the same', async t => {
-  const volume = await projectedVolume(t.testdir(), { token: 'one', 'ca.crt': 'AAA' });
+  const volume = await projectedVolume(t.testdir(), { token: 'one', 'ca.crt': CA });
   const clock = fakeClock();
   const source = explicitEndpoint({
     url,
@@ -57,19 +60,19 @@ t.test('a dropped credential is read anew at once, and the same bundle stays the
     now: clock.now,
   });
   const first = await source.current();
-  await volume.swap({ token: 'two', 'ca.crt': 'AAA' });
+  await volume.swap({ token: 'two', 'ca.crt': CA });
   source.drop();
   const second = await source.current();
   t.strictSame(second.headers, { authorization: 'Bearer two' });
   t.equal(second.tls, first.tls);
 
-  await volume.swap({ token: 'two', 'ca.crt': 'BBB' });
+  await volume.swap({ token: 'two', 'ca.crt': OTHER_CA });
   source.drop();
-  t.equal(String((await source.current()).tls.ca), 'BBB');
+  t.equal(String((await source.current()).tls.ca), OTHER_CA);
 });
 
 t.test('a file that is not there names itself and the system’s code, and nothing once it is there', async t => {
-  const directory = t.testdir({ 'ca.crt': 'AAA' });
+  const directory = t.testdir({ 'ca.crt': CA });
   const tokenFile = join(directory, 'token');
   const caFile = join(directory, 'ca.crt');
   const source = explicitEndpoint({ url, tokenFile, caFile });
@@ -89,6 +92,41 @@ t.test('a file that holds no token is an error that does not repeat what it hold
     await t.rejects(source.current(), new EndpointError(`token file ${tokenFile} does not hold a token`));
   }
   t.throws(() => bearer(Buffer.from([0xff, 0xfe]), 'the file'), new EndpointError('the file does not hold a token'));
+});
+
+t.test(
+  'a token file that is being written is no reason to stop with the token that was read before, until that is refused',
+  async t => {
+    const tokenFile = join(t.testdir({ token: 'good' }), 'token');
+    const clock = fakeClock();
+    const source = explicitEndpoint({ url, tokenFile, caFile: undefined, now: clock.now });
+    await source.current();
+    await writeFile(tokenFile, '');
+    clock.advance(1000);
+    t.strictSame((await source.current()).headers, { authorization: 'Bearer good' });
+    source.drop();
+    await t.rejects(source.current(), new EndpointError(`token file ${tokenFile} does not hold a token`));
+    await writeFile(tokenFile, 'new');
+    clock.advance(1000);
+    t.strictSame((await source.current()).headers, { authorization: 'Bearer new' });
+  },
+);
+
+t.test('a CA bundle that is being written does not take the place of a whole one', async t => {
+  const caFile = join(t.testdir({ 'ca.crt': CA }), 'ca.crt');
+  const clock = fakeClock();
+  const source = explicitEndpoint({ url, tokenFile: undefined, caFile, now: clock.now });
+  const first = await source.current();
+  for (const partial of ['', OTHER_CA.slice(0, 100), `${OTHER_CA}${CA.slice(0, -20)}`]) {
+    await writeFile(caFile, partial);
+    clock.advance(1000);
+    t.equal((await source.current()).tls, first.tls);
+  }
+  await writeFile(caFile, `${OTHER_CA}${CA}`);
+  t.equal((await source.current()).tls, first.tls, 'a second has not passed');
+  source.recheck();
+  t.equal(String((await source.current()).tls.ca), `${OTHER_CA}${CA}`);
+  t.doesNotThrow(() => explicitEndpoint({ url, tokenFile: undefined, caFile: undefined }).recheck());
 });
 
 t.test('an error has a code or an unknown one, never its message', async t => {
