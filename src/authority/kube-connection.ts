@@ -75,7 +75,8 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
       method,
       headers: {
         ...(body !== undefined && { 'content-type': 'application/json' }),
-        accept: 'application/json',
+        // The cluster's keys have a type of their own, and nothing is answered (406) where it is not accepted.
+        accept: method === 'GET' ? 'application/json, application/jwk-set+json' : 'application/json',
         'user-agent': options.userAgent,
         ...endpoint.headers,
         ...options.headers,

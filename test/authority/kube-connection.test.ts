@@ -72,7 +72,7 @@ t.test('a document is asked for without a body, and how long it may be kept is t
   const { createServer } = await import('node:http');
   const server = createServer((request, response) => {
     asked.push(
-      `${request.method} ${request.url} ${request.headers['content-type']} ${request.headers['content-length']}`,
+      `${request.method} ${request.url} ${request.headers['content-type']} ${request.headers['content-length']} ${request.headers.accept}`,
     );
     response.writeHead(200, { 'Cache-Control': 'public, max-age=3600' }).end('{}');
   });
@@ -82,7 +82,7 @@ t.test('a document is asked for without a body, and how long it may be kept is t
   t.strictSame(await connection.get('/openid/v1/jwks', patient()), {
     ...{ status: 200, body: '{}', retryAfterSeconds: undefined, maxAgeSeconds: 3600 },
   });
-  t.strictSame(asked, ['GET /base/openid/v1/jwks undefined undefined']);
+  t.strictSame(asked, ['GET /base/openid/v1/jwks undefined undefined application/json, application/jwk-set+json']);
 });
 
 /** A server that hands its connections to `handle`, so that it can speak other than HTTP. */
