@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { inClusterEndpoint, kubeConfigEndpoint } from './authority/kube-config.ts';
 import { EndpointError, type EndpointSource, explicitEndpoint } from './authority/kube-endpoint.ts';
+import { withHeaders } from './authority/kube-headers.ts';
 import { type Config, IN_CLUSTER_CA_FILE, IN_CLUSTER_TOKEN_FILE } from './config/schema.ts';
 
 /** Facts about where we run that are no settings. */
@@ -11,11 +12,15 @@ export interface Surroundings {
   readonly homeDirectory: string | undefined;
 }
 
-/** An explicit address, else a named kubeconfig, else the pod's own credentials, else the user's kubeconfig. */
-export async function endpointSource(
-  config: Config,
-  { inCluster, homeDirectory }: Surroundings,
-): Promise<EndpointSource> {
+/**
+ * An explicit address, else a named kubeconfig, else the pod's own credentials, else the user's kubeconfig; with the headers
+ * that proxies on the way need.
+ */
+export async function endpointSource(config: Config, surroundings: Surroundings): Promise<EndpointSource> {
+  return withHeaders(await addressed(config, surroundings), config.kubeHeaders ?? {});
+}
+
+async function addressed(config: Config, { inCluster, homeDirectory }: Surroundings): Promise<EndpointSource> {
   const {
     kubeApiUrl: url,
     kubeConfigFiles,

@@ -52,7 +52,6 @@ export function reviewGate({ config, surroundings, counters, log, version }: Rev
   const connection = kubeConnection({
     source: () => endpointSource(config, surroundings),
     maxConnections: config.reviewMaxConcurrency,
-    headers: config.kubeHeaders ?? {},
     userAgent: `gatecar/${version}`,
   });
   const asking: Authority = tokenReview({

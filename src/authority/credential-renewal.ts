@@ -44,7 +44,7 @@ export function renewal(now: () => number): Renewal {
   };
 }
 
-/** Whether the one shows the API server what the other does. */
+/** Whether the one shows the API server, and proxies on the way, what the other does. */
 export function sameCredential(one: KubeEndpoint, other: KubeEndpoint): boolean {
-  return one.headers['authorization'] === other.headers['authorization'] && one.tls === other.tls;
+  return one.tls === other.tls && JSON.stringify(one.headers) === JSON.stringify(other.headers);
 }

@@ -40,8 +40,6 @@ export interface KubeConnectionOptions {
   readonly source: () => Promise<EndpointSource>;
   /** How many connections may be open at once. */
   readonly maxConnections: number;
-  /** Added to each request, for proxies on the way. */
-  readonly headers: Readonly<Record<string, string>>;
   readonly userAgent: string;
   readonly now?: () => number;
 }
@@ -79,7 +77,6 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
         accept: method === 'GET' ? 'application/json, application/jwk-set+json' : 'application/json',
         'user-agent': options.userAgent,
         ...endpoint.headers,
-        ...options.headers,
       },
       body: body ?? null,
       signal,

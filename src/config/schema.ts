@@ -236,7 +236,8 @@ export const SETTINGS = {
     'GATECAR_KUBE_HEADERS',
     headerPairs,
     undefined,
-    '`name=value` list added to each review, such as `dapr-app-id=kube-proxy.proxy-system`.',
+    '`name=value` list added to what the API server is asked, such as `dapr-app-id=kube-proxy.proxy-system`. A value `@/path` ' +
+      'is what that file holds, re-read when it changes: for secrets (`dapr-api-token=@/secrets/dapr/token`).',
     { defaultLabel: 'none' },
   ),
   tlsCertFile: setting(

@@ -102,8 +102,11 @@ t.test('one that was refused something else does not wait for the others', async
   t.equal(source.drops, 1);
 });
 
-t.test('a client certificate is a credential too', async t => {
+t.test('a client certificate is a credential too, and so is what a proxy on the way asks for', async t => {
   t.ok(sameCredential(shown('a'), shown('a')));
   t.notOk(sameCredential(shown('a'), shown('b')));
   t.notOk(sameCredential(shown('a'), { ...shown('a'), tls: {} }));
+  const behindDapr = { ...shown('a'), headers: { authorization: 'a', 'dapr-api-token': 'b' } };
+  t.notOk(sameCredential(shown('a'), behindDapr));
+  t.notOk(sameCredential({ ...behindDapr, headers: { ...behindDapr.headers, 'dapr-api-token': 'c' } }, behindDapr));
 });

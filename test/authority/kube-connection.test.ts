@@ -9,6 +9,7 @@ import t, { type Test } from 'tap';
 import { kubeConfigEndpoint } from '../../src/authority/kube-config.ts';
 import { type KubeConnection, KubeConnectionError, kubeConnection } from '../../src/authority/kube-connection.ts';
 import { EndpointError, type EndpointSource, explicitEndpoint } from '../../src/authority/kube-endpoint.ts';
+import { withHeaders } from '../../src/authority/kube-headers.ts';
 import type { HttpAnswer } from '../../src/authority/review-answer.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 import { endPlugin, execUser, kubeconfig, pluginRuns } from '../fixtures/kubeconfig.ts';
@@ -32,7 +33,6 @@ function connectTo(
   const connection = kubeConnection({
     source: typeof source === 'function' ? source : async () => source,
     maxConnections,
-    headers: { 'dapr-app-id': 'kube-proxy' },
     userAgent: 'gatecar/test',
     ...(now && { now }),
   });
@@ -99,7 +99,8 @@ async function tcpServer(t: Test, handle: (socket: Socket) => void): Promise<str
 t.test('a request goes below the base URL’s path, with our headers, and its answer comes back whole', async t => {
   const api = await standIn(t, answers(403, 'the body', { 'retry-after': '7' }));
   for (const base of [`${api.url}/prefix`, `${api.url}/prefix/`]) {
-    t.strictSame(await post(connectTo(t, at(base))), {
+    const source = withHeaders(at(base), { 'dapr-app-id': 'kube-proxy' });
+    t.strictSame(await post(connectTo(t, source)), {
       ...{ status: 403, body: 'the body', retryAfterSeconds: 7, maxAgeSeconds: undefined },
     });
   }
@@ -325,6 +326,25 @@ t.test('our own credential', async t => {
     clock.advance(1000);
     await post(connection);
     t.equal(drops, 2);
+  });
+
+  t.test('that is a header of a proxy on the way is read anew, and shown once more where it has changed', async t => {
+    const volume = await projectedVolume(t.testdir(), { token: 'one' });
+    const shown: unknown[] = [];
+    const api = await standIn(t, (request, response) => {
+      shown.push(request.headers['dapr-api-token']);
+      response.writeHead(request.headers['dapr-api-token'] === 'two' ? 201 : 401).end('invalid api token\n');
+    });
+    const clock = fakeClock();
+    const headers = { 'dapr-api-token': `@${volume.path('token')}` };
+    // A clock of its own that stands: nothing but the refusal has the file looked at again.
+    const connection = connectTo(t, withHeaders(at(api.url), headers, fakeClock().now), 8, clock.now);
+    t.match(await post(connection), { status: 401 });
+    t.strictSame(shown, ['one'], 'the same value is not shown again');
+    await volume.swap({ token: 'two' });
+    clock.advance(1000);
+    t.match(await post(connection), { status: 201 });
+    t.strictSame(shown, ['one', 'one', 'two']);
   });
 
   t.test('that differs only in its client certificate is shown once more', async t => {

@@ -14,7 +14,7 @@ const token = unsignedJwt({ sub: 'system:serviceaccount:default:my-app' });
 async function reviewing(t: Test, behaviour: Behaviour, audiences: readonly string[] = ['bindcar']) {
   const api = await startStandIn(behaviour);
   const source = async () => explicitEndpoint({ url: api.url, tokenFile: undefined, caFile: undefined });
-  const connection = kubeConnection({ source, maxConnections: 4, headers: {}, userAgent: 'gatecar/test' });
+  const connection = kubeConnection({ source, maxConnections: 4, userAgent: 'gatecar/test' });
   t.teardown(() => connection.close());
   t.teardown(() => api.close());
   const reports: ReviewReport[] = [];
