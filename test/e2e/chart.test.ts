@@ -8,7 +8,8 @@ import t, { type Test } from 'tap';
 import { ask } from '../fixtures/ask.ts';
 import { at, type Yaml } from '../fixtures/examples.ts';
 import { scratch } from '../fixtures/scratch.ts';
-import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
+import { createAuthority, createServerCertificate } from './fixtures/support/certificates.ts';
+import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { applyCrd, crdsOf, fetchSchemas, schemasMissing } from './fixtures/support/gateway-schemas.ts';
 import {
@@ -29,6 +30,7 @@ import { skipWithout } from './fixtures/support/missing-tools.ts';
 // by hand, with the environment and the credential that the rendered pod asks for.
 
 const VALUES = join(import.meta.dirname, 'fixtures/chart-values');
+const README = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8');
 const MONITORS = ['ServiceMonitor', 'PodMonitor', 'PrometheusRule'];
 const RELEASE = ['--namespace', 'gatecar'];
 
@@ -84,80 +86,6 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
     t.strictSame(await objectsOf(run), []);
   });
 
-  t.test('installed, its account may create TokenReviews and nothing else, and that is enough', async t => {
-    const values = [
-      '--set',
-      'image.repository=registry.example/mine',
-      '--set',
-      'config.allowedNamespaces={ci,gatecar}',
-    ];
-    const notes = await demand(run, 'helm', ['install', 'gatecar', CHART, ...RELEASE, ...values]);
-    t.teardown(() => run('helm', ['uninstall', 'gatecar', ...RELEASE]));
-    for (const next of [
-      'rollout status deployment/gatecar',
-      'helm test gatecar',
-      'http://gatecar.gatecar.svc:9080/auth',
-    ]) {
-      t.match(notes, next);
-    }
-    t.notMatch(notes, 'placeholder');
-
-    const documents = await render(run, { config: { allowedNamespaces: ['ci', 'gatecar'] } });
-    const account = String(at(podOf(documents), 'spec.serviceAccountName'));
-    const token = await api.requestToken('gatecar', account);
-    await api.createServiceAccount('bare', 'bare');
-    const rightsOf = async (token: string) => {
-      const kubeconfig = await api.writeKubeconfig({ it: { token } });
-      const list = await demand(clusterTools(t, kubeconfig), 'kubectl', ['auth', 'can-i', '--list', '--no-headers']);
-      return list.split('\n').map(line => line.replaceAll(/\s+/g, ' ').trim());
-    };
-    const everybodys = await rightsOf(await api.requestToken('bare', 'bare'));
-    const more = (await rightsOf(token)).filter(right => !everybodys.includes(right));
-    t.strictSame(more, ['tokenreviews.authentication.k8s.io [] [] [create]']);
-
-    const tokenFile = join(scratch(t, { token }), 'token');
-    const gatecar = await startGatecar(t, {
-      ...environmentOf(containerOf(podOf(documents)), documents),
-      ...{ GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0', GATECAR_SHUTDOWN_DELAY: '0s' },
-      ...{ GATECAR_KUBE_API_URL: api.url, GATECAR_KUBE_CA_FILE: api.caFile, GATECAR_KUBE_TOKEN_FILE: tokenFile },
-    });
-    await api.createServiceAccount('ci', 'deployer');
-    const good = await api.requestToken('ci', 'deployer', { audiences: ['bindcar'] });
-    t.equal((await ask(gatecar.auth, { token: good })).status, 200);
-    t.equal((await ask(gatecar.auth, { token: await api.requestToken('ci', 'deployer') })).status, 401);
-    t.equal((await ask(gatecar.auth)).status, 401);
-
-    const own = await api.requestToken('gatecar', account, { audiences: ['bindcar'] });
-    const questions = documentOf(
-      documents.filter(one => at(one, 'metadata.name') === 'gatecar-test'),
-      'Pod',
-    );
-    await isAdmitted(t, run, questions);
-    t.strictSame(await helmTest(t, questions, gatecar, own), {
-      status: 0,
-      lines: [
-        'ok: without a token: 401 credentials_missing',
-        'ok: with a made-up token: 401 token_rejected',
-        'ok: with a token of this pod: 200',
-      ],
-    });
-    t.match(await helmTest(t, questions, gatecar, token), {
-      status: 1,
-      lines: [/^ok/, /^ok/, /^NOT OK: with a token of this pod: 401 \w+, expected/],
-    });
-    const others = documentOf(
-      (await render(run, { config: { allowedNamespaces: ['ci'] } })).filter(
-        one => at(one, 'metadata.name') === 'gatecar-test',
-      ),
-      'Pod',
-    );
-    t.match(
-      await helmTest(t, others, gatecar, own),
-      { status: 1, lines: [/^ok/, /^ok/, /^NOT OK.*200, expected .401/] },
-      'the lists are asked about too',
-    );
-  });
-
   t.test('in a pod of somebody else: admitted, ordered, and gatecar alone has its credential', async t => {
     const parent = scratch(t);
     cpSync(join(import.meta.dirname, 'fixtures/parent-chart'), parent, { recursive: true });
@@ -188,6 +116,116 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
     }
     const without = await render(run, { gatecar: { enabled: false } }, parent).catch(({ message }) => message);
     t.match(without, /nil pointer|no template/, 'a parent’s condition is heard');
+  });
+
+  t.test('installed as the README says, it says what to do next', async t => {
+    const [, command = ''] = /^helm (install (?:.*\\\n)*.*)$/m.exec(README) ?? [];
+    const words = command.replaceAll('\\\n', '').replaceAll("'", '').replace('charts/gatecar', CHART).split(/ +/);
+    const notes = await demand(run, 'helm', words);
+    for (const next of ['rollout status deployment/gatecar', 'helm test gatecar', '//gatecar.gatecar.svc:9080/auth']) {
+      t.match(notes, next);
+    }
+    t.match(notes, 'image.repository is the placeholder', 'which the README’s is');
+    const set = ['--set', 'image.repository=registry.example/mine'];
+    const mine = await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...set]);
+    t.notMatch(mine, 'placeholder');
+  });
+
+  t.test('its account may create TokenReviews, and nothing else that not everybody may', async t => {
+    const rightsOf = async (token: string) => {
+      const kubeconfig = await api.writeKubeconfig({ it: { token } });
+      const list = await demand(clusterTools(t, kubeconfig), 'kubectl', ['auth', 'can-i', '--list', '--no-headers']);
+      return list.split('\n').map(line => line.replaceAll(/\s+/g, ' ').trim());
+    };
+    await api.createServiceAccount('bare', 'bare');
+    const everybodys = await rightsOf(await api.requestToken('bare', 'bare'));
+    const own = await rightsOf(await api.requestToken('gatecar', 'gatecar'));
+    t.strictSame(
+      own.filter(right => !everybodys.includes(right)),
+      ['tokenreviews.authentication.k8s.io [] [] [create]'],
+    );
+  });
+
+  /** gatecar as its pod is rendered, but for addresses and files that only a kubelet could give it. */
+  const startRendered = async (t: Test, documents: readonly Yaml[], given: Readonly<Record<string, string>> = {}) => {
+    t.equal(at(podOf(documents), 'spec.serviceAccountName'), 'gatecar');
+    const token = await api.requestToken('gatecar', 'gatecar');
+    return await startGatecar(t, {
+      ...environmentOf(containerOf(podOf(documents)), documents),
+      ...{ GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0', GATECAR_SHUTDOWN_DELAY: '0s' },
+      ...{ GATECAR_KUBE_API_URL: api.url, GATECAR_KUBE_CA_FILE: api.caFile },
+      GATECAR_KUBE_TOKEN_FILE: join(scratch(t, { token }), 'token'),
+      ...given,
+    });
+  };
+  const ownToken = () => api.requestToken('gatecar', 'gatecar', { audiences: ['bindcar'] });
+  const testPod = (documents: readonly Yaml[]) =>
+    documentOf(
+      documents.filter(one => at(one, 'metadata.name') === 'gatecar-test'),
+      'Pod',
+    );
+
+  t.test('with that one right gatecar answers, and `helm test` can tell', async t => {
+    const documents = await render(run, { config: { allowedNamespaces: ['ci', 'gatecar'] } });
+    const gatecar = await startRendered(t, documents);
+    await api.createServiceAccount('ci', 'my-app');
+    const [, command = ''] = /^TOKEN=\$\(kubectl (.*)\)$/m.exec(README) ?? [];
+    const good = (await demand(run, 'kubectl', command.split(' '))).trim();
+    t.equal((await ask(gatecar.auth, { token: good })).status, 200, 'a client’s token, made as the README says');
+    t.equal((await ask(gatecar.auth, { token: await api.requestToken('ci', 'my-app') })).status, 401);
+
+    const [pod, token] = [testPod(documents), await ownToken()];
+    await isAdmitted(t, run, pod);
+    t.strictSame(await helmTest(t, pod, gatecar.auth, token), {
+      status: 0,
+      lines: [
+        'ok: without a token: 401 credentials_missing',
+        'ok: with a made-up token: 401 token_rejected',
+        'ok: with a token of this pod: 200',
+      ],
+    });
+    t.match(await helmTest(t, pod, gatecar.auth, await api.requestToken('gatecar', 'gatecar')), {
+      status: 1,
+      lines: [/^ok/, /^ok/, /^NOT OK: with a token of this pod: 401 \w+, expected \^200\$$/],
+    });
+    const refused = testPod(await render(run, { config: { allowedNamespaces: ['ci'] } }));
+    t.match(await helmTest(t, refused, gatecar.auth, token), {
+      status: 1,
+      lines: [/^ok/, /^ok/, /^NOT OK: with a token of this pod: 200, expected \^401/],
+    });
+  });
+
+  t.test('where the lists leave the test’s account out, it expects to be refused', async t => {
+    const documents = await render(run, { config: { allowedNamespaces: ['ci'], policyDeniedStatus: 403 } });
+    const gatecar = await startRendered(t, documents);
+    t.match(await helmTest(t, testPod(documents), gatecar.auth, await ownToken()), {
+      status: 0,
+      lines: [/^ok/, /^ok/, 'ok: with a token of this pod: 403 namespace_denied'],
+    });
+  });
+
+  t.test('over TLS it answers, and the test verifies whom it asks', async t => {
+    const directory = scratch(t);
+    const authority = await createAuthority(join(directory, 'ca'), 'ca');
+    const { certFile, keyFile } = await createServerCertificate(join(directory, 'server'), authority);
+    const documents = await render(run, { tls: { existingSecret: 'gatecar-tls' } });
+    const container = containerOf(podOf(documents));
+    const files = {
+      GATECAR_TLS_CERT_FILE: '/etc/gatecar/tls/tls.crt',
+      GATECAR_TLS_KEY_FILE: '/etc/gatecar/tls/tls.key',
+    };
+    t.match(environmentOf(container, documents), files);
+    t.match(container['volumeMounts'], [{}, { name: 'gatecar-tls', mountPath: '/etc/gatecar/tls' }]);
+    const gatecar = await startRendered(t, documents, {
+      GATECAR_TLS_CERT_FILE: certFile,
+      GATECAR_TLS_KEY_FILE: keyFile,
+    });
+    const [pod, token] = [testPod(documents), await ownToken()];
+    const url = gatecar.auth.replace('http:', 'https:');
+    t.match(await helmTest(t, pod, url, token, { NODE_EXTRA_CA_CERTS: authority.certFile }), { status: 0 });
+    const stranger = await createAuthority(join(directory, 'stranger'), 'stranger');
+    const strangers = { NODE_EXTRA_CA_CERTS: stranger.certFile, ASK_SECONDS: '0' };
+    t.match(await helmTest(t, pod, url, token, strangers), { status: 1, lines: [/^NOT OK: without a token: none: /] });
   });
 });
 
@@ -237,13 +275,13 @@ function namesIn(documents: readonly Yaml[]): string[] {
 }
 
 /** Runs what the test's pod would run, as it is rendered, against this gatecar and with this token. */
-async function helmTest(t: Test, pod: Yaml, gatecar: GatecarProcess, token: string) {
+async function helmTest(t: Test, pod: Yaml, url: string, token: string, given: Readonly<Record<string, string>> = {}) {
   const container = containerOf(pod, 'ask');
   const [program, ...command] = [container['command'], container['args']].flat() as string[];
   t.equal(program, 'node');
   const tokenFile = join(scratch(t), 'token');
   writeFileSync(tokenFile, token);
-  const env = { ...environmentOf(container, []), ASK_URL: `${gatecar.auth}/auth`, ASK_TOKEN_FILE: tokenFile };
+  const env = { ...environmentOf(container, []), ASK_URL: `${url}/auth`, ASK_TOKEN_FILE: tokenFile, ...given };
   const child = spawn(process.execPath, command, { env, stdio: ['ignore', 'pipe', 'inherit'] });
   const [lines, [status]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
   return { status, lines: lines.trim().split('\n') };

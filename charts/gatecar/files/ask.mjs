@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 
 const { ASK_URL: url, ASK_TOKEN_FILE: tokenFile, ASK_EXPECT: expected, ASK_EXPECT_MADE_UP: madeUp } = process.env;
-const deadline = Date.now() + 30_000;
+const deadline = Date.now() + Number(process.env.ASK_SECONDS ?? 30) * 1000;
 
 async function answer(authorization) {
   for (;;) {
