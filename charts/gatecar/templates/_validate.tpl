@@ -22,6 +22,11 @@ gatecar itself are those of src/config/rules.ts.
 {{- if and .kubeApiUrl .kubeContext -}}
 {{- $faults = append $faults "config.kubeApiUrl and config.kubeContext must not both be set: a context belongs to a kubeconfig" -}}
 {{- end -}}
+{{- if and .grace .cacheTtl -}}
+{{- if and (ne (include "gatecar.milliseconds" .grace) "0") (eq (include "gatecar.milliseconds" .cacheTtl) "0") -}}
+{{- $faults = append $faults "config.grace needs config.cacheTtl above 0: a verdict that is not kept cannot be served later" -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq (default "" .mode) "basic") (not .allowInsecureBasic) -}}
 {{- range $key := list "listen" "grpcListen" -}}
 {{- $address := get $.Values.config $key -}}
