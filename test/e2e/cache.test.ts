@@ -62,7 +62,11 @@ t.test('verdicts are remembered', { skip: skipWithout(kubeApiServerMissing()) },
   });
 
   t.test('a yes is asked again after its TTL, and not before', async t => {
-    const gatecar = await startGatecar(t, { ...settings, GATECAR_CACHE_TTL: '1500ms' });
+    const gatecar = await startGatecar(t, {
+      ...settings,
+      GATECAR_CACHE_TTL: '1500ms',
+      GATECAR_REFRESH_AHEAD: 'false',
+    });
     const token = await newToken();
     const elapsed = await untilAskedAgain(async () => t.equal((await ask(gatecar.auth, { token })).status, 200));
     t.ok(elapsed >= 1_500, `${elapsed} ms`);

@@ -102,7 +102,11 @@ t.test('ways to the API server', { skip: skipWithout(kubeApiServerMissing() ?? n
       await reviews(t, { GATECAR_KUBE_API_URL: `${proxy.url}/clusters/one/`, GATECAR_KUBE_TOKEN_FILE: tokenFile });
       t.strictSame(
         new Set((await proxy.accesses()).slice(before)),
-        new Set([`201 POST /clusters/one/apis/authentication.k8s.io/v1/tokenreviews Bearer ${own}`]),
+        new Set([
+          `200 GET /clusters/one/.well-known/openid-configuration Bearer ${own}`,
+          `200 GET /clusters/one/openid/v1/jwks Bearer ${own}`,
+          `201 POST /clusters/one/apis/authentication.k8s.io/v1/tokenreviews Bearer ${own}`,
+        ]),
       );
     });
 
@@ -114,8 +118,14 @@ t.test('ways to the API server', { skip: skipWithout(kubeApiServerMissing() ?? n
         // In a pod: its own credential, which would replace that of the proxy, must stay where it is.
         ...podEnvironment,
       });
-      const path = '/with-credential/apis/authentication.k8s.io/v1/tokenreviews';
-      t.strictSame(new Set((await proxy.accesses()).slice(before)), new Set([`201 POST ${path} -`]));
+      t.strictSame(
+        new Set((await proxy.accesses()).slice(before)),
+        new Set([
+          '200 GET /with-credential/.well-known/openid-configuration -',
+          '200 GET /with-credential/openid/v1/jwks -',
+          '201 POST /with-credential/apis/authentication.k8s.io/v1/tokenreviews -',
+        ]),
+      );
     });
 
     t.test('a token file that the kubelet swaps under load is read again, and no request fails', async t => {

@@ -195,7 +195,8 @@ t.test('hostile tokens', { skip: skipWithout(kubeApiServerMissing()) }, async t 
     });
     t.equal(reviews, 0);
     const longest = await reviewsDuring(api, async () => {
-      t.equal((await ask(gatecar.auth, { token: padded(16_384) })).status, 401);
+      // No JWT: its signature cannot be judged here.
+      t.equal((await ask(gatecar.auth, { token: 'A'.repeat(16_384) })).status, 401);
     });
     t.equal(longest, 1, 'a byte less, and the API server is asked');
   });

@@ -159,9 +159,10 @@ t.test('behind nginx', { skip: skipWithout(kubeApiServerMissing() ?? nginxMissin
 
   t.test('where the API server cannot be asked, the client gets a 503 with Retry-After', async t => {
     const before = application.requests.length;
+    const unknown = await api.requestToken('apps', 'web', { audiences });
     t.teardown(() => api.resume());
     await api.pause();
-    const stranger = await ask(nginx.url, { token: `${token}x` });
+    const stranger = await ask(nginx.url, { token: unknown });
     t.match(stranger, { status: 503, headers: { 'retry-after': '1', 'cache-control': 'no-store' } });
     t.strictSame(JSON.parse(stranger.body), { error: 'authorization is unavailable' });
     t.equal(application.requests.length, before);
