@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 
 /** The server gets one core, the load the other, as far as there are two. */
-const SERVER_CORE = '0';
-const LOAD_CORE = '1';
+export const SERVER_CORE = '0';
+export const LOAD_CORE = '1';
 
 /** A server under measurement. */
 export interface Measured {
