@@ -27,6 +27,7 @@ const KINDS: Readonly<Record<string, readonly string[]>> = {
   contour: ['HTTPProxy', 'ExtensionService'],
   istio: ['AuthorizationPolicy'],
   traefik: ['Middleware', 'IngressRoute'],
+  dapr: ['Configuration'],
 };
 
 /** What is known of two kinds from docs/crd of nginx/kubernetes-ingress and its examples; there is no module with them. */

@@ -1,0 +1,122 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { ask } from '../fixtures/ask.ts';
+import { at, exampleDocuments, exampleReadme, type Yaml } from '../fixtures/examples.ts';
+import { scratch } from '../fixtures/scratch.ts';
+import { startCluster } from './fixtures/support/cluster.ts';
+import { type Dapr, startDapr } from './fixtures/support/dapr.ts';
+import { startGatecar } from './fixtures/support/gatecar-process.ts';
+import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
+import { clusterTools, containerOf, documentOf, environmentOf, podOf, render } from './fixtures/support/helm.ts';
+import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
+import { startKubectlProxy } from './fixtures/support/kubectl-proxy.ts';
+import { skipWithout } from './fixtures/support/missing-tools.ts';
+import { identityIn, refusalOf, rejected } from './fixtures/support/replies.ts';
+import { until } from './fixtures/support/until.ts';
+
+// `examples/dapr`, addresses aside: a stand-in for daprd in front of the real `kubectl proxy` and API server.
+
+const REVIEWS = '/apis/authentication.k8s.io/v1/tokenreviews';
+const APP = 'kube-proxy.proxy-system';
+const ORIGIN = 'http://localhost:3500';
+
+const proxyPod = podOf(exampleDocuments('dapr', 'kube-proxy.yaml'));
+const ARGS = containerOf(proxyPod, 'kubectl-proxy')['args'] as string[];
+const values = exampleDocuments('dapr', 'values.yaml')[0] as Yaml;
+const [, byHeader = ''] = /`GATECAR_KUBE_HEADERS=(dapr-app-id=[^`]+)`/.exec(exampleReadme('dapr')) ?? [];
+
+t.setTimeout(startLimitMs);
+
+t.test('access control lets gatecar ask for reviews, and nobody else anything', async t => {
+  const [configuration] = exampleDocuments('dapr', 'access-control.yaml');
+  t.strictSame(at(configuration, 'spec.accessControl'), {
+    defaultAction: 'deny',
+    trustDomain: 'public',
+    policies: [
+      {
+        appId: at(values, 'podAnnotations')?.['dapr.io/app-id' as never],
+        namespace: 'gatecar',
+        trustDomain: 'public',
+        defaultAction: 'deny',
+        operations: [{ name: REVIEWS, httpVerb: ['POST'], action: 'allow' }],
+      },
+    ],
+  });
+  const { annotations } = at(proxyPod, 'metadata') as Record<string, Yaml>;
+  t.match(annotations, {
+    'dapr.io/app-id': APP.split('.')[0],
+    'dapr.io/app-port': '8001',
+    'dapr.io/config': at(configuration, 'metadata.name'),
+  });
+  t.equal(at(configuration, 'metadata.namespace'), APP.split('.')[1]);
+  t.ok(ARGS.includes(`--accept-paths=^${REVIEWS.replaceAll('.', '\\.')}$`) && ARGS.includes('--address=127.0.0.1'));
+});
+
+const missing = kubeApiServerMissing() ?? gatewayMissing('kubectl') ?? gatewayMissing('helm');
+t.test('Dapr', { skip: skipWithout(missing) }, async t => {
+  const { api, tokenFile } = await startCluster(t);
+  await api.createServiceAccount('apps', 'web');
+  const newToken = () => api.requestToken('apps', 'web', { audiences: ['bindcar'] });
+  const kubeconfig = await api.writeKubeconfig({ proxy: { tokenFile } });
+  const proxy = await startKubectlProxy(t, kubeconfig, ARGS);
+  const apiTokenFile = join(scratch(t), 'token');
+  writeFileSync(apiTokenFile, 'first\n');
+
+  const rendered = await render(clusterTools(t), values);
+  const written = environmentOf(containerOf(podOf(rendered)), rendered);
+  const settingsFor = (url: string, headers: string) => ({
+    GATECAR_TOKEN_AUDIENCES: 'bindcar',
+    GATECAR_CACHE_TTL: '0',
+    GATECAR_LOCAL_CHECKS: String(written['GATECAR_LOCAL_CHECKS']),
+    GATECAR_KUBE_API_URL: url,
+    GATECAR_KUBE_HEADERS: headers.replace('@/dapr/token', `@${apiTokenFile}`),
+  });
+  const egress = at(documentOf(rendered, 'NetworkPolicy'), 'spec.egress') as Yaml[];
+  t.strictSame(
+    egress.filter(rule => at(rule, 'to[0].podSelector.matchLabels.app') === at(proxyPod, 'metadata.labels.app')).length,
+    1,
+    'the NetworkPolicy lets daprd reach the pod that the proxy is in',
+  );
+  const prefix = String(written['GATECAR_KUBE_API_URL']);
+  const forms: Record<string, (dapr: Dapr) => Record<string, string>> = {
+    prefix: dapr => settingsFor(prefix.replace(ORIGIN, dapr.url), String(written['GATECAR_KUBE_HEADERS'])),
+    header: dapr => settingsFor(dapr.url, byHeader),
+  };
+
+  for (const [form, settings] of Object.entries(forms)) {
+    t.test(`by ${form}: verdicts come through, Dapr's own refusals are outages`, async t => {
+      writeFileSync(apiTokenFile, 'first\n');
+      const dapr = await startDapr(t, APP, proxy.url, 'first');
+      const gatecar = await startGatecar(t, settings(dapr));
+      const reply = await ask(gatecar.auth, { token: await newToken() });
+      t.equal(reply.status, 200);
+      t.match(identityIn(reply.rawHeaders), { user: 'system:serviceaccount:apps:web' });
+      t.strictSame(refusalOf(await ask(gatecar.auth, { token: 'garbage' })), rejected('invalid bearer token'));
+      const asked = form === 'prefix' ? `${new URL(prefix).pathname}${REVIEWS}` : REVIEWS;
+      const heads = dapr.passed.map(({ method, path, headers }) => `${method} ${path} ${headers.authorization}`);
+      t.strictSame(new Set(heads), new Set([`POST ${asked} undefined`]), 'reviews alone, without a credential');
+
+      dapr.allowed = false;
+      await isOutage(t, gatecar.auth, 'forbidden');
+      dapr.allowed = true;
+      dapr.apiToken = 'second';
+      await isOutage(t, gatecar.auth, 'unauthorized');
+      writeFileSync(apiTokenFile, 'second\n');
+      const token = await newToken();
+      await until('the new API token is sent', async () => (await ask(gatecar.auth, { token })).status === 200);
+    });
+
+    t.test(`by ${form}: an application that is none is an outage`, async t => {
+      writeFileSync(apiTokenFile, 'first\n');
+      const dapr = await startDapr(t, 'other.proxy-system', proxy.url, 'first');
+      const gatecar = await startGatecar(t, settings(dapr), { ready: false });
+      await isOutage(t, gatecar.auth, 'server error');
+    });
+  }
+});
+
+async function isOutage(t: Test, auth: string, cause: string): Promise<void> {
+  const { status, body } = await ask(auth, { token: 'somebody-new' });
+  t.strictSame([status, JSON.parse(body)], [503, { error: `TokenReview API call failed: ${cause}` }]);
+}
