@@ -1,24 +1,36 @@
 # syntax=docker/dockerfile:1
-# Both bases can be replaced, and should be pinned by digest where images are built for others.
+# Both bases can be replaced; pin them by digest where images are built for others: --build-arg RUNTIME_IMAGE=…@sha256:….
 ARG BUILD_IMAGE=node:24-bookworm-slim
-ARG RUNTIME_IMAGE=node:24-bookworm-slim
+# Node.js and the libraries it needs: no shell, no package manager. Whatever replaces it has its Node.js at the same path.
+ARG RUNTIME_IMAGE=gcr.io/distroless/nodejs24-debian12:nonroot
 
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
 # No install scripts: the image's own Node builds, and esbuild's binary comes as a package.
 RUN npm ci --ignore-scripts
-COPY scripts/build.ts scripts/
+COPY scripts/build.ts scripts/bill-of-materials.ts scripts/
 COPY src src
 RUN node scripts/build.ts
 
 FROM ${RUNTIME_IMAGE}
+# That of package.json; a test holds them together.
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG RUNTIME_IMAGE
+LABEL org.opencontainers.image.title="gatecar" \
+      org.opencontainers.image.description="HTTP auth sidecar for Kubernetes: a bearer token in, identity headers out" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${RUNTIME_IMAGE}"
 WORKDIR /app
 COPY LICENSE ./
 COPY --from=build /src/package.json ./
+# The bundle, and beside it sbom.cdx.json and licenses.txt.
 COPY --from=build /src/dist dist
 ENV NODE_ENV=production
 USER 65532:65532
 EXPOSE 9080 9081
 # Exec form: no shell is needed, and SIGTERM reaches the process.
-ENTRYPOINT ["node", "/app/dist/gatecar.js"]
+ENTRYPOINT ["/nodejs/bin/node", "/app/dist/gatecar.js"]

@@ -1,9 +1,10 @@
 // Makes what the image ships: one bundle in dist/, tree-shaken, with the rarely needed parts (kubeconfig, dev) as chunks
-// that are loaded when asked for.
-import { chmod, copyFile, mkdir, readFile, rm } from 'node:fs/promises';
+// that are loaded when asked for; beside it, which packages are in it and their licences.
+import { chmod, copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { build, type Plugin } from 'esbuild';
+import { cycloneDx, licenseTexts, shippedPackages } from './bill-of-materials.ts';
 
 const root = join(import.meta.dirname, '..');
 const outdir = join(root, 'dist');
@@ -23,7 +24,9 @@ const healthProto: Plugin = {
 };
 
 await rm(outdir, { recursive: true, force: true });
-await build({
+const { metafile } = await build({
+  absWorkingDir: root,
+  metafile: true,
   entryPoints: { gatecar: join(root, 'src/main.ts') },
   outdir,
   bundle: true,
@@ -53,3 +56,8 @@ await mkdir(join(outdir, 'health/v1'), { recursive: true });
 await copyFile(health, join(outdir, 'health/v1/health.proto'));
 await copyFile(join(root, 'src/gateway/ext-authz.proto'), join(outdir, 'ext-authz.proto'));
 await chmod(join(outdir, 'gatecar.js'), 0o755);
+
+const product = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
+const shipped = shippedPackages(root, metafile, ['grpc-health-check']);
+await writeFile(join(outdir, 'sbom.cdx.json'), cycloneDx(product, shipped));
+await writeFile(join(outdir, 'licenses.txt'), licenseTexts(shipped));

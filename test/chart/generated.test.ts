@@ -12,9 +12,10 @@ t.test('every generated file is current', async t => {
   for (const [path, text] of files) t.equal(read(path), text, `${path}; if not: npm run generate`);
 });
 
-t.test('chart, application and package have one version', async t => {
+t.test('chart, application, image and package have one version', async t => {
   const { version } = JSON.parse(read('package.json'));
   const chart = read('charts/gatecar/Chart.yaml');
   t.match(chart, `\nversion: ${version}\n`);
   t.match(chart, `\nappVersion: "${version}"\n`);
+  t.match(read('Dockerfile'), `\nARG VERSION=${version}\n`);
 });

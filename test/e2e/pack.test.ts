@@ -1,0 +1,83 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import t from 'tap';
+import { VERSION } from '../../src/app.ts';
+import { ask } from '../fixtures/ask.ts';
+import { Children } from './fixtures/support/children.ts';
+import { freePort } from './fixtures/support/free-port.ts';
+import { until } from './fixtures/support/until.ts';
+
+// What `npm pack` makes, installed where nothing else is, as users of the package have it.
+
+const run = promisify(execFile);
+const root = join(import.meta.dirname, '../..');
+
+t.test('the package', async t => {
+  const directory = await mkdtemp(join(tmpdir(), 'gatecar-e2e-pack-'));
+  t.teardown(() => rm(directory, { recursive: true, force: true }));
+  const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', directory], {
+    cwd: root,
+  });
+  // What the build prints comes before it.
+  const said: unknown = JSON.parse(stdout.slice(stdout.search(/^[[{]$/m)));
+  const [packed] = Object.values(said as Record<string, { filename: string; files: { path: string }[] }>);
+  const tarball = join(directory, packed?.filename ?? '');
+  const paths = packed?.files.map(({ path }) => path) ?? [];
+
+  t.test('holds the bundle and the papers, and no source', async t => {
+    for (const path of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'config.schema.json']) {
+      t.ok(paths.includes(path), path);
+    }
+    for (const path of ['gatecar.js', 'ext-authz.proto', 'health/v1/health.proto', 'sbom.cdx.json', 'licenses.txt']) {
+      t.ok(paths.includes(`dist/${path}`), path);
+    }
+    t.strictSame(
+      paths.filter(path => path.includes('/') && !path.startsWith('dist/')),
+      [],
+    );
+  });
+
+  // Nothing but the package itself: what it needs at run time is in the bundle.
+  await run('tar', ['-xzf', tarball, '-C', directory]);
+  const program = join(directory, 'package/dist/gatecar.js');
+
+  t.test('runs by npx, and says its version', async t => {
+    const npx = ['--yes', '--package', tarball, '--', 'gatecar', '--version'];
+    t.equal((await run('npx', npx, { cwd: directory })).stdout, `${VERSION}\n`);
+  });
+
+  t.test('runs without any other package: gatecar dev answers the lines it prints', async t => {
+    const children = new Children(directory);
+    t.teardown(() => children.close());
+    const listen = `127.0.0.1:${await freePort()}`;
+    const log = join(directory, 'dev.log');
+    const flags = [`--listen=${listen}`, `--ops-listen=127.0.0.1:${await freePort()}`];
+    await children.start(process.execPath, [program, 'dev', ...flags], log);
+    const lines = await until('four lines to paste', async () => {
+      const found = (await readFile(log, 'utf8')).match(/^curl .*$/gm) ?? [];
+      return found.length === 4 && found;
+    });
+    const tokens = lines.map(line => /Bearer ([^'"]+)/.exec(line)?.[1] ?? '');
+    const statuses: number[] = [];
+    for (const token of tokens) statuses.push((await ask(`http://${listen}`, { token })).status);
+    t.strictSame(statuses, [200, 401, 401, 401]);
+  });
+
+  t.test('its bill of materials and its licences name what is in the bundle, and nothing else', async t => {
+    const read = (name: string) => readFile(join(directory, 'package/dist', name), 'utf8');
+    const bill = JSON.parse(await read('sbom.cdx.json'));
+    const names: string[] = bill.components.map(({ name }: { name: string }) => name);
+    t.match(bill, { bomFormat: 'CycloneDX', metadata: { component: { name: 'gatecar', version: VERSION } } });
+    for (const name of ['fastify', '@kubernetes/client-node', '@grpc/grpc-js', 'undici'])
+      t.ok(names.includes(name), name);
+    for (const name of ['tap', 'typescript', 'esbuild', 'node']) t.notOk(names.includes(name), name);
+    const texts = await read('licenses.txt');
+    for (const { name, version, hashes } of bill.components) {
+      t.match(hashes?.[0], { alg: 'SHA-512', content: /^[0-9a-f]{128}$/ }, name);
+      t.ok(texts.includes(`\n${name} ${version} (`), name);
+    }
+  });
+});
