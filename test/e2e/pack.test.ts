@@ -50,10 +50,12 @@ t.test('the package', async t => {
   });
 
   t.test('runs without any other package: gatecar dev answers the lines it prints', async t => {
-    const children = new Children(directory);
+    // Of its own: it goes with the process.
+    const own = await mkdtemp(join(directory, 'dev-'));
+    const children = new Children(own);
     t.teardown(() => children.close());
     const listen = `127.0.0.1:${await freePort()}`;
-    const log = join(directory, 'dev.log');
+    const log = join(own, 'log');
     const flags = [`--listen=${listen}`, `--ops-listen=127.0.0.1:${await freePort()}`];
     await children.start(process.execPath, [program, 'dev', ...flags], log);
     const lines = await until('four lines to paste', async () => {
