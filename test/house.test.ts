@@ -42,7 +42,7 @@ const DOORS: Readonly<Record<string, { readonly values: readonly string[]; reado
     types: ['app.ts', 'operations/listen.ts'],
   },
   'grpc-health-check': { values: ['gateway/grpc.ts'] },
-  jose: { values: ['authority/cluster-keys.ts'] },
+  jose: { values: ['authority/signing-keys.ts'] },
   'lru-cache': { values: ['cache/verdict-store.ts', 'operations/flood-gate.ts'] },
   pino: { values: ['operations/log.ts'] },
   'prom-client': { values: ['operations/metrics.ts'] },

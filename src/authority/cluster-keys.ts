@@ -1,14 +1,7 @@
-import {
-  type CompactVerifyGetKey,
-  compactVerify,
-  createLocalJWKSet,
-  errors,
-  type CryptoKey as JoseKey,
-  type JSONWebKeySet,
-} from 'jose';
 import { revealToken, type Token } from '../credential/token.ts';
 import { KubeConnectionError } from './kube-connection.ts';
 import type { HttpAnswer } from './review-answer.ts';
+import { type SigningKeys, signingKeys } from './signing-keys.ts';
 
 export const DISCOVERY_PATH = '/.well-known/openid-configuration';
 export const JWKS_PATH = '/openid/v1/jwks';
@@ -20,22 +13,17 @@ const ASK_EVERY_MS = 10_000;
 const DEFAULT_LIFETIME_SECONDS = 3600;
 const MAX_LIFETIME_SECONDS = 86_400;
 
-/** What a signature check finds. */
-export type SignatureCheck =
-  /** One of the cluster's keys made it. */
-  | 'good'
-  /** The token names one of the cluster's keys, and that key did not make it. */
-  | 'bad'
-  /** Nothing is certain: no keys are known, none of that name, or a form that we do not read. */
-  | 'unknown';
-
 /** What the cluster publishes about the tokens it signs (OpenID Connect Discovery 1.0 §4, RFC 7517). */
 export interface ClusterKeys {
   /** The issuer of the cluster's ServiceAccount tokens; `undefined` while it is not known. */
   readonly issuer: string | undefined;
   /** Whether there are keys to verify with. */
   readonly held: boolean;
-  verify(token: Token): Promise<SignatureCheck>;
+  /**
+   * `unknown` where nothing is certain: no keys are known, none of that name, or a form that we do not read. A key's name is
+   * a hash of the key: who names ours and did not sign with it lies, and that is `bad`.
+   */
+  verify(token: Token): 'good' | 'bad' | 'unknown';
   /** Asks for the documents where that is due. Nobody waits for it. */
   refresh(): void;
 }
@@ -51,8 +39,6 @@ export interface ClusterKeysOptions {
   readonly now?: () => number;
 }
 
-type KeySet = CompactVerifyGetKey<JoseKey>;
-
 /**
  * Holds what was last published. It is asked for anew when it has aged, and for a key that is not known (a rotation), at
  * most every ten seconds: whoever makes up names of keys must not make us ask for each. While it cannot be had, what was
@@ -61,14 +47,14 @@ type KeySet = CompactVerifyGetKey<JoseKey>;
 export function clusterKeys(options: ClusterKeysOptions): ClusterKeys {
   const { get, withKeys, onFetch = () => {}, now = () => performance.now() } = options;
   let issuer: string | undefined;
-  let keys: KeySet | undefined;
+  let keys: SigningKeys | undefined;
   let currentUntil = Number.NEGATIVE_INFINITY;
   let askAgainAt = Number.NEGATIVE_INFINITY;
 
   const fetch = async (): Promise<void> => {
     const discovery = await document(get, DISCOVERY_PATH);
     const jwks = withKeys ? await document(get, JWKS_PATH) : undefined;
-    const published = jwks && keySet(jwks.content);
+    const published = jwks && (await keySet(jwks.content));
     issuer = issuerOf(discovery.content);
     keys = published;
     currentUntil = now() + (jwks ?? discovery).lifetimeSeconds * 1000;
@@ -93,22 +79,11 @@ export function clusterKeys(options: ClusterKeysOptions): ClusterKeys {
     refresh() {
       if (now() >= currentUntil) ask();
     },
-    async verify(token) {
-      if (keys === undefined) return 'unknown';
-      let named = false;
-      const find: KeySet = (header, input) => {
-        named = header.kid !== undefined;
-        return (keys as KeySet)(header, input);
-      };
-      try {
-        await compactVerify(revealToken(token), find);
-        return 'good';
-      } catch (error) {
-        if (error instanceof errors.JWKSNoMatchingKey) ask();
-        // A key's name is a hash of the key: who names ours and did not sign with it lies. A token that names none may be
-        // signed with a key that is newer than what we hold.
-        return named && error instanceof errors.JWSSignatureVerificationFailed ? 'bad' : 'unknown';
-      }
+    verify(token) {
+      const check = keys?.check(revealToken(token));
+      // A rotation, perhaps.
+      if (check === 'unknown key') ask();
+      return check === 'good' || check === 'bad' ? check : 'unknown';
     },
   };
 }
@@ -137,9 +112,9 @@ function issuerOf({ issuer }: Record<string, unknown>): string {
   return issuer;
 }
 
-function keySet(jwks: Record<string, unknown>): KeySet {
+async function keySet(jwks: Record<string, unknown>): Promise<SigningKeys> {
   try {
-    return createLocalJWKSet(jwks as unknown as JSONWebKeySet);
+    return await signingKeys(jwks);
   } catch {
     throw malformed(JWKS_PATH);
   }

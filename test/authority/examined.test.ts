@@ -1,5 +1,5 @@
 import t from 'tap';
-import type { ClusterKeys, SignatureCheck } from '../../src/authority/cluster-keys.ts';
+import type { ClusterKeys } from '../../src/authority/cluster-keys.ts';
 import { type ClaimCheck, type ExaminationOptions, examined } from '../../src/authority/examined.ts';
 import { Token } from '../../src/credential/token.ts';
 import { scriptedAuthority } from '../fixtures/scripted-authority.ts';
@@ -11,14 +11,17 @@ const NOW = Date.parse('2025-06-01T12:00:00Z');
 const yes = acceptedAs();
 const good = { iss: ISSUER, aud: ['bindcar'], exp: NOW / 1000 + 3600, nbf: NOW / 1000 };
 
-function examine(check: SignatureCheck, options: Partial<ExaminationOptions> & { issuer?: string | undefined } = {}) {
+function examine(
+  check: ReturnType<ClusterKeys['verify']>,
+  options: Partial<ExaminationOptions> & { issuer?: string | undefined } = {},
+) {
   const inner = scriptedAuthority(() => yes);
   const refusals: ClaimCheck[] = [];
   let refreshed = 0;
   const keys: ClusterKeys = {
     issuer: 'issuer' in options ? options.issuer : ISSUER,
     held: true,
-    verify: async () => check,
+    verify: () => check,
     refresh: () => {
       refreshed += 1;
     },
@@ -138,7 +141,7 @@ t.test('a renewal is for the API server alone', async t => {
 });
 
 t.test('the real time is taken, and nobody has to be told', async t => {
-  const keys: ClusterKeys = { issuer: ISSUER, held: true, verify: async () => 'bad', refresh() {} };
+  const keys: ClusterKeys = { issuer: ISSUER, held: true, verify: () => 'bad', refresh() {} };
   const authority = examined(
     scriptedAuthority(() => yes),
     { keys, audiences: [], signatures: false },

@@ -1,0 +1,93 @@
+import { KeyObject, verify } from 'node:crypto';
+import { decodeProtectedHeader, importJWK, type JWK } from 'jose';
+
+/** What a signature check finds. */
+export type SignatureCheck =
+  /** One of the keys made it. */
+  | 'good'
+  /** The token names one of the keys, and that key did not make it. */
+  | 'bad'
+  /** The token names a key that is not among them. */
+  | 'unknown key'
+  /** A form that we do not read: no JWS, no key named, another algorithm than the key's. */
+  | 'unknown form';
+
+/** Public keys by their `kid`. */
+export interface SigningKeys {
+  check(jws: string): SignatureCheck;
+}
+
+interface SigningKey {
+  readonly algorithm: string;
+  readonly digest: string;
+  readonly key: KeyObject;
+}
+
+/** RFC 7518 §3.1: those that Kubernetes signs ServiceAccount tokens with. */
+const DIGESTS: ReadonlyMap<unknown, string> = new Map([
+  ['RS256', 'sha256'],
+  ['RS384', 'sha384'],
+  ['RS512', 'sha512'],
+  ['ES256', 'sha256'],
+  ['ES384', 'sha384'],
+  ['ES512', 'sha512'],
+]);
+
+const BASE64URL = /^[\w-]+$/;
+
+/**
+ * Reads a JWK Set (RFC 7517 §5). A key of a kind that is not known, or without `kid` or `alg`, is left out: what it signs
+ * cannot be judged.
+ *
+ * Signatures are verified by one synchronous call of OpenSSL, 20 to 80 µs: a Web Crypto verification takes three times the processor
+ * time for the way there and back, which is what a flood of junk would cost everybody else.
+ *
+ * @throws where the document is no JWK Set.
+ */
+export async function signingKeys(jwks: Readonly<Record<string, unknown>>): Promise<SigningKeys> {
+  if (!Array.isArray(jwks['keys'])) throw new TypeError('no JWK Set');
+  const keys = new Map<unknown, SigningKey>();
+  for (const jwk of jwks['keys'] as JWK[]) {
+    const key = await signingKey(jwk);
+    if (key !== undefined) keys.set(jwk.kid, key);
+  }
+  return {
+    check(jws) {
+      const end = jws.lastIndexOf('.');
+      const signature = jws.slice(end + 1);
+      const header = protectedHeader(jws);
+      if (header?.kid === undefined || !BASE64URL.test(signature)) return 'unknown form';
+      const key = keys.get(header.kid);
+      if (key === undefined) return 'unknown key';
+      if (header.alg !== key.algorithm) return 'unknown form';
+      const made = verify(
+        key.digest,
+        Buffer.from(jws.slice(0, end), 'latin1'),
+        // JWS has r and s side by side (RFC 7518 §3.4); RSA ignores it.
+        { key: key.key, dsaEncoding: 'ieee-p1363' },
+        Buffer.from(signature, 'base64url'),
+      );
+      return made ? 'good' : 'bad';
+    },
+  };
+}
+
+async function signingKey(jwk: JWK): Promise<SigningKey | undefined> {
+  const digest = DIGESTS.get(jwk?.alg);
+  if (digest === undefined || jwk.alg === undefined || typeof jwk.kid !== 'string') return undefined;
+  try {
+    const imported = await importJWK(jwk, jwk.alg);
+    if (imported instanceof Uint8Array || imported.type !== 'public') return undefined;
+    return { algorithm: jwk.alg, digest, key: KeyObject.from(imported as Parameters<typeof KeyObject.from>[0]) };
+  } catch {
+    return undefined;
+  }
+}
+
+function protectedHeader(jws: string) {
+  try {
+    return decodeProtectedHeader(jws);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,84 @@
+import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
+import t from 'tap';
+import { signingKeys } from '../../src/authority/signing-keys.ts';
+
+const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
+const curve = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+
+const jwk = ({ publicKey }: { publicKey: KeyObject }, alg: string, kid: string) => ({
+  ...publicKey.export({ format: 'jwk' }),
+  ...{ use: 'sig', alg, kid },
+});
+const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
+
+/** A JWS of that header, signed whatever the header says. */
+function jws(header: object, { privateKey }: { privateKey: KeyObject }, digest = 'sha256'): string {
+  const input = `${encode(header)}.${encode({ sub: 'anybody' })}`;
+  const signature = sign(digest, Buffer.from(input), { key: privateKey, dsaEncoding: 'ieee-p1363' });
+  return `${input}.${signature.toString('base64url')}`;
+}
+
+/** Another signature of the same length. */
+function spoilt(token: string): string {
+  const at = token.lastIndexOf('.') + 11;
+  return `${token.slice(0, at)}${token[at] === 'A' ? 'B' : 'A'}${token.slice(at + 1)}`;
+}
+
+const both = { keys: [jwk(rsa, 'RS256', 'r'), jwk(curve, 'ES256', 'e')] };
+
+t.test('signatures of RSA and of elliptic curves are told apart', async t => {
+  const keys = await signingKeys(both);
+  for (const token of [jws({ alg: 'RS256', kid: 'r' }, rsa), jws({ alg: 'ES256', kid: 'e' }, curve)]) {
+    t.equal(keys.check(token), 'good');
+    t.equal(keys.check(spoilt(token)), 'bad');
+    t.equal(keys.check(token.slice(0, -20)), 'bad', 'cut off');
+    t.equal(keys.check(token.replace('.ey', '.fy')), 'bad', 'another payload');
+  }
+});
+
+t.test('a key of another name is not known', async t => {
+  const keys = await signingKeys(both);
+  t.equal(keys.check(jws({ alg: 'RS256', kid: 'other' }, rsa)), 'unknown key');
+});
+
+t.test('a form that is not read is never judged, above all no algorithm but the key’s own', async t => {
+  const keys = await signingKeys(both);
+  const good = jws({ alg: 'RS256', kid: 'r' }, rsa);
+  for (const token of [
+    jws({ alg: 'RS256' }, rsa),
+    jws({ alg: 'RS512', kid: 'r' }, rsa, 'sha512'),
+    jws({ alg: 'none', kid: 'r' }, rsa),
+    jws({ alg: 'HS256', kid: 'r' }, rsa),
+    jws({ alg: 'RS256', kid: 'e' }, curve),
+    jws({ kid: 'r' }, rsa),
+    good.slice(0, good.lastIndexOf('.') + 1),
+    `${good}=`,
+    'opaque',
+    '***.e30.AAAA',
+  ]) {
+    t.equal(keys.check(token), 'unknown form', token.slice(0, 40));
+  }
+});
+
+t.test('a key that cannot be used is left out, and the others stay', async t => {
+  const good = jws({ alg: 'RS256', kid: 'r' }, rsa);
+  const { kid: _, ...nameless } = jwk(rsa, 'RS256', 'x');
+  const unusable = [
+    null,
+    'x',
+    nameless,
+    { ...nameless, kid: 1 },
+    { ...jwk(rsa, 'RS256', 'x'), alg: undefined },
+    jwk(rsa, 'PS256', 'x'),
+    { kty: 'oct', k: 'AAAA', alg: 'RS256', kid: 'x' },
+    { kty: 'RSA', n: '!', e: '!', alg: 'RS256', kid: 'x' },
+    { ...rsa.privateKey.export({ format: 'jwk' }), alg: 'RS256', kid: 'x' },
+  ];
+  const keys = await signingKeys({ keys: [...unusable, ...both.keys] });
+  t.equal(keys.check(good), 'good');
+  t.equal(keys.check(jws({ alg: 'RS256', kid: 'x' }, rsa)), 'unknown key');
+});
+
+t.test('what is no JWK Set is an error', async t => {
+  for (const document of [{}, { keys: 1 }, { keys: {} }]) await t.rejects(signingKeys(document), TypeError);
+});
