@@ -5,6 +5,7 @@ import { type ClusterKeys, clusterKeys } from './authority/cluster-keys.ts';
 import { examined } from './authority/examined.ts';
 import { type KubeConnection, kubeConnection } from './authority/kube-connection.ts';
 import { prescreened } from './authority/prescreened.ts';
+import { refusalPace } from './authority/refusal-pace.ts';
 import { shedding } from './authority/shedding.ts';
 import { tokenReview } from './authority/token-review.ts';
 import { type Authorize, authorizeAnybody, authorizeWith } from './authorize.ts';
@@ -32,6 +33,12 @@ const UNVERIFIED_SHARE = 1 / 4;
 
 /** Past this the event loop is so far behind that new tokens are turned away, in milliseconds. */
 const MAX_LAG_MS = 250;
+
+/** One costs about a tenth of a millisecond. */
+const REFUSALS_PER_MS = 1;
+
+/** More are told at once; as would be those that might be taken for a review that was cut off. */
+const MAX_WAITING_REFUSALS = 1000;
 
 /** Basic mode: nobody is asked. */
 export function openGate(log: Logger): Gate {
@@ -71,6 +78,7 @@ export function reviewGate({ config, surroundings, counters, log, version }: Rev
     onAdmitted: counters.queuedFor,
     onRefused: counters.notAdmitted,
   });
+  const pace = refusalPace({ perMs: REFUSALS_PER_MS, maxWaiting: Math.min(MAX_WAITING_REFUSALS, reviewTimeoutMs / 4) });
   const examining =
     keys === undefined
       ? admission
@@ -79,6 +87,7 @@ export function reviewGate({ config, surroundings, counters, log, version }: Rev
           audiences,
           signatures: config.localChecks === 'signature',
           onRefusal: counters.refusedLocally,
+          pace,
         });
   const lag = eventLoopLag();
   const shedder = shedding(examining, { lagMs: lag.now, maxLagMs: MAX_LAG_MS, onShed: counters.shed });
@@ -98,6 +107,7 @@ export function reviewGate({ config, surroundings, counters, log, version }: Rev
     authorityDown: () => !watch.authorityUp,
     onLookup(result) {
       counters.looked(result);
+      if (result === 'hit_positive') pace.good();
       if (result === 'stale') grace.served();
     },
     onRenewal: counters.renewed,

@@ -2,6 +2,7 @@ import { readClaims, type UnverifiedClaims } from '../credential/claims.ts';
 import type { Token } from '../credential/token.ts';
 import type { Asking, Authority, Verdict } from './authority.ts';
 import type { ClusterKeys } from './cluster-keys.ts';
+import type { RefusalPace } from './refusal-pace.ts';
 import { INVALID_BEARER_TOKEN, refused, sanitize } from './review-answer.ts';
 
 /** What is checked against what the cluster publishes; it only ever refuses. */
@@ -14,6 +15,8 @@ export interface ExaminationOptions {
   /** Whether signatures are checked, or claims alone. */
   readonly signatures: boolean;
   readonly onRefusal?: (check: ClaimCheck) => void;
+  /** Whether a token of bad signature waits for being told. */
+  readonly pace?: RefusalPace;
   /** Milliseconds since the epoch. */
   readonly wallClock?: () => number;
 }
@@ -27,7 +30,7 @@ const LEEWAY_MS = 90_000;
  * are not known) cannot be judged and is asked about. A yes comes from the API server alone.
  */
 export function examined(inner: Authority, options: ExaminationOptions): Authority {
-  const { keys, audiences, signatures, onRefusal = () => {}, wallClock = Date.now } = options;
+  const { keys, audiences, signatures, pace, onRefusal = () => {}, wallClock = Date.now } = options;
 
   const refuse = (token: Token, check: ClaimCheck, cause: string): Verdict => {
     onRefusal(check);
@@ -62,8 +65,13 @@ export function examined(inner: Authority, options: ExaminationOptions): Authori
       if (refusal !== undefined) return refusal;
       if (!signatures) return inner.review(token, asking);
       const check = keys.verify(token);
-      if (check === 'bad') return refuse(token, 'signature', 'go-jose/go-jose: error in cryptographic primitive');
-      return inner.review(token, check === 'good' ? { ...asking, lane: 'verified' } : asking);
+      if (check === 'bad') {
+        const refusal = refuse(token, 'signature', 'go-jose/go-jose: error in cryptographic primitive');
+        return pace?.turn()?.then(() => refusal) ?? refusal;
+      }
+      if (check === 'unknown') return inner.review(token, asking);
+      pace?.good();
+      return inner.review(token, { ...asking, lane: 'verified' });
     },
   };
 }

@@ -11,6 +11,8 @@ const NOW = Date.parse('2025-06-01T12:00:00Z');
 const yes = acceptedAs();
 const good = { iss: ISSUER, aud: ['bindcar'], exp: NOW / 1000 + 3600, nbf: NOW / 1000 };
 
+const claims = good;
+
 function examine(
   check: ReturnType<ClusterKeys['verify']>,
   options: Partial<ExaminationOptions> & { issuer?: string | undefined } = {},
@@ -58,6 +60,36 @@ t.test('a bad signature is refused with the API server’s text, and nobody is a
   t.strictSame(await authority.review(unsignedJwt(good)), refusal('go-jose/go-jose: error in cryptographic primitive'));
   t.equal(inner.asked.length, 0);
   t.strictSame(refusals, ['signature']);
+});
+
+t.test('a token of bad signature waits for being told, where there is somebody to protect', async t => {
+  let tell = () => {};
+  let good = 0;
+  const pace = {
+    turn: () =>
+      new Promise<void>(resolve => {
+        tell = resolve;
+      }),
+    good() {
+      good += 1;
+    },
+  };
+  const { authority } = examine('bad', { pace });
+  let told: unknown;
+  const verdict = Promise.resolve(authority.review(unsignedJwt(claims))).then(one => {
+    told = one;
+  });
+  await new Promise(resolve => setImmediate(resolve));
+  t.equal(told, undefined);
+  tell();
+  await verdict;
+  t.match(told, { kind: 'refused' });
+  t.equal(good, 0);
+  t.equal(examine('good', { pace }).authority.review(unsignedJwt(claims)), yes);
+  t.equal(good, 1, 'a good one is somebody to protect');
+  t.match(examine('bad', { pace: { ...pace, turn: () => undefined } }).authority.review(unsignedJwt(claims)), {
+    kind: 'refused',
+  });
 });
 
 t.test('what has ended or not begun is refused past the API server’s leeway and half a minute for clocks', async t => {
