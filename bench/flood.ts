@@ -14,8 +14,8 @@ import { ask } from '../test/fixtures/ask.ts';
 import { LOAD_CORE, median, startServer, stopServer } from './measure.ts';
 
 const { values: options } = parseArgs({ options: { quick: { type: 'boolean', default: false } } });
-const rounds = options.quick ? 1 : 2;
-const seconds = options.quick ? 3 : 6;
+const rounds = options.quick ? 1 : 5;
+const seconds = options.quick ? 3 : 10;
 
 /** How often each kind of token is asked about, in milliseconds. */
 const KNOWN_EVERY_MS = 5;

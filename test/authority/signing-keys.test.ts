@@ -71,7 +71,7 @@ t.test('a key that cannot be used is left out, and the others stay', async t => 
     { ...jwk(rsa, 'RS256', 'x'), alg: undefined },
     jwk(rsa, 'PS256', 'x'),
     { kty: 'oct', k: 'AAAA', alg: 'RS256', kid: 'x' },
-    { kty: 'RSA', n: '!', e: '!', alg: 'RS256', kid: 'x' },
+    { kty: 'RSA', e: 'AQAB', alg: 'RS256', kid: 'x' },
     { ...rsa.privateKey.export({ format: 'jwk' }), alg: 'RS256', kid: 'x' },
   ];
   const keys = await signingKeys({ keys: [...unusable, ...both.keys] });

@@ -1,7 +1,4 @@
-import { execFile, spawnSync } from 'node:child_process';
 import { Agent } from 'node:http';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
 import t from 'tap';
 import { ask } from '../fixtures/ask.ts';
 import { metric } from '../fixtures/metrics.ts';
@@ -16,7 +13,6 @@ import { until } from './fixtures/support/until.ts';
 // The API server is guarded from whoever makes up tokens, and gatecar goes on without it; it is the API server that counts.
 
 const audiences = ['bindcar'];
-const MIB = 1024 * 1024;
 
 const BAD_SIGNATURE = '[invalid bearer token, go-jose/go-jose: error in cryptographic primitive]';
 
@@ -100,7 +96,7 @@ t.test('guarding the API server', { skip: skipWithout(kubeApiServerMissing()) },
   });
 
   t.test('1,000 hot tokens: after the first review none is waited for, and each is one a TTL', async t => {
-    const ttlSeconds = 5;
+    const ttlSeconds = 10;
     const ttls = 10;
     const gatecar = await startGatecar(t, {
       ...settings,
@@ -170,29 +166,6 @@ t.test('guarding the API server', { skip: skipWithout(kubeApiServerMissing()) },
       t.equal(told.length, 2, 'a line at its start, and one at its end');
     },
   );
-
-  t.test(
-    '200,000 junk tokens leave neither memory taken nor good verdicts lost',
-    { skip: skipWithout(wrkMissing()) },
-    async t => {
-      const gatecar = await startGatecar(t, { ...settings, GATECAR_CACHE_TTL: '10m' });
-      await keysRead(gatecar);
-      const known = Array.from({ length: 500 }, newToken);
-      await each(known, 16, async (token, agent) => t.equal((await ask(gatecar.auth, { token, agent })).status, 200));
-      const rss = async () => Number(await metric(gatecar.ops, 'process_resident_memory_bytes')) / MIB;
-      const before = await rss();
-      const [head = '', payload = '', signature = ''] = newToken().split('.');
-      let sent = 0;
-      while (sent < 200_000) sent += await junk(gatecar, ['forged', `${head}.${payload}`, signature]);
-      sent += await junk(gatecar, ['opaque']);
-      t.comment(`${sent} junk tokens; ${before.toFixed(0)} MiB before, ${(await rss()).toFixed(0)} MiB after`);
-      await until('it holds less than 64 MiB more', async () => (await rss()) - before < 64, 10_000);
-      const reviews = await reviewsDuring(api, async () => {
-        await each(known, 16, async (token, agent) => t.equal((await ask(gatecar.auth, { token, agent })).status, 200));
-      });
-      t.equal(reviews, 0, 'good verdicts are still there');
-    },
-  );
 });
 
 /** Asks with so many at once, each of them on a connection of its own. */
@@ -220,16 +193,4 @@ async function keysRead({ ops, auth }: GatecarProcess): Promise<void> {
 
 async function lookups({ ops }: GatecarProcess, result: string): Promise<number> {
   return Number(await metric(ops, `gatecar_cache_lookups_total{result="${result}"}`));
-}
-
-function wrkMissing(): string | undefined {
-  return spawnSync('wrk', ['--version']).error && 'install: wrk';
-}
-
-/** Five seconds of tokens that were never seen before, from 64 connections. @returns how many. */
-async function junk({ auth }: GatecarProcess, kind: readonly string[]): Promise<number> {
-  const script = join(import.meta.dirname, '../../bench/junk.lua');
-  const args = ['-t1', '-c64', '-d5s', '-s', script, `${auth}/auth`, '--', ...kind];
-  const { stdout } = await promisify(execFile)('wrk', args);
-  return Number(/(\d+) requests in/.exec(stdout)?.[1]);
 }
