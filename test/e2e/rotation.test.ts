@@ -40,175 +40,182 @@ const paceMs = 10;
 
 t.setTimeout(startLimitMs);
 
-t.test('a day of rotations in a minute, under load: not one failed request', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
-  const { api, settings } = await startCluster(t);
-  await api.createServiceAccount('apps', 'web');
-  const callersClaims = await api.claimsFor('apps', 'web', { aud: audiences });
-  const ownClaims = await api.claimsFor('gatecar', 'gatecar');
-  const freshToken = () => api.signToken({ ...callersClaims, jti: randomUUID() });
-  const ownToken = () => {
-    const exp = Math.floor(Date.now() / 1_000) + tokenLifeSeconds - leewaySeconds;
-    return api.signToken({ ...ownClaims, jti: randomUUID(), iat: exp - 600, nbf: exp - 600, exp });
-  };
-  const directory = async (name: string) => {
-    const path = join(api.directory, name);
-    await mkdir(path);
-    return path;
-  };
+t.test(
+  'a day of rotations in a minute, under load: not one failed request',
+  { skip: skipWithout(kubeApiServerMissing()) },
+  async t => {
+    const { api, settings } = await startCluster(t);
+    await api.createServiceAccount('apps', 'web');
+    const callersClaims = await api.claimsFor('apps', 'web', { aud: audiences });
+    const ownClaims = await api.claimsFor('gatecar', 'gatecar');
+    const freshToken = () => api.signToken({ ...callersClaims, jti: randomUUID() });
+    const ownToken = () => {
+      const exp = Math.floor(Date.now() / 1_000) + tokenLifeSeconds - leewaySeconds;
+      return api.signToken({ ...ownClaims, jti: randomUUID(), iat: exp - 600, nbf: exp - 600, exp });
+    };
+    const directory = async (name: string) => {
+      const path = join(api.directory, name);
+      await mkdir(path);
+      return path;
+    };
 
-  // What gatecar shows to the API server, and trusts.
-  let ca = await readFile(api.caFile, 'utf8');
-  const account = await projectedVolume(await directory('account'), { token: ownToken(), 'ca.crt': ca });
-  const caFile = account.path('ca.crt');
-  const plugin = await writeExecPlugin(join(api.directory, 'plugin'), account.path('token'));
-  const kubeconfig = join(api.directory, 'rotated-kubeconfig');
-  await writeKubeconfig(kubeconfig, { url: api.url, caFile }, { gatecar: plugin });
+    // What gatecar shows to the API server, and trusts.
+    let ca = await readFile(api.caFile, 'utf8');
+    const account = await projectedVolume(await directory('account'), { token: ownToken(), 'ca.crt': ca });
+    const caFile = account.path('ca.crt');
+    const plugin = await writeExecPlugin(join(api.directory, 'plugin'), account.path('token'));
+    const kubeconfig = join(api.directory, 'rotated-kubeconfig');
+    await writeKubeconfig(kubeconfig, { url: api.url, caFile }, { gatecar: plugin });
 
-  // What it shows to gateways, and they to it.
-  let made = 0;
-  const base = (name: string) => join(api.directory, `listener-${name}-${++made}`);
-  const authority = await createAuthority(base('authority'), 'listeners');
-  const trusted = await readFile(authority.certFile, 'utf8');
-  const newClientAuthority = () => createAuthority(base('client-authority'), 'gateways');
-  let clientAuthority = await newClientAuthority();
-  const clientOf = async (signer: CertificateFiles) =>
-    pemOf(await createClientCertificate(base('client'), signer, 'gateway', []));
-  let client = await clientOf(clientAuthority);
-  let server = await pemOf(await createServerCertificate(base('server'), authority));
-  let clientCa = await readFile(clientAuthority.certFile, 'utf8');
-  const secret = () => ({ 'tls.crt': server.cert, 'tls.key': server.key, 'ca.crt': clientCa });
-  const listeners = await projectedVolume(await directory('listeners'), secret());
+    // What it shows to gateways, and they to it.
+    let made = 0;
+    const base = (name: string) => join(api.directory, `listener-${name}-${++made}`);
+    const authority = await createAuthority(base('authority'), 'listeners');
+    const trusted = await readFile(authority.certFile, 'utf8');
+    const newClientAuthority = () => createAuthority(base('client-authority'), 'gateways');
+    let clientAuthority = await newClientAuthority();
+    const clientOf = async (signer: CertificateFiles) =>
+      pemOf(await createClientCertificate(base('client'), signer, 'gateway', []));
+    let client = await clientOf(clientAuthority);
+    let server = await pemOf(await createServerCertificate(base('server'), authority));
+    let clientCa = await readFile(clientAuthority.certFile, 'utf8');
+    const secret = () => ({ 'tls.crt': server.cert, 'tls.key': server.key, 'ca.crt': clientCa });
+    const listeners = await projectedVolume(await directory('listeners'), secret());
 
-  const followed = { ...settings, GATECAR_KUBE_TOKEN_FILE: account.path('token'), GATECAR_KUBE_CA_FILE: caFile };
-  const gatecar = await startGatecar(t, {
-    ...followed,
-    GATECAR_GRPC_LISTEN: '127.0.0.1:0',
-    GATECAR_TLS_CERT_FILE: listeners.path('tls.crt'),
-    GATECAR_TLS_KEY_FILE: listeners.path('tls.key'),
-    GATECAR_TLS_CLIENT_CA_FILE: listeners.path('ca.crt'),
-  });
-  const byPlugin = await startGatecar(t, { GATECAR_KUBECONFIG: kubeconfig, PATH: process.env['PATH'] ?? '' });
-  const listening = await gatecar.logged('where it listens', line => line.msg === 'listening');
-  const [authPort, grpc] = [Number(String(listening['auth']).split(':').at(-1)), String(listening['grpc'])];
+    const followed = { ...settings, GATECAR_KUBE_TOKEN_FILE: account.path('token'), GATECAR_KUBE_CA_FILE: caFile };
+    const gatecar = await startGatecar(t, {
+      ...followed,
+      GATECAR_GRPC_LISTEN: '127.0.0.1:0',
+      GATECAR_TLS_CERT_FILE: listeners.path('tls.crt'),
+      GATECAR_TLS_KEY_FILE: listeners.path('tls.key'),
+      GATECAR_TLS_CLIENT_CA_FILE: listeners.path('ca.crt'),
+    });
+    const byPlugin = await startGatecar(t, { GATECAR_KUBECONFIG: kubeconfig, PATH: process.env['PATH'] ?? '' });
+    const listening = await gatecar.logged('where it listens', line => line.msg === 'listening');
+    const [authPort, grpc] = [Number(String(listening['auth']).split(':').at(-1)), String(listening['grpc'])];
 
-  const counts = new Map<string, number>();
-  const failures: string[] = [];
-  let over = false;
-  const load = async (name: string, once: (token: string) => Promise<string>) => {
-    const known = freshToken();
-    for (let turn = 0; !over; turn += 1) {
-      const answer = await once(turn % 2 === 0 ? known : freshToken()).catch(error => `${error}`);
-      counts.set(name, (counts.get(name) ?? 0) + 1);
-      if (answer !== `200 ${user}`) failures.push(`${name}: ${answer}`);
-      await pause(paceMs);
-    }
-  };
-  const mutual = () => ({ ca: trusted, ...client });
-  const keptAlive = new Agent({ ...mutual(), keepAlive: true, maxSockets: 1 });
-  t.teardown(() => keptAlive.destroy());
-  const keptCheck = envoyClient(grpc, secured(mutual()));
-  t.teardown(() => keptCheck.close());
-  const loads = [
-    load('kept-alive TLS', token => askTls(authPort, token, keptAlive)),
-    load('new TLS connections', token => askTls(authPort, token, new Agent(mutual()))),
-    load('kept gRPC', token => check(keptCheck, token)),
-    load('new gRPC connections', async token => {
-      const once = envoyClient(grpc, secured(mutual()));
-      return await check(once, token).finally(() => once.close());
-    }),
-    load('kubeconfig with a plugin', async token => {
-      const { status, headers } = await ask(byPlugin.auth, { token });
-      return `${status} ${headers['x-auth-request-user']}`;
-    }),
-  ];
+    const counts = new Map<string, number>();
+    const failures: string[] = [];
+    let over = false;
+    const load = async (name: string, once: (token: string) => Promise<string>) => {
+      const known = freshToken();
+      for (let turn = 0; !over; turn += 1) {
+        const answer = await once(turn % 2 === 0 ? known : freshToken()).catch(error => `${error}`);
+        counts.set(name, (counts.get(name) ?? 0) + 1);
+        if (answer !== `200 ${user}`) failures.push(`${name}: ${answer}`);
+        await pause(paceMs);
+      }
+    };
+    const mutual = () => ({ ca: trusted, ...client });
+    const keptAlive = new Agent({ ...mutual(), keepAlive: true, maxSockets: 1 });
+    t.teardown(() => keptAlive.destroy());
+    const keptCheck = envoyClient(grpc, secured(mutual()));
+    t.teardown(() => keptCheck.close());
+    const loads = [
+      load('kept-alive TLS', token => askTls(authPort, token, keptAlive)),
+      load('new TLS connections', token => askTls(authPort, token, new Agent(mutual()))),
+      load('kept gRPC', token => check(keptCheck, token)),
+      load('new gRPC connections', async token => {
+        const once = envoyClient(grpc, secured(mutual()));
+        return await check(once, token).finally(() => once.close());
+      }),
+      load('kubeconfig with a plugin', async token => {
+        const { status, headers } = await ask(byPlugin.auth, { token });
+        return `${status} ${headers['x-auth-request-user']}`;
+      }),
+    ];
 
-  const reloads = (outcome: string) => metric(gatecar.ops, `gatecar_tls_reloads_total{outcome="${outcome}"}`);
-  const replaceListeners = async (outcome: 'success' | 'failure', files: Record<string, string> = secret()) => {
-    const before = await reloads(outcome);
-    await listeners.swap(files);
-    await until(`a reload is told: ${outcome}`, async () => (await reloads(outcome)) === before + 1);
-  };
-  const isShown = async (certificate: string, what: string) => {
-    const { fingerprint256 } = new X509Certificate(certificate);
-    t.equal(await shownCertificate(authPort, mutual()), fingerprint256, `${what}, over HTTP`);
-    t.equal(await shownCertificate(Number(grpc.split(':').at(-1)), mutual()), fingerprint256, `${what}, over gRPC`);
-  };
+    const reloads = (outcome: string) => metric(gatecar.ops, `gatecar_tls_reloads_total{outcome="${outcome}"}`);
+    const replaceListeners = async (outcome: 'success' | 'failure', files: Record<string, string> = secret()) => {
+      const before = await reloads(outcome);
+      await listeners.swap(files);
+      await until(`a reload is told: ${outcome}`, async () => (await reloads(outcome)) === before + 1);
+    };
+    const isShown = async (certificate: string, what: string) => {
+      const { fingerprint256 } = new X509Certificate(certificate);
+      t.equal(await shownCertificate(authPort, mutual()), fingerprint256, `${what}, over HTTP`);
+      t.equal(await shownCertificate(Number(grpc.split(':').at(-1)), mutual()), fingerprint256, `${what}, over gRPC`);
+    };
 
-  const rotateOwn = async () => {
-    for (let rotation = 1; rotation <= tokenRotations; rotation += 1) {
-      await pause(tokenEveryMs);
-      await account.swap({ token: ownToken(), 'ca.crt': ca });
-    }
-  };
-  const rotateApiServer = async () => {
-    await api.renewCertificate();
-    for (let round = 0; round < 2; round += 1) {
-      const old = ca;
-      const renewed = await api.prepareAuthority();
-      ca = old + renewed;
-      await seenByGatecar(caFile, ca);
+    const rotateOwn = async () => {
+      for (let rotation = 1; rotation <= tokenRotations; rotation += 1) {
+        await pause(tokenEveryMs);
+        await account.swap({ token: ownToken(), 'ca.crt': ca });
+      }
+    };
+    const rotateApiServer = async () => {
       await api.renewCertificate();
-      ca = renewed;
-      await seenByGatecar(caFile, ca);
-    }
-  };
-  /** The next swap of the account brings it, and files are looked at once a second. */
-  const seenByGatecar = async (file: string, content: string) => {
-    await until('the CA bundle is on the disk', async () => (await readFile(file, 'utf8')) === content);
-    await pause(tokenEveryMs);
-  };
-  const rotateListeners = async () => {
-    for (let renewal = 0; renewal < 3; renewal += 1) {
+      for (let round = 0; round < 2; round += 1) {
+        const old = ca;
+        const renewed = await api.prepareAuthority();
+        ca = old + renewed;
+        await seenByGatecar(caFile, ca);
+        await api.renewCertificate();
+        ca = renewed;
+        await seenByGatecar(caFile, ca);
+      }
+    };
+    /** The next swap of the account brings it, and files are looked at once a second. */
+    const seenByGatecar = async (file: string, content: string) => {
+      await until('the CA bundle is on the disk', async () => (await readFile(file, 'utf8')) === content);
+      await pause(tokenEveryMs);
+    };
+    const rotateListeners = async () => {
+      for (let renewal = 0; renewal < 3; renewal += 1) {
+        server = await pemOf(await createServerCertificate(base('server'), authority));
+        await replaceListeners('success');
+        await isShown(server.cert, `renewal ${renewal + 1} is shown`);
+
+        const oldCa = clientCa;
+        clientAuthority = await newClientAuthority();
+        const newCa = await readFile(clientAuthority.certFile, 'utf8');
+        clientCa = oldCa + newCa;
+        await replaceListeners('success');
+        client = await clientOf(clientAuthority);
+        await until('nobody shows the old one any more', async () => settled());
+        clientCa = newCa;
+        await replaceListeners('success');
+      }
+      const { key } = await pemOf(await createServerCertificate(base('server'), authority));
+      await replaceListeners('failure', { ...secret(), 'tls.key': key });
+      await isShown(server.cert, 'the key of another certificate leaves in force what was');
+      t.match(
+        await gatecar.logged('that they cannot be used', line => /^new TLS files cannot be used/.test(line.msg)),
+        {
+          level: 'warn',
+          problem: /^GATECAR_TLS_KEY_FILE must be a file that holds the key of the first certificate/,
+        },
+      );
       server = await pemOf(await createServerCertificate(base('server'), authority));
       await replaceListeners('success');
-      await isShown(server.cert, `renewal ${renewal + 1} is shown`);
-
-      const oldCa = clientCa;
-      clientAuthority = await newClientAuthority();
-      const newCa = await readFile(clientAuthority.certFile, 'utf8');
-      clientCa = oldCa + newCa;
-      await replaceListeners('success');
-      client = await clientOf(clientAuthority);
-      await until('nobody shows the old one any more', async () => settled());
-      clientCa = newCa;
-      await replaceListeners('success');
-    }
-    const { key } = await pemOf(await createServerCertificate(base('server'), authority));
-    await replaceListeners('failure', { ...secret(), 'tls.key': key });
-    await isShown(server.cert, 'the key of another certificate leaves in force what was');
-    t.match(await gatecar.logged('that they cannot be used', line => /^new TLS files cannot be used/.test(line.msg)), {
-      level: 'warn',
-      problem: /^GATECAR_TLS_KEY_FILE must be a file that holds the key of the first certificate/,
-    });
-    server = await pemOf(await createServerCertificate(base('server'), authority));
-    await replaceListeners('success');
-    await isShown(server.cert, 'a good one is taken after a bad one');
-  };
-  /** Whether each client has since begun and ended a request: what it shows is read when it connects. */
-  const settled = (() => {
-    let seen: Map<string, number> | undefined;
-    return () => {
-      seen ??= new Map(counts);
-      const isPast = [...seen].every(([name, count]) => (counts.get(name) ?? 0) >= count + 2);
-      if (isPast) seen = undefined;
-      return isPast;
+      await isShown(server.cert, 'a good one is taken after a bad one');
     };
-  })();
+    /** Whether each client has since begun and ended a request: what it shows is read when it connects. */
+    const settled = (() => {
+      let seen: Map<string, number> | undefined;
+      return () => {
+        seen ??= new Map(counts);
+        const isPast = [...seen].every(([name, count]) => (counts.get(name) ?? 0) >= count + 2);
+        if (isPast) seen = undefined;
+        return isPast;
+      };
+    })();
 
-  await until('every client is at work', async () => counts.size === loads.length);
-  try {
-    await Promise.all([rotateOwn(), rotateApiServer(), rotateListeners()]);
-  } finally {
-    over = true;
-    await Promise.all(loads);
-  }
-  t.strictSame(failures.slice(0, 20), [], 'not one request failed');
-  for (const [name, count] of counts) t.ok(count >= 500, `${name}: ${count} requests`);
-  t.equal(await reloads('success'), 10);
-  t.equal(await reloads('failure'), 1);
-  const runs = (await readFile(`${join(api.directory, 'plugin')}.calls`, 'utf8')).split('\n').length - 1;
-  t.ok(runs >= 3, `its token ran out and the plugin was run again: ${runs} times`);
-});
+    await until('every client is at work', async () => counts.size === loads.length);
+    try {
+      await Promise.all([rotateOwn(), rotateApiServer(), rotateListeners()]);
+    } finally {
+      over = true;
+      await Promise.all(loads);
+    }
+    t.strictSame(failures.slice(0, 20), [], 'not one request failed');
+    for (const [name, count] of counts) t.ok(count >= 500, `${name}: ${count} requests`);
+    t.equal(await reloads('success'), 10);
+    t.equal(await reloads('failure'), 1);
+    const runs = (await readFile(`${join(api.directory, 'plugin')}.calls`, 'utf8')).split('\n').length - 1;
+    t.ok(runs >= 3, `its token ran out and the plugin was run again: ${runs} times`);
+  },
+);
 
 interface Pem {
   readonly cert: string;
