@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 
 /** The server gets one core, the load the other, as far as there are two. */
-export const SERVER_CORE = '0';
+const SERVER_CORE = '0';
 export const LOAD_CORE = '1';
 
 /** A server under measurement. */

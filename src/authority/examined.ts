@@ -66,8 +66,8 @@ export function examined(inner: Authority, options: ExaminationOptions): Authori
       if (!signatures) return inner.review(token, asking);
       const check = keys.verify(token);
       if (check === 'bad') {
-        const refusal = refuse(token, 'signature', 'go-jose/go-jose: error in cryptographic primitive');
-        return pace?.turn()?.then(() => refusal) ?? refusal;
+        const forged = refuse(token, 'signature', 'go-jose/go-jose: error in cryptographic primitive');
+        return pace?.turn()?.then(() => forged) ?? forged;
       }
       if (check === 'unknown') return inner.review(token, asking);
       pace?.good();

@@ -33,6 +33,9 @@ const DIGESTS: ReadonlyMap<unknown, string> = new Map([
   ['ES512', 'sha512'],
 ]);
 
+/** RFC 7518 §3.3. A smaller number is weak or garbage, and would make every signature a bad one. */
+const MIN_RSA_BITS = 2048;
+
 const BASE64URL = /^[\w-]+$/;
 
 /**
@@ -78,7 +81,9 @@ async function signingKey(jwk: JWK): Promise<SigningKey | undefined> {
   try {
     const imported = await importJWK(jwk, jwk.alg);
     if (imported instanceof Uint8Array || imported.type !== 'public') return undefined;
-    return { algorithm: jwk.alg, digest, key: KeyObject.from(imported as Parameters<typeof KeyObject.from>[0]) };
+    const key = KeyObject.from(imported as Parameters<typeof KeyObject.from>[0]);
+    const bits = key.asymmetricKeyDetails?.modulusLength;
+    return bits !== undefined && bits < MIN_RSA_BITS ? undefined : { algorithm: jwk.alg, digest, key };
   } catch {
     return undefined;
   }

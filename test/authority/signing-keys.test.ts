@@ -72,6 +72,11 @@ t.test('a key that cannot be used is left out, and the others stay', async t => 
     jwk(rsa, 'PS256', 'x'),
     { kty: 'oct', k: 'AAAA', alg: 'RS256', kid: 'x' },
     { kty: 'RSA', e: 'AQAB', alg: 'RS256', kid: 'x' },
+    { kty: 'RSA', n: '!', e: '!', alg: 'RS256', kid: 'x' },
+    { kty: 'RSA', n: 'AAAA', e: 'AQAB', alg: 'RS256', kid: 'x' },
+    jwk(generateKeyPairSync('rsa', { modulusLength: 1024 }), 'RS256', 'x'),
+    jwk(curve, 'RS256', 'x'),
+    jwk(rsa, 'ES256', 'x'),
     { ...rsa.privateKey.export({ format: 'jwk' }), alg: 'RS256', kid: 'x' },
   ];
   const keys = await signingKeys({ keys: [...unusable, ...both.keys] });
