@@ -1,9 +1,9 @@
-import { Agent } from 'node:http';
 import t from 'tap';
 import { ask } from '../fixtures/ask.ts';
 import { metric } from '../fixtures/metrics.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
+import { each, keysRead } from './fixtures/support/guarding.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { randomToken } from './fixtures/support/opaque-tokens.ts';
@@ -167,29 +167,6 @@ t.test('guarding the API server', { skip: skipWithout(kubeApiServerMissing()) },
     },
   );
 });
-
-/** Asks with so many at once, each of them on a connection of its own. */
-async function each<T, R>(
-  items: readonly T[],
-  workers: number,
-  work: (item: T, agent: Agent) => Promise<R>,
-): Promise<R[]> {
-  const agent = new Agent({ keepAlive: true, maxSockets: workers });
-  const rest = items.values();
-  const done: R[] = [];
-  const worker = async () => {
-    for (const item of rest) done.push(await work(item, agent));
-  };
-  await Promise.all(Array.from({ length: workers }, worker));
-  agent.destroy();
-  return done;
-}
-
-/** Until then signatures cannot be judged. */
-async function keysRead({ ops, auth }: GatecarProcess): Promise<void> {
-  await ask(auth, { token: 'the-first-token-has-them-asked-for' });
-  await until('the keys are read', async () => (await metric(ops, 'gatecar_cluster_keys_readable')) === 1);
-}
 
 async function lookups({ ops }: GatecarProcess, result: string): Promise<number> {
   return Number(await metric(ops, `gatecar_cache_lookups_total{result="${result}"}`));
