@@ -1,10 +1,10 @@
-import type { Accepted, Authority, Verdict } from './authority/authority.ts';
+import type { Accepted, Authority, Refused, Verdict } from './authority/authority.ts';
 import type { Credential } from './credential/bearer.ts';
 import { type Allow, type Decision, type Deny, OTHER_SCHEME } from './decision/decision.ts';
 import { judge, type Policy } from './policy/policy.ts';
 
-/** Decides about one request by its credential. Answers at once, without a promise, where the verdict is known. */
-export type Authorize = (credential: Credential) => Decision | Promise<Decision>;
+/** Decides about one request by its credential; the client's address, where it is told, is for the failure limit alone. Answers at once, without a promise, where the verdict is known. */
+export type Authorize = (credential: Credential, client?: string) => Decision | Promise<Decision>;
 
 const MISSING: Deny = { kind: 'deny', reason: 'credentials_missing', detail: '' };
 const FOREIGN: Deny = { kind: 'deny', reason: 'credentials_malformed', detail: OTHER_SCHEME };
@@ -19,14 +19,14 @@ export function authorizeWith(authority: Authority, policy: Policy): Authorize {
       case 'accepted':
         return judge(verdict.identity, policy) ?? allow(verdict);
       case 'refused':
-        return { kind: 'deny', reason: verdict.reason, detail: verdict.detail };
+        return deny(verdict);
       case 'unavailable':
         return verdict;
     }
   };
-  return credential => {
+  return (credential, client) => {
     if (credential.kind !== 'token') return withoutToken(credential);
-    const verdict = authority.review(credential.token);
+    const verdict = authority.review(credential.token, client === undefined ? undefined : { client });
     return verdict instanceof Promise ? verdict.then(decide) : decide(verdict);
   };
 }
@@ -34,6 +34,10 @@ export function authorizeWith(authority: Authority, policy: Policy): Authorize {
 /** Basic mode: a well-formed credential passes, whoever's it is. */
 export const authorizeAnybody: Authorize = credential =>
   credential.kind === 'token' ? ANYBODY : withoutToken(credential);
+
+function deny({ reason, detail, retryAfterSeconds }: Refused): Deny {
+  return { kind: 'deny', reason, detail, ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) };
+}
 
 function allow({ identity, staleForMs }: Accepted): Allow {
   if (staleForMs === undefined) return { kind: 'allow', identity };

@@ -43,7 +43,7 @@ const DOORS: Readonly<Record<string, { readonly values: readonly string[]; reado
   },
   'grpc-health-check': { values: ['gateway/grpc.ts'] },
   jose: { values: ['authority/signing-keys.ts'] },
-  'lru-cache': { values: ['cache/verdict-store.ts', 'operations/flood-gate.ts'] },
+  'lru-cache': { values: ['cache/failure-counter.ts', 'cache/verdict-store.ts', 'operations/flood-gate.ts'] },
   pino: { values: ['operations/log.ts'] },
   'prom-client': { values: ['operations/metrics.ts'] },
   undici: { values: ['authority/kube-connection.ts'] },

@@ -13,9 +13,11 @@ export interface Accepted {
 /** The token is not good, says the API server or a local check. */
 export interface Refused {
   readonly kind: 'refused';
-  readonly reason: 'token_rejected' | 'audience_mismatch' | 'user_missing';
+  readonly reason: 'token_rejected' | 'audience_mismatch' | 'user_missing' | 'too_many_failures';
   /** For people; one line of printable ASCII. */
   readonly detail: string;
+  /** Seconds after which asking again makes sense, where that is known. */
+  readonly retryAfterSeconds?: number;
 }
 
 /** What is known about a token, or that nobody could be asked. */

@@ -8,6 +8,7 @@ export type DenialReason =
   | 'token_rejected'
   | 'audience_mismatch'
   | 'user_missing'
+  | 'too_many_failures'
   | 'namespace_denied'
   | 'service_account_denied';
 
@@ -37,6 +38,8 @@ export interface Deny {
   readonly detail: string;
   /** Who it was, where the API server had said so before the policy refused; printable ASCII, cut where it is long. */
   readonly username?: string;
+  /** Seconds after which asking again makes sense, where that is known. */
+  readonly retryAfterSeconds?: number;
 }
 
 export interface Unavailable {

@@ -50,6 +50,8 @@ const TABLE: { readonly [R in Reason]: Row } = {
     text: () => 'Token validation failed: No user information in TokenReview response',
     error: 'invalid_token',
   },
+  // Without an error code: the token was not judged, and a client is not to throw a good one away.
+  too_many_failures: { status: 'denied', text: () => 'Too many failed attempts', error: undefined },
   namespace_denied: {
     status: 'policy',
     text: refusal => `Token validation failed: ServiceAccount from unauthorized namespace: ${detailOf(refusal)}`,
@@ -76,7 +78,7 @@ export function explain(refusal: Refusal, settings: AnswerSettings): Explanation
     text: generic ? GENERIC_TEXT[status] : row.text(refusal),
     reason: generic ? undefined : refusal.reason,
     challenge: status === 503 ? undefined : challenge(errorOf(row, refusal), status, generic),
-    retryAfterSeconds: refusal.kind === 'unavailable' ? refusal.retryAfterSeconds : undefined,
+    retryAfterSeconds: refusal.retryAfterSeconds,
   };
 }
 

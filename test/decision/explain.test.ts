@@ -37,6 +37,10 @@ const CONTRACT: { readonly [R in Reason]: readonly [Refusal, status: number, tex
     { kind: 'deny', reason: 'user_missing', detail: '' },
     ...([401, 'Token validation failed: No user information in TokenReview response', INVALID_TOKEN] as const),
   ],
+  too_many_failures: [
+    { kind: 'deny', reason: 'too_many_failures', detail: '', retryAfterSeconds: 60 },
+    ...([401, 'Too many failed attempts', BEARER] as const),
+  ],
   namespace_denied: [
     { kind: 'deny', reason: 'namespace_denied', detail: 'kube-system' },
     401,
@@ -65,7 +69,7 @@ for (const [reason, [refusal, status, text, challenge]] of rows) {
   t.test(`${reason} is answered as the contract says`, async t => {
     t.strictSame(explain(refusal, DEFAULTS), {
       ...{ status, text, reason, challenge },
-      retryAfterSeconds: refusal.kind === 'unavailable' ? refusal.retryAfterSeconds : undefined,
+      retryAfterSeconds: refusal.retryAfterSeconds,
     });
   });
 }

@@ -1,0 +1,52 @@
+import t from 'tap';
+import { countedAs, failureCounter } from '../../src/cache/failure-counter.ts';
+import { fakeClock } from '../fixtures/clock.ts';
+
+function counter(maxAddresses = 100) {
+  const clock = fakeClock();
+  return { clock, failures: failureCounter({ failures: 3, windowMs: 60_000, maxAddresses, now: clock.now }) };
+}
+
+t.test('past so many failures an address is blocked until its window ends, and no other is', async t => {
+  const { clock, failures } = counter();
+  for (let failure = 0; failure < 3; failure += 1) {
+    t.equal(failures.blockedForMs('192.0.2.1'), 0);
+    failures.failed('192.0.2.1', {});
+    clock.advance(1000);
+  }
+  t.equal(failures.blockedForMs('192.0.2.1'), 57_000);
+  t.equal(failures.blockedForMs('192.0.2.2'), 0);
+  failures.failed('192.0.2.1', {});
+  t.equal(failures.blockedForMs('192.0.2.1'), 57_000, 'another failure makes it no longer');
+  clock.advance(57_000);
+  t.equal(failures.blockedForMs('192.0.2.1'), 0);
+});
+
+t.test('one failure that is told to many at once counts once', async t => {
+  const { failures } = counter();
+  const one = {};
+  for (let told = 0; told < 30; told += 1) failures.failed('192.0.2.1', one);
+  t.equal(failures.blockedForMs('192.0.2.1'), 0);
+});
+
+t.test('200,000 addresses leave behind what may be held', async t => {
+  const { failures } = counter(1000);
+  for (let n = 0; n < 200_000; n += 1)
+    failures.failed(`2001:db8:${(n >> 16).toString(16)}:${(n & 65_535).toString(16)}::1`, {});
+  t.equal(failures.size, 1000);
+});
+
+t.test('IPv6 is counted by its /64, and IPv4 as itself, also when mapped', async t => {
+  for (const [address, as] of [
+    ['192.0.2.1', '192.0.2.1'],
+    ['::ffff:192.0.2.1', '192.0.2.1'],
+    ['0:0:0:0:0:FFFF:C000:201', '192.0.2.1'],
+    ['2001:db8:1:2::1', '2001:db8:1:2::/64'],
+    ['2001:0DB8:1:2:ffff:ffff:ffff:ffff', '2001:db8:1:2::/64'],
+    ['2001:db8::1', '2001:db8:0:0::/64'],
+    ['::1', '0:0:0:0::/64'],
+    ['2001:db8:1:2::', '2001:db8:1:2::/64'],
+  ] as const) {
+    t.equal(countedAs(address), as, address);
+  }
+});
