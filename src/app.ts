@@ -48,6 +48,7 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
     answer: answerer(config),
     trusted: trustedPeers(config.trustedPeers ?? []),
     clientIpHeader: config.clientIpHeader?.toLowerCase(),
+    limitsClients: config.failureLimit !== undefined,
     tls,
     maxConnections: config.maxConnections,
     onFault: error => log.error({ err: error }, 'a fault of ours; the request was answered as unavailable'),

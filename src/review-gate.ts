@@ -1,14 +1,16 @@
 import { admitted } from './authority/admitted.ts';
 import type { Authority, Refused } from './authority/authority.ts';
-import { cached, type Known } from './authority/cached.ts';
+import { type Cached, cached, type Known } from './authority/cached.ts';
 import { type ClusterKeys, clusterKeys } from './authority/cluster-keys.ts';
 import { examined } from './authority/examined.ts';
 import { type KubeConnection, kubeConnection } from './authority/kube-connection.ts';
+import { limited } from './authority/limited.ts';
 import { prescreened } from './authority/prescreened.ts';
 import { refusalPace } from './authority/refusal-pace.ts';
 import { shedding } from './authority/shedding.ts';
 import { tokenReview } from './authority/token-review.ts';
 import { type Authorize, authorizeAnybody, authorizeWith } from './authorize.ts';
+import { failureCounter } from './cache/failure-counter.ts';
 import { cacheKeys } from './cache/key.ts';
 import { verdictStore } from './cache/verdict-store.ts';
 import type { Config } from './config/schema.ts';
@@ -40,6 +42,9 @@ const REFUSALS_PER_MS = 1;
 /** More are told at once; as would be those that might be taken for a review that was cut off. */
 const MAX_WAITING_REFUSALS = 1000;
 
+/** Client addresses whose failures are counted at once: some ten MiB. */
+const MAX_ADDRESSES = 50_000;
+
 /** Basic mode: nobody is asked. */
 export function openGate(log: Logger): Gate {
   return { authorize: authorizeAnybody, health: health({ log, probe: undefined }), close: async () => {} };
@@ -53,7 +58,7 @@ export interface ReviewGateOptions {
   readonly version: string;
 }
 
-/** `prescreened(cached(shedding(examined(admitted(tokenReview(connection))))))`, and who watches over it. */
+/** `prescreened(limited(cached(shedding(examined(admitted(tokenReview(connection)))))))`, and who watches over it. */
 export function reviewGate({ config, surroundings, counters, log, version }: ReviewGateOptions): Gate {
   const { tokenAudiences: audiences, reviewTimeoutMs } = config;
   const connection = kubeConnection({
@@ -112,7 +117,7 @@ export function reviewGate({ config, surroundings, counters, log, version }: Rev
     },
     onRenewal: counters.renewed,
   });
-  const authority = prescreened(remembering, {
+  const authority = prescreened(withFailureLimit(config, remembering), {
     opaqueTokens: config.opaqueTokens,
     onRefusal: counters.refusedLocally,
   });
@@ -149,6 +154,12 @@ export function reviewGate({ config, surroundings, counters, log, version }: Rev
       await connection.close();
     },
   };
+}
+
+function withFailureLimit({ failureLimit }: Config, inner: Cached): Authority {
+  if (failureLimit === undefined) return inner;
+  const { count: failures, windowMs } = failureLimit;
+  return limited(inner, failureCounter({ failures, windowMs, maxAddresses: MAX_ADDRESSES }));
 }
 
 /** What the cluster publishes for checking tokens here; `undefined` where that is not wanted. */

@@ -53,6 +53,15 @@ export const CROSS_RULES = {
           `got ${quote(clientIpHeader)}`
         : undefined,
   },
+  'failure-limit-needs-client-addresses': {
+    about: ['failureLimit', 'trustedPeers', 'clientIpHeader', 'grpcListen'],
+    // Over gRPC Envoy tells the address by itself.
+    fault: ({ failureLimit, trustedPeers, clientIpHeader, grpcListen }) =>
+      failureLimit !== undefined && (trustedPeers === undefined || (clientIpHeader ?? grpcListen) === undefined)
+        ? 'GATECAR_FAILURE_LIMIT needs GATECAR_TRUSTED_PEERS, and GATECAR_CLIENT_IP_HEADER or GATECAR_GRPC_LISTEN: it ' +
+          `counts by the client address that a trusted peer tells; got ${failureLimit.count} in ${failureLimit.windowMs} ms`
+        : undefined,
+  },
   'tls-needs-certificate-and-key': {
     about: ['tlsCertFile', 'tlsKeyFile'],
     fault: ({ tlsCertFile, tlsKeyFile }) =>
@@ -106,6 +115,7 @@ export function warnings(config: Config): string[] {
     if (config.allowedNamespaces || config.allowedServiceAccounts) {
       found.push('basic mode knows no identity: the allowlists are not applied');
     }
+    if (config.failureLimit) found.push('basic mode refuses no token: the failure limit has no effect');
     return found;
   }
   if (config.tokenAudiences.length === 0) {

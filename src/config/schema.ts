@@ -12,6 +12,7 @@ import {
   path,
   paths,
   peers,
+  rate,
   type SettingType,
   serviceAccounts,
   statusOneOf,
@@ -193,7 +194,7 @@ export const SETTINGS = {
     peers,
     undefined,
     "Addresses, CIDRs and `unix` (peers on a Unix socket) whose forwarded headers count: the client's address, the " +
-      'original method and URI, the request id. For logs; no decision depends on them.',
+      'original method and URI, the request id. For logs and the failure limit.',
     { defaultLabel: 'none' },
   ),
   clientIpHeader: setting(
@@ -203,6 +204,14 @@ export const SETTINGS = {
     "Header in which a trusted peer gives the client's address, such as `X-Real-IP` or `X-Forwarded-For` (rightmost " +
       'address that is no trusted peer).',
     { defaultLabel: 'none' },
+  ),
+  failureLimit: setting(
+    'GATECAR_FAILURE_LIMIT',
+    rate,
+    undefined,
+    'Refusals of one client address, such as `20/1m`; past them its unknown tokens are refused without a review ' +
+      '(`too_many_failures`). Known ones pass. Counted by what trusted peers tell; IPv6 by /64.',
+    { defaultLabel: 'off' },
   ),
   kubeConfigFiles: setting(
     'GATECAR_KUBECONFIG',

@@ -112,6 +112,22 @@ function toMs(text: string): number {
   return digits === undefined ? Number.NaN : Number(digits) * UNIT_MS[unit as keyof typeof UNIT_MS];
 }
 
+export interface Rate {
+  readonly count: number;
+  readonly windowMs: number;
+}
+
+/** So many in a time, as `20/1m`. */
+export const rate: SettingType<Rate> = {
+  rule: 'a number from 1 to 999999, a slash and a time from 1s to 60m, such as 20/1m',
+  parse(text) {
+    const [, count, window = ''] = /^([1-9]\d{0,5})\/(.+)$/.exec(text) ?? [];
+    const windowMs = duration('1s', '60m').parse(window);
+    return count === undefined || windowMs === undefined ? undefined : { count: Number(count), windowMs };
+  },
+  json: { type: 'string', pattern: `^[1-9][0-9]{0,5}/${String(duration('1s', '60m').json['pattern']).slice(1)}` },
+};
+
 /** Splits on commas and newlines, as ConfigMap values need; trims, and drops empty items. */
 export function splitList(text: string): string[] {
   return text

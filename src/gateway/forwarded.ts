@@ -44,6 +44,8 @@ export interface ForwardedOptions {
   readonly trusted: TrustedPeers;
   /** Where the gateway writes the client's address, lower case; `undefined` where it does not. */
   readonly clientIpHeader: string | undefined;
+  /** Whether decisions need the client's address; where not, none is read before them. */
+  readonly limitsClients?: boolean;
 }
 
 type Headers = Readonly<Record<string, string | string[] | undefined>>;
@@ -76,6 +78,22 @@ export function readForwarded(
     method: take('x-original-method', 'x-forwarded-method'),
     uri: uri?.split(/[?#]/, 1)[0],
   };
+}
+
+/**
+ * The client's address for the failure limit, as a trusted peer tells it. `undefined` where none does, or where the address is
+ * itself a trusted peer's: a gateway is not to be shut out for what its clients do.
+ */
+export function reportedClient(
+  address: string | undefined,
+  headers: Headers,
+  { trusted, clientIpHeader, limitsClients }: ForwardedOptions,
+): string | undefined {
+  if (!limitsClients || clientIpHeader === undefined) return undefined;
+  const peer = address?.replace(/^::ffff:(?=\d+\.)/i, '');
+  if (!trusted.has(peer)) return undefined;
+  const client = clientAddress(peer, ownHeader(headers, clientIpHeader), trusted);
+  return client === undefined || trusted.has(client) ? undefined : client;
 }
 
 function ownHeader(headers: Headers, name: string | undefined): string | string[] | undefined {

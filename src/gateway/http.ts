@@ -6,7 +6,7 @@ import { readCredential } from '../credential/bearer.ts';
 import type { Decision } from '../decision/decision.ts';
 import type { Answer } from './answer.ts';
 import { type Decided, INTERNAL_ERROR, TOO_MANY_AT_ONCE } from './decided.ts';
-import { type ForwardedOptions, readForwarded } from './forwarded.ts';
+import { type ForwardedOptions, readForwarded, reportedClient } from './forwarded.ts';
 import { type HttpServerOptions, httpServer } from './http-server.ts';
 import { refuseConnection } from './refuse-connection.ts';
 
@@ -116,7 +116,9 @@ function gate(options: HttpGatewayOptions): (request: IncomingMessage, response:
 
     try {
       const isOneTooMany = (undecided.get(socket) ?? 0) >= MAX_UNDECIDED;
-      const decision = isOneTooMany ? TOO_MANY_AT_ONCE : authorize(credential);
+      const decision = isOneTooMany
+        ? TOO_MANY_AT_ONCE
+        : authorize(credential, reportedClient(peer, request.headers, options));
       if (!(decision instanceof Promise)) return finish(decision);
       count(socket, 1);
       decision

@@ -77,6 +77,7 @@ t.test('every broken rule is told, but for those about a setting that is at faul
     ...{ GATECAR_MODE: 'basic', GATECAR_LISTEN: ':1', GATECAR_OPS_LISTEN: ':1', GATECAR_GRPC_LISTEN: ':1' },
     ...{ GATECAR_CLIENT_IP_HEADER: 'X-Real-IP', GATECAR_KUBE_API_URL: 'http://localhost', GATECAR_KUBE_CONTEXT: 'dev' },
     ...{ GATECAR_TLS_KEY_FILE: '/a', GATECAR_TLS_CLIENT_CA_FILE: '/b' },
+    ...{ GATECAR_FAILURE_LIMIT: '20/1m' },
     ...{ GATECAR_GRACE: '1m', GATECAR_CACHE_TTL: '0' },
   };
   t.equal(faultsOf([], env).length, Object.keys(CROSS_RULES).length);

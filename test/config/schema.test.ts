@@ -37,6 +37,7 @@ t.test('the defaults are those of the contract, durations in milliseconds', asyn
     opaqueTokens: 'ask',
     trustedPeers: undefined,
     clientIpHeader: undefined,
+    failureLimit: undefined,
     kubeConfigFiles: undefined,
     kubeContext: undefined,
     kubeApiUrl: undefined,

@@ -19,6 +19,9 @@ gatecar itself are those of src/config/rules.ts.
 {{- if and .clientIpHeader (not .trustedPeers) -}}
 {{- $faults = append $faults "config.clientIpHeader needs config.trustedPeers: a header counts only from a peer that is trusted" -}}
 {{- end -}}
+{{- if and .failureLimit (or (not .trustedPeers) (not (or .clientIpHeader .grpcListen))) -}}
+{{- $faults = append $faults "config.failureLimit needs config.trustedPeers, and config.clientIpHeader or config.grpcListen: it counts by the client address that a trusted peer tells" -}}
+{{- end -}}
 {{- if and .kubeApiUrl .kubeContext -}}
 {{- $faults = append $faults "config.kubeApiUrl and config.kubeContext must not both be set: a context belongs to a kubeconfig" -}}
 {{- end -}}
