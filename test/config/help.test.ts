@@ -153,6 +153,7 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
     '256.0.0.1',
     '1.2.3',
   ],
+  failureLimit: ['20/1m', '999999/60m'],
   clientIpHeader: ['', 'X_Real_IP', 'a b', 'é', 'a'.repeat(129)],
   ...{
     kubeConfigFiles: [':', '::', '/a\n'],
