@@ -153,7 +153,7 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
     '256.0.0.1',
     '1.2.3',
   ],
-  failureLimit: ['20/1m', '999999/60m'],
+  failureLimit: ['', '20', '0/1m', '20/1ms', '20/61m', '1000000/1m', '20/1m/1m'],
   clientIpHeader: ['', 'X_Real_IP', 'a b', 'é', 'a'.repeat(129)],
   ...{
     kubeConfigFiles: [':', '::', '/a\n'],
