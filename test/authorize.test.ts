@@ -6,6 +6,7 @@ import { revealToken } from '../src/credential/token.ts';
 import { OTHER_SCHEME } from '../src/decision/decision.ts';
 import type { Policy } from '../src/policy/policy.ts';
 import { MY_APP } from './fixtures/identities.ts';
+import { scriptedAuthority } from './fixtures/scripted-authority.ts';
 
 const EVERYBODY: Policy = { allowedNamespaces: undefined, allowedServiceAccounts: undefined };
 const NAMESPACE_CI: Policy = { ...EVERYBODY, allowedNamespaces: new Set(['ci']) };
@@ -90,4 +91,18 @@ t.test('a verdict that must be waited for is decided likewise', async t => {
 
 t.test('basic mode lets every well-formed token pass, and says nothing of whose it is', async t => {
   t.strictSame(authorizeAnybody(good), { kind: 'allow', identity: undefined });
+});
+
+t.test('where a client is told, it goes along, and a refusal keeps when to come back', t => {
+  const refusal: Verdict = { kind: 'refused', reason: 'too_many_failures', detail: '', retryAfterSeconds: 7 };
+  const authority = scriptedAuthority(() => refusal);
+  t.strictSame(authorizeWith(authority, EVERYBODY)(good, '192.0.2.1'), {
+    ...{ kind: 'deny', reason: 'too_many_failures', detail: '', retryAfterSeconds: 7 },
+  });
+  authorizeWith(authority, EVERYBODY)(good);
+  t.strictSame(
+    authority.asked.map(({ asking }) => asking),
+    [{ client: '192.0.2.1' }, undefined],
+  );
+  t.end();
 });

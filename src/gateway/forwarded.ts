@@ -8,7 +8,7 @@ export interface TrustedPeers {
   has(address: string | undefined): boolean;
 }
 
-/** What a gateway says about the request it asks for. For logs and limits; no decision depends on it. */
+/** What a gateway says about the request it asks for: for logs, and whose failures are counted. */
 export interface Forwarded {
   readonly clientAddress: string | undefined;
   readonly requestId: string | undefined;

@@ -50,3 +50,9 @@ t.test('IPv6 is counted by its /64, and IPv4 as itself, also when mapped', async
     t.equal(countedAs(address), as, address);
   }
 });
+
+t.test('the real clock is taken', async t => {
+  const failures = failureCounter({ failures: 1, windowMs: 60_000, maxAddresses: 1 });
+  failures.failed('192.0.2.1', {});
+  t.ok(failures.blockedForMs('192.0.2.1') > 0);
+});

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { type Credential, parseAuthorization } from '../../src/credential/bearer.ts';
-import { readForwarded, trustedPeers } from '../../src/gateway/forwarded.ts';
+import { readForwarded, reportedClient, trustedPeers } from '../../src/gateway/forwarded.ts';
 
 const ABSENT: Credential = { kind: 'absent' };
 const TRUSTED = trustedPeers(['10.0.0.0/8', 'fd00::/8', '192.0.2.1', 'unix']);
@@ -121,4 +121,24 @@ t.test('a client of IPv4 has the same address on a dual-stack listener', async t
 
 t.test('the name of a client address header means a header and nothing that every object has', async t => {
   t.equal(read('10.1.2.3', {}, 'constructor').clientAddress, '10.1.2.3');
+});
+
+t.test('a client is counted only where the limit is on and a trusted peer tells its address', async t => {
+  const told = (
+    peer: string | undefined,
+    value: string,
+    limitsClients = true,
+    header: string | undefined = 'x-real-ip',
+  ) => reportedClient(peer, { 'x-real-ip': value }, { trusted: TRUSTED, clientIpHeader: header, limitsClients });
+  t.equal(told('10.0.0.1', '203.0.113.7'), '203.0.113.7');
+  t.equal(told('::ffff:10.0.0.1', '203.0.113.7'), '203.0.113.7');
+  t.equal(told('203.0.113.9', '203.0.113.7'), undefined, 'whoever is not trusted says nothing');
+  t.equal(told('10.0.0.1', '10.0.0.2'), undefined, 'a gateway is not shut out');
+  t.equal(told('10.0.0.1', 'nonsense'), undefined);
+  t.equal(told(undefined, 'nonsense'), undefined);
+  t.equal(told('10.0.0.1', '203.0.113.7', false), undefined, 'off');
+  t.equal(
+    reportedClient('10.0.0.1', {}, { trusted: TRUSTED, clientIpHeader: undefined, limitsClients: true }),
+    undefined,
+  );
 });
