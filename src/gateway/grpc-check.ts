@@ -7,7 +7,7 @@ import type { Decision, Unavailable } from '../decision/decision.ts';
 import { type Answer, headerPairs } from './answer.ts';
 import { type Decided, INTERNAL_ERROR } from './decided.ts';
 import { type CheckRequest, type CheckResponse, checkResponse, requestHeaders } from './ext-authz.ts';
-import { type Forwarded, type ForwardedOptions, readForwarded, reportedClient } from './forwarded.ts';
+import { type Forwarded, type ForwardedOptions, readForwarded } from './forwarded.ts';
 
 /** How long an answer may take to leave once it is given, and a request to come that was sent before we closed, in milliseconds. */
 const SETTLE_MS = 250;
@@ -110,7 +110,7 @@ export function checker(
     try {
       // Read now: a connection that has been closed has no address, and would pass for a Unix socket's.
       peer = peerAddress(call.getPeer());
-      const decision = authorize(credential, clientIn(peer, call.request, headers, options));
+      const decision = authorize(credential, clientIn(peer, call.request, options));
       if (decision instanceof Promise) beforeDeadline(call, decision).then(finish).catch(fail);
       else finish(decision);
     } catch (error) {
@@ -154,21 +154,15 @@ function forwardedIn(
   return isTrusted && options.clientIpHeader === undefined && client ? { ...said, clientAddress: client } : said;
 }
 
-/** The client's address for the failure limit: by the header where one is set, else the one that Envoy itself sees. */
+/** The client's address for the failure limit: the one that Envoy itself saw, since it passes on every header a client wrote. */
 function clientIn(
   peer: string,
   { attributes }: CheckRequest,
-  headers: readonly string[],
-  options: ForwardedOptions,
+  { trusted, limitsClients }: ForwardedOptions,
 ): string | undefined {
-  const { trusted, clientIpHeader, limitsClients } = options;
-  if (!limitsClients) return undefined;
-  if (clientIpHeader !== undefined) {
-    const values = [...headerPairs(headers)].filter(([name]) => name.toLowerCase() === clientIpHeader);
-    return reportedClient(peer, { [clientIpHeader]: values.map(([, value]) => value) }, options);
-  }
-  const client = attributes?.source?.address?.socket_address?.address;
-  return trusted.has(peer) && client && isIP(client) !== 0 && !trusted.has(client) ? client : undefined;
+  if (!limitsClients || !trusted.has(peer)) return undefined;
+  const client = attributes?.source?.address?.socket_address?.address ?? '';
+  return isIP(client) === 0 || trusted.has(client) ? undefined : client;
 }
 
 /** `127.0.0.1:4711` and `::1:4711` → the address alone; the library says `unknown` for a Unix socket. */

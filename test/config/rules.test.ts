@@ -102,6 +102,25 @@ t.test('basic mode warns that it verifies nothing, and that no allowlist is appl
   t.strictSame(warningsOf({ ...basic, GATECAR_ALLOWED_SERVICE_ACCOUNTS: account }), [verified, lists]);
 });
 
+t.test('basic mode warns that the failure limit has no effect', async t => {
+  const limit = { GATECAR_FAILURE_LIMIT: '20/1m', GATECAR_TRUSTED_PEERS: '::1', GATECAR_CLIENT_IP_HEADER: 'X-Real-IP' };
+  t.strictSame(warningsOf(limit), []);
+  t.match(warningsOf({ ...limit, GATECAR_MODE: 'basic', GATECAR_LISTEN: '127.0.0.1:9080' }), [
+    /NOT verified/,
+    'basic mode refuses no token: the failure limit has no effect',
+  ]);
+});
+
+t.test('the failure limit needs a peer that is trusted, and a way for it to tell the client’s address', async t => {
+  const limit = { GATECAR_FAILURE_LIMIT: '20/1m' };
+  const message = /^GATECAR_FAILURE_LIMIT needs .*; got 20 in 60000 ms$/;
+  const header = { GATECAR_CLIENT_IP_HEADER: 'X-Real-IP' };
+  const peers = { GATECAR_TRUSTED_PEERS: '::1' };
+  const grpc = { GATECAR_GRPC_LISTEN: '127.0.0.1:9082' };
+  for (const lacking of [{}, peers, grpc]) t.match(faultsOf([], { ...limit, ...lacking }), [message]);
+  for (const enough of [header, grpc]) t.strictSame(faultsOf([], { ...limit, ...peers, ...enough }), []);
+});
+
 t.test('asking for no audience is warned of', async t => {
   t.strictSame(warningsOf({ GATECAR_TOKEN_AUDIENCES: '' }), [
     'GATECAR_TOKEN_AUDIENCES is empty: tokens for the API server itself pass, whoever they were meant for',

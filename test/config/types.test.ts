@@ -84,6 +84,29 @@ t.test('a duration of nothing needs no unit, where nothing is allowed', async t 
   for (const text of ['0', '0s', '0ms', '0m']) t.equal(types.duration('0', '10m').parse(text), 0, text);
 });
 
+t.test('a rate is a count, a slash and a window', async t => {
+  const { parse } = types.rate;
+  t.strictSame(parse('20/1m'), { count: 20, windowMs: 60_000 });
+  t.strictSame(parse('1/1s'), { count: 1, windowMs: 1000 });
+  t.strictSame(parse('999999/60m'), { count: 999_999, windowMs: 3_600_000 });
+  for (const text of [
+    '',
+    '20',
+    '20/',
+    '/1m',
+    '0/1m',
+    '-1/1m',
+    '1000000/1m',
+    '20/0s',
+    '20/61m',
+    '20/999ms',
+    '20 / 1m',
+    '20/1m/1m',
+  ]) {
+    t.equal(parse(text), undefined, JSON.stringify(text));
+  }
+});
+
 t.test('lists split on commas and newlines; items are trimmed, and empty ones dropped', async t => {
   t.strictSame(types.splitList(' a,b\n c \r\n,,\n d e\t'), ['a', 'b', 'c', 'd e']);
   t.strictSame(types.splitList(' ,\n'), []);

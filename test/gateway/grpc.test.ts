@@ -58,6 +58,7 @@ async function startGate(
   {
     peers = [] as string[],
     clientIpHeader = undefined as string | undefined,
+    limitsClients = false,
     path = '',
     host = '127.0.0.1',
     pingEveryMs = undefined as number | undefined,
@@ -71,6 +72,7 @@ async function startGate(
     ...optionsFor(authorize),
     trusted: trustedPeers(peers),
     clientIpHeader,
+    limitsClients,
     onDecision(one) {
       decided.push(one);
       forwarded.push(one.forwarded());
@@ -222,6 +224,31 @@ t.test('what Envoy says of the request counts from a trusted peer alone', async 
   const stranger = await startGate(t, denyMissing);
   await stranger.client.check(request);
   t.match(stranger.forwarded[0], { clientAddress: '127.0.0.1', requestId: undefined, uri: undefined });
+});
+
+t.test('for the failure limit the client is who Envoy saw, whatever a header says', async t => {
+  const seen: (string | undefined)[] = [];
+  const authorize: Authorize = (_credential, client) => {
+    seen.push(client);
+    return allow;
+  };
+  const from = (address: string | undefined) => ({
+    attributes: {
+      ...(address !== undefined && { source: { address: { socket_address: { address } } } }),
+      request: { http: { headers: { 'x-real-ip': '198.51.100.1' } } },
+    },
+  });
+  const peers = ['127.0.0.1', '203.0.113.128/25'];
+  const limiting = await startGate(t, authorize, { peers, limitsClients: true, clientIpHeader: 'x-real-ip' });
+  for (const address of ['203.0.113.9', '2001:db8::9', '203.0.113.200', 'made up', undefined]) {
+    await limiting.client.check(from(address));
+  }
+  t.strictSame(seen.splice(0), ['203.0.113.9', '2001:db8::9', undefined, undefined, undefined]);
+  const stranger = await startGate(t, authorize, { peers: ['::1'], limitsClients: true });
+  await stranger.client.check(from('203.0.113.9'));
+  const unlimited = await startGate(t, authorize, { peers });
+  await unlimited.client.check(from('203.0.113.9'));
+  t.strictSame(seen, [undefined, undefined]);
 });
 
 t.test('it listens on a Unix socket, whose peers `unix` trusts', async t => {
