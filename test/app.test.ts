@@ -483,3 +483,18 @@ t.test('TLS ends with the app, and never begins with files that cannot be used',
   const config = readConfig([], { ...settings, GATECAR_TLS_KEY_FILE: paths.certFile });
   await t.rejects(createApp(config, NOWHERE, logger('silent')), { name: 'TlsFileError' });
 });
+
+t.test('a client address that failed too often costs no review', async t => {
+  const { api, url } = await startApp(t, {
+    GATECAR_FAILURE_LIMIT: '1/60m',
+    GATECAR_TRUSTED_PEERS: '127.0.0.1',
+    GATECAR_CLIENT_IP_HEADER: 'X-Real-IP',
+  });
+  const from = async (client: string, token: string) =>
+    (await ask(url, { token, headers: { 'X-Real-IP': client } })).headers['x-gatecar-reason'];
+  api.behaviour = reviews({ error: 'no' });
+  t.equal(await from('192.0.2.1', 'a'), 'token_rejected');
+  t.equal(await from('192.0.2.1', 'b'), 'too_many_failures');
+  t.equal(await from('192.0.2.2', 'c'), 'token_rejected');
+  t.equal(api.requests.length, 2);
+});
