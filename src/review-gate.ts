@@ -75,15 +75,16 @@ export function reviewGate({ config, surroundings, counters, log, version }: Rev
     },
   });
   const keys = publishedKeys(config, connection, counters, log);
+  const pace = refusalPace({ perMs: REFUSALS_PER_MS, maxWaiting: Math.min(MAX_WAITING_REFUSALS, reviewTimeoutMs / 4) });
   const admission = admitted(asking, {
     maxConcurrency: config.reviewMaxConcurrency,
     maxQueue: config.reviewMaxQueue,
     maxWaitMs: reviewTimeoutMs / 2,
     unverifiedShare: () => (keys?.held ? UNVERIFIED_SHARE : 1),
+    protecting: () => pace.protecting,
     onAdmitted: counters.queuedFor,
     onRefused: counters.notAdmitted,
   });
-  const pace = refusalPace({ perMs: REFUSALS_PER_MS, maxWaiting: Math.min(MAX_WAITING_REFUSALS, reviewTimeoutMs / 4) });
   const examining =
     keys === undefined
       ? admission

@@ -2,6 +2,7 @@ import type { Unavailable } from '../decision/decision.ts';
 import { type Asking, type Authority, type Lane, unavailable, type Verdict } from './authority.ts';
 import { type Lanes, lanes } from './lanes.ts';
 import { reviewLimit } from './review-limit.ts';
+import { yieldingPlaces } from './yielding-places.ts';
 
 /** Why a review was not admitted. */
 export type AdmissionRefusal = 'queue full' | 'no turn in time';
@@ -18,6 +19,8 @@ export interface AdmissionOptions {
    * then there is nobody to keep the rest for.
    */
   readonly unverifiedShare: () => number;
+  /** Whether good tokens are asked about now, to which unverified ones yield while they are refused. */
+  readonly protecting?: () => boolean;
   /** Told how long an admitted review waited, in seconds. */
   readonly onAdmitted?: (queuedSeconds: number) => void;
   readonly onRefused?: (lane: Lane, why: AdmissionRefusal) => void;
@@ -48,19 +51,21 @@ const WEIGHT = 0.1;
  * and comes back with its answers.
  *
  * Tokens of verified signature go first; the others never hold more than their share, so that junk delays nobody whose
- * token is good; renewals go last. Whoever finds the queue full, or could not get a turn in time, is told at once: our own
+ * token is good, and yield further while it is junk; renewals go last. Whoever finds the queue full, or could not get a turn in time, is told at once: our own
  * bound is never blamed on the API server.
  */
 export function admitted(inner: Authority, options: AdmissionOptions): Admitted {
   const { maxConcurrency, maxQueue, maxWaitMs, unverifiedShare, now = () => performance.now() } = options;
-  const { onAdmitted = () => {}, onRefused = () => {} } = options;
+  const { protecting = () => false, onAdmitted = () => {}, onRefused = () => {} } = options;
   const limit = reviewLimit(maxConcurrency, now);
-  const queues = lanes({ limit: () => limit.current, maxQueue, unverifiedShare });
+  const yielding = yieldingPlaces(protecting, now);
+  const queues = lanes({ limit: () => limit.current, maxQueue, unverifiedShare, unverifiedPlaces: yielding.current });
   let averageMs = 0;
   let heldUntil = Number.NEGATIVE_INFINITY;
   let release: NodeJS.Timeout | undefined;
 
-  const learn = (verdict: Verdict, startedAt: number): void => {
+  const learn = (lane: Lane, verdict: Verdict, startedAt: number): void => {
+    if (lane === 'unverified') yielding.learn(verdict);
     averageMs += (now() - startedAt - averageMs) * WEIGHT;
     if (verdict.kind !== 'unavailable') {
       limit.answered();
@@ -83,7 +88,7 @@ export function admitted(inner: Authority, options: AdmissionOptions): Admitted 
     const startedAt = now();
     try {
       const verdict = await inner.review(token, asking);
-      learn(verdict, startedAt);
+      learn(lane, verdict, startedAt);
       return verdict;
     } finally {
       queues.leave(lane);

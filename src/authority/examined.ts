@@ -15,7 +15,7 @@ export interface ExaminationOptions {
   /** Whether signatures are checked, or claims alone. */
   readonly signatures: boolean;
   readonly onRefusal?: (check: ClaimCheck) => void;
-  /** Whether a token of bad signature waits for being told. */
+  /** Where a token that is not known to be good waits for being told its refusal. */
   readonly pace?: RefusalPace;
   /** Milliseconds since the epoch. */
   readonly wallClock?: () => number;
@@ -37,6 +37,14 @@ export function examined(inner: Authority, options: ExaminationOptions): Authori
     // The token's own words are in it: whoever made it up chose them.
     return refused('token_rejected', sanitize(`[${INVALID_BEARER_TOKEN}, ${cause}]`, token));
   };
+
+  /** Junk waits for being told; a fault is told at once, since somebody good may wait for it. */
+  const tell = (verdict: Verdict): Verdict | Promise<Verdict> => {
+    const isFault = verdict.kind === 'unavailable' && verdict.reason !== 'overloaded';
+    if (verdict.kind === 'accepted' || isFault) return verdict;
+    return pace?.turn()?.then(() => verdict) ?? verdict;
+  };
+  const ask = async (token: Token, asking: Asking): Promise<Verdict> => tell(await inner.review(token, asking));
 
   const refuseClaims = (token: Token, claims: UnverifiedClaims): Verdict | undefined => {
     const { audiences: own, expiresAtMs, notBeforeMs } = claims;
@@ -60,16 +68,15 @@ export function examined(inner: Authority, options: ExaminationOptions): Authori
       keys.refresh();
       const { issuer } = keys;
       const claims = issuer === undefined ? undefined : readClaims(token);
-      if (claims === undefined || claims.issuer !== issuer) return inner.review(token, asking);
+      if (claims === undefined || claims.issuer !== issuer) return ask(token, asking);
       const refusal = refuseClaims(token, claims);
-      if (refusal !== undefined) return refusal;
-      if (!signatures) return inner.review(token, asking);
+      if (refusal !== undefined) return tell(refusal);
+      if (!signatures) return ask(token, asking);
       const check = keys.verify(token);
       if (check === 'bad') {
-        const forged = refuse(token, 'signature', 'go-jose/go-jose: error in cryptographic primitive');
-        return pace?.turn()?.then(() => forged) ?? forged;
+        return tell(refuse(token, 'signature', 'go-jose/go-jose: error in cryptographic primitive'));
       }
-      if (check === 'unknown') return inner.review(token, asking);
+      if (check === 'unknown') return ask(token, asking);
       pace?.good();
       return inner.review(token, { ...asking, lane: 'verified' });
     },

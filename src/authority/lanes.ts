@@ -7,6 +7,8 @@ export interface LanesOptions {
   readonly maxQueue: number;
   /** The part of both that `unverified` may take; it may change. */
   readonly unverifiedShare: () => number;
+  /** How many of the places of that share it has now. */
+  readonly unverifiedPlaces?: (share: number) => number;
 }
 
 /** Who may go in, and who is next. */
@@ -37,7 +39,8 @@ const ORDER: readonly Lane[] = ['verified', 'unverified', 'refresh'];
  * Strict priority in the order verified, unverified, refresh; first come, first served within a lane. `unverified` never
  * takes more than its share (but one place at the least), and so leaves the rest to the first lane whatever comes.
  */
-export function lanes({ limit, maxQueue, unverifiedShare }: LanesOptions): Lanes {
+export function lanes(options: LanesOptions): Lanes {
+  const { limit, maxQueue, unverifiedShare, unverifiedPlaces = share => share } = options;
   const inFlight: Record<Lane, number> = { verified: 0, unverified: 0, refresh: 0 };
   const waiting: Record<Lane, Set<() => void>> = {
     verified: new Set(),
@@ -47,7 +50,7 @@ export function lanes({ limit, maxQueue, unverifiedShare }: LanesOptions): Lanes
   let held = false;
 
   const places = (lane: Lane): number =>
-    lane === 'unverified' ? Math.max(1, Math.floor(limit() * unverifiedShare())) : limit();
+    lane === 'unverified' ? unverifiedPlaces(Math.max(1, Math.floor(limit() * unverifiedShare()))) : limit();
   const inAll = (): number => inFlight.verified + inFlight.unverified + inFlight.refresh;
   const mayEnter = (lane: Lane): boolean =>
     inAll() < limit() && inFlight[lane] < places(lane) && (lane === 'verified' || !held);

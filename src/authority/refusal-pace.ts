@@ -11,6 +11,8 @@ export interface RefusalPaceOptions {
 export interface RefusalPace {
   /** A good token was asked about: there is somebody to protect. */
   good(): void;
+  /** Whether that was within the last second. */
+  readonly protecting: boolean;
   /** Settles when a refusal may be told; `undefined` where that is at once. */
   turn(): Promise<void> | undefined;
 }
@@ -40,16 +42,20 @@ export function refusalPace(options: RefusalPaceOptions): RefusalPace {
     if (waiting.size > 0) setTimer(tell, 1);
   };
 
-  return {
+  const pace: RefusalPace = {
     good() {
       protectUntil = now() + PROTECT_MS;
     },
+    get protecting() {
+      return now() < protectUntil;
+    },
     turn() {
-      if (now() >= protectUntil || waiting.size >= maxWaiting) return undefined;
+      if (!pace.protecting || waiting.size >= maxWaiting) return undefined;
       return new Promise(resolve => {
         if (waiting.size === 0) setTimer(tell, 1);
         waiting.add(resolve);
       });
     },
   };
+  return pace;
 }

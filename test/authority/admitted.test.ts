@@ -1,7 +1,7 @@
 import { getEventListeners } from 'node:events';
 import t from 'tap';
 import { type AdmissionOptions, type Admitted, admitted } from '../../src/authority/admitted.ts';
-import { unavailable } from '../../src/authority/authority.ts';
+import { unavailable, type Verdict } from '../../src/authority/authority.ts';
 import { Token } from '../../src/credential/token.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 import { scriptedAuthority } from '../fixtures/scripted-authority.ts';
@@ -222,6 +222,34 @@ t.test('a flood of unverified tokens never has more places than its share, and d
   for (let good = 0; good < 6; good += 1) guard.review(token, { lane: 'verified' });
   t.equal(inner.asked.length, 8, 'each is asked about at once');
 });
+
+t.test(
+  'unverified tokens that are refused yield to good ones, and have their places back when they are not',
+  async t => {
+    const protecting = { now: true };
+    const { inner, guard } = guarded({
+      maxConcurrency: 16,
+      unverifiedShare: () => 1 / 4,
+      protecting: () => protecting.now,
+      now: fakeClock().now,
+    });
+    for (let junk = 0; junk < 20; junk += 1) guard.review(token);
+    t.equal(guard.inFlight('unverified'), 4);
+    let answered = 0;
+    const answer = async (verdict: Verdict) => {
+      inner.asked[answered++]?.answer(verdict);
+      await settle();
+    };
+    for (let refusals = 0; refusals < 6; refusals += 1)
+      await answer({ kind: 'refused', reason: 'token_rejected', detail: '' });
+    t.equal(guard.inFlight('unverified'), 1);
+    await answer(yes);
+    t.equal(guard.inFlight('unverified'), 2);
+    protecting.now = false;
+    await answer({ kind: 'refused', reason: 'token_rejected', detail: '' });
+    t.equal(guard.inFlight('unverified'), 4, 'there is nobody to yield to any more');
+  },
+);
 
 t.test('who could not get a turn in time is told now', async t => {
   const clock = fakeClock();

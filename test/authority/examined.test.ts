@@ -1,6 +1,8 @@
 import t from 'tap';
+import { unavailable, type Verdict } from '../../src/authority/authority.ts';
 import type { ClusterKeys } from '../../src/authority/cluster-keys.ts';
 import { type ClaimCheck, type ExaminationOptions, examined } from '../../src/authority/examined.ts';
+import type { RefusalPace } from '../../src/authority/refusal-pace.ts';
 import { Token } from '../../src/credential/token.ts';
 import { scriptedAuthority } from '../fixtures/scripted-authority.ts';
 import { unsignedJwt } from '../fixtures/unsigned-jwt.ts';
@@ -16,8 +18,9 @@ const claims = good;
 function examine(
   check: ReturnType<ClusterKeys['verify']>,
   options: Partial<ExaminationOptions> & { issuer?: string | undefined } = {},
+  verdict: Verdict = yes,
 ) {
-  const inner = scriptedAuthority(() => yes);
+  const inner = scriptedAuthority(() => verdict);
   const refusals: ClaimCheck[] = [];
   let refreshed = 0;
   const keys: ClusterKeys = {
@@ -62,34 +65,64 @@ t.test('a bad signature is refused with the API server’s text, and nobody is a
   t.strictSame(refusals, ['signature']);
 });
 
-t.test('a token of bad signature waits for being told, where there is somebody to protect', async t => {
-  let tell = () => {};
+/** A pace whose turns come when the test says so. */
+function heldPace() {
+  const turns: (() => void)[] = [];
   let good = 0;
-  const pace = {
-    turn: () =>
-      new Promise<void>(resolve => {
-        tell = resolve;
-      }),
+  const pace: RefusalPace = {
+    protecting: true,
+    turn: () => new Promise<void>(resolve => turns.push(resolve)),
     good() {
       good += 1;
     },
   };
-  const { authority } = examine('bad', { pace });
-  let told: unknown;
-  const verdict = Promise.resolve(authority.review(unsignedJwt(claims))).then(one => {
-    told = one;
-  });
-  await new Promise(resolve => setImmediate(resolve));
-  t.equal(told, undefined);
-  tell();
-  await verdict;
-  t.match(told, { kind: 'refused' });
-  t.equal(good, 0);
+  return { pace, turns, good: () => good };
+}
+
+const settle = () => new Promise(resolve => setImmediate(resolve));
+
+t.test('junk waits for being told, whoever found it out, where there is somebody to protect', async t => {
+  const { pace, turns, good: seen } = heldPace();
+  const no: Verdict = { kind: 'refused', reason: 'token_rejected', detail: '' };
+  const full: Verdict = { kind: 'unavailable', reason: 'overloaded', cause: 'too many reviews', retryAfterSeconds: 1 };
+  const opaque = new Token('opaque');
+  for (const [what, review] of [
+    ['a bad signature', () => examine('bad', { pace }).authority.review(unsignedJwt(claims))],
+    ['a bad claim', () => examine('good', { pace }).authority.review(unsignedJwt({ ...claims, aud: ['x'] }))],
+    ['an unknown key', () => examine('unknown', { pace }, no).authority.review(unsignedJwt(claims))],
+    ['no JWT', () => examine('good', { pace }, no).authority.review(opaque)],
+    ['no JWT, and no room', () => examine('good', { pace }, full).authority.review(opaque)],
+    ['claims alone', () => examine('good', { pace, signatures: false }, no).authority.review(unsignedJwt(claims))],
+  ] as const) {
+    let told: Verdict | undefined;
+    const verdict = Promise.resolve(review()).then(one => {
+      told = one;
+    });
+    await settle();
+    t.equal(told, undefined, what);
+    turns.shift()?.();
+    await verdict;
+    t.not(told?.kind, 'accepted', what);
+  }
+  t.equal(seen(), 0);
+});
+
+t.test('a good token waits for no turn, nor does anybody for a fault', async t => {
+  const { pace, turns, good: seen } = heldPace();
   t.equal(examine('good', { pace }).authority.review(unsignedJwt(claims)), yes);
-  t.equal(good, 1, 'a good one is somebody to protect');
-  t.match(examine('bad', { pace: { ...pace, turn: () => undefined } }).authority.review(unsignedJwt(claims)), {
-    kind: 'refused',
-  });
+  t.equal(seen(), 1, 'a good one is somebody to protect');
+  t.equal(await examine('good', { pace }).authority.review(new Token('opaque')), yes);
+  const down = unavailable('timeout');
+  t.equal(await examine('good', { pace }, down).authority.review(new Token('opaque')), down);
+  const no: Verdict = { kind: 'refused', reason: 'token_rejected', detail: '' };
+  t.equal(await examine('good', { pace }, no).authority.review(unsignedJwt(claims)), no, 'verified, and revoked');
+  t.equal(turns.length, 0);
+});
+
+t.test('where the pace asks for no waiting, a refusal is told at once', async t => {
+  const { pace } = heldPace();
+  const hurried = { ...pace, turn: () => undefined };
+  t.match(examine('bad', { pace: hurried }).authority.review(unsignedJwt(claims)), { kind: 'refused' });
 });
 
 t.test('what has ended or not begun is refused past the API server’s leeway and half a minute for clocks', async t => {
@@ -159,7 +192,7 @@ t.test('what is not the cluster’s own is not judged here', async t => {
 
 t.test('claims alone choose no lane', async t => {
   const { authority, inner, refusals } = examine('bad', { signatures: false });
-  t.equal(authority.review(unsignedJwt(good)), yes);
+  t.equal(await authority.review(unsignedJwt(good)), yes);
   t.strictSame(inner.asked[0]?.asking, {});
   t.match(authority.review(unsignedJwt({ ...good, exp: 1 })), { kind: 'refused' });
   t.strictSame(refusals, ['expired']);
@@ -168,7 +201,7 @@ t.test('claims alone choose no lane', async t => {
 t.test('a renewal is for the API server alone', async t => {
   const { authority, inner } = examine('bad');
   const asking = { lane: 'refresh' } as const;
-  t.equal(authority.review(unsignedJwt({ ...good, exp: 1 }), asking), yes);
+  t.equal(await authority.review(unsignedJwt({ ...good, exp: 1 }), asking), yes);
   t.equal(inner.asked[0]?.asking, asking);
 });
 
@@ -179,5 +212,5 @@ t.test('the real time is taken, and nobody has to be told', async t => {
     { keys, audiences: [], signatures: false },
   );
   t.match(authority.review(unsignedJwt({ iss: ISSUER, exp: Date.now() / 1000 - 3600 })), { kind: 'refused' });
-  t.equal(authority.review(unsignedJwt({ iss: ISSUER, exp: Date.now() / 1000 + 3600 })), yes);
+  t.equal(await authority.review(unsignedJwt({ iss: ISSUER, exp: Date.now() / 1000 + 3600 })), yes);
 });

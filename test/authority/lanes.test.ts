@@ -30,6 +30,27 @@ t.test('a share is one place at the least, and all places where there is nobody 
   t.equal(fill('unverified'), 1, 'a limit that rises is heeded at once');
 });
 
+t.test('of the places of its share the lane has as many as it is told, and keeps its room in the queue', async t => {
+  let share = 0;
+  const all = lanes({
+    limit: () => 16,
+    maxQueue: 16,
+    unverifiedShare: () => 1 / 4,
+    unverifiedPlaces: most => {
+      share = most;
+      return 1;
+    },
+  });
+  t.equal(all.enter('unverified'), true);
+  t.equal(share, 4);
+  t.equal(all.enter('unverified'), false);
+  for (let count = 0; count < 4; count += 1) {
+    t.equal(all.isFull('unverified'), false);
+    all.wait('unverified', () => {});
+  }
+  t.equal(all.isFull('unverified'), true);
+});
+
 t.test('a place goes to a verified token first, then to an unverified one, then to a renewal', async t => {
   const { all, entered, wait, fill } = make({ limit: 1 });
   fill('verified');

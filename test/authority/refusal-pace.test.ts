@@ -50,8 +50,10 @@ t.test('a second after the last good token nothing waits any more, and who waits
   pace.good();
   ask(1);
   clock.advance(999);
+  t.equal(pace.protecting, true);
   ask(2);
   clock.advance(1);
+  t.equal(pace.protecting, false);
   t.equal(ask(3), undefined);
   await tick();
   await tick();
