@@ -9,6 +9,10 @@ import { type Life, lifeOf } from './renewal.ts';
 /** What a look-up found: what `gatecar_cache_lookups_total{result}` counts. */
 export type LookupResult = 'hit_positive' | 'hit_negative' | 'miss' | 'coalesced' | 'stale';
 
+/** How much the latest renewal counts in the average of their durations, and how many times that average is left for one. */
+const RENEWAL_WEIGHT = 0.1;
+const RENEWAL_MARGIN = 3;
+
 /** A yes as it is stored. */
 export interface Known {
   readonly verdict: Accepted;
@@ -65,6 +69,7 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
   const { now = () => performance.now(), setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
   const flights = singleFlight<CacheKey, Verdict>({ deadlineMs: reviewTimeoutMs, late: () => unavailable('timeout') });
   const keep = keeper(options, now);
+  let renewalMs = 0;
 
   const remember = (key: CacheKey, token: Token, verdict: Verdict): void => {
     switch (verdict.kind) {
@@ -89,7 +94,9 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
   };
 
   const renew = async (key: CacheKey, token: Token, known: Known): Promise<void> => {
+    const startedAt = now();
     const verdict = await inner.review(token, { signal: AbortSignal.timeout(reviewTimeoutMs), lane: 'refresh' });
+    renewalMs += (now() - startedAt - renewalMs) * RENEWAL_WEIGHT;
     onRenewal(verdict.kind);
     // A yes counts only if nothing newer has been learned meanwhile.
     if (verdict.kind === 'refused' || accepted.get(key) === known) remember(key, token, verdict);
@@ -97,7 +104,9 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
 
   const renewLater = (key: CacheKey, token: Token, known: Known): void => {
     known.renewing = true;
-    setTimer(() => void renew(key, token, known), Math.max(0, known.life.renewAt - now()));
+    const { renewAt, freshUntil } = known.life;
+    const beginAt = Math.min(renewAt, freshUntil - renewalMs * RENEWAL_MARGIN);
+    setTimer(() => void renew(key, token, known), Math.max(0, beginAt - now()));
   };
 
   const serveStale = ({ verdict, life }: Known): Accepted => {

@@ -341,6 +341,25 @@ t.test('a use past the time of renewal has it done at once', async t => {
   t.equal(timers[0]?.ms, 0);
 });
 
+t.test('where renewals take long they begin sooner, so that they end before the verdict does', async t => {
+  const { authority, inner, clock, timers } = renewing();
+  const review = authority.review(token);
+  inner.asked[0]?.answer(yes);
+  await review;
+  for (let life = 1; life <= 40; life += 1) {
+    clock.advance(8000);
+    authority.review(token);
+    const begin = timers.shift();
+    clock.advance(begin?.ms ?? Number.NaN);
+    begin?.run();
+    clock.advance(500);
+    inner.asked[life]?.answer(yes);
+    await settle();
+    if (life === 1) t.equal(Math.round(begin?.ms ?? 0), 1300, 'at its own time, as long as nobody knows better');
+    if (life === 40) t.equal(Math.round((begin?.ms ?? 0) / 100), 5, 'three times as early as they take');
+  }
+});
+
 t.test('a token used once is not renewed', async t => {
   const { authority, inner, clock, timers } = renewing(() => yes);
   await authority.review(token);
