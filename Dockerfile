@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # Both bases can be replaced; pin them by digest where images are built for others: --build-arg RUNTIME_IMAGE=…@sha256:….
 ARG BUILD_IMAGE=node:24-bookworm-slim
 # Node.js and the libraries it needs: no shell, no package manager. Whatever replaces it has its Node.js at the same path.
@@ -24,11 +23,12 @@ LABEL org.opencontainers.image.title="gatecar" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="${RUNTIME_IMAGE}"
-WORKDIR /app
-COPY LICENSE ./
-COPY --from=build /src/package.json ./
+# Made by COPY and not by WORKDIR, which would give it to the base's user: what runs here owns none of it.
+COPY LICENSE /app/
+COPY --from=build /src/package.json /app/
 # The bundle, and beside it sbom.cdx.json and licenses.txt.
-COPY --from=build /src/dist dist
+COPY --from=build /src/dist /app/dist
+WORKDIR /app
 ENV NODE_ENV=production
 USER 65532:65532
 EXPOSE 9080 9081

@@ -1,5 +1,5 @@
 import { Agent } from 'node:http';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { ask, type Reply } from '../fixtures/ask.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
@@ -7,6 +7,7 @@ import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-pr
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { exampleConfig, nginxMissing, startNginx } from './fixtures/support/nginx.ts';
+import { underLoad } from './fixtures/support/under-load.ts';
 import { until } from './fixtures/support/until.ts';
 
 // SIGTERM, as the kubelet sends it, while requests keep coming.
@@ -105,7 +106,7 @@ t.test('shutdown', { skip: skipWithout(kubeApiServerMissing() ?? nginxMissing())
     const staying = await startGatecar(t, settings);
     const application = await startApplication(t);
     const nginx = await startNginx(t, await exampleConfig([leaving.auth, staying.auth], application.url));
-    const seen = await underLoad(t, nginx.url, async () => {
+    const seen = await underLoad(t, nginx.url, token, async () => {
       await until('both are asked', async () => (await allowed(leaving)) > 50 && (await allowed(staying)) > 50);
       leaving.signal('SIGTERM');
       t.equal(await leaving.end(), 'exit code 0');
@@ -119,7 +120,7 @@ t.test('shutdown', { skip: skipWithout(kubeApiServerMissing() ?? nginxMissing())
     const gatecar = await startGatecar(t, { ...settings, GATECAR_SHUTDOWN_DELAY: '500ms' });
     const application = await startApplication(t);
     const nginx = await startNginx(t, await exampleConfig([gatecar.auth], application.url));
-    const seen = await underLoad(t, nginx.url, async () => {
+    const seen = await underLoad(t, nginx.url, token, async () => {
       await until('it is asked', async () => (await allowed(gatecar)) > 50);
       gatecar.signal('SIGTERM');
       t.equal(await gatecar.end(), 'exit code 0');
@@ -127,25 +128,6 @@ t.test('shutdown', { skip: skipWithout(kubeApiServerMissing() ?? nginxMissing())
     });
     t.strictSame(seen, new Array(8).fill([200, 503]));
   });
-
-  /** Eight clients ask through nginx while `work` is done. @returns what each saw: its statuses, repetitions left out. */
-  async function underLoad(t: Test, url: string, work: () => Promise<void>): Promise<number[][]> {
-    const agent = new Agent({ keepAlive: true, maxSockets: 8 });
-    t.teardown(() => agent.destroy());
-    let done = false;
-    const client = async () => {
-      const statuses: number[] = [];
-      while (!done) {
-        const { status } = await ask(url, { token, agent });
-        if (statuses.at(-1) !== status) statuses.push(status);
-      }
-      return statuses;
-    };
-    const clients = Promise.all(Array.from({ length: 8 }, client));
-    await work();
-    done = true;
-    return await clients;
-  }
 });
 
 /** Asks on one connection, again and again, until it is asked to leave. */
