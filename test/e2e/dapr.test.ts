@@ -1,11 +1,12 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { loadYaml } from '@kubernetes/client-node';
 import t, { type Test } from 'tap';
 import { ask } from '../fixtures/ask.ts';
 import { at, exampleDocuments, exampleReadme, type Yaml } from '../fixtures/examples.ts';
 import { scratch } from '../fixtures/scratch.ts';
-import { startCluster } from './fixtures/support/cluster.ts';
-import { type Dapr, startDapr } from './fixtures/support/dapr.ts';
+import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
+import { type AccessControl, type Dapr, startDapr } from './fixtures/support/dapr.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { clusterTools, containerOf, documentOf, environmentOf, podOf, render } from './fixtures/support/helm.ts';
@@ -24,6 +25,9 @@ const ORIGIN = 'http://localhost:3500';
 const proxyPod = podOf(exampleDocuments('dapr', 'kube-proxy.yaml'));
 const ARGS = containerOf(proxyPod, 'kubectl-proxy')['args'] as string[];
 const values = exampleDocuments('dapr', 'values.yaml')[0] as Yaml;
+const accessControl = at(exampleDocuments('dapr', 'access-control.yaml')[0], 'spec.accessControl') as Yaml;
+const [, keyOperations = ''] = /```yaml\n( *- \{ name: .*?)```/s.exec(exampleReadme('dapr')) ?? [];
+const [, keyArgs = ''] = /```yaml\n(args:.*?)```/s.exec(exampleReadme('kubectl-proxy')) ?? [];
 const [, byHeader = ''] = /`GATECAR_KUBE_HEADERS=(dapr-app-id=[^`]+)`/.exec(exampleReadme('dapr')) ?? [];
 
 t.setTimeout(startLimitMs);
@@ -84,10 +88,41 @@ t.test('Dapr', { skip: skipWithout(missing) }, async t => {
     header: dapr => settingsFor(dapr.url, byHeader),
   };
 
+  t.test('whoever may invoke the application can try tokens: by the access control, gatecar alone', async t => {
+    const dapr = await startDapr(t, { appId: APP, to: proxy.url, apiToken: 'first', accessControl });
+    const invoke = async (method: string, path: string) => {
+      const review = { kind: 'TokenReview', apiVersion: 'authentication.k8s.io/v1', spec: { token: await newToken() } };
+      const headers = { 'content-type': 'application/json', 'dapr-api-token': 'first' };
+      const body = method === 'GET' ? '' : JSON.stringify(review);
+      return (await ask(dapr.url, { method, path: `/v1.0/invoke/${APP}/method${path}`, headers, body })).status;
+    };
+    t.equal(await invoke('POST', REVIEWS), 201);
+    for (const path of ['/api/v1/secrets', '/openid/v1/jwks', `${REVIEWS}/x`]) {
+      t.equal(await invoke('GET', path), 403, path);
+      t.equal(await invoke('POST', path), 403, path);
+    }
+    t.equal(await invoke('GET', REVIEWS), 403);
+    for (const caller of [
+      { appId: 'other', namespace: 'gatecar' },
+      { appId: 'gatecar', namespace: 'other' },
+    ]) {
+      dapr.caller = caller;
+      t.equal(await invoke('POST', REVIEWS), 403, JSON.stringify(caller));
+    }
+    dapr.accessControl = undefined;
+    t.equal(await invoke('POST', REVIEWS), 201, 'without it, the application of anybody');
+    t.equal(await invoke('GET', '/api/v1/secrets'), 403, 'and then the second lock holds');
+    const { body } = await ask(dapr.url, {
+      path: `/v1.0/invoke/${APP}/method/api/v1/secrets`,
+      headers: { 'dapr-api-token': 'first' },
+    });
+    t.notMatch(body, 'access control policy', "which is kubectl proxy's");
+  });
+
   for (const [form, settings] of Object.entries(forms)) {
     t.test(`by ${form}: verdicts come through, Dapr's own refusals are outages`, async t => {
       writeFileSync(apiTokenFile, 'first\n');
-      const dapr = await startDapr(t, APP, proxy.url, 'first');
+      const dapr = await startDapr(t, { appId: APP, to: proxy.url, apiToken: 'first', accessControl });
       const gatecar = await startGatecar(t, settings(dapr));
       const reply = await ask(gatecar.auth, { token: await newToken() });
       t.equal(reply.status, 200);
@@ -97,9 +132,9 @@ t.test('Dapr', { skip: skipWithout(missing) }, async t => {
       const heads = dapr.passed.map(({ method, path, headers }) => `${method} ${path} ${headers.authorization}`);
       t.strictSame(new Set(heads), new Set([`POST ${asked} undefined`]), 'reviews alone, without a credential');
 
-      dapr.allowed = false;
+      dapr.caller = { appId: 'gatecar', namespace: 'elsewhere' };
       await isOutage(t, gatecar.auth, 'forbidden');
-      dapr.allowed = true;
+      dapr.caller = { appId: 'gatecar', namespace: 'gatecar' };
       dapr.apiToken = 'second';
       await isOutage(t, gatecar.auth, 'unauthorized');
       writeFileSync(apiTokenFile, 'second\n');
@@ -107,14 +142,46 @@ t.test('Dapr', { skip: skipWithout(missing) }, async t => {
       await until('the new API token is sent', async () => (await ask(gatecar.auth, { token })).status === 200);
     });
 
+    t.test(`by ${form}: with both locks opened for the cluster's keys, junk costs no review`, async t => {
+      writeFileSync(apiTokenFile, 'first\n');
+      const open = await startKubectlProxy(t, kubeconfig, (loadYaml(keyArgs) as { args: string[] }).args);
+      const dapr = await startDapr(t, { appId: APP, to: open.url, apiToken: 'first', accessControl });
+      const checking = { ...settings(dapr), GATECAR_LOCAL_CHECKS: 'signature' };
+      const junk = async () => {
+        const [head, claims] = (await newToken()).split('.');
+        return `${head}.${claims}.${Buffer.alloc(256, 'x').toString('base64url')}`;
+      };
+      const unable = await startGatecar(t, checking);
+      await unable.logged('that it has no keys', ({ msg }) => msg.startsWith("the cluster's keys cannot be read"));
+      t.equal(
+        await reviewsDuring(api, async () => ask(unable.auth, { token: await junk() })),
+        1,
+        'the first lock holds',
+      );
+
+      dapr.accessControl = withOperations(loadYaml(keyOperations));
+      const able = await startGatecar(t, checking);
+      await until('it has the keys', async () => {
+        return (await reviewsDuring(api, async () => ask(able.auth, { token: await junk() }))) === 0;
+      });
+      t.equal((await ask(able.auth, { token: await junk() })).status, 401);
+      t.equal((await ask(able.auth, { token: await newToken() })).status, 200);
+    });
+
     t.test(`by ${form}: an application that is none is an outage`, async t => {
       writeFileSync(apiTokenFile, 'first\n');
-      const dapr = await startDapr(t, 'other.proxy-system', proxy.url, 'first');
+      const dapr = await startDapr(t, { appId: 'other.proxy-system', to: proxy.url, apiToken: 'first', accessControl });
       const gatecar = await startGatecar(t, settings(dapr), { ready: false });
       await isOutage(t, gatecar.auth, 'server error');
     });
   }
 });
+
+/** The example's access control, with more that gatecar may do. */
+function withOperations(more: AccessControl['policies'][number]['operations']): AccessControl {
+  const { policies, ...rest } = accessControl as unknown as AccessControl;
+  return { ...rest, policies: policies.map(one => ({ ...one, operations: [...one.operations, ...more] })) };
+}
 
 async function isOutage(t: Test, auth: string, cause: string): Promise<void> {
   const { status, body } = await ask(auth, { token: 'somebody-new' });

@@ -114,6 +114,14 @@ t.test("the gateways' own schemas", { skip: skipWithout(kubeApiServerMissing() ?
       ['contour', 'HTTPProxy', 'failOpen: false', 'failOpen: "no"', /failOpen.*must be of type boolean/],
       ['gateway-api', 'HTTPRoute', 'type: ExternalAuth', 'type: CORS', /filter.externalAuth must be nil/],
       ['f5-nginx', 'Policy', 'authURI: /auth', 'authURI: auth', /spec.externalAuth.authURI in body should match/],
+      [
+        'dapr',
+        'Configuration',
+        'appId: gatecar',
+        'app: gatecar',
+        /unknown field "spec.accessControl.policies\[0\].app"/,
+      ],
+      ['dapr', 'Configuration', 'httpVerb: [POST]', 'httpVerb: POST', /httpVerb.*must be of type array/],
       ['ingress-nginx', 'Ingress', 'pathType: Prefix', 'pathType: Some', /Unsupported value: "Some"/],
     ];
     for (const [gateway, kind, what, by, fault] of faults) {
