@@ -44,9 +44,10 @@ t.test('the package', async t => {
   await run('tar', ['-xzf', tarball, '-C', directory]);
   const program = join(directory, 'package/dist/gatecar.js');
 
-  t.test('runs by npx, and says its version', async t => {
-    const npx = ['--yes', '--package', tarball, '--', 'gatecar', '--version'];
-    t.equal((await run('npx', npx, { cwd: directory })).stdout, `${VERSION}\n`);
+  t.test('runs by npx with nothing but itself, where no registry is, and says its version', async t => {
+    const npx = ['--yes', '--offline', '--package', tarball, '--', 'gatecar', '--version'];
+    const env = { ...process.env, npm_config_cache: join(directory, 'empty-cache') };
+    t.equal((await run('npx', npx, { cwd: directory, env })).stdout, `${VERSION}\n`);
   });
 
   t.test('runs without any other package: gatecar dev answers the lines it prints', async t => {
