@@ -5,7 +5,7 @@ import { startGatecar } from '../e2e/fixtures/support/gatecar-process.ts';
 import { ServiceAccountKeys } from '../e2e/fixtures/support/service-account-keys.ts';
 import { until } from '../e2e/fixtures/support/until.ts';
 import { accepts, type Behaviour, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
-import { HEAP, hasDoneNoWrong, holdsNoMore, recovers } from './fixtures/after.ts';
+import { HEAP, hasDoneNoWrong, heldBy, holdsNoMore, recovers } from './fixtures/after.ts';
 import { TROUBLES } from './fixtures/lies.ts';
 import { Load, type Tokens } from './fixtures/load.ts';
 
@@ -72,7 +72,7 @@ t.test('chaos of what stands in its place', async t => {
   await atWork(warm);
   await pause(lastsMs);
   await hasDoneNoWrong(t, warm);
-  const before = await gatecar.usage();
+  const before = await heldBy(gatecar);
 
   for (const { name, does, told, refusal } of TROUBLES) {
     await t.test(name, async t => {
