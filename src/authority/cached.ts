@@ -88,8 +88,9 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
 
   const ask = async (key: CacheKey, token: Token, signal: AbortSignal): Promise<Verdict> => {
     const verdict = await inner.review(token, { signal });
-    // Past the deadline everybody has been answered; a later flight may know better by now.
-    if (!signal.aborted) remember(key, token, verdict);
+    // Past the deadline everybody has been answered, and a later flight may know better by now. A no counts all the same: it
+    // may have waited for being told until then, and what it ends must not go on by grace.
+    if (!signal.aborted || verdict.kind === 'refused') remember(key, token, verdict);
     return verdict;
   };
 

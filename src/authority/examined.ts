@@ -39,12 +39,12 @@ export function examined(inner: Authority, options: ExaminationOptions): Authori
   };
 
   /** Junk waits for being told; a fault is told at once, since somebody good may wait for it. */
-  const tell = (verdict: Verdict): Verdict | Promise<Verdict> => {
+  const tell = (verdict: Verdict, { signal }: Asking): Verdict | Promise<Verdict> => {
     const isFault = verdict.kind === 'unavailable' && verdict.reason !== 'overloaded';
     if (verdict.kind === 'accepted' || isFault) return verdict;
-    return pace?.turn()?.then(() => verdict) ?? verdict;
+    return pace?.turn(signal)?.then(() => verdict) ?? verdict;
   };
-  const ask = async (token: Token, asking: Asking): Promise<Verdict> => tell(await inner.review(token, asking));
+  const ask = async (token: Token, asking: Asking): Promise<Verdict> => tell(await inner.review(token, asking), asking);
 
   const refuseClaims = (token: Token, claims: UnverifiedClaims): Verdict | undefined => {
     const { audiences: own, expiresAtMs, notBeforeMs } = claims;
@@ -70,11 +70,11 @@ export function examined(inner: Authority, options: ExaminationOptions): Authori
       const claims = issuer === undefined ? undefined : readClaims(token);
       if (claims === undefined || claims.issuer !== issuer) return ask(token, asking);
       const refusal = refuseClaims(token, claims);
-      if (refusal !== undefined) return tell(refusal);
+      if (refusal !== undefined) return tell(refusal, asking);
       if (!signatures) return ask(token, asking);
       const check = keys.verify(token);
       if (check === 'bad') {
-        return tell(refuse(token, 'signature', 'go-jose/go-jose: error in cryptographic primitive'));
+        return tell(refuse(token, 'signature', 'go-jose/go-jose: error in cryptographic primitive'), asking);
       }
       if (check === 'unknown') return ask(token, asking);
       pace?.good();

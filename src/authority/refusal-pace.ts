@@ -13,8 +13,11 @@ export interface RefusalPace {
   good(): void;
   /** Whether that was within the last second. */
   readonly protecting: boolean;
-  /** Settles when a refusal may be told; `undefined` where that is at once. */
-  turn(): Promise<void> | undefined;
+  /**
+   * Settles when a refusal may be told, at its signal at the latest; `undefined` where that is at once. Told later, it would
+   * be taken for an outage, and by grace for leave to let in whom the API server has just refused.
+   */
+  turn(signal?: AbortSignal): Promise<void> | undefined;
 }
 
 /** How long after a good token's question refusals are still paced, in milliseconds. */
@@ -30,16 +33,22 @@ export function refusalPace(options: RefusalPaceOptions): RefusalPace {
   const { setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
   const waiting = new Set<() => void>();
   let protectUntil = Number.NEGATIVE_INFINITY;
+  let isTelling = false;
 
+  const tellSoon = (): void => {
+    if (isTelling || waiting.size === 0) return;
+    isTelling = true;
+    setTimer(tell, 1);
+  };
   const tell = (): void => {
+    isTelling = false;
     let told = 0;
     for (const next of waiting) {
       if (told === perMs) break;
-      waiting.delete(next);
       next();
       told += 1;
     }
-    if (waiting.size > 0) setTimer(tell, 1);
+    tellSoon();
   };
 
   const pace: RefusalPace = {
@@ -49,11 +58,17 @@ export function refusalPace(options: RefusalPaceOptions): RefusalPace {
     get protecting() {
       return now() < protectUntil;
     },
-    turn() {
-      if (!pace.protecting || waiting.size >= maxWaiting) return undefined;
+    turn(signal) {
+      if (!pace.protecting || waiting.size >= maxWaiting || signal?.aborted) return undefined;
       return new Promise(resolve => {
-        if (waiting.size === 0) setTimer(tell, 1);
-        waiting.add(resolve);
+        const told = (): void => {
+          waiting.delete(told);
+          signal?.removeEventListener('abort', told);
+          resolve();
+        };
+        waiting.add(told);
+        signal?.addEventListener('abort', told, { once: true });
+        tellSoon();
       });
     },
   };

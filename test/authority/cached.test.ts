@@ -270,6 +270,20 @@ t.test('a review past its deadline is a timeout for all who wait, and its answer
   t.match([accepted.size, refused.size], [0, 1]);
 });
 
+t.test('a no that is told at its deadline is told, ends what was known and leaves nothing to grace', async t => {
+  // As a refusal does that the API server gave in time and that waited for being told.
+  const { authority, inner, clock, accepted } = cache(undefined, { graceMs: 60_000, reviewTimeoutMs: 10 });
+  const first = authority.review(token);
+  inner.asked[0]?.answer(yes);
+  t.equal(await first, yes);
+  clock.advance(10_001);
+  const second = authority.review(token);
+  inner.asked[1]?.signal?.addEventListener('abort', () => inner.asked[1]?.answer(no));
+  t.equal(await second, no);
+  t.equal(accepted.size, 0);
+  t.equal(await authority.review(token), no);
+});
+
 t.test('one caller’s leaving changes nothing for the others', async t => {
   const { authority, inner } = cache();
   const leaving = new AbortController();

@@ -119,6 +119,23 @@ t.test('a good token waits for no turn, nor does anybody for a fault', async t =
   t.equal(turns.length, 0);
 });
 
+t.test('a refusal waits for being told no longer than its question may take', async t => {
+  const seen: unknown[] = [];
+  const pace: RefusalPace = {
+    protecting: true,
+    good() {},
+    turn: async signal => {
+      seen.push(signal);
+    },
+  };
+  const { signal } = new AbortController();
+  const no: Verdict = { kind: 'refused', reason: 'token_rejected', detail: '' };
+  await examine('bad', { pace }).authority.review(unsignedJwt(claims), { signal });
+  await examine('bad', { pace }).authority.review(unsignedJwt({ ...claims, aud: ['x'] }), { signal });
+  await examine('unknown', { pace }, no).authority.review(unsignedJwt(claims), { signal });
+  t.strictSame(seen, [signal, signal, signal]);
+});
+
 t.test('where the pace asks for no waiting, a refusal is told at once', async t => {
   const { pace } = heldPace();
   const hurried = { ...pace, turn: () => undefined };

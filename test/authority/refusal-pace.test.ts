@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import t from 'tap';
 import { refusalPace } from '../../src/authority/refusal-pace.ts';
 import { fakeClock } from '../fixtures/clock.ts';
@@ -58,6 +59,39 @@ t.test('a second after the last good token nothing waits any more, and who waits
   await tick();
   await tick();
   t.strictSame(told, [1, 2]);
+});
+
+t.test('a turn comes at its signal at the latest, leaves nothing behind, and hurries nobody else', async t => {
+  const { pace, timers, tick } = start(1, 2);
+  pace.good();
+  const told: string[] = [];
+  const controller = new AbortController();
+  const { signal } = controller;
+  pace.turn(signal)?.then(() => told.push('late'));
+  pace.turn()?.then(() => told.push('next'));
+  t.equal(pace.turn(), undefined, 'two are all that may wait');
+  controller.abort();
+  await new Promise(resolve => setImmediate(resolve));
+  t.strictSame(told, ['late']);
+  t.equal(pace.turn(signal), undefined, 'what is over waits for nothing');
+  pace.turn()?.then(() => told.push('last'));
+  t.equal(timers.length, 1, 'still one timer for all');
+  await tick();
+  t.strictSame(told, ['late', 'next']);
+  await tick();
+  t.strictSame(told, ['late', 'next', 'last']);
+
+  const other = new AbortController();
+  pace.turn(other.signal)?.then(() => told.push('in time'));
+  await tick();
+  t.equal(told.at(-1), 'in time');
+  t.equal(getEventListeners(other.signal, 'abort').length, 0);
+
+  const alone = new AbortController();
+  pace.turn(alone.signal);
+  alone.abort();
+  await tick();
+  t.equal(timers.length, 0, 'nobody is left to tell');
 });
 
 t.test('real timers and the real clock are taken', async t => {
