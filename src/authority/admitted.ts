@@ -42,6 +42,9 @@ const OVERLOADED: Unavailable = {
   retryAfterSeconds: 1,
 };
 
+/** The part of all places that tokens keep, however many of them are refused, while none can be verified. */
+const KEPT_SHARE = 1 / 4;
+
 /** How much the latest review counts in the average of their durations. */
 const WEIGHT = 0.1;
 
@@ -58,18 +61,23 @@ export function admitted(inner: Authority, options: AdmissionOptions): Admitted 
   const { maxConcurrency, maxQueue, maxWaitMs, unverifiedShare, now = () => performance.now() } = options;
   const { protecting = () => false, onAdmitted = () => {}, onRefused = () => {} } = options;
   const limit = reviewLimit(maxConcurrency, now);
-  const yielding = yieldingPlaces(protecting, now);
+  // Where nothing can be verified, good tokens are among the others: those keep as much as junk has elsewhere.
+  const kept = (): number => (unverifiedShare() < 1 ? 1 : limit.current * KEPT_SHARE);
+  const yielding = yieldingPlaces({ protecting, kept, now });
   const queues = lanes({ limit: () => limit.current, maxQueue, unverifiedShare, unverifiedPlaces: yielding.current });
-  let averageMs = 0;
+  // A lane's own: junk that takes long to refuse must not make it seem that good tokens wait long.
+  const averageMs: Record<Lane, number> = { verified: 0, unverified: 0, refresh: 0 };
+  let heldSince = Number.NEGATIVE_INFINITY;
   let heldUntil = Number.NEGATIVE_INFINITY;
   let release: NodeJS.Timeout | undefined;
 
   const learn = (lane: Lane, verdict: Verdict, startedAt: number): void => {
     if (lane === 'unverified') yielding.learn(verdict);
-    averageMs += (now() - startedAt - averageMs) * WEIGHT;
+    averageMs[lane] += (now() - startedAt - averageMs[lane]) * WEIGHT;
     if (verdict.kind !== 'unavailable') {
       limit.answered();
-      hold(0);
+      // One that was begun before says nothing about the room there is now.
+      if (startedAt >= heldSince) hold(0);
     } else if (verdict.cause === 'too many requests') {
       limit.throttled(startedAt);
       hold(verdict.retryAfterSeconds * 1000);
@@ -78,6 +86,7 @@ export function admitted(inner: Authority, options: AdmissionOptions): Admitted 
 
   /** Until then only verified tokens are asked about, whose answer also tells whether the API server has room again. */
   const hold = (ms: number): void => {
+    heldSince = ms === 0 ? Number.NEGATIVE_INFINITY : now();
     heldUntil = ms === 0 ? Number.NEGATIVE_INFINITY : now() + ms;
     queues.hold(ms > 0);
     clearTimeout(release);
@@ -101,7 +110,7 @@ export function admitted(inner: Authority, options: AdmissionOptions): Admitted 
   };
 
   const expectedWaitMs = (lane: Lane): number =>
-    (Math.ceil((queues.queued(lane) + 1) / queues.places(lane)) - 1) * averageMs;
+    (Math.ceil((queues.queued(lane) + 1) / queues.places(lane)) - 1) * averageMs[lane];
 
   return {
     get limit() {

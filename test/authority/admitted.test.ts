@@ -251,6 +251,39 @@ t.test(
   },
 );
 
+t.test('where none can be verified, good ones are among those that yield, and they keep a quarter', async t => {
+  const { inner, guard } = guarded({ maxConcurrency: 16, protecting: () => true, now: fakeClock().now });
+  for (let junk = 0; junk < 40; junk += 1) guard.review(token);
+  t.equal(guard.inFlight('unverified'), 16);
+  for (let refusals = 0; refusals < 20; refusals += 1) {
+    inner.asked[refusals]?.answer({ kind: 'refused', reason: 'token_rejected', detail: '' });
+    await settle();
+  }
+  t.equal(guard.inFlight('unverified'), 4);
+});
+
+t.test('how long junk takes to be refused keeps no good token from waiting for its turn', async t => {
+  const clock = fakeClock();
+  const { inner, guard } = guarded({
+    maxConcurrency: 4,
+    maxWaitMs: 1500,
+    unverifiedShare: () => 1 / 4,
+    now: clock.now,
+  });
+  for (let review = 0; review < 50; review += 1) {
+    const slow = guard.review(token);
+    clock.advance(3000);
+    inner.asked[review]?.answer({ kind: 'refused', reason: 'token_rejected', detail: '' });
+    await slow;
+  }
+  const burst = Array.from({ length: 40 }, () => guard.review(token, { lane: 'verified' }));
+  for (let review = 50; review < 90; review += 1) {
+    inner.asked[review]?.answer(yes);
+    await settle();
+  }
+  t.strictSame(new Set(await Promise.all(burst)), new Set([yes]));
+});
+
 t.test('who could not get a turn in time is told now', async t => {
   const clock = fakeClock();
   const refused: string[] = [];
@@ -310,6 +343,23 @@ t.test('until its Retry-After only verified tokens are asked about, or until the
   await verified;
   guard.review(token);
   t.equal(inner.asked.length, 3, 'its answer says that there is room again');
+});
+
+t.test('the answer to what was asked before the API server wanted less does not say that there is room', async t => {
+  const clock = fakeClock();
+  const { inner, guard } = guarded({ maxConcurrency: 8, maxWaitMs: 1500, now: clock.now });
+  const before = [guard.review(token), guard.review(token)];
+  clock.advance(1);
+  inner.asked[0]?.answer(throttled(60));
+  await before[0];
+  inner.asked[1]?.answer(yes);
+  t.equal(await before[1], yes);
+  t.strictSame(await guard.review(token), throttled(60));
+  const after = guard.review(token, { lane: 'verified' });
+  inner.asked[2]?.answer(yes);
+  await after;
+  guard.review(token);
+  t.equal(inner.asked.length, 4);
 });
 
 t.test('who waits already when the API server asks for less has its turn when that is over', async t => {

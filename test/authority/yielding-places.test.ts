@@ -8,10 +8,10 @@ import { acceptedAs } from '../fixtures/verdicts.ts';
 const yes = acceptedAs();
 const no: Verdict = { kind: 'refused', reason: 'token_rejected', detail: '' };
 
-function start(protecting = true) {
+function start(protecting = true, kept = 1) {
   const clock = fakeClock();
   const state = { protecting };
-  const places = yieldingPlaces(() => state.protecting, clock.now);
+  const places = yieldingPlaces({ protecting: () => state.protecting, kept: () => kept, now: clock.now });
   const after = (...verdicts: Verdict[]) => {
     for (const verdict of verdicts) places.learn(verdict);
     return places.current(8);
@@ -59,4 +59,13 @@ t.test('a share that shrinks is heeded at once', async t => {
   t.equal(places.current(3), 3);
   places.learn(no);
   t.equal(places.current(8), 1);
+});
+
+t.test('some are kept whatever is refused, though never more than there are', async t => {
+  const { after, places } = start(true, 2.5);
+  t.equal(after(), 8);
+  t.strictSame([after(no), after(no), after(no)], [4, 2, 2]);
+  t.equal(after(yes), 3, 'and are what is added to');
+  t.equal(places.current(1), 1);
+  t.equal(start(true, 0.25).after(no, no, no, no, no), 1, 'one always');
 });
