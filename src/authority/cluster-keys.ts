@@ -74,7 +74,7 @@ export function clusterKeys(options: ClusterKeysOptions): ClusterKeys {
       return issuer;
     },
     get held() {
-      return keys !== undefined;
+      return keys !== undefined && keys.size > 0;
     },
     refresh() {
       if (now() >= currentUntil) ask();

@@ -48,7 +48,8 @@ export function examined(inner: Authority, options: ExaminationOptions): Authori
 
   const refuseClaims = (token: Token, claims: UnverifiedClaims): Verdict | undefined => {
     const { audiences: own, expiresAtMs, notBeforeMs } = claims;
-    if (own !== undefined && audiences.length > 0 && !audiences.some(audience => own.includes(audience))) {
+    // An empty list is no audience at all, for which the API server has its own.
+    if (own?.length && audiences.length > 0 && !audiences.some(audience => own.includes(audience))) {
       const cause = `token audiences ${quoted(own)} is invalid for the target audiences ${quoted(audiences)}`;
       return refuse(token, 'audience', cause);
     }

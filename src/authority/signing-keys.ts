@@ -14,6 +14,8 @@ export type SignatureCheck =
 
 /** Public keys by their `kid`. */
 export interface SigningKeys {
+  /** How many names there are keys for. */
+  readonly size: number;
   check(jws: string): SignatureCheck;
 }
 
@@ -49,30 +51,33 @@ const BASE64URL = /^[\w-]+$/;
  */
 export async function signingKeys(jwks: Readonly<Record<string, unknown>>): Promise<SigningKeys> {
   if (!Array.isArray(jwks['keys'])) throw new TypeError('no JWK Set');
-  const keys = new Map<unknown, SigningKey>();
+  // A name is a key's own where Kubernetes gave it; an external signer may give one to several.
+  const keys = new Map<unknown, SigningKey[]>();
   for (const jwk of jwks['keys'] as JWK[]) {
     const key = await signingKey(jwk);
-    if (key !== undefined) keys.set(jwk.kid, key);
+    if (key !== undefined) keys.set(jwk.kid, [...(keys.get(jwk.kid) ?? []), key]);
   }
   return {
+    size: keys.size,
     check(jws) {
       const end = jws.lastIndexOf('.');
       const signature = jws.slice(end + 1);
       const header = protectedHeader(jws);
       if (header?.kid === undefined || !BASE64URL.test(signature)) return 'unknown form';
-      const key = keys.get(header.kid);
-      if (key === undefined) return 'unknown key';
-      if (header.alg !== key.algorithm) return 'unknown form';
-      const made = verify(
-        key.digest,
-        Buffer.from(jws.slice(0, end), 'latin1'),
-        // JWS has r and s side by side (RFC 7518 §3.4); RSA ignores it.
-        { key: key.key, dsaEncoding: 'ieee-p1363' },
-        Buffer.from(signature, 'base64url'),
-      );
-      return made ? 'good' : 'bad';
+      const named = keys.get(header.kid);
+      if (named === undefined) return 'unknown key';
+      const able = named.filter(({ algorithm }) => algorithm === header.alg);
+      if (able.length === 0) return 'unknown form';
+      const signed = Buffer.from(jws.slice(0, end), 'latin1');
+      const bytes = Buffer.from(signature, 'base64url');
+      return able.some(key => made(key, signed, bytes)) ? 'good' : 'bad';
     },
   };
+}
+
+function made({ digest, key }: SigningKey, signed: Buffer, signature: Buffer): boolean {
+  // JWS has r and s side by side (RFC 7518 §3.4); RSA ignores it.
+  return verify(digest, signed, { key, dsaEncoding: 'ieee-p1363' }, signature);
 }
 
 async function signingKey(jwk: JWK): Promise<SigningKey | undefined> {

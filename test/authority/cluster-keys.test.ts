@@ -63,6 +63,16 @@ t.test('before the documents have come nothing is known, and afterwards signatur
   t.equal(keys.verify(forged(cluster.issue(request))), 'bad');
 });
 
+t.test('a document without a key that we can use is none to verify with', async t => {
+  for (const keys of [[], [{ ...cluster.jwks.keys[0], alg: 'EdDSA' }]]) {
+    const { keys: none, problems } = publish(published({ keys }));
+    none.refresh();
+    await settle();
+    t.strictSame(problems, [undefined]);
+    t.equal(none.held, false);
+  }
+});
+
 t.test('nothing is certain about a token that names no key, or another algorithm, or is no JWS', async t => {
   const { keys } = publish(published());
   keys.refresh();

@@ -174,6 +174,7 @@ t.test('an audience that is not asked for is refused with both lists', async t =
   t.equal(inner.asked.length, 0);
   t.equal(await authority.review(unsignedJwt({ ...good, aud: ['other', 'x y'] })), yes, 'one is enough');
   t.equal(await authority.review(unsignedJwt({ ...good, aud: undefined })), yes, 'none at all is for others to judge');
+  t.equal(await authority.review(unsignedJwt({ ...good, aud: [] })), yes, 'and an empty list is none');
 });
 
 t.test('where no audience is asked for, the API server’s own count, which are not known here', async t => {

@@ -84,6 +84,19 @@ t.test('a key that cannot be used is left out, and the others stay', async t => 
   t.equal(keys.check(jws({ alg: 'RS256', kid: 'x' }, rsa)), 'unknown key');
 });
 
+t.test('of several keys of one name each counts', async t => {
+  const other = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const keys = await signingKeys({
+    keys: [jwk(rsa, 'RS256', 'x'), jwk(other, 'RS256', 'x'), jwk(curve, 'ES256', 'x'), jwk(other, 'RS512', 'x')],
+  });
+  t.equal(keys.size, 1);
+  for (const pair of [rsa, other]) t.equal(keys.check(jws({ alg: 'RS256', kid: 'x' }, pair)), 'good');
+  t.equal(keys.check(jws({ alg: 'ES256', kid: 'x' }, curve)), 'good');
+  t.equal(keys.check(spoilt(jws({ alg: 'RS256', kid: 'x' }, rsa))), 'bad');
+  t.equal(keys.check(jws({ alg: 'RS512', kid: 'x' }, rsa, 'sha512')), 'bad');
+  t.equal(keys.check(jws({ alg: 'RS384', kid: 'x' }, rsa, 'sha384')), 'unknown form');
+});
+
 t.test('what is no JWK Set is an error', async t => {
   for (const document of [{}, { keys: 1 }, { keys: {} }]) await t.rejects(signingKeys(document), TypeError);
 });
