@@ -1,5 +1,8 @@
 import { revealToken, type Token } from './token.ts';
 
+/** RFC 8259 §6. */
+const JSON_NUMBER = /^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
+
 /** What a JWT says about itself. Nothing here is verified; only the API server's yes gives it weight. */
 export interface UnverifiedClaims {
   /** `iss`, where the token has one. */
@@ -26,7 +29,7 @@ export function readClaims(token: Token): UnverifiedClaims | undefined {
   return {
     issuer: typeof iss === 'string' ? iss : undefined,
     audiences: listed(aud),
-    expiresAtMs: milliseconds(exp),
+    expiresAtMs: milliseconds(orItsText(exp)),
     notBeforeMs: milliseconds(nbf),
   };
 }
@@ -40,6 +43,14 @@ function listed(aud: unknown): readonly string[] | undefined {
 /** RFC 7519 §2 NumericDate, which may have a fraction. */
 function milliseconds(date: unknown): number | undefined {
   return typeof date === 'number' && Number.isFinite(date) ? date * 1000 : undefined;
+}
+
+/**
+ * Some issuers write the end of a token as a text, and the API server's OIDC authenticator takes that. A yes must not outlive
+ * it all the same.
+ */
+function orItsText(date: unknown): unknown {
+  return typeof date === 'string' && JSON_NUMBER.test(date) ? Number(date) : date;
 }
 
 function decodeObject(part: string): Record<string, unknown> | undefined {

@@ -29,10 +29,26 @@ t.test('exp is read in milliseconds', async t => {
   t.strictSame(readClaims(jwt('{"exp":1767225600.5}')), { ...NONE, expiresAtMs: 1_767_225_600_500 });
   t.strictSame(readClaims(jwt('{"exp":0}')), { ...NONE, expiresAtMs: 0 });
   t.strictSame(readClaims(jwt('{"exp":-1}')), { ...NONE, expiresAtMs: -1000 });
+  t.strictSame(
+    readClaims(jwt('{"exp":"1767225600"}')),
+    { ...NONE, expiresAtMs: 1_767_225_600_000 },
+    'as a text, which the API server takes from OIDC issuers',
+  );
+  t.strictSame(readClaims(jwt('{"exp":"1.5e3"}')), { ...NONE, expiresAtMs: 1_500_000 });
 });
 
-t.test('a JWT without an exp that is a number has no end', async t => {
-  for (const payload of ['{}', '{"exp":"1767225600"}', '{"exp":null}', '{"exp":[1]}', '{"exp":1e999}', '{"EXP":1}']) {
+t.test('a JWT without an exp that is a number, or the text of one, has no end', async t => {
+  for (const payload of [
+    '{}',
+    '{"exp":"tomorrow"}',
+    '{"exp":""}',
+    '{"exp":" 1"}',
+    '{"exp":"0x1"}',
+    '{"exp":null}',
+    '{"exp":[1]}',
+    '{"exp":1e999}',
+    '{"EXP":1}',
+  ]) {
     t.strictSame(readClaims(jwt(payload)), NONE, payload);
   }
 });
