@@ -20,6 +20,9 @@ export interface Forwarded {
 /** Longest value that is taken over from a header, in characters. */
 const MAX_VALUE_LENGTH = 256;
 
+/** How many entries of a chain of addresses are looked at, from the right: each costs, and a caller may write thousands. */
+const MAX_HOPS = 32;
+
 /** @param peers CIDRs, plain addresses, or `unix` for peers on a Unix socket. Checked by the configuration already. */
 export function trustedPeers(peers: readonly string[]): TrustedPeers {
   const list = new BlockList();
@@ -106,16 +109,22 @@ function clientAddress(
   header: string | string[] | undefined,
   trusted: TrustedPeers,
 ): string | undefined {
-  const chain = [header ?? []].flat().join(',').split(',');
+  const chain = [header ?? []].flat().join(',').split(',').slice(-MAX_HOPS);
   let last = peer || undefined;
   for (const entry of chain.reverse()) {
-    const address = entry.trim();
+    const address = withoutPort(entry.trim());
     // The zone of an IPv6 address is any text, and means something on the machine that wrote it alone.
     if (isIP(address) === 0 || address.includes('%')) return last;
     last = address;
     if (!trusted.has(address)) return last;
   }
   return last;
+}
+
+/** Some gateways write the port too (`203.0.113.9:4711`, `[2001:db8::1]:4711`); without it they would tell no address at all. */
+function withoutPort(entry: string): string {
+  const [, v6, v4] = /^(?:\[([^\]]+)\](?::\d+)?|([\d.]+):\d+)$/.exec(entry) ?? [];
+  return v6 ?? v4 ?? entry;
 }
 
 /**

@@ -101,9 +101,41 @@ t.test('where all are trusted the client is the leftmost', async t => {
   t.equal(clientAddress('10.0.0.1', '10.0.0.3, 10.0.0.2'), '10.0.0.3');
 });
 
+t.test('an address may come with a port, as some gateways write it', async t => {
+  t.equal(clientAddress('10.0.0.1', '1.1.1.1, 203.0.113.9:1234'), '203.0.113.9');
+  t.equal(clientAddress('10.0.0.1', '203.0.113.9:1, 10.0.0.2:2'), '203.0.113.9');
+  t.equal(clientAddress('10.0.0.1', '[2001:db8::1]:443'), '2001:db8::1');
+  t.equal(clientAddress('10.0.0.1', '[2001:db8::1]'), '2001:db8::1');
+});
+
+t.test('of a chain of thousands a few are looked at', async t => {
+  let looks = 0;
+  const trusted = {
+    has(address: string | undefined) {
+      looks += 1;
+      return TRUSTED.has(address);
+    },
+  };
+  const header = Array.from({ length: 6000 }, () => '10.0.0.2').join();
+  const options = { trusted, clientIpHeader: 'x-forwarded-for', limitsClients: true };
+  t.equal(reportedClient('10.0.0.1', { 'x-forwarded-for': `203.0.113.9,${header}` }, options), undefined);
+  t.ok(looks <= 34, `${looks}`);
+});
+
 t.test('what is no address ends the search: nothing left of it can be believed', async t => {
   t.equal(clientAddress('10.0.0.1', '203.0.113.9, unknown, 10.0.0.2'), '10.0.0.2');
-  t.equal(clientAddress('10.0.0.1', '203.0.113.9:1234'), '10.0.0.1');
+  for (const entry of [
+    '203.0.113.9:',
+    '203.0.113.9:a',
+    ':1234',
+    '[203.0.113.9',
+    '[]:1',
+    '[::1%a]:1',
+    '::1:x',
+    '1:2:3',
+  ]) {
+    t.equal(clientAddress('10.0.0.1', entry), '10.0.0.1', entry);
+  }
   t.equal(clientAddress('10.0.0.1', ''), '10.0.0.1');
   t.equal(clientAddress('', 'nonsense'), undefined);
 });
