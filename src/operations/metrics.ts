@@ -6,7 +6,7 @@ import type { ClaimCheck } from '../authority/examined.ts';
 import type { LocalCheck } from '../authority/prescreened.ts';
 import type { ReviewOutcome } from '../authority/token-review.ts';
 import type { EvictionCause } from '../cache/verdict-store.ts';
-import type { Decision } from '../decision/decision.ts';
+import type { Decision, Reason } from '../decision/decision.ts';
 import type { Protocol } from '../gateway/decided.ts';
 import { PlainHistogram, type ScrapedMetric, scraped, scrapedHistograms, Tally } from './plain-metrics.ts';
 
@@ -54,12 +54,49 @@ export interface Metrics {
   readonly contentType: string;
 }
 
+/** Counted from 0: a rate needs a start, and an alert must see the first one. */
+const REFUSALS: Readonly<Record<Reason, Exclude<Kind, 'allow'>>> = {
+  credentials_missing: 'deny',
+  credentials_malformed: 'deny',
+  token_empty: 'deny',
+  token_rejected: 'deny',
+  audience_mismatch: 'deny',
+  user_missing: 'deny',
+  too_many_failures: 'deny',
+  namespace_denied: 'deny',
+  service_account_denied: 'deny',
+  authority_unavailable: 'unavailable',
+  overloaded: 'unavailable',
+};
+const DECISIONS = ['allow ', ...Object.entries(REFUSALS).map(([reason, kind]) => `${kind} ${reason}`)];
+
+/** Of what a review can end with, all that has been asked for. */
+const OUTCOMES: Readonly<Record<Exclude<ReviewOutcome, 'too many reviews' | 'event loop behind'>, true>> = {
+  accepted: true,
+  refused: true,
+  'no client': true,
+  timeout: true,
+  'connection refused': true,
+  'connection reset': true,
+  'host not found': true,
+  tls: true,
+  'connection failed': true,
+  unauthorized: true,
+  forbidden: true,
+  'too many requests': true,
+  'server error': true,
+  'unexpected status': true,
+  'not a TokenReview': true,
+  'response too large': true,
+  'internal error': true,
+};
+
 const STORES: readonly Store[] = ['accepted', 'refused'];
 const LANES: readonly Lane[] = ['verified', 'unverified', 'refresh'];
 
 /** The metrics of the contract, and those of the Node.js process. */
 export function metrics(version: string): Metrics {
-  const requests: Record<Protocol, Tally<string>> = { http: new Tally(), grpc: new Tally() };
+  const requests: Record<Protocol, Tally<string>> = { http: new Tally(DECISIONS), grpc: new Tally(DECISIONS) };
   const durations: Record<Kind, PlainHistogram> = {
     allow: new PlainHistogram(DURATION_BOUNDS),
     deny: new PlainHistogram(DURATION_BOUNDS),
@@ -72,7 +109,7 @@ export function metrics(version: string): Metrics {
     'refused capacity',
     'refused expired',
   ]);
-  const reviews = new Tally<ReviewOutcome>(['accepted', 'refused']);
+  const reviews = new Tally<ReviewOutcome>(Object.keys(OUTCOMES) as ReviewOutcome[]);
   const reviewDuration = new PlainHistogram(DURATION_BOUNDS);
   const queueSeconds = new PlainHistogram(DURATION_BOUNDS);
   const drops = new Tally<Protocol>(['http', 'grpc']);

@@ -5,6 +5,7 @@ import { chartName } from '../../scripts/chart/values-schema.ts';
 import { readConfig } from '../../src/config/config.ts';
 import { SETTINGS } from '../../src/config/schema.ts';
 import { IDENTITY_HEADERS } from '../../src/identity/headers.ts';
+import { alertRules, README_ADDRESS, type RuleGroups } from '../fixtures/alert-rules.ts';
 import { configValues } from '../fixtures/chart-values.ts';
 import { at, type Yaml } from '../fixtures/examples.ts';
 import { scratch } from '../fixtures/scratch.ts';
@@ -109,6 +110,10 @@ t.test('the chart’s values', { skip: skipWithout(gatewayMissing('helm')) }, as
       { metrics: { serviceMonitor: { enabled: true }, podMonitor: { enabled: true } } },
       /metrics\.serviceMonitor and metrics\.podMonitor/,
     ],
+    'an alert to leave out that is none': [
+      { metrics: { prometheusRule: { disabled: ['GatecarAbsend'] } } },
+      /metrics\.prometheusRule\.disabled .*"GatecarAbsend"/,
+    ],
     'a digest that is none': [{ image: { digest: 'latest' } }, /image\/digest/],
     'a client CA without TLS': [{ tls: { clientCaSecret: 'ca' } }, /tls\.clientCaSecret .* need tls\.existingSecret/],
   };
@@ -141,6 +146,27 @@ t.test('the chart’s values', { skip: skipWithout(gatewayMissing('helm')) }, as
     const digest = `sha256:${'0'.repeat(64)}`;
     t.equal(await imageOf({ repository: 'a/b', tag: '1' }), 'a/b:1');
     t.equal(await imageOf({ repository: 'a/b', tag: '1', digest }), `a/b@${digest}`);
+  });
+
+  t.test('the PrometheusRule is what is shipped, at your address, less what you leave out', async t => {
+    const rulesOf = async (prometheusRule: Yaml) => {
+      const documents = await render(run, { metrics: { prometheusRule: { enabled: true, ...prometheusRule } } });
+      return at(documentOf(documents, 'PrometheusRule'), 'spec.groups') as RuleGroups['groups'];
+    };
+    const { groups } = alertRules();
+    t.strictSame(await rulesOf({}), groups);
+    const runbookUrl = 'https://wiki.example/gatecar';
+    t.strictSame(
+      await rulesOf({ runbookUrl }),
+      JSON.parse(JSON.stringify(groups).replaceAll(README_ADDRESS, runbookUrl)),
+    );
+    const rules = (of: RuleGroups['groups']) => of.flatMap(group => group.rules.map(({ alert }) => alert));
+    t.strictSame(
+      rules(await rulesOf({ disabled: ['GatecarCertificateExpiring', 'GatecarAbsent'] })),
+      rules(groups).filter(alert => !['GatecarCertificateExpiring', 'GatecarAbsent'].includes(alert)),
+    );
+    const mine = { name: 'mine', rules: [{ alert: 'Mine', expr: 'vector(1)' }] };
+    t.strictSame(await rulesOf({ extraGroups: [mine] }), [...groups, mine]);
   });
 
   t.test('the Ingress names every identity header', async t => {

@@ -70,6 +70,20 @@ t.test('every metric of the contract is there, with its labels', async t => {
   t.match(text, /^nodejs_eventloop_lag_seconds /m);
 });
 
+t.test('what an alert waits for is counted from 0, whatever listener it comes by', async t => {
+  const text = await metrics('1').scrape();
+  for (const line of [
+    'gatecar_requests_total{protocol="http",decision="allow",reason=""} 0',
+    'gatecar_requests_total{protocol="http",decision="unavailable",reason="authority_unavailable"} 0',
+    'gatecar_requests_total{protocol="grpc",decision="unavailable",reason="overloaded"} 0',
+    'gatecar_requests_total{protocol="grpc",decision="deny",reason="namespace_denied"} 0',
+    'gatecar_reviews_total{outcome="forbidden"} 0',
+    'gatecar_reviews_total{outcome="no client"} 0',
+  ]) {
+    t.ok(text.split('\n').includes(line), line);
+  }
+});
+
 t.test('gauges have no value before there is anything to read', async t => {
   const text = await metrics('1').scrape();
   t.notMatch(text, /^gatecar_authority_up \d/m);

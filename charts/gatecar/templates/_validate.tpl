@@ -93,6 +93,11 @@ gatecar itself are those of src/config/rules.ts.
 {{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
 {{- $faults = append $faults "metrics.serviceMonitor and metrics.podMonitor must not both be enabled: each pod would be scraped twice" -}}
 {{- end -}}
+{{- range $name := .Values.metrics.prometheusRule.disabled -}}
+{{- if not (contains (printf "alert: %s\n" $name) ($.Files.Get "files/rules.yaml")) -}}
+{{- $faults = append $faults (printf "metrics.prometheusRule.disabled has no alert of the chart's: %q" $name) -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.ingress.enabled (eq (include "gatecar.scheme" .) "https") -}}
 {{- $faults = append $faults "ingress.enabled asks over plain http: not with tls.existingSecret or config.tlsCertFile" -}}
 {{- end -}}

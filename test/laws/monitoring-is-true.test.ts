@@ -1,0 +1,89 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { alertRules, README_ADDRESS } from '../fixtures/alert-rules.ts';
+import { ask } from '../fixtures/ask.ts';
+import { startGate } from '../fixtures/gatecar.ts';
+import { listenerFiles } from '../fixtures/listener-files.ts';
+import { isScraped, selectorsIn } from '../fixtures/selectors.ts';
+import { until } from '../fixtures/until.ts';
+
+// What watches gatecar speaks of metrics that there are, and leads to words that there are.
+
+const README = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8');
+const rules = alertRules().groups.flatMap(group => group.rules);
+
+/** Sections by their anchors, as GitHub makes these from headings. */
+const sections = new Map(
+  README.split(/^(?=#{1,6} )/m).map(section => {
+    const heading = /^#+ (.*)$/m.exec(section)?.[1] ?? '';
+    const anchor = heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N}\s_-]/gu, '')
+      .replaceAll(' ', '-');
+    return [anchor, section];
+  }),
+);
+
+t.test('each alert says how bad it is and what it means, and leads to a section that speaks of it', async t => {
+  for (const { alert, labels, annotations = {} } of rules) {
+    t.match(labels['severity'], /^(critical|warning)$/, alert);
+    t.match(annotations['summary'], /^\S.*[^.]$/, `${alert}: a heading`);
+    t.match(annotations['description'], /\.$/, `${alert}: sentences`);
+    const [address, anchor = ''] = annotations['runbook_url']?.split('#') ?? [];
+    t.equal(address, README_ADDRESS);
+    t.match(sections.get(anchor), `\`${alert}\``, `${alert} in #${anchor}`);
+  }
+});
+
+t.test('the README speaks of no alert that there is not', async t => {
+  const known = rules.map(({ alert }) => alert).sort();
+  t.strictSame([...new Set(README.match(/\bGatecar[A-Z]\w+/g))].sort(), known);
+});
+
+t.test('the README has every metric of ours, and no other', async t => {
+  const there = (await scraped(t)).matchAll(/^# TYPE (gatecar_\w+) /gm);
+  const told = new Set(README.match(/\bgatecar_\w+/g));
+  t.strictSame([...told].sort(), Array.from(there, ([, name]) => name).sort());
+});
+
+t.test('every metric of a rule, with its labels, is in a scrape of the running process', async t => {
+  const scrape = await scraped(t);
+  const used = rules.flatMap(({ expr }) => selectorsIn(expr));
+  t.ok(used.length > rules.length);
+  for (const selector of used) t.ok(isScraped(scrape, selector), JSON.stringify(selector));
+});
+
+t.test('a metric that is not there, or not with that label or value, would be seen', async t => {
+  const scrape = await scraped(t);
+  for (const query of [
+    'sum(rate(gatecar_request_total[5m]))',
+    'gatecar_requests_total{outcome="x"}',
+    'gatecar_requests_total{decision="denied"}',
+    'gatecar_requests_total{decision=~"deny|no"}',
+  ]) {
+    const selectors = selectorsIn(query);
+    t.equal(selectors.length, 1, query);
+    t.notOk(
+      selectors.every(selector => isScraped(scrape, selector)),
+      query,
+    );
+  }
+});
+
+/** What `/metrics` says of a gatecar with every listener on. */
+async function scraped(t: Test): Promise<string> {
+  const { settings } = await listenerFiles(t);
+  const gatecar = await startGate({ ...settings, GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+  try {
+    let scrape = '';
+    // The keys are read in the background.
+    await until(async () => {
+      scrape = (await ask(gatecar.ops, { path: '/metrics' })).body;
+      return isScraped(scrape, { metric: 'gatecar_cluster_keys_readable', labels: {} });
+    });
+    return scrape;
+  } finally {
+    await gatecar.stop();
+  }
+}
