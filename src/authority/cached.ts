@@ -17,6 +17,8 @@ const RENEWAL_MARGIN = 3;
 export interface Known {
   readonly verdict: Accepted;
   readonly life: Life;
+  /** The token's own end, in milliseconds since the epoch; `Infinity` where it has none. */
+  readonly expiresAtMs: number;
   /** Each life has one renewal at the most. */
   renewing: boolean;
 }
@@ -66,7 +68,8 @@ export interface Cached extends Authority {
 export function cached(inner: Authority, options: CacheOptions): Cached {
   const { key: keyOf, accepted, refused, negativeTtlMs, reviewTimeoutMs } = options;
   const { onLookup = () => {}, onRenewal = () => {}, authorityDown = () => false } = options;
-  const { now = () => performance.now(), setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
+  const { now = () => performance.now(), wallClock = Date.now } = options;
+  const { setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
   const flights = singleFlight<CacheKey, Verdict>({ deadlineMs: reviewTimeoutMs, late: () => unavailable('timeout') });
   const keep = keeper(options, now);
   let renewalMs = 0;
@@ -94,7 +97,18 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
     return verdict;
   };
 
+  /**
+   * Its time in the store ends with the token, but passes on another clock: that one stands still while the machine is
+   * suspended, and takes no part when the other is set.
+   */
+  const notEnded = (key: CacheKey): Known | undefined => {
+    const known = accepted.get(key);
+    return known !== undefined && wallClock() < known.expiresAtMs ? known : undefined;
+  };
+
   const renew = async (key: CacheKey, token: Token, known: Known): Promise<void> => {
+    // What has made room, or has been refused since, is nobody's any more.
+    if (accepted.get(key) !== known) return;
     const startedAt = now();
     const verdict = await inner.review(token, { signal: AbortSignal.timeout(reviewTimeoutMs), lane: 'refresh' });
     renewalMs += (now() - startedAt - renewalMs) * RENEWAL_WEIGHT;
@@ -141,17 +155,17 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
     const verdict = await review;
     const outage = verdict.kind === 'unavailable' && verdict.reason === 'authority_unavailable';
     // Gone from the store: its grace has ended, or a refusal came in between.
-    return outage && accepted.get(key) === known ? serveStale(known) : verdict;
+    return outage && notEnded(key) === known ? serveStale(known) : verdict;
   };
 
   return {
     known(token) {
       const key = keyOf(token);
-      return lookUp(key, token, accepted.get(key));
+      return lookUp(key, token, notEnded(key));
     },
     review(token) {
       const key = keyOf(token);
-      const known = accepted.get(key);
+      const known = notEnded(key);
       const verdict = lookUp(key, token, known);
       if (verdict !== undefined) return verdict;
       const review = share(key, token);
@@ -165,14 +179,9 @@ function keeper(options: CacheOptions, now: () => number) {
   const { accepted, ttlMs, graceMs, refreshAhead, wallClock = Date.now, random = Math.random } = options;
   return (key: CacheKey, token: Token, verdict: Accepted): void => {
     if (ttlMs === 0) return;
-    const tokenLifetimeMs = lifetimeMs(token, wallClock);
+    const expiresAtMs = readClaims(token)?.expiresAtMs ?? Number.POSITIVE_INFINITY;
+    const tokenLifetimeMs = expiresAtMs - wallClock();
     const life = lifeOf({ startedAt: now(), ttlMs, tokenLifetimeMs, refreshAhead, jitter: random() });
-    accepted.set(key, { verdict, life, renewing: false }, Math.min(ttlMs + graceMs, tokenLifetimeMs));
+    accepted.set(key, { verdict, life, expiresAtMs, renewing: false }, Math.min(ttlMs + graceMs, tokenLifetimeMs));
   };
-}
-
-/** How much longer a token says it lives, in milliseconds; for ever where it does not say. */
-function lifetimeMs(token: Token, wallClock: () => number): number {
-  const expiresAtMs = readClaims(token)?.expiresAtMs;
-  return expiresAtMs === undefined ? Number.POSITIVE_INFINITY : expiresAtMs - wallClock();
 }

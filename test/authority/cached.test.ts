@@ -27,6 +27,7 @@ const known = (verdict: Accepted): Known => ({
     renewFrom: Number.POSITIVE_INFINITY,
     renewAt: Number.POSITIVE_INFINITY,
   },
+  expiresAtMs: Number.POSITIVE_INFINITY,
   renewing: false,
 });
 
@@ -111,7 +112,7 @@ t.test('a yes is never kept past the token’s own end', async t => {
   const { authority, inner, clock } = cache(() => yes);
   const shortLived = unsignedJwt({ exp: EPOCH / 1000 + 4 });
   await authority.review(shortLived);
-  clock.advance(3999);
+  clock.advance(3998);
   t.equal(authority.review(shortLived), yes);
   clock.advance(1);
   await authority.review(shortLived);
@@ -136,6 +137,27 @@ t.test('a token that has ended but is still accepted, by leeway, is not kept at 
   }
   t.equal(inner.asked.length, 4);
   t.equal(accepted.size, 0);
+});
+
+t.test('a token’s own end counts by the clock on the wall, though the machine was suspended meanwhile', async t => {
+  const outageAfter = [yes, outage];
+  let suspendedMs = 0;
+  let down = false;
+  const { authority, inner, clock, accepted } = cache(() => outageAfter.shift() ?? outage, {
+    graceMs: 3_600_000,
+    wallClock: () => EPOCH + clock.now() + suspendedMs,
+    authorityDown: () => down,
+  });
+  const ending = unsignedJwt({ exp: EPOCH / 1000 + 600 });
+  t.equal(await authority.review(ending), yes);
+  clock.advance(20_000);
+  down = true;
+  t.match(authority.review(ending), { staleForMs: 10_000 });
+  suspendedMs = 600_000;
+  t.equal(accepted.size, 1, 'the store knows nothing of it');
+  t.equal(authority.known(ending), undefined);
+  t.equal(await authority.review(ending), outage, 'also not in place of an outage');
+  t.equal(inner.asked.length, 2);
 });
 
 t.test('an end that is a fraction of a second, or absurd, is taken as it is', async t => {
@@ -372,6 +394,18 @@ t.test('where renewals take long they begin sooner, so that they end before the 
     if (life === 1) t.equal(Math.round(begin?.ms ?? 0), 1300, 'at its own time, as long as nobody knows better');
     if (life === 40) t.equal(Math.round((begin?.ms ?? 0) / 100), 5, 'three times as early as they take');
   }
+});
+
+t.test('what is no longer known is not renewed', async t => {
+  const { authority, inner, clock, timers, renewals, accepted } = renewing(() => yes);
+  await authority.review(token);
+  clock.advance(9000);
+  authority.review(token);
+  accepted.delete(key(token));
+  timers[0]?.run();
+  await settle();
+  t.equal(inner.asked.length, 1);
+  t.strictSame(renewals, []);
 });
 
 t.test('a token used once is not renewed', async t => {
