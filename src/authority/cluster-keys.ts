@@ -1,7 +1,7 @@
 import { revealToken, type Token } from '../credential/token.ts';
 import { KubeConnectionError } from './kube-connection.ts';
 import type { HttpAnswer } from './review-answer.ts';
-import { type SigningKeys, signingKeys } from './signing-keys.ts';
+import { type SignatureCheck, type SigningKeys, signingKeys } from './signing-keys.ts';
 
 export const DISCOVERY_PATH = '/.well-known/openid-configuration';
 export const JWKS_PATH = '/openid/v1/jwks';
@@ -13,6 +13,9 @@ const ASK_EVERY_MS = 10_000;
 const DEFAULT_LIFETIME_SECONDS = 3600;
 const MAX_LIFETIME_SECONDS = 86_400;
 
+/** What the keys say of a token. */
+export type KeyCheck = 'good' | 'bad' | 'unknown';
+
 /** What the cluster publishes about the tokens it signs (OpenID Connect Discovery 1.0 §4, RFC 7517). */
 export interface ClusterKeys {
   /** The issuer of the cluster's ServiceAccount tokens; `undefined` while it is not known. */
@@ -21,9 +24,9 @@ export interface ClusterKeys {
   readonly held: boolean;
   /**
    * `unknown` where nothing is certain: no keys are known, none of that name, or a form that we do not read. A key's name is
-   * a hash of the key: who names ours and did not sign with it lies, and that is `bad`.
+   * a hash of the key: who names ours and did not sign with it lies, and that is `bad`. A promise where it takes long.
    */
-  verify(token: Token): 'good' | 'bad' | 'unknown';
+  verify(token: Token): KeyCheck | Promise<KeyCheck>;
   /** Asks for the documents where that is due. Nobody waits for it. */
   refresh(): void;
 }
@@ -83,9 +86,13 @@ export function clusterKeys(options: ClusterKeysOptions): ClusterKeys {
       const check = keys?.check(revealToken(token));
       // A rotation, perhaps.
       if (check === 'unknown key') ask();
-      return check === 'good' || check === 'bad' ? check : 'unknown';
+      return check instanceof Promise ? check.then(certain) : certain(check);
     },
   };
+}
+
+function certain(check: SignatureCheck | undefined): KeyCheck {
+  return check === 'good' || check === 'bad' ? check : 'unknown';
 }
 
 interface Document {

@@ -1,7 +1,7 @@
 import { readClaims, type UnverifiedClaims } from '../credential/claims.ts';
 import type { Token } from '../credential/token.ts';
 import type { Asking, Authority, Verdict } from './authority.ts';
-import type { ClusterKeys } from './cluster-keys.ts';
+import type { ClusterKeys, KeyCheck } from './cluster-keys.ts';
 import type { RefusalPace } from './refusal-pace.ts';
 import { INVALID_BEARER_TOKEN, refused, sanitize } from './review-answer.ts';
 
@@ -62,6 +62,15 @@ export function examined(inner: Authority, options: ExaminationOptions): Authori
     return undefined;
   };
 
+  const heed = (check: KeyCheck, token: Token, asking: Asking): Verdict | Promise<Verdict> => {
+    if (check === 'bad') {
+      return tell(refuse(token, 'signature', 'go-jose/go-jose: error in cryptographic primitive'), asking);
+    }
+    if (check === 'unknown') return ask(token, asking);
+    pace?.good();
+    return inner.review(token, { ...asking, lane: 'verified' });
+  };
+
   return {
     review(token, asking: Asking = {}) {
       // Known as good before, and nobody waits: only the API server has something new to say.
@@ -74,12 +83,7 @@ export function examined(inner: Authority, options: ExaminationOptions): Authori
       if (refusal !== undefined) return tell(refusal, asking);
       if (!signatures) return ask(token, asking);
       const check = keys.verify(token);
-      if (check === 'bad') {
-        return tell(refuse(token, 'signature', 'go-jose/go-jose: error in cryptographic primitive'), asking);
-      }
-      if (check === 'unknown') return ask(token, asking);
-      pace?.good();
-      return inner.review(token, { ...asking, lane: 'verified' });
+      return check instanceof Promise ? check.then(one => heed(one, token, asking)) : heed(check, token, asking);
     },
   };
 }

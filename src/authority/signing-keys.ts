@@ -1,4 +1,5 @@
 import { KeyObject, verify } from 'node:crypto';
+import { promisify } from 'node:util';
 import { decodeProtectedHeader, importJWK, type JWK } from 'jose';
 
 /** What a signature check finds. */
@@ -16,13 +17,16 @@ export type SignatureCheck =
 export interface SigningKeys {
   /** How many names there are keys for. */
   readonly size: number;
-  check(jws: string): SignatureCheck;
+  /** A promise where the key is one that takes long: that is done beside the event loop. */
+  check(jws: string): SignatureCheck | Promise<SignatureCheck>;
 }
 
 interface SigningKey {
   readonly algorithm: string;
   readonly digest: string;
   readonly key: KeyObject;
+  /** Whether a check takes a millisecond or more: the larger curves do, and RSA far beyond what is usual. */
+  readonly isSlow: boolean;
 }
 
 /** RFC 7518 §3.1: those that Kubernetes signs ServiceAccount tokens with. */
@@ -38,14 +42,24 @@ const DIGESTS: ReadonlyMap<unknown, string> = new Map([
 /** RFC 7518 §3.3. A smaller number is weak or garbage, and would make every signature a bad one. */
 const MIN_RSA_BITS = 2048;
 
+const MAX_QUICK_RSA_BITS = 4096;
+const QUICK_CURVE = 'prime256v1';
+
+/**
+ * How many of the slow checks may be under way at once. They share a few threads with reading files and finding hosts; what
+ * comes on top is as if its form were not known.
+ */
+const MAX_SLOW_CHECKS = 64;
+
 const BASE64URL = /^[\w-]+$/;
 
 /**
  * Reads a JWK Set (RFC 7517 §5). A key of a kind that is not known, or without `kid` or `alg`, is left out: what it signs
  * cannot be judged.
  *
- * Signatures are verified by one synchronous call of OpenSSL, 20 to 80 µs: a Web Crypto verification takes three times the processor
- * time for the way there and back, which is what a flood of junk would cost everybody else.
+ * Signatures of RSA and P-256 are verified by one synchronous call of OpenSSL, 20 to 150 µs: a Web Crypto verification takes three times the processor
+ * time for the way there and back, which is what a flood of junk would cost everybody else. P-384 and P-521 take one to two
+ * milliseconds, for which nobody else is to wait.
  *
  * @throws where the document is no JWK Set.
  */
@@ -57,6 +71,17 @@ export async function signingKeys(jwks: Readonly<Record<string, unknown>>): Prom
     const key = await signingKey(jwk);
     if (key !== undefined) keys.set(jwk.kid, [...(keys.get(jwk.kid) ?? []), key]);
   }
+  let slowChecks = 0;
+  const checkSlowly = async (able: readonly SigningKey[], signed: Buffer, bytes: Buffer): Promise<SignatureCheck> => {
+    if (slowChecks >= MAX_SLOW_CHECKS) return 'unknown form';
+    slowChecks += 1;
+    try {
+      const made = await Promise.all(able.map(key => verifyBeside(key.digest, signed, shown(key), bytes)));
+      return made.includes(true) ? 'good' : 'bad';
+    } finally {
+      slowChecks -= 1;
+    }
+  };
   return {
     size: keys.size,
     check(jws) {
@@ -70,14 +95,17 @@ export async function signingKeys(jwks: Readonly<Record<string, unknown>>): Prom
       if (able.length === 0) return 'unknown form';
       const signed = Buffer.from(jws.slice(0, end), 'latin1');
       const bytes = Buffer.from(signature, 'base64url');
-      return able.some(key => made(key, signed, bytes)) ? 'good' : 'bad';
+      if (able.some(({ isSlow }) => isSlow)) return checkSlowly(able, signed, bytes);
+      return able.some(key => verify(key.digest, signed, shown(key), bytes)) ? 'good' : 'bad';
     },
   };
 }
 
-function made({ digest, key }: SigningKey, signed: Buffer, signature: Buffer): boolean {
-  // JWS has r and s side by side (RFC 7518 §3.4); RSA ignores it.
-  return verify(digest, signed, { key, dsaEncoding: 'ieee-p1363' }, signature);
+const verifyBeside = promisify(verify);
+
+/** JWS has r and s side by side (RFC 7518 §3.4); RSA ignores it. */
+function shown({ key }: SigningKey) {
+  return { key, dsaEncoding: 'ieee-p1363' } as const;
 }
 
 async function signingKey(jwk: JWK): Promise<SigningKey | undefined> {
@@ -87,8 +115,11 @@ async function signingKey(jwk: JWK): Promise<SigningKey | undefined> {
     const imported = await importJWK(jwk, jwk.alg);
     if (imported instanceof Uint8Array || imported.type !== 'public') return undefined;
     const key = KeyObject.from(imported as Parameters<typeof KeyObject.from>[0]);
-    const bits = key.asymmetricKeyDetails?.modulusLength;
-    return bits !== undefined && bits < MIN_RSA_BITS ? undefined : { algorithm: jwk.alg, digest, key };
+    const details = key.asymmetricKeyDetails;
+    const bits = details?.modulusLength;
+    if (bits !== undefined && bits < MIN_RSA_BITS) return undefined;
+    const isSlow = bits === undefined ? details?.namedCurve !== QUICK_CURVE : bits > MAX_QUICK_RSA_BITS;
+    return { algorithm: jwk.alg, digest, key, isSlow };
   } catch {
     return undefined;
   }

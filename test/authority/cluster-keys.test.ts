@@ -1,3 +1,4 @@
+import { generateKeyPairSync, sign } from 'node:crypto';
 import t from 'tap';
 import { type ClusterKeysOptions, clusterKeys, DISCOVERY_PATH, JWKS_PATH } from '../../src/authority/cluster-keys.ts';
 import { KubeConnectionError } from '../../src/authority/kube-connection.ts';
@@ -71,6 +72,19 @@ t.test('a document without a key that we can use is none to verify with', async 
     t.strictSame(problems, [undefined]);
     t.equal(none.held, false);
   }
+});
+
+t.test('what takes long to check is said later', async t => {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' });
+  const { keys } = publish(published({ keys: [{ ...publicKey.export({ format: 'jwk' }), alg: 'ES384', kid: 'k' }] }));
+  keys.refresh();
+  await settle();
+  const input = `${Buffer.from('{"alg":"ES384","kid":"k"}').toString('base64url')}.e30`;
+  const signature = sign('sha384', Buffer.from(input), { key: privateKey, dsaEncoding: 'ieee-p1363' });
+  const check = keys.verify(new Token(`${input}.${signature.toString('base64url')}`));
+  t.type(check, Promise);
+  t.equal(await check, 'good');
+  t.equal(await keys.verify(new Token(`${input}.AAAA`)), 'bad');
 });
 
 t.test('nothing is certain about a token that names no key, or another algorithm, or is no JWS', async t => {

@@ -52,6 +52,15 @@ t.test('a good signature goes in the first lane, with all else that was said', a
   t.strictSame(inner.asked[0]?.asking, { signal, lane: 'verified' });
 });
 
+t.test('a signature that takes long to check is waited for', async t => {
+  const good = examine(Promise.resolve('good'));
+  t.equal(await good.authority.review(unsignedJwt(claims)), yes);
+  t.equal(good.inner.asked[0]?.asking?.lane, 'verified');
+  const bad = examine(Promise.resolve('bad'));
+  t.match(await bad.authority.review(unsignedJwt(claims)), { kind: 'refused' });
+  t.equal(bad.inner.asked.length, 0);
+});
+
 t.test('a signature that cannot be judged is asked about in the other lane', async t => {
   const { authority, inner } = examine('unknown');
   t.equal(await authority.review(unsignedJwt(good)), yes);

@@ -84,6 +84,30 @@ t.test('a key that cannot be used is left out, and the others stay', async t => 
   t.equal(keys.check(jws({ alg: 'RS256', kid: 'x' }, rsa)), 'unknown key');
 });
 
+t.test('what takes long is checked beside the event loop, and past a bound not at all', async t => {
+  const p384 = generateKeyPairSync('ec', { namedCurve: 'P-384' });
+  const p521 = generateKeyPairSync('ec', { namedCurve: 'P-521' });
+  const large = generateKeyPairSync('rsa', { modulusLength: 4104 });
+  for (const [pair, alg, digest] of [
+    [p384, 'ES384', 'sha384'],
+    [p521, 'ES512', 'sha512'],
+    [large, 'RS256', 'sha256'],
+  ] as const) {
+    const keys = await signingKeys({ keys: [jwk(pair, alg, 'x')] });
+    const token = jws({ alg, kid: 'x' }, pair, digest);
+    const check = keys.check(token);
+    t.type(check, Promise, alg);
+    t.equal(await check, 'good');
+    t.equal(await keys.check(spoilt(token)), 'bad');
+  }
+  const keys = await signingKeys({ keys: [jwk(p384, 'ES384', 'x')] });
+  const token = jws({ alg: 'ES384', kid: 'x' }, p384, 'sha384');
+  const checks = await Promise.all(Array.from({ length: 70 }, () => keys.check(token)));
+  t.equal(checks.filter(check => check === 'good').length, 64);
+  t.equal(checks.filter(check => check === 'unknown form').length, 6);
+  t.equal(await keys.check(token), 'good', 'there is room again');
+});
+
 t.test('of several keys of one name each counts', async t => {
   const other = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const keys = await signingKeys({
