@@ -129,6 +129,9 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
     const set = ['--set', 'image.repository=registry.example/mine'];
     const mine = await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...set]);
     t.notMatch(mine, 'placeholder');
+    t.match(mine, /every pod of the cluster may ask it.*networkPolicy\.ingressFrom/s);
+    const from = ['--set-json', 'networkPolicy.ingressFrom=[{"podSelector":{}}]'];
+    t.notMatch(await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...from]), 'may ask it');
   });
 
   t.test('its account may create TokenReviews, and nothing else that not everybody may', async t => {
@@ -168,8 +171,9 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
   t.test('with that one right gatecar answers, and `helm test` can tell', async t => {
     const documents = await render(run, { config: { allowedNamespaces: ['ci', 'gatecar'] } });
     const gatecar = await startRendered(t, documents);
-    await api.createServiceAccount('ci', 'my-app');
-    const [, command = ''] = /^TOKEN=\$\(kubectl (.*)\)$/m.exec(README) ?? [];
+    const [, first = '', command = ''] =
+      /^(kubectl create namespace .*)\nTOKEN=\$\(kubectl (.*)\)$/m.exec(README) ?? [];
+    for (const line of first.split(' && ')) await demand(run, 'kubectl', line.split(' ').slice(1));
     const good = (await demand(run, 'kubectl', command.split(' '))).trim();
     t.equal((await ask(gatecar.auth, { token: good })).status, 200, 'a client’s token, made as the README says');
     t.equal((await ask(gatecar.auth, { token: await api.requestToken('ci', 'my-app') })).status, 401);
