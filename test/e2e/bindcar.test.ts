@@ -184,6 +184,7 @@ t.test('installed as the README says', { skip: skipWithout(missing) }, async t =
       'ingress.networking.k8s.io/bindcar',
       'job.batch/list-zones',
       'networkpolicy.networking.k8s.io/bindcar-behind-gateway',
+      'networkpolicy.networking.k8s.io/bindcar-gateway',
       'networkpolicy.networking.k8s.io/gatecar',
     ]);
   });

@@ -19,6 +19,7 @@ import {
   demand,
   documentOf,
   environmentOf,
+  isHook,
   podOf,
   type Run,
   render,
@@ -180,6 +181,14 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
 
     const [pod, token] = [testPod(documents), await ownToken()];
     await isAdmitted(t, run, pod);
+    const policies = documents.filter(({ kind }) => kind === 'NetworkPolicy');
+    const [own, ours] = ['gatecar', 'gatecar-test'].map(name =>
+      policies.find(one => at(one, 'metadata.name') === name),
+    );
+    const labels = at(pod, 'metadata.labels') as Record<string, string>;
+    t.match(labels, at(ours, 'spec.podSelector.matchLabels'), 'a namespace that lets nobody out lets the test ask');
+    t.strictSame(at(ours, 'spec.egress[0].to[0].podSelector'), at(own, 'spec.podSelector'));
+    t.strictSame(at(ours, 'spec.egress[0].ports[0].port'), at(own, 'spec.ingress[0].ports[0].port'));
     t.strictSame(await helmTest(t, pod, gatecar.auth, token), {
       status: 0,
       lines: [
@@ -273,7 +282,7 @@ async function objectsOf(run: Run): Promise<string[]> {
 /** But for what is made only when tests are run. */
 function namesIn(documents: readonly Yaml[]): string[] {
   return documents
-    .filter(one => !(at(one, 'metadata.annotations') as Yaml | undefined)?.['helm.sh/hook'])
+    .filter(one => !isHook(one))
     .map(one => `${one['kind']} ${at(one, 'metadata.name')}`)
     .sort();
 }
