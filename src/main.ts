@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 import process from 'node:process';
+import { buffer } from 'node:stream/consumers';
 import { VERSION } from './app.ts';
+import { UsageError } from './commands/command.ts';
 import { ConfigError, readConfig } from './config/config.ts';
 import { help } from './config/help.ts';
 import type { Surroundings } from './endpoint-source.ts';
@@ -9,7 +11,7 @@ import { type Logger, logger } from './operations/log.ts';
 import { TlsFileError } from './operations/tls-files.ts';
 import { type Running, serve } from './serve.ts';
 
-const COMMANDS = ['serve', 'dev'] as const;
+const COMMANDS = ['serve', 'dev', 'explain'] as const;
 type Command = (typeof COMMANDS)[number];
 
 const EXIT_FAILURE = 1;
@@ -18,9 +20,9 @@ const EXIT_USAGE = 2;
 await main(process.argv.slice(2));
 
 async function main(args: string[]): Promise<void> {
-  if (args.includes('--help') || args.includes('-h')) return print(help());
-  if (args.includes('--version')) return print(`${VERSION}\n`);
   const command = COMMANDS.find(name => name === args[0]) ?? 'serve';
+  if (args.includes('--help') || args.includes('-h')) return print(await helpOf(command));
+  if (args.includes('--version')) return print(`${VERSION}\n`);
   const rest = COMMANDS.includes(args[0] as Command) ? args.slice(1) : args;
   const log = logger('info');
   failOnUncaught(log);
@@ -28,6 +30,7 @@ async function main(args: string[]): Promise<void> {
     await run(command, rest);
   } catch (error) {
     if (error instanceof ConfigError) return fail(EXIT_USAGE, error.faults);
+    if (error instanceof UsageError) return fail(EXIT_USAGE, [error.message]);
     if (error instanceof TlsFileError) return fail(EXIT_USAGE, [error.message]);
     if (error instanceof ListenError) return fail(EXIT_FAILURE, [error.message]);
     throw error;
@@ -40,13 +43,41 @@ async function run(command: Command, args: string[]): Promise<void> {
     const running = await dev(args, process.env, text => process.stdout.write(text));
     return stopOnSignal(running);
   }
+  if (command !== 'serve') {
+    process.exitCode = await runOnce(command, args);
+    return;
+  }
   const config = readConfig(args, process.env);
-  const surroundings: Surroundings = {
+  stopOnSignal(await serve(config, surroundings(), logger(config.logLevel)));
+}
+
+/** The commands that answer and end; loaded only where they are asked for. */
+async function runOnce(command: Exclude<Command, 'serve' | 'dev'>, args: string[]): Promise<number> {
+  const { COMMANDS_THAT_END } = await import('./commands/commands-that-end.ts');
+  return COMMANDS_THAT_END[command]({
+    args,
+    env: process.env,
+    surroundings: surroundings(),
+    version: VERSION,
+    terminal: {
+      write: print,
+      readInput: () => buffer(process.stdin),
+      isTerminal: process.stdout.isTTY,
+    },
+  });
+}
+
+async function helpOf(command: Command): Promise<string> {
+  if (command === 'serve' || command === 'dev') return help();
+  return (await import('./commands/command-help.ts')).COMMAND_HELP[command];
+}
+
+function surroundings(): Surroundings {
+  return {
     inCluster: process.env['KUBERNETES_SERVICE_HOST'] !== undefined,
     // As kubectl does. The system's own list of users has no entry for the made-up user ids that some clusters run as.
     homeDirectory: process.env['HOME'] || undefined,
   };
-  stopOnSignal(await serve(config, surroundings, logger(config.logLevel)));
 }
 
 /** The first signal drains and exits 0; a second one ends at once. */

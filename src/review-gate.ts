@@ -22,6 +22,7 @@ import { type Health, health } from './operations/health.ts';
 import { keysLog } from './operations/keys-log.ts';
 import type { Logger } from './operations/log.ts';
 import type { Metrics } from './operations/metrics.ts';
+import type { Policy } from './policy/policy.ts';
 
 /** Whatever decides, and what it needs of the house. */
 export interface Gate {
@@ -61,11 +62,7 @@ export interface ReviewGateOptions {
 /** `prescreened(limited(cached(shedding(examined(admitted(tokenReview(connection)))))))`, and who watches over it. */
 export function reviewGate({ config, surroundings, counters, log, version }: ReviewGateOptions): Gate {
   const { tokenAudiences: audiences, reviewTimeoutMs } = config;
-  const connection = kubeConnection({
-    source: () => endpointSource(config, surroundings),
-    maxConnections: config.reviewMaxConcurrency,
-    userAgent: `gatecar/${version}`,
-  });
+  const connection = openConnection(config, surroundings, version);
   const asking: Authority = tokenReview({
     connection,
     audiences,
@@ -142,18 +139,31 @@ export function reviewGate({ config, surroundings, counters, log, version }: Rev
     authorityUp: () => watch.authorityUp,
     graceActive: () => grace.active,
   });
-  const policy = {
-    allowedNamespaces: config.allowedNamespaces && new Set(config.allowedNamespaces),
-    allowedServiceAccounts: config.allowedServiceAccounts && new Set(config.allowedServiceAccounts),
-  };
   return {
-    authorize: authorizeWith(authority, policy),
+    authorize: authorizeWith(authority, policyOf(config)),
     health: watch,
     async close() {
       watch.stop();
       lag.stop();
       await connection.close();
     },
+  };
+}
+
+/** The connection to the API server that the settings name. */
+export function openConnection(config: Config, surroundings: Surroundings, version: string): KubeConnection {
+  return kubeConnection({
+    source: () => endpointSource(config, surroundings),
+    maxConnections: config.reviewMaxConcurrency,
+    userAgent: `gatecar/${version}`,
+  });
+}
+
+/** Who may pass by the settings. */
+export function policyOf({ allowedNamespaces, allowedServiceAccounts }: Config): Policy {
+  return {
+    allowedNamespaces: allowedNamespaces && new Set(allowedNamespaces),
+    allowedServiceAccounts: allowedServiceAccounts && new Set(allowedServiceAccounts),
   };
 }
 

@@ -20,13 +20,19 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   authority: ['cache', 'credential', 'decision', 'files', 'identity'],
   gateway: ['authorize.ts', 'credential', 'decision', 'identity'],
   operations: ['authority', 'cache', 'config', 'credential', 'decision', 'files', 'gateway', 'identity'],
+  commands: [
+    ...['authority', 'authorize.ts', 'config', 'credential', 'decision', 'endpoint-source.ts', 'gateway', 'identity'],
+    'review-gate.ts',
+  ],
   dev: ['config', 'identity', 'operations', 'serve.ts'],
   'authorize.ts': ['authority', 'credential', 'decision', 'policy'],
   'endpoint-source.ts': ['authority', 'config'],
-  'review-gate.ts': ['authority', 'authorize.ts', 'cache', 'config', 'credential', 'endpoint-source.ts', 'operations'],
+  'review-gate.ts': [
+    ...['authority', 'authorize.ts', 'cache', 'config', 'credential', 'endpoint-source.ts', 'operations', 'policy'],
+  ],
   'app.ts': ['config', 'endpoint-source.ts', 'gateway', 'operations', 'review-gate.ts'],
   'serve.ts': ['app.ts', 'config', 'endpoint-source.ts', 'gateway', 'operations'],
-  'main.ts': ['app.ts', 'config', 'dev', 'endpoint-source.ts', 'operations', 'serve.ts'],
+  'main.ts': ['app.ts', 'commands', 'config', 'dev', 'endpoint-source.ts', 'operations', 'serve.ts'],
 };
 
 /** Of these rooms `operations` knows the shapes alone: counters and logs are told, and ask nobody. */

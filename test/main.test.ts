@@ -8,13 +8,14 @@ import { VERSION } from '../src/app.ts';
 import { ask } from './fixtures/ask.ts';
 import { startGatecarProcess } from './fixtures/gatecar-process.ts';
 import { scratch } from './fixtures/scratch.ts';
-import { hangs, startStandIn } from './fixtures/stand-in-api-server.ts';
+import { accepts, hangs, startStandIn } from './fixtures/stand-in-api-server.ts';
 import { until } from './fixtures/until.ts';
 
 const MAIN = join(import.meta.dirname, '../src/main.ts');
 
-async function run(args: string[], env: Record<string, string> = {}) {
+async function run(args: string[], env: Record<string, string> = {}, input = '') {
   const child = spawn(process.execPath, [MAIN, ...args], { env: { PATH: process.env['PATH'], ...env } });
+  child.stdin.end(input);
   let out = '';
   let err = '';
   child.stdout.on('data', chunk => {
@@ -31,6 +32,21 @@ t.test('--help and --version answer and end', async t => {
   t.match(await run(['--help']), { code: 0, out: /^gatecar: .*\n\nUsage: gatecar/, err: '' });
   t.match(await run(['serve', '-h']), { code: 0, out: /Usage/ });
   t.strictSame(await run(['--version']), { code: 0, out: `${VERSION}\n`, err: '' });
+});
+
+t.test('a command that ends has a --help of its own', async t => {
+  t.match(await run(['explain', '--help']), { code: 0, out: /^gatecar explain: [\s\S]*\nExample: /, err: '' });
+});
+
+t.test('`gatecar explain` reads standard input, and its exit code says what was decided', async t => {
+  const standIn = await startStandIn(accepts());
+  t.teardown(() => standIn.close());
+  const env = { GATECAR_KUBE_API_URL: standIn.url };
+  t.match(await run(['explain'], env, 'opaque\n'), { code: 0, out: /^decision: allow \(HTTP 200\)$/m, err: '' });
+  t.match(await run(['explain', '--allowed-namespaces=ci'], env, 'opaque\n'), { code: 1, err: '' });
+  t.match(await run(['explain', '--output=xml'], env, 'opaque\n'), {
+    ...{ code: 2, out: '', err: 'gatecar: --output must be text or json\n' },
+  });
 });
 
 t.test('bad settings are told all at once, one line each, with exit code 2', async t => {

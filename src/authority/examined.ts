@@ -22,7 +22,41 @@ export interface ExaminationOptions {
 }
 
 /** The API server's own leeway of 60 s, and 30 s for clocks that differ, in milliseconds. */
-const LEEWAY_MS = 90_000;
+export const LEEWAY_MS = 90_000;
+
+/** What is wrong with claims, with the API server's own words for it. */
+export interface ClaimRefusal {
+  readonly check: Exclude<ClaimCheck, 'signature'>;
+  readonly cause: string;
+}
+
+const FINE: readonly ClaimRefusal[] = [];
+
+/**
+ * All that the API server would refuse in these claims, in the order in which it is told.
+ *
+ * @param audiences those asked for; an empty list checks none.
+ * @param nowMs milliseconds since the epoch.
+ */
+export function claimRefusals(
+  { audiences: own, expiresAtMs, notBeforeMs }: UnverifiedClaims,
+  audiences: readonly string[],
+  nowMs: number,
+): readonly ClaimRefusal[] {
+  // An empty list is no audience at all, for which the API server has its own.
+  const isForOthers = own?.length && audiences.length > 0 && !audiences.some(audience => own.includes(audience));
+  const isOver = expiresAtMs !== undefined && nowMs > expiresAtMs + LEEWAY_MS;
+  const isEarly = notBeforeMs !== undefined && nowMs < notBeforeMs - LEEWAY_MS;
+  if (!isForOthers && !isOver && !isEarly) return FINE;
+  const refusals: ClaimRefusal[] = [];
+  if (isForOthers) {
+    const cause = `token audiences ${quoted(own)} is invalid for the target audiences ${quoted(audiences)}`;
+    refusals.push({ check: 'audience', cause });
+  }
+  if (isOver) refusals.push({ check: 'expired', cause: 'service account token has expired' });
+  if (isEarly) refusals.push({ check: 'not yet valid', cause: 'service account token is not valid yet' });
+  return refusals;
+}
 
 /**
  * Examines JWTs of the cluster's own issuer before anybody is asked: what the API server would certainly refuse is refused
@@ -46,22 +80,6 @@ export function examined(inner: Authority, options: ExaminationOptions): Authori
   };
   const ask = async (token: Token, asking: Asking): Promise<Verdict> => tell(await inner.review(token, asking), asking);
 
-  const refuseClaims = (token: Token, claims: UnverifiedClaims): Verdict | undefined => {
-    const { audiences: own, expiresAtMs, notBeforeMs } = claims;
-    // An empty list is no audience at all, for which the API server has its own.
-    if (own?.length && audiences.length > 0 && !audiences.some(audience => own.includes(audience))) {
-      const cause = `token audiences ${quoted(own)} is invalid for the target audiences ${quoted(audiences)}`;
-      return refuse(token, 'audience', cause);
-    }
-    if (expiresAtMs !== undefined && wallClock() > expiresAtMs + LEEWAY_MS) {
-      return refuse(token, 'expired', 'service account token has expired');
-    }
-    if (notBeforeMs !== undefined && wallClock() < notBeforeMs - LEEWAY_MS) {
-      return refuse(token, 'not yet valid', 'service account token is not valid yet');
-    }
-    return undefined;
-  };
-
   const heed = (check: KeyCheck, token: Token, asking: Asking): Verdict | Promise<Verdict> => {
     if (check === 'bad') {
       return tell(refuse(token, 'signature', 'go-jose/go-jose: error in cryptographic primitive'), asking);
@@ -79,8 +97,8 @@ export function examined(inner: Authority, options: ExaminationOptions): Authori
       const { issuer } = keys;
       const claims = issuer === undefined ? undefined : readClaims(token);
       if (claims === undefined || claims.issuer !== issuer) return ask(token, asking);
-      const refusal = refuseClaims(token, claims);
-      if (refusal !== undefined) return tell(refusal, asking);
+      const [refusal] = claimRefusals(claims, audiences, wallClock());
+      if (refusal !== undefined) return tell(refuse(token, refusal.check, refusal.cause), asking);
       if (!signatures) return ask(token, asking);
       const check = keys.verify(token);
       return check instanceof Promise ? check.then(one => heed(one, token, asking)) : heed(check, token, asking);

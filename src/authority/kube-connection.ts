@@ -139,6 +139,7 @@ async function exchange(dispatcher: Dispatcher, request: Dispatcher.RequestOptio
     body: await body.text(),
     retryAfterSeconds: Number.isInteger(retryAfter) && retryAfter >= 0 ? retryAfter : undefined,
     maxAgeSeconds: maxAge(headers['cache-control']),
+    sentAtMs: Date.parse(String(headers['date'])) || undefined,
   };
 }
 

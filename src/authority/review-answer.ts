@@ -11,6 +11,8 @@ export interface HttpAnswer {
   readonly retryAfterSeconds: number | undefined;
   /** `max-age` of `Cache-Control` in seconds, where it was told. */
   readonly maxAgeSeconds?: number | undefined;
+  /** `Date` in milliseconds since the epoch, in whole seconds, where it was told. */
+  readonly sentAtMs?: number | undefined;
 }
 
 /** The API server's own text for a token that none of its authenticators knows. */

@@ -1,4 +1,5 @@
 import { closest } from './closest.ts';
+import { readArgument, shownArgument } from './command-line.ts';
 import { crossFaults } from './rules.ts';
 import { type Config, flagName, SETTINGS, type Setting } from './schema.ts';
 
@@ -83,30 +84,18 @@ function readFlags(args: readonly string[], faults: string[]): Map<string, Given
   const known = new Map(ALL.map(([, setting]) => [flagName(setting), setting]));
   const flags = new Map<string, Given | Fault>();
   const rest = [...args];
-  for (let arg = rest.shift(); arg !== undefined; arg = rest.shift()) {
-    const [, name = '', inline] = /^--([^=]+)(?:=([\s\S]*))?$/.exec(arg) ?? [];
-    const setting = known.get(name);
+  while (rest.length > 0) {
+    const { name, text, setting, given } = readArgument(rest, known);
     if (setting === undefined) {
-      // Past a `=` there may be a secret that was meant for another setting.
       const names = [...known.keys()].map(one => `--${one}`);
-      faults.push(unknown(arg.replace(/=[\s\S]*/, ''), names, 'argument'));
-      // What follows an unknown flag is most likely its value and no second fault.
-      if (name !== '' && inline === undefined && rest[0]?.startsWith('--') === false) rest.shift();
+      faults.push(unknown(shownArgument(given), names, 'argument'));
       continue;
     }
-    const text = inline ?? valueAfter(setting, rest);
     if (flags.has(name)) flags.set(name, { fault: `--${name} is given twice` });
     else if (text === undefined) flags.set(name, { fault: `--${name} needs a value` });
     else flags.set(name, { source: `--${name}`, text });
   }
   return flags;
-}
-
-/** Takes a flag's value from the arguments after it. A flag is nobody's value: `--a --b` is an `a` left out. */
-function valueAfter({ type }: Setting<unknown>, rest: string[]): string | undefined {
-  const [next] = rest;
-  if (type.json['type'] === 'boolean' && next !== 'true' && next !== 'false') return 'true';
-  return next?.startsWith('--') ? undefined : rest.shift();
 }
 
 const SERVICE_LINK_NAME =

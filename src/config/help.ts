@@ -22,10 +22,12 @@ export function help(): string {
 
 Usage: gatecar [serve] [--setting=value ...]
        gatecar dev [--setting=value ...]
+       gatecar explain [FILE] [--setting=value ...]
 
   serve      the sidecar (the default)
   dev        the sidecar with an embedded authority that issues and reviews real tokens
-  --help     this text
+  explain    what would be decided about a token, step by step, and why
+  --help     this text; after a command that ends by itself, that of the command
   --version  the version
 
 Example: gatecar serve --token-audiences=bindcar --allowed-namespaces=dns-system,ci

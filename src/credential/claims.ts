@@ -15,23 +15,36 @@ export interface UnverifiedClaims {
   readonly notBeforeMs: number | undefined;
 }
 
+/** A JWT's header and claims, all of them, as somebody wrote them. */
+export interface UnverifiedJwt {
+  readonly header: Readonly<Record<string, unknown>>;
+  readonly claims: Readonly<Record<string, unknown>>;
+}
+
 /**
  * Reads a compact JWS (RFC 7515 §7.1) without verifying it.
  *
  * @returns `undefined` for an opaque token: anything that is not three parts whose first two decode to JSON objects.
  */
 export function readClaims(token: Token): UnverifiedClaims | undefined {
-  const [first, second, third, ...rest] = revealToken(token).split('.');
-  if (first === undefined || second === undefined || third === undefined || rest.length > 0) return undefined;
-  const payload = decodeObject(second);
-  if (payload === undefined || decodeObject(first) === undefined) return undefined;
-  const { iss, aud, exp, nbf } = payload;
+  const jwt = readJwt(token);
+  if (jwt === undefined) return undefined;
+  const { iss, aud, exp, nbf } = jwt.claims;
   return {
     issuer: typeof iss === 'string' ? iss : undefined,
     audiences: listed(aud),
     expiresAtMs: milliseconds(orItsText(exp)),
     notBeforeMs: milliseconds(nbf),
   };
+}
+
+/** {@link readClaims}, with all that is in there, for people to read. */
+export function readJwt(token: Token): UnverifiedJwt | undefined {
+  const [first, second, third, ...rest] = revealToken(token).split('.');
+  if (first === undefined || second === undefined || third === undefined || rest.length > 0) return undefined;
+  const claims = decodeObject(second);
+  const header = claims && decodeObject(first);
+  return claims && header && { header, claims };
 }
 
 /** RFC 7519 §4.1.3: one audience may stand without a list. */

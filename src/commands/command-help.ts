@@ -1,0 +1,21 @@
+/** The texts of `gatecar <command> --help`. */
+export const COMMAND_HELP = {
+  explain: `gatecar explain: what would be decided about a token, step by step, and why.
+
+Usage: gatecar explain [FILE | --file FILE] [--output text|json] [--setting=value ...]
+
+The token is read from standard input, or from FILE; it is never an argument, and never printed. What
+is printed are its claims (which nobody has verified), what each step says (credential, prescreen,
+local checks, review, policy, clock), the decision with its status, and the headers for the upstream.
+The API server is asked as the server would ask; the cache and the limits of a running gatecar are not
+looked at. Settings: those of gatecar serve, see gatecar --help.
+
+  --file FILE     the file that holds the token; - is standard input
+  --output json   one document: { unverified?: { header, claims }, steps: [{ step, result, text, mend? }],
+                  decision: { kind, reason?, status, text? }, headers: { name: value }, removed: [name] }
+
+Exit code: 0 allow, 1 deny, 2 usage or settings, 3 the API server could not be asked.
+
+Example: kubectl create token my-app --namespace ci --audience bindcar | gatecar explain
+`,
+} as const;
