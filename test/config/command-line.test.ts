@@ -21,7 +21,12 @@ t.test('a flag of its own without a value has none', async t => {
 });
 
 t.test('a list may end with a flag, and a switch takes true and false alone', async t => {
-  for (const args of [['--mode'], ['--mode', '--grace=1s'], ['--refresh-ahead', 'false'], ['--refresh-ahead', 'true']]) {
+  for (const args of [
+    ['--mode'],
+    ['--mode', '--grace=1s'],
+    ['--refresh-ahead', 'false'],
+    ['--refresh-ahead', 'true'],
+  ]) {
     t.strictSame(readCommandLine(args, []), { own: new Map(), operands: [], settings: args });
   }
   t.strictSame(readCommandLine(['--refresh-ahead', 'yes'], []).operands, ['yes']);
