@@ -2,6 +2,7 @@ import type { Decision } from '../decision/decision.ts';
 import { type AnswerSettings, type Explanation, explain } from '../decision/explain.ts';
 import { renderIdentityHeaders } from '../identity/headers.ts';
 import type { Identity } from '../identity/identity.ts';
+import { renderHead } from './whole-head.ts';
 
 /** A decision as every gateway hears it, whatever the protocol: flat header names and values, each to overwrite. */
 export interface Answer {
@@ -11,6 +12,8 @@ export interface Answer {
   readonly body: string;
   /** What the body says, for protocols that carry a message beside it. */
   readonly text: string;
+  /** The head over HTTP/1.1 up to what differs from request to request, where an answer is given often. */
+  readonly head?: string;
 }
 
 const STALE_HEADER = 'X-Gatecar-Stale';
@@ -47,12 +50,13 @@ export function* headerPairs(flat: readonly string[]): Generator<[name: string, 
  */
 function allow(identity: Identity | undefined, prefix: string): Answer {
   const headers = ['Content-Length', '0', 'Cache-Control', 'no-store', ...renderIdentityHeaders(identity, prefix)];
-  return { status: 200, headers, body: '', text: '' };
+  return { status: 200, headers, body: '', text: '', head: renderHead(200, headers) };
 }
 
 /** Served by grace: marked for gateways and upstreams that care. */
 function stale(answer: Answer, seconds: number): Answer {
-  return { ...answer, headers: [...answer.headers, STALE_HEADER, String(seconds)] };
+  const { status, headers, body, text } = answer;
+  return { status, headers: [...headers, STALE_HEADER, String(seconds)], body, text };
 }
 
 function refuse({ status, text, reason, challenge, retryAfterSeconds }: Explanation): Answer {

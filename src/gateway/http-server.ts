@@ -9,7 +9,7 @@ const MAX_HEADER_BYTES = 64 * 1024;
  * Longer than gateways keep an idle connection (Envoy: an hour), so that it is always they who close: a request sent
  * into our closing would fail.
  */
-const KEEP_ALIVE_MS = 61 * 60 * 1000;
+export const KEEP_ALIVE_MS = 61 * 60 * 1000;
 
 /** How long a peer may take to send a request, and how often that is checked, in milliseconds. */
 const REQUEST_TIMEOUT_MS = 10_000;

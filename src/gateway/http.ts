@@ -7,8 +7,9 @@ import type { Decision } from '../decision/decision.ts';
 import type { Answer } from './answer.ts';
 import { type Decided, INTERNAL_ERROR, TOO_MANY_AT_ONCE } from './decided.ts';
 import { type ForwardedOptions, readForwarded, reportedClient } from './forwarded.ts';
-import { type HttpServerOptions, httpServer } from './http-server.ts';
+import { type HttpServerOptions, httpServer, KEEP_ALIVE_MS } from './http-server.ts';
 import { refuseConnection } from './refuse-connection.ts';
+import { wholeHead } from './whole-head.ts';
 
 /** How long, and up to how many bytes, a declared body is drained after the answer, before the connection is closed. */
 const LINGER_MS = 1_000;
@@ -39,14 +40,21 @@ export interface HttpGatewayOptions extends ForwardedOptions, HttpServerOptions 
  * expectations is switched off one by one, since each would answer something that a gateway reads as an error of ours.
  */
 export function httpGateway(options: HttpGatewayOptions): FastifyInstance {
+  const handle = gate(options);
   const server = Fastify({
     logger: false,
-    rewriteUrl: ({ url = '' }) => (isAuthPath(url) ? '/auth' : '/'),
+    // Whatever it is, and however it is written, it is not found.
+    rewriteUrl: () => '/',
     exposeHeadRoutes: false,
     forceCloseConnections: false,
     return503OnClosing: false,
     clientErrorHandler: refuseConnection,
-    serverFactory: handler => httpServer(handler, options),
+    // Past its router: there is one path, and the router costs as much as a look-up in the cache.
+    serverFactory: handler =>
+      httpServer((request, response) => {
+        if (isAuthPath(request.url as string)) handle(request, response);
+        else handler(request, response);
+      }, options),
   });
   // Without a body in Fastify's eyes, no method's body is awaited or its content type judged.
   for (const method of METHODS) server.addHttpMethod(method, { hasBody: false, overrideExisting: true });
@@ -55,15 +63,6 @@ export function httpGateway(options: HttpGatewayOptions): FastifyInstance {
     server.server.emit('request', request, response);
   server.server.on('checkContinue', ignoreExpectation).on('checkExpectation', ignoreExpectation);
 
-  const handle = gate(options);
-  server.route({
-    method: METHODS.filter(method => method !== 'CONNECT'),
-    url: '/auth',
-    handler(request, reply) {
-      reply.hijack();
-      handle(request.raw, reply.raw);
-    },
-  });
   server.setNotFoundHandler(({ raw }, reply) => {
     if (declaresBody(raw)) reply.header('Connection', 'close');
     return reply.code(404).send({ error: 'Not found: ask /auth' });
@@ -90,6 +89,8 @@ function gate(options: HttpGatewayOptions): (request: IncomingMessage, response:
     undecided.set(socket, (undecided.get(socket) ?? 0) + change);
   };
 
+  const whole = wholeHead(KEEP_ALIVE_MS);
+
   return (request, response) => {
     const start = now();
     const credential = readCredential(request.rawHeaders);
@@ -99,7 +100,11 @@ function gate(options: HttpGatewayOptions): (request: IncomingMessage, response:
 
     const finish = (decision: Decision): void => {
       const answer = render(decision);
-      write(request, response, answer, { draining: draining(), lingerMs });
+      if (answer.head !== undefined && !draining() && whole.suits(request, response) && !declaresBody(request)) {
+        whole.write(response, answer.head);
+      } else {
+        write(request, response, answer, { draining: draining(), lingerMs });
+      }
       onDecision?.({
         protocol: 'http',
         decision,
