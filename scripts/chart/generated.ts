@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { settingsJsonSchema, settingsTable } from '../../src/config/help.ts';
+import { dashboard } from '../dashboard/dashboard.ts';
 import { readValues } from './values-file.ts';
 import { valuesSchema } from './values-schema.ts';
 import { configTable, valuesTable } from './values-tables.ts';
@@ -19,6 +20,7 @@ export async function generatedFiles(): Promise<Readonly<Record<string, string>>
     'README.md': between(await read('README.md'), 'settings', settingsTable()),
     [`${CHART}/values.schema.json`]: json(valuesSchema(entries)),
     [`${CHART}/README.md`]: between(chartReadme, 'settings', configTable()),
+    [`${CHART}/files/dashboard.json`]: json(dashboard()),
     [`${CHART}/Chart.yaml`]: withVersion(await read(`${CHART}/Chart.yaml`), version),
   };
 }

@@ -1,4 +1,4 @@
-import { cpSync } from 'node:fs';
+import { cpSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { chartName } from '../../scripts/chart/values-schema.ts';
@@ -7,6 +7,7 @@ import { SETTINGS } from '../../src/config/schema.ts';
 import { IDENTITY_HEADERS } from '../../src/identity/headers.ts';
 import { alertRules, README_ADDRESS, type RuleGroups } from '../fixtures/alert-rules.ts';
 import { configValues } from '../fixtures/chart-values.ts';
+import { DASHBOARD_FILE } from '../fixtures/dashboard.ts';
 import { at, type Yaml } from '../fixtures/examples.ts';
 import { scratch } from '../fixtures/scratch.ts';
 import { badSettings, goodSettings, rulesWithFixtures } from '../fixtures/settings.ts';
@@ -167,6 +168,16 @@ t.test('the chart’s values', { skip: skipWithout(gatewayMissing('helm')) }, as
     );
     const mine = { name: 'mine', rules: [{ alert: 'Mine', expr: 'vector(1)' }] };
     t.strictSame(await rulesOf({ extraGroups: [mine] }), [...groups, mine]);
+  });
+
+  t.test('the dashboard is what is shipped, under the label by which Grafana finds it', async t => {
+    t.strictSame(
+      (await render(run)).filter(({ kind }) => kind === 'ConfigMap'),
+      [],
+    );
+    const map = documentOf(await render(run, { metrics: { dashboard: { enabled: true } } }), 'ConfigMap');
+    t.match(map, { metadata: { name: 'gatecar-dashboard', labels: { grafana_dashboard: '1' } } });
+    t.strictSame(map['data'], { 'gatecar.json': readFileSync(DASHBOARD_FILE, 'utf8') });
   });
 
   t.test('the Ingress names every identity header', async t => {

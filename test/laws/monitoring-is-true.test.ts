@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { alertRules, README_ADDRESS } from '../fixtures/alert-rules.ts';
 import { ask } from '../fixtures/ask.ts';
+import { panels } from '../fixtures/dashboard.ts';
 import { startGate } from '../fixtures/gatecar.ts';
 import { listenerFiles } from '../fixtures/listener-files.ts';
 import { isScraped, selectorsIn } from '../fixtures/selectors.ts';
@@ -47,11 +48,48 @@ t.test('the README has every metric of ours, and no other', async t => {
   t.strictSame([...told].sort(), Array.from(there, ([, name]) => name).sort());
 });
 
-t.test('every metric of a rule, with its labels, is in a scrape of the running process', async t => {
+t.test('every metric of a rule or a panel, with its labels, is in a scrape of the running process', async t => {
   const scrape = await scraped(t);
-  const used = rules.flatMap(({ expr }) => selectorsIn(expr));
-  t.ok(used.length > rules.length);
+  const queries = panels().flatMap(({ targets = [] }) => targets.map(({ expr }) => expr));
+  t.ok(queries.length > 30);
+  const used = [...rules.map(({ expr }) => expr), ...queries].flatMap(selectorsIn);
+  t.ok(used.length > rules.length + queries.length);
   for (const selector of used) t.ok(isScraped(scrape, selector), JSON.stringify(selector));
+});
+
+t.test(
+  'the dashboard shows every metric of ours, by the data source that is chosen, and says how to read it',
+  async t => {
+    const there = [...(await scraped(t)).matchAll(/^# TYPE (gatecar_\w+) /gm)].map(([, name = '']) => name);
+    const shown = panels().flatMap(({ targets = [] }) => targets.flatMap(({ expr }) => selectorsIn(expr)));
+    const names = new Set(shown.map(({ metric }) => metric.replace(/_bucket$/, '')));
+    t.strictSame(
+      there.filter(name => !names.has(name)),
+      [],
+    );
+    for (const { title, description, targets = [], datasource } of panels()) {
+      t.match(description, /\.$/, title);
+      for (const source of [datasource, ...targets.map(({ datasource }) => datasource)])
+        t.equal(source?.uid, '$datasource');
+      for (const { expr } of targets) {
+        const chosen = expr.match(/namespace=~"\$namespace", job=~"\$job", instance=~"\$instance"/g);
+        t.equal(chosen?.length, selectorsIn(expr).length, `${title}: only of the gatecars that are chosen`);
+      }
+    }
+  },
+);
+
+t.test('no two panels lie on one another', async t => {
+  const taken = new Set<string>();
+  for (const { title, gridPos } of panels()) {
+    t.ok(gridPos.x + gridPos.w <= 24, title);
+    for (let x = gridPos.x; x < gridPos.x + gridPos.w; x += 1) {
+      for (let y = gridPos.y; y < gridPos.y + gridPos.h; y += 1) {
+        t.notOk(taken.has(`${x} ${y}`), `${title} at ${x} ${y}`);
+        taken.add(`${x} ${y}`);
+      }
+    }
+  }
 });
 
 t.test('a metric that is not there, or not with that label or value, would be seen', async t => {
