@@ -7,6 +7,7 @@ import { answerer } from './gateway/answer.ts';
 import { trustedPeers } from './gateway/forwarded.ts';
 import type { GrpcGateway, GrpcGatewayOptions } from './gateway/grpc.ts';
 import { httpGateway } from './gateway/http.ts';
+import { auditLog } from './operations/audit-log.ts';
 import { type DecisionLog, decisionLog } from './operations/decision-log.ts';
 import type { Health } from './operations/health.ts';
 import { type FollowedTls, listenerTls } from './operations/listener-tls.ts';
@@ -39,6 +40,8 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
   const counters = metrics(VERSION);
   const tls = await listenerTls(config, counters, log);
   const decisions = decisionLog(log);
+  const audit = auditLog(log, config.audit);
+  counters.observeOutput(log.droppedLines);
   const gate =
     config.mode === 'basic' ? openGate(log) : reviewGate({ config, surroundings, counters, log, version: VERSION });
   let draining = false;
@@ -49,12 +52,14 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
     trusted: trustedPeers(config.trustedPeers ?? []),
     clientIpHeader: config.clientIpHeader?.toLowerCase(),
     limitsClients: config.failureLimit !== undefined,
+    follow: audit?.follow,
     tls,
     maxConnections: config.maxConnections,
     onFault: error => log.error({ err: error }, 'a fault of ours; the request was answered as unavailable'),
     onDecision(decided) {
       counters.decided(decided.protocol, decided.decision, decided.durationMs);
       decisions.record(decided);
+      audit?.record(decided);
     },
   };
   const grpc = config.grpcListen && (await openGrpc({ ...gateway, onDropped: () => counters.dropped('grpc') }));

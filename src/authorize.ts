@@ -1,10 +1,13 @@
-import type { Accepted, Authority, Refused, Verdict } from './authority/authority.ts';
+import type { Accepted, Asking, Authority, Refused, Verdict } from './authority/authority.ts';
 import type { Credential } from './credential/bearer.ts';
 import { type Allow, type Decision, type Deny, OTHER_SCHEME } from './decision/decision.ts';
 import { judge, type Policy } from './policy/policy.ts';
 
-/** Decides about one request by its credential; the client's address, where it is told, is for the failure limit alone. Answers at once, without a promise, where the verdict is known. */
-export type Authorize = (credential: Credential, client?: string) => Decision | Promise<Decision>;
+/** What else a gateway may tell of a request: the client's address, for the failure limit alone, and who follows it. */
+export type Question = Pick<Asking, 'client' | 'trail'>;
+
+/** Decides about one request by its credential. Answers at once, without a promise, where the verdict is known. */
+export type Authorize = (credential: Credential, question?: Question) => Decision | Promise<Decision>;
 
 const MISSING: Deny = { kind: 'deny', reason: 'credentials_missing', detail: '' };
 const FOREIGN: Deny = { kind: 'deny', reason: 'credentials_malformed', detail: OTHER_SCHEME };
@@ -24,9 +27,9 @@ export function authorizeWith(authority: Authority, policy: Policy): Authorize {
         return verdict;
     }
   };
-  return (credential, client) => {
+  return (credential, question) => {
     if (credential.kind !== 'token') return withoutToken(credential);
-    const verdict = authority.review(credential.token, client === undefined ? undefined : { client });
+    const verdict = authority.review(credential.token, question);
     return verdict instanceof Promise ? verdict.then(decide) : decide(verdict);
   };
 }

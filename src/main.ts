@@ -17,6 +17,9 @@ type Command = (typeof COMMANDS)[number];
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
+/** How long the last lines may take to be written, in milliseconds. */
+const WRITE_LIMIT_MS = 2_000;
+
 await main(process.argv.slice(2));
 
 async function main(args: string[]): Promise<void> {
@@ -41,14 +44,15 @@ async function run(command: Command, args: string[]): Promise<void> {
   if (command === 'dev') {
     const { dev } = await import('./dev/dev.ts');
     const running = await dev(args, process.env, text => process.stdout.write(text));
-    return stopOnSignal(running);
+    return stopOnSignal(running, logger('silent'));
   }
   if (command !== 'serve') {
     process.exitCode = await runOnce(command, args);
     return;
   }
   const config = readConfig(args, process.env);
-  stopOnSignal(await serve(config, surroundings(), logger(config.logLevel)));
+  const log = logger(config.logLevel);
+  stopOnSignal(await serve(config, surroundings(), log), log);
 }
 
 /** The commands that answer and end; loaded only where they are asked for. */
@@ -81,15 +85,22 @@ function surroundings(): Surroundings {
 }
 
 /** The first signal drains and exits 0; a second one ends at once. */
-function stopOnSignal(running: Running): void {
+function stopOnSignal(running: Running, log: Logger): void {
   let stopping = false;
   const onSignal = (_signal: NodeJS.Signals, number: number): void => {
     if (stopping) process.exit(128 + number);
     stopping = true;
-    running.stop().then(() => process.exit(0));
+    running.stop().then(() => endOnceWritten(log));
   };
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
+}
+
+/** An exit waits for writes under way, for ever where nobody reads: past its time there is only one that waits for nothing. */
+async function endOnceWritten(log: Logger): Promise<void> {
+  setTimeout(process.kill, WRITE_LIMIT_MS, process.pid, 'SIGKILL');
+  await log.written();
+  process.exit(0);
 }
 
 /** An error nobody foresaw leaves an unknown state: say so and end, so that the kubelet starts anew. */

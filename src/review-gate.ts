@@ -1,8 +1,9 @@
 import { admitted } from './authority/admitted.ts';
 import type { Authority, Refused } from './authority/authority.ts';
-import { type Cached, cached, type Known } from './authority/cached.ts';
+import { type Cached, cached } from './authority/cached.ts';
 import { type ClusterKeys, clusterKeys } from './authority/cluster-keys.ts';
 import { examined } from './authority/examined.ts';
+import type { Known } from './authority/keeper.ts';
 import { type KubeConnection, kubeConnection } from './authority/kube-connection.ts';
 import { limited } from './authority/limited.ts';
 import { prescreened } from './authority/prescreened.ts';

@@ -96,7 +96,7 @@ t.test('basic mode lets every well-formed token pass, and says nothing of whose 
 t.test('where a client is told, it goes along, and a refusal keeps when to come back', t => {
   const refusal: Verdict = { kind: 'refused', reason: 'too_many_failures', detail: '', retryAfterSeconds: 7 };
   const authority = scriptedAuthority(() => refusal);
-  t.strictSame(authorizeWith(authority, EVERYBODY)(good, '192.0.2.1'), {
+  t.strictSame(authorizeWith(authority, EVERYBODY)(good, { client: '192.0.2.1' }), {
     ...{ kind: 'deny', reason: 'too_many_failures', detail: '', retryAfterSeconds: 7 },
   });
   authorizeWith(authority, EVERYBODY)(good);

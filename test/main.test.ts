@@ -11,6 +11,9 @@ import { scratch } from './fixtures/scratch.ts';
 import { accepts, hangs, startStandIn } from './fixtures/stand-in-api-server.ts';
 import { until } from './fixtures/until.ts';
 
+// A dozen processes take their time on a busy machine.
+t.setTimeout(240_000);
+
 const MAIN = join(import.meta.dirname, '../src/main.ts');
 
 async function run(args: string[], env: Record<string, string> = {}, input = '') {
@@ -189,3 +192,17 @@ async function start(t: Test, settings: Record<string, string>, withApiServer = 
   t.teardown(() => gatecar.stop());
   return gatecar;
 }
+
+t.test('a standard output that nobody reads does not keep it from ending', async t => {
+  const standIn = await startStandIn(accepts());
+  t.teardown(() => standIn.close());
+  const gatecar = await startGatecarProcess({ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT: 'all' });
+  t.teardown(() => gatecar.stop());
+  gatecar.stopReading();
+  // More than the kernel holds for whoever reads.
+  const statuses = new Set<number>();
+  for (let at = 0; at < 1500; at += 1) statuses.add((await ask(gatecar.auth, { token: 'good' })).status);
+  t.strictSame([...statuses], [200]);
+  gatecar.kill('SIGTERM');
+  t.equal(await gatecar.endedBy, 'SIGKILL', 'which alone waits for no write');
+});

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { settingsJsonSchema, settingsTable } from '../../src/config/help.ts';
+import { auditSchema } from '../audit-schema.ts';
 import { dashboard } from '../dashboard/dashboard.ts';
 import { readValues } from './values-file.ts';
 import { valuesSchema } from './values-schema.ts';
@@ -17,6 +18,7 @@ export async function generatedFiles(): Promise<Readonly<Record<string, string>>
   const chartReadme = between(await read(`${CHART}/README.md`), 'values', valuesTable(entries));
   return {
     'config.schema.json': json(settingsJsonSchema()),
+    'audit.schema.json': json(auditSchema()),
     'README.md': between(await read('README.md'), 'settings', settingsTable()),
     [`${CHART}/values.schema.json`]: json(valuesSchema(entries)),
     [`${CHART}/README.md`]: between(chartReadme, 'settings', configTable()),

@@ -278,6 +278,12 @@ export const ROWS: readonly Row[] = [
         queries: [{ expr: sumBy('protocol', rate('gatecar_connections_dropped_total')), legend: '{{protocol}}' }],
       },
       {
+        title: 'Lines dropped',
+        description: 'Of log and audit, because nobody reads standard output.',
+        unit: 'ops',
+        queries: [{ expr: `sum(${rate('gatecar_log_lines_dropped_total')})`, legend: 'dropped' }],
+      },
+      {
         title: 'TLS files replaced',
         description: 'Those that could be used, and those that could not. Empty steps are usual.',
         unit: 'short',

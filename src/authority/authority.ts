@@ -29,6 +29,18 @@ export type Verdict = Accepted | Refused | Unavailable;
  */
 export type Lane = 'verified' | 'unverified' | 'refresh';
 
+/**
+ * Where an answer came from: a verdict that was known (`cache`), also past its time (`grace`); a `review` that was asked
+ * for it, or one that another request had asked (`shared`); or nobody was asked (`local`).
+ */
+export type Source = 'cache' | 'grace' | 'review' | 'shared' | 'local';
+
+/** Follows one question, for those who watch. It changes nothing, and nothing is read from it on the way. */
+export interface Trail {
+  /** `local` at first; each stage that knows better writes it. */
+  source: Source;
+}
+
 /** The circumstances of a question: never what decides it, only when and whether it is asked. */
 export interface Asking {
   /** Aborted when the whole review has had its time; a stage then answers `unavailable` and lets go. */
@@ -37,6 +49,8 @@ export interface Asking {
   readonly lane?: Lane;
   /** Address of the client on whose behalf is asked, where a limit needs it. */
   readonly client?: string | undefined;
+  /** Where somebody wants to know how the answer was come by. */
+  readonly trail?: Trail | undefined;
 }
 
 /**

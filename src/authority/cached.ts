@@ -1,10 +1,18 @@
 import type { CacheKey } from '../cache/key.ts';
 import { singleFlight } from '../cache/single-flight.ts';
 import type { VerdictStore } from '../cache/verdict-store.ts';
-import { readClaims } from '../credential/claims.ts';
 import type { Token } from '../credential/token.ts';
-import { type Accepted, type Authority, type Refused, unavailable, type Verdict } from './authority.ts';
-import { type Life, lifeOf } from './renewal.ts';
+import {
+  type Accepted,
+  type Asking,
+  type Authority,
+  type Refused,
+  type Source,
+  type Trail,
+  unavailable,
+  type Verdict,
+} from './authority.ts';
+import { type KeepOptions, type Known, keeper } from './keeper.ts';
 
 /** What a look-up found: what `gatecar_cache_lookups_total{result}` counts. */
 export type LookupResult = 'hit_positive' | 'hit_negative' | 'miss' | 'coalesced' | 'stale';
@@ -13,28 +21,16 @@ export type LookupResult = 'hit_positive' | 'hit_negative' | 'miss' | 'coalesced
 const RENEWAL_WEIGHT = 0.1;
 const RENEWAL_MARGIN = 3;
 
-/** A yes as it is stored. */
-export interface Known {
-  readonly verdict: Accepted;
-  readonly life: Life;
-  /** The token's own end, in milliseconds since the epoch; `Infinity` where it has none. */
-  readonly expiresAtMs: number;
-  /** Each life has one renewal at the most. */
-  renewing: boolean;
-}
+/** What a trail is told; at a `miss`, whether anybody will be asked is for the stages behind to say. */
+const SOURCES: Readonly<Record<LookupResult, Source>> = {
+  ...{ hit_positive: 'cache', hit_negative: 'cache', miss: 'local', coalesced: 'shared', stale: 'grace' },
+};
 
-export interface CacheOptions {
+export interface CacheOptions extends KeepOptions {
   readonly key: (token: Token) => CacheKey;
-  readonly accepted: VerdictStore<Known>;
   readonly refused: VerdictStore<Refused>;
-  /** How long a yes is kept, in milliseconds; 0 keeps none. */
-  readonly ttlMs: number;
   /** How long a no is kept, in milliseconds; 0 keeps none. */
   readonly negativeTtlMs: number;
-  /** How long past its TTL a yes may be served while nobody can be asked, in milliseconds; 0: it may not. */
-  readonly graceMs: number;
-  /** Whether a yes in use is renewed before it ends. */
-  readonly refreshAhead: boolean;
   /** How long one review may take, waiting for admission included, in milliseconds. */
   readonly reviewTimeoutMs: number;
   /** Whether it is known already that nobody can be asked, so that a stale yes need not wait for another failure. */
@@ -42,19 +38,13 @@ export interface CacheOptions {
   readonly onLookup?: (result: LookupResult) => void;
   /** Told of how each renewal ended. */
   readonly onRenewal?: (outcome: Verdict['kind']) => void;
-  /** Milliseconds on the clock of the stores. */
-  readonly now?: () => number;
-  /** Milliseconds since the epoch: what a token's `exp` is compared with. */
-  readonly wallClock?: () => number;
-  /** From 0 up to 1. */
-  readonly random?: () => number;
   readonly setTimer?: (callback: () => void, ms: number) => void;
 }
 
 /** An {@link Authority} that can also be asked for what it knows, without a review. */
 export interface Cached extends Authority {
   /** A verdict that is at hand. Counts as a look-up where there is one. */
-  known(token: Token): Accepted | Refused | undefined;
+  known(token: Token, asking?: Asking): Accepted | Refused | undefined;
 }
 
 /**
@@ -71,8 +61,13 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
   const { now = () => performance.now(), wallClock = Date.now } = options;
   const { setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
   const flights = singleFlight<CacheKey, Verdict>({ deadlineMs: reviewTimeoutMs, late: () => unavailable('timeout') });
-  const keep = keeper(options, now);
+  const keep = keeper(options);
   let renewalMs = 0;
+
+  const found = (result: LookupResult, trail: Trail | undefined): void => {
+    onLookup(result);
+    if (trail !== undefined) trail.source = SOURCES[result];
+  };
 
   const remember = (key: CacheKey, token: Token, verdict: Verdict): void => {
     switch (verdict.kind) {
@@ -89,8 +84,8 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
     }
   };
 
-  const ask = async (key: CacheKey, token: Token, signal: AbortSignal): Promise<Verdict> => {
-    const verdict = await inner.review(token, { signal });
+  const ask = async (key: CacheKey, token: Token, trail: Trail | undefined, signal: AbortSignal): Promise<Verdict> => {
+    const verdict = await inner.review(token, { signal, trail });
     // Past the deadline everybody has been answered, and a later flight may know better by now. A no counts all the same: it
     // may have waited for being told until then, and what it ends must not go on by grace.
     if (!signal.aborted || verdict.kind === 'refused') remember(key, token, verdict);
@@ -124,64 +119,63 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
     setTimer(() => void renew(key, token, known), Math.max(0, beginAt - now()));
   };
 
-  const serveStale = ({ verdict, life }: Known): Accepted => {
-    onLookup('stale');
+  const serveStale = ({ verdict, life }: Known, trail: Trail | undefined): Accepted => {
+    found('stale', trail);
     return { ...verdict, staleForMs: now() - life.freshUntil };
   };
 
-  const lookUp = (key: CacheKey, token: Token, known: Known | undefined): Accepted | Refused | undefined => {
+  const lookUp = (
+    key: CacheKey,
+    token: Token,
+    known: Known | undefined,
+    trail: Trail | undefined,
+  ): Accepted | Refused | undefined => {
     if (known !== undefined) {
       const time = now();
       if (time <= known.life.freshUntil) {
         if (time >= known.life.renewFrom && !known.renewing) renewLater(key, token, known);
-        onLookup('hit_positive');
+        found('hit_positive', trail);
         return known.verdict;
       }
-      return authorityDown() ? serveStale(known) : undefined;
+      return authorityDown() ? serveStale(known, trail) : undefined;
     }
     const no = refused.get(key);
-    if (no !== undefined) onLookup('hit_negative');
+    if (no !== undefined) found('hit_negative', trail);
     return no;
   };
 
-  const share = (key: CacheKey, token: Token): Promise<Verdict> => {
+  const share = (key: CacheKey, token: Token, trail: Trail | undefined): Promise<Verdict> => {
     const flight = flights.join(key);
-    onLookup(flight === undefined ? 'miss' : 'coalesced');
-    return flight ?? flights.start(key, signal => ask(key, token, signal));
+    found(flight === undefined ? 'miss' : 'coalesced', trail);
+    return flight ?? flights.start(key, signal => ask(key, token, trail, signal));
   };
 
   /** Our own bound is no reason to serve what is stale: the API server could be asked. */
-  const orStale = async (review: Promise<Verdict>, key: CacheKey, known: Known): Promise<Verdict> => {
+  const orStale = async (
+    review: Promise<Verdict>,
+    key: CacheKey,
+    known: Known,
+    trail: Trail | undefined,
+  ): Promise<Verdict> => {
     const verdict = await review;
     const outage = verdict.kind === 'unavailable' && verdict.reason === 'authority_unavailable';
     // Gone from the store: its grace has ended, or a refusal came in between.
-    return outage && notEnded(key) === known ? serveStale(known) : verdict;
+    return outage && notEnded(key) === known ? serveStale(known, trail) : verdict;
   };
 
   return {
-    known(token) {
+    known(token, asking) {
       const key = keyOf(token);
-      return lookUp(key, token, notEnded(key));
+      return lookUp(key, token, notEnded(key), asking?.trail);
     },
-    review(token) {
+    review(token, asking) {
+      const trail = asking?.trail;
       const key = keyOf(token);
       const known = notEnded(key);
-      const verdict = lookUp(key, token, known);
+      const verdict = lookUp(key, token, known, trail);
       if (verdict !== undefined) return verdict;
-      const review = share(key, token);
-      return known === undefined ? review : orStale(review, key, known);
+      const review = share(key, token, trail);
+      return known === undefined ? review : orStale(review, key, known, trail);
     },
-  };
-}
-
-/** Keeps a yes for its time and the time of grace, both never past the token's own end. */
-function keeper(options: CacheOptions, now: () => number) {
-  const { accepted, ttlMs, graceMs, refreshAhead, wallClock = Date.now, random = Math.random } = options;
-  return (key: CacheKey, token: Token, verdict: Accepted): void => {
-    if (ttlMs === 0) return;
-    const expiresAtMs = readClaims(token)?.expiresAtMs ?? Number.POSITIVE_INFINITY;
-    const tokenLifetimeMs = expiresAtMs - wallClock();
-    const life = lifeOf({ startedAt: now(), ttlMs, tokenLifetimeMs, refreshAhead, jitter: random() });
-    accepted.set(key, { verdict, life, expiresAtMs, renewing: false }, Math.min(ttlMs + graceMs, tokenLifetimeMs));
   };
 }

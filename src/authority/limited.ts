@@ -21,7 +21,7 @@ export function limited(inner: Cached, failures: FailureCounter): Authority {
       const client = asking?.client;
       if (client === undefined) return inner.review(token, asking);
       const blockedForMs = failures.blockedForMs(client);
-      if (blockedForMs > 0) return inner.known(token) ?? tooMany(blockedForMs);
+      if (blockedForMs > 0) return inner.known(token, asking) ?? tooMany(blockedForMs);
       const verdict = inner.review(token, asking);
       // At once: it was known already.
       return verdict instanceof Promise ? verdict.then(reviewed => count(client, reviewed)) : verdict;

@@ -42,7 +42,8 @@ export function tokenReview(options: TokenReviewOptions): Authority {
   };
 
   return {
-    async review(token, { signal = new AbortController().signal } = {}) {
+    async review(token, { signal = new AbortController().signal, trail } = {}) {
+      if (trail !== undefined) trail.source = 'review';
       const start = now();
       const [verdict, problem] = await ask(token, signal);
       const outcome = verdict.kind === 'unavailable' ? verdict.cause : verdict.kind;

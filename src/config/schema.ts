@@ -285,6 +285,12 @@ export const SETTINGS = {
     'info',
     'Least severe level that is logged.',
   ),
+  audit: setting(
+    'GATECAR_AUDIT',
+    oneOf('off', 'denied', 'all'),
+    'off',
+    'Audit lines on standard output, one JSON object a decision (`audit.schema.json`): of each, or of those that are no yes.',
+  ),
 } as const satisfies Record<string, Setting<unknown>>;
 
 type ValueOf<S> = S extends Setting<infer T, infer D> ? (undefined extends D ? T | undefined : T) : never;

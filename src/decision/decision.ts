@@ -38,6 +38,8 @@ export interface Deny {
   readonly detail: string;
   /** Who it was, where the API server had said so before the policy refused; printable ASCII, cut where it is long. */
   readonly username?: string;
+  /** The same as the API server said it, for whoever renders it with care. */
+  readonly identity?: Identity;
   /** Seconds after which asking again makes sense, where that is known. */
   readonly retryAfterSeconds?: number;
 }

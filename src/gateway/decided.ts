@@ -1,3 +1,4 @@
+import type { Question } from '../authorize.ts';
 import type { Credential } from '../credential/bearer.ts';
 import type { Decision, Unavailable } from '../decision/decision.ts';
 import type { Answer } from './answer.ts';
@@ -14,6 +15,18 @@ export interface Decided {
   readonly durationMs: number;
   /** Read only when it is wanted: most decisions are allows and are not logged. */
   readonly forwarded: () => Forwarded;
+  /** Where {@link Follow} gave one. */
+  readonly trail: Trail | undefined;
+}
+
+export type Trail = NonNullable<Question['trail']>;
+
+/** Begins to follow a request. */
+export type Follow = () => Trail;
+
+/** Nothing at all where there is nothing to tell: most requests are of that kind. */
+export function question(client: string | undefined, trail: Trail | undefined): Question | undefined {
+  return client === undefined && trail === undefined ? undefined : { client, trail };
 }
 
 /** What is decided where our own code failed: nothing about the caller. */

@@ -5,7 +5,7 @@ import type { Authorize } from '../authorize.ts';
 import { type Credential, readCredential } from '../credential/bearer.ts';
 import type { Decision, Unavailable } from '../decision/decision.ts';
 import { type Answer, headerPairs } from './answer.ts';
-import { type Decided, INTERNAL_ERROR } from './decided.ts';
+import { type Decided, type Follow, INTERNAL_ERROR, question } from './decided.ts';
 import { type CheckRequest, type CheckResponse, checkResponse, requestHeaders } from './ext-authz.ts';
 import { type Forwarded, type ForwardedOptions, readForwarded } from './forwarded.ts';
 
@@ -23,6 +23,7 @@ export interface CheckOptions extends ForwardedOptions {
   readonly authorize: Authorize;
   readonly answer: (decision: Decision) => Answer;
   readonly onDecision?: (decided: Decided) => void;
+  readonly follow?: Follow | undefined;
   /** Told of an error nobody foresaw; the request has been answered as unavailable. */
   readonly onFault: (error: unknown) => void;
   readonly now?: () => number;
@@ -35,6 +36,7 @@ const LATE: Unavailable = {
   retryAfterSeconds: 1,
 };
 
+type Source = NonNullable<CheckRequest['attributes']>['source'];
 type Call = ServerUnaryCall<CheckRequest, CheckResponse>;
 
 /** Counts calls, since the library waits for connections and for health watches, which need not ever end. */
@@ -75,7 +77,7 @@ export function checker(
   options: CheckOptions,
   calls: UnderWay,
 ): (call: Call, callback: sendUnaryData<CheckResponse>) => void {
-  const { authorize, answer: render, onDecision, onFault, now = () => performance.now() } = options;
+  const { authorize, answer: render, onDecision, onFault, follow, now = () => performance.now() } = options;
 
   return (call, callback) => {
     const start = now();
@@ -83,6 +85,7 @@ export function checker(
     const http = call.request.attributes?.request?.http;
     const headers = requestHeaders(http);
     const credential = readCredential(headers);
+    const trail = follow?.();
     let peer = 'unknown';
     let answered = false;
 
@@ -100,6 +103,7 @@ export function checker(
         credential,
         durationMs: now() - start,
         forwarded: () => forwardedIn(peer, call.request, headers, credential, options),
+        trail,
       });
     };
     const fail = (error: unknown): void => {
@@ -110,7 +114,7 @@ export function checker(
     try {
       // Read now: a connection that has been closed has no address, and would pass for a Unix socket's.
       peer = peerAddress(call.getPeer());
-      const decision = authorize(credential, clientIn(peer, call.request, options));
+      const decision = authorize(credential, question(clientIn(peer, call.request, options), trail));
       if (decision instanceof Promise) beforeDeadline(call, decision).then(finish).catch(fail);
       else finish(decision);
     } catch (error) {
@@ -149,7 +153,7 @@ function forwardedIn(
   if (method) named['x-original-method'] = method;
   if (path) named['x-original-uri'] = path;
   const said = readForwarded(peer, named, credential, options);
-  const client = source?.address?.socket_address?.address;
+  const client = addressIn(source);
   const isTrusted = options.trusted.has(peer);
   return isTrusted && options.clientIpHeader === undefined && client ? { ...said, clientAddress: client } : said;
 }
@@ -161,8 +165,14 @@ function clientIn(
   { trusted, limitsClients }: ForwardedOptions,
 ): string | undefined {
   if (!limitsClients || !trusted.has(peer)) return undefined;
-  const client = attributes?.source?.address?.socket_address?.address ?? '';
-  return isIP(client) === 0 || trusted.has(client) ? undefined : client;
+  const client = addressIn(attributes?.source);
+  return client === undefined || trusted.has(client) ? undefined : client;
+}
+
+/** The zone of an IPv6 address is any text. */
+function addressIn(source: Source): string | undefined {
+  const address = source?.address?.socket_address?.address ?? '';
+  return isIP(address) === 0 || address.includes('%') ? undefined : address;
 }
 
 /** `127.0.0.1:4711` and `::1:4711` → the address alone; the library says `unknown` for a Unix socket. */

@@ -5,7 +5,7 @@ import type { Authorize } from '../authorize.ts';
 import { readCredential } from '../credential/bearer.ts';
 import type { Decision } from '../decision/decision.ts';
 import type { Answer } from './answer.ts';
-import { type Decided, INTERNAL_ERROR, TOO_MANY_AT_ONCE } from './decided.ts';
+import { type Decided, type Follow, INTERNAL_ERROR, question, TOO_MANY_AT_ONCE } from './decided.ts';
 import { type ForwardedOptions, readForwarded, reportedClient } from './forwarded.ts';
 import { type HttpServerOptions, httpServer, KEEP_ALIVE_MS } from './http-server.ts';
 import { refuseConnection } from './refuse-connection.ts';
@@ -25,6 +25,7 @@ export interface HttpGatewayOptions extends ForwardedOptions, HttpServerOptions 
   readonly authorize: Authorize;
   readonly answer: (decision: Decision) => Answer;
   readonly onDecision?: (decided: Decided) => void;
+  readonly follow?: Follow | undefined;
   /** Told of an error nobody foresaw; the request has been answered 503. */
   readonly onFault?: (error: unknown) => void;
   /** While true, answers ask the gateway to leave the connection. */
@@ -82,7 +83,7 @@ function isAuthPath(url: string): boolean {
 }
 
 function gate(options: HttpGatewayOptions): (request: IncomingMessage, response: ServerResponse) => void {
-  const { authorize, answer: render, onDecision, onFault = () => {} } = options;
+  const { authorize, answer: render, onDecision, onFault = () => {}, follow } = options;
   const { draining = () => false, now = () => performance.now(), lingerMs = LINGER_MS } = options;
   const undecided = new WeakMap<Socket, number>();
   const count = (socket: Socket, change: number): void => {
@@ -97,6 +98,7 @@ function gate(options: HttpGatewayOptions): (request: IncomingMessage, response:
     // Read now: a connection that has been closed has no address, and would pass for a Unix socket's.
     const { socket } = request;
     const peer = socket.remoteAddress;
+    const trail = follow?.();
 
     const finish = (decision: Decision): void => {
       const answer = render(decision);
@@ -112,6 +114,7 @@ function gate(options: HttpGatewayOptions): (request: IncomingMessage, response:
         credential,
         durationMs: now() - start,
         forwarded: () => readForwarded(peer, request.headers, credential, options),
+        trail,
       });
     };
     const fail = (error: unknown): void => {
@@ -123,7 +126,7 @@ function gate(options: HttpGatewayOptions): (request: IncomingMessage, response:
       const isOneTooMany = (undecided.get(socket) ?? 0) >= MAX_UNDECIDED;
       const decision = isOneTooMany
         ? TOO_MANY_AT_ONCE
-        : authorize(credential, reportedClient(peer, request.headers, options));
+        : authorize(credential, question(reportedClient(peer, request.headers, options), trail));
       if (!(decision instanceof Promise)) return finish(decision);
       count(socket, 1);
       decision

@@ -1,6 +1,12 @@
-import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
+import { EventEmitter, once } from 'node:events';
+import { type DestinationStream, type Logger as PinoLogger, pino, stdTimeFunctions } from 'pino';
 
-export type { Logger } from 'pino';
+export interface Logger extends PinoLogger {
+  /** How many lines of this process were dropped because nobody read its standard output. */
+  readonly droppedLines: () => number;
+  /** Resolves once all of it has been written: never, where nobody reads standard output. */
+  readonly written: () => Promise<void>;
+}
 
 /**
  * Three dot-separated base64url parts, or whatever follows `Bearer`: what must not be in a log whoever wrote it. A part is
@@ -21,7 +27,25 @@ export function logger(level: string, destination?: DestinationStream): Logger {
     formatters: { level: (label: string) => ({ level: label }) },
     serializers: { err: describeError },
   };
-  return pino(options, destination ?? pino.destination({ dest: 1, sync: false, maxLength: MAX_BACKLOG_BYTES }));
+  let dropped = 0;
+  const output = destination ?? pino.destination({ dest: 1, sync: false, maxLength: MAX_BACKLOG_BYTES });
+  if (output instanceof EventEmitter) {
+    output.on('drop', () => {
+      dropped += 1;
+    });
+  }
+  return Object.assign(pino(options, output), {
+    droppedLines: () => dropped,
+    written: async () => (output instanceof EventEmitter ? drained(output) : undefined),
+  });
+}
+
+/** What is on its way to the kernel is lost where the process ends before it is there. */
+async function drained(output: DestinationStream & EventEmitter): Promise<void> {
+  const drain = once(output, 'drain');
+  // Behind all the rest, so that there is an end to hear of though nothing is under way.
+  output.write('');
+  await drain;
 }
 
 /**

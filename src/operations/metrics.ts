@@ -41,6 +41,8 @@ export interface Metrics {
   readonly tlsReloaded: (outcome: TlsReload) => void;
   /** Tells where the end of the listeners' certificate is read, where there is one. */
   readonly observeCertificate: (notAfterSeconds: () => number) => void;
+  /** Tells where it is read how many lines were dropped. */
+  readonly observeOutput: (droppedLines: () => number) => void;
   readonly refusedLocally: (check: LocalCheck | ClaimCheck) => void;
   readonly notAdmitted: (lane: Lane, why: AdmissionRefusal) => void;
   readonly shed: () => void;
@@ -131,6 +133,7 @@ export function metrics(version: string): Metrics {
   let shed = 0;
   let gauges: Gauges | undefined;
   let notAfterSeconds: (() => number) | undefined;
+  let droppedLines = () => 0;
 
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
@@ -207,6 +210,9 @@ export function metrics(version: string): Metrics {
   gauge('gatecar_tls_certificate_not_after_seconds', 'When the certificate in force runs out, in Unix time.', () =>
     notAfterSeconds === undefined ? [] : [[{}, notAfterSeconds()]],
   );
+  counter('gatecar_log_lines_dropped_total', 'Lines of log and audit dropped since nobody read them.', () => [
+    [{}, droppedLines()],
+  ]);
   gauge('gatecar_build_info', 'Version of gatecar and Node.js.', () => [[{ version, node: process.version }, 1]]);
 
   return {
@@ -226,6 +232,9 @@ export function metrics(version: string): Metrics {
     tlsReloaded: outcome => reloads.add(outcome),
     observeCertificate: given => {
       notAfterSeconds = given;
+    },
+    observeOutput: given => {
+      droppedLines = given;
     },
     notAdmitted: (lane, why) => notAdmitted.add(`${lane} ${why}`),
     shed() {

@@ -33,7 +33,7 @@ export function judge(identity: Identity, policy: Policy): Deny | undefined {
 }
 
 function deny(reason: Deny['reason'], detail: string, identity: Identity): Deny {
-  return { kind: 'deny', reason, detail: printable(detail), username: printable(identity.username) };
+  return { kind: 'deny', reason, detail: printable(detail), username: printable(identity.username), identity };
 }
 
 function printable(name: string): string {

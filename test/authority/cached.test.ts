@@ -1,6 +1,7 @@
 import t from 'tap';
-import { type Accepted, type Refused, unavailable, type Verdict } from '../../src/authority/authority.ts';
-import { type CacheOptions, cached, type Known, type LookupResult } from '../../src/authority/cached.ts';
+import { type Accepted, type Refused, type Trail, unavailable, type Verdict } from '../../src/authority/authority.ts';
+import { type CacheOptions, cached, type LookupResult } from '../../src/authority/cached.ts';
+import type { Known } from '../../src/authority/keeper.ts';
 import { cacheKeys } from '../../src/cache/key.ts';
 import { verdictStore } from '../../src/cache/verdict-store.ts';
 import { Token } from '../../src/credential/token.ts';
@@ -565,4 +566,41 @@ t.test('what is known can be asked for without a review', async t => {
   t.equal(authority.known(bad), no);
   t.equal(inner.asked.length, 2);
   t.strictSame(lookups, ['miss', 'miss', 'hit_positive', 'hit_negative']);
+});
+
+t.test('a trail tells where the answer came from, and goes along to the review', async t => {
+  const follow = (): Trail => ({ source: 'local' });
+  const { authority, inner, clock } = cache(undefined, { graceMs: 60_000 });
+  const [first, second, third] = [follow(), follow(), follow()];
+  const asked = authority.review(token, { trail: first });
+  const shared = authority.review(token, { trail: second });
+  t.equal(inner.asked[0]?.asking?.trail, first);
+  inner.asked[0]?.answer(yes);
+  await Promise.all([asked, shared]);
+  t.equal(first.source, 'local', 'whether anybody was asked is for the stages behind to say');
+  t.equal(second.source, 'shared');
+  authority.review(token, { trail: third });
+  t.equal(third.source, 'cache');
+  clock.advance(10_001);
+  const late = follow();
+  const renewed = authority.review(token, { trail: late });
+  inner.asked[1]?.answer(outage);
+  t.match(await renewed, { kind: 'accepted', staleForMs: 1 });
+  t.equal(late.source, 'grace');
+});
+
+t.test('a trail tells that a no, or a yes past its time, was at hand', async t => {
+  const trail: Trail = { source: 'local' };
+  const { authority } = cache(() => no);
+  await authority.review(token);
+  authority.review(token, { trail });
+  t.equal(trail.source, 'cache');
+  const known: Trail = { source: 'local' };
+  t.equal(authority.known(token, { trail: known }), no);
+  t.equal(known.source, 'cache');
+  const stale = cache(() => yes, { graceMs: 60_000, authorityDown: () => true });
+  await stale.authority.review(token);
+  stale.clock.advance(10_001);
+  stale.authority.review(token, { trail });
+  t.equal(trail.source, 'grace');
 });

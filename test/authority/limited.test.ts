@@ -1,5 +1,5 @@
 import t from 'tap';
-import { type Refused, unavailable, type Verdict } from '../../src/authority/authority.ts';
+import { type Refused, type Trail, unavailable, type Verdict } from '../../src/authority/authority.ts';
 import type { Cached } from '../../src/authority/cached.ts';
 import { limited } from '../../src/authority/limited.ts';
 import { failureCounter } from '../../src/cache/failure-counter.ts';
@@ -19,7 +19,10 @@ function limit(answer: () => Verdict, known?: () => Refused | typeof yes | undef
   const clock = fakeClock();
   const reviews = scriptedAuthority(async () => answer());
   const inner: Cached = {
-    known: () => known?.(),
+    known(_token, asking) {
+      if (asking?.trail) asking.trail.source = 'cache';
+      return known?.();
+    },
     review: (one, asking) => known?.() ?? reviews.review(one, asking),
   };
   const failures = failureCounter({ failures: 2, windowMs: 60_000, maxAddresses: 10, now: clock.now });
@@ -42,7 +45,9 @@ t.test('what is known passes also then', async t => {
   const { authority } = limit(no, () => known);
   for (let attempt = 0; attempt < 2; attempt += 1) await authority.review(token, { client });
   known = yes;
-  t.equal(authority.review(token, { client }), yes);
+  const trail: Trail = { source: 'local' };
+  t.equal(authority.review(token, { client, trail }), yes);
+  t.equal(trail.source, 'cache');
 });
 
 t.test('a yes takes nothing back, and outages and a no at hand do not count', async t => {

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap';
-import { unavailable } from '../../src/authority/authority.ts';
+import { type Trail, unavailable } from '../../src/authority/authority.ts';
 import { type KubeConnection, kubeConnection } from '../../src/authority/kube-connection.ts';
 import { explicitEndpoint } from '../../src/authority/kube-endpoint.ts';
 import { type ReviewReport, TOKEN_REVIEW_PATH, tokenReview } from '../../src/authority/token-review.ts';
@@ -103,4 +103,11 @@ t.test('a report says how long the review took', async t => {
 t.test('nobody has to listen to reports', async t => {
   const { connection } = await reviewing(t, accepts());
   t.match(await tokenReview({ connection, audiences: ['bindcar'] }).review(token), { kind: 'accepted' });
+});
+
+t.test('a trail learns that the API server was asked', async t => {
+  const { authority } = await reviewing(t, answers(500, ''));
+  const trail: Trail = { source: 'local' };
+  t.match(await authority.review(token, { trail }), { kind: 'unavailable' });
+  t.equal(trail.source, 'review');
 });

@@ -8,7 +8,7 @@ const read = (path: string): string => readFileSync(join(root, path), 'utf8');
 
 t.test('every generated file is current', async t => {
   const files = Object.entries(await generatedFiles());
-  t.equal(files.length, 6);
+  t.equal(files.length, 7);
   for (const [path, text] of files) t.equal(read(path), text, `${path}; if not: npm run generate`);
 });
 

@@ -113,6 +113,7 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
     mode: ['', 'Basic', 'both'],
     allowInsecureBasic: ['', 'yes', '1'],
     errorDetail: ['none'],
+    audit: ['', 'on', 'allow'],
     opaqueTokens: ['deny'],
     maxConnections: ['0', '1000001'],
     localChecks: ['', 'on', 'signatures'],

@@ -50,6 +50,7 @@ t.test('the defaults are those of the contract, durations in milliseconds', asyn
     shutdownDelayMs: 5_000,
     shutdownTimeoutMs: 15_000,
     logLevel: 'info',
+    audit: 'off',
   });
 });
 

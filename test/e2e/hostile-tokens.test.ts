@@ -1,6 +1,8 @@
 import { createHmac, randomUUID } from 'node:crypto';
 import t from 'tap';
 import { ask, askRaw } from '../fixtures/ask.ts';
+import { decisions, faultsOf } from '../fixtures/audit-lines.ts';
+import { leaked } from '../fixtures/leaks.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
@@ -20,7 +22,7 @@ t.test('hostile tokens', { skip: skipWithout(kubeApiServerMissing()) }, async t 
   await api.createServiceAccount('apps', 'web');
   const good = await api.requestToken('apps', 'web', { audiences });
   const claims = await api.claimsFor('apps', 'web', { aud: audiences });
-  const gatecar = await startGatecar(t, settings);
+  const gatecar = await startGatecar(t, { ...settings, GATECAR_AUDIT: 'all' });
   const now = Math.floor(Date.now() / 1_000);
 
   t.test('signed by the right key, outside its time: the API server says which', async t => {
@@ -209,6 +211,16 @@ t.test('hostile tokens', { skip: skipWithout(kubeApiServerMissing()) }, async t 
       (await gatecar.logs()).filter(({ level }) => level === 'error' || level === 'fatal'),
       [],
     );
+  });
+
+  t.test('each decision of all that has its audit line, as the schema says, and none of them has a token', async t => {
+    const asked = await decisions(gatecar.ops);
+    const written = async () => (await gatecar.logs()).filter(({ audit }) => audit === true);
+    await until('every line is written', async () => (await written()).length >= asked);
+    const lines = await written();
+    t.equal(lines.length, asked);
+    t.strictSame(faultsOf(lines), []);
+    t.equal(leaked(JSON.stringify(lines), [good]), undefined);
   });
 });
 

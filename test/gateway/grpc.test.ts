@@ -63,6 +63,7 @@ async function startGate(
     host = '127.0.0.1',
     pingEveryMs = undefined as number | undefined,
     onDecision = () => {},
+    follow = undefined as GrpcGatewayOptions['follow'],
   } = {},
 ): Promise<Gate> {
   const decided: Decided[] = [];
@@ -73,6 +74,7 @@ async function startGate(
     trusted: trustedPeers(peers),
     clientIpHeader,
     limitsClients,
+    follow,
     onDecision(one) {
       decided.push(one);
       forwarded.push(one.forwarded());
@@ -226,10 +228,34 @@ t.test('what Envoy says of the request counts from a trusted peer alone', async 
   t.match(stranger.forwarded[0], { clientAddress: '127.0.0.1', requestId: undefined, uri: undefined });
 });
 
+t.test('what Envoy gives as the client’s address counts only where it is one', async t => {
+  const { client, forwarded } = await startGate(t, denyMissing, { peers: ['127.0.0.1'] });
+  for (const address of ['2001:db8::9', 'x\r\n\x9b2J', 'fe80::1%\x9b2J', '']) {
+    await client.check({ attributes: { source: { address: { socket_address: { address } } } } });
+  }
+  t.strictSame(
+    forwarded.map(({ clientAddress }) => clientAddress),
+    ['2001:db8::9', '127.0.0.1', '127.0.0.1', '127.0.0.1'],
+  );
+});
+
+t.test('a request that is followed has its trail with the question, and with the decision', async t => {
+  const trail = { source: 'local' as const };
+  const questions: unknown[] = [];
+  const authorize: Authorize = (_credential, question) => {
+    questions.push(question);
+    return allow;
+  };
+  const { client, decided } = await startGate(t, authorize, { follow: () => trail });
+  await client.checkHeaders({});
+  t.strictSame(questions, [{ client: undefined, trail }]);
+  t.equal(decided[0]?.trail, trail);
+});
+
 t.test('for the failure limit the client is who Envoy saw, whatever a header says', async t => {
   const seen: (string | undefined)[] = [];
-  const authorize: Authorize = (_credential, client) => {
-    seen.push(client);
+  const authorize: Authorize = (_credential, question) => {
+    seen.push(question?.client);
     return allow;
   };
   const from = (address: string | undefined) => ({

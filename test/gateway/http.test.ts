@@ -596,6 +596,21 @@ t.test('each decision is told with its answer, its duration and what the gateway
   t.match(first?.forwarded(), { clientAddress: '203.0.113.7', uri: '/app', method: 'DELETE' });
 });
 
+t.test('a request that is followed has its trail with the question, and with the decision', async t => {
+  const trail = { source: 'local' as const };
+  const questions: unknown[] = [];
+  const { url, decided } = await start(t, {
+    follow: () => trail,
+    authorize(credential, question) {
+      questions.push(question);
+      return authorize(credential);
+    },
+  });
+  await ask(url, { token: 'good' });
+  t.strictSame(questions, [{ client: undefined, trail }]);
+  t.equal(decided[0]?.trail, trail);
+});
+
 t.test(
   'what is not valid HTTP behind a request that is owed its answer leaves it that answer, and the last',
   async t => {

@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events';
 import { Writable } from 'node:stream';
 import t from 'tap';
 import { describeError, logger } from '../../src/operations/log.ts';
@@ -52,6 +53,35 @@ t.test('what is thrown and is no error is described all the same', async t => {
   const bare = new Error('x');
   Reflect.deleteProperty(bare, 'stack');
   t.strictSame(describeError(bare), { type: 'Error', message: 'x' });
+});
+
+t.test('lines that its destination drops are counted', async t => {
+  const { stream } = capture();
+  const log = logger('info', stream);
+  log.info('taken');
+  t.equal(log.droppedLines(), 0);
+  stream.emit('drop', 'a line');
+  t.equal(log.droppedLines(), 1);
+  const silent = logger('info', { write: () => {} });
+  silent.info('gone');
+  t.equal(silent.droppedLines(), 0, 'one that is no more than a function drops nothing');
+});
+
+t.test('it can be waited for that all is written', async t => {
+  await logger('silent').written();
+  await logger('info', { write: () => {} }).written();
+  const slow = Object.assign(new EventEmitter(), { write: () => {} });
+  let written = false;
+  const waiting = logger('info', slow)
+    .written()
+    .then(() => {
+      written = true;
+    });
+  await new Promise(setImmediate);
+  t.equal(written, false);
+  slow.emit('drain');
+  await waiting;
+  t.equal(written, true);
 });
 
 t.test('without a destination it writes to standard output', async t => {

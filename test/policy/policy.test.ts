@@ -56,10 +56,10 @@ t.test('an empty list lets nobody pass', async t => {
 
 t.test('a denial says what was judged, and who it was for the log', async t => {
   t.strictSame(judge(identity(ELSEWHERE), policy(['default'])), {
-    ...{ kind: 'deny', reason: 'namespace_denied', detail: 'ci', username: ELSEWHERE },
+    ...{ kind: 'deny', reason: 'namespace_denied', detail: 'ci', username: ELSEWHERE, identity: identity(ELSEWHERE) },
   });
   t.strictSame(judge(identity(OTHER), policy(undefined, [MY_APP])), {
-    ...{ kind: 'deny', reason: 'service_account_denied', detail: OTHER, username: OTHER },
+    ...{ kind: 'deny', reason: 'service_account_denied', detail: OTHER, username: OTHER, identity: identity(OTHER) },
   });
   t.equal(judge(identity('alice'), policy(['default']))?.detail, 'none (alice)');
 });

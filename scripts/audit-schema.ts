@@ -1,0 +1,131 @@
+import type { Source } from '../src/authority/authority.ts';
+import type { Decision, OutageCause, Reason } from '../src/decision/decision.ts';
+import type { Protocol } from '../src/gateway/decided.ts';
+import { type AuditLine, MAX_AUDITED_AUDIENCES, MAX_AUDITED_LENGTH } from '../src/operations/audit-log.ts';
+
+/** Every word of a type, which the compiler counts. */
+const words = <T extends string>(all: Record<T, true>): string[] => Object.keys(all);
+
+const DECISIONS = words<Decision['kind']>({ allow: true, deny: true, unavailable: true });
+const SOURCES = words<Source>({ cache: true, grace: true, review: true, shared: true, local: true });
+const PROTOCOLS = words<Protocol>({ http: true, grpc: true });
+const REASONS = words<Reason>({
+  credentials_missing: true,
+  credentials_malformed: true,
+  token_empty: true,
+  token_rejected: true,
+  audience_mismatch: true,
+  user_missing: true,
+  too_many_failures: true,
+  namespace_denied: true,
+  service_account_denied: true,
+  authority_unavailable: true,
+  overloaded: true,
+});
+const CAUSES = words<OutageCause>({
+  'no client': true,
+  timeout: true,
+  'connection refused': true,
+  'connection reset': true,
+  'host not found': true,
+  tls: true,
+  'connection failed': true,
+  unauthorized: true,
+  forbidden: true,
+  'too many requests': true,
+  'server error': true,
+  'unexpected status': true,
+  'not a TokenReview': true,
+  'response too large': true,
+  'too many reviews': true,
+  'event loop behind': true,
+  'internal error': true,
+});
+
+/** One line of printable ASCII. */
+const text = (description: string, maxLength = MAX_AUDITED_LENGTH) => ({
+  description,
+  type: 'string',
+  minLength: 1,
+  maxLength,
+  pattern: '^[ -~]*$',
+});
+
+/** What gateways say is bounded where it is read. */
+const said = (description: string) => text(`${description}; from a trusted peer alone.`, 256);
+
+type Property = Readonly<Record<string, unknown>>;
+
+/** What each line has, beside what the log writes of its own. */
+const PROPERTIES: Record<keyof AuditLine | 'level' | 'time' | 'name', Property> = {
+  level: { const: 'info' },
+  time: { description: 'When it was decided, in UTC.', type: 'string', pattern: '^\\d{4}-\\d\\d-\\d\\dT[\\d:.]{12}Z$' },
+  name: { const: 'gatecar' },
+  audit: { description: 'Tells an audit line from a line of the log.', const: true },
+  sequence: {
+    description: 'Counts the audit lines of this process from 1; a number that is missing is a line that was dropped.',
+    type: 'integer',
+    minimum: 1,
+  },
+  decision: { description: '`unavailable`: nobody could say.', enum: DECISIONS },
+  reason: { description: 'Why it is no allow; the codes of the README.', enum: REASONS },
+  detail: text('What completes the reason: the words of the API server, or the name that is not allowed.'),
+  cause: { description: 'Why nobody could say.', enum: CAUSES },
+  status: { description: 'What was answered.', enum: [200, 401, 403, 503] },
+  user: text('Username, percent-encoded as in the identity header; cut at 512 characters.'),
+  uid: text('UID, likewise.'),
+  audiences: {
+    description: 'Audiences that the token was accepted for, likewise; the first sixteen.',
+    type: 'array',
+    maxItems: MAX_AUDITED_AUDIENCES,
+    items: { ...text('One audience.'), minLength: 0 },
+  },
+  staleSeconds: { description: 'Served by grace: how long past its time.', type: 'integer', minimum: 0 },
+  source: {
+    description:
+      '`cache`: the verdict was known. `grace`: known, past its time. `review`: the API server was asked for this request. ' +
+      '`shared`: it had been asked for another one already. `local`: nobody was asked.',
+    enum: SOURCES,
+  },
+  token: { description: 'Fingerprint: twelve digits of its SHA-256.', type: 'string', pattern: '^[0-9a-f]{12}$' },
+  protocol: { enum: PROTOCOLS },
+  requestId: said("The gateway's own id of the request"),
+  method: said('Method of the original request'),
+  uri: said('Path of the original request, without its query'),
+  clientAddress: text("The client's address where a trusted peer told it, else the peer's.", 64),
+  durationMs: { description: 'From the question to the answer, in milliseconds.', type: 'number', minimum: 0 },
+};
+
+const ALWAYS: readonly (keyof typeof PROPERTIES)[] = [
+  ...([
+    'level',
+    'time',
+    'name',
+    'audit',
+    'sequence',
+    'decision',
+    'status',
+    'source',
+    'protocol',
+    'durationMs',
+  ] as const),
+];
+
+/** The JSON schema of an audit line; the compiler holds that it has no property more or less than the line. */
+export function auditSchema(): Record<string, unknown> {
+  const refusal = { required: ['reason'], not: { required: ['staleSeconds'] } };
+  return {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    title: 'gatecar audit line',
+    description: 'One decision: a line of standard output that has `"audit":true`. What is not known is left out.',
+    type: 'object',
+    additionalProperties: false,
+    required: ALWAYS,
+    properties: PROPERTIES,
+    oneOf: [
+      { properties: { decision: { const: 'allow' }, status: { const: 200 } }, not: { required: ['reason'] } },
+      { properties: { decision: { const: 'deny' }, status: { enum: [401, 403] } }, ...refusal },
+      { properties: { decision: { const: 'unavailable' } }, ...refusal, required: ['reason', 'cause'] },
+    ],
+  };
+}

@@ -1,0 +1,45 @@
+import type { CacheKey } from '../cache/key.ts';
+import type { VerdictStore } from '../cache/verdict-store.ts';
+import { readClaims } from '../credential/claims.ts';
+import type { Token } from '../credential/token.ts';
+import type { Accepted } from './authority.ts';
+import { type Life, lifeOf } from './renewal.ts';
+
+/** A yes as it is stored. */
+export interface Known {
+  readonly verdict: Accepted;
+  readonly life: Life;
+  /** The token's own end, in milliseconds since the epoch; `Infinity` where it has none. */
+  readonly expiresAtMs: number;
+  /** Each life has one renewal at the most. */
+  renewing: boolean;
+}
+
+export interface KeepOptions {
+  readonly accepted: VerdictStore<Known>;
+  /** How long a yes is kept, in milliseconds; 0 keeps none. */
+  readonly ttlMs: number;
+  /** How long past its TTL a yes may be served while nobody can be asked, in milliseconds; 0: it may not. */
+  readonly graceMs: number;
+  /** Whether a yes in use is renewed before it ends. */
+  readonly refreshAhead: boolean;
+  /** Milliseconds on the clock of the stores. */
+  readonly now?: () => number;
+  /** Milliseconds since the epoch: what a token's `exp` is compared with. */
+  readonly wallClock?: () => number;
+  /** From 0 up to 1. */
+  readonly random?: () => number;
+}
+
+/** Keeps a yes for its time and the time of grace, both never past the token's own end. */
+export function keeper(options: KeepOptions): (key: CacheKey, token: Token, verdict: Accepted) => void {
+  const { accepted, ttlMs, graceMs, refreshAhead } = options;
+  const { now = () => performance.now(), wallClock = Date.now, random = Math.random } = options;
+  return (key, token, verdict) => {
+    if (ttlMs === 0) return;
+    const expiresAtMs = readClaims(token)?.expiresAtMs ?? Number.POSITIVE_INFINITY;
+    const tokenLifetimeMs = expiresAtMs - wallClock();
+    const life = lifeOf({ startedAt: now(), ttlMs, tokenLifetimeMs, refreshAhead, jitter: random() });
+    accepted.set(key, { verdict, life, expiresAtMs, renewing: false }, Math.min(ttlMs + graceMs, tokenLifetimeMs));
+  };
+}
