@@ -11,7 +11,7 @@ import { type Logger, logger } from './operations/log.ts';
 import { TlsFileError } from './operations/tls-files.ts';
 import { type Running, serve } from './serve.ts';
 
-const COMMANDS = ['serve', 'dev', 'explain'] as const;
+const COMMANDS = ['serve', 'dev', 'check', 'explain'] as const;
 type Command = (typeof COMMANDS)[number];
 
 const EXIT_FAILURE = 1;

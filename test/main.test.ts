@@ -8,7 +8,7 @@ import { VERSION } from '../src/app.ts';
 import { ask } from './fixtures/ask.ts';
 import { startGatecarProcess } from './fixtures/gatecar-process.ts';
 import { scratch } from './fixtures/scratch.ts';
-import { accepts, hangs, startStandIn } from './fixtures/stand-in-api-server.ts';
+import { accepts, hangs, reviews, startStandIn } from './fixtures/stand-in-api-server.ts';
 import { until } from './fixtures/until.ts';
 
 // A dozen processes take their time on a busy machine.
@@ -39,6 +39,14 @@ t.test('--help and --version answer and end', async t => {
 
 t.test('a command that ends has a --help of its own', async t => {
   t.match(await run(['explain', '--help']), { code: 0, out: /^gatecar explain: [\s\S]*\nExample: /, err: '' });
+});
+
+t.test('`gatecar check` ends with 1 where something fails, and with 0 where nothing does', async t => {
+  const standIn = await startStandIn(reviews({ error: 'invalid bearer token' }));
+  t.teardown(() => standIn.close());
+  const free = { GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0' };
+  t.match(await run(['check'], { ...free, GATECAR_KUBE_API_URL: standIn.url }), { code: 0, err: '' });
+  t.match(await run(['check'], free), { code: 1, out: /^fail {2}credential .*no API server is known/m, err: '' });
 });
 
 t.test('`gatecar explain` reads standard input, and its exit code says what was decided', async t => {

@@ -8,7 +8,7 @@ const DOUBTFUL_MS = 30_000;
 export interface ClockDifference {
   readonly result: 'ok' | 'warn' | 'fail';
   readonly text: string;
-  readonly mend: string | undefined;
+  readonly mend?: string;
 }
 
 /** Asks as a connection does, and keeps in mind how far our clock is ahead of the API server's. */
@@ -44,7 +44,7 @@ export function judgeClocks(aheadMs: number): ClockDifference {
   const off = Math.abs(aheadMs);
   const seconds = `${Math.round(off / 1000)} s`;
   const where = `this machine's clock is ${seconds} ${aheadMs < 0 ? 'behind' : 'ahead of'} the API server's`;
-  if (off <= DOUBTFUL_MS) return { result: 'ok', text: `no more than ${DOUBTFUL_MS / 1000} s apart`, mend: undefined };
+  if (off <= DOUBTFUL_MS) return { result: 'ok', text: `no more than ${DOUBTFUL_MS / 1000} s apart` };
   const mend = 'timedatectl status   # on the node of gatecar, and on that of the API server';
   if (off <= LEEWAY_MS) return { result: 'warn', text: where, mend };
   return { result: 'fail', text: `${where}: past ${LEEWAY_MS / 1000} s, good tokens are refused here`, mend };

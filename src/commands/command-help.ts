@@ -1,5 +1,23 @@
 /** The texts of `gatecar <command> --help`. */
 export const COMMAND_HELP = {
+  check: `gatecar check: whether these settings work here; if not, why, and the command that mends it.
+
+Usage: gatecar check [--output text|json] [--setting=value ...]
+
+Looks, in this order, at the settings (every fault at once), the API server's address, its TLS, our own
+credential (which is never printed), a trial review of a made-up token, our rights, audiences, the
+difference of the clocks (a warning past 30 s, a failure past 90 s, where local checks refuse good
+tokens), allowlists that name what is not there (where we may look), and the listeners' addresses. What
+needs something that failed is left out. Settings: those of gatecar serve, see gatecar --help.
+
+  --output json   one document: { ok: boolean, findings: [{ check, result: ok|warn|fail, text, mend? }] }
+
+Exit code: 0 where nothing fails, 1 where something does, 2 usage.
+
+Example: gatecar check --kubeconfig="$HOME/.kube/config"
+Example, in its pod:
+  kubectl exec --namespace gatecar deployment/gatecar -- /nodejs/bin/node /app/dist/gatecar.js check
+`,
   explain: `gatecar explain: what would be decided about a token, step by step, and why.
 
 Usage: gatecar explain [FILE | --file FILE] [--output text|json] [--setting=value ...]
