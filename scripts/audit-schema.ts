@@ -93,6 +93,16 @@ const PROPERTIES: Record<keyof AuditLine | 'level' | 'time' | 'name', Property> 
   method: said('Method of the original request'),
   uri: said('Path of the original request, without its query'),
   clientAddress: text("The client's address where a trusted peer told it, else the peer's.", 64),
+  trace_id: {
+    description: 'The trace of the request (W3C Trace Context), as a trusted peer tells it, or our own.',
+    type: 'string',
+    pattern: '^[0-9a-f]{32}$',
+  },
+  span_id: {
+    description: 'The span: ours, or else the one of the gateway.',
+    type: 'string',
+    pattern: '^[0-9a-f]{16}$',
+  },
   durationMs: { description: 'From the question to the answer, in milliseconds.', type: 'number', minimum: 0 },
 };
 

@@ -39,6 +39,8 @@ export type Source = 'cache' | 'grace' | 'review' | 'shared' | 'local';
 export interface Trail {
   /** `local` at first; each stage that knows better writes it. */
   source: Source;
+  /** The span of the request, where it has one of ours. */
+  readonly span?: { readonly traceId: string; readonly spanId: string } | undefined;
 }
 
 /** The circumstances of a question: never what decides it, only when and whether it is asked. */

@@ -194,7 +194,7 @@ export const SETTINGS = {
     peers,
     undefined,
     "Addresses, CIDRs and `unix` (peers on a Unix socket) whose forwarded headers count: the client's address, the " +
-      'original method and URI, the request id. For logs and the failure limit.',
+      'original method and URI, the request id, the trace. For logs and the failure limit.',
     { defaultLabel: 'none' },
   ),
   clientIpHeader: setting(

@@ -1,6 +1,7 @@
 import { BlockList, isIP } from 'node:net';
 import type { Credential } from '../credential/bearer.ts';
 import { redactJwts, redactToken } from '../credential/token.ts';
+import { readTraceParent, type TraceParent } from './trace-parent.ts';
 
 /** Peers whose word counts about whom and what they ask for. */
 export interface TrustedPeers {
@@ -15,10 +16,17 @@ export interface Forwarded {
   readonly method: string | undefined;
   /** Path without the query, which may hold secrets. */
   readonly uri: string | undefined;
+  readonly trace: TraceParent | undefined;
 }
+
+const NOTHING_SAID: Forwarded = {
+  ...{ clientAddress: undefined, requestId: undefined, method: undefined, uri: undefined, trace: undefined },
+};
 
 /** Longest value that is taken over from a header, in characters. */
 const MAX_VALUE_LENGTH = 256;
+
+const MIN_SECRET_LENGTH = 8;
 
 /** How many entries of a chain of addresses are looked at, from the right: each costs, and a caller may write thousands. */
 const MAX_HOPS = 32;
@@ -65,7 +73,7 @@ export function readForwarded(
 ): Forwarded {
   const peer = address?.replace(/^::ffff:(?=\d+\.)/i, '');
   if (!trusted.has(peer)) {
-    return { clientAddress: peer || undefined, requestId: undefined, method: undefined, uri: undefined };
+    return { ...NOTHING_SAID, clientAddress: peer || undefined };
   }
   const take = (...names: string[]): string | undefined => {
     for (const name of names) {
@@ -80,6 +88,7 @@ export function readForwarded(
     requestId: take('x-request-id'),
     method: take('x-original-method', 'x-forwarded-method'),
     uri: uri?.split(/[?#]/, 1)[0],
+    trace: traceOf(headers, credential),
   };
 }
 
@@ -97,6 +106,24 @@ export function reportedClient(
   if (!trusted.has(peer)) return undefined;
   const client = clientAddress(peer, ownHeader(headers, clientIpHeader), trusted);
   return client === undefined || trusted.has(client) ? undefined : client;
+}
+
+/** Whose trace a request is part of, as a trusted peer tells it. */
+export function reportedTrace(
+  address: string | undefined,
+  headers: Headers,
+  credential: Credential,
+  { trusted }: ForwardedOptions,
+): TraceParent | undefined {
+  return trusted.has(address?.replace(/^::ffff:(?=\d+\.)/i, '')) ? traceOf(headers, credential) : undefined;
+}
+
+/** None that holds the token: an opaque one may be of hexadecimal digits. Shorter ones are in others by chance. */
+function traceOf(headers: Headers, credential: Credential): TraceParent | undefined {
+  const trace = readTraceParent(headers);
+  if (trace === undefined || credential.kind !== 'token' || credential.token.length < MIN_SECRET_LENGTH) return trace;
+  const text = `${trace.traceId} ${trace.spanId} ${trace.state}`;
+  return redactToken(text, credential.token) === text ? trace : undefined;
 }
 
 function ownHeader(headers: Headers, name: string | undefined): string | string[] | undefined {

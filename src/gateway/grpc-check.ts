@@ -102,7 +102,7 @@ export function checker(
         answer,
         credential,
         durationMs: now() - start,
-        forwarded: () => forwardedIn(peer, call.request, headers, credential, options),
+        forwarded: () => forwardedIn(peer, call, headers, credential, options),
         trail,
       });
     };
@@ -140,14 +140,13 @@ async function beforeDeadline(call: Call, decision: Promise<Decision>): Promise<
 /** What Envoy says about the request: the attributes, which it fills itself, before any header. */
 function forwardedIn(
   peer: string,
-  { attributes }: CheckRequest,
+  call: Call,
   headers: readonly string[],
   credential: Credential,
   options: ForwardedOptions,
 ): Forwarded {
-  const { source, request } = attributes ?? {};
-  const named: Record<string, string> = {};
-  for (const [name, value] of headerPairs(headers)) named[name.toLowerCase()] = value;
+  const { source, request } = call.request.attributes ?? {};
+  const named = { ...headersByName(headers), ...traceHeaders(call) };
   const { id, method, path } = request?.http ?? {};
   if (id) named['x-request-id'] ??= id;
   if (method) named['x-original-method'] = method;
@@ -156,6 +155,19 @@ function forwardedIn(
   const client = addressIn(source);
   const isTrusted = options.trusted.has(peer);
   return isTrusted && options.clientIpHeader === undefined && client ? { ...said, clientAddress: client } : said;
+}
+
+function headersByName(headers: readonly string[]): Record<string, string> {
+  const named: Record<string, string> = {};
+  for (const [name, value] of headerPairs(headers)) named[name.toLowerCase()] = value;
+  return named;
+}
+
+/** Envoy's own span for this question stands in the call's metadata, before any header that a client may have written. */
+function traceHeaders({ metadata }: Call): Record<string, string> {
+  const joined = (name: string): string => metadata.get(name).join();
+  const traceparent = joined('traceparent');
+  return traceparent === '' ? {} : { traceparent, tracestate: joined('tracestate') };
 }
 
 /** The client's address for the failure limit: the one that Envoy itself saw, since it passes on every header a client wrote. */

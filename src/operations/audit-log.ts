@@ -6,13 +6,14 @@ import { encodeItem, encodeValue } from '../identity/encode.ts';
 import type { Identity } from '../identity/identity.ts';
 import { fingerprint } from './fingerprint.ts';
 import type { Logger } from './log.ts';
+import { type Told, told } from './told.ts';
 
 /** What is longer is cut; all that the API server names by its own rules is shorter. */
 export const MAX_AUDITED_LENGTH = 512;
 export const MAX_AUDITED_AUDIENCES = 16;
 
 /** One decision as it is audited: `audit.schema.json` says the same to machines. What is not known is left out. */
-export interface AuditLine {
+export interface AuditLine extends Partial<Told> {
   readonly audit: true;
   readonly sequence: number;
   readonly decision: Decision['kind'];
@@ -27,10 +28,6 @@ export interface AuditLine {
   readonly source: Source;
   readonly token?: string | undefined;
   readonly protocol: Protocol;
-  readonly requestId?: string | undefined;
-  readonly method?: string | undefined;
-  readonly uri?: string | undefined;
-  readonly clientAddress?: string | undefined;
   readonly durationMs: number;
 }
 
@@ -74,7 +71,7 @@ function auditLine(decided: Decided, sequence: number): AuditLine {
     source: trail?.source ?? 'local',
     ...(credential.kind === 'token' && { token: fingerprint(credential.token) }),
     protocol,
-    ...decided.forwarded(),
+    ...told(decided),
     durationMs: Math.round(durationMs * 1000) / 1000,
   };
 }

@@ -4,6 +4,7 @@ import { encodeValue } from '../identity/encode.ts';
 import { fingerprint } from './fingerprint.ts';
 import { type FloodGate, floodGate } from './flood-gate.ts';
 import type { Logger } from './log.ts';
+import { told } from './told.ts';
 
 const WINDOW_MS = 10_000;
 
@@ -55,13 +56,14 @@ function kindOf(refusal: Exclude<Decision, Allow>): string {
   return username === undefined ? refusal.reason : `${refusal.reason} ${username}`;
 }
 
-function lineOf({ protocol, decision, answer, credential, durationMs, forwarded }: Decided): Record<string, unknown> {
+function lineOf(decided: Decided): Record<string, unknown> {
+  const { protocol, decision, answer, credential, durationMs } = decided;
   return {
     ...about(decision),
     protocol,
     status: answer.status,
     ...(credential.kind === 'token' && { token: fingerprint(credential.token) }),
-    ...forwarded(),
+    ...told(decided),
     durationMs: Math.round(durationMs * 1000) / 1000,
   };
 }

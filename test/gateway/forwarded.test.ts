@@ -1,6 +1,6 @@
 import t from 'tap';
 import { type Credential, parseAuthorization } from '../../src/credential/bearer.ts';
-import { readForwarded, reportedClient, trustedPeers } from '../../src/gateway/forwarded.ts';
+import { readForwarded, reportedClient, reportedTrace, trustedPeers } from '../../src/gateway/forwarded.ts';
 
 const ABSENT: Credential = { kind: 'absent' };
 const TRUSTED = trustedPeers(['10.0.0.0/8', 'fd00::/8', '192.0.2.1', 'unix']);
@@ -30,7 +30,9 @@ t.test('of a peer that is not trusted, only its address is taken', async t => {
   const headers = {
     ...{ 'x-request-id': '1', 'x-original-uri': '/a', 'x-original-method': 'POST', 'x-forwarded-for': '192.0.2.9' },
   };
-  const expected = { clientAddress: '198.51.100.7', requestId: undefined, method: undefined, uri: undefined };
+  const expected = {
+    ...{ clientAddress: '198.51.100.7', requestId: undefined, method: undefined, uri: undefined, trace: undefined },
+  };
   t.strictSame(read('198.51.100.7', headers, 'x-forwarded-for'), expected);
   const socket = readForwarded('', headers, ABSENT, { trusted: trustedPeers([]), clientIpHeader: undefined });
   t.strictSame(socket, { ...expected, clientAddress: undefined }, 'a Unix socket has no address');
@@ -173,4 +175,21 @@ t.test('a client is counted only where the limit is on and a trusted peer tells 
     reportedClient('10.0.0.1', {}, { trusted: TRUSTED, clientIpHeader: undefined, limitsClients: true }),
     undefined,
   );
+});
+
+t.test('a trace is told by a trusted peer alone, and by none where it holds the token', async t => {
+  const [traceId, spanId] = ['4bf92f3577b34da6a3ce929d0e0e4736', '00f067aa0ba902b7'];
+  const headers = { traceparent: `00-${traceId}-${spanId}-01`, tracestate: 'a=b' };
+  const options = { trusted: TRUSTED, clientIpHeader: undefined };
+  const trace = { traceId, spanId, flags: 1, state: 'a=b' };
+  for (const authorization of ['', 'Bearer abc', 'Bearer a-long-token-of-somebody']) {
+    const credential = parseAuthorization(authorization);
+    t.strictSame(readForwarded('10.0.0.1', headers, credential, options).trace, trace);
+    t.strictSame(reportedTrace('::ffff:10.0.0.1', headers, credential, options), trace);
+    t.equal(readForwarded('203.0.113.1', headers, credential, options).trace, undefined);
+    t.equal(reportedTrace('203.0.113.1', headers, credential, options), undefined);
+  }
+  for (const token of [traceId, spanId, traceId.slice(4, 20)]) {
+    t.equal(reportedTrace('10.0.0.1', headers, parseAuthorization(`Bearer ${token}`), options), undefined, token);
+  }
 });

@@ -219,6 +219,7 @@ t.test('what Envoy says of the request counts from a trusted peer alone', async 
     requestId: '7',
     method: 'PUT',
     uri: '/zones',
+    trace: undefined,
   });
   const header = await startGate(t, denyMissing, { peers: ['127.0.0.1'], clientIpHeader: 'x-real-ip' });
   await header.client.check(request);
@@ -226,6 +227,27 @@ t.test('what Envoy says of the request counts from a trusted peer alone', async 
   const stranger = await startGate(t, denyMissing);
   await stranger.client.check(request);
   t.match(stranger.forwarded[0], { clientAddress: '127.0.0.1', requestId: undefined, uri: undefined });
+});
+
+t.test('the trace is that of the call, else that of the request’s own headers, and a trusted peer’s alone', async t => {
+  const [call, header] = ['b7ad6b7169203331', '00f067aa0ba902b7'].map(
+    span => `00-4bf92f3577b34da6a3ce929d0e0e4736-${span}-01`,
+  ) as [string, string];
+  const request = { attributes: { request: { http: { headers: { traceparent: header, tracestate: 'of=header' } } } } };
+  const spans = async (peers: string[]) => {
+    const { client, forwarded } = await startGate(t, denyMissing, { peers });
+    await client.check(request, undefined, { traceparent: call, tracestate: ['a=b', 'c=d'] });
+    await client.check(request, undefined, { traceparent: call });
+    await client.check(request, undefined, { traceparent: [call, call] });
+    await client.check(request);
+    await client.check({});
+    return forwarded.map(({ trace }) => trace && [trace.spanId, trace.state]);
+  };
+  const ofHeader = ['00f067aa0ba902b7', 'of=header'];
+  t.strictSame(await spans(['127.0.0.1']), [
+    ...[['b7ad6b7169203331', 'a=b, c=d'], ['b7ad6b7169203331', undefined], undefined, ofHeader, undefined],
+  ]);
+  t.strictSame(await spans([]), [undefined, undefined, undefined, undefined, undefined]);
 });
 
 t.test('what Envoy gives as the client’s address counts only where it is one', async t => {

@@ -202,6 +202,26 @@ t.test('a verdict that is known is told as such', async t => {
   t.match(lines(), [{ source: 'review' }, { source: 'cache' }]);
 });
 
+t.test('the trace that a trusted peer tells is in its lines of log and audit, over HTTP and gRPC', async t => {
+  const { gatecar, lines } = await open(t, { GATECAR_GRPC_LISTEN: '127.0.0.1:0', GATECAR_LOG_LEVEL: 'debug' });
+  const [trace_id, span_id] = ['4bf92f3577b34da6a3ce929d0e0e4736', '00f067aa0ba902b7'];
+  const traceparent = `00-${trace_id}-${span_id}-01`;
+  for (const token of ['good', '']) await ask(gatecar.auth, { token, headers: { traceparent } });
+  const envoy = envoyClient(gatecar.grpc);
+  await envoy.check({}, undefined, { traceparent });
+  envoy.close();
+  for (const none of ['x', `${traceparent}-`, '']) await ask(gatecar.auth, { headers: { traceparent: none } });
+  t.match(lines().slice(0, 3), Array(3).fill({ trace_id, span_id }));
+  t.strictSame(lines().filter(line => 'trace_id' in line || 'span_id' in line).length, 3);
+  t.strictSame(faultsOf(lines()), []);
+  const logged = gatecar.logs().filter(line => line['audit'] === undefined && line['trace_id'] === trace_id);
+  t.match(logged, [
+    { msg: 'allowed', span_id },
+    { msg: 'denied', span_id },
+    { msg: 'denied', span_id },
+  ]);
+});
+
 t.test('on SIGTERM every line is written before the process ends', async t => {
   const { standIn } = await open(t);
   const gatecar = await startGatecarProcess({

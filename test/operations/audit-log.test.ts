@@ -26,7 +26,7 @@ function decided(decision: Decision, more: Partial<Decided> = {}): Decided {
     answer: { status: STATUS[decision.kind], headers: [], body: '', text: '' },
     credential: parseAuthorization('Bearer abc'),
     durationMs: 1.23456,
-    forwarded: () => ({ clientAddress: '192.0.2.1', requestId: 'r', method: 'GET', uri: '/x' }),
+    forwarded: () => ({ clientAddress: '192.0.2.1', requestId: 'r', method: 'GET', uri: '/x', trace: undefined }),
     trail: { source: 'cache' },
     ...more,
   };

@@ -35,7 +35,7 @@ function decided(decision: Decision, authorization: string | undefined = 'Bearer
     answer: { status: decision.kind === 'allow' ? 200 : 401, headers: [], body: '', text: '' },
     credential: parseAuthorization(authorization),
     durationMs: 1.23456,
-    forwarded: () => ({ clientAddress: '192.0.2.1', requestId: 'r', method: 'GET', uri: '/x' }),
+    forwarded: () => ({ clientAddress: '192.0.2.1', requestId: 'r', method: 'GET', uri: '/x', trace: undefined }),
     trail: undefined,
   };
 }
