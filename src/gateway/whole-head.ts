@@ -9,7 +9,8 @@ interface RenderedResponse extends ServerResponse {
 export function renderHead(status: number, headers: readonly string[]): string {
   let head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n`;
   for (let at = 0; at < headers.length; at += 2) head += `${headers[at]}: ${headers[at + 1]}\r\n`;
-  return head;
+  // In one piece: joined strings are kept as a tree of all their parts.
+  return Buffer.from(head, 'latin1').toString('latin1');
 }
 
 /**

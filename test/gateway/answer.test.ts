@@ -1,6 +1,7 @@
 import t from 'tap';
 import type { Deny, Unavailable } from '../../src/decision/decision.ts';
 import { type Answer, type AnswererOptions, answerer, headerPairs } from '../../src/gateway/answer.ts';
+import { renderHead } from '../../src/gateway/whole-head.ts';
 import { renderIdentityHeaders } from '../../src/identity/headers.ts';
 import { MY_APP } from '../fixtures/identities.ts';
 
@@ -41,6 +42,14 @@ t.test('an allow is a 200 without a body or a type, not to be stored, with every
     ...['Content-Length', '0', 'Cache-Control', 'no-store'],
     ...renderIdentityHeaders(MY_APP, 'X-Auth-Request-'),
   ]);
+});
+
+t.test('an allow’s head has its status and its headers, and each form is rendered once', async t => {
+  const answer = answerer(OPTIONS);
+  const allow = answer({ kind: 'allow', identity: MY_APP });
+  t.equal(allow.head, renderHead(200, allow.headers));
+  t.equal(allow.headers, answer({ kind: 'allow', identity: MY_APP }).headers);
+  t.equal(answer(REJECTED).head, undefined, 'others are written as Node does it');
 });
 
 t.test('an allow by grace is marked with how old the verdict is, and the mark stays with no other', async t => {
