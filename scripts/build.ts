@@ -4,6 +4,7 @@ import { chmod, copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promise
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { build, type Plugin } from 'esbuild';
+import { GATEWAYS } from '../src/commands/gateway-texts.ts';
 import { cycloneDx, licenseTexts, shippedPackages } from './bill-of-materials.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -55,6 +56,10 @@ const health = join(dirname(packages.resolve('grpc-health-check/package.json')),
 await mkdir(join(outdir, 'health/v1'), { recursive: true });
 await copyFile(health, join(outdir, 'health/v1/health.proto'));
 await copyFile(join(root, 'src/gateway/ext-authz.proto'), join(outdir, 'ext-authz.proto'));
+for (const file of Object.values(GATEWAYS).flatMap(({ files }): readonly string[] => files)) {
+  await mkdir(join(outdir, 'examples', dirname(file)), { recursive: true });
+  await copyFile(join(root, 'examples', file), join(outdir, 'examples', file));
+}
 await chmod(join(outdir, 'gatecar.js'), 0o755);
 
 const product = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));

@@ -11,7 +11,7 @@ import { type Logger, logger } from './operations/log.ts';
 import { TlsFileError } from './operations/tls-files.ts';
 import { type Running, serve } from './serve.ts';
 
-const COMMANDS = ['serve', 'dev', 'check', 'explain'] as const;
+const COMMANDS = ['serve', 'dev', 'check', 'explain', 'gateway'] as const;
 type Command = (typeof COMMANDS)[number];
 
 const EXIT_FAILURE = 1;
@@ -65,6 +65,7 @@ async function runOnce(command: Exclude<Command, 'serve' | 'dev'>, args: string[
     version: VERSION,
     terminal: {
       write: print,
+      complain: text => process.stderr.write(text),
       readInput: () => buffer(process.stdin),
       isTerminal: process.stdout.isTTY,
     },

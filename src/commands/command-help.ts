@@ -1,3 +1,7 @@
+import { GATEWAYS } from './gateway-texts.ts';
+
+const NAMES = Object.keys(GATEWAYS);
+
 /** The texts of `gatecar <command> --help`. */
 export const COMMAND_HELP = {
   check: `gatecar check: whether these settings work here; if not, why, and the command that mends it.
@@ -35,5 +39,21 @@ looked at. Settings: those of gatecar serve, see gatecar --help.
 Exit code: 0 allow, 1 deny, 2 usage or settings, 3 the API server could not be asked.
 
 Example: kubectl create token my-app --namespace ci --audience bindcar | gatecar explain
+`,
+  gateway: `gatecar gateway: prints a gateway's configuration for the settings in force.
+
+Usage: gatecar gateway NAME [FILE] [--setting=value ...]
+
+NAME: ${NAMES.slice(0, 7).join(', ')},
+      ${NAMES.slice(7).join(', ')}.
+FILE is another file of the same gateway, where it has more than one; they are named on standard error.
+
+What is printed has the address of GATECAR_LISTEN (or GATECAR_GRPC_LISTEN) and the header names of
+GATECAR_IDENTITY_HEADER_PREFIX; the gateway's own address and that of the application are left to you.
+With default settings it is the file below examples/ that the tests run. Settings: see gatecar --help.
+
+Exit code: 0 printed, 2 usage or settings.
+
+Example: gatecar gateway nginx --identity-header-prefix=X-Bind- > nginx.conf
 `,
 } as const;

@@ -4,6 +4,8 @@ import { redactJwts } from '../credential/token.ts';
 /** Where a command reads and writes, and what it may use there. */
 export interface Terminal {
   readonly write: (text: string) => void;
+  /** Beside what is asked for: standard error. */
+  readonly complain: (text: string) => void;
   /** All of standard input. */
   readonly readInput: () => Promise<Buffer>;
   /** Whether what is written goes to one, and not to a file or a pipe. */

@@ -31,7 +31,14 @@ t.test('the package', async t => {
     for (const path of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'config.schema.json']) {
       t.ok(paths.includes(path), path);
     }
-    for (const path of ['gatecar.js', 'ext-authz.proto', 'health/v1/health.proto', 'sbom.cdx.json', 'licenses.txt']) {
+    for (const path of [
+      'gatecar.js',
+      'ext-authz.proto',
+      'health/v1/health.proto',
+      'sbom.cdx.json',
+      'licenses.txt',
+      'examples/nginx/nginx.conf',
+    ]) {
       t.ok(paths.includes(`dist/${path}`), path);
     }
     t.strictSame(
@@ -67,6 +74,11 @@ t.test('the package', async t => {
     const statuses: number[] = [];
     for (const token of tokens) statuses.push((await ask(`http://${listen}`, { token })).status);
     t.strictSame(statuses, [200, 401, 401, 401]);
+  });
+
+  t.test('prints the configuration of a gateway, which is the example', async t => {
+    const { stdout: printed } = await run(process.execPath, [program, 'gateway', 'envoy-http']);
+    t.equal(printed, await readFile(join(root, 'examples/envoy-http/envoy.yaml'), 'utf8'));
   });
 
   t.test('its bill of materials and its licences name what is in the bundle, and nothing else', async t => {

@@ -1,0 +1,120 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Config, SETTINGS } from '../config/schema.ts';
+import type { Address } from '../config/types.ts';
+import { UsageError } from './command.ts';
+
+/** How a gateway beside gatecar writes the address it asks. */
+interface Asked {
+  readonly listener: 'listen' | 'grpcListen';
+  /** As it stands in the example, once. */
+  readonly written: string;
+  readonly tcp: (host: string, port: number) => string;
+  readonly unix: (path: string) => string;
+}
+
+/** A gateway's configuration: files below `examples`, the first of which is the one that counts. */
+interface GatewayText {
+  readonly files: readonly string[];
+  /** Absent where a Service of the cluster is asked, whose name and port no setting knows. */
+  readonly asked?: Asked;
+}
+
+const bracketed = (host: string): string => (host.includes(':') ? `[${host}]` : host);
+
+const envoy = (listener: Asked['listener'], port: number): Asked => ({
+  listener,
+  written: `socket_address: { address: 127.0.0.1, port_value: ${port} }`,
+  tcp: (host, own) =>
+    `socket_address: { address: ${host.includes(':') ? JSON.stringify(host) : host}, port_value: ${own} }`,
+  unix: path => `pipe: { path: ${JSON.stringify(path)} }`,
+});
+
+/** Every gateway whose configuration can be printed. */
+export const GATEWAYS = {
+  nginx: {
+    files: ['nginx/nginx.conf'],
+    asked: {
+      ...{ listener: 'listen', written: 'server 127.0.0.1:9080;' },
+      tcp: (host, port) => `server ${bracketed(host)}:${port};`,
+      unix: path => `server "unix:${path}";`,
+    },
+  },
+  'envoy-http': { files: ['envoy-http/envoy.yaml'], asked: envoy('listen', 9080) },
+  'envoy-grpc': { files: ['envoy-grpc/envoy.yaml'], asked: envoy('grpcListen', 9082) },
+  caddy: {
+    files: ['caddy/Caddyfile'],
+    asked: {
+      ...{ listener: 'listen', written: 'forward_auth 127.0.0.1:9080 {' },
+      tcp: (host, port) => `forward_auth ${bracketed(host)}:${port} {`,
+      unix: path => `forward_auth "unix/${path}" {`,
+    },
+  },
+  haproxy: {
+    files: ['haproxy/haproxy.cfg', 'haproxy/gatecar.lua'],
+    asked: {
+      ...{ listener: 'listen', written: 'server gatecar 127.0.0.1:9080' },
+      tcp: (host, port) => `server gatecar ${bracketed(host)}:${port}`,
+      unix: path => `server gatecar "unix@${path}"`,
+    },
+  },
+  'ingress-nginx': { files: ['ingress-nginx/ingress.yaml'] },
+  istio: { files: ['istio/mesh-config.yaml', 'istio/authorization-policy.yaml'] },
+  'envoy-gateway': { files: ['envoy-gateway/security-policy.yaml'] },
+  contour: { files: ['contour/httpproxy.yaml'] },
+  traefik: { files: ['traefik/middleware.yaml', 'traefik/static.yaml'] },
+  'gateway-api': { files: ['gateway-api/http-route.yaml'] },
+  apisix: { files: ['apisix/apisix.yaml', 'apisix/config.yaml'] },
+  'f5-nginx': { files: ['f5-nginx/virtual-server.yaml'] },
+} as const satisfies Record<string, GatewayText>;
+
+export type GatewayName = keyof typeof GATEWAYS;
+
+/** Where the examples are: beside the bundle, or beside the sources. @param here the folder of this code. */
+export function examplesFolder(here: string): string {
+  const shipped = join(here, 'examples');
+  return existsSync(shipped) ? shipped : join(here, '../../examples');
+}
+
+/**
+ * One file of a gateway's configuration, with the address and the prefix of the settings in place of the example's: with
+ * default settings it is the example.
+ *
+ * @param file below `examples`; one of those of the gateway.
+ * @throws {UsageError} where the settings name no address that could be asked.
+ */
+export async function gatewayText(name: GatewayName, file: string, config: Config): Promise<string> {
+  const { files, asked }: GatewayText = GATEWAYS[name];
+  const example = await readFile(join(examplesFolder(import.meta.dirname), file), 'utf8');
+  const isFirst = file === files[0];
+  const addressed = asked !== undefined && isFirst ? withAddress(example, asked, config) : example;
+  return withPrefix(addressed, config.identityHeaderPrefix);
+}
+
+/** The gateway is on gatecar's own machine; what listens everywhere is asked on the loopback. */
+function withAddress(text: string, asked: Asked, config: Config): string {
+  const address: Address | undefined = config[asked.listener];
+  if (address === undefined) return text;
+  const place = address.kind === 'unix' ? asked.unix(address.path) : asked.tcp(hostOf(address), portOf(address));
+  return text.replace(asked.written, () => place);
+}
+
+function hostOf({ host = '' }: Extract<Address, { kind: 'tcp' }>): string {
+  return ['', '0.0.0.0', '::', 'localhost'].includes(host) ? '127.0.0.1' : host;
+}
+
+function portOf({ port, text }: Extract<Address, { kind: 'tcp' }>): number {
+  if (port === 0) throw new UsageError(`${text} is another port each time: no gateway can be told which`);
+  return port;
+}
+
+const DEFAULT_PREFIX = SETTINGS.identityHeaderPrefix.default;
+
+/** In all the ways that gateways, and the variables of nginx, write a header's name. */
+function withPrefix(text: string, prefix: string): string {
+  const variable = (name: string) => name.replaceAll('-', '_');
+  const lower = (name: string) => name.toLowerCase();
+  const ways = [(name: string) => name, lower, variable, (name: string) => lower(variable(name))];
+  return ways.reduce((done, way) => done.replaceAll(way(DEFAULT_PREFIX), () => way(prefix)), text);
+}
