@@ -49,6 +49,7 @@ t.test('the image', { skip: skipWithout(imageToolsMissing() ?? kubeApiServerMiss
     t.strictSame([...(Entrypoint ?? []), ...(Cmd ?? [])], ['/nodejs/bin/node', '/app/dist/gatecar.js']);
     t.strictSame(Object.keys(ExposedPorts), ['9080/tcp', '9081/tcp']);
     t.ok(Env.includes('NODE_ENV=production'));
+    t.ok(Env.includes('NODE_OPTIONS=--max-old-space-size=128'), 'the heap has a bound');
   });
 
   t.test('is its base and /app, in which nobody but root may write', async t => {
