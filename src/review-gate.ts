@@ -69,7 +69,8 @@ export function reviewGate({ config, surroundings, counters, log, version }: Rev
     audiences,
     onReview(review) {
       counters.reviewed(review.outcome, review.durationMs);
-      watch.reviewed(review);
+      // Where others can be verified: what a token webhook takes too long for says nothing of the API server.
+      watch.reviewed(review, review.lane === 'unverified' && keys?.held === true);
     },
   });
   const keys = publishedKeys(config, connection, counters, log);
@@ -108,7 +109,7 @@ export function reviewGate({ config, surroundings, counters, log, version }: Rev
     graceMs: config.graceMs,
     refreshAhead: config.refreshAhead,
     reviewTimeoutMs,
-    authorityDown: () => !watch.authorityUp,
+    authorityDown: () => watch.authorityDown,
     onLookup(result) {
       counters.looked(result);
       if (result === 'hit_positive') pace.good();

@@ -9,7 +9,7 @@ import { IN_CLUSTER_CA_FILE, IN_CLUSTER_TOKEN_FILE } from '../src/config/schema.
 import { type Address, address } from '../src/config/types.ts';
 import { revealToken } from '../src/credential/token.ts';
 import { startDevAuthority } from '../src/dev/authority.ts';
-import { type TokenRequest, tokenIssuer } from '../src/dev/token-issuer.ts';
+import { ISSUER, type TokenRequest, tokenIssuer } from '../src/dev/token-issuer.ts';
 import type { Surroundings } from '../src/endpoint-source.ts';
 import { listen } from '../src/operations/listen.ts';
 import { type Logger, logger } from '../src/operations/log.ts';
@@ -253,6 +253,31 @@ t.test('with grace a known token passes through an outage, marked; its begin and
     lines().filter(({ msg }) => /^grace/.test(String(msg))),
     [{ level: 'warn' }, { level: 'info' }],
   );
+});
+
+t.test('what no known token would fail at is no outage to serve a revoked one by grace', async t => {
+  const settings = {
+    ...{
+      GATECAR_GRACE: '1m',
+      GATECAR_CACHE_TTL: '20ms',
+      GATECAR_REFRESH_AHEAD: 'false',
+      GATECAR_REVIEW_TIMEOUT: '200ms',
+    },
+  };
+  const { app, api, url, scrape } = await startApp(t, settings);
+  const issuer = tokenIssuer();
+  api.documents['/.well-known/openid-configuration'] = { issuer: ISSUER };
+  api.documents['/openid/v1/jwks'] = issuer.jwks;
+  app.health.start();
+  await until(async () => (await scrape()).includes('gatecar_cluster_keys_readable 1'));
+  const token = issuer.issue({ namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'] });
+  t.equal((await ask(url, { token })).status, 200);
+  // As where a token webhook is slow: what it is asked about hangs, and the API server says no to a token of its own.
+  const no = reviews({ authenticated: false });
+  api.behaviour = (request, response) => (request.token === 'opaque' ? hangs : no)(request, response);
+  t.equal((await ask(url, { token: 'opaque' })).status, 503);
+  t.ok((await scrape()).includes('gatecar_authority_up 0'));
+  t.match(await ask(url, { token }), { status: 401, headers: { 'x-gatecar-reason': 'token_rejected' } });
 });
 
 t.test('both lists of the policy are judged on each request, not cached', async t => {

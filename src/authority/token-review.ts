@@ -1,6 +1,6 @@
 import { revealToken, type Token } from '../credential/token.ts';
 import type { OutageCause } from '../decision/decision.ts';
-import { type Authority, unavailable, type Verdict } from './authority.ts';
+import { type Authority, type Lane, unavailable, type Verdict } from './authority.ts';
 import { type KubeConnection, KubeConnectionError } from './kube-connection.ts';
 import { readReviewAnswer } from './review-answer.ts';
 
@@ -13,6 +13,7 @@ export type ReviewOutcome = 'accepted' | 'refused' | OutageCause;
 export interface ReviewReport {
   readonly outcome: ReviewOutcome;
   readonly durationMs: number;
+  readonly lane: Lane;
   /** In our own words, where nobody could be asked; safe to log. */
   readonly problem: string | undefined;
 }
@@ -42,12 +43,12 @@ export function tokenReview(options: TokenReviewOptions): Authority {
   };
 
   return {
-    async review(token, { signal = new AbortController().signal, trail } = {}) {
+    async review(token, { signal = new AbortController().signal, lane = 'unverified', trail } = {}) {
       if (trail !== undefined) trail.source = 'review';
       const start = now();
       const [verdict, problem] = await ask(token, signal);
       const outcome = verdict.kind === 'unavailable' ? verdict.cause : verdict.kind;
-      onReview({ outcome, durationMs: now() - start, problem });
+      onReview({ outcome, durationMs: now() - start, lane, problem });
       return verdict;
     },
   };

@@ -10,10 +10,12 @@ const PROBE_EVERY_MS = 1000;
 export interface Health {
   /** Whether the last review could be asked. */
   readonly authorityUp: boolean;
+  /** Whether it is certain that nobody can be asked: a review that was to be good has failed since one could be asked. */
+  readonly authorityDown: boolean;
   /** Whether this process should get requests: see {@link report} for why not. */
   readonly ready: boolean;
-  /** Told after each review. */
-  reviewed(review: Pick<ReviewReport, 'outcome' | 'problem'>): void;
+  /** Told after each review. @param isMadeUp whether its token may be such that it fails where others would not. */
+  reviewed(review: Pick<ReviewReport, 'outcome' | 'problem'>, isMadeUp?: boolean): void;
   /** From now on unready: the process is about to go. */
   drain(): void;
   /** One line for each check, as the API server's own `/readyz?verbose` writes them. */
@@ -42,6 +44,7 @@ export function health(options: HealthOptions): Health {
   const { log, probe, probeEveryMs = PROBE_EVERY_MS, onAuthorityUp = () => {} } = options;
   let tell: (ready: boolean) => void = () => {};
   let up = probe === undefined;
+  let down = false;
   let askedOnce = probe === undefined;
   let draining = false;
   let problem = 'not asked yet';
@@ -74,11 +77,15 @@ export function health(options: HealthOptions): Health {
     get authorityUp() {
       return up;
     },
+    get authorityDown() {
+      return down;
+    },
     get ready() {
       return askedOnce && !draining;
     },
-    reviewed({ problem: now }) {
+    reviewed({ problem: now }, isMadeUp = false) {
       if (now === undefined) {
+        down = false;
         if (!up) {
           say('info', askedOnce ? 'the API server can be asked again' : 'the API server can be asked');
           onAuthorityUp();
@@ -92,6 +99,8 @@ export function health(options: HealthOptions): Health {
       }
       if (up || problem !== now) say('warn', 'the API server cannot be asked', { problem: now });
       up = false;
+      // Otherwise the probe will tell.
+      down ||= !isMadeUp;
       problem = now;
       schedule();
     },

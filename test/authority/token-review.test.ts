@@ -31,7 +31,7 @@ t.test('the API server is asked with the token and the audiences, and nothing el
     kind: 'TokenReview',
     spec: { token: revealToken(token), audiences: ['bindcar', 'second'] },
   });
-  t.match(reports, [{ outcome: 'accepted', problem: undefined }]);
+  t.match(reports, [{ outcome: 'accepted', problem: undefined, lane: 'unverified' }]);
 });
 
 t.test('without audiences none are asked for', async t => {
@@ -86,7 +86,7 @@ t.test('an error nobody foresaw is an outage too, and told in our own words', as
   t.equal(leaked(JSON.stringify(reports), [revealToken(token)]), undefined);
 });
 
-t.test('a report says how long the review took', async t => {
+t.test('a report says how long the review took, and in which lane', async t => {
   const clock = fakeClock();
   const connection: Pick<KubeConnection, 'post'> = {
     async post() {
@@ -96,8 +96,10 @@ t.test('a report says how long the review took', async t => {
   };
   const reports: ReviewReport[] = [];
   const onReview = (report: ReviewReport) => reports.push(report);
-  await tokenReview({ connection, audiences: [], onReview, now: clock.now }).review(token);
-  t.match(reports, [{ durationMs: 42 }]);
+  await tokenReview({ connection, audiences: [], onReview, now: clock.now }).review(token, {
+    lane: 'verified',
+  });
+  t.match(reports, [{ durationMs: 42, lane: 'verified' }]);
 });
 
 t.test('nobody has to listen to reports', async t => {

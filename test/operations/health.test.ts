@@ -48,6 +48,20 @@ t.test('the same outage is told once, and another one anew', async t => {
   t.equal(lines.length, 2);
 });
 
+t.test('it is certain that nobody can be asked once it failed for what nobody could have made up', async t => {
+  const { watched } = watch(t);
+  t.notOk(watched.authorityDown, 'nobody has tried');
+  watched.reviewed(bad, true);
+  t.notOk(watched.authorityUp);
+  t.notOk(watched.authorityDown);
+  watched.reviewed(bad);
+  t.ok(watched.authorityDown);
+  watched.reviewed(bad, true);
+  t.ok(watched.authorityDown, 'and no less for what fails besides');
+  watched.reviewed(good);
+  t.notOk(watched.authorityDown);
+});
+
 t.test('draining is unready', async t => {
   const { watched } = watch(t);
   watched.reviewed(good);
