@@ -12,6 +12,8 @@ export interface WatchedFile {
    * @throws the file system's error while it could never be read.
    */
   read(): Promise<Buffer>;
+  /** The file system's error for which the last look at the disk left the old content; `undefined` where it could be read. */
+  readonly failure: unknown;
   /** Makes the next {@link read} go to the disk whatever the file looks like. */
   drop(): void;
 }
@@ -28,8 +30,12 @@ export function watchedFile(
   let content: Buffer | undefined;
   let signature = '';
   let checkedAt = Number.NEGATIVE_INFINITY;
+  let failure: unknown;
 
   return {
+    get failure() {
+      return failure;
+    },
     async read() {
       if (content !== undefined && now() - checkedAt < checkEveryMs) return content;
       checkedAt = now();
@@ -42,7 +48,9 @@ export function watchedFile(
           if (content === undefined || !content.equals(fresh)) content = fresh;
           signature = current;
         }
+        failure = undefined;
       } catch (error) {
+        failure = error;
         if (content === undefined) throw error;
       }
       return content;

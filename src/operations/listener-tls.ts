@@ -38,10 +38,24 @@ export async function followedTls(options: FollowedTlsOptions): Promise<Followed
   let judged = await files.read();
   let inForce = checkMaterial(judged, paths);
   let seenOnce: TlsMaterial | undefined;
+  let unreadable: { readonly problem: string; looks: number } | undefined;
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
   const takers: ((material: TlsMaterial) => void)[] = [];
   if (hasRunOut(inForce, now)) log.warn({ notAfter: inForce.notAfter }, 'the certificate of the listeners has run out');
+
+  const fail = (problem: string): void => {
+    onReload('failure');
+    log.warn({ problem }, 'new TLS files cannot be used; what was in force stays');
+  };
+
+  /** A file may be missing for a moment while it is replaced; one that stays so is told once. */
+  const noteUnreadable = (problem: string | undefined): void => {
+    if (problem !== unreadable?.problem) unreadable = problem === undefined ? undefined : { problem, looks: 0 };
+    if (unreadable === undefined) return;
+    unreadable.looks += 1;
+    if (unreadable.looks === 2) fail(unreadable.problem);
+  };
 
   const judge = (material: TlsMaterial): void => {
     try {
@@ -49,8 +63,7 @@ export async function followedTls(options: FollowedTlsOptions): Promise<Followed
       if (hasRunOut(checked, now)) throw new TlsFileError('the new certificate has run out');
       inForce = checked;
     } catch (error) {
-      onReload('failure');
-      log.warn({ problem: (error as Error).message }, 'new TLS files cannot be used; what was in force stays');
+      fail((error as Error).message);
       return;
     }
     for (const take of takers) take(inForce);
@@ -60,6 +73,7 @@ export async function followedTls(options: FollowedTlsOptions): Promise<Followed
 
   const look = async (): Promise<void> => {
     const seen = await files.read();
+    noteUnreadable(files.problem);
     const isNew = !areSame(seen, judged);
     const isSettled = isNew && seenOnce !== undefined && areSame(seen, seenOnce);
     seenOnce = isNew && !isSettled ? seen : undefined;

@@ -26,25 +26,35 @@ export interface CheckedMaterial extends TlsMaterial {
 export interface TlsFiles {
   /** @throws {TlsFileError} while one of them could never be read. */
   read(): Promise<TlsMaterial>;
+  /** Which of them could not be read the last time, so that its last content stood in; says as much as the error would. */
+  readonly problem: string | undefined;
 }
 
 /** Follows the files of a listener. Nothing is kept back: whoever reads goes to the disk. */
 export function tlsFiles({ certFile, keyFile, clientCaFile }: TlsPaths): TlsFiles {
   const follow = (setting: string, path: string) => {
     const file = watchedFile(path, undefined, 0);
-    return async (): Promise<Buffer> => {
-      try {
-        return await file.read();
-      } catch (error) {
-        throw new TlsFileError(`${setting} must be a file that can be read; got ${quoted(path)}: ${codeOf(error)}`);
-      }
+    const unreadable = (error: unknown): string =>
+      `${setting} must be a file that can be read; got ${quoted(path)}: ${codeOf(error)}`;
+    return {
+      async read(): Promise<Buffer> {
+        try {
+          return await file.read();
+        } catch (error) {
+          throw new TlsFileError(unreadable(error));
+        }
+      },
+      problem: () => (file.failure === undefined ? undefined : unreadable(file.failure)),
     };
   };
   const cert = follow('GATECAR_TLS_CERT_FILE', certFile);
   const key = follow('GATECAR_TLS_KEY_FILE', keyFile);
   const clientCa = clientCaFile === undefined ? undefined : follow('GATECAR_TLS_CLIENT_CA_FILE', clientCaFile);
   return {
-    read: async () => ({ cert: await cert(), key: await key(), clientCa: await clientCa?.() }),
+    read: async () => ({ cert: await cert.read(), key: await key.read(), clientCa: await clientCa?.read() }),
+    get problem() {
+      return cert.problem() ?? key.problem() ?? clientCa?.problem();
+    },
   };
 }
 

@@ -60,16 +60,19 @@ t.test('a file that vanishes keeps its last content, after a drop too, and is re
   const clock = fakeClock();
   const file = watchedFile(path, clock.now);
   await file.read();
+  t.equal(file.failure, undefined);
 
   await rename(path, join(directory, 'away'));
   clock.advance(1000);
   t.equal(text(await file.read()), 'old');
+  t.match(file.failure, { code: 'ENOENT' });
   file.drop();
   t.equal(text(await file.read()), 'old');
 
   await writeFile(path, 'new');
   clock.advance(1000);
   t.equal(text(await file.read()), 'new');
+  t.equal(file.failure, undefined);
 });
 
 t.test('a file that was never there is an error each time, and none once it is there', async t => {

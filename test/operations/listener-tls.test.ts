@@ -94,13 +94,30 @@ t.test('what cannot be used is told once, what was in force stays, and the next 
   t.strictSame(reloads, ['failure', 'failure', 'failure', 'failure', 'success']);
 });
 
-t.test('files that vanish leave in force what was', async t => {
-  const { files, tls, lines } = await follow(t);
-  await rename(files.paths.certFile, `${files.paths.certFile}.away`);
-  for (let look = 0; look < 3; look += 1) await tls.look();
-  t.strictSame(lines, []);
-  t.equal(String(tls.material.cert), pem('server.crt'));
-});
+t.test(
+  'files that vanish leave in force what was, and are told once unless they are back at the next look',
+  async t => {
+    const { files, tls, lines, reloads } = await follow(t);
+    const { certFile, keyFile } = files.paths;
+    await rename(certFile, `${certFile}.away`);
+    await tls.look();
+    await rename(`${certFile}.away`, certFile);
+    await tls.look();
+    t.strictSame(lines, []);
+
+    await rename(certFile, `${certFile}.away`);
+    for (let look = 0; look < 4; look += 1) await tls.look();
+    const gone = (setting: string, path: string) =>
+      ['warn', STAYS, `${setting} must be a file that can be read; got "${path}": ENOENT`] as const;
+    t.strictSame([lines, reloads], [[gone('GATECAR_TLS_CERT_FILE', certFile)], ['failure']]);
+    t.equal(String(tls.material.cert), pem('server.crt'));
+
+    await rename(`${certFile}.away`, certFile);
+    await rename(keyFile, `${keyFile}.away`);
+    for (let look = 0; look < 3; look += 1) await tls.look();
+    t.strictSame(lines.slice(1), [gone('GATECAR_TLS_KEY_FILE', keyFile)]);
+  },
+);
 
 t.test('a certificate that has run out is warned of at the start, and never taken in place of another', async t => {
   let now = Date.now();

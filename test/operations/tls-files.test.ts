@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { checkMaterial, TlsFileError, tlsFiles } from '../../src/operations/tls-files.ts';
@@ -78,4 +78,27 @@ t.test('each look goes to the disk, and what reads the same is the same object',
   const second = await files.read();
   t.equal(second.cert, first.cert);
   t.strictSame(second.key, await readFile(join(directory, 'key')));
+});
+
+t.test('a file that cannot be read any more leaves its last content, and is named', async t => {
+  const { paths: files } = await listenerFiles(t);
+  const followed = tlsFiles(files);
+  const first = await followed.read();
+  t.equal(followed.problem, undefined);
+  for (const [setting, path] of [
+    ['GATECAR_TLS_CLIENT_CA_FILE', files.clientCaFile],
+    ['GATECAR_TLS_KEY_FILE', files.keyFile],
+    ['GATECAR_TLS_CERT_FILE', files.certFile],
+  ] as const) {
+    await rename(path, `${path}.away`);
+    t.strictSame(await followed.read(), first);
+    t.equal(followed.problem, `${setting} must be a file that can be read; got "${path}": ENOENT`);
+  }
+  const withoutCa = tlsFiles({
+    certFile: `${files.certFile}.away`,
+    keyFile: `${files.keyFile}.away`,
+    clientCaFile: undefined,
+  });
+  await withoutCa.read();
+  t.equal(withoutCa.problem, undefined);
 });
