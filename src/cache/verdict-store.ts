@@ -4,6 +4,9 @@ import type { CacheKey } from './key.ts';
 /** Why an entry left. `replaced` and `expired` are the everyday; `capacity` says the store is too small. */
 export type EvictionCause = 'capacity' | 'expired';
 
+/** At how many entries one question for their number looks: a million would hold the event loop for most of a second. */
+export const MAX_LOOKS = 20_000;
+
 export interface VerdictStoreOptions {
   readonly maxEntries: number;
   readonly onEviction?: (cause: EvictionCause) => void;
@@ -17,7 +20,7 @@ export interface VerdictStore<V extends object> {
   /** Keeps a verdict for `ttlMs`; not at all where that is not positive. */
   set(key: CacheKey, verdict: V, ttlMs: number): void;
   delete(key: CacheKey): void;
-  /** Entries that are alive. Asking drops the others, and costs a look at each. */
+  /** Entries that are alive; of more than {@link MAX_LOOKS} held, all. Asking drops those that are not, and costs a look at each. */
   readonly size: number;
 }
 
@@ -44,7 +47,7 @@ export function verdictStore<V extends object>(options: VerdictStoreOptions): Ve
       entries.delete(key);
     },
     get size() {
-      entries.purgeStale();
+      if (entries.size <= MAX_LOOKS) entries.purgeStale();
       return entries.size;
     },
   };

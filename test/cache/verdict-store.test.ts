@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { CacheKey } from '../../src/cache/key.ts';
-import { type EvictionCause, verdictStore } from '../../src/cache/verdict-store.ts';
+import { type EvictionCause, MAX_LOOKS, verdictStore } from '../../src/cache/verdict-store.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 
 interface Verdict {
@@ -133,4 +133,22 @@ t.test('the dead are not counted', async t => {
   clock.advance(11);
   t.equal(store.size, 1);
   t.strictSame(evicted, ['expired']);
+});
+
+t.test('asking for the number of a great many looks at none of them', async t => {
+  let looks = 0;
+  const clock = fakeClock();
+  const now = () => {
+    looks += 1;
+    return clock.now();
+  };
+  const store = verdictStore<Verdict>({ maxEntries: MAX_LOOKS + 1, clock: { now } });
+  for (let entry = 0; entry < MAX_LOOKS; entry += 1) store.set(key(String(entry)), { of: 'many' }, 10);
+  clock.advance(11);
+  store.set(key('one more'), { of: 'one more' }, 10);
+  looks = 0;
+  t.equal(store.size, MAX_LOOKS + 1);
+  t.equal(looks, 0);
+  store.delete(key('one more'));
+  t.equal(store.size, 0);
 });
