@@ -261,7 +261,7 @@ t.test('what no known token would fail at is no outage to serve a revoked one by
       GATECAR_GRACE: '1m',
       GATECAR_CACHE_TTL: '20ms',
       GATECAR_REFRESH_AHEAD: 'false',
-      GATECAR_REVIEW_TIMEOUT: '200ms',
+      GATECAR_REVIEW_TIMEOUT: '1s',
     },
   };
   const { app, api, url, scrape } = await startApp(t, settings);
@@ -269,14 +269,18 @@ t.test('what no known token would fail at is no outage to serve a revoked one by
   api.documents['/.well-known/openid-configuration'] = { issuer: ISSUER };
   api.documents['/openid/v1/jwks'] = issuer.jwks;
   app.health.start();
-  await until(async () => (await scrape()).includes('gatecar_cluster_keys_readable 1'));
+  await until(async () => {
+    // Questions have the keys asked for again, where the machine was too slow the first time.
+    await ask(url, { token: 'anybody' });
+    return (await scrape()).includes('gatecar_cluster_keys_readable 1');
+  });
   const token = issuer.issue({ namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'] });
   t.equal((await ask(url, { token })).status, 200);
   // As where a token webhook is slow: what it is asked about hangs, and the API server says no to a token of its own.
   const no = reviews({ authenticated: false });
   api.behaviour = (request, response) => (request.token === 'opaque' ? hangs : no)(request, response);
   t.equal((await ask(url, { token: 'opaque' })).status, 503);
-  t.ok((await scrape()).includes('gatecar_authority_up 0'));
+  t.notOk(app.health.authorityUp);
   t.match(await ask(url, { token }), { status: 401, headers: { 'x-gatecar-reason': 'token_rejected' } });
 });
 
