@@ -527,3 +527,16 @@ t.test('a client address that failed too often costs no review', async t => {
   t.equal(await from('192.0.2.2', 'c'), 'token_rejected');
   t.equal(api.requests.length, 2);
 });
+
+t.test('where it is asked for, each decision is audited', async t => {
+  const { url, lines } = await startApp(t, { GATECAR_AUDIT: 'all' });
+  await ask(url, { token: JWT });
+  await ask(url);
+  t.match(
+    lines().filter(({ audit }) => audit),
+    [
+      { decision: 'allow', source: 'review' },
+      { decision: 'deny', reason: 'credentials_missing', source: 'local' },
+    ],
+  );
+});

@@ -17,12 +17,12 @@ export interface SheddingOptions {
 
 /**
  * Turns new questions away while this process cannot keep up. It stands behind the cache: what is known costs less to
- * answer than to explain a refusal, and is answered to the last.
+ * answer than to explain a refusal, and is answered to the last. Renewals go on, or what is known would soon be new.
  */
 export function shedding(inner: Authority, { lagMs, maxLagMs, onShed = () => {} }: SheddingOptions): Authority {
   return {
     review(token, asking) {
-      if (lagMs() <= maxLagMs) return inner.review(token, asking);
+      if (asking?.lane === 'refresh' || lagMs() <= maxLagMs) return inner.review(token, asking);
       onShed();
       return OVERLOADED;
     },

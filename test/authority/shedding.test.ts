@@ -16,10 +16,16 @@ t.test('while the event loop is behind, nobody is asked, and that is no verdict'
   t.equal(inner.asked.length, 0);
   t.equal(shed, 1);
   lag = 250;
-  const asking = { lane: 'refresh' } as const;
+  const asking = { lane: 'verified' } as const;
   t.equal(authority.review(token, asking), yes);
   t.equal(inner.asked[0]?.asking, asking);
   t.equal(shed, 1);
+});
+
+t.test('what is known is renewed all the same', async t => {
+  const inner = scriptedAuthority(() => yes);
+  const authority = shedding(inner, { lagMs: () => 10_000, maxLagMs: 250 });
+  t.equal(authority.review(token, { lane: 'refresh' }), yes);
 });
 
 t.test('nobody has to be told', async t => {
