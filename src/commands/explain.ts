@@ -3,7 +3,7 @@ import { readConfig } from '../config/config.ts';
 import type { Config } from '../config/schema.ts';
 import { type Credential, parseAuthorization } from '../credential/bearer.ts';
 import { readJwt, type UnverifiedJwt } from '../credential/claims.ts';
-import { redactToken } from '../credential/token.ts';
+import { redactJwts, redactToken } from '../credential/token.ts';
 import { answerer, headerPairs } from '../gateway/answer.ts';
 import { REMOVE_HEADER } from '../identity/headers.ts';
 import { type CommandContext, readCommand, UsageError } from './command.ts';
@@ -63,7 +63,7 @@ export async function explainCommand(context: CommandContext): Promise<number> {
 /** A last look: nothing that was read should be in there, unless it is so short that it is in words by chance. */
 function withoutToken(text: string, credential: Credential): string {
   const isSecret = credential.kind === 'token' && credential.token.length >= MIN_SECRET_LENGTH;
-  return isSecret ? redactToken(text, credential.token) : text;
+  return redactJwts(isSecret ? redactToken(text, credential.token) : text);
 }
 
 function fileOf(own: ReadonlyMap<string, string | undefined>, operands: readonly string[]): string | undefined {

@@ -9,6 +9,7 @@ import { ask } from '../fixtures/ask.ts';
 import { at, type Yaml } from '../fixtures/examples.ts';
 import { scratch } from '../fixtures/scratch.ts';
 import { createAuthority, createServerCertificate } from './fixtures/support/certificates.ts';
+import { runGatecar } from './fixtures/support/gatecar-command.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { applyCrd, crdsOf, fetchSchemas, schemasMissing } from './fixtures/support/gateway-schemas.ts';
@@ -206,6 +207,39 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
       status: 1,
       lines: [/^ok/, /^ok/, /^NOT OK: with a token of this pod: 200, expected \^401/],
     });
+  });
+
+  t.test('`helm test` also checks the settings, the way to the API server and the rights', async t => {
+    const documents = await render(run, { config: { allowedNamespaces: ['ci', 'gatecar'] } });
+    const named = documents.filter(one => at(one, 'metadata.name') === 'gatecar-check');
+    const pod = documentOf(named, 'Pod');
+    await isAdmitted(t, run, pod);
+    const [container, own] = [containerOf(pod, 'check'), containerOf(podOf(documents))];
+    for (const field of ['image', 'env', 'volumeMounts', 'securityContext', 'resources']) {
+      t.strictSame(container[field], own[field], `${field}: what is found is true of gatecar itself`);
+    }
+    t.strictSame(at(pod, 'spec.volumes'), at(podOf(documents), 'spec.volumes'));
+    const policies = documents.filter(({ kind }) => kind === 'NetworkPolicy');
+    const ownPolicy = policies.find(one => at(one, 'metadata.name') === 'gatecar');
+    const labels = at(pod, 'metadata.labels') as Record<string, string>;
+    t.match(labels, at(documentOf(named, 'NetworkPolicy'), 'spec.podSelector.matchLabels'));
+    t.strictSame(at(documentOf(named, 'NetworkPolicy'), 'spec.egress'), at(ownPolicy, 'spec.egress'));
+    const { 'app.kubernetes.io/name': taken } = at(ownPolicy, 'spec.podSelector.matchLabels') as Record<string, string>;
+    t.not(labels['app.kubernetes.io/name'], taken, 'no Service finds it');
+
+    const given = async (account: string) => ({
+      ...environmentOf(container, documents),
+      ...{ GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0' },
+      ...{ GATECAR_KUBE_API_URL: api.url, GATECAR_KUBE_CA_FILE: api.caFile },
+      GATECAR_KUBE_TOKEN_FILE: join(scratch(t, { token: await api.requestToken('gatecar', account) }), 'token'),
+    });
+    const args = container['args'] as string[];
+    t.match(await runGatecar(args, await given('gatecar')), {
+      code: 0,
+      out: /^ok {4}rbac +we may create TokenReviews$/m,
+    });
+    await api.createServiceAccount('gatecar', 'powerless');
+    t.match(await runGatecar(args, await given('powerless')), { code: 1, out: /^fail {2}rbac /m });
   });
 
   t.test('where the lists leave the test’s account out, it expects to be refused', async t => {

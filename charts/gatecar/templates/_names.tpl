@@ -32,6 +32,10 @@
 {{- printf "%s-test" (include "gatecar.fullname" . | trunc 58 | trimSuffix "-") -}}
 {{- end }}
 
+{{- define "gatecar.checkName" -}}
+{{- printf "%s-check" (include "gatecar.fullname" . | trunc 57 | trimSuffix "-") -}}
+{{- end }}
+
 {{- define "gatecar.image" -}}
 {{- with .Values.image -}}
 {{- if .digest -}}
@@ -49,6 +53,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "gatecar.testLabels" -}}
 app.kubernetes.io/name: {{ printf "%s-test" (include "gatecar.name" . | trunc 58) }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- /* Not those of gatecar's own pods: no Service is to find this one. */ -}}
+{{- define "gatecar.checkLabels" -}}
+app.kubernetes.io/name: {{ printf "%s-check" (include "gatecar.name" . | trunc 57) }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
