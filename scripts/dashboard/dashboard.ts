@@ -50,33 +50,38 @@ function variables(): Record<string, unknown>[] {
   });
 }
 
-function panels(): Record<string, unknown>[] {
-  const list: Record<string, unknown>[] = [];
+/** A panel and its place, or the heading of a row, which has no panel. Places are in cells, 24 to a row. */
+export interface PlacedPanel {
+  readonly title: string;
+  readonly gridPos: Readonly<Record<'x' | 'y' | 'w' | 'h', number>>;
+  readonly panel?: DashboardPanel;
+}
+
+/** Where everything is: numbers side by side, curves three to a line. */
+export function layout(): PlacedPanel[] {
+  const list: PlacedPanel[] = [];
   let y = 0;
   for (const row of ROWS) {
-    list.push({
-      id: list.length + 1,
-      type: 'row',
-      title: row.title,
-      collapsed: false,
-      panels: [],
-      gridPos: grid(y, 0, WIDTH, 1),
-    });
+    list.push({ title: row.title, gridPos: { h: 1, w: WIDTH, x: 0, y } });
     y += 1;
     const numbers = row.panels.every(({ number }) => number !== undefined);
-    const [columns, height] = numbers ? [row.panels.length, NUMBER_HEIGHT] : [3, CURVE_HEIGHT];
-    const width = WIDTH / columns;
+    const [columns, h] = numbers ? [row.panels.length, NUMBER_HEIGHT] : [3, CURVE_HEIGHT];
+    const w = WIDTH / columns;
     for (const [place, panel] of row.panels.entries()) {
-      const gridPos = grid(y + Math.floor(place / columns) * height, (place % columns) * width, width, height);
-      list.push({ id: list.length + 1, ...(panel.number ? number(panel) : curves(panel)), gridPos });
+      const gridPos = { h, w, x: (place % columns) * w, y: y + Math.floor(place / columns) * h };
+      list.push({ title: panel.title, gridPos, panel });
     }
-    y += Math.ceil(row.panels.length / columns) * height;
+    y += Math.ceil(row.panels.length / columns) * h;
   }
   return list;
 }
 
-function grid(y: number, x: number, w: number, h: number) {
-  return { h, w, x, y };
+function panels(): Record<string, unknown>[] {
+  return layout().map(({ title, gridPos, panel }, place) => ({
+    id: place + 1,
+    ...(panel ? (panel.number ? number(panel) : curves(panel)) : { type: 'row', title, collapsed: false, panels: [] }),
+    gridPos,
+  }));
 }
 
 function common({ title, description, queries }: DashboardPanel, instant: boolean): Record<string, unknown> {

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap';
 import { README_ADDRESS } from '../fixtures/alert-rules.ts';
-import { panels } from '../fixtures/dashboard.ts';
+import { panels, queryOf } from '../fixtures/dashboard.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
@@ -89,7 +89,7 @@ t.test('Prometheus', { skip: skipWithout(missing) }, async t => {
     const end = Date.now() / 1000;
     for (const { title, targets = [] } of panels()) {
       for (const { expr, legendFormat } of targets) {
-        const query = expr.replaceAll(/\$(namespace|job|instance)\b/g, '.*').replaceAll('$__rate_interval', '5s');
+        const query = queryOf(expr);
         const series = await prometheus.queryRange(query, begin, end);
         const numbers = series.flatMap(({ values }) => values.map(([, value]) => Number(value)));
         t.ok(

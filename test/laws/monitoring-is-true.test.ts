@@ -11,7 +11,8 @@ import { until } from '../fixtures/until.ts';
 
 // What watches gatecar speaks of metrics that there are, and leads to words that there are.
 
-const README = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8');
+const ROOT = join(import.meta.dirname, '../..');
+const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
 const rules = alertRules().groups.flatMap(group => group.rules);
 
 /** Sections by their anchors, as GitHub makes these from headings. */
@@ -78,6 +79,21 @@ t.test(
     }
   },
 );
+
+t.test('its page says how to read every panel, and its picture shows no panel that there is not', async t => {
+  const page = readFileSync(join(ROOT, 'docs/dashboard.md'), 'utf8');
+  const titles = panels().map(({ title }) => title);
+  for (const title of titles) t.match(page, `*${title.replace(/\?$/, '')}*`, title);
+  const shown = readFileSync(join(ROOT, 'docs/dashboard.svg'), 'utf8').matchAll(/<g><rect[^>]*><text[^>]*>([^<]+)</g);
+  const drawn = Array.from(shown, ([, title = '']) => title);
+  t.ok(drawn.length > 20);
+  t.strictSame(
+    drawn.filter(title => !titles.includes(title)),
+    [],
+    'npm run picture',
+  );
+  for (const [, anchor = ''] of page.matchAll(/README\.md#([^)]+)/g)) t.ok(sections.has(anchor), anchor);
+});
 
 t.test('no two panels lie on one another', async t => {
   const taken = new Set<string>();

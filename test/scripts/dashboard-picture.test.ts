@@ -1,0 +1,71 @@
+import t from 'tap';
+import { type DrawnPanel, picture } from '../../scripts/dashboard/picture.ts';
+
+const gridPos = { x: 0, y: 0, w: 8, h: 8 };
+const curves: DrawnPanel = { title: 'Curves', gridPos, unit: 'reqps', kind: 'curves' };
+const number: DrawnPanel = { title: 'Number', gridPos, unit: 'none', kind: 'number' };
+
+const draw = (panel: DrawnPanel) => picture([panel], 60, 2);
+const texts = (svg: string) => Array.from(svg.matchAll(/<text[^>]*>([^<]*)<\/text>/g), ([, text]) => text);
+/** The curves' paths, the topmost last; grid lines have no move to a second point. */
+const paths = (svg: string) => Array.from(svg.matchAll(/<path d="([^"]*)" fill="none"/g), ([, d]) => d ?? '');
+
+t.test('what is 0 all the time is counted in the legend and not drawn', async t => {
+  const svg = draw({
+    ...curves,
+    series: [
+      { name: 'some', points: [[0, 3]] },
+      { name: 'none', points: [[0, 0]] },
+    ],
+  });
+  t.equal(paths(svg).length, 1);
+  t.strictSame(texts(svg).slice(-2), ['some', '1 at 0']);
+});
+
+t.test('a gap in the samples is a gap in the curve', async t => {
+  const points = [0, 2, 4, 20, 22].map(second => [second, 1] as const);
+  const [path = ''] = paths(draw({ ...curves, series: [{ name: 'a', points }] }));
+  t.strictSame(path.replaceAll(/[^ML]/g, ''), 'MLLML');
+});
+
+t.test('stacked curves lie upon one another, others do not', async t => {
+  const series = ['a', 'b'].map(name => ({ name, points: [[0, 4] as const] }));
+  const heights = (panel: DrawnPanel) => paths(draw(panel)).map(path => Number(path.split(' ')[1]));
+  const [upper = 0, lower = 0] = heights({ ...curves, series, stacked: true });
+  t.ok(upper < lower, 'further up');
+  const [one, other] = heights({ ...curves, series });
+  t.equal(one, other);
+});
+
+t.test('axes are in the unit, with a round number at the top', async t => {
+  const top = (unit: string, value: number) =>
+    texts(draw({ ...curves, unit, series: [{ name: 'a', points: [[0, value]] }] }))[3];
+  t.equal(top('reqps', 430), '500/s');
+  t.equal(top('s', 0.0003), '500 µs');
+  t.equal(top('s', 0.015), '20 ms');
+  t.equal(top('s', 1.5), '2 s');
+  t.equal(top('s', 30 * 86_400), '50 d');
+  t.equal(top('bytes', 150 * 1024 * 1024), '200 MiB');
+  t.equal(top('percentunit', 0.4), '50 %');
+  t.equal(top('short', 0), '1');
+});
+
+t.test('a number is the last one, in its words and its colour', async t => {
+  const words = { 0: 'down', 1: 'up' };
+  const steps = [
+    [0, 'red'],
+    [1, 'green'],
+  ] as const;
+  const of = (values: number[], name = '', more = {}) =>
+    draw({ ...number, ...more, series: [{ name, points: values.map((value, place) => [place, value] as const) }] });
+  const down = of([1, 0], '', { words, steps });
+  t.strictSame(texts(down), ['Number', 'down']);
+  t.match(down, '#c4162a');
+  t.match(of([0, 1], '', { words, steps }), '#56a64b');
+  t.strictSame(texts(of([2], '1.2.3')), ['Number', '2 × 1.2.3']);
+  t.strictSame(texts(draw(number)), ['Number', 'no data']);
+});
+
+t.test('names are escaped', async t => {
+  t.match(draw({ ...curves, title: 'a < b & c' }), 'a &lt; b &amp; c');
+});
