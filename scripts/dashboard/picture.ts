@@ -53,6 +53,7 @@ export function picture(panels: readonly DrawnPanel[], seconds: number, stepSeco
   const font = 'font-family="DejaVu Sans, Helvetica, Arial, sans-serif" font-size="11"';
   const drawn = panels.map(panel => drawPanel(panel, seconds, stepSeconds)).join('\n');
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" ${font}>
+<title>The gatecar dashboard</title>
 <rect width="100%" height="100%" fill="#f4f5f5"/>
 ${drawn}
 </svg>

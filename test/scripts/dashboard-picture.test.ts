@@ -66,6 +66,10 @@ t.test('a number is the last one, in its words and its colour', async t => {
   t.strictSame(texts(draw(number)), ['Number', 'no data']);
 });
 
+t.test('it has a title, for those who do not see it', async t => {
+  t.match(draw(curves), /^<svg [^>]*>\n<title>[^<]+<\/title>/);
+});
+
 t.test('names are escaped', async t => {
   t.match(draw({ ...curves, title: 'a < b & c' }), 'a &lt; b &amp; c');
 });
