@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type Config, SETTINGS } from '../config/schema.ts';
 import type { Address } from '../config/types.ts';
 import { UsageError } from './command.ts';
+import { caddyTls, envoyTls, haproxyTls, nginxTls, type WithTls } from './gateway-tls.ts';
 
 /** How a gateway beside gatecar writes the address it asks. */
 interface Asked {
@@ -19,6 +20,8 @@ interface GatewayText {
   readonly files: readonly string[];
   /** Absent where a Service of the cluster is asked, whose name and port no setting knows. */
   readonly asked?: Asked;
+  /** Absent likewise. */
+  readonly tls?: WithTls;
 }
 
 const bracketed = (host: string): string => (host.includes(':') ? `[${host}]` : host);
@@ -40,9 +43,10 @@ export const GATEWAYS = {
       tcp: (host, port) => `server ${bracketed(host)}:${port};`,
       unix: path => `server "unix:${path}";`,
     },
+    tls: nginxTls,
   },
-  'envoy-http': { files: ['envoy-http/envoy.yaml'], asked: envoy('listen', 9080) },
-  'envoy-grpc': { files: ['envoy-grpc/envoy.yaml'], asked: envoy('grpcListen', 9082) },
+  'envoy-http': { files: ['envoy-http/envoy.yaml'], asked: envoy('listen', 9080), tls: envoyTls },
+  'envoy-grpc': { files: ['envoy-grpc/envoy.yaml'], asked: envoy('grpcListen', 9082), tls: envoyTls },
   caddy: {
     files: ['caddy/Caddyfile'],
     asked: {
@@ -50,6 +54,7 @@ export const GATEWAYS = {
       tcp: (host, port) => `forward_auth ${bracketed(host)}:${port} {`,
       unix: path => `forward_auth "unix/${path}" {`,
     },
+    tls: caddyTls,
   },
   haproxy: {
     files: ['haproxy/haproxy.cfg', 'haproxy/gatecar.lua'],
@@ -58,6 +63,7 @@ export const GATEWAYS = {
       tcp: (host, port) => `server gatecar ${bracketed(host)}:${port}`,
       unix: path => `server gatecar "unix@${path}"`,
     },
+    tls: haproxyTls,
   },
   'ingress-nginx': { files: ['ingress-nginx/ingress.yaml'] },
   istio: { files: ['istio/mesh-config.yaml', 'istio/authorization-policy.yaml'] },
@@ -85,11 +91,13 @@ export function examplesFolder(here: string): string {
  * @throws {UsageError} where the settings name no address that could be asked.
  */
 export async function gatewayText(name: GatewayName, file: string, config: Config): Promise<string> {
-  const { files, asked }: GatewayText = GATEWAYS[name];
+  const { files, asked, tls }: GatewayText = GATEWAYS[name];
   const example = await readFile(join(examplesFolder(import.meta.dirname), file), 'utf8');
   const isFirst = file === files[0];
   const addressed = asked !== undefined && isFirst ? withAddress(example, asked, config) : example;
-  return withPrefix(addressed, config.identityHeaderPrefix);
+  const { tlsCertFile, tlsClientCaFile, identityHeaderPrefix } = config;
+  const isTls = tls !== undefined && isFirst && tlsCertFile !== undefined;
+  return withPrefix(isTls ? tls(addressed, tlsClientCaFile !== undefined) : addressed, identityHeaderPrefix);
 }
 
 /** The gateway is on gatecar's own machine; what listens everywhere is asked on the loopback. */

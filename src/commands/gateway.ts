@@ -47,11 +47,13 @@ function unknown(given: string, known: readonly string[], what: string): string 
 /** What the text leaves to whoever puts it to use. */
 function notes(name: GatewayName, { grpcListen, tlsCertFile }: Config): string[] {
   const asksByGrpc = name === 'envoy-grpc' || name === 'contour';
+  const knowsTls = 'tls' in GATEWAYS[name];
+  const tls = knowsTls
+    ? "it verifies gatecar's certificate: put in your own's name and CA"
+    : 'it asks without TLS, which these settings ask for: see the README of the example';
   return [
     ...(asksByGrpc && grpcListen === undefined ? ['it asks over gRPC, which is off: GATECAR_GRPC_LISTEN=:9082'] : []),
     ...('asked' in GATEWAYS[name] ? [] : ["it asks a Service: put in your own's name and port"]),
-    ...(tlsCertFile === undefined
-      ? []
-      : ['it asks without TLS, which these settings ask for: see "TLS between gateway and gatecar" in the README']),
+    ...(tlsCertFile === undefined ? [] : [tls]),
   ];
 }

@@ -22,8 +22,8 @@ t.test('with default settings every file is the example, which the tests run', a
 });
 
 t.test('every example of a gateway can be printed, whole', async t => {
-  // What is no gateway's configuration: applications, clients, and other ways to the API server.
-  const others = ['bindcar', 'dapr', 'iot', 'kubectl-proxy'];
+  // What is no gateway's configuration: applications, clients, monitoring, and other ways to the API server.
+  const others = ['bindcar', 'dapr', 'iot', 'kubectl-proxy', 'prometheus'];
   const files = globSync('*/*', { cwd: EXAMPLES }).filter(
     file => !others.includes(file.split('/')[0] ?? '') && !/\.md$/.test(file),
   );
@@ -57,6 +57,30 @@ t.test('a port that is another each time can be told to nobody', async t => {
   await t.rejects(print(['nginx', '--listen=:0']), { name: 'UsageError', message: /^:0 is another port each time/ });
 });
 
+t.test('where the listener has TLS, it is verified, and shown a certificate where it asks for one', async t => {
+  const tls = ['--tls-cert-file=/c', '--tls-key-file=/k'];
+  const verifies: Record<string, RegExp> = {
+    nginx: /https:\/\/gatecar\/auth;[\s\S]*proxy_ssl_verify +on;[\s\S]*proxy_ssl_name +gatecar\.gatecar\.svc;/,
+    'envoy-http': /UpstreamTlsContext[\s\S]*trusted_ca[\s\S]*exact: gatecar\.gatecar\.svc/,
+    'envoy-grpc': /UpstreamTlsContext[\s\S]*trusted_ca[\s\S]*exact: gatecar\.gatecar\.svc/,
+    caddy: /\n\t+tls\n\t+tls_trust_pool file \/tls\/ca\.crt\n\t+tls_server_name gatecar\.gatecar\.svc\n/,
+    haproxy: /server gatecar 127\.0\.0\.1:9080 ssl verify required ca-file .* verifyhost gatecar\.gatecar\.svc/,
+  };
+  for (const [name, pattern] of Object.entries(verifies)) {
+    const plain = (await print([name, ...tls])).out;
+    const mutual = (await print([name, ...tls, '--tls-client-ca-file=/a'])).out;
+    t.match(plain, pattern, name);
+    t.match(mutual, pattern, name);
+    t.notMatch(plain, '/tls/tls.', name);
+    t.match(mutual, /\/tls\/tls\.(crt|pem)/, name);
+    const kept = example(GATEWAYS[name as 'nginx'].files[0])
+      .split('\n')
+      .filter(line => !/gatecar\/auth;|server gatecar/.test(line));
+    for (const line of kept) t.ok(plain.includes(line), `${name} keeps ${line}`);
+  }
+  t.equal((await print(['haproxy', 'gatecar.lua', ...tls])).out, example('haproxy/gatecar.lua'));
+});
+
 t.test('with another prefix no header name of the default one is left, in no way of writing it', async t => {
   for (const [name, file, base] of everyFile) {
     const { out } = await print([name, base, '--identity-header-prefix=X-Bind-']);
@@ -77,7 +101,9 @@ t.test('what it cannot know is said on standard error', async t => {
   t.equal(await said('envoy-grpc'), 'gatecar: it asks over gRPC, which is off: GATECAR_GRPC_LISTEN=:9082\n');
   t.equal(await said('envoy-grpc', '--grpc-listen=:9082'), '');
   t.match(await said('ingress-nginx'), 'it asks a Service');
-  t.match(await said('nginx', '--tls-cert-file=/c', '--tls-key-file=/k'), 'it asks without TLS');
+  const tls = ['--tls-cert-file=/c', '--tls-key-file=/k'];
+  t.equal(await said('nginx', ...tls), "gatecar: it verifies gatecar's certificate: put in your own's name and CA\n");
+  t.match(await said('traefik', ...tls), 'it asks without TLS');
 });
 
 t.test('a name that is not known is told with the nearest and with all that are', async t => {

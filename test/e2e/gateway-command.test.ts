@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -7,6 +7,7 @@ import { tokenIssuer } from '../../src/dev/token-issuer.ts';
 import { ask } from '../fixtures/ask.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { startCaddy } from './fixtures/support/caddy.ts';
+import { createAuthority, createClientCertificate, createServerCertificate } from './fixtures/support/certificates.ts';
 import { startEnvoyAt } from './fixtures/support/envoy.ts';
 import { freePort } from './fixtures/support/free-port.ts';
 import { runGatecar } from './fixtures/support/gatecar-command.ts';
@@ -17,7 +18,7 @@ import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { nginxMissing, replaceOnce, startNginx } from './fixtures/support/nginx.ts';
 
 // What `gatecar gateway` prints for settings that are not the default, run by the real gateways as it is but for their own
-// address and that of the application.
+// address, that of the application, and certificates.
 
 type Print = (...args: string[]) => Promise<string>;
 
@@ -59,6 +60,30 @@ t.test('what is printed runs', { skip: skipWithout(missing) }, async t => {
       GATECAR_GRPC_LISTEN: `unix:${join(directory, 'grpc')}`,
     },
   };
+  const gatecars = await createAuthority(join(directory, 'ca'), 'gatecar');
+  const server = await createServerCertificate(join(directory, 'server'), gatecars);
+  const client = await createClientCertificate(join(directory, 'client'), gatecars, 'gateway', []);
+  await writeFile(
+    join(directory, 'client.pem'),
+    (await readFile(client.certFile, 'utf8')) + (await readFile(client.keyFile, 'utf8')),
+  );
+  listeners['over mutual TLS'] = {
+    GATECAR_LISTEN: `127.0.0.1:${await freePort()}`,
+    GATECAR_GRPC_LISTEN: `:${await freePort()}`,
+    GATECAR_TLS_CERT_FILE: server.certFile,
+    GATECAR_TLS_KEY_FILE: server.keyFile,
+    GATECAR_TLS_CLIENT_CA_FILE: gatecars.certFile,
+  };
+  /** Where the texts expect certificates, and whose. */
+  const given: Record<string, string> = {
+    ...{ '/tls/ca.crt': gatecars.certFile, '/tls/tls.pem': join(directory, 'client.pem') },
+    ...{
+      '/tls/tls.crt': client.certFile,
+      '/tls/tls.key': client.keyFile,
+      'gatecar.gatecar.svc': 'kubernetes.default.svc',
+    },
+  };
+
   for (const [where, addresses] of Object.entries(listeners)) {
     const settings = {
       ...addresses,
@@ -70,7 +95,7 @@ t.test('what is printed runs', { skip: skipWithout(missing) }, async t => {
     const print: Print = async (...args) => {
       const { code, out, err } = await runGatecar(['gateway', ...args], settings);
       if (code !== 0) throw new Error(err);
-      return out;
+      return Object.entries(given).reduce((text, [written, real]) => text.replaceAll(written, real), out);
     };
     for (const [name, start] of Object.entries(START)) {
       await t.test(`${name}, with gatecar ${where}`, async t => {

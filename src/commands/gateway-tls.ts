@@ -1,0 +1,70 @@
+/** How a gateway is told to ask over TLS. @param mutual whether gatecar asks for a certificate of the gateway's. */
+export type WithTls = (text: string, mutual: boolean) => string;
+
+/** Where the texts expect them, and whom they expect; whoever puts them to use changes these. */
+const CA = '/tls/ca.crt';
+const CERT = '/tls/tls.crt';
+const KEY = '/tls/tls.key';
+const NAME = 'gatecar.gatecar.svc';
+
+const WHY =
+  '# TLS that is not verified keeps out nobody who can redirect connections. To change: the files and the name.';
+
+const REQUEST = 'proxy_pass http://gatecar/auth;';
+
+/** ngx_http_proxy_module, whose verification is off by default. */
+export const nginxTls: WithTls = (text, mutual) => {
+  const lines = [
+    REQUEST.replace('http:', 'https:'),
+    WHY,
+    'proxy_ssl_verify              on;',
+    `proxy_ssl_trusted_certificate ${CA};`,
+    `proxy_ssl_name                ${NAME};`,
+    'proxy_ssl_server_name         on;',
+    ...(mutual ? [`proxy_ssl_certificate         ${CERT};`, `proxy_ssl_certificate_key     ${KEY};`] : []),
+  ];
+  return text.replace(REQUEST, () => lines.join(`\n${' '.repeat(12)}`));
+};
+
+const CLUSTER = '    - name: gatecar\n      connect_timeout: 1s\n';
+
+/** Envoy's `UpstreamTlsContext`, in the cluster that is asked. */
+export const envoyTls: WithTls = (text, mutual) => {
+  const lines = [
+    WHY,
+    'transport_socket:',
+    '  name: envoy.transport_sockets.tls',
+    '  typed_config:',
+    '    "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext',
+    `    sni: ${NAME}`,
+    '    common_tls_context:',
+    ...(mutual
+      ? [`      tls_certificates: [{ certificate_chain: { filename: ${CERT} }, private_key: { filename: ${KEY} } }]`]
+      : []),
+    '      validation_context:',
+    `        trusted_ca: { filename: ${CA} }`,
+    `        match_typed_subject_alt_names: [{ san_type: DNS, matcher: { exact: ${NAME} } }]`,
+  ];
+  return text.replace(CLUSTER, () => CLUSTER + lines.map(line => `      ${line}\n`).join(''));
+};
+
+const TRANSPORT_END = 'response_header_timeout 5s\n';
+
+/** Caddy's `transport http`, which verifies by default. */
+export const caddyTls: WithTls = (text, mutual) => {
+  const lines = [
+    WHY,
+    'tls',
+    `tls_trust_pool file ${CA}`,
+    `tls_server_name ${NAME}`,
+    ...(mutual ? [`tls_client_auth ${CERT} ${KEY}`] : []),
+  ];
+  return text.replace(TRANSPORT_END, () => TRANSPORT_END + lines.map(line => `\t\t\t\t${line}\n`).join(''));
+};
+
+/** HAProxy's `server`; the certificate and its key are in one file. */
+export const haproxyTls: WithTls = (text, mutual) =>
+  text.replace(/^( *)(server gatecar .*)$/m, (_line, indent: string, server: string) => {
+    const crt = mutual ? ' crt /tls/tls.pem' : '';
+    return `${indent}${WHY}\n${indent}${server} ssl verify required ca-file ${CA} sni str(${NAME}) verifyhost ${NAME}${crt}`;
+  });
