@@ -49,7 +49,8 @@ NAME: ${NAMES.slice(0, 7).join(', ')},
 FILE is another file of the same gateway, where it has more than one; they are named on standard error.
 
 What is printed has the address of GATECAR_LISTEN (or GATECAR_GRPC_LISTEN), the header names of
-GATECAR_IDENTITY_HEADER_PREFIX, and TLS where gatecar has it; the gateway's own address and that of the application are left to you.
+GATECAR_IDENTITY_HEADER_PREFIX, and TLS where gatecar has it; the gateway's own address and that
+of the application are left to you.
 With default settings it is the file below examples/ that the tests run. Settings: see gatecar --help.
 
 Exit code: 0 printed, 2 usage or settings.
