@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Config } from './config/schema.ts';
+import type { TracingSettings } from './config/tracing-settings.ts';
 import type { Surroundings } from './endpoint-source.ts';
 import { answerer } from './gateway/answer.ts';
 import { trustedPeers } from './gateway/forwarded.ts';
@@ -14,6 +15,7 @@ import { type FollowedTls, listenerTls } from './operations/listener-tls.ts';
 import type { Logger } from './operations/log.ts';
 import { metrics } from './operations/metrics.ts';
 import { opsServer } from './operations/ops-server.ts';
+import type { Tracing } from './operations/tracing.ts';
 import { openGate, reviewGate } from './review-gate.ts';
 
 /** All parts, wired and not yet listening. */
@@ -41,6 +43,7 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
   const tls = await listenerTls(config, counters, log);
   const decisions = decisionLog(log);
   const audit = auditLog(log, config.audit);
+  const tracing = surroundings.tracing && (await openTracing(surroundings.tracing, log));
   counters.observeOutput(log.droppedLines);
   const gate =
     config.mode === 'basic' ? openGate(log) : reviewGate({ config, surroundings, counters, log, version: VERSION });
@@ -52,7 +55,7 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
     trusted: trustedPeers(config.trustedPeers ?? []),
     clientIpHeader: config.clientIpHeader?.toLowerCase(),
     limitsClients: config.failureLimit !== undefined,
-    follow: audit?.follow,
+    follow: tracing?.follow ?? audit?.follow,
     tls,
     maxConnections: config.maxConnections,
     onFault: error => log.error({ err: error }, 'a fault of ours; the request was answered as unavailable'),
@@ -60,6 +63,7 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
       counters.decided(decided.protocol, decided.decision, decided.durationMs);
       decisions.record(decided);
       audit?.record(decided);
+      tracing?.decided(decided);
     },
   };
   const grpc = config.grpcListen && (await openGrpc({ ...gateway, onDropped: () => counters.dropped('grpc') }));
@@ -80,8 +84,15 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
       tls?.stop();
       decisions.close();
       await gate.close();
+      await tracing?.close();
     },
   };
+}
+
+/** Loaded only where it is asked for. */
+async function openTracing(settings: TracingSettings, log: Logger): Promise<Tracing> {
+  const tracing = await import('./operations/tracing.ts');
+  return tracing.openTracing(settings, VERSION, log);
 }
 
 /** Loaded only where it is asked for: the library and its messages cost a fifth of the memory at rest. */

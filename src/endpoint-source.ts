@@ -3,6 +3,7 @@ import { inClusterEndpoint, kubeConfigEndpoint } from './authority/kube-config.t
 import { EndpointError, type EndpointSource, explicitEndpoint } from './authority/kube-endpoint.ts';
 import { withHeaders } from './authority/kube-headers.ts';
 import { type Config, IN_CLUSTER_CA_FILE, IN_CLUSTER_TOKEN_FILE } from './config/schema.ts';
+import type { TracingSettings } from './config/tracing-settings.ts';
 
 /** Facts about where we run that are no settings. */
 export interface Surroundings {
@@ -10,6 +11,8 @@ export interface Surroundings {
   readonly inCluster: boolean;
   /** For `~/.kube/config`. */
   readonly homeDirectory: string | undefined;
+  /** Whether OpenTelemetry's own variables ask for spans, and which. */
+  readonly tracing?: TracingSettings | undefined;
 }
 
 /**

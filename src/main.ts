@@ -5,6 +5,7 @@ import { VERSION } from './app.ts';
 import { UsageError } from './commands/command.ts';
 import { ConfigError, readConfig } from './config/config.ts';
 import { help } from './config/help.ts';
+import { readTracingSettings } from './config/tracing-settings.ts';
 import type { Surroundings } from './endpoint-source.ts';
 import { ListenError } from './operations/listen.ts';
 import { type Logger, logger } from './operations/log.ts';
@@ -82,6 +83,7 @@ function surroundings(): Surroundings {
     inCluster: process.env['KUBERNETES_SERVICE_HOST'] !== undefined,
     // As kubectl does. The system's own list of users has no entry for the made-up user ids that some clusters run as.
     homeDirectory: process.env['HOME'] || undefined,
+    tracing: readTracingSettings(process.env),
   };
 }
 

@@ -43,6 +43,10 @@ const DOORS: Readonly<Record<string, { readonly values: readonly string[]; reado
   '@grpc/grpc-js': { values: ['gateway/grpc.ts'], types: ['gateway/grpc-check.ts'] },
   '@grpc/proto-loader': { values: ['gateway/grpc.ts'] },
   '@kubernetes/client-node': { values: ['authority/kube-config.ts'], types: ['authority/applied-context.ts'] },
+  '@opentelemetry/api': { values: ['operations/tracing.ts'] },
+  '@opentelemetry/exporter-trace-otlp-proto': { values: ['operations/tracing.ts'] },
+  '@opentelemetry/resources': { values: ['operations/tracing.ts'] },
+  '@opentelemetry/sdk-trace': { values: ['operations/tracing.ts'] },
   fastify: {
     values: ['gateway/http.ts', 'operations/ops-server.ts'],
     types: ['app.ts', 'operations/listen.ts'],

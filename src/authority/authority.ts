@@ -41,6 +41,16 @@ export interface Trail {
   source: Source;
   /** The span of the request, where it has one of ours. */
   readonly span?: { readonly traceId: string; readonly spanId: string } | undefined;
+  /** Begins the span of a review that is asked for this question. */
+  reviewing?(): ReviewSpan;
+}
+
+/** The span of one review. */
+export interface ReviewSpan {
+  /** What the request to the API server carries of it. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** @param outcome `accepted`, `refused`, or why nobody could say. */
+  end(outcome: string): void;
 }
 
 /** The circumstances of a question: never what decides it, only when and whether it is asked. */

@@ -28,9 +28,10 @@ export interface KubeConnection {
    * Posts JSON to a path below the endpoint's base URL.
    *
    * @param signal ends everything, reading files and running plugins included.
+   * @param headers sent beside our own, for whoever traces.
    * @throws {KubeConnectionError} where no whole answer could be had.
    */
-  post(path: string, body: string, signal: AbortSignal): Promise<HttpAnswer>;
+  post(path: string, body: string, signal: AbortSignal, headers?: Headers): Promise<HttpAnswer>;
   /** Gets JSON, likewise. */
   get(path: string, signal: AbortSignal): Promise<HttpAnswer>;
   close(): Promise<void>;
@@ -44,11 +45,14 @@ export interface KubeConnectionOptions {
   readonly now?: () => number;
 }
 
+type Headers = Readonly<Record<string, string>>;
+
 interface Question {
   readonly method: 'GET' | 'POST';
   readonly path: string;
   readonly body: string | undefined;
   readonly signal: AbortSignal;
+  readonly headers?: Headers | undefined;
 }
 
 /** Opens nothing before the first {@link KubeConnection.post}; a source that fails is tried again by the next. */
@@ -65,7 +69,10 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
     return opened;
   };
 
-  const send = async (endpoint: KubeEndpoint, { method, path, body, signal }: Question): Promise<HttpAnswer> => {
+  const send = async (
+    endpoint: KubeEndpoint,
+    { method, path, body, signal, headers }: Question,
+  ): Promise<HttpAnswer> => {
     const url = new URL(endpoint.baseUrl);
     const request: Dispatcher.RequestOptions = {
       origin: url.origin,
@@ -76,6 +83,7 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
         // The cluster's keys have a type of their own, and nothing is answered (406) where it is not accepted.
         accept: method === 'GET' ? 'application/json, application/jwk-set+json' : 'application/json',
         'user-agent': options.userAgent,
+        ...headers,
         ...endpoint.headers,
       },
       body: body ?? null,
@@ -125,7 +133,7 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
   };
 
   return {
-    post: (path, body, signal) => ask({ method: 'POST', path, body, signal }),
+    post: (path, body, signal, headers) => ask({ method: 'POST', path, body, signal, headers }),
     get: (path, signal) => ask({ method: 'GET', path, body: undefined, signal }),
     close: () => dispatchers.close(),
   };

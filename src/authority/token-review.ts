@@ -1,6 +1,6 @@
 import { revealToken, type Token } from '../credential/token.ts';
 import type { OutageCause } from '../decision/decision.ts';
-import { type Authority, type Lane, unavailable, type Verdict } from './authority.ts';
+import { type Authority, type Lane, type ReviewSpan, unavailable, type Verdict } from './authority.ts';
 import { type KubeConnection, KubeConnectionError } from './kube-connection.ts';
 import { readReviewAnswer } from './review-answer.ts';
 
@@ -30,9 +30,13 @@ export interface TokenReviewOptions {
 export function tokenReview(options: TokenReviewOptions): Authority {
   const { connection, audiences, onReview = () => {}, now = () => performance.now() } = options;
 
-  const ask = async (token: Token, signal: AbortSignal): Promise<[Verdict, problem?: string]> => {
+  const ask = async (
+    token: Token,
+    signal: AbortSignal,
+    headers: ReviewSpan['headers'] | undefined,
+  ): Promise<[Verdict, problem?: string]> => {
     try {
-      const answer = await connection.post(TOKEN_REVIEW_PATH, requestBody(token, audiences), signal);
+      const answer = await connection.post(TOKEN_REVIEW_PATH, requestBody(token, audiences), signal, headers);
       const verdict = readReviewAnswer(answer, token, audiences);
       return verdict.kind === 'unavailable' ? [verdict, `${verdict.cause} (HTTP ${answer.status})`] : [verdict];
     } catch (error) {
@@ -46,8 +50,10 @@ export function tokenReview(options: TokenReviewOptions): Authority {
     async review(token, { signal = new AbortController().signal, lane = 'unverified', trail } = {}) {
       if (trail !== undefined) trail.source = 'review';
       const start = now();
-      const [verdict, problem] = await ask(token, signal);
+      const span = trail?.reviewing?.();
+      const [verdict, problem] = await ask(token, signal, span?.headers);
       const outcome = verdict.kind === 'unavailable' ? verdict.cause : verdict.kind;
+      span?.end(outcome);
       onReview({ outcome, durationMs: now() - start, lane, problem });
       return verdict;
     },

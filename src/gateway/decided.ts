@@ -3,6 +3,7 @@ import type { Credential } from '../credential/bearer.ts';
 import type { Decision, Unavailable } from '../decision/decision.ts';
 import type { Answer } from './answer.ts';
 import type { Forwarded } from './forwarded.ts';
+import type { TraceParent } from './trace-parent.ts';
 
 export type Protocol = 'http' | 'grpc';
 
@@ -21,8 +22,8 @@ export interface Decided {
 
 export type Trail = NonNullable<Question['trail']>;
 
-/** Begins to follow a request. */
-export type Follow = () => Trail;
+/** Begins to follow a request; whose trace it is part of is read only where that is wanted. */
+export type Follow = (parent: () => TraceParent | undefined) => Trail;
 
 /** Nothing at all where there is nothing to tell: most requests are of that kind. */
 export function question(client: string | undefined, trail: Trail | undefined): Question | undefined {

@@ -7,7 +7,7 @@ import type { Decision, Unavailable } from '../decision/decision.ts';
 import { type Answer, headerPairs } from './answer.ts';
 import { type Decided, type Follow, INTERNAL_ERROR, question } from './decided.ts';
 import { type CheckRequest, type CheckResponse, checkResponse, requestHeaders } from './ext-authz.ts';
-import { type Forwarded, type ForwardedOptions, readForwarded } from './forwarded.ts';
+import { type Forwarded, type ForwardedOptions, readForwarded, reportedTrace } from './forwarded.ts';
 
 /** How long an answer may take to leave once it is given, and a request to come that was sent before we closed, in milliseconds. */
 const SETTLE_MS = 250;
@@ -85,8 +85,8 @@ export function checker(
     const http = call.request.attributes?.request?.http;
     const headers = requestHeaders(http);
     const credential = readCredential(headers);
-    const trail = follow?.();
     let peer = 'unknown';
+    let trail: Decided['trail'];
     let answered = false;
 
     const finish = (decision: Decision): void => {
@@ -114,6 +114,7 @@ export function checker(
     try {
       // Read now: a connection that has been closed has no address, and would pass for a Unix socket's.
       peer = peerAddress(call.getPeer());
+      trail = follow?.(() => reportedTrace(peer, namedHeaders(headers, call), credential, options));
       const decision = authorize(credential, question(clientIn(peer, call.request, options), trail));
       if (decision instanceof Promise) beforeDeadline(call, decision).then(finish).catch(fail);
       else finish(decision);
@@ -146,7 +147,7 @@ function forwardedIn(
   options: ForwardedOptions,
 ): Forwarded {
   const { source, request } = call.request.attributes ?? {};
-  const named = { ...headersByName(headers), ...traceHeaders(call) };
+  const named = namedHeaders(headers, call);
   const { id, method, path } = request?.http ?? {};
   if (id) named['x-request-id'] ??= id;
   if (method) named['x-original-method'] = method;
@@ -157,17 +158,13 @@ function forwardedIn(
   return isTrusted && options.clientIpHeader === undefined && client ? { ...said, clientAddress: client } : said;
 }
 
-function headersByName(headers: readonly string[]): Record<string, string> {
+/** Envoy's own span for this question stands in the call's metadata, before any header that a client may have written. */
+function namedHeaders(headers: readonly string[], { metadata }: Call): Record<string, string> {
   const named: Record<string, string> = {};
   for (const [name, value] of headerPairs(headers)) named[name.toLowerCase()] = value;
-  return named;
-}
-
-/** Envoy's own span for this question stands in the call's metadata, before any header that a client may have written. */
-function traceHeaders({ metadata }: Call): Record<string, string> {
-  const joined = (name: string): string => metadata.get(name).join();
-  const traceparent = joined('traceparent');
-  return traceparent === '' ? {} : { traceparent, tracestate: joined('tracestate') };
+  const traceparent = metadata.get('traceparent').join();
+  if (traceparent === '') return named;
+  return { ...named, traceparent, tracestate: metadata.get('tracestate').join() };
 }
 
 /** The client's address for the failure limit: the one that Envoy itself saw, since it passes on every header a client wrote. */

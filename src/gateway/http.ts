@@ -6,7 +6,7 @@ import { readCredential } from '../credential/bearer.ts';
 import type { Decision } from '../decision/decision.ts';
 import type { Answer } from './answer.ts';
 import { type Decided, type Follow, INTERNAL_ERROR, question, TOO_MANY_AT_ONCE } from './decided.ts';
-import { type ForwardedOptions, readForwarded, reportedClient } from './forwarded.ts';
+import { type ForwardedOptions, readForwarded, reportedClient, reportedTrace } from './forwarded.ts';
 import { type HttpServerOptions, httpServer, KEEP_ALIVE_MS } from './http-server.ts';
 import { refuseConnection } from './refuse-connection.ts';
 import { wholeHead } from './whole-head.ts';
@@ -98,7 +98,7 @@ function gate(options: HttpGatewayOptions): (request: IncomingMessage, response:
     // Read now: a connection that has been closed has no address, and would pass for a Unix socket's.
     const { socket } = request;
     const peer = socket.remoteAddress;
-    const trail = follow?.();
+    const trail = follow?.(() => reportedTrace(peer, request.headers, credential, options));
 
     const finish = (decision: Decision): void => {
       const answer = render(decision);

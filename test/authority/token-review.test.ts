@@ -113,3 +113,18 @@ t.test('a trail learns that the API server was asked', async t => {
   t.match(await authority.review(token, { trail }), { kind: 'unavailable' });
   t.equal(trail.source, 'review');
 });
+
+t.test('a review that is traced has its span’s headers, and ends it with its outcome', async t => {
+  const { api, authority } = await reviewing(t, reviews({ error: 'no' }));
+  const outcomes: string[] = [];
+  const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+  const trail: Trail = {
+    source: 'local',
+    reviewing: () => ({ headers: { traceparent }, end: outcome => outcomes.push(outcome) }),
+  };
+  await authority.review(token, { trail });
+  t.equal(api.requests[0]?.headers['traceparent'], traceparent);
+  api.behaviour = answers(500, '');
+  await authority.review(token, { trail });
+  t.strictSame(outcomes, ['refused', 'server error']);
+});

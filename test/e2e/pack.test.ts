@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import t from 'tap';
 import { VERSION } from '../../src/app.ts';
 import { ask } from '../fixtures/ask.ts';
+import { startOtlpReceiver } from '../fixtures/otlp-receiver.ts';
 import { Children } from './fixtures/support/children.ts';
 import { freePort } from './fixtures/support/free-port.ts';
 import { until } from './fixtures/support/until.ts';
@@ -28,7 +29,10 @@ t.test('the package', async t => {
   const paths = packed?.files.map(({ path }) => path) ?? [];
 
   t.test('holds the bundle and the papers, and no source', async t => {
-    for (const path of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'config.schema.json']) {
+    for (const path of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md', 'SECURITY.md']) {
+      t.ok(paths.includes(path), path);
+    }
+    for (const path of ['config.schema.json', 'audit.schema.json']) {
       t.ok(paths.includes(path), path);
     }
     for (const path of [
@@ -79,6 +83,26 @@ t.test('the package', async t => {
   t.test('prints the configuration of a gateway, which is the example', async t => {
     const { stdout: printed } = await run(process.execPath, [program, 'gateway', 'envoy-http']);
     t.equal(printed, await readFile(join(root, 'examples/envoy-http/envoy.yaml'), 'utf8'));
+  });
+
+  t.test('sends spans where OpenTelemetry’s variables say, with what is in the bundle', async t => {
+    const receiver = await startOtlpReceiver();
+    t.teardown(() => receiver.close());
+    const own = await mkdtemp(join(directory, 'traced-'));
+    const children = new Children(own);
+    t.teardown(() => children.close());
+    const listen = `127.0.0.1:${await freePort()}`;
+    const child = await children.start(process.execPath, [program, 'serve'], join(own, 'log'), {
+      GATECAR_LISTEN: listen,
+      GATECAR_OPS_LISTEN: `127.0.0.1:${await freePort()}`,
+      GATECAR_KUBE_API_URL: 'http://127.0.0.1:1',
+      GATECAR_SHUTDOWN_DELAY: '0s',
+      OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
+    });
+    await until('it listens', async () => (await readFile(join(own, 'log'), 'utf8')).includes('"listening"'));
+    t.equal((await ask(`http://${listen}`)).status, 401);
+    await child.stop();
+    t.match(receiver.spans, [{ name: 'authorize', attributes: { 'gatecar.reason': 'credentials_missing' } }]);
   });
 
   t.test('its bill of materials and its licences name what is in the bundle, and nothing else', async t => {

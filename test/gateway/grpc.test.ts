@@ -268,8 +268,17 @@ t.test('a request that is followed has its trail with the question, and with the
     questions.push(question);
     return allow;
   };
-  const { client, decided } = await startGate(t, authorize, { follow: () => trail });
-  await client.checkHeaders({});
+  const parents: unknown[] = [];
+  const { client, decided } = await startGate(t, authorize, {
+    peers: ['127.0.0.1'],
+    follow(parent) {
+      parents.push(parent());
+      return trail;
+    },
+  });
+  const span = '00f067aa0ba902b7';
+  await client.checkHeaders({ traceparent: `00-4bf92f3577b34da6a3ce929d0e0e4736-${span}-01` });
+  t.match(parents, [{ spanId: span }]);
   t.strictSame(questions, [{ client: undefined, trail }]);
   t.equal(decided[0]?.trail, trail);
 });

@@ -599,15 +599,23 @@ t.test('each decision is told with its answer, its duration and what the gateway
 t.test('a request that is followed has its trail with the question, and with the decision', async t => {
   const trail = { source: 'local' as const };
   const questions: unknown[] = [];
+  const parents: unknown[] = [];
   const { url, decided } = await start(t, {
-    follow: () => trail,
+    trusted: trustedPeers(['127.0.0.1']),
+    follow(parent) {
+      parents.push(parent());
+      return trail;
+    },
     authorize(credential, question) {
       questions.push(question);
       return authorize(credential);
     },
   });
-  await ask(url, { token: 'good' });
+  const span = '00f067aa0ba902b7';
+  const traceparent = `00-4bf92f3577b34da6a3ce929d0e0e4736-${span}-01`;
+  await ask(url, { token: 'good', headers: { traceparent } });
   t.strictSame(questions, [{ client: undefined, trail }]);
+  t.match(parents, [{ spanId: span }]);
   t.equal(decided[0]?.trail, trail);
 });
 
