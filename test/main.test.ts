@@ -49,6 +49,14 @@ t.test('`gatecar check` ends with 1 where something fails, and with 0 where noth
   t.match(await run(['check'], free), { code: 1, out: /^fail {2}credential .*no API server is known/m, err: '' });
 });
 
+t.test('`gatecar gateway` prints a configuration, and what it leaves to do beside it', async t => {
+  t.match(await run(['gateway', 'envoy-grpc']), {
+    code: 0,
+    out: /^static_resources:$/m,
+    err: 'gatecar: it asks over gRPC, which is off: GATECAR_GRPC_LISTEN=:9082\n',
+  });
+});
+
 t.test('`gatecar explain` reads standard input, and its exit code says what was decided', async t => {
   const standIn = await startStandIn(accepts());
   t.teardown(() => standIn.close());
