@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { alertRules, README_ADDRESS } from '../fixtures/alert-rules.ts';
@@ -13,6 +13,8 @@ import { until } from '../fixtures/until.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
+/** What is logged at `warn` or above, in any quotes. */
+const SEVERE = /(?:\.(?:warn|error|fatal)\((?:\{.*?\}, )?|say\('warn', )(['"])(.+?)\1/g;
 const rules = alertRules().groups.flatMap(group => group.rules);
 
 /** Sections by their anchors, as GitHub makes these from headings. */
@@ -48,6 +50,27 @@ t.test('the README has every metric of ours, and no other', async t => {
   const told = new Set(README.match(/\bgatecar_\w+/g));
   t.strictSame([...told].sort(), Array.from(there, ([, name]) => name).sort());
 });
+
+t.test(
+  'the README has every reason, every outcome of a review, and every line logged as a warning or worse',
+  async t => {
+    const scrape = await scraped(t);
+    const told = (label: string) =>
+      new Set(Array.from(scrape.matchAll(new RegExp(`${label}="([^"]+)"`, 'g')), ([, name = '']) => name));
+    const reasons = told('reason');
+    t.ok(reasons.size > 10);
+    for (const reason of reasons) t.match(README, new RegExp(`^\\| [^|]+ \\| \`${reason}\` \\|`, 'm'), reason);
+    const outages = [...told('outcome')].filter(
+      outcome => !/^(accepted|refused|unavailable|success|failure)$/.test(outcome),
+    );
+    t.ok(outages.length > 10);
+    for (const outage of outages) t.match(README, new RegExp(`(\`|: )${outage}\``), outage);
+    const sources = globSync('src/**/*.ts', { cwd: ROOT }).map(path => readFileSync(join(ROOT, path), 'utf8'));
+    const lines = sources.flatMap(source => Array.from(source.matchAll(SEVERE), ([, , line = '']) => line));
+    t.ok(lines.length > 7, lines.join(', '));
+    for (const line of lines) t.match(README, `\`${line.split(/(?<!^grace)[:;,]/)[0]}`, line);
+  },
+);
 
 t.test('every metric of a rule or a panel, with its labels, is in a scrape of the running process', async t => {
   const scrape = await scraped(t);
