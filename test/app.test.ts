@@ -1,11 +1,13 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import process from 'node:process';
 import { Writable } from 'node:stream';
 import t, { type Test } from 'tap';
 import { createApp, VERSION } from '../src/app.ts';
 import { readConfig } from '../src/config/config.ts';
 import { IN_CLUSTER_CA_FILE, IN_CLUSTER_TOKEN_FILE } from '../src/config/schema.ts';
+import { readTracingSettings } from '../src/config/tracing-settings.ts';
 import { type Address, address } from '../src/config/types.ts';
 import { revealToken } from '../src/credential/token.ts';
 import { startDevAuthority } from '../src/dev/authority.ts';
@@ -17,6 +19,7 @@ import { ask } from './fixtures/ask.ts';
 import { envoyClient } from './fixtures/envoy-client.ts';
 import { kubeconfig } from './fixtures/kubeconfig.ts';
 import { listenerFiles } from './fixtures/listener-files.ts';
+import { startOtlpReceiver } from './fixtures/otlp-receiver.ts';
 import { scratch } from './fixtures/scratch.ts';
 import {
   accepts,
@@ -50,12 +53,17 @@ function memoryLog(level: string): { log: Logger; lines: () => Record<string, un
 }
 
 /** An app in front of a stand-in API server, its auth listener on loopback. */
-async function startApp(t: Test, settings: Record<string, string> = {}, level = 'debug') {
+async function startApp(
+  t: Test,
+  settings: Record<string, string> = {},
+  level = 'debug',
+  surroundings: Surroundings = NOWHERE,
+) {
   const api = await startStandIn(accepts());
   t.teardown(() => api.close());
   const { log, lines } = memoryLog(level);
   const config = readConfig([], { GATECAR_KUBE_API_URL: api.url, ...settings });
-  const app = await createApp(config, NOWHERE, log);
+  const app = await createApp(config, surroundings, log);
   t.teardown(() => app.close());
   const url = `http://${await listen(app.auth, address.parse('127.0.0.1:0') as Address, 'X')}`;
   t.teardown(() => app.auth.server.close());
@@ -539,4 +547,21 @@ t.test('where it is asked for, each decision is audited', async t => {
       { decision: 'deny', reason: 'credentials_missing', source: 'local' },
     ],
   );
+});
+
+t.test('where spans are asked for, requests and reviews have them, and lines name them', async t => {
+  const receiver = await startOtlpReceiver();
+  t.teardown(() => receiver.close());
+  process.env['OTEL_EXPORTER_OTLP_ENDPOINT'] = receiver.url;
+  t.teardown(() => {
+    delete process.env['OTEL_EXPORTER_OTLP_ENDPOINT'];
+  });
+  const tracing = readTracingSettings(process.env);
+  const { app, url, lines } = await startApp(t, { GATECAR_AUDIT: 'all' }, 'debug', { ...NOWHERE, tracing });
+  await ask(url, { token: 'good' });
+  await app.close();
+  const request = receiver.spans.find(({ name }) => name === 'authorize');
+  t.match(receiver.spans.find(({ name }) => name === 'TokenReview')?.parentId, request?.spanId);
+  const named = lines().filter(line => line['span_id'] === request?.spanId);
+  t.match(named, [{ msg: 'allowed' }, { audit: true, source: 'review' }]);
 });
