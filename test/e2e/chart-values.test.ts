@@ -1,5 +1,6 @@
 import { cpSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { loadAllYaml } from '@kubernetes/client-node';
 import t from 'tap';
 import { chartName } from '../../scripts/chart/values-schema.ts';
 import { readConfig } from '../../src/config/config.ts';
@@ -16,6 +17,7 @@ import {
   CHART,
   clusterTools,
   containerOf,
+  demand,
   documentOf,
   environmentOf,
   podOf,
@@ -95,6 +97,18 @@ t.test('the chart’s values', { skip: skipWithout(gatewayMissing('helm')) }, as
       { extraEnv: [{ name: 'GATECAR_LISTEN', value: ':1' }] },
       /extraEnv: GATECAR_LISTEN is set by config or tls already/,
     ],
+    'a setting by gatecar’s door and by bindcar’s': [
+      { extraEnv: [{ name: 'BIND_TOKEN_AUDIENCES', value: 'other' }] },
+      /extraEnv: BIND_TOKEN_AUDIENCES is set by config or tls already/,
+    ],
+    'two certificates': [
+      { tls: { existingSecret: 'tls' }, config: { tlsCertFile: '/a', tlsKeyFile: '/b' } },
+      /tls\.existingSecret and config\.tlsCertFile/,
+    ],
+    'two client CAs': [
+      { tls: { existingSecret: 'tls', clientCaSecret: 'ca' }, config: { tlsClientCaFile: '/a' } },
+      /tls\.clientCaSecret and config\.tlsClientCaFile/,
+    ],
     'no time to drain': [
       { terminationGracePeriodSeconds: 20 },
       /terminationGracePeriodSeconds must be more than the 20 s/,
@@ -147,6 +161,92 @@ t.test('the chart’s values', { skip: skipWithout(gatewayMissing('helm')) }, as
     const digest = `sha256:${'0'.repeat(64)}`;
     t.equal(await imageOf({ repository: 'a/b', tag: '1' }), 'a/b:1');
     t.equal(await imageOf({ repository: 'a/b', tag: '1', digest }), `a/b@${digest}`);
+  });
+
+  t.test('each other name of a setting counts as that setting', async t => {
+    const settings = Object.values(SETTINGS);
+    for (const { name, aliases } of settings) {
+      for (const alias of aliases) {
+        const values = {
+          config: configValues(goodSettings(settingRule(name))),
+          extraEnv: [{ name: alias, value: 'x' }],
+        };
+        t.match((await template(run, values)).stderr, `extraEnv: ${alias} is set by config or tls already`);
+      }
+    }
+    t.ok(settings.some(({ aliases }) => aliases.length > 0));
+    await t.resolves(render(run, { config: { tokenAudiences: null }, extraEnv: [{ name: 'BIND_TOKEN_AUDIENCES' }] }));
+  });
+
+  t.test('a name stays a name where YAML would read a number or a yes', async t => {
+    const texts = (value: unknown, isText = false): unknown[] => {
+      if (typeof value !== 'object' || value === null) return isText ? [value] : [];
+      return Object.entries(value).flatMap(([key, inner]) =>
+        texts(
+          inner,
+          /^(\w*[lL]abels|annotations|\w*[nN]ame|namespace|audience|path)$/.test(key) || (isText && key !== '0'),
+        ),
+      );
+    };
+    const names = { fullnameOverride: 'true', nameOverride: '1e5', serviceAccount: { name: '0x1f' } };
+    const tls = { existingSecret: '123', clientCaSecret: '456' };
+    for (const values of [
+      { ...names, tls, config: { tokenAudiences: ['7'] } },
+      { tls: { existingSecret: '123' } },
+      { ingress: { enabled: true, className: '1', serviceName: '2', tlsSecret: '3' }, autoscaling: { enabled: true } },
+      {
+        metrics: { serviceMonitor: { enabled: true }, prometheusRule: { enabled: true }, dashboard: { enabled: true } },
+      },
+      { metrics: { podMonitor: { enabled: true } }, config: { allowedNamespaces: ['1'] } },
+    ]) {
+      const args = ['template', '2024', CHART, '--namespace', '123', '--values', '-'];
+      const documents = loadAllYaml(await demand(run, 'helm', args, JSON.stringify(values)));
+      const found = documents.flatMap(document => texts(document));
+      t.ok(found.includes('2024') && found.includes('123'));
+      t.strictSame(
+        found.filter(text => typeof text !== 'string'),
+        [],
+      );
+    }
+  });
+
+  t.test('a default that is taken away is none, and no fault', async t => {
+    const budget = async (podDisruptionBudget: Yaml) => {
+      const budget = documentOf(await render(run, { podDisruptionBudget }), 'PodDisruptionBudget');
+      return [at(budget, 'spec.minAvailable'), at(budget, 'spec.maxUnavailable')];
+    };
+    t.strictSame(await budget({ minAvailable: 1, maxUnavailable: null }), [1, undefined]);
+    t.strictSame(await budget({ maxUnavailable: 0 }), [undefined, 0]);
+    for (const key of ['commonAnnotations', 'podAnnotations', 'affinity'])
+      await t.resolves(render(run, { [key]: null }));
+    await t.resolves(render(run, { ingress: { enabled: true, annotations: null } }));
+    // gatecar's own default is then in force, and the token that `helm test` asks with must be for it.
+    const { stdout } = await template(run, { config: { tokenAudiences: null } });
+    t.match(stdout, `audience: "${SETTINGS.tokenAudiences.default}"`);
+  });
+
+  t.test(
+    'labels of everything leave the pods of `helm test` out of the Service, and in their NetworkPolicies',
+    async t => {
+      const common = { 'app.kubernetes.io/name': 'gatecar', 'app.kubernetes.io/instance': 'mine', team: 'platform' };
+      const documents = await render(run, { commonLabels: common });
+      for (const name of ['gatecar-test', 'gatecar-check']) {
+        const [policy, pod] = ['NetworkPolicy', 'Pod'].map(kind =>
+          documents.find(one => one['kind'] === kind && at(one, 'metadata.name') === name),
+        );
+        const labels = at(pod as Yaml, 'metadata.labels');
+        t.match(labels, { 'app.kubernetes.io/name': name, 'app.kubernetes.io/instance': 'gatecar', team: 'platform' });
+        t.match(labels, at(policy as Yaml, 'spec.podSelector.matchLabels') as object);
+      }
+    },
+  );
+
+  t.test('releases of two namespaces never have one ClusterRole', async t => {
+    const roleOf = async (release: string, namespace: string) =>
+      /kind: ClusterRole\nmetadata:\n {2}name: (.*)/.exec(
+        await demand(run, 'helm', ['template', release, CHART, '--namespace', namespace]),
+      )?.[1];
+    t.not(await roleOf('c', 'a-b'), await roleOf('b-c', 'a'));
   });
 
   t.test('the PrometheusRule is what is shipped, at your address, less what you leave out', async t => {

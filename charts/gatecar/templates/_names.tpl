@@ -19,9 +19,9 @@
 {{- default (ternary (include "gatecar.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
 {{- end }}
 
-{{- /* Cluster-wide, so that releases in two namespaces do not meet. */ -}}
+{{- /* Cluster-wide: releases in two namespaces must not meet. No namespace has a dot in its name, so that the first one ends it. */ -}}
 {{- define "gatecar.clusterRoleName" -}}
-{{- printf "%s-%s-tokenreview" .Release.Namespace (include "gatecar.fullname" .) -}}
+{{- printf "%s.%s-tokenreview" .Release.Namespace (include "gatecar.fullname" .) -}}
 {{- end }}
 
 {{- define "gatecar.allowlistsName" -}}
@@ -47,19 +47,19 @@
 {{- end }}
 
 {{- define "gatecar.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "gatecar.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "gatecar.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "gatecar.testLabels" -}}
-app.kubernetes.io/name: {{ printf "%s-test" (include "gatecar.name" . | trunc 58) }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ printf "%s-test" (include "gatecar.name" . | trunc 58) | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- /* Not those of gatecar's own pods: no Service is to find this one. */ -}}
 {{- define "gatecar.checkLabels" -}}
-app.kubernetes.io/name: {{ printf "%s-check" (include "gatecar.name" . | trunc 57) }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ printf "%s-check" (include "gatecar.name" . | trunc 57) | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "gatecar.releaseLabels" -}}
@@ -71,11 +71,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{- /* The labels of an object, `labels` its own. Called with (dict "root" $ "labels" …). */ -}}
+{{- /* The labels of an object, `labels` its own. Called with (dict "root" $ "labels" …), where it is no part of gatecar with the `selector` that finds it. */ -}}
 {{- define "gatecar.labels" -}}
 {{- $own := default dict .labels -}}
 {{- $release := include "gatecar.releaseLabels" .root | fromYaml -}}
-{{- $selector := include "gatecar.selectorLabels" .root | fromYaml -}}
+{{- $selector := default (include "gatecar.selectorLabels" .root) .selector | fromYaml -}}
 {{- mustMerge (dict) $selector $own $release | toYaml -}}
 {{- end }}
 
@@ -83,7 +83,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "gatecar.metadata" -}}
 labels:
   {{- include "gatecar.labels" . | nindent 2 }}
-{{- with mustMerge (dict) (default dict .annotations) .root.Values.commonAnnotations }}
+{{- with mustMerge (dict) (default dict .annotations) (default dict .root.Values.commonAnnotations) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}

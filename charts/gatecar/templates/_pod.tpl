@@ -114,7 +114,7 @@ restartPolicy: Always
 {{- with .Values.tls.existingSecret }}
 - name: gatecar-tls
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     items:
       - key: tls.crt
         path: tls.crt
@@ -124,7 +124,7 @@ restartPolicy: Always
 {{- with .Values.tls.clientCaSecret }}
 - name: gatecar-client-ca
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     items:
       - key: ca.crt
         path: ca.crt
@@ -145,9 +145,9 @@ metadata:
     {{- include "gatecar.labels" (dict "root" . "labels" .Values.podLabels) | nindent 4 }}
   annotations:
     {{- $checksum := include "gatecar.checksum" . | fromYaml }}
-    {{- mustMerge (dict) $checksum .Values.podAnnotations .Values.commonAnnotations | toYaml | nindent 4 }}
+    {{- mustMerge (dict) $checksum (default dict .Values.podAnnotations) (default dict .Values.commonAnnotations) | toYaml | nindent 4 }}
 spec:
-  serviceAccountName: {{ include "gatecar.serviceAccountName" . }}
+  serviceAccountName: {{ include "gatecar.serviceAccountName" . | quote }}
   automountServiceAccountToken: false
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ include "gatecar.terminationGracePeriodSeconds" . }}
@@ -187,10 +187,11 @@ spec:
 {{- else if eq .Values.podAntiAffinityPreset "soft" -}}
 {{- $preset = dict "podAntiAffinity" (dict "preferredDuringSchedulingIgnoredDuringExecution" (list (dict "weight" 100 "podAffinityTerm" $term))) -}}
 {{- end -}}
-{{- if hasKey .Values.affinity "podAntiAffinity" -}}
+{{- $given := default dict .Values.affinity -}}
+{{- if hasKey $given "podAntiAffinity" -}}
 {{- $preset = dict -}}
 {{- end -}}
-{{- with mustMerge (dict) .Values.affinity $preset -}}
+{{- with mustMerge (dict) $given $preset -}}
 {{- toYaml . -}}
 {{- end -}}
 {{- end }}

@@ -31,6 +31,11 @@
 {{- toYaml $settings -}}
 {{- end }}
 
+{{- /* An audience that gatecar accepts: its own default where none is given, nothing where it asks for none. */ -}}
+{{- define "gatecar.audience" -}}
+{{- if kindIs "invalid" .Values.config.tokenAudiences -}}bindcar{{- else -}}{{- with .Values.config.tokenAudiences -}}{{- first . -}}{{- end -}}{{- end -}}
+{{- end }}
+
 {{- /* How the auth listener is asked. */ -}}
 {{- define "gatecar.scheme" -}}
 {{- ternary "https" "http" (hasKey (include "gatecar.settings" . | fromYaml) "GATECAR_TLS_CERT_FILE") -}}

@@ -39,14 +39,23 @@ gatecar itself are those of src/config/rules.ts.
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if and .Values.tls.existingSecret (or .Values.config.tlsCertFile .Values.config.tlsKeyFile) -}}
+{{- $faults = append $faults "tls.existingSecret and config.tlsCertFile or config.tlsKeyFile must not both be set: the certificate is one" -}}
+{{- end -}}
+{{- if and .Values.tls.clientCaSecret .Values.config.tlsClientCaFile -}}
+{{- $faults = append $faults "tls.clientCaSecret and config.tlsClientCaFile must not both be set" -}}
+{{- end -}}
 {{- if ne (empty $settings.GATECAR_TLS_CERT_FILE) (empty $settings.GATECAR_TLS_KEY_FILE) -}}
 {{- $faults = append $faults "config.tlsCertFile and config.tlsKeyFile must be set together" -}}
 {{- end -}}
 {{- if and $settings.GATECAR_TLS_CLIENT_CA_FILE (empty $settings.GATECAR_TLS_CERT_FILE) -}}
 {{- $faults = append $faults "tls.clientCaSecret and config.tlsClientCaFile need tls.existingSecret or config.tlsCertFile: without TLS no client shows a certificate" -}}
 {{- end -}}
+{{- /* As gatecar itself takes them, bindcar's names included: two values would end it at its start. */ -}}
+{{- $aliases := dict "BIND_TOKEN_AUDIENCES" "TOKEN_AUDIENCES" "BIND_ALLOWED_NAMESPACES" "ALLOWED_NAMESPACES" "BIND_ALLOWED_SERVICE_ACCOUNTS" "ALLOWED_SERVICE_ACCOUNTS" "KUBECONFIG" "KUBECONFIG" "KUBE_API_SERVER" "KUBE_API_URL" "KUBE_TOKEN_PATH" "KUBE_TOKEN_FILE" "KUBE_CA_CERT_PATH" "KUBE_CA_FILE" -}}
 {{- range .Values.extraEnv -}}
-{{- if hasKey $settings .name -}}
+{{- $alias := get $aliases .name -}}
+{{- if or (hasKey $settings .name) (and $alias (hasKey $settings (printf "GATECAR_%s" $alias))) -}}
 {{- $faults = append $faults (printf "extraEnv: %s is set by config or tls already" .name) -}}
 {{- end -}}
 {{- end -}}
@@ -86,7 +95,7 @@ gatecar itself are those of src/config/rules.ts.
 {{- end -}}
 {{- end -}}
 {{- with .Values.podDisruptionBudget -}}
-{{- if eq (ne (toString .minAvailable) "") (ne (toString .maxUnavailable) "") -}}
+{{- if eq (has (toString .minAvailable) (list "" "<nil>")) (has (toString .maxUnavailable) (list "" "<nil>")) -}}
 {{- $faults = append $faults "podDisruptionBudget needs one of minAvailable and maxUnavailable, and the other one empty" -}}
 {{- end -}}
 {{- end -}}
