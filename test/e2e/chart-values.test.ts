@@ -121,6 +121,16 @@ t.test('the chart’s values', { skip: skipWithout(gatewayMissing('helm')) }, as
     'a port that is none': [{ config: { listen: ':70000' } }, /config\.listen must have a port from 1 to 65535/],
     'an autoscaler without room': [{ autoscaling: { minReplicas: 9 } }, /autoscaling\.minReplicas/],
     'two budgets': [{ podDisruptionBudget: { minAvailable: 1 } }, /podDisruptionBudget needs one of/],
+    'a name that no Service may have': [{ fullnameOverride: 'My.App' }, /fullnameOverride/],
+    'a name that no label may have': [{ nameOverride: 'a b' }, /nameOverride/],
+    'two ports of the Service that are one': [
+      { service: { port: 9081 } },
+      /service\.opsPort and service\.port must differ; got 9081/,
+    ],
+    'a third port of the Service that is the first': [
+      { config: { grpcListen: ':9082' }, service: { grpcPort: 9080 } },
+      /service\.grpcPort and service\.port must differ; got 9080/,
+    ],
     'two scrapes': [
       { metrics: { serviceMonitor: { enabled: true }, podMonitor: { enabled: true } } },
       /metrics\.serviceMonitor and metrics\.podMonitor/,

@@ -62,10 +62,12 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
     });
   }
 
-  t.test('a release may have a name that YAML would read as a yes', async t => {
-    const args = ['template', 'true', CHART, ...RELEASE, '-f', join(VALUES, 'everything.yaml')];
-    await isAccepted(t, run, await demand(run, 'helm', args));
-  });
+  for (const name of ['true', 'my.app']) {
+    t.test(`a release may be called ${name}, though YAML reads a yes and a Service has no dot`, async t => {
+      const args = ['template', name, CHART, ...RELEASE, '-f', join(VALUES, 'everything.yaml')];
+      await isAccepted(t, run, await demand(run, 'helm', args));
+    });
+  }
 
   t.test('the namespace does refuse pods, and warns of templates, that ask for more', async t => {
     const documents = await render(run, { securityContext: { allowPrivilegeEscalation: true } });

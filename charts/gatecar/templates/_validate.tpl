@@ -99,6 +99,16 @@ gatecar itself are those of src/config/rules.ts.
 {{- $faults = append $faults "podDisruptionBudget needs one of minAvailable and maxUnavailable, and the other one empty" -}}
 {{- end -}}
 {{- end -}}
+{{- $servicePorts := dict -}}
+{{- range $key, $name := dict "port" "auth" "opsPort" "ops" "grpcPort" "grpc" -}}
+{{- $port := get $.Values.service $key | toString -}}
+{{- if hasKey (include "gatecar.ports" $ | fromYaml) $name -}}
+{{- if hasKey $servicePorts $port -}}
+{{- $faults = append $faults (printf "service.%s and service.%s must differ; got %s" (get $servicePorts $port) $key $port) -}}
+{{- end -}}
+{{- $_ := set $servicePorts $port $key -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
 {{- $faults = append $faults "metrics.serviceMonitor and metrics.podMonitor must not both be enabled: each pod would be scraped twice" -}}
 {{- end -}}
