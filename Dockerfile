@@ -13,7 +13,7 @@ COPY src src
 RUN node scripts/build.ts
 
 FROM ${RUNTIME_IMAGE}
-# That of package.json; a test holds them together.
+# That of package.json: npm run generate.
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG RUNTIME_IMAGE

@@ -19,7 +19,9 @@ export async function generatedFiles(): Promise<Readonly<Record<string, string>>
   return {
     'config.schema.json': json(settingsJsonSchema()),
     'audit.schema.json': json(auditSchema()),
-    'README.md': between(await read('README.md'), 'settings', settingsTable()),
+    'README.md': withTag(between(await read('README.md'), 'settings', settingsTable()), version),
+    'examples/kubectl-proxy/deployment.yaml': withTag(await read('examples/kubectl-proxy/deployment.yaml'), version),
+    Dockerfile: (await read('Dockerfile')).replace(/^ARG VERSION=.*$/m, `ARG VERSION=${version}`),
     [`${CHART}/values.schema.json`]: json(valuesSchema(entries)),
     [`${CHART}/README.md`]: between(chartReadme, 'settings', configTable()),
     [`${CHART}/files/dashboard.json`]: json(dashboard()),
@@ -36,6 +38,11 @@ function between(text: string, name: string, part: string): string {
   const marks = new RegExp(`<!-- ${name} -->[\\s\\S]*<!-- /${name} -->`);
   if (!marks.test(text)) throw new Error(`no place for ${name}`);
   return text.replace(marks, () => `<!-- ${name} -->\n\n${part}\n\n<!-- /${name} -->`);
+}
+
+/** The image that a reader pushes is the one that the chart pulls, whose tag is the version. */
+function withTag(text: string, version: string): string {
+  return text.replaceAll(/(registry\.example\/gatecar):[\w.-]+/g, `$1:${version}`);
 }
 
 /** Chart and application are released together. */

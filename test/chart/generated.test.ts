@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { generatedFiles } from '../../scripts/chart/generated.ts';
@@ -8,7 +8,7 @@ const read = (path: string): string => readFileSync(join(root, path), 'utf8');
 
 t.test('every generated file is current', async t => {
   const files = Object.entries(await generatedFiles());
-  t.equal(files.length, 7);
+  t.equal(files.length, 9);
   for (const [path, text] of files) t.equal(read(path), text, `${path}; if not: npm run generate`);
 });
 
@@ -18,4 +18,19 @@ t.test('chart, application, image and package have one version', async t => {
   t.match(chart, `\nversion: ${version}\n`);
   t.match(chart, `\nappVersion: "${version}"\n`);
   t.match(read('Dockerfile'), `\nARG VERSION=${version}\n`);
+});
+
+t.test('an image that is named with a tag, anywhere, has the version for it: what is pushed is what is pulled', t => {
+  const examples = readdirSync(join(root, 'examples'), { recursive: true, encoding: 'utf8' });
+  const texts = ['README.md', ...examples.filter(path => /\.(md|yaml)$/.test(path)).map(path => `examples/${path}`)];
+  const tags = texts.flatMap(path =>
+    [...read(path).matchAll(/registry\.example\/gatecar:([\w.-]+)/g)].map(([, tag]) => ({ path, tag })),
+  );
+  t.ok(tags.length > 0);
+  const { version } = JSON.parse(read('package.json'));
+  t.strictSame(
+    tags.filter(({ tag }) => tag !== version),
+    [],
+  );
+  t.end();
 });
