@@ -24,7 +24,7 @@ import type { ReviewSpan, Trail } from '../authority/authority.ts';
 import type { TracingSettings } from '../config/tracing-settings.ts';
 import type { Decided, Follow } from '../gateway/decided.ts';
 import type { TraceParent } from '../gateway/trace-parent.ts';
-import { describeError, type Logger } from './log.ts';
+import type { Logger } from './log.ts';
 
 /** How long what has not been sent may take at the end, in milliseconds. */
 const FLUSH_LIMIT_MS = 2_000;
@@ -135,7 +135,7 @@ function telling(exporter: SpanExporter, log: Logger): SpanExporter {
     export(spans, done) {
       exporter.export(spans, result => {
         const { error } = result;
-        if (error !== undefined && !failing) log.warn({ err: describeError(error) }, 'spans cannot be sent');
+        if (error !== undefined && !failing) log.warn({ err: error }, 'spans cannot be sent');
         if (error === undefined && failing) log.info('spans are sent again');
         failing = error !== undefined;
         done(result);

@@ -115,6 +115,7 @@ t.test('faults of the receiver are told when they begin and when they end', asyn
   receiver.answer = response => response.writeHead(400).end('no');
   await send();
   await until(() => log().includes('spans cannot be sent'));
+  t.match(log(), '"message":"Bad Request"', 'and why');
   await send();
   receiver.answer = response => response.writeHead(200).end();
   await send();
