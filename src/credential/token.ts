@@ -47,8 +47,9 @@ export function redactToken(text: string, token: Token): string {
   return text.replaceAll(revealToken(token), PLACEHOLDER);
 }
 
-/** What parts of a JWT and the dots between them are made of. */
-const DOTTED = /[A-Za-z0-9_.-]+/g;
+/** What parts of a JWT and the dots between them are made of; in a URI a dot may be percent-encoded. */
+const DOTTED = /(?:[A-Za-z0-9_.-]|%2e)+/gi;
+const DOT = /\.|%2e/i;
 
 /**
  * `text` with every JWT in it replaced by `[token]`: for text that could hold a token other than the one at hand. The
@@ -59,7 +60,7 @@ const DOTTED = /[A-Za-z0-9_.-]+/g;
  */
 export function redactJwts(text: string): string {
   return text.replace(DOTTED, run => {
-    const parts = run.split('.');
+    const parts = run.split(DOT);
     const at = parts.findIndex((part, index) => index < parts.length - 1 && /eyJ./.test(part));
     if (at < 0) return run;
     return [...parts.slice(0, at), parts[at]?.replace(/eyJ.*/, PLACEHOLDER)].join('.');

@@ -99,6 +99,11 @@ t.test('a JWT is found in the middle of other words, and a JWE with an empty par
   t.equal(redactJwts('eyJhbGciOiJkaXIifQ..aXY.Y2lwaGVy.dGFn'), '[token]');
 });
 
+t.test('a JWT whose dots are percent-encoded, as a URI may have them, is one still', async t => {
+  for (const dot of ['%2E', '%2e']) t.equal(redactJwts(`/x/${SECRET.replaceAll('.', dot)}/y`), '/x/[token]/y');
+  for (const text of ['/a%2Eb', '/100%2Even']) t.equal(redactJwts(text), text, 'what is none stays as it was');
+});
+
 t.test('a long text takes no longer than it is long, though a JWT seems to begin everywhere in it', async t => {
   const text = 'eyJ'.repeat(1024 * 1024);
   t.equal(redactJwts(text), text);
