@@ -3,6 +3,7 @@ import process from 'node:process';
 import { buffer } from 'node:stream/consumers';
 import { VERSION } from './app.ts';
 import { UsageError } from './commands/command.ts';
+import { plain } from './commands/terminal.ts';
 import { ConfigError, readConfig } from './config/config.ts';
 import { help } from './config/help.ts';
 import { readTracingSettings } from './config/tracing-settings.ts';
@@ -121,6 +122,6 @@ function print(text: string): void {
 }
 
 function fail(code: number, lines: readonly string[]): void {
-  process.stderr.write(lines.map(line => `gatecar: ${line}\n`).join(''));
+  process.stderr.write(lines.map(line => `gatecar: ${plain(line)}\n`).join(''));
   process.exitCode = code;
 }

@@ -80,6 +80,13 @@ t.test('bad settings are told all at once, one line each, with exit code 2', asy
   t.ok(err.split('\n').every(line => line === '' || line.startsWith('gatecar: ')));
 });
 
+t.test('a token in the place of a setting is not repeated', async t => {
+  const token = 'eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln';
+  const { code, err } = await run(['serve'], { GATECAR_ALLOWED_NAMESPACES: token });
+  t.equal(code, 2);
+  t.match(err, 'got "[token]"');
+});
+
 t.test('an address that is taken ends it with exit code 1 and one line', async t => {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');

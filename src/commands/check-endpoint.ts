@@ -9,7 +9,8 @@ const ADDRESS_MEND = 'kubectl config view --minify   # for GATECAR_KUBE_API_URL 
 
 /** Whether the API server's address leads anywhere, and who is there. Sends nothing, our credential least of all. */
 export async function checkEndpoint(endpoint: KubeEndpoint, timeoutMs: number, nowMs: number): Promise<Finding[]> {
-  const { baseUrl, proxyUrl } = endpoint;
+  const { proxyUrl } = endpoint;
+  const baseUrl = withoutUserInfo(endpoint.baseUrl);
   if (proxyUrl !== undefined) {
     return [
       ok('address', `${baseUrl} through the proxy ${new URL(proxyUrl).host}, whose connection is not tried here`),
@@ -23,7 +24,12 @@ export async function checkEndpoint(endpoint: KubeEndpoint, timeoutMs: number, n
   if (unreached !== undefined) return [fail('address', `${baseUrl} ${unreached}`, ADDRESS_MEND)];
   const reached = ok('address', `${baseUrl} resolves and takes connections`);
   if (!isTls) return [reached, ok('tls', 'none: plain http')];
-  return [reached, await checkTls(endpoint, target, nowMs)];
+  return [reached, await checkTls({ ...endpoint, baseUrl }, target, nowMs)];
+}
+
+/** A kubeconfig's URL may hold a name and a password. */
+function withoutUserInfo(baseUrl: string): string {
+  return baseUrl.replace(/(?<=^https?:\/\/)[^/]*@/i, '');
 }
 
 interface Target {
@@ -46,7 +52,7 @@ async function reach({ host, port, timeoutMs }: Target): Promise<string | undefi
 }
 
 async function checkTls(
-  { tls, baseUrl }: KubeEndpoint,
+  { tls, baseUrl }: Pick<KubeEndpoint, 'tls' | 'baseUrl'>,
   { host, port, timeoutMs }: Target,
   nowMs: number,
 ): Promise<Finding> {

@@ -12,7 +12,7 @@ import { checkReview } from './check-review.ts';
 import { judgeClocks, watchClock } from './clock.ts';
 import { type CommandContext, readCommand, UsageError } from './command.ts';
 import { type Finding, fail, ok, warn } from './finding.ts';
-import { asciiJson, columns, painter } from './terminal.ts';
+import { asciiJson, columns, painter, plain } from './terminal.ts';
 
 /** What `gatecar check --output json` prints. */
 export interface Checked {
@@ -36,7 +36,7 @@ export async function checkCommand(context: CommandContext): Promise<number> {
   const tones = { ok: 'good', warn: 'doubtful', fail: 'bad' } as const;
   const rows = findings.map(({ check, result, text, mend }): [string, string] => [
     `${paint(tones[result], result.padEnd(4))}  ${check.padEnd(13)}`,
-    `${text}${mend === undefined ? '' : `\nmend: ${mend}`}`,
+    `${plain(text)}${mend === undefined ? '' : `\nmend: ${plain(mend)}`}`,
   ]);
   context.terminal.write(output === 'json' ? `${asciiJson(checked, 2)}\n` : columns(rows));
   return checked.ok ? 0 : 1;

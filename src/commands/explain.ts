@@ -10,7 +10,7 @@ import { type CommandContext, readCommand, UsageError } from './command.ts';
 import { type Walk, walkCorridor } from './corridor-walk.ts';
 import type { Step } from './step.ts';
 import { stepsOf } from './steps.ts';
-import { asciiJson, columns, type Painter, painter, type Terminal, type Tone } from './terminal.ts';
+import { asciiJson, columns, type Painter, painter, plain, type Terminal, type Tone } from './terminal.ts';
 
 /** What `gatecar explain --output json` prints. */
 export interface Explained {
@@ -130,7 +130,7 @@ function textOf({ unverified, steps, decision, headers, removed }: Explained, pa
     : '';
   const rows = steps.map(({ step, result, text, mend }): [string, string] => [
     step,
-    `${paint(TONES[result], result)}: ${text}${mend === undefined ? '' : `\nmend: ${mend}`}`,
+    `${paint(TONES[result], result)}: ${plain(text)}${mend === undefined ? '' : `\nmend: ${plain(mend)}`}`,
   ]);
   const { kind, reason, status, text } = decision;
   const verdict = [kind, ...(reason === undefined ? [] : [reason])].join(', ');

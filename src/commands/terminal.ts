@@ -39,8 +39,19 @@ export function quoted(value: unknown): string {
 /** {@link quoted} without a limit, and over several lines where `indent` is given. */
 export function asciiJson(value: unknown, indent?: number): string {
   const text = JSON.stringify(value, undefined, indent) ?? 'undefined';
-  const escaped = (unit: string) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
   return redactJwts(text).replace(/[^\x20-\x7e\n]/g, escaped);
+}
+
+/**
+ * A line of our own words that may repeat a setting's or a file's: no token in it, and no order to a terminal.
+ */
+export function plain(line: string): string {
+  const orders = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+  return redactJwts(line).replace(orders, found => found.split('').map(escaped).join(''));
+}
+
+function escaped(unit: string): string {
+  return `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
 }
 
 /** A table of two columns: the first as wide as its longest word, the second with its further lines below. */

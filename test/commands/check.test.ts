@@ -196,6 +196,34 @@ t.test('through a proxy the address is not tried', async t => {
   t.notMatch(out, 's3cret');
 });
 
+t.test('a name and a password in the URL of a cluster are not told', async t => {
+  const plain = await startStandIn(refuses);
+  t.teardown(() => plain.close());
+  for (const server of ['http://user:s3cret@127.0.0.1:1', plain.url.replace('http://', 'https://user:s3cret@')]) {
+    const directory = scratch(t, { kubeconfig: kubeconfig({ cluster: { server } }) });
+    const { by, out } = await check({ GATECAR_KUBECONFIG: join(directory, 'kubeconfig') });
+    t.match((by['tls'] ?? by['address'])?.text, /^https?:\/\/127\.0\.0\.1:/);
+    t.notMatch(out, 's3cret');
+  }
+});
+
+t.test('a token in the place of a name is not told, and a name is no order to a terminal', async t => {
+  const token = revealToken(unsignedJwt(OWN));
+  const run = (env: Record<string, string>) => runCommand(checkCommand, { env: { ...FREE, ...env } });
+  for (const env of [
+    { GATECAR_KUBE_API_URL: 'http://127.0.0.1:1', GATECAR_KUBE_TOKEN_FILE: token },
+    { GATECAR_ALLOWED_NAMESPACES: token },
+  ]) {
+    const { code, out } = await run(env);
+    t.equal(code, 1);
+    t.match(out, '[token]');
+    t.notMatch(out, token);
+  }
+  const directory = scratch(t, { kubeconfig: kubeconfig({ 'current-context': 'a\u001b[2J' }) });
+  const { out } = await run({ GATECAR_KUBECONFIG: join(directory, 'kubeconfig') });
+  t.match(out, 'there is no context "a\\u001b[2J"');
+});
+
 t.test('our own credential is judged by what it says, and told apart by its kind', async t => {
   const api = await apiServer(t, refuses);
   const credential = async (claims: Record<string, unknown> | string) =>

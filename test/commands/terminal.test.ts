@@ -1,5 +1,5 @@
 import t from 'tap';
-import { asciiJson, columns, painter, quoted } from '../../src/commands/terminal.ts';
+import { asciiJson, columns, painter, plain, quoted } from '../../src/commands/terminal.ts';
 
 t.test('colours are for terminals, unless NO_COLOR is set', async t => {
   const bad = (isTerminal: boolean, env: Record<string, string> = {}) => painter({ isTerminal }, env)('bad', 'no');
@@ -20,6 +20,12 @@ t.test('a quoted value is one line of printable ASCII, whatever is in it', async
 t.test('a quoted value is cut, and a token in it is no token any more', async t => {
   t.equal(quoted('a'.repeat(400)), `"${'a'.repeat(299)}…`);
   t.equal(quoted('x eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln y'), '"x [token] y"');
+});
+
+t.test('a plain line holds no token and no order to a terminal, and is else as it was', async t => {
+  t.equal(plain('a\u001b[2J\u009b\u202eb\n\u2028 …é'), 'a\\u001b[2J\\u009b\\u202eb\\u000a\\u2028 …é');
+  t.equal(plain('\u{e0001}'), '\\udb40\\udc01');
+  t.equal(plain('token file eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln cannot'), 'token file [token] cannot');
 });
 
 t.test('the first column is as wide as its longest word, and further lines stand below the second', async t => {
