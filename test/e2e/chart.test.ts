@@ -141,6 +141,11 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
     t.match(mine, /every pod of the cluster may ask it.*networkPolicy\.ingressFrom/s);
     const from = ['--set-json', 'networkPolicy.ingressFrom=[{"podSelector":{}}]'];
     t.notMatch(await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...from]), 'may ask it');
+    // There `gatecar check` is all that `helm test` can run, and it does.
+    const tls = ['--set', 'tls.existingSecret=tls,tls.clientCaSecret=ca'];
+    t.match(await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...tls]), '\n  helm test other ');
+    const untested = ['install', 'other', CHART, '--dry-run=server', '--set', 'tests.enabled=false'];
+    t.notMatch(await demand(run, 'helm', untested), 'helm test');
   });
 
   t.test('its account may create TokenReviews, and nothing else that not everybody may', async t => {
