@@ -10,6 +10,8 @@ COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
 COPY scripts/build.ts scripts/bill-of-materials.ts scripts/
 COPY src src
+# What `gatecar gateway` prints.
+COPY examples examples
 RUN node scripts/build.ts
 
 FROM ${RUNTIME_IMAGE}
