@@ -38,8 +38,8 @@ const UNVERIFIED_SHARE = 1 / 4;
 /** Past this the event loop is so far behind that new tokens are turned away, in milliseconds. */
 const MAX_LAG_MS = 250;
 
-/** One costs about a tenth of a millisecond. */
-const REFUSALS_PER_MS = 1;
+/** One refusal in so many milliseconds. Each lets the next question in, and a review of it costs the API server a millisecond. */
+const REFUSAL_EVERY_MS = 4;
 
 /** More are told at once; as would be those that might be taken for a review that was cut off. */
 const MAX_WAITING_REFUSALS = 1000;
@@ -74,7 +74,11 @@ export function reviewGate({ config, surroundings, counters, log, version }: Rev
     },
   });
   const keys = publishedKeys(config, connection, counters, log);
-  const pace = refusalPace({ perMs: REFUSALS_PER_MS, maxWaiting: Math.min(MAX_WAITING_REFUSALS, reviewTimeoutMs / 4) });
+  const pace = refusalPace({
+    atOnce: 1,
+    everyMs: REFUSAL_EVERY_MS,
+    maxWaiting: Math.min(MAX_WAITING_REFUSALS, reviewTimeoutMs / 4 / REFUSAL_EVERY_MS),
+  });
   const admission = admitted(asking, {
     maxConcurrency: config.reviewMaxConcurrency,
     maxQueue: config.reviewMaxQueue,

@@ -1,6 +1,7 @@
 export interface RefusalPaceOptions {
-  /** How many refusals are told in a millisecond. */
-  readonly perMs: number;
+  /** How many refusals are told at once, and how long until the next are, in milliseconds. */
+  readonly atOnce: number;
+  readonly everyMs: number;
   /** How many wait at the most; one more is told at once. */
   readonly maxWaiting: number;
   readonly setTimer?: (callback: () => void, ms: number) => void;
@@ -29,7 +30,7 @@ const PROTECT_MS = 1000;
  * nobody else asks, and past the bound, nothing waits.
  */
 export function refusalPace(options: RefusalPaceOptions): RefusalPace {
-  const { perMs, maxWaiting, now = () => performance.now() } = options;
+  const { atOnce, everyMs, maxWaiting, now = () => performance.now() } = options;
   const { setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
   const waiting = new Set<() => void>();
   let protectUntil = Number.NEGATIVE_INFINITY;
@@ -38,13 +39,13 @@ export function refusalPace(options: RefusalPaceOptions): RefusalPace {
   const tellSoon = (): void => {
     if (isTelling || waiting.size === 0) return;
     isTelling = true;
-    setTimer(tell, 1);
+    setTimer(tell, everyMs);
   };
   const tell = (): void => {
     isTelling = false;
     let told = 0;
     for (const next of waiting) {
-      if (told === perMs) break;
+      if (told === atOnce) break;
       next();
       told += 1;
     }

@@ -3,18 +3,25 @@ import t from 'tap';
 import { refusalPace } from '../../src/authority/refusal-pace.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 
-function start(perMs: number, maxWaiting: number) {
+function start(atOnce: number, maxWaiting: number) {
   const clock = fakeClock();
   const timers: (() => void)[] = [];
-  const pace = refusalPace({ perMs, maxWaiting, now: clock.now, setTimer: callback => timers.push(callback) });
+  const waits: number[] = [];
+  const pace = refusalPace({
+    ...{ atOnce, everyMs: 4, maxWaiting, now: clock.now },
+    setTimer(callback, ms) {
+      waits.push(ms);
+      timers.push(callback);
+    },
+  });
   const told: number[] = [];
   const ask = (name: number) => pace.turn()?.then(() => told.push(name));
-  /** The next millisecond. */
+  /** The next time that any are told. */
   const tick = async () => {
     timers.shift()?.();
     await new Promise(resolve => setImmediate(resolve));
   };
-  return { pace, clock, timers, told, ask, tick };
+  return { pace, clock, timers, waits, told, ask, tick };
 }
 
 t.test('where no good token is asked about, nothing waits', async t => {
@@ -23,8 +30,8 @@ t.test('where no good token is asked about, nothing waits', async t => {
   t.equal(timers.length, 0);
 });
 
-t.test('beside good tokens, so many are told in a millisecond, first come, first served', async t => {
-  const { pace, ask, tick, told, timers } = start(2, 10);
+t.test('beside good tokens, so many are told at once, first come, first served', async t => {
+  const { pace, ask, tick, told, timers, waits } = start(2, 10);
   pace.good();
   for (let name = 1; name <= 5; name += 1) t.ok(ask(name));
   t.equal(timers.length, 1, 'one timer for all');
@@ -36,6 +43,7 @@ t.test('beside good tokens, so many are told in a millisecond, first come, first
   await tick();
   t.strictSame(told, [1, 2, 3, 4, 5]);
   t.equal(timers.length, 0, 'and none that is left');
+  t.strictSame(waits, [4, 4, 4]);
 });
 
 t.test('past the bound nothing waits', async t => {
@@ -95,7 +103,7 @@ t.test('a turn comes at its signal at the latest, leaves nothing behind, and hur
 });
 
 t.test('real timers and the real clock are taken', async t => {
-  const pace = refusalPace({ perMs: 1, maxWaiting: 1 });
+  const pace = refusalPace({ atOnce: 1, everyMs: 1, maxWaiting: 1 });
   pace.good();
   const turn = pace.turn();
   // An unreferenced timer keeps no process alive.
