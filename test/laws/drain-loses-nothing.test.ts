@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import t, { type Test } from 'tap';
 import { ask } from '../fixtures/ask.ts';
 import { startGatecarProcess } from '../fixtures/gatecar-process.ts';
+import { isOpen } from '../fixtures/is-open.ts';
 import { metric, reaches } from '../fixtures/metrics.ts';
 import { accepts, type Behaviour, hangs, heldBack, startStandIn } from '../fixtures/stand-in-api-server.ts';
 
@@ -22,18 +23,7 @@ async function start(t: Test, behaviour: Behaviour, settings: Record<string, str
   const readiness = async () => (await ask(gatecar.ops, { path: '/readyz' })).status;
   while ((await readiness()) !== 200);
   /** Whether new connections are still accepted. */
-  const accepting = async (): Promise<boolean> => {
-    const { hostname, port } = new URL(gatecar.auth);
-    const socket = connect(Number(port), hostname);
-    try {
-      await once(socket, 'connect');
-      return true;
-    } catch {
-      return false;
-    } finally {
-      socket.destroy();
-    }
-  };
+  const accepting = (): Promise<boolean> => isOpen(new URL(gatecar.auth).host);
   /** A connection that sends nothing; resolves when gatecar has let it go. */
   const silent = async (): Promise<{ readonly gone: Promise<unknown> }> => {
     const { hostname, port } = new URL(gatecar.auth);
