@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import { inClusterEndpoint, kubeConfigEndpoint } from './authority/kube-config.ts';
+import { type ClusterAddress, inClusterEndpoint } from './authority/in-cluster.ts';
+import { kubeConfigEndpoint } from './authority/kube-config.ts';
 import { EndpointError, type EndpointSource, explicitEndpoint } from './authority/kube-endpoint.ts';
 import { withHeaders } from './authority/kube-headers.ts';
 import { type Config, IN_CLUSTER_CA_FILE, IN_CLUSTER_TOKEN_FILE } from './config/schema.ts';
@@ -7,8 +8,8 @@ import type { TracingSettings } from './config/tracing-settings.ts';
 
 /** Facts about where we run that are no settings. */
 export interface Surroundings {
-  /** Whether the kubelet's environment names an API server. */
-  readonly inCluster: boolean;
+  /** What the kubelet's environment names, in a pod. */
+  readonly inCluster: ClusterAddress | undefined;
   /** For `~/.kube/config`. */
   readonly homeDirectory: string | undefined;
   /** Whether OpenTelemetry's own variables ask for spans, and which. */
@@ -33,7 +34,7 @@ async function addressed(config: Config, { inCluster, homeDirectory }: Surroundi
   } = config;
   if (url !== undefined) {
     // A proxy over plain http adds its own credential, which ours would replace.
-    const own = url.startsWith('https:') && inCluster;
+    const own = url.startsWith('https:') && inCluster !== undefined;
     return explicitEndpoint({
       url,
       tokenFile: tokenFile ?? (own ? IN_CLUSTER_TOKEN_FILE : undefined),
@@ -41,8 +42,8 @@ async function addressed(config: Config, { inCluster, homeDirectory }: Surroundi
     });
   }
   if (kubeConfigFiles !== undefined) return kubeConfigEndpoint({ files: kubeConfigFiles, context, tokenFile, caFile });
-  if (inCluster && context === undefined) {
-    return inClusterEndpoint(tokenFile ?? IN_CLUSTER_TOKEN_FILE, caFile ?? IN_CLUSTER_CA_FILE);
+  if (inCluster !== undefined && context === undefined) {
+    return inClusterEndpoint(inCluster, tokenFile ?? IN_CLUSTER_TOKEN_FILE, caFile ?? IN_CLUSTER_CA_FILE);
   }
   if (homeDirectory === undefined) {
     throw new EndpointError('no API server is known: set GATECAR_KUBECONFIG or GATECAR_KUBE_API_URL');

@@ -80,8 +80,9 @@ async function helpOf(command: Command): Promise<string> {
 }
 
 function surroundings(): Surroundings {
+  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = process.env;
   return {
-    inCluster: process.env['KUBERNETES_SERVICE_HOST'] !== undefined,
+    inCluster: host === undefined ? undefined : { host, port },
     // As kubectl does. The system's own list of users has no entry for the made-up user ids that some clusters run as.
     homeDirectory: process.env['HOME'] || undefined,
     tracing: readTracingSettings(process.env),

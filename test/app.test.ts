@@ -33,7 +33,8 @@ import {
 import { unsignedJwt } from './fixtures/unsigned-jwt.ts';
 import { until } from './fixtures/until.ts';
 
-const NOWHERE: Surroundings = { inCluster: false, homeDirectory: undefined };
+const NOWHERE: Surroundings = { inCluster: undefined, homeDirectory: undefined };
+const POD = { host: '127.0.0.1', port: '1' };
 const JWT = revealToken(unsignedJwt({ sub: 'somebody' }));
 
 function memoryLog(level: string): { log: Logger; lines: () => Record<string, unknown>[] } {
@@ -404,7 +405,7 @@ t.test('basic mode asks nobody', async t => {
 });
 
 t.test('where the API server is', async t => {
-  const inCluster: Surroundings = { inCluster: true, homeDirectory: undefined };
+  const inCluster: Surroundings = { inCluster: POD, homeDirectory: undefined };
   const https = 'https://127.0.0.1:1';
 
   t.test('an address is taken before everything else', async t => {
@@ -450,13 +451,7 @@ t.test('where the API server is', async t => {
   });
 
   t.test('in a pod it is the pod’s own account, with files that are named in place of the mounted ones', async t => {
-    process.env['KUBERNETES_SERVICE_HOST'] = '127.0.0.1';
-    process.env['KUBERNETES_SERVICE_PORT'] = '1';
-    t.teardown(() => {
-      delete process.env['KUBERNETES_SERVICE_HOST'];
-      delete process.env['KUBERNETES_SERVICE_PORT'];
-    });
-    const home: Surroundings = { inCluster: true, homeDirectory: '/not/there' };
+    const home: Surroundings = { inCluster: POD, homeDirectory: '/not/there' };
     t.equal(await problem(t, {}, home), `CA file ${IN_CLUSTER_CA_FILE} cannot be read: ENOENT`);
     const directory = scratch(t, { 'ca.crt': 'CA', token: 'ours' });
     const ca = { GATECAR_KUBE_CA_FILE: join(directory, 'ca.crt') };
@@ -471,17 +466,17 @@ t.test('where the API server is', async t => {
     const api: StandIn = await startStandIn(accepts());
     t.teardown(() => api.close());
     writeFileSync(join(homeDirectory, '.kube/config'), kubeconfig({ cluster: { server: api.url } }));
-    t.equal(await problem(t, {}, { inCluster: false, homeDirectory }), 'none');
+    t.equal(await problem(t, {}, { inCluster: undefined, homeDirectory }), 'none');
     const context = { GATECAR_KUBE_CONTEXT: 'staging' };
     const missing = 'kubeconfig: there is no context "staging"';
-    t.equal(await problem(t, context, { inCluster: true, homeDirectory }), missing);
+    t.equal(await problem(t, context, { inCluster: POD, homeDirectory }), missing);
     t.equal(
       await problem(t, { ...context, GATECAR_KUBECONFIG: join(homeDirectory, '.kube/config') }, NOWHERE),
       missing,
     );
     for (const name of ['TOKEN', 'CA']) {
       const settings = { [`GATECAR_KUBE_${name}_FILE`]: '/not/there' };
-      t.match(await problem(t, settings, { inCluster: false, homeDirectory }), 'file cannot be read: ENOENT');
+      t.match(await problem(t, settings, { inCluster: undefined, homeDirectory }), 'file cannot be read: ENOENT');
     }
   });
 

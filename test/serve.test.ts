@@ -15,7 +15,7 @@ import { pem } from './fixtures/tls-server.ts';
 import { until } from './fixtures/until.ts';
 
 const LOCAL = { GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0', GATECAR_SHUTDOWN_DELAY: '0s' };
-const NOWHERE = { inCluster: false, homeDirectory: undefined };
+const NOWHERE = { inCluster: undefined, homeDirectory: undefined };
 
 async function start(t: Test, settings: Record<string, string>) {
   let text = '';

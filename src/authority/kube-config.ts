@@ -2,10 +2,10 @@ import type { Cluster, KubeConfig, User } from '@kubernetes/client-node';
 import { type WatchedFile, watchedFile } from '../files/watched-file.ts';
 import { type AppliedContext, kept, toEndpoint } from './applied-context.ts';
 import { boundPlugins } from './exec-plugin.ts';
-import { EndpointError, type EndpointSource, explicitEndpoint, type KubeEndpoint, readPart } from './kube-endpoint.ts';
+import { EndpointError, type EndpointSource, type KubeEndpoint, readPart } from './kube-endpoint.ts';
 
 // The one door to @kubernetes/client-node. It is opened when first needed: importing it takes a quarter of a second and
-// tens of megabytes, which an explicit address can do without.
+// tens of megabytes, which a pod that asks with its own account can do without.
 const clientNode = () => import('@kubernetes/client-node');
 
 /** How long what a kubeconfig said, exec plugins included, is taken as current, in milliseconds. */
@@ -16,17 +16,6 @@ const TRY_AGAIN_MS = 1000;
 
 /** How long an exec plugin may take before it is ended, in milliseconds. */
 const GIVE_UP_AFTER_MS = 60_000;
-
-/** The endpoint of a pod: address from the environment, credentials from files that the kubelet keeps fresh. */
-export async function inClusterEndpoint(tokenFile: string, caFile: string): Promise<EndpointSource> {
-  const { KubeConfig } = await clientNode();
-  const config = new KubeConfig();
-  config.loadFromCluster();
-  const url = String(config.getCurrentCluster()?.server);
-  // The library writes out what is missing as `undefined`.
-  if (!URL.canParse(url)) throw new EndpointError('the environment names no API server');
-  return explicitEndpoint({ url, tokenFile, caFile });
-}
 
 export interface KubeConfigOptions {
   /** Merged in this order, the first that says something wins, as in `KUBECONFIG`. */

@@ -29,7 +29,7 @@ export async function dev(args: readonly string[], env: Environment, print: (tex
   const authority = await startDevAuthority({ issuer });
   try {
     const config = readConfig(args, devEnvironment(args, env, authority.url));
-    const running = await serve(config, { inCluster: false, homeDirectory: undefined }, logger(config.logLevel));
+    const running = await serve(config, { inCluster: undefined, homeDirectory: undefined }, logger(config.logLevel));
     print(introduction(running, authority.url, config, issuer));
     return {
       ...running,

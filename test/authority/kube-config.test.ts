@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { inspect } from 'node:util';
 import t, { type Test } from 'tap';
-import { inClusterEndpoint, type KubeConfigOptions, kubeConfigEndpoint } from '../../src/authority/kube-config.ts';
+import { type KubeConfigOptions, kubeConfigEndpoint } from '../../src/authority/kube-config.ts';
 import { EndpointError, type EndpointSource } from '../../src/authority/kube-endpoint.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 import { endPlugin, execUser, kubeconfig, pluginRuns } from '../fixtures/kubeconfig.ts';
@@ -24,49 +24,6 @@ function fromTexts(t: Test, texts: readonly string[], options: Partial<KubeConfi
 const authorization = async (source: EndpointSource) => (await source.current()).headers['authorization'];
 
 const base64 = (text: string) => Buffer.from(text).toString('base64');
-
-t.test('in a cluster', async t => {
-  const inEnvironment = (t: Test, values: Record<string, string | undefined>) => {
-    for (const [name, value] of Object.entries(values)) {
-      const before = process.env[name];
-      const put = (text: string | undefined) => {
-        if (text === undefined) delete process.env[name];
-        else process.env[name] = text;
-      };
-      put(value);
-      t.teardown(() => put(before));
-    }
-  };
-
-  t.test('the address comes from the environment, token and CA from the files, which are followed', async t => {
-    inEnvironment(t, { KUBERNETES_SERVICE_HOST: '10.0.0.1', KUBERNETES_SERVICE_PORT: '443' });
-    const volume = await projectedVolume(t.testdir(), { token: 'one', 'ca.crt': 'AAA' });
-    const source = await inClusterEndpoint(volume.path('token'), volume.path('ca.crt'));
-    t.match(await source.current(), {
-      baseUrl: 'https://10.0.0.1:443',
-      headers: { authorization: 'Bearer one' },
-      tls: { ca: Buffer.from('AAA') },
-      proxyUrl: undefined,
-    });
-    await volume.swap({ token: 'two', 'ca.crt': 'AAA' });
-    source.drop();
-    t.equal(await authorization(source), 'Bearer two');
-  });
-
-  t.test('an IPv6 address stands in brackets', async t => {
-    inEnvironment(t, { KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '6443' });
-    const directory = t.testdir({ token: 'one', 'ca.crt': 'AAA' });
-    const source = await inClusterEndpoint(join(directory, 'token'), join(directory, 'ca.crt'));
-    t.match(await source.current(), { baseUrl: 'https://[fd00::1]:6443' });
-  });
-
-  t.test('an environment that names no API server is an error', async t => {
-    for (const host of [undefined, '10.0.0.1']) {
-      inEnvironment(t, { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: undefined });
-      await t.rejects(inClusterEndpoint('token', 'ca.crt'), new EndpointError('the environment names no API server'));
-    }
-  });
-});
 
 t.test('a kubeconfig as kubectl writes it gives address, CA, token and how to trust', async t => {
   const { source } = fromTexts(t, [

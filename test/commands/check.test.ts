@@ -109,7 +109,10 @@ t.test('where no API server is known, or a file is missing, it is said what to l
     ...{ result: 'fail', text: 'kubeconfig /nowhere cannot be read: ENOENT', mend: /^kubectl config view/ },
   });
   const inPod = { GATECAR_KUBE_API_URL: 'https://127.0.0.1:1' };
-  t.match(await credential(inPod, { inCluster: true }), { text: /ENOENT$/, mend: /^kubectl describe pod/ });
+  t.match(await credential(inPod, { inCluster: { host: '127.0.0.1', port: '1' } }), {
+    text: /ENOENT$/,
+    mend: /^kubectl describe pod/,
+  });
 });
 
 t.test(
