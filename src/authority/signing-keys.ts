@@ -24,7 +24,7 @@ export interface SigningKeys {
 interface SigningKey {
   readonly algorithm: string;
   readonly digest: string;
-  readonly key: KeyObject;
+  readonly key: KeyObject | { readonly key: KeyObject; readonly dsaEncoding: 'ieee-p1363' };
   /** Whether a check takes a millisecond or more: the larger curves do, and RSA far beyond what is usual. */
   readonly isSlow: boolean;
 }
@@ -76,7 +76,7 @@ export async function signingKeys(jwks: Readonly<Record<string, unknown>>): Prom
     if (slowChecks >= MAX_SLOW_CHECKS) return 'unknown form';
     slowChecks += 1;
     try {
-      const made = await Promise.all(able.map(key => verifyBeside(key.digest, signed, shown(key), bytes)));
+      const made = await Promise.all(able.map(key => verifyBeside(key.digest, signed, key.key, bytes)));
       return made.includes(true) ? 'good' : 'bad';
     } finally {
       slowChecks -= 1;
@@ -96,16 +96,19 @@ export async function signingKeys(jwks: Readonly<Record<string, unknown>>): Prom
       const signed = Buffer.from(jws.slice(0, end), 'latin1');
       const bytes = Buffer.from(signature, 'base64url');
       if (able.some(({ isSlow }) => isSlow)) return checkSlowly(able, signed, bytes);
-      return able.some(key => verify(key.digest, signed, shown(key), bytes)) ? 'good' : 'bad';
+      return able.some(({ digest, key }) => verify(digest, signed, key, bytes)) ? 'good' : 'bad';
     },
   };
 }
 
 const verifyBeside = promisify(verify);
 
-/** JWS has r and s side by side (RFC 7518 §3.4); RSA ignores it. */
-function shown({ key }: SigningKey) {
-  return { key, dsaEncoding: 'ieee-p1363' } as const;
+/**
+ * JWS has r and s of a curve side by side (RFC 7518 §3.4). What is no key itself has Node throw and catch two errors before
+ * it finds the key in it, which costs two thirds of what the check of an RSA signature does.
+ */
+function shown(key: KeyObject): SigningKey['key'] {
+  return key.asymmetricKeyType === 'ec' ? { key, dsaEncoding: 'ieee-p1363' } : key;
 }
 
 async function signingKey(jwk: JWK): Promise<SigningKey | undefined> {
@@ -119,7 +122,7 @@ async function signingKey(jwk: JWK): Promise<SigningKey | undefined> {
     const bits = details?.modulusLength;
     if (bits !== undefined && bits < MIN_RSA_BITS) return undefined;
     const isSlow = bits === undefined ? details?.namedCurve !== QUICK_CURVE : bits > MAX_QUICK_RSA_BITS;
-    return { algorithm: jwk.alg, digest, key, isSlow };
+    return { algorithm: jwk.alg, digest, key: shown(key), isSlow };
   } catch {
     return undefined;
   }
