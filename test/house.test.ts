@@ -56,7 +56,7 @@ const DOORS: Readonly<Record<string, { readonly values: readonly string[]; reado
   'lru-cache': { values: ['cache/failure-counter.ts', 'cache/verdict-store.ts', 'operations/flood-gate.ts'] },
   pino: { values: ['operations/log.ts'] },
   'prom-client': { values: ['operations/metrics.ts'] },
-  undici: { values: ['authority/kube-connection.ts'] },
+  undici: { values: ['authority/kube-dispatcher.ts'], types: ['authority/exchange.ts'] },
 };
 
 /** Who may see a token's characters, and what for. */

@@ -1,15 +1,10 @@
-import { Agent, type Dispatcher, ProxyAgent } from 'undici';
 import type { OutageCause } from '../decision/decision.ts';
 import { renewal, sameCredential } from './credential-renewal.ts';
-import { EndpointError, type EndpointSource, errorCode, type KubeEndpoint, type KubeTls } from './kube-endpoint.ts';
+import { type Exchange, exchange } from './exchange.ts';
+import { dispatcherFor } from './kube-dispatcher.ts';
+import { EndpointError, type EndpointSource, errorCode, type KubeEndpoint } from './kube-endpoint.ts';
 import { outageOf } from './outage-of.ts';
 import type { HttpAnswer } from './review-answer.ts';
-
-/** Largest answer that is read, in bytes; a TokenReview with hundreds of groups has some tens of thousands. */
-const MAX_RESPONSE_BYTES = 1024 * 1024;
-
-/** How long an idle connection is kept, in milliseconds; the API server closes its own after 90 s. */
-const KEEP_ALIVE_MS = 60_000;
 
 /** No answer came, or none that could be read. Says the class of fault, never what was sent or received. */
 export class KubeConnectionError extends Error {
@@ -39,7 +34,7 @@ export interface KubeConnection {
 
 export interface KubeConnectionOptions {
   readonly source: () => Promise<EndpointSource>;
-  /** How many connections may be open at once. */
+  /** How many connections for posts may be open at once; {@link KubeConnection.get} has one more, and no post waits for it. */
   readonly maxConnections: number;
   readonly userAgent: string;
   readonly now?: () => number;
@@ -53,11 +48,14 @@ interface Question {
   readonly body: string | undefined;
   readonly signal: AbortSignal;
   readonly headers?: Headers | undefined;
+  /** What the signal has to end. */
+  underWay?: Exchange;
 }
 
 /** Opens nothing before the first {@link KubeConnection.post}; a source that fails is tried again by the next. */
 export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
-  const dispatchers = dispatcherFor(options.maxConnections);
+  const dispatchers = { POST: dispatcherFor(options.maxConnections), GET: dispatcherFor(1) };
+  const targetOf = latest((endpoint: KubeEndpoint) => target(endpoint, options.userAgent));
   const credentials = renewal(options.now ?? (() => performance.now()));
   let opened: Promise<EndpointSource> | undefined;
 
@@ -69,27 +67,19 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
     return opened;
   };
 
-  const send = async (
-    endpoint: KubeEndpoint,
-    { method, path, body, signal, headers }: Question,
-  ): Promise<HttpAnswer> => {
-    const url = new URL(endpoint.baseUrl);
-    const request: Dispatcher.RequestOptions = {
-      origin: url.origin,
-      path: url.pathname.replace(/\/+$/, '') + path,
+  const send = (endpoint: KubeEndpoint, question: Question): Promise<HttpAnswer> => {
+    const { method, path, body = null, signal, headers } = question;
+    // What took long before was a file or a plugin, which know no signal.
+    if (signal.aborted) throw new KubeConnectionError('timeout');
+    const { origin, prefix, own } = targetOf(endpoint);
+    question.underWay = exchange(dispatchers[method].get(endpoint), {
+      origin,
+      path: prefix + path,
       method,
-      headers: {
-        ...(body !== undefined && { 'content-type': 'application/json' }),
-        // The cluster's keys have a type of their own, and nothing is answered (406) where it is not accepted.
-        accept: method === 'GET' ? 'application/json, application/jwk-set+json' : 'application/json',
-        'user-agent': options.userAgent,
-        ...headers,
-        ...endpoint.headers,
-      },
-      body: body ?? null,
-      signal,
-    };
-    return exchange(dispatchers.get(endpoint), request);
+      headers: headers === undefined ? own[method] : { ...own[method], ...headers, ...endpoint.headers },
+      body,
+    });
+    return question.underWay.answer;
   };
 
   /** How to ask once more, where that may help: a review changes nothing, so it can be repeated. */
@@ -108,10 +98,13 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
   const attempt = async (question: Question): Promise<HttpAnswer> => {
     const endpoints = await source();
     let endpoint = await endpoints.current();
-    const answer = await send(endpoint, question).catch(async error => {
+    let answer: HttpAnswer;
+    try {
+      answer = await send(endpoint, question);
+    } catch (error) {
       endpoint = await another(error, endpoints, endpoint);
-      return send(endpoint, question);
-    });
+      answer = await send(endpoint, question);
+    }
     if (answer.status !== 401) return answer;
     // Our own credential was refused, not the caller's. It may have been rotated since it was read.
     const fresh = await credentials.renew(endpoints, endpoint);
@@ -121,77 +114,74 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
     return second;
   };
 
-  const ask = async (question: Question): Promise<HttpAnswer> => {
-    try {
-      return await untilAborted(attempt(question), question.signal);
-    } catch (error) {
-      if (error instanceof KubeConnectionError) throw error;
-      if (error instanceof EndpointError) throw new KubeConnectionError('no client', error.message);
-      const outage = outageOf(error);
-      throw new KubeConnectionError(outage, `${outage} (${errorCode(error)})`);
-    }
+  /** Past the signal nobody waits any more, also for files and plugins, which are left alone. */
+  const ask = (question: Question): Promise<HttpAnswer> => {
+    const { signal } = question;
+    const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer>();
+    const abort = (): void => {
+      question.underWay?.cut();
+      reject(new KubeConnectionError('timeout'));
+    };
+    if (signal.aborted) abort();
+    else signal.addEventListener('abort', abort, { once: true });
+    const end = (): void => signal.removeEventListener('abort', abort);
+    attempt(question).then(
+      answer => {
+        end();
+        resolve(answer);
+      },
+      error => {
+        end();
+        reject(told(error));
+      },
+    );
+    return promise;
   };
 
   return {
     post: (path, body, signal, headers) => ask({ method: 'POST', path, body, signal, headers }),
     get: (path, signal) => ask({ method: 'GET', path, body: undefined, signal }),
-    close: () => dispatchers.close(),
-  };
-}
-
-async function exchange(dispatcher: Dispatcher, request: Dispatcher.RequestOptions): Promise<HttpAnswer> {
-  const { statusCode, headers, body } = await dispatcher.request(request);
-  const retryAfter = Number(headers['retry-after'] ?? Number.NaN);
-  return {
-    status: statusCode,
-    body: await body.text(),
-    retryAfterSeconds: Number.isInteger(retryAfter) && retryAfter >= 0 ? retryAfter : undefined,
-    maxAgeSeconds: maxAge(headers['cache-control']),
-    sentAtMs: Date.parse(String(headers['date'])) || undefined,
-  };
-}
-
-function maxAge(cacheControl: string | string[] | undefined): number | undefined {
-  const [, seconds] = /\bmax-age=(\d{1,9})\b/i.exec(String(cacheControl ?? '')) ?? [];
-  return seconds === undefined ? undefined : Number(seconds);
-}
-
-/** Holds one dispatcher, replaced when the endpoint's TLS material or proxy changes; the old one ends its work first. */
-function dispatcherFor(maxConnections: number) {
-  let held: { tls: KubeTls; proxyUrl: string | undefined; dispatcher: Dispatcher } | undefined;
-  return {
-    get({ tls, proxyUrl }: KubeEndpoint): Dispatcher {
-      if (held?.tls === tls && held.proxyUrl === proxyUrl) return held.dispatcher;
-      const dispatcher = newDispatcher(tls, proxyUrl, maxConnections);
-      held?.dispatcher.close().catch(() => {});
-      held = { tls, proxyUrl, dispatcher };
-      return dispatcher;
-    },
     async close() {
-      await held?.dispatcher.destroy();
+      await Promise.all([dispatchers.POST.close(), dispatchers.GET.close()]);
     },
   };
 }
 
-function newDispatcher(tls: KubeTls, proxyUrl: string | undefined, maxConnections: number): Dispatcher {
-  const common = {
-    connections: maxConnections,
-    pipelining: 1,
-    keepAliveTimeout: KEEP_ALIVE_MS,
-    maxResponseSize: MAX_RESPONSE_BYTES,
-    allowH2: false,
-  };
-  if (proxyUrl === undefined) return new Agent({ ...common, connect: tls });
-  if (!/^https?:/.test(proxyUrl)) throw new EndpointError('kubeconfig: only an http or https proxy-url is supported');
-  return new ProxyAgent({ ...common, uri: proxyUrl, requestTls: tls });
+/** What of an endpoint goes into each request. */
+interface Target {
+  readonly origin: string;
+  /** The base URL's path. */
+  readonly prefix: string;
+  readonly own: Readonly<Record<Question['method'], Headers>>;
 }
 
-/** Files and plugins know no signal: past it they are left alone and nobody waits for them. */
-function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise, resolve, reject } = Promise.withResolvers<T>();
-  const abort = () => reject(new KubeConnectionError('timeout'));
-  if (signal.aborted) abort();
-  else signal.addEventListener('abort', abort, { once: true });
-  work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-  return promise;
+function target({ baseUrl, headers }: KubeEndpoint, userAgent: string): Target {
+  const url = new URL(baseUrl);
+  const accept = 'application/json';
+  return {
+    origin: url.origin,
+    prefix: url.pathname.replace(/\/+$/, ''),
+    own: {
+      POST: { 'content-type': 'application/json', accept, 'user-agent': userAgent, ...headers },
+      // The cluster's keys have a type of their own, and nothing is answered (406) where it is not accepted.
+      GET: { accept: `${accept}, application/jwk-set+json`, 'user-agent': userAgent, ...headers },
+    },
+  };
+}
+
+/** Makes it once for as long as it is asked for the same. */
+function latest<A extends object, B>(make: (from: A) => B): (from: A) => B {
+  let made: { readonly from: A; readonly to: B } | undefined;
+  return from => {
+    if (made?.from !== from) made = { from, to: make(from) };
+    return made.to;
+  };
+}
+
+/** An error in our own words. */
+function told(error: unknown): KubeConnectionError {
+  if (error instanceof KubeConnectionError) return error;
+  if (error instanceof EndpointError) return new KubeConnectionError('no client', error.message);
+  const outage = outageOf(error);
+  return new KubeConnectionError(outage, `${outage} (${errorCode(error)})`);
 }

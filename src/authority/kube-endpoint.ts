@@ -51,12 +51,17 @@ export function explicitEndpoint({ url, tokenFile, caFile, now }: ExplicitEndpoi
   const ca = caFile === undefined ? undefined : watchedFile(caFile, now);
   let tls: KubeTls = {};
   let credential: string | undefined;
+  let endpoint: KubeEndpoint | undefined;
   return {
     async current() {
       const bundle = ca && (await readPart(ca, `CA file ${caFile}`));
       if (bundle !== undefined && bundle !== tls.ca && isBetter(bundle, tls.ca)) tls = { ca: bundle };
       if (token) credential = await readBearer(token, `token file ${tokenFile}`, credential);
-      return { baseUrl: url, headers: credential ? { authorization: credential } : {}, tls, proxyUrl: undefined };
+      if (endpoint === undefined || endpoint.tls !== tls || endpoint.headers['authorization'] !== credential) {
+        const headers = credential === undefined ? {} : { authorization: credential };
+        endpoint = { baseUrl: url, headers, tls, proxyUrl: undefined };
+      }
+      return endpoint;
     },
     drop() {
       credential = undefined;

@@ -16,6 +16,7 @@ export function withHeaders(
   headers: Readonly<Record<string, string>>,
   now?: () => number,
 ): EndpointSource {
+  if (Object.keys(headers).length === 0) return source;
   const parts = Object.entries(headers).map(([name, value]) => ({
     name,
     value,

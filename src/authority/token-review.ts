@@ -29,6 +29,7 @@ export interface TokenReviewOptions {
 /** The authority at the corridor's end: asks the API server's TokenReview API (authentication.k8s.io/v1). */
 export function tokenReview(options: TokenReviewOptions): Authority {
   const { connection, audiences, onReview = () => {}, now = () => performance.now() } = options;
+  const bodyFor = requestBodies(audiences);
 
   const ask = async (
     token: Token,
@@ -36,7 +37,7 @@ export function tokenReview(options: TokenReviewOptions): Authority {
     headers: ReviewSpan['headers'] | undefined,
   ): Promise<[Verdict, problem?: string]> => {
     try {
-      const answer = await connection.post(TOKEN_REVIEW_PATH, requestBody(token, audiences), signal, headers);
+      const answer = await connection.post(TOKEN_REVIEW_PATH, bodyFor(token), signal, headers);
       const verdict = readReviewAnswer(answer, token, audiences);
       return verdict.kind === 'unavailable' ? [verdict, `${verdict.cause} (HTTP ${answer.status})`] : [verdict];
     } catch (error) {
@@ -60,10 +61,9 @@ export function tokenReview(options: TokenReviewOptions): Authority {
   };
 }
 
-function requestBody(token: Token, audiences: readonly string[]): string {
-  return JSON.stringify({
-    apiVersion: 'authentication.k8s.io/v1',
-    kind: 'TokenReview',
-    spec: { token: revealToken(token), ...(audiences.length > 0 ? { audiences } : {}) },
-  });
+/** Makes request bodies; all but the token is rendered once. */
+function requestBodies(audiences: readonly string[]): (token: Token) => string {
+  const asked = audiences.length > 0 ? `,"audiences":${JSON.stringify(audiences)}` : '';
+  return token =>
+    `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{"token":${JSON.stringify(revealToken(token))}${asked}}}`;
 }

@@ -148,7 +148,7 @@ export const SETTINGS = {
     'GATECAR_REVIEW_MAX_CONCURRENCY',
     wholeNumber(1, 10_000),
     '32',
-    'Most reviews under way at once; also the most connections to the API server.',
+    'Most reviews under way at once; also the most connections to the API server, beside one for its signing keys.',
   ),
   reviewMaxQueue: setting(
     'GATECAR_REVIEW_MAX_QUEUE',

@@ -136,6 +136,51 @@ t.test('Retry-After counts where it is a whole number of seconds', async t => {
   t.equal((await post(connection)).retryAfterSeconds, undefined);
 });
 
+t.test('headers of whoever traces go beside ours, and never in the place of those that the endpoint needs', async t => {
+  const api = await standIn(t, ok);
+  const source = withHeaders(at(api.url), { 'dapr-app-id': 'kube-proxy' });
+  const connection = connectTo(t, source);
+  await connection.post('/review', '{}', patient(), { traceparent: '00-1-2-01', 'dapr-app-id': 'other' });
+  await post(connection);
+  t.match(api.requests[0]?.headers, {
+    traceparent: '00-1-2-01',
+    'dapr-app-id': 'kube-proxy',
+    'user-agent': 'gatecar/test',
+  });
+  t.match(api.requests[1]?.headers, { traceparent: undefined, 'dapr-app-id': 'kube-proxy' });
+});
+
+t.test('an answer is read whole, whatever comes before it and however it is cut into pieces', async t => {
+  const api = await standIn(t, (_request, response) => {
+    response.writeEarlyHints({ link: '</style.css>; rel=preload' });
+    response.writeHead(201);
+    const bytes = Buffer.from('{"name":"zoë"}');
+    response.write(bytes.subarray(0, 12), () => response.end(bytes.subarray(12)));
+  });
+  t.match(await post(connectTo(t, at(api.url))), { status: 201, body: '{"name":"zoë"}' });
+});
+
+t.test('a document that does not come keeps no review waiting, however few connections there are', async t => {
+  const requested = Promise.withResolvers<void>();
+  const { createServer } = await import('node:http');
+  const server = createServer((request, response) => {
+    if (request.method === 'GET') requested.resolve();
+    else response.writeHead(201).end('{}');
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const connection = connectTo(t, at(`http://127.0.0.1:${(server.address() as AddressInfo).port}`), 1);
+  const deadline = new AbortController();
+  const document = failure(connection.get('/openid/v1/jwks', deadline.signal));
+  await requested.promise;
+  t.match(await post(connection), { status: 201 });
+  deadline.abort();
+  t.match(await document, { outage: 'timeout' });
+});
+
 t.test('a thousand requests one after the other use one connection', async t => {
   const api = await standIn(t, ok);
   const connection = connectTo(t, at(api.url));
@@ -654,6 +699,24 @@ t.test('the deadline', async t => {
     }
   });
 
+  t.test('ends what still waits for a connection: it is never sent', async t => {
+    const api = await standIn(t, hangs);
+    const connection = connectTo(t, at(api.url), 1);
+    const [first, second] = [new AbortController(), new AbortController()];
+    const hanging = failure(post(connection, first.signal));
+    await until(() => api.requests.length === 1);
+    const waiting = failure(post(connection, second.signal));
+    const third = post(connection);
+    await nextTurn();
+    second.abort();
+    t.match(await waiting, { outage: 'timeout' });
+    api.behaviour = ok;
+    first.abort();
+    t.match(await hanging, { outage: 'timeout' });
+    t.match(await third, { status: 201 });
+    t.equal(api.requests.length, 2);
+  });
+
   t.test('ends a TLS handshake that comes to nothing', async t => {
     const host = await tcpServer(t, () => {});
     const connection = connectTo(t, at(`https://${host}`));
@@ -663,6 +726,19 @@ t.test('the deadline', async t => {
   t.test('that has passed already ends it before it begins', async t => {
     const connection = connectTo(t, () => new Promise(() => {}));
     t.match(await failure(post(connection, AbortSignal.abort())), { outage: 'timeout' });
+  });
+
+  t.test('that passes while a file or a plugin takes its time has nothing sent afterwards', async t => {
+    const api = await standIn(t, ok);
+    const { promise, resolve } = Promise.withResolvers<EndpointSource>();
+    const connection = connectTo(t, () => promise);
+    const deadline = new AbortController();
+    const asked = failure(post(connection, deadline.signal));
+    deadline.abort();
+    t.match(await asked, { outage: 'timeout' });
+    resolve(at(api.url));
+    await post(connection);
+    t.equal(api.requests.length, 1);
   });
 
   t.test('leaves no listener behind', async t => {

@@ -53,21 +53,28 @@ t.test(
   },
 );
 
+t.test('without any, the endpoint is as it was', async t => {
+  const plain = source();
+  t.equal(withHeaders(plain, {}), plain);
+});
+
 t.test('what is dropped is dropped below, too', async t => {
   const volume = await projectedVolume(t.testdir(), { token: 'one' });
   const clock = fakeClock();
   const below = explicitEndpoint({ url, tokenFile: volume.path('token'), caFile: undefined, now: clock.now });
-  const added = withHeaders(below, {});
-  t.strictSame((await added.current()).headers, { authorization: 'Bearer one' });
+  const added = withHeaders(below, { 'dapr-app-id': 'kube-proxy' });
+  t.match((await added.current()).headers, { authorization: 'Bearer one' });
   await volume.swap({ token: 'two' });
   added.drop();
-  t.strictSame((await added.current()).headers, { authorization: 'Bearer two' });
+  t.match((await added.current()).headers, { authorization: 'Bearer two' });
 });
 
 t.test('what is looked at again is looked at below', async t => {
   const [first, second] = [pem('ca.crt'), pem('other-ca.crt')];
   const caFile = join(t.testdir({ ca: first }), 'ca');
-  const added = withHeaders(explicitEndpoint({ url, tokenFile: undefined, caFile, now: fakeClock().now }), {});
+  const added = withHeaders(explicitEndpoint({ url, tokenFile: undefined, caFile, now: fakeClock().now }), {
+    'dapr-app-id': 'kube-proxy',
+  });
   const trusted = async () => String((await added.current()).tls.ca);
   t.equal(await trusted(), String(first));
   await writeFile(caFile, second);
