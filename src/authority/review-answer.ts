@@ -110,21 +110,27 @@ function isAnonymous(user: UserInfo): boolean {
  */
 function repeats(identity: Identity, token: Token): boolean {
   if (token.length < MIN_SECRET_LENGTH) return false;
-  return Object.values(identity)
-    .flat()
-    .some(value => typeof value === 'string' && redactToken(value, token) !== value);
+  const holds = (value: unknown): boolean =>
+    typeof value === 'string'
+      ? value.length >= token.length && redactToken(value, token) !== value
+      : Array.isArray(value) && value.some(holds);
+  return Object.values(identity).some(holds);
 }
 
 function acceptedAudiences(confirmed: readonly string[], asked: readonly string[]): readonly string[] | undefined {
   if (asked.length === 0) return confirmed;
   const accepted = asked.filter(audience => confirmed.includes(audience));
+  // One list for all verdicts that are kept.
+  if (accepted.length === asked.length) return asked;
   return accepted.length > 0 ? accepted : undefined;
 }
 
 /** One bounded line of printable ASCII that repeats no token, the caller's or ours, whatever the API server or the token says. */
 export function sanitize(text: string, token: Token): string {
   const withoutIt = token.length < MIN_SECRET_LENGTH ? text : redactToken(text, token);
-  return encodeValue(redactJwts(withoutIt).trim()).slice(0, MAX_DETAIL_LENGTH);
+  const line = encodeValue(redactJwts(withoutIt).trim());
+  // A copy: a part of a string holds on to all of it, and a verdict is kept.
+  return Buffer.from(line.slice(0, MAX_DETAIL_LENGTH), 'latin1').toString('latin1');
 }
 
 function parseObject(text: string): Record<string, unknown> | undefined {

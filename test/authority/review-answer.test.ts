@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import t from 'tap';
 import { type Refused, unavailable } from '../../src/authority/authority.ts';
 import { INVALID_BEARER_TOKEN, readReviewAnswer, refused } from '../../src/authority/review-answer.ts';
@@ -245,4 +247,24 @@ t.test('names of JavaScript’s own mean nothing in an answer', async t => {
     '"__proto__":{"username":"root"},"extra":{"__proto__":["x"],',
   );
   t.match(read(body), { kind: 'accepted', identity: { username: user.username, podUid: '' } });
+});
+
+t.test('a verdict holds on to nothing of the answer but what it says', async t => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const [answers, length] = [100, 256 * 1024];
+  const filler = (at: number) => `${at}`.padEnd(length, 'long ');
+  const bodies = {
+    accepted: (at: number) => review(yes, { metadata: { name: filler(at) } }),
+    refused: (at: number) => review({ error: `because ${filler(at)}` }),
+  };
+  for (const [kind, body] of Object.entries(bodies)) {
+    collect();
+    const before = process.memoryUsage().heapUsed;
+    const kept = Array.from({ length: answers }, (_, at) => read(body(at)));
+    collect();
+    const held = process.memoryUsage().heapUsed - before;
+    t.ok(held < (answers * length) / 10, `${kind}: ${Math.round(held / 1024)} KiB`);
+    t.match(kept.at(-1), { kind });
+  }
 });
