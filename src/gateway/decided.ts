@@ -15,7 +15,7 @@ export interface Decided {
   readonly credential: Credential;
   readonly durationMs: number;
   /** Read only when it is wanted: most decisions are allows and are not logged. */
-  readonly forwarded: () => Forwarded;
+  forwarded(): Forwarded;
   /** Where {@link Follow} gave one. */
   readonly trail: Trail | undefined;
 }

@@ -2,11 +2,11 @@ import { type IncomingMessage, METHODS, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import Fastify, { type FastifyInstance } from 'fastify';
 import type { Authorize } from '../authorize.ts';
-import { readCredential } from '../credential/bearer.ts';
+import { type Credential, readCredential } from '../credential/bearer.ts';
 import type { Decision } from '../decision/decision.ts';
 import type { Answer } from './answer.ts';
 import { type Decided, type Follow, INTERNAL_ERROR, question, TOO_MANY_AT_ONCE } from './decided.ts';
-import { type ForwardedOptions, readForwarded, reportedClient, reportedTrace } from './forwarded.ts';
+import { type Forwarded, type ForwardedOptions, readForwarded, reportedClient, reportedTrace } from './forwarded.ts';
 import { type HttpServerOptions, httpServer, KEEP_ALIVE_MS } from './http-server.ts';
 import { refuseConnection } from './refuse-connection.ts';
 import { wholeHead } from './whole-head.ts';
@@ -83,60 +83,109 @@ function isAuthPath(url: string): boolean {
 }
 
 function gate(options: HttpGatewayOptions): (request: IncomingMessage, response: ServerResponse) => void {
-  const { authorize, answer: render, onDecision, onFault = () => {}, follow } = options;
-  const { draining = () => false, now = () => performance.now(), lingerMs = LINGER_MS } = options;
-  const undecided = new WeakMap<Socket, number>();
-  const count = (socket: Socket, change: number): void => {
-    undecided.set(socket, (undecided.get(socket) ?? 0) + change);
-  };
-
-  const whole = wholeHead(KEEP_ALIVE_MS);
-
+  const desk = new Desk(options);
   return (request, response) => {
-    const start = now();
-    const credential = readCredential(request.rawHeaders);
-    // Read now: a connection that has been closed has no address, and would pass for a Unix socket's.
-    const { socket } = request;
-    const peer = socket.remoteAddress;
-    const trail = follow?.(() => reportedTrace(peer, request.headers, credential, options));
-
-    const finish = (decision: Decision): void => {
-      const answer = render(decision);
-      if (answer.head !== undefined && !draining() && whole.suits(request, response) && !declaresBody(request)) {
-        whole.write(response, answer.head);
-      } else {
-        write(request, response, answer, { draining: draining(), lingerMs });
-      }
-      onDecision?.({
-        protocol: 'http',
-        decision,
-        answer,
-        credential,
-        durationMs: now() - start,
-        forwarded: () => readForwarded(peer, request.headers, credential, options),
-        trail,
-      });
-    };
-    const fail = (error: unknown): void => {
-      onFault(error);
-      if (!response.headersSent) finish(INTERNAL_ERROR);
-    };
-
+    const exchange = new Exchange(desk, request, response);
     try {
-      const isOneTooMany = (undecided.get(socket) ?? 0) >= MAX_UNDECIDED;
-      const decision = isOneTooMany
-        ? TOO_MANY_AT_ONCE
-        : authorize(credential, question(reportedClient(peer, request.headers, options), trail));
-      if (!(decision instanceof Promise)) return finish(decision);
-      count(socket, 1);
-      decision
-        .finally(() => count(socket, -1))
-        .then(finish)
-        .catch(fail);
+      const decision = desk.decide(exchange);
+      if (decision instanceof Promise) desk.await(exchange, decision);
+      else exchange.finish(decision);
     } catch (error) {
-      fail(error);
+      exchange.fail(error);
     }
   };
+}
+
+/** What all requests of one listener share. */
+class Desk {
+  readonly options: HttpGatewayOptions;
+  readonly now: () => number;
+  readonly draining: () => boolean;
+  readonly lingerMs: number;
+  readonly whole = wholeHead(KEEP_ALIVE_MS);
+  readonly #undecided = new WeakMap<Socket, number>();
+
+  constructor(options: HttpGatewayOptions) {
+    this.options = options;
+    this.now = options.now ?? (() => performance.now());
+    this.draining = options.draining ?? (() => false);
+    this.lingerMs = options.lingerMs ?? LINGER_MS;
+  }
+
+  decide({ request, peer, credential, trail }: Exchange): Decision | Promise<Decision> {
+    if ((this.#undecided.get(request.socket) ?? 0) >= MAX_UNDECIDED) return TOO_MANY_AT_ONCE;
+    return this.options.authorize(credential, question(reportedClient(peer, request.headers, this.options), trail));
+  }
+
+  await(exchange: Exchange, decision: Promise<Decision>): void {
+    const { socket } = exchange.request;
+    this.#count(socket, 1);
+    decision
+      .finally(() => this.#count(socket, -1))
+      .then(decided => exchange.finish(decided))
+      .catch(error => exchange.fail(error));
+  }
+
+  #count(socket: Socket, change: number): void {
+    this.#undecided.set(socket, (this.#undecided.get(socket) ?? 0) + change);
+  }
+}
+
+/**
+ * One request and what became of it. An object with methods, and no closures: most requests are answered at once, and
+ * making five functions for each of them took as long as finding the answer.
+ */
+class Exchange implements Decided {
+  readonly protocol = 'http';
+  readonly request: IncomingMessage;
+  readonly credential: Credential;
+  readonly peer: string | undefined;
+  readonly trail: Decided['trail'];
+  decision: Decision = INTERNAL_ERROR;
+  answer!: Answer;
+  durationMs = 0;
+  readonly #desk: Desk;
+  readonly #response: ServerResponse;
+  readonly #start: number;
+
+  constructor(desk: Desk, request: IncomingMessage, response: ServerResponse) {
+    this.#desk = desk;
+    this.#response = response;
+    this.#start = desk.now();
+    this.request = request;
+    this.credential = readCredential(request.rawHeaders);
+    // Read now: a connection that has been closed has no address, and would pass for a Unix socket's.
+    this.peer = request.socket.remoteAddress;
+    const { follow } = desk.options;
+    this.trail = follow?.(() => reportedTrace(this.peer, request.headers, this.credential, desk.options));
+  }
+
+  forwarded(): Forwarded {
+    return readForwarded(this.peer, this.request.headers, this.credential, this.#desk.options);
+  }
+
+  finish(decision: Decision): void {
+    const desk = this.#desk;
+    const { options, whole, lingerMs } = desk;
+    const { request } = this;
+    const response = this.#response;
+    const answer = options.answer(decision);
+    const draining = desk.draining();
+    if (answer.head !== undefined && !draining && whole.suits(request, response) && !declaresBody(request)) {
+      whole.write(response, answer.head);
+    } else {
+      write(request, response, answer, { draining, lingerMs });
+    }
+    this.decision = decision;
+    this.answer = answer;
+    this.durationMs = desk.now() - this.#start;
+    options.onDecision?.(this);
+  }
+
+  fail(error: unknown): void {
+    this.#desk.options.onFault?.(error);
+    if (!this.#response.headersSent) this.finish(INTERNAL_ERROR);
+  }
 }
 
 function write(

@@ -12,8 +12,8 @@ export interface Told {
 }
 
 /** The span is our own where there is one, else the gateway's. */
-export function told({ forwarded, trail }: Decided): Told {
-  const { trace, ...said } = forwarded();
-  const { traceId, spanId } = trail?.span ?? trace ?? {};
+export function told(decided: Decided): Told {
+  const { trace, ...said } = decided.forwarded();
+  const { traceId, spanId } = decided.trail?.span ?? trace ?? {};
   return { ...said, trace_id: traceId, span_id: spanId };
 }
