@@ -53,7 +53,9 @@ const DOORS: Readonly<Record<string, { readonly values: readonly string[]; reado
   },
   'grpc-health-check': { values: ['gateway/grpc.ts'] },
   jose: { values: ['authority/signing-keys.ts'] },
-  'lru-cache': { values: ['cache/failure-counter.ts', 'cache/verdict-store.ts', 'operations/flood-gate.ts'] },
+  'lru-cache': {
+    values: ['cache/failure-counter.ts', 'cache/verdict-store.ts', 'gateway/answer.ts', 'operations/flood-gate.ts'],
+  },
   pino: { values: ['operations/log.ts'] },
   'prom-client': { values: ['operations/metrics.ts'] },
   undici: { values: ['authority/kube-dispatcher.ts'], types: ['authority/exchange.ts'] },
@@ -64,6 +66,7 @@ const REVEALS_TOKENS: Readonly<Record<string, string>> = {
   'authority/token-review.ts': 'asks about it',
   'authority/cluster-keys.ts': 'checks its signature',
   'cache/key.ts': 'hashes it, salted',
+  'credential/bearer.ts': 'judges its characters',
   'credential/claims.ts': 'reads its claims',
   'credential/token.ts': 'cuts it out of text',
   'operations/fingerprint.ts': 'hashes it for the log',

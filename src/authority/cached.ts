@@ -4,7 +4,6 @@ import type { VerdictStore } from '../cache/verdict-store.ts';
 import type { Token } from '../credential/token.ts';
 import {
   type Accepted,
-  type Asking,
   type Authority,
   type Refused,
   type Source,
@@ -41,11 +40,8 @@ export interface CacheOptions extends KeepOptions {
   readonly setTimer?: (callback: () => void, ms: number) => void;
 }
 
-/** An {@link Authority} that can also be asked for what it knows, without a review. */
-export interface Cached extends Authority {
-  /** A verdict that is at hand. Counts as a look-up where there is one. */
-  known(token: Token, asking?: Asking): Accepted | Refused | undefined;
-}
+/** An {@link Authority} that remembers. What it knows counts as a look-up where there is something. */
+export type Cached = Authority & Required<Pick<Authority, 'known'>>;
 
 /**
  * Remembers verdicts on tokens (never on requests: policy is judged on each), and shares a running review among all who
@@ -114,14 +110,14 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
 
   const renewLater = (key: CacheKey, token: Token, known: Known): void => {
     known.renewing = true;
-    const { renewAt, freshUntil } = known.life;
+    const { renewAt, freshUntil } = known;
     const beginAt = Math.min(renewAt, freshUntil - renewalMs * RENEWAL_MARGIN);
     setTimer(() => void renew(key, token, known), Math.max(0, beginAt - now()));
   };
 
-  const serveStale = ({ verdict, life }: Known, trail: Trail | undefined): Accepted => {
+  const serveStale = ({ verdict, freshUntil }: Known, trail: Trail | undefined): Accepted => {
     found('stale', trail);
-    return { ...verdict, staleForMs: now() - life.freshUntil };
+    return { ...verdict, staleForMs: now() - freshUntil };
   };
 
   const lookUp = (
@@ -132,8 +128,8 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
   ): Accepted | Refused | undefined => {
     if (known !== undefined) {
       const time = now();
-      if (time <= known.life.freshUntil) {
-        if (time >= known.life.renewFrom && !known.renewing) renewLater(key, token, known);
+      if (time <= known.freshUntil) {
+        if (time >= known.renewFrom && !known.renewing) renewLater(key, token, known);
         found('hit_positive', trail);
         return known.verdict;
       }

@@ -2,13 +2,13 @@ import type { CacheKey } from '../cache/key.ts';
 import type { VerdictStore } from '../cache/verdict-store.ts';
 import { readClaims } from '../credential/claims.ts';
 import type { Token } from '../credential/token.ts';
+import { identityPacker } from '../identity/packed.ts';
 import type { Accepted } from './authority.ts';
 import { type Life, lifeOf } from './renewal.ts';
 
-/** A yes as it is stored. */
-export interface Known {
+/** A yes as it is stored, in few objects: there may be a hundred thousand. */
+export interface Known extends Life {
   readonly verdict: Accepted;
-  readonly life: Life;
   /** The token's own end, in milliseconds since the epoch; `Infinity` where it has none. */
   readonly expiresAtMs: number;
   /** Each life has one renewal at the most. */
@@ -35,11 +35,20 @@ export interface KeepOptions {
 export function keeper(options: KeepOptions): (key: CacheKey, token: Token, verdict: Accepted) => void {
   const { accepted, ttlMs, graceMs, refreshAhead } = options;
   const { now = () => performance.now(), wallClock = Date.now, random = Math.random } = options;
+  const pack = identityPacker();
+  const packed = (verdict: Accepted): Accepted => {
+    const identity = pack(verdict.identity);
+    return identity === verdict.identity ? verdict : { kind: 'accepted', identity };
+  };
   return (key, token, verdict) => {
     if (ttlMs === 0) return;
     const expiresAtMs = readClaims(token)?.expiresAtMs ?? Number.POSITIVE_INFINITY;
     const tokenLifetimeMs = expiresAtMs - wallClock();
-    const life = lifeOf({ startedAt: now(), ttlMs, tokenLifetimeMs, refreshAhead, jitter: random() });
-    accepted.set(key, { verdict, life, expiresAtMs, renewing: false }, Math.min(ttlMs + graceMs, tokenLifetimeMs));
+    const { freshUntil, renewFrom, renewAt } = lifeOf({
+      ...{ startedAt: now(), ttlMs, tokenLifetimeMs, refreshAhead, jitter: random() },
+    });
+    const kept = packed(verdict);
+    const known = { verdict: kept, freshUntil, renewFrom, renewAt, expiresAtMs, renewing: false };
+    accepted.set(key, known, Math.min(ttlMs + graceMs, tokenLifetimeMs));
   };
 }

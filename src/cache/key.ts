@@ -7,8 +7,8 @@ declare const brand: unique symbol;
 export type CacheKey = string & { readonly [brand]: 'CacheKey' };
 
 /**
- * Makes keys for tokens reviewed with these audiences: SHA-256 over salt, token and audiences, each with its length in
- * front, since otherwise `xy` + `z` would equal `x` + `yz`.
+ * Makes keys for tokens reviewed with these audiences: SHA-256 over salt, audiences and token, the first two with their length in
+ * front, since otherwise `xy` + `z` would equal `x` + `yz`; the token comes last and ends where the text ends.
  *
  * @param salt random for each process, so that keys mean nothing outside it and cannot be prepared to collide.
  */
@@ -20,7 +20,7 @@ export function cacheKeys(audiences: readonly string[], salt = randomBytes(32).t
     const value = revealToken(token);
     if (room.length < spaceFor(prefix, value.length)) room = roomFor(prefix, value.length);
     // Joined in place: the hash of a string has to copy it twice before it begins.
-    const end = prefix.length + room.write(`${value.length}:${value}`, prefix.length, 'utf8');
+    const end = prefix.length + room.write(value, prefix.length, 'utf8');
     return hash('sha256', room.subarray(0, end), 'latin1' as 'hex') as CacheKey;
   };
 }
@@ -28,9 +28,9 @@ export function cacheKeys(audiences: readonly string[], salt = randomBytes(32).t
 /** Longer than nearly all tokens, in characters. */
 const USUAL_LENGTH = 4096;
 
-/** Bytes that a token of this length needs behind the prefix, its length in front: three a character in UTF-8. */
+/** Bytes that a token of this length needs behind the prefix: three a character in UTF-8. */
 function spaceFor(prefix: Buffer, length: number): number {
-  return prefix.length + 20 + 3 * length;
+  return prefix.length + 3 * length;
 }
 
 function roomFor(prefix: Buffer, length: number): Buffer {

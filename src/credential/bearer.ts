@@ -1,12 +1,11 @@
-import { Token } from './token.ts';
+import { revealToken, Token } from './token.ts';
 
 /** What a request carries in `Authorization`. */
 export type Credential =
-  | { readonly kind: 'absent' }
-  /** Of another scheme than Bearer. */
-  | { readonly kind: 'foreign' }
-  | { readonly kind: 'malformed' }
-  | { readonly kind: 'empty' }
+  /** `foreign` is of another scheme than Bearer. */
+  | { readonly kind: 'absent' | 'foreign' | 'empty'; readonly token?: undefined }
+  /** With what stood in the token's place, where there was something. */
+  | { readonly kind: 'malformed'; readonly token?: Token }
   | { readonly kind: 'token'; readonly token: Token };
 
 const ABSENT: Credential = { kind: 'absent' };
@@ -51,6 +50,23 @@ export function parseAuthorization(value: string | undefined): Credential {
   const rest = value.slice(SCHEME.length);
   if (rest === '' || rest === ' ') return EMPTY;
   if (rest.charCodeAt(0) !== 0x20) return MALFORMED;
-  const token = rest.slice(1);
-  return B64_TOKEN.test(token) ? { kind: 'token', token: new Token(token) } : MALFORMED;
+  return new BearerCredential(rest.slice(1));
+}
+
+/**
+ * Judges its token's characters when its kind is first asked for: that takes as long as the hash by which a token that is
+ * known is found, and what is known was judged before.
+ */
+class BearerCredential {
+  readonly token: Token;
+  #kind: 'token' | 'malformed' | undefined;
+
+  constructor(value: string) {
+    this.token = new Token(value);
+  }
+
+  get kind(): 'token' | 'malformed' {
+    this.#kind ??= B64_TOKEN.test(revealToken(this.token)) ? 'token' : 'malformed';
+    return this.#kind;
+  }
 }

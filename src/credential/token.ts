@@ -14,7 +14,7 @@ export class Token {
     this.#value = value;
   }
 
-  /** Length in characters; tokens are ASCII by the time they are a `Token`, so also in bytes. */
+  /** Length in characters; those that are well-formed (RFC 6750) are ASCII, so also in bytes. */
   get length(): number {
     return this.#value.length;
   }

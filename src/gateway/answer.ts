@@ -1,4 +1,5 @@
-import type { Decision } from '../decision/decision.ts';
+import { LRUCache } from 'lru-cache';
+import type { Allow, Decision } from '../decision/decision.ts';
 import { type AnswerSettings, type Explanation, explain } from '../decision/explain.ts';
 import { renderIdentityHeaders } from '../identity/headers.ts';
 import type { Identity } from '../identity/identity.ts';
@@ -12,9 +13,13 @@ export interface Answer {
   readonly body: string;
   /** What the body says, for protocols that carry a message beside it. */
   readonly text: string;
-  /** The head over HTTP/1.1 up to what differs from request to request, where an answer is given often. */
+  /** The head over HTTP/1.1 up to what differs from request to request, where the answer is kept to be given again. */
   readonly head?: string;
 }
+
+/** How many answers are kept as they were rendered: what is asked about most. Four MiB of allows, and a megabyte of refusals. */
+const MAX_ALLOWS = 4096;
+const MAX_REFUSALS = 1024;
 
 const STALE_HEADER = 'X-Gatecar-Stale';
 
@@ -22,21 +27,36 @@ export interface AnswererOptions extends AnswerSettings {
   readonly identityHeaderPrefix: string;
 }
 
-/** Renders decisions as the contract says. Allows are rendered once for each identity and kept as long as it is. */
+/** Renders decisions as the contract says. What was rendered is kept, up to a bound, for whoever comes with the same. */
 export function answerer(options: AnswererOptions): (decision: Decision) => Answer {
   const prefix = options.identityHeaderPrefix;
-  const nobody = new AllowAnswer(undefined, prefix);
-  const rendered = new WeakMap<Identity, Answer>();
+  const nobody = allow(undefined, prefix);
+  const allows = new LRUCache<Identity, Answer>({ max: MAX_ALLOWS });
+  const refusals = new LRUCache<string, Answer>({ max: MAX_REFUSALS });
   return decision => {
-    if (decision.kind !== 'allow') return refuse(explain(decision, options));
+    if (decision.kind !== 'allow') {
+      const told = toldBy(decision);
+      let answer = refusals.get(told);
+      if (answer === undefined) {
+        answer = refuse(explain(decision, options));
+        refusals.set(told, answer);
+      }
+      return answer;
+    }
     if (decision.identity === undefined) return nobody;
-    let answer = rendered.get(decision.identity);
+    let answer = allows.get(decision.identity);
     if (answer === undefined) {
-      answer = new AllowAnswer(decision.identity, prefix);
-      rendered.set(decision.identity, answer);
+      answer = allow(decision.identity, prefix);
+      allows.set(decision.identity, answer);
     }
     return decision.staleSeconds === undefined ? answer : stale(answer, decision.staleSeconds);
   };
+}
+
+/** All of a refusal that its answer depends on. */
+function toldBy(refusal: Exclude<Decision, Allow>): string {
+  const detail = refusal.kind === 'deny' ? refusal.detail : refusal.cause;
+  return `${refusal.reason} ${refusal.retryAfterSeconds ?? ''} ${detail}`;
 }
 
 /** The names and values of a flat list, in pairs. */
@@ -44,25 +64,20 @@ export function* headerPairs(flat: readonly string[]): Generator<[name: string, 
   for (let at = 0; at < flat.length; at += 2) yield [flat[at] as string, flat[at + 1] as string];
 }
 
-/**
- * An allow is exactly 200 with no body and no type: Envoy takes no other status for a yes, and nginx opens a connection
- * for each request if there is one byte of body.
- *
- * Each live verdict has one of these, and so it keeps no more than the form that its gateway asks for: a list of pieces
- * takes four times the room of the head that is made of them.
- */
-class AllowAnswer implements Answer {
-  readonly status = 200;
-  readonly body = '';
-  readonly text = '';
-  readonly #identity: Identity | undefined;
-  readonly #prefix: string;
+/** Keeps no more than the form that its gateway asks for: a list of pieces takes four times the room of the head made of them. */
+class KeptAnswer implements Answer {
+  readonly status: Answer['status'];
+  readonly body: string;
+  readonly text: string;
+  readonly #render: () => readonly string[];
   #headers: readonly string[] | undefined;
   #head: string | undefined;
 
-  constructor(identity: Identity | undefined, prefix: string) {
-    this.#identity = identity;
-    this.#prefix = prefix;
+  constructor(status: Answer['status'], body: string, text: string, render: () => readonly string[]) {
+    this.status = status;
+    this.body = body;
+    this.text = text;
+    this.#render = render;
   }
 
   get headers(): readonly string[] {
@@ -74,10 +89,15 @@ class AllowAnswer implements Answer {
     this.#head ??= renderHead(this.status, this.#render());
     return this.#head;
   }
+}
 
-  #render(): string[] {
-    return ['Content-Length', '0', 'Cache-Control', 'no-store', ...renderIdentityHeaders(this.#identity, this.#prefix)];
-  }
+/**
+ * An allow is exactly 200 with no body and no type: Envoy takes no other status for a yes, and nginx opens a connection
+ * for each request if there is one byte of body.
+ */
+function allow(identity: Identity | undefined, prefix: string): Answer {
+  const fixed = ['Content-Length', '0', 'Cache-Control', 'no-store'];
+  return new KeptAnswer(200, '', '', () => [...fixed, ...renderIdentityHeaders(identity, prefix)]);
 }
 
 /** Served by grace: marked for gateways and upstreams that care. */
@@ -95,5 +115,5 @@ function refuse({ status, text, reason, challenge, retryAfterSeconds }: Explanat
   if (challenge !== undefined) headers.push('WWW-Authenticate', challenge);
   if (reason !== undefined) headers.push('X-Gatecar-Reason', reason);
   if (retryAfterSeconds !== undefined) headers.push('Retry-After', String(retryAfterSeconds));
-  return { status, headers, body, text };
+  return new KeptAnswer(status, body, text, () => headers);
 }

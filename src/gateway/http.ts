@@ -172,7 +172,7 @@ class Exchange implements Decided {
     const answer = options.answer(decision);
     const draining = desk.draining();
     if (answer.head !== undefined && !draining && whole.suits(request, response) && !declaresBody(request)) {
-      whole.write(response, answer.head);
+      whole.write(response, answer.head, answer.body);
     } else {
       write(request, response, answer, { draining, lingerMs });
     }

@@ -5,7 +5,7 @@ interface RenderedResponse extends ServerResponse {
   _header: string | null;
 }
 
-/** The head of an answer without a body, up to what Node adds itself. */
+/** The head of an answer whose length is among its headers, up to what Node adds itself. */
 export function renderHead(status: number, headers: readonly string[]): string {
   let head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n`;
   for (let at = 0; at < headers.length; at += 2) head += `${headers[at]}: ${headers[at + 1]}\r\n`;
@@ -31,14 +31,15 @@ export function wholeHead(keepAliveMs: number, wallClock: () => number = Date.no
     /** Whether this answer may be written so. */
     suits: ({ httpVersion, headers }: IncomingMessage, response: ServerResponse): boolean =>
       response.shouldKeepAlive && httpVersion === '1.1' && headers.expect === undefined,
-    write(response: ServerResponse, head: string): void {
+    write(response: ServerResponse, head: string, body: string): void {
       const now = Math.floor(wallClock() / 1000);
       if (now !== second) {
         second = now;
         tail = `Date: ${new Date(now * 1000).toUTCString()}\r\n${persistence}`;
       }
       (response as RenderedResponse)._header = head + tail;
-      response.end();
+      if (body === '') response.end();
+      else response.end(body);
     },
   };
 }

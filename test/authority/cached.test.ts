@@ -5,7 +5,9 @@ import type { Known } from '../../src/authority/keeper.ts';
 import { cacheKeys } from '../../src/cache/key.ts';
 import { verdictStore } from '../../src/cache/verdict-store.ts';
 import { Token } from '../../src/credential/token.ts';
+import type { Identity } from '../../src/identity/identity.ts';
 import { fakeClock } from '../fixtures/clock.ts';
+import { MY_APP } from '../fixtures/identities.ts';
 import { scriptedAuthority } from '../fixtures/scripted-authority.ts';
 import { unsignedJwt } from '../fixtures/unsigned-jwt.ts';
 import { acceptedAs } from '../fixtures/verdicts.ts';
@@ -23,11 +25,9 @@ const EPOCH = Date.parse('2025-06-01T12:00:00Z');
 /** A yes as it is stored, of a life without end. */
 const known = (verdict: Accepted): Known => ({
   verdict,
-  life: {
-    freshUntil: Number.POSITIVE_INFINITY,
-    renewFrom: Number.POSITIVE_INFINITY,
-    renewAt: Number.POSITIVE_INFINITY,
-  },
+  freshUntil: Number.POSITIVE_INFINITY,
+  renewFrom: Number.POSITIVE_INFINITY,
+  renewAt: Number.POSITIVE_INFINITY,
   expiresAtMs: Number.POSITIVE_INFINITY,
   renewing: false,
 });
@@ -85,6 +85,17 @@ t.test('a known verdict is answered at once, without a promise', async t => {
   const { authority } = cache(() => yes);
   await authority.review(token);
   t.equal(authority.review(token), yes);
+});
+
+t.test('a ServiceAccount, which is stored in less room, reads as it was accepted', async t => {
+  const identity = MY_APP;
+  const { authority } = cache(() => ({ kind: 'accepted', identity }));
+  await authority.review(token);
+  const verdict = authority.review(token) as Accepted;
+  t.equal(verdict.kind, 'accepted');
+  t.not(verdict.identity, identity);
+  for (const field of Object.keys(identity) as (keyof Identity)[])
+    t.strictSame(verdict.identity[field], identity[field], field);
 });
 
 t.test('a yes is asked about again after its time to live', async t => {

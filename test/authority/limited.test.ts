@@ -47,6 +47,7 @@ t.test('what is known passes also then', async t => {
   known = yes;
   const trail: Trail = { source: 'local' };
   t.equal(authority.review(token, { client, trail }), yes);
+  t.equal(authority.known(token, { client }), yes);
   t.equal(trail.source, 'cache');
 });
 

@@ -21,6 +21,14 @@ t.test('another token, other audiences or another salt have another key', async 
   t.equal(new Set(others).size, others.length);
 });
 
+t.test('what is no token has no token’s key, whichever bytes its characters share with one', async t => {
+  const token = 'eyJhbGciOiJSUzI1NiJ9.e30.c2ln';
+  const texts = [token.replace('e', '\u0165'), token.replace('e', '\uff45'), token.replace('.', '\u042e')];
+  for (const text of [...texts, ` ${token}`, `${token} `, `${token}\0`, `${token}=`, token.replace('e', '\ud865')]) {
+    t.not(key(text), key(token), JSON.stringify(text));
+  }
+});
+
 t.test('what moves from one part to the next is told apart', async t => {
   const alike = [
     ...[key('yz', ['x']), key('z', ['xy']), key('xyz', []), key('z', ['x', 'y']), key('', ['x', 'y', 'z'])],

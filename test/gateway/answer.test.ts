@@ -1,5 +1,5 @@
 import t from 'tap';
-import type { Deny, Unavailable } from '../../src/decision/decision.ts';
+import type { Allow, Decision, Deny, Unavailable } from '../../src/decision/decision.ts';
 import { type Answer, type AnswererOptions, answerer, headerPairs } from '../../src/gateway/answer.ts';
 import { renderHead } from '../../src/gateway/whole-head.ts';
 import { renderIdentityHeaders } from '../../src/identity/headers.ts';
@@ -18,6 +18,11 @@ const FOREIGN: Deny = { kind: 'deny', reason: 'namespace_denied', detail: 'ci', 
 const OUTAGE: Unavailable = {
   ...{ kind: 'unavailable', reason: 'authority_unavailable', cause: 'timeout', retryAfterSeconds: 3 },
 };
+
+/** All of an answer, rendered. */
+function whole({ status, headers, body, text }: Answer) {
+  return { status, headers, body, text };
+}
 
 function headersOf({ headers }: Answer): Record<string, string> {
   return Object.fromEntries(headerPairs(headers));
@@ -44,12 +49,11 @@ t.test('an allow is a 200 without a body or a type, not to be stored, with every
   ]);
 });
 
-t.test('an allow’s head has its status and its headers, and each form is rendered once', async t => {
+t.test('a head has the status and the headers, and each form is rendered once', async t => {
   const answer = answerer(OPTIONS);
   const allow = answer({ kind: 'allow', identity: MY_APP });
   t.equal(allow.head, renderHead(200, allow.headers));
   t.equal(allow.headers, answer({ kind: 'allow', identity: MY_APP }).headers);
-  t.equal(answer(REJECTED).head, undefined, 'others are written as Node does it');
 });
 
 t.test('an allow by grace is marked with how old the verdict is, and the mark stays with no other', async t => {
@@ -80,8 +84,38 @@ t.test('an identity is rendered once for as long as it is kept, and never for an
   t.equal(answer({ kind: 'allow', identity: MY_APP }), first);
 });
 
+t.test('what is told twice is rendered once, and nothing else is taken for it', async t => {
+  const answer = answerer(OPTIONS);
+  const told: Exclude<Decision, Allow>[] = [
+    ...[REJECTED, MISSING, FOREIGN, OUTAGE, { ...REJECTED, detail: '' }, { ...REJECTED, retryAfterSeconds: 3 }],
+    ...[
+      { ...REJECTED, detail: '3 Token not authenticated' },
+      { ...OUTAGE, retryAfterSeconds: 1 },
+    ],
+    ...[{ ...OUTAGE, cause: 'tls' } as const, { ...FOREIGN, reason: 'service_account_denied' } as const],
+  ];
+  for (const decision of told) {
+    t.equal(answer({ ...decision }), answer({ ...decision }), JSON.stringify(decision));
+    t.strictSame(whole(answer(decision)), whole(answerer(OPTIONS)(decision)), 'as it is rendered alone');
+  }
+  t.equal(new Set(told.map(answer)).size, told.length);
+});
+
+t.test('answers are kept up to a bound', async t => {
+  const answer = answerer(OPTIONS);
+  const [allow, refusal] = [{ kind: 'allow', identity: MY_APP } as const, REJECTED];
+  const [first, no] = [answer(allow), answer(refusal)];
+  for (let other = 0; other < 4096; other += 1) {
+    answer({ kind: 'allow', identity: { ...MY_APP } });
+    answer({ ...REJECTED, detail: String(other) });
+  }
+  t.not(answer(allow), first);
+  t.not(answer(refusal), no);
+  t.strictSame(whole(answer(allow)), whole(first));
+});
+
 t.test('a denial is JSON with a challenge and a reason, and no identity header', async t => {
-  t.strictSame(answerer(OPTIONS)(REJECTED), {
+  t.strictSame(whole(answerer(OPTIONS)(REJECTED)), {
     status: 401,
     headers: [
       ...['Content-Type', 'application/json', 'Content-Length', '60', 'Cache-Control', 'no-store'],
@@ -95,7 +129,7 @@ t.test('a denial is JSON with a challenge and a reason, and no identity header',
 });
 
 t.test('an outage is a 503 that says when to come again, and challenges nobody', async t => {
-  t.strictSame(answerer(OPTIONS)(OUTAGE), {
+  t.strictSame(whole(answerer(OPTIONS)(OUTAGE)), {
     status: 503,
     headers: [
       ...['Content-Type', 'application/json', 'Content-Length', '48', 'Cache-Control', 'no-store'],

@@ -9,6 +9,9 @@ const KEEP_ALIVE_MS = 61 * 60 * 1000;
 const HEADERS = ['Content-Length', '0', 'Cache-Control', 'no-store', 'X-Auth-Request-User', 'a%20b', 'X-Empty', ''];
 const HEAD = renderHead(200, HEADERS);
 
+const BODY = '{"error":"Größe"}';
+const REFUSAL = ['Content-Type', 'application/json', 'Content-Length', String(Buffer.byteLength(BODY))];
+
 type Write = (request: IncomingMessage, response: ServerResponse) => void;
 
 const byNode: Write = (_request, response) => {
@@ -42,7 +45,7 @@ t.test('the bytes are those that Node itself would send, for any method and for 
   let suited = 0;
   const ours = await serve(t, (request, response) => {
     if (whole.suits(request, response)) suited += 1;
-    whole.write(response, HEAD);
+    whole.write(response, HEAD, '');
   });
   const theirs = await serve(t, byNode);
   const methods = METHODS.filter(method => method !== 'CONNECT');
@@ -57,12 +60,38 @@ t.test('the bytes are those that Node itself would send, for any method and for 
   t.equal(suited, methods.length + 3);
 });
 
+t.test('so are those of an answer with a body, which HEAD does not get', async t => {
+  const whole = wholeHead(KEEP_ALIVE_MS);
+  const ours = await serve(t, (_request, response) => whole.write(response, renderHead(401, REFUSAL), BODY));
+  const theirs = await serve(t, (_request, response) => {
+    response.writeHead(401, REFUSAL);
+    response.end(BODY);
+  });
+  for (const method of METHODS.filter(method => !['CONNECT', 'HEAD'].includes(method))) {
+    const requests = [1, 2].map(at => head(`${method} /auth/${at} HTTP/1.1`));
+    t.equal(await exchange(ours, requests), await exchange(theirs, requests), method);
+  }
+  t.ok((await exchange(ours, [head('GET /auth HTTP/1.1')])).endsWith(Buffer.from(BODY).toString('latin1')));
+  const received: string[] = [];
+  for (const url of [ours, theirs]) {
+    const conversation = await converse(url);
+    conversation.send(head('HEAD /auth HTTP/1.1'));
+    await once(conversation.socket, 'data');
+    conversation.end();
+    await conversation.closed;
+    received.push(conversation.received().replace(/^Date: .*$/m, 'Date: now'));
+  }
+  t.equal(received[0], received[1]);
+  t.match(received[0], /^HTTP\/1\.1 401 [\s\S]*Content-Length: \d+\r\n[\s\S]*\r\n\r\n$/);
+  t.notMatch(received[0], /error/);
+});
+
 t.test('an answer has ended in every sense, and the connection goes on', async t => {
   const whole = wholeHead(KEEP_ALIVE_MS);
   const finished: boolean[] = [];
   const url = await serve(t, (_request, response) => {
     response.once('finish', () => finished.push(response.writableFinished));
-    whole.write(response, HEAD);
+    whole.write(response, HEAD, '');
     t.equal(response.headersSent, true);
     t.equal(response.writableEnded, true);
   });
@@ -97,7 +126,7 @@ t.test('a connection that ends, or an older protocol, is for Node’s own bookke
 t.test('the date is that of the second', async t => {
   let now = Date.parse('2026-01-02T03:04:05.000Z');
   const whole = wholeHead(KEEP_ALIVE_MS, () => now);
-  const url = await serve(t, (_request, response) => whole.write(response, HEAD));
+  const url = await serve(t, (_request, response) => whole.write(response, HEAD, ''));
   const conversation = await converse(url);
   const dates: (string | undefined)[] = [];
   for (const [turn, passed] of [0, 999, 1].entries()) {
