@@ -17,21 +17,23 @@ export interface Answer {
   readonly head?: string;
 }
 
-/** How many answers are kept as they were rendered: what is asked about most. Four MiB of allows, and a megabyte of refusals. */
+/** How many answers are kept as they were rendered: some five MiB of allows, and less than one of refusals. */
 const MAX_ALLOWS = 4096;
-const MAX_REFUSALS = 1024;
+const MAX_REFUSALS = 256;
 
 const STALE_HEADER = 'X-Gatecar-Stale';
 
 export interface AnswererOptions extends AnswerSettings {
   readonly identityHeaderPrefix: string;
+  /** No more allows are kept than there are verdicts. */
+  readonly cacheMaxEntries?: number;
 }
 
 /** Renders decisions as the contract says. What was rendered is kept, up to a bound, for whoever comes with the same. */
 export function answerer(options: AnswererOptions): (decision: Decision) => Answer {
   const prefix = options.identityHeaderPrefix;
   const nobody = allow(undefined, prefix);
-  const allows = new LRUCache<Identity, Answer>({ max: MAX_ALLOWS });
+  const allows = new LRUCache<Identity, Answer>({ max: Math.min(MAX_ALLOWS, options.cacheMaxEntries ?? MAX_ALLOWS) });
   const refusals = new LRUCache<string, Answer>({ max: MAX_REFUSALS });
   return decision => {
     if (decision.kind !== 'allow') {

@@ -101,7 +101,13 @@ t.test('what is told twice is rendered once, and nothing else is taken for it', 
   t.equal(new Set(told.map(answer)).size, told.length);
 });
 
-t.test('answers are kept up to a bound', async t => {
+t.test('answers are kept up to a bound, and no more than there are verdicts', async t => {
+  const few = answerer({ ...OPTIONS, cacheMaxEntries: 1 });
+  const alone = few({ kind: 'allow', identity: MY_APP });
+  t.equal(few({ kind: 'allow', identity: MY_APP }), alone);
+  few({ kind: 'allow', identity: { ...MY_APP } });
+  t.not(few({ kind: 'allow', identity: MY_APP }), alone);
+
   const answer = answerer(OPTIONS);
   const [allow, refusal] = [{ kind: 'allow', identity: MY_APP } as const, REJECTED];
   const [first, no] = [answer(allow), answer(refusal)];

@@ -1,0 +1,137 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Authorize } from '../authorize.ts';
+import { type Credential, readCredential } from '../credential/bearer.ts';
+import type { Decision } from '../decision/decision.ts';
+import type { Answer } from './answer.ts';
+import { type Decided, type Follow, INTERNAL_ERROR, question, TOO_MANY_AT_ONCE } from './decided.ts';
+import { type Forwarded, type ForwardedOptions, readForwarded, reportedClient, reportedTrace } from './forwarded.ts';
+import { declaresBody, LINGER_MS, writeAnswer } from './http-answer.ts';
+import { KEEP_ALIVE_MS } from './http-server.ts';
+import { wholeHead } from './whole-head.ts';
+
+/**
+ * How many requests of one connection may wait for their decision. No gateway sends a request before the last one was
+ * answered; Node bounds the answers that wait to be read, and nothing else bounds the requests that wait for an answer.
+ */
+const MAX_UNDECIDED = 256;
+
+export interface ExchangeOptions extends ForwardedOptions {
+  readonly authorize: Authorize;
+  readonly answer: (decision: Decision) => Answer;
+  readonly onDecision?: (decided: Decided) => void;
+  readonly follow?: Follow | undefined;
+  /** Told of an error nobody foresaw; the request has been answered 503. */
+  readonly onFault?: (error: unknown) => void;
+  /** While true, answers ask the gateway to leave the connection. */
+  readonly draining?: () => boolean;
+  readonly now?: () => number;
+  readonly lingerMs?: number;
+}
+
+/** Answers each request by its credential. */
+export function gate(options: ExchangeOptions): (request: IncomingMessage, response: ServerResponse) => void {
+  const desk = new Desk(options);
+  return (request, response) => {
+    const exchange = new Exchange(desk, request, response);
+    try {
+      const decision = desk.decide(exchange);
+      if (decision instanceof Promise) desk.await(exchange, decision);
+      else exchange.finish(decision);
+    } catch (error) {
+      exchange.fail(error);
+    }
+  };
+}
+
+/** What all requests of one listener share. */
+class Desk {
+  readonly options: ExchangeOptions;
+  readonly now: () => number;
+  readonly draining: () => boolean;
+  readonly lingerMs: number;
+  readonly whole = wholeHead(KEEP_ALIVE_MS);
+  readonly #undecided = new WeakMap<Socket, number>();
+
+  constructor(options: ExchangeOptions) {
+    this.options = options;
+    this.now = options.now ?? (() => performance.now());
+    this.draining = options.draining ?? (() => false);
+    this.lingerMs = options.lingerMs ?? LINGER_MS;
+  }
+
+  decide({ request, peer, credential, trail }: Exchange): Decision | Promise<Decision> {
+    if ((this.#undecided.get(request.socket) ?? 0) >= MAX_UNDECIDED) return TOO_MANY_AT_ONCE;
+    return this.options.authorize(credential, question(reportedClient(peer, request.headers, this.options), trail));
+  }
+
+  await(exchange: Exchange, decision: Promise<Decision>): void {
+    const { socket } = exchange.request;
+    this.#count(socket, 1);
+    decision
+      .finally(() => this.#count(socket, -1))
+      .then(decided => exchange.finish(decided))
+      .catch(error => exchange.fail(error));
+  }
+
+  #count(socket: Socket, change: number): void {
+    this.#undecided.set(socket, (this.#undecided.get(socket) ?? 0) + change);
+  }
+}
+
+/**
+ * One request and what became of it. An object with methods, and no closures: most requests are answered at once, and
+ * making five functions for each of them took as long as finding the answer.
+ */
+class Exchange implements Decided {
+  readonly protocol = 'http';
+  readonly request: IncomingMessage;
+  readonly credential: Credential;
+  readonly peer: string | undefined;
+  readonly trail: Decided['trail'];
+  decision: Decision = INTERNAL_ERROR;
+  answer!: Answer;
+  durationMs = 0;
+  readonly #desk: Desk;
+  readonly #response: ServerResponse;
+  readonly #start: number;
+
+  constructor(desk: Desk, request: IncomingMessage, response: ServerResponse) {
+    this.#desk = desk;
+    this.#response = response;
+    this.#start = desk.now();
+    this.request = request;
+    this.credential = readCredential(request.rawHeaders);
+    // Read now: a connection that has been closed has no address, and would pass for a Unix socket's.
+    this.peer = request.socket.remoteAddress;
+    const { follow } = desk.options;
+    this.trail = follow?.(() => reportedTrace(this.peer, request.headers, this.credential, desk.options));
+  }
+
+  forwarded(): Forwarded {
+    return readForwarded(this.peer, this.request.headers, this.credential, this.#desk.options);
+  }
+
+  finish(decision: Decision): void {
+    const desk = this.#desk;
+    const { options, whole, lingerMs } = desk;
+    const { request } = this;
+    const response = this.#response;
+    const answer = options.answer(decision);
+    const draining = desk.draining();
+    if (answer.head !== undefined && !draining && whole.suits(request, response) && !declaresBody(request)) {
+      whole.write(response, answer.head, answer.body);
+    } else {
+      writeAnswer(request, response, answer, { draining, lingerMs });
+    }
+    this.decision = decision;
+    this.answer = answer;
+    this.durationMs = desk.now() - this.#start;
+    options.onDecision?.(this);
+  }
+
+  fail(error: unknown): void {
+    this.#desk.options.onFault?.(error);
+    if (!this.#response.headersSent) this.finish(INTERNAL_ERROR);
+  }
+}
