@@ -1,8 +1,10 @@
 import { Agent } from 'node:http';
 import t, { type Test } from 'tap';
 import { ask } from '../fixtures/ask.ts';
+import { envoyClient } from '../fixtures/envoy-client.ts';
 import { type GatecarProcess, startGatecarProcess } from '../fixtures/gatecar-process.ts';
 import { metric } from '../fixtures/metrics.ts';
+import { askPipelined } from '../fixtures/pipelined.ts';
 import type { ProbeMemory } from '../fixtures/process-probe.ts';
 import { accepts, type Behaviour, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
 
@@ -113,6 +115,75 @@ t.test('a flood of denials to a log that nobody reads costs a bounded amount of 
   const grown = (after.heapUsed - before.heapUsed) / MIB;
   // Each denial is of another user and so a line of its own, of more than 1 KiB, and a kind for the flood gate.
   t.ok(grown < 8, `the heap grew by ${grown.toFixed(1)} MiB`);
+});
+
+t.test('100,000 requests after 100,000 leave nothing more, over HTTP and gRPC', async t => {
+  const standIn = await startStandIn((request, response) => {
+    byKind(request, response);
+    standIn.requests.length = 0;
+  });
+  t.teardown(() => standIn.close());
+  const gatecar = await startGatecarProcess({
+    GATECAR_KUBE_API_URL: standIn.url,
+    GATECAR_GRPC_LISTEN: '127.0.0.1:0',
+    GATECAR_CACHE_MAX_ENTRIES: String(MAX_ENTRIES),
+    GATECAR_CACHE_TTL: '10m',
+    GATECAR_CACHE_NEGATIVE_TTL: '10m',
+    GATECAR_REVIEW_TIMEOUT: '30s',
+    // Refusals beside good tokens would be told in their time, which is another law.
+    GATECAR_LOCAL_CHECKS: 'off',
+    GATECAR_LOG_LEVEL: 'info',
+  });
+  t.teardown(() => gatecar.stop());
+  let next = 0;
+  /** Of ten: seven tokens that are known, a new one, one that is junk or nobody's, none or none at all. */
+  const authorization = (): string => {
+    next += 1;
+    switch (next % 10) {
+      case 0:
+        return `Bearer allowed.${next}`;
+      case 1:
+        return `Bearer ${next % 20 === 1 ? 'junk' : 'denied'}.${next}`;
+      case 2:
+        return next % 20 === 2 ? '' : `Basic ${next}`;
+      default:
+        return `Bearer allowed.known-${next % 50}`;
+    }
+  };
+  const counts: Record<string, number> = {};
+  const count = (status: string | number, times = 1): void => {
+    counts[status] = (counts[status] ?? 0) + times;
+  };
+  const overHttp = async (requests: number): Promise<void> => {
+    const answered = await askPipelined(gatecar.auth, Array.from({ length: requests }, authorization));
+    for (const [status, times] of Object.entries(answered)) count(status, times);
+  };
+  const overGrpc = async (requests: number): Promise<void> => {
+    const client = envoyClient(gatecar.grpc);
+    const worker = async () => {
+      for (let request = 0; request < requests / 32; request += 1) {
+        const value = authorization();
+        const { status, denied_response } = await client.checkHeaders(value === '' ? {} : { authorization: value });
+        count(status.code === 0 ? 200 : (denied_response?.status.code ?? 0));
+      }
+    };
+    await Promise.all(Array.from({ length: 32 }, worker));
+    client.close();
+  };
+  const half = async (): Promise<ProbeMemory> => {
+    await Promise.all([overHttp(45_000), overHttp(45_000), overGrpc(10_000)]);
+    return await settled(gatecar);
+  };
+  const before = await half();
+  const after = await half();
+  const asked = Object.values(counts).reduce((sum, times) => sum + times);
+  t.ok(asked >= 200_000, JSON.stringify(counts));
+  t.ok((counts[200] ?? 0) > asked / 2);
+  t.ok((counts[401] ?? 0) > asked / 10);
+  const grown = (after.heapUsed - before.heapUsed) / MIB;
+  // A pointer that each request leaves would be 0.8.
+  t.ok(grown < 0.7, `the heap grew by ${grown.toFixed(2)} MiB`);
+  t.same(after.resources, before.resources, 'no timer and no socket is left');
 });
 
 /** What is left once connections are closed on both sides and the log is written. */

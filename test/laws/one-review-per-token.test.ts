@@ -3,6 +3,7 @@ import t, { type Test } from 'tap';
 import { ask, type Reply } from '../fixtures/ask.ts';
 import { startGatecar } from '../fixtures/gatecar.ts';
 import { metric, reaches } from '../fixtures/metrics.ts';
+import { askPipelined } from '../fixtures/pipelined.ts';
 import {
   accepts,
   answers,
@@ -68,6 +69,20 @@ for (const [kind, behaviour, status] of [
     t.same([...counts(standIn)], [['the-token', 1]]);
   });
 }
+
+t.test('10,000 new tokens are 10,000 reviews, over no more connections than may be', async t => {
+  const { standIn, gatecar } = await start(t, accepts(), { GATECAR_REVIEW_MAX_CONCURRENCY: '8' });
+  const callers = Array.from({ length: 4 }, (_, caller) =>
+    askPipelined(
+      gatecar.auth,
+      Array.from({ length: 2500 }, (_, number) => `Bearer token.${caller}.${number}`),
+    ),
+  );
+  for (const counts of await Promise.all(callers)) t.same(counts, { 200: 2500 });
+  t.equal(standIn.requests.length, 10_000);
+  t.equal(counts(standIn).size, 10_000);
+  t.ok(standIn.connections <= 8 + 1, `${standIn.connections} connections, that of the signing keys among them`);
+});
 
 t.test('an outage that all wait for is one review, and the next question another', async t => {
   const held = heldBack(answers(500, 'boom'));
