@@ -1,94 +1,80 @@
-// The hot path: cached decisions a second, as a ratio to bare node:http with the same response head in the same run.
+// What is fast, and how fast: each scenario as a ratio to the least that can be done in its place, in the same run.
 //
-//   npm run bench                 five rounds of five seconds
-//   npm run bench -- --quick      one round of one second: does it work, and was there one review?
-import { cpus } from 'node:os';
+//   npm run bench                              all of them, but for those that are long
+//   npm run bench -- cached-http miss          these
+//   npm run bench -- --quick                   all of them for a second: does each work, do the counts hold?
+//   npm run bench -- --rounds 3 --seconds 2    instead of five rounds of five seconds
+//   npm run bench -- --soak --minutes 10       with the soak
+//   npm run bench -- --record                  results of record: bench/results.json, bench/RESULTS.md, docs/bench.svg
 import { parseArgs } from 'node:util';
-import { startDevAuthority } from '../src/dev/authority.ts';
-import { tokenIssuer } from '../src/dev/token-issuer.ts';
-import { load, type Measured, median, startServer, stopServer } from './measure.ts';
+import { buildBundle } from './image-form.ts';
+import { moveToLoadCore } from './measured-process.ts';
+import { runScenario } from './run-scenario.ts';
+import { SCENARIOS } from './scenarios.ts';
+import { type TableRow, table } from './table.ts';
+import { machine, versions } from './tools.ts';
 
-const { values: options } = parseArgs({ options: { quick: { type: 'boolean', default: false } } });
-const rounds = options.quick ? 1 : 5;
-const seconds = options.quick ? 1 : 5;
-
-const issuer = tokenIssuer();
-const authority = await startDevAuthority({ issuer });
-const token = issuer.issue({
-  namespace: 'default',
-  serviceAccount: 'my-app',
-  audiences: ['bindcar'],
-  pod: 'p',
-  node: 'n',
+const { values: options, positionals: names } = parseArgs({
+  allowPositionals: true,
+  options: {
+    quick: { type: 'boolean', default: false },
+    rounds: { type: 'string' },
+    seconds: { type: 'string' },
+    minutes: { type: 'string' },
+    soak: { type: 'boolean', default: false },
+    record: { type: 'boolean', default: false },
+  },
 });
-const authorization = `Authorization: Bearer ${token}`;
-const started: Measured[] = [];
 
-try {
-  const gatecar = await start('gatecar', ['src/main.ts', 'serve'], {
-    env: {
-      GATECAR_LISTEN: '127.0.0.1:0',
-      GATECAR_OPS_LISTEN: '127.0.0.1:0',
-      GATECAR_KUBE_API_URL: authority.url,
-      GATECAR_SHUTDOWN_DELAY: '0s',
-      // No verdict ends during a run: what is measured is the hit.
-      GATECAR_CACHE_TTL: '10m',
-    },
-    ready: line => (line.includes('"listening"') ? `http://${JSON.parse(line).auth}/auth` : undefined),
-  });
-  const head = await responseHead(gatecar.url);
-  const bare = await start('bare node:http', ['bench/servers/bare-http.ts'], {
-    input: JSON.stringify(head),
-    ready: line => `http://127.0.0.1:${line}/auth`,
-  });
+const scale = {
+  quick: options.quick,
+  rounds: options.quick ? 1 : count('rounds', options.rounds ?? '5'),
+  seconds: options.quick ? 1 : count('seconds', options.seconds ?? '5'),
+  minutes: count('minutes', options.minutes ?? '10'),
+};
+const unknown = names.filter(name => !SCENARIOS.some(scenario => scenario.name === name));
+if (unknown.length > 0) fail(`there is no ${unknown.join(', ')}: ${SCENARIOS.map(({ name }) => name).join(', ')}`);
+const chosen = SCENARIOS.filter(({ name, byNameOnly }) => {
+  if (names.length > 0) return names.includes(name);
+  return !byNameOnly || options.quick || (name === 'soak' && options.soak);
+});
 
-  const results = new Map<Measured, { rate: number[]; p99: number[] }>([
-    [bare, { rate: [], p99: [] }],
-    [gatecar, { rate: [], p99: [] }],
-  ]);
-  for (const server of results.keys()) await load(server.url, [authorization], 1);
-  for (let round = 0; round < rounds; round += 1) {
-    for (const [server, { rate, p99 }] of results) {
-      const { requestsPerSecond, p99Ms } = await load(server.url, [authorization], seconds);
-      rate.push(requestsPerSecond);
-      p99.push(p99Ms);
-    }
-  }
-  report(results, bare);
-  const reviews = authority.reviews - 1;
-  say(`reviews asked for this token: ${reviews}`);
-  if (reviews !== 1) process.exitCode = 1;
-} finally {
-  for (const server of started) await stopServer(server);
-  await authority.close();
-}
-
-async function start(...args: Parameters<typeof startServer>): Promise<Measured> {
-  const server = await startServer(...args);
-  started.push(server);
-  return server;
-}
-
-/** What gatecar answers, without what node:http adds by itself. */
-async function responseHead(url: string): Promise<string[]> {
-  const response = await fetch(url, { headers: { authorization: `Bearer ${token}` } });
-  if (response.status !== 200) throw new Error(`gatecar answered ${response.status}`);
-  return [...response.headers].filter(([name]) => !['connection', 'date', 'keep-alive'].includes(name)).flat();
-}
-
-function report(results: Map<Measured, { rate: number[]; p99: number[] }>, reference: Measured): void {
-  const base = results.get(reference);
+say(`${machine()}; ${versions(chosen.flatMap(({ tools }) => tools)).join(', ')}`);
+say(`${scale.rounds} rounds of ${scale.seconds} s; what is measured has one core, the load another`);
+moveToLoadCore();
+buildBundle();
+const rows: TableRow[] = [];
+let total = 0;
+let failed = 0;
+for (const scenario of chosen) {
+  const start = performance.now();
+  const findings = await runScenario(scenario, scale);
   say(
-    `Node ${process.version}, ${cpus()[0]?.model}, ${rounds} rounds of ${seconds} s, 32 connections, one core each\n`,
+    `\n# ${scenario.name}, ${scenario.about}: ${findings.skipped ?? `${Math.round((performance.now() - start) / 1000)} s`}`,
   );
-  say('| server | decisions/s: min | median | max | ratio | p99 ms | ratio |');
-  say('|---|---|---|---|---|---|---|');
-  for (const [{ name }, { rate, p99 }] of results) {
-    const ratio = median(rate.map((value, at) => value / (base?.rate[at] ?? Number.NaN)));
-    const slower = median(p99.map((value, at) => value / (base?.p99[at] ?? Number.NaN)));
-    const rates = [Math.min(...rate), median(rate), Math.max(...rate)].map(Math.round).join(' | ');
-    say(`| ${name} | ${rates} | ${ratio.toFixed(2)} | ${median(p99).toFixed(2)} | ${slower.toFixed(2)} |`);
+  for (const { claim, holds } of findings.checks) {
+    total += 1;
+    if (!holds) failed += 1;
+    say(`${holds ? 'ok' : 'not ok'} - ${scenario.name}: ${claim}`);
   }
+  const found = findings.rows.map(row => ({ scenario: scenario.name, ...row }));
+  if (!options.quick && found.length > 0) say(`\n${table(found)}`);
+  rows.push(...found);
+}
+if (!options.quick && chosen.length > 1) say(`\n${table(rows)}`);
+// As tap ends: .ci/run counts by it.
+say(`# { total: ${total}, pass: ${total - failed}${failed > 0 ? `, fail: ${failed}` : ''} }`);
+process.exitCode = failed > 0 || total === 0 ? 1 : 0;
+
+function count(name: string, text: string): number {
+  const value = Number(text);
+  if (!(value > 0)) fail(`--${name}: a number above 0, not ${text}`);
+  return value;
+}
+
+function fail(message: string): never {
+  process.stderr.write(`bench: ${message}\n`);
+  process.exit(2);
 }
 
 function say(line: string): void {

@@ -1,0 +1,32 @@
+import { type DevAuthority, startDevAuthority } from '../src/dev/authority.ts';
+import { type TokenIssuer, tokenIssuer } from '../src/dev/token-issuer.ts';
+import type { Bench } from './scenario.ts';
+
+/** The embedded authority, and gatecar's settings for it. */
+export interface BenchAuthority {
+  readonly settings: Readonly<Record<string, string>>;
+  /** Reviews asked so far, but for the one of the readiness probe. */
+  readonly reviews: number;
+  readonly token: string;
+}
+
+const SUBJECT = {
+  namespace: 'default',
+  serviceAccount: 'my-app',
+  audiences: ['bindcar'],
+  pod: 'my-app-0',
+  node: 'node-0',
+};
+
+/** In this process, until the scenario ends. */
+export async function benchAuthority(bench: Bench, issuer: TokenIssuer = tokenIssuer()): Promise<BenchAuthority> {
+  const authority: DevAuthority = await startDevAuthority({ issuer });
+  bench.teardown(() => authority.close());
+  return {
+    settings: { GATECAR_KUBE_API_URL: authority.url },
+    get reviews() {
+      return authority.reviews - 1;
+    },
+    token: issuer.issue(SUBJECT),
+  };
+}

@@ -1,0 +1,62 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ask } from '../test/fixtures/ask.ts';
+import { metric } from '../test/fixtures/metrics.ts';
+import { imageForm } from './image-form.ts';
+import { type MeasuredProcess, startMeasured } from './measured-process.ts';
+import type { Bench } from './scenario.ts';
+
+const READY_LIMIT_MS = 10_000;
+const ASK_EVERY_MS = 2;
+
+export interface Gatecar extends MeasuredProcess {
+  /** Base URLs of its listeners. */
+  readonly auth: string;
+  readonly ops: string;
+  /** Where its settings have it listen for gRPC. */
+  readonly grpc: string;
+  /** From its start to its first 200 at `/readyz`. */
+  readonly readyMs: number;
+  /** The value of one of its metrics. */
+  metric(name: string): Promise<number>;
+}
+
+export interface GatecarOptions {
+  /** Flags of Node.js, besides the image's. */
+  readonly flags?: readonly string[];
+}
+
+/** For those that ask over gRPC. */
+export const WITH_GRPC = { GATECAR_GRPC_LISTEN: '127.0.0.1:0' } as const;
+
+/** Starts gatecar as the image does, on loopback and on the measured core; settles when it is ready. */
+export async function startGatecar(
+  bench: Bench,
+  settings: Readonly<Record<string, string>>,
+  { flags = [] }: GatecarOptions = {},
+): Promise<Gatecar> {
+  const { env, args } = imageForm();
+  const process = await startMeasured(bench, {
+    name: 'gatecar',
+    args: [...flags, ...args],
+    env: {
+      ...env,
+      GATECAR_LISTEN: '127.0.0.1:0',
+      GATECAR_OPS_LISTEN: '127.0.0.1:0',
+      GATECAR_SHUTDOWN_DELAY: '0s',
+      // No verdict ends during a run: hits are hits.
+      GATECAR_CACHE_TTL: '10m',
+      ...settings,
+    },
+    ready: line => (line.includes('"listening"') ? line : undefined),
+  });
+  const { auth, ops, grpc } = JSON.parse(process.told) as Record<'auth' | 'ops' | 'grpc', string>;
+  const url = (address = 'none') => `http://${address}`;
+  const base = url(ops);
+  const limit = performance.now() + READY_LIMIT_MS;
+  while ((await ask(base, { path: '/readyz' })).status !== 200) {
+    if (performance.now() > limit) throw new Error('gatecar does not get ready');
+    await sleep(ASK_EVERY_MS);
+  }
+  const readyMs = performance.now() - process.startedAt;
+  return { ...process, auth: url(auth), ops: base, grpc: url(grpc), readyMs, metric: name => metric(base, name) };
+}

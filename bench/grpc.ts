@@ -1,0 +1,56 @@
+import { once } from 'node:events';
+import { connect } from 'node:http2';
+import { buffer } from 'node:stream/consumers';
+import { type Bare, startBare } from './bare.ts';
+import { CHECK } from './check-request.ts';
+import type { Bench } from './scenario.ts';
+
+/** A unary answer over HTTP/2, headers in pairs. */
+interface GrpcReply {
+  readonly head: readonly string[];
+  /** Frame prefix and message, base64. */
+  readonly message: string;
+  readonly trailers: readonly string[];
+}
+
+/** node:http2 with gatecar's own answer to this Check. */
+export async function startBareHttp2(bench: Bench, url: string, body: Buffer): Promise<Bare> {
+  const reply = await askGrpc(url, body);
+  const bare = await startBare(bench, 'bare node:http2', 'bare-http2.ts', JSON.stringify(reply));
+  bench.check('the answer is a yes', reply.trailers.join().includes('grpc-status,0') && isYes(reply.message));
+  bench.check('the bare server answers as gatecar does', same(reply, await askGrpc(bare.url, body)));
+  return bare;
+}
+
+async function askGrpc(url: string, body: Buffer): Promise<GrpcReply> {
+  const client = connect(url);
+  try {
+    const stream = client.request({ ':method': 'POST', ':path': CHECK.path, ...CHECK.headers });
+    let trailers: string[] = [];
+    stream.on('trailers', (_headers, _flags, rawHeaders?: string[]) => {
+      trailers = rawHeaders ?? [];
+    });
+    const message = buffer(stream);
+    stream.end(body);
+    const [, , rawHead] = (await once(stream, 'response')) as [unknown, number, string[]?];
+    const head = rawHead ?? [];
+    return { head: withoutDate(head), message: (await message).toString('base64'), trailers };
+  } finally {
+    client.close();
+  }
+}
+
+/** A CheckResponse that has `ok_response` (field 3), past the prefix of its frame. */
+function isYes(message: string): boolean {
+  const bytes = Buffer.from(message, 'base64').subarray(5);
+  for (let at = 0; at < bytes.length; at += 2 + (bytes[at + 1] ?? 0)) if (bytes[at] === 0x1a) return true;
+  return false;
+}
+
+function withoutDate(head: readonly string[]): string[] {
+  return head.filter((_, at) => head[at - (at % 2)] !== 'date');
+}
+
+function same(one: GrpcReply, other: GrpcReply): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
+}

@@ -1,0 +1,40 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { CHECK, checkRequest } from '../check-request.ts';
+import { benchAuthority } from '../dev-authority.ts';
+import { startGatecar, WITH_GRPC } from '../gatecar.ts';
+import { startBareHttp2 } from '../grpc.ts';
+import { h2load } from '../load.ts';
+import type { Scenario } from '../scenario.ts';
+import { takeTurns, tell } from '../take-turns.ts';
+
+export const cachedGrpc: Scenario = {
+  name: 'cached-grpc',
+  about: "a decision that is known, over Envoy's gRPC",
+  tools: ['h2load'],
+  async run(bench) {
+    const directory = await mkdtemp(join(tmpdir(), 'gatecar-bench-'));
+    bench.teardown(() => rm(directory, { recursive: true }));
+    const authority = await benchAuthority(bench);
+    const gatecar = await startGatecar(bench, { ...authority.settings, ...WITH_GRPC });
+    const bodyFile = join(directory, 'check-request');
+    await writeFile(bodyFile, checkRequest(authority.token), { mode: 0o600 });
+    const bare = await startBareHttp2(bench, gatecar.grpc, checkRequest(authority.token));
+    const asked = [bare, { ...gatecar, url: gatecar.grpc }];
+    const samples = await takeTurns(
+      bench,
+      asked.map(({ name, pid, url }) => {
+        const load = (seconds: number) =>
+          h2load({ url: `${url}${CHECK.path}`, headers: CHECK.headers, bodyFile, seconds });
+        return { name, pid, load };
+      }),
+    );
+    tell(bench, 'decisions/s', 'perSecond', samples, { of: 'ratio', bound: '≥', limit: 0.7 });
+    tell(bench, 'p99, ms', 'p99Ms', samples);
+    tell(bench, 'core time, µs', 'cpuUs', samples);
+    bench.check('one token is one review', authority.reviews === 1);
+    const allowed = await gatecar.metric('gatecar_requests_total{protocol="grpc",decision="allow",reason=""}');
+    bench.check('each answer is a decision', allowed > (samples[1]?.requests ?? Number.NaN));
+  },
+};

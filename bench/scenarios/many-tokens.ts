@@ -1,0 +1,90 @@
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startAsker } from '../asker.ts';
+import { benchAuthority } from '../dev-authority.ts';
+import { type Gatecar, startGatecar } from '../gatecar.ts';
+import { hastyIssuer } from '../hasty-issuer.ts';
+import { wrk } from '../load.ts';
+import { LOAD_CORE, residentMb } from '../measured-process.ts';
+import type { Scenario } from '../scenario.ts';
+import { median } from '../statistics.ts';
+import { takeTurns, tell } from '../take-turns.ts';
+
+const PROBE = ['--expose-gc', '--import', join(import.meta.dirname, '../memory-probe.mjs')];
+const MORE_MB = 512;
+const SUBJECT = { namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'] };
+
+export const manyTokens: Scenario = {
+  name: 'many-tokens',
+  about: '100,000 tokens in use instead of one: what each costs in memory, and all of them in speed',
+  tools: ['wrk'],
+  async run(bench) {
+    const count = bench.quick ? 1_000 : 100_000;
+    const directory = await mkdtemp(join(tmpdir(), 'gatecar-bench-'));
+    bench.teardown(() => rm(directory, { recursive: true }));
+    const issuer = hastyIssuer();
+    const authority = await benchAuthority(bench, issuer);
+    const settings = { ...authority.settings, GATECAR_CACHE_MAX_ENTRIES: String(2 * count) };
+    const tokens = Array.from({ length: count }, () => issuer.issue(SUBJECT));
+
+    const started = async (name: string, file: string, known: readonly string[], flags: readonly string[] = []) => {
+      const gatecar = await startGatecar(bench, settings, { flags: [...PROBE, ...flags] });
+      const path = join(directory, file);
+      await writeFile(path, `${shuffled(known).join('\n')}\n`, { mode: 0o600 });
+      const empty = await collected(gatecar);
+      const ask = await startAsker(bench, { url: `${gatecar.auth}/auth` }, LOAD_CORE);
+      await ask({ kind: 'auth', tokens: known, atOnce: 16, patient: true });
+      const full = await collected(gatecar);
+      const load = (seconds: number) => wrk({ url: `${gatecar.auth}/auth`, script: ['rotate.lua', path], seconds });
+      return { name, pid: gatecar.pid, gatecar, load, empty, full };
+    };
+    const name = `gatecar, ${count} tokens`;
+    const many = await started(name, 'many', tokens).catch(error => {
+      // Then with more, as an operator would have it, to see how much that is.
+      process.stderr.write(`${count} tokens do not fit into the heap that the image has: ${error}\n`);
+      return started(`${name}, ${MORE_MB} MB of heap`, 'many', tokens, [`--max-old-space-size=${MORE_MB}`]);
+    });
+    const before = authority.reviews;
+    const one = await started('gatecar, 1 token', 'one', tokens.slice(0, 1));
+    const reviews = authority.reviews;
+
+    const samples = await takeTurns(bench, [one, many]);
+    tell(bench, 'decisions/s', 'perSecond', samples, { of: 'ratio', bound: '≥', limit: 1 / 1.3 });
+    tell(bench, 'core time, µs', 'cpuUs', samples);
+    const by = many.name;
+    const bytes = (of: 'heapUsed' | 'rss') => [(many.full[of] - many.empty[of]) / count];
+    const goal = { of: 'value', bound: '≤', limit: 700 } as const;
+    bench.row({ what: 'heap, bytes each', by, values: bytes('heapUsed'), goal });
+    bench.row({ what: 'resident, bytes each', by, values: bytes('rss') });
+    const resident = Array.from({ length: 5 }, () => residentMb(many.pid));
+    bench.row({ what: 'resident, MB', by, values: [median(resident)], goal: { of: 'value', bound: '≤', limit: 150 } });
+    const asked = await many.gatecar.metric('gatecar_reviews_total{outcome="accepted"}');
+    bench.check(`${count} tokens are ${count} reviews`, asked === count);
+    // Of the token, and of the readiness probe.
+    bench.check('one token is one review', reviews - before === 2);
+    bench.check('and no more, however often each is used', authority.reviews === reviews);
+    const kept = await many.gatecar.metric('gatecar_cache_entries{store="accepted"}');
+    bench.check(`${count} verdicts are kept`, kept === count);
+  },
+};
+
+/** Bytes that a forced collection leaves. */
+async function collected(gatecar: Gatecar): Promise<{ readonly rss: number; readonly heapUsed: number }> {
+  process.kill(gatecar.pid, 'SIGUSR2');
+  for (;;) {
+    const [line] = (await once(gatecar.lines, 'line')) as [string];
+    if (line.startsWith('{"collected"')) return JSON.parse(line).collected;
+  }
+}
+
+/** In another order than that in which they came to be known. */
+function shuffled(tokens: readonly string[]): string[] {
+  const mixed = [...tokens];
+  for (let at = mixed.length - 1; at > 0; at -= 1) {
+    const other = Math.floor(Math.random() * (at + 1));
+    [mixed[at], mixed[other]] = [mixed[other] ?? '', mixed[at] ?? ''];
+  }
+  return mixed;
+}

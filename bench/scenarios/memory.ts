@@ -1,0 +1,55 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ask } from '../../test/fixtures/ask.ts';
+import { benchAuthority } from '../dev-authority.ts';
+import { startGatecar } from '../gatecar.ts';
+import { compressedImageBytes } from '../image-form.ts';
+import { wrk } from '../load.ts';
+import { residentMb } from '../measured-process.ts';
+import type { Bench, Scenario } from '../scenario.ts';
+
+const IDLE_MS = 2_000;
+const LOOK_EVERY_MS = 100;
+
+export const memory: Scenario = {
+  name: 'memory',
+  about: 'start, memory and size in the form that the image has',
+  tools: ['wrk', 'tar'],
+  async run(bench) {
+    const authority = await benchAuthority(bench);
+    const took: number[] = [];
+    const idle: number[] = [];
+    const busy: number[] = [];
+    for (let round = 0; round < bench.rounds; round += 1) {
+      const gatecar = await startGatecar(bench, authority.settings);
+      took.push(gatecar.readyMs);
+      const headers = { Authorization: `Bearer ${authority.token}` };
+      await ask(gatecar.auth, { headers });
+      await sleep(bench.quick ? 0 : IDLE_MS);
+      idle.push(residentMb(gatecar.pid));
+      busy.push(
+        await peakUnder(gatecar.pid, () => wrk({ url: `${gatecar.auth}/auth`, headers, seconds: bench.seconds })),
+      );
+      await gatecar.stop();
+    }
+    told(bench, 'start to ready, ms', took, 300);
+    told(bench, 'idle, resident MB', idle, 64);
+    told(bench, 'full load, resident MB at most', busy, 110);
+    const bytes = compressedImageBytes();
+    told(bench, 'image above its base, MB compressed', [bytes / 1e6], 1);
+    bench.check('one token is one review of each process', authority.reviews === 2 * bench.rounds - 1);
+  },
+};
+
+function told(bench: Bench, what: string, values: readonly number[], limit: number): void {
+  bench.row({ what, by: 'gatecar', values, goal: { of: 'value', bound: '≤', limit } });
+}
+
+/** The most that was resident while something was done. */
+async function peakUnder(pid: number, work: () => Promise<unknown>): Promise<number> {
+  let peak = 0;
+  const timer = setInterval(() => {
+    peak = Math.max(peak, residentMb(pid));
+  }, LOOK_EVERY_MS);
+  await work().finally(() => clearInterval(timer));
+  return peak;
+}

@@ -1,0 +1,61 @@
+// Asks, with so many requests under way at once over connections that are kept: gatecar about tokens, or the API server
+// itself by a TokenReview and nothing around it. A job is a line of JSON on standard input, what it took one on standard
+// output: milliseconds of each, sorted.
+import { createInterface } from 'node:readline';
+import { Agent, type Dispatcher } from 'undici';
+
+export interface Job {
+  readonly kind: 'auth' | 'review';
+  readonly tokens: readonly string[];
+  readonly atOnce: number;
+  /** Whether to ask again where gatecar cannot keep up: to have it know all tokens, and not to measure. */
+  readonly patient?: boolean;
+}
+
+const { url, ca, credential } = JSON.parse(process.argv[2] ?? '') as { url: string; ca?: string; credential?: string };
+const { origin, pathname } = new URL(url);
+const agent = new Agent({ connections: 64, pipelining: 1, connect: { ...(ca !== undefined && { ca }) } });
+
+process.stdout.write('ready\n');
+for await (const line of createInterface({ input: process.stdin })) {
+  const { kind, tokens, atOnce, patient = false } = JSON.parse(line) as Job;
+  const rest = tokens.values();
+  const took: number[] = [];
+  const worker = async () => {
+    for (const token of rest) {
+      const start = performance.now();
+      await (kind === 'auth' ? ask(token, patient) : review(token));
+      took.push(performance.now() - start);
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
+  process.stdout.write(`${JSON.stringify(took.sort((a, b) => a - b).map(ms => Number(ms.toFixed(4))))}\n`);
+}
+
+async function ask(token: string, patient: boolean): Promise<void> {
+  const { statusCode, body } = await send('GET', { authorization: `Bearer ${token}` });
+  await body.dump();
+  if (statusCode === 503 && patient) return await ask(token, patient);
+  if (statusCode !== 200) throw new Error(`gatecar answered ${statusCode}`);
+}
+
+async function review(token: string): Promise<void> {
+  const headers = {
+    'content-type': 'application/json',
+    accept: 'application/json',
+    ...(credential !== undefined && { authorization: `Bearer ${credential}` }),
+  };
+  const spec = { token, audiences: ['bindcar'] };
+  const question = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', spec };
+  const { body } = await send('POST', headers, JSON.stringify(question));
+  const answer = JSON.parse(await body.text()) as { status?: { authenticated?: boolean } };
+  if (answer.status?.authenticated !== true) throw new Error('the API server said no');
+}
+
+function send(
+  method: 'GET' | 'POST',
+  headers: Record<string, string>,
+  body?: string,
+): Promise<Dispatcher.ResponseData> {
+  return agent.request({ origin, path: pathname, method, headers, body: body ?? null });
+}
