@@ -95,7 +95,7 @@ async function openTracing(settings: TracingSettings, log: Logger): Promise<Trac
   return tracing.openTracing(settings, VERSION, log);
 }
 
-/** Loaded only where it is asked for: the library and its messages cost a fifth of the memory at rest. */
+/** Loaded only where it is asked for. */
 async function openGrpc(options: GrpcGatewayOptions): Promise<GrpcGateway> {
   const { grpcGateway } = await import('./gateway/grpc.ts');
   return grpcGateway(options);

@@ -40,8 +40,6 @@ const TYPES_ONLY_FOR_OPERATIONS = ['authority', 'cache', 'config', 'decision', '
 
 /** The one door to each vendor; two where it serves two purposes, and who may name its types beside. */
 const DOORS: Readonly<Record<string, { readonly values: readonly string[]; readonly types?: readonly string[] }>> = {
-  '@grpc/grpc-js': { values: ['gateway/grpc.ts'], types: ['gateway/grpc-check.ts'] },
-  '@grpc/proto-loader': { values: ['gateway/grpc.ts'] },
   '@kubernetes/client-node': { values: ['authority/kube-config.ts'], types: ['authority/applied-context.ts'] },
   '@opentelemetry/api': { values: ['operations/tracing.ts'] },
   '@opentelemetry/exporter-trace-otlp-proto': { values: ['operations/tracing.ts'] },
@@ -51,7 +49,6 @@ const DOORS: Readonly<Record<string, { readonly values: readonly string[]; reado
     values: ['gateway/http.ts', 'operations/ops-server.ts'],
     types: ['app.ts', 'operations/listen.ts'],
   },
-  'grpc-health-check': { values: ['gateway/grpc.ts'] },
   jose: { values: ['authority/signing-keys.ts'] },
   'lru-cache': {
     values: ['cache/failure-counter.ts', 'cache/verdict-store.ts', 'gateway/answer.ts', 'operations/flood-gate.ts'],

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { connect } from 'node:http2';
+import { connect, constants } from 'node:http2';
 import { connect as connectTcp } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,12 +20,31 @@ import {
 } from '../../src/gateway/grpc.ts';
 import { toIdentity } from '../../src/identity/identity.ts';
 import { type EnvoyClient, envoyClient, headersOf } from '../fixtures/envoy-client.ts';
+import { answerTo, beginCall, framed, rawCall, rawSession } from '../fixtures/raw-call.ts';
+import { until } from '../fixtures/until.ts';
 
 const identity = toIdentity(
   { username: 'system:serviceaccount:default:my-app', uid: 'u', groups: ['a', 'b'], extra: {} },
   ['bindcar'],
 );
 const allow: Decision = { kind: 'allow', identity };
+
+/** A check with a credential, by hand: `attributes.request.http.headers`. */
+const CHECK = field(
+  1,
+  field(
+    4,
+    field(
+      2,
+      field(
+        3,
+        Buffer.concat(
+          [...['authorization', 'Bearer abc'].entries()].map(([at, text]) => field(at + 1, Buffer.from(text))),
+        ),
+      ),
+    ),
+  ),
+);
 
 interface Gate {
   readonly client: EnvoyClient;
@@ -205,6 +224,27 @@ t.test('a decision within the deadline is told, and one that comes after it is n
   t.equal(decided.length, 2);
 });
 
+t.test('a gateway’s time is read in every unit, and what is no time is no limit', async t => {
+  const late = Promise.withResolvers<Decision>();
+  const calls: unknown[] = [];
+  const { address, decided } = await startGate(t, credential => {
+    calls.push(credential);
+    return late.promise;
+  });
+  const session = rawSession(t, address);
+  for (const timeout of ['1S', '100m', '90000u', '99999999n', '0m']) {
+    t.equal((await rawCall(session, { 'grpc-timeout': timeout }, framed(CHECK))).status, '0', timeout);
+    t.match(decided.pop(), { decision: { cause: 'timeout' } }, timeout);
+  }
+  calls.length = 0;
+  const limits = ['1H', '1M', '99999999H', '1', 'S', '1s', ' 1m', '-1m', '1.5m', '100000000n', '1m,1m', ''];
+  const answers = limits.map(timeout => rawCall(session, { 'grpc-timeout': timeout }, framed(CHECK)));
+  await until(() => calls.length === limits.length);
+  late.resolve(allow);
+  for (const { status } of await Promise.all(answers)) t.equal(status, '0');
+  t.ok(decided.length === limits.length && decided.every(({ decision }) => decision.kind === 'allow'));
+});
+
 t.test('what Envoy says of the request counts from a trusted peer alone', async t => {
   const request = {
     attributes: {
@@ -328,24 +368,68 @@ t.test('an IPv6 listener says its address in brackets, and a port that is taken 
   await t.rejects(other.listen({ host: '::1', port: Number(v6.split(':').at(-1)) }), { code: 'EADDRINUSE' });
 });
 
-t.test('the health service follows readiness', async t => {
-  const { gateway, address } = await startGate(t, () => allow);
-  const Health = makeClientConstructor(healthService as never, 'Health');
-  const client = new Health(address, credentials.createInsecure());
-  t.teardown(() => client.close());
-  const status = (service: string): Promise<string> =>
-    new Promise((resolve, reject) =>
-      client['check']?.({ service }, (error: Error | null, response: { status: string }) =>
-        error ? reject(error) : resolve(response.status),
-      ),
-    );
-  t.equal(await status(''), 'NOT_SERVING');
-  gateway.setServing(true);
-  t.equal(await status(''), 'SERVING');
-  t.equal(await status(AUTHORIZATION_SERVICE), 'SERVING');
-  gateway.setServing(false);
-  t.equal(await status(AUTHORIZATION_SERVICE), 'NOT_SERVING');
-  await t.rejects(status('other'), { code: 5 });
+t.test('what is no call of a method that we have is refused as HTTP/2 and gRPC say', async t => {
+  const { address, faults, decided } = await startGate(t, () => allow);
+  const session = rawSession(t, address);
+  const message = framed(CHECK);
+  for (const [headers, http, grpc] of [
+    [{ ':method': 'GET' }, 405],
+    [{ ':method': 'HEAD' }, 405],
+    [{ 'content-type': 'application/json' }, 415],
+    [{ 'content-type': 'application/grpc-web' }, 415],
+    [{ 'content-type': 'application/grpc+json' }, 415],
+    [{ 'content-type': undefined }, 415],
+    [{ ':path': '/' }, 200, '12'],
+    [{ ':path': `/${AUTHORIZATION_SERVICE}/check` }, 200, '12'],
+    [{ ':path': `/${AUTHORIZATION_SERVICE}/Check?x` }, 200, '12'],
+    [{ ':path': '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo' }, 200, '12'],
+  ] as const) {
+    const answer = await rawCall(session, headers, message);
+    t.match(answer, { headers: { ':status': http }, status: grpc ?? 'undefined', code: 0 }, JSON.stringify(headers));
+  }
+  t.strictSame(decided, []);
+  for (const type of ['application/grpc+proto', 'application/grpc; charset=utf-8', 'Application/gRPC']) {
+    t.match(await rawCall(session, { 'content-type': type }, message), { status: '0' }, type);
+  }
+  t.match(await rawCall(session, {}, framed(Buffer.from('no message'))), { status: '13', code: 0 });
+  t.strictSame(faults, []);
+});
+
+t.test('where not even the denial for a fault of ours can be made, the call fails', async t => {
+  const faults: unknown[] = [];
+  const gateway = grpcGateway({
+    ...optionsFor(() => allow),
+    answer() {
+      throw new Error('no answer');
+    },
+    onFault: error => faults.push(error),
+  });
+  t.teardown(() => gateway.destroy());
+  const session = rawSession(t, await gateway.listen({ host: '127.0.0.1', port: 0 }));
+  t.match(await rawCall(session, {}, framed(CHECK)), { status: '13' });
+  t.match(faults, [{ message: 'no answer' }, { message: 'no answer' }]);
+});
+
+t.test('who leaves while its token is asked about is told nothing, and its connection goes on', async t => {
+  const decisions: PromiseWithResolvers<Decision>[] = [];
+  const { address, faults, decided } = await startGate(t, () => {
+    const decision = Promise.withResolvers<Decision>();
+    decisions.push(decision);
+    return decision.promise;
+  });
+  const session = rawSession(t, address);
+  const gone = beginCall(session);
+  const left = answerTo(gone);
+  gone.end(framed(CHECK));
+  await until(() => decisions.length === 1);
+  gone.close(constants.NGHTTP2_CANCEL);
+  await left;
+  const next = rawCall(session, {}, framed(CHECK));
+  await until(() => decisions.length === 2);
+  for (const { resolve } of decisions) resolve(allow);
+  t.match(await next, { status: '0' });
+  t.equal(decided.length, 2);
+  t.strictSame(faults, []);
 });
 
 t.test('closing waits for what is under way', async t => {

@@ -1,0 +1,127 @@
+import type { ServerHttp2Stream } from 'node:http2';
+import { type FailureStatus, failCall, STATUS } from './grpc-call.ts';
+
+/** Larger than any request head; only a gateway that is told to send bodies along comes near (`with_request_body`). */
+const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
+
+/** How much is held of messages that come in pieces, in all. */
+const MAX_HELD_BYTES = 64 * 1024 * 1024;
+
+/** Whether it is compressed, and four bytes for its length. */
+const PREFIX_BYTES = 5;
+
+type Fault = readonly [status: FailureStatus, text: string];
+const TOO_LONG: Fault = [STATUS.RESOURCE_EXHAUSTED, 'the message is longer than 4 MiB'];
+const TOO_MUCH: Fault = [STATUS.RESOURCE_EXHAUSTED, 'too many unfinished messages'];
+const COMPRESSED: Fault = [STATUS.UNIMPLEMENTED, 'the message is compressed'];
+const NOT_ONE: Fault = [STATUS.UNIMPLEMENTED, 'there is not one message'];
+const CUT_SHORT: Fault = [STATUS.INTERNAL, 'the message ends too early'];
+const LATE: Fault = [STATUS.DEADLINE_EXCEEDED, 'the message did not come in time'];
+
+/** @returns a message as it is sent (`Length-Prefixed-Message` of gRPC over HTTP/2). @param message bytes, one a character. */
+export function frame(message: string): Buffer {
+  // Of its own, since it may be kept for long: a small one would be part of something larger.
+  const bytes = Buffer.allocUnsafeSlow(PREFIX_BYTES + message.length);
+  bytes[0] = 0;
+  bytes.writeUInt32BE(message.length, 1);
+  bytes.write(message, PREFIX_BYTES, 'latin1');
+  return bytes;
+}
+
+/** What has come of a message. */
+class Assembly {
+  /** As it came where it came in one piece; else a copy, with room for more. */
+  #bytes: Buffer | undefined;
+  #length = 0;
+  /** How many bytes are held for it. */
+  held = 0;
+
+  add(piece: Buffer): Fault | undefined {
+    if (this.#bytes === undefined) this.#bytes = piece;
+    else this.#append(piece);
+    this.#length += piece.length;
+    if (this.#length >= PREFIX_BYTES) {
+      if (this.#bytes[0] !== 0) return COMPRESSED;
+      const length = this.#bytes.readUInt32BE(1);
+      if (length > MAX_MESSAGE_BYTES) return TOO_LONG;
+      if (this.#length > PREFIX_BYTES + length) return NOT_ONE;
+      if (this.#length === PREFIX_BYTES + length) return undefined;
+    }
+    // A piece is part of all that was read from the connection at once.
+    if (this.held === 0) this.#grow(this.#length);
+    return undefined;
+  }
+
+  /** The message, once all has come. */
+  take(): Buffer | Fault {
+    if (this.#bytes === undefined) return NOT_ONE;
+    const isWhole = this.#length >= PREFIX_BYTES && this.#length === PREFIX_BYTES + this.#bytes.readUInt32BE(1);
+    return isWhole ? this.#bytes.subarray(PREFIX_BYTES, this.#length) : CUT_SHORT;
+  }
+
+  #append(piece: Buffer): void {
+    const length = this.#length + piece.length;
+    if (length > this.held) this.#grow(Math.max(length, 2 * this.held));
+    piece.copy(this.#bytes as Buffer, this.#length);
+  }
+
+  #grow(size: number): void {
+    const bytes = Buffer.allocUnsafeSlow(size);
+    this.#bytes?.copy(bytes, 0, 0, this.#length);
+    this.#bytes = bytes;
+    this.held = size;
+  }
+}
+
+/** Reads the messages of calls that have one. */
+export interface MessageReader {
+  /**
+   * Calls `done` with the message once the whole of it has come, and nothing else; its bytes are to be copied if they are
+   * kept. Else the call fails.
+   */
+  read(stream: ServerHttp2Stream, done: (message: Buffer) => void): void;
+  /** Ends the calls that were begun before the last turn, and whose message has still not come. */
+  turn(): void;
+}
+
+/** @param maxHeldBytes of messages that come in pieces, in all. */
+export function messageReader(maxHeldBytes: number = MAX_HELD_BYTES): MessageReader {
+  let begun = new Set<ServerHttp2Stream>();
+  let begunBefore = new Set<ServerHttp2Stream>();
+  let heldBytes = 0;
+
+  return {
+    read(stream, done) {
+      const assembly = new Assembly();
+      begun.add(stream);
+
+      const add = (piece: Buffer): void => {
+        const before = assembly.held;
+        let fault = assembly.add(piece);
+        if (assembly.held !== before) {
+          if (before === 0)
+            stream.once('close', () => {
+              heldBytes -= assembly.held;
+            });
+          heldBytes += assembly.held - before;
+          if (heldBytes > maxHeldBytes) fault ??= TOO_MUCH;
+        }
+        if (fault === undefined) return;
+        stream.off('data', add).off('end', end).resume();
+        failCall(stream, ...fault);
+      };
+      const end = (): void => {
+        if (!begun.delete(stream)) begunBefore.delete(stream);
+        const message = assembly.take();
+        if (Buffer.isBuffer(message)) done(message);
+        else failCall(stream, ...(message as Fault));
+      };
+      stream.on('data', add).on('end', end);
+    },
+    turn() {
+      for (const stream of begunBefore) failCall(stream, ...LATE);
+      begunBefore = begun;
+      begun = new Set();
+    },
+  };
+}

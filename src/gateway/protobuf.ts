@@ -1,0 +1,159 @@
+/** How deep groups may lie in one another. */
+const MAX_GROUPS = 100;
+
+/** The last three bits of a tag: what shape its value has. */
+const VARINT = 0;
+const FIXED_64 = 1;
+const DELIMITED = 2;
+const GROUP_BEGINS = 3;
+const GROUP_ENDS = 4;
+const FIXED_32 = 5;
+
+/** Bytes that are no message. */
+export class ProtobufError extends Error {
+  override readonly name = 'ProtobufError';
+}
+
+/**
+ * Walks over a message in protobuf's wire format (https://protobuf.dev/programming-guides/encoding). Whatever is malformed
+ * throws a {@link ProtobufError}, and nothing is read past the end that is given.
+ */
+export class ProtobufReader {
+  readonly #bytes: Buffer;
+  /** Where the next byte is read. */
+  at = 0;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  /** The next field: its number, times eight, and the shape of its value. */
+  tag(end: number): number {
+    const tag = this.#varint(end);
+    if (tag >>> 3 === 0 || tag > 0xffff_ffff) throw new ProtobufError('no field has this number');
+    return tag;
+  }
+
+  /** Where the value ends that begins here with its length. */
+  delimited(end: number): number {
+    const length = this.#varint(end);
+    const to = this.at + length;
+    if (to > end) throw new ProtobufError('a value goes on past the end');
+    return to;
+  }
+
+  /** What stands from there to there, a character for each byte. */
+  text(from: number, to: number): string {
+    return this.#bytes.toString('latin1', from, to);
+  }
+
+  /** Passes over the value of a field. */
+  skip(tag: number, end: number): void {
+    switch (tag & 7) {
+      case VARINT:
+        this.#skipVarint(end);
+        break;
+      case FIXED_64:
+        this.at += 8;
+        break;
+      case DELIMITED:
+        this.at = this.delimited(end);
+        break;
+      case GROUP_BEGINS:
+        this.#skipGroup(tag, end);
+        break;
+      case FIXED_32:
+        this.at += 4;
+        break;
+      default:
+        throw new ProtobufError('no value has this shape');
+    }
+    if (this.at > end) throw new ProtobufError('a value goes on past the end');
+  }
+
+  #skipGroup(tag: number, end: number): void {
+    const open = [tag >>> 3];
+    while (open.length > 0) {
+      const next = this.tag(end);
+      const shape = next & 7;
+      if (shape === GROUP_BEGINS) {
+        if (open.push(next >>> 3) > MAX_GROUPS) throw new ProtobufError('groups lie too deep');
+      } else if (shape === GROUP_ENDS) {
+        if (open.pop() !== next >>> 3) throw new ProtobufError('another group ends than began');
+      } else {
+        this.skip(next, end);
+      }
+    }
+  }
+
+  /** A number below 2³⁵, which is more than tags and lengths may be. */
+  #varint(end: number): number {
+    let value = 0;
+    for (let place = 1; place <= 2 ** 28; place *= 128) {
+      const byte = this.#byte(end);
+      if (byte < 0x80) return value + byte * place;
+      value += (byte - 0x80) * place;
+    }
+    throw new ProtobufError('a number is too long');
+  }
+
+  #skipVarint(end: number): void {
+    for (let length = 1; this.#byte(end) >= 0x80; length += 1) {
+      if (length === 10) throw new ProtobufError('a number is too long');
+    }
+  }
+
+  #byte(end: number): number {
+    if (this.at >= end) throw new ProtobufError('it ends too early');
+    const byte = this.#bytes[this.at] as number;
+    this.at += 1;
+    return byte;
+  }
+}
+
+type Read<T> = (reader: ProtobufReader, to: number, into: T) => void;
+
+/**
+ * Reads a message by the numbers of its fields, all of them with a length of their own; others are passed over, and so are
+ * those of another shape. A field that comes again is read again.
+ */
+export function message<T>(fields: Readonly<Record<number, Read<T>>>): Read<T> {
+  const byTag: Read<T>[] = [];
+  for (const [number, read] of Object.entries(fields)) byTag[(Number(number) << 3) | DELIMITED] = read;
+  return (reader, end, into) => {
+    while (reader.at < end) {
+      const tag = reader.tag(end);
+      const read = byTag[tag];
+      if (read === undefined) {
+        reader.skip(tag, end);
+        continue;
+      }
+      const to = reader.delimited(end);
+      read(reader, to, into);
+      reader.at = to;
+    }
+  };
+}
+
+/** A field with a text or a message for its value. @param value bytes, one a character. */
+export function delimitedField(number: number, value: string): string {
+  return String.fromCharCode((number << 3) | DELIMITED) + varint(value.length) + value;
+}
+
+/** A field with a whole number from 0 to 2³¹ - 1 for its value. */
+export function numberField(number: number, value: number): string {
+  return String.fromCharCode((number << 3) | VARINT) + varint(value);
+}
+
+/** Text as protobuf has it, in UTF-8, with a character for each byte. */
+export function textBytes(text: string): string {
+  // Most of what is written is ASCII, which is the same either way.
+  return /^[\0-\x7f]*$/.test(text) ? text : Buffer.from(text, 'utf8').toString('latin1');
+}
+
+function varint(value: number): string {
+  let bytes = '';
+  let rest = value;
+  for (; rest >= 0x80; rest >>>= 7) bytes += String.fromCharCode((rest & 0x7f) | 0x80);
+  return bytes + String.fromCharCode(rest);
+}

@@ -1,0 +1,37 @@
+import { setTimeout as wait } from 'node:timers/promises';
+
+/** How long an answer may take to leave once it is given, and a request to come that was sent before we closed, in milliseconds. */
+const SETTLE_MS = 250;
+
+/** Counts calls: connections and health watches need not ever end, and are not waited for. */
+export interface UnderWay {
+  begin(): void;
+  end(): void;
+  /** Resolves once there was no call for a while. */
+  settled(): Promise<void>;
+}
+
+/** Starts with none. */
+export function underWay(): UnderWay {
+  let calls = 0;
+  let none = (): void => {};
+  return {
+    begin() {
+      calls += 1;
+    },
+    end() {
+      calls -= 1;
+      if (calls === 0) none();
+    },
+    async settled() {
+      do {
+        if (calls > 0) {
+          await new Promise<void>(resolve => {
+            none = resolve;
+          });
+        }
+        await wait(SETTLE_MS);
+      } while (calls > 0);
+    },
+  };
+}

@@ -1,0 +1,244 @@
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect as connectHttp2, constants, type ServerHttp2Stream } from 'node:http2';
+import { type AddressInfo, connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
+import t, { type Test } from 'tap';
+import { type Http2Listener, http2Listener, type TakeStream } from '../../src/gateway/http2-listener.ts';
+import type { ListenerOptions } from '../../src/gateway/listener.ts';
+import { beginCall, rawSession } from '../fixtures/raw-call.ts';
+import { pem } from '../fixtures/tls-server.ts';
+import { until } from '../fixtures/until.ts';
+
+const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
+const frameOf = (type: number, flags: number, stream: number, payload = Buffer.alloc(0)): Buffer => {
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(payload.length, 0, 3);
+  head[3] = type;
+  head[4] = flags;
+  head.writeUInt32BE(stream, 5);
+  return Buffer.concat([head, payload]);
+};
+const SETTINGS = frameOf(4, 0, 0);
+
+interface Started {
+  readonly listener: Http2Listener;
+  readonly port: number;
+  readonly address: string;
+  readonly streams: ServerHttp2Stream[];
+  readonly peers: string[];
+}
+
+async function start(t: Test, take: TakeStream = () => {}, options: ListenerOptions = {}): Promise<Started> {
+  const streams: ServerHttp2Stream[] = [];
+  const peers: string[] = [];
+  const listener = http2Listener((stream, headers, peer) => {
+    streams.push(stream);
+    peers.push(peer);
+    take(stream, headers, peer);
+  }, options);
+  listener.server.listen(0, '127.0.0.1');
+  await once(listener.server, 'listening');
+  t.teardown(() => listener.destroy());
+  const { port } = listener.server.address() as AddressInfo;
+  return { listener, port, address: `127.0.0.1:${port}`, streams, peers };
+}
+
+const answer: TakeStream = stream => {
+  if (!stream.closed) stream.respond({ ':status': 204 }, { endStream: true });
+};
+
+async function open(t: Test, port: number): Promise<Socket> {
+  const socket = connect(port, '127.0.0.1');
+  socket.on('error', () => {});
+  t.teardown(() => socket.destroy());
+  await once(socket, 'connect');
+  return socket;
+}
+
+/** Also of what ends in an error. */
+function closed(one: { once(name: 'close', listener: () => void): unknown }): Promise<void> {
+  return new Promise(resolve => one.once('close', resolve));
+}
+
+t.test('whoever does not answer by the second time is let go, and who does stays', async t => {
+  const { listener, port, address, peers } = await start(t, answer);
+  const alive = rawSession(t, address);
+  await once(alive, 'remoteSettings');
+  const silent = await open(t, port);
+  const unread = await open(t, port);
+  unread.pause();
+  const dumb = await open(t, port);
+  dumb.write(PREFACE);
+  dumb.write(SETTINGS);
+  const left = Promise.all([silent, dumb].map(socket => closed(socket.resume())));
+  const connections = () =>
+    new Promise<number>(resolve => listener.server.getConnections((_error, count) => resolve(count)));
+  await until(async () => (await connections()) === 4);
+  const pinged = once(alive, 'ping');
+  listener.askWhoIsThere();
+  await pinged;
+  // Sent after the answer to the ping.
+  await once(beginCall(alive), 'response');
+  listener.askWhoIsThere();
+  await left;
+  await until(async () => (await connections()) === 1);
+  await once(beginCall(alive), 'response');
+  t.strictSame(peers, ['127.0.0.1', '127.0.0.1']);
+});
+
+t.test('what is under way when it closes is finished, and nothing else is begun', async t => {
+  const { listener, port, address, streams } = await start(t);
+  const session = rawSession(t, address);
+  const stream = beginCall(session);
+  await until(() => streams.length === 1);
+  const idle = await open(t, port);
+  idle.resume();
+  const goaway = once(session, 'goaway');
+  const finished = listener.close();
+  await goaway;
+  listener.askWhoIsThere();
+  answer(streams[0] as ServerHttp2Stream, {}, '');
+  const [headers] = await once(stream, 'response');
+  t.equal(headers[':status'], 204);
+  stream.end();
+  await once(session, 'close');
+  idle.destroy();
+  await finished;
+  t.equal(streams.length, 1);
+});
+
+t.test('a handshake that ends after it has closed begins nothing', async t => {
+  const material = {
+    cert: Buffer.from(pem('server.crt')),
+    key: Buffer.from(pem('server.key')),
+    clientCa: undefined,
+  };
+  const { listener, port, streams } = await start(t, answer, { tls: { material, onReplaced: () => {} } });
+  const plain = await open(t, port);
+  await until(
+    () => new Promise<boolean>(resolve => listener.server.getConnections((_error, count) => resolve(count === 1))),
+  );
+  const finished = listener.close();
+  const socket = connectTls({ socket: plain, ca: pem('ca.crt'), servername: 'localhost', ALPNProtocols: ['h2'] });
+  socket.on('error', () => {});
+  await once(socket, 'secureConnect');
+  socket.write(PREFACE);
+  socket.write(SETTINGS);
+  socket.resume();
+  await closed(socket);
+  await finished;
+  t.equal(streams.length, 0);
+});
+
+t.test('over TLS, who does not speak of HTTP/2 is not spoken to', async t => {
+  const material = {
+    cert: Buffer.from(pem('server.crt')),
+    key: Buffer.from(pem('server.key')),
+    clientCa: undefined,
+  };
+  const { port } = await start(t, answer, { tls: { material, onReplaced: () => {} } });
+  const socket = connectTls({ port, host: '127.0.0.1', ca: pem('ca.crt'), servername: 'localhost' });
+  socket.on('error', () => {});
+  let received = 0;
+  socket.on('data', piece => {
+    received += piece.length;
+  });
+  await once(socket, 'close');
+  t.equal(received, 0);
+});
+
+t.test('a peer on a Unix socket has no address', async t => {
+  const folder = await mkdtemp(join(tmpdir(), 'gatecar-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const path = join(folder, 'grpc.sock');
+  const peers: string[] = [];
+  const listener = http2Listener((stream, headers, peer) => {
+    peers.push(peer);
+    answer(stream, headers, peer);
+  }, {});
+  t.teardown(() => listener.destroy());
+  listener.server.listen(path);
+  await once(listener.server, 'listening');
+  const session = connectHttp2('http://localhost', { createConnection: () => connect(path) });
+  t.teardown(() => session.destroy());
+  await once(beginCall(session), 'response');
+  t.strictSame(peers, ['']);
+});
+
+t.test('a peer that has gone before it was asked for its address passes for none on a Unix socket', async t => {
+  const { listener, address, peers } = await start(t, answer);
+  listener.server.prependListener('connection', (socket: Socket) => {
+    Object.defineProperty(socket, 'remoteAddress', { value: undefined });
+  });
+  await once(beginCall(rawSession(t, address)), 'response');
+  t.strictSame(peers, ['unknown']);
+});
+
+t.test('a stream that its client ends with an error ends alone', async t => {
+  const { address, streams } = await start(t);
+  const session = rawSession(t, address);
+  const stream = beginCall(session);
+  await until(() => streams.length === 1);
+  const [taken] = streams as [ServerHttp2Stream];
+  const errors: Error[] = [];
+  taken.on('error', error => errors.push(error));
+  stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+  await closed(taken);
+  t.match(errors, [{ code: 'ERR_HTTP2_STREAM_ERROR' }]);
+  beginCall(session);
+  await until(() => streams.length === 2);
+});
+
+t.test('streams that are reset as soon as they are begun end their connection, and no other', async t => {
+  const { port, address, streams } = await start(t, answer);
+  const other = rawSession(t, address);
+  await once(beginCall(other), 'response');
+  const flood = await open(t, port);
+  flood.write(PREFACE);
+  flood.write(SETTINGS);
+  flood.resume();
+  // POST http://x/ as literals that no table keeps.
+  const block = Buffer.concat([Buffer.of(0x83, 0x86, 0x84, 0x01, 1), Buffer.from('x')]);
+  const reset = Buffer.alloc(4);
+  reset.writeUInt32BE(constants.NGHTTP2_CANCEL);
+  for (let id = 1; !flood.closed && id < 20_000; id += 2) {
+    flood.write(Buffer.concat([frameOf(1, 4, id, block), frameOf(3, 0, id, reset)]));
+  }
+  await closed(flood);
+  t.ok(streams.length > 100 && streams.length < 5_000, `${streams.length}`);
+  await once(beginCall(other), 'response');
+});
+
+t.test('floods of frames that ask for an answer nobody reads end their connection', async t => {
+  const { port, address } = await start(t, answer);
+  const other = rawSession(t, address);
+  for (const frame of [frameOf(6, 0, 0, Buffer.alloc(8)), SETTINGS]) {
+    const flood = await open(t, port);
+    flood.pause();
+    flood.write(PREFACE);
+    flood.write(SETTINGS);
+    const many = Buffer.concat(Array(10_000).fill(frame));
+    while (!flood.destroyed) await new Promise<void>(resolve => flood.write(many, () => resolve()));
+    await once(beginCall(other), 'response');
+  }
+});
+
+t.test('a head that is too large, or has too many fields, is refused', async t => {
+  const { address, streams } = await start(t, answer);
+  const session = rawSession(t, address);
+  // Until the client has agreed to our settings, Node's own bound holds.
+  await once(beginCall(session), 'response');
+  for (const headers of [
+    { big: 'x'.repeat(17 * 1024) },
+    Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`x-${i}`, '1'])),
+  ]) {
+    const stream = beginCall(session, headers);
+    await closed(stream);
+    t.equal(stream.rstCode, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+  }
+  t.equal(streams.length, 1);
+  await once(beginCall(session, { big: 'x'.repeat(12 * 1024) }), 'response');
+});
