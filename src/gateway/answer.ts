@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Allow, Decision } from '../decision/decision.ts';
 import { type AnswerSettings, type Explanation, explain } from '../decision/explain.ts';
-import { renderIdentityHeaders } from '../identity/headers.ts';
+import { identityRenderer } from '../identity/headers.ts';
 import type { Identity } from '../identity/identity.ts';
 import { renderHead } from './whole-head.ts';
 
@@ -31,8 +31,8 @@ export interface AnswererOptions extends AnswerSettings {
 
 /** Renders decisions as the contract says. What was rendered is kept, up to a bound, for whoever comes with the same. */
 export function answerer(options: AnswererOptions): (decision: Decision) => Answer {
-  const prefix = options.identityHeaderPrefix;
-  const nobody = allow(undefined, prefix);
+  const render = identityRenderer(options.identityHeaderPrefix);
+  const nobody = allow(undefined, render);
   const allows = new LRUCache<Identity, Answer>({ max: Math.min(MAX_ALLOWS, options.cacheMaxEntries ?? MAX_ALLOWS) });
   const refusals = new LRUCache<string, Answer>({ max: MAX_REFUSALS });
   return decision => {
@@ -48,7 +48,7 @@ export function answerer(options: AnswererOptions): (decision: Decision) => Answ
     if (decision.identity === undefined) return nobody;
     let answer = allows.get(decision.identity);
     if (answer === undefined) {
-      answer = allow(decision.identity, prefix);
+      answer = allow(decision.identity, render);
       allows.set(decision.identity, answer);
     }
     return decision.staleSeconds === undefined ? answer : stale(answer, decision.staleSeconds);
@@ -97,9 +97,8 @@ class KeptAnswer implements Answer {
  * An allow is exactly 200 with no body and no type: Envoy takes no other status for a yes, and nginx opens a connection
  * for each request if there is one byte of body.
  */
-function allow(identity: Identity | undefined, prefix: string): Answer {
-  const fixed = ['Content-Length', '0', 'Cache-Control', 'no-store'];
-  return new KeptAnswer(200, '', '', () => [...fixed, ...renderIdentityHeaders(identity, prefix)]);
+function allow(identity: Identity | undefined, render: ReturnType<typeof identityRenderer>): Answer {
+  return new KeptAnswer(200, '', '', () => ['Content-Length', '0', 'Cache-Control', 'no-store', ...render(identity)]);
 }
 
 /** Served by grace: marked for gateways and upstreams that care. */

@@ -7,10 +7,12 @@ interface RenderedResponse extends ServerResponse {
 
 /** The head of an answer whose length is among its headers, up to what Node adds itself. */
 export function renderHead(status: number, headers: readonly string[]): string {
-  let head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n`;
-  for (let at = 0; at < headers.length; at += 2) head += `${headers[at]}: ${headers[at + 1]}\r\n`;
-  // In one piece: joined strings are kept as a tree of all their parts.
-  return Buffer.from(head, 'latin1').toString('latin1');
+  const pieces = [`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n`];
+  for (let at = 0; at < headers.length; at += 2) {
+    pieces.push(headers[at] as string, ': ', headers[at + 1] as string, '\r\n');
+  }
+  // In one piece, as `+=` would not make it: joined strings are kept as a tree of all their parts.
+  return pieces.join('');
 }
 
 /**

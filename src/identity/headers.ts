@@ -44,69 +44,59 @@ export function valuesLimit(prefix: string): number {
 }
 
 /**
- * Renders an identity as a flat list of header names and values, every header once, empty where the identity has no
+ * Renders identities as a flat list of header names and values, every header once, empty where the identity has no
  * such value, so that a client's own header never survives; then {@link REMOVE_HEADER} with the names of the empty ones.
  *
  * The head stays under 4 KiB: lists are cut between items, a single value that does not fit is left empty (half a name
  * could be somebody else's), and `Truncated` holds the short names of what was cut.
  *
- * @param identity `undefined` renders nobody: every header empty.
  * @param prefix what stands before each short name, such as `X-Auth-Request-`.
+ * @returns takes `undefined` for nobody: every header empty.
  */
-export function renderIdentityHeaders(identity: Identity | undefined, prefix: string): string[] {
-  const values = identity === undefined ? new Map<Name, string>() : fit(identity, valuesLimit(prefix));
-  const headers: string[] = [];
-  const empty: string[] = [];
-  for (const name of IDENTITY_HEADERS) {
-    const value = values.get(name) ?? '';
-    headers.push(prefix + name, value);
-    if (value === '') empty.push(prefix + name);
-  }
-  if (empty.length > 0) headers.push(REMOVE_HEADER, empty.join(','));
-  return headers;
+export function identityRenderer(prefix: string): (identity: Identity | undefined) => string[] {
+  const names = IDENTITY_HEADERS.map(name => prefix + name);
+  const nobody = IDENTITY_HEADERS.map(() => '');
+  const limit = valuesLimit(prefix);
+  return identity => {
+    const values = identity === undefined ? nobody : fit(identity, limit);
+    const headers: string[] = [];
+    const empty: string[] = [];
+    names.forEach((name, at) => {
+      const value = values[at] as string;
+      headers.push(name, value);
+      if (value === '') empty.push(name);
+    });
+    if (empty.length > 0) headers.push(REMOVE_HEADER, empty.join(','));
+    return headers;
+  };
 }
 
-function fit(identity: Identity, limit: number): Map<Name, string> {
-  const values = new Map<Name, string>();
+/** The values, in the order of {@link IDENTITY_HEADERS}. */
+function fit(identity: Identity, limit: number): string[] {
+  const values: string[] = [];
   const truncated: Name[] = [];
   let left = limit;
-  const take = (name: Name, value: string, whole: boolean): void => {
-    if (!whole) truncated.push(name);
-    values.set(name, value);
+  const take = (value: string, whole: boolean): void => {
+    if (!whole) truncated.push(IDENTITY_HEADERS[values.length] as Name);
+    values.push(value);
     left -= value.length;
   };
-  for (const [name, value] of singles(identity)) {
+  for (const value of singles(identity)) {
     const encoded = encodeValue(value);
-    if (encoded.length <= left) take(name, encoded, true);
-    else take(name, '', false);
+    if (encoded.length <= left) take(encoded, true);
+    else take('', false);
   }
-  for (const [name, items] of lists(identity)) {
+  for (const items of [identity.audiences, identity.groups]) {
     const fitting = fitList(items, left);
-    take(name, fitting.text, fitting.whole);
+    take(fitting.text, fitting.whole);
   }
-  values.set('Truncated', truncated.join(','));
+  values.push(truncated.join(','));
   return values;
 }
 
-function singles(identity: Identity): [Name, string][] {
-  return [
-    ['User', identity.username],
-    ['Uid', identity.uid],
-    ['Namespace', identity.serviceAccount?.namespace ?? ''],
-    ['Service-Account', identity.serviceAccount?.name ?? ''],
-    ['Pod', identity.pod],
-    ['Pod-Uid', identity.podUid],
-    ['Node', identity.node],
-    ['Node-Uid', identity.nodeUid],
-    ['Credential-Id', identity.credentialId],
-  ];
-}
-
-function lists(identity: Identity): [Name, readonly string[]][] {
-  return [
-    ['Audiences', identity.audiences],
-    ['Groups', identity.groups],
-  ];
+function singles({ username, uid, serviceAccount, pod, podUid, node, nodeUid, credentialId }: Identity): string[] {
+  const { namespace = '', name = '' } = serviceAccount ?? {};
+  return [username, uid, namespace, name, pod, podUid, node, nodeUid, credentialId];
 }
 
 /** As many whole items as fit. An empty item could not be told from none: it is left out, which counts as a cut. */

@@ -2,7 +2,7 @@ import t from 'tap';
 import type { Allow, Decision, Deny, Unavailable } from '../../src/decision/decision.ts';
 import { type Answer, type AnswererOptions, answerer, headerPairs } from '../../src/gateway/answer.ts';
 import { renderHead } from '../../src/gateway/whole-head.ts';
-import { renderIdentityHeaders } from '../../src/identity/headers.ts';
+import { identityRenderer } from '../../src/identity/headers.ts';
 import { MY_APP } from '../fixtures/identities.ts';
 
 const OPTIONS: AnswererOptions = {
@@ -45,7 +45,7 @@ t.test('an allow is a 200 without a body or a type, not to be stored, with every
   t.strictSame({ status, body, text }, { status: 200, body: '', text: '' });
   t.strictSame(headers, [
     ...['Content-Length', '0', 'Cache-Control', 'no-store'],
-    ...renderIdentityHeaders(MY_APP, 'X-Auth-Request-'),
+    ...identityRenderer('X-Auth-Request-')(MY_APP),
   ]);
 });
 
@@ -66,7 +66,7 @@ t.test('an allow by grace is marked with how old the verdict is, and the mark st
 t.test('an allow of nobody in particular empties every identity header', async t => {
   const { status, headers } = answerer(OPTIONS)({ kind: 'allow', identity: undefined });
   t.equal(status, 200);
-  t.strictSame(headers.slice(4), renderIdentityHeaders(undefined, 'X-Auth-Request-'));
+  t.strictSame(headers.slice(4), identityRenderer('X-Auth-Request-')(undefined));
 });
 
 t.test('the prefix of identity headers is the operator’s', async t => {
