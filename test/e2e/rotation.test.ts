@@ -1,5 +1,6 @@
 import { randomUUID, X509Certificate } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
+import type { IncomingHttpHeaders } from 'node:http';
 import { Agent, request } from 'node:https';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -30,13 +31,19 @@ const user = 'system:serviceaccount:apps:web';
 
 /** The kubelet renews a token each hour at the latest. */
 const tokenRotations = 24;
-/** With the ten seconds for which the API server remembers a token: one that is not renewed is refused well within the day. */
-const tokenLifeSeconds = 5;
+/**
+ * Ten renewals, of which a busy machine may miss some. With the ten seconds for which the API server remembers a token, one that is
+ * not renewed is refused well within the day all the same.
+ */
+const tokenLifeSeconds = 20;
 /** How long past its end the API server still takes a token, for clocks that differ. */
 const leewaySeconds = 60;
 const tokenEveryMs = 2_000;
 /** Between two requests of one client. */
 const paceMs = 10;
+/** The day goes on until each client has asked so often, and the plugin's token has run out twice. */
+const requestsOfEach = 500;
+const pluginRuns = 3;
 
 t.setTimeout(startLimitMs);
 
@@ -82,25 +89,35 @@ t.test(
     const secret = () => ({ 'tls.crt': server.cert, 'tls.key': server.key, 'ca.crt': clientCa });
     const listeners = await projectedVolume(await directory('listeners'), secret());
 
+    // A machine that does other things as well is no outage.
+    const patient = { GATECAR_REVIEW_TIMEOUT: '30s' };
     const followed = { ...settings, GATECAR_KUBE_TOKEN_FILE: account.path('token'), GATECAR_KUBE_CA_FILE: caFile };
     const gatecar = await startGatecar(t, {
       ...followed,
+      ...patient,
       GATECAR_GRPC_LISTEN: '127.0.0.1:0',
       GATECAR_TLS_CERT_FILE: listeners.path('tls.crt'),
       GATECAR_TLS_KEY_FILE: listeners.path('tls.key'),
       GATECAR_TLS_CLIENT_CA_FILE: listeners.path('ca.crt'),
     });
-    const byPlugin = await startGatecar(t, { GATECAR_KUBECONFIG: kubeconfig, PATH: process.env['PATH'] ?? '' });
+    const byPlugin = await startGatecar(t, {
+      ...patient,
+      GATECAR_KUBECONFIG: kubeconfig,
+      PATH: process.env['PATH'] ?? '',
+    });
     const listening = await gatecar.logged('where it listens', line => line.msg === 'listening');
     const [authPort, grpc] = [Number(String(listening['auth']).split(':').at(-1)), String(listening['grpc'])];
 
     const counts = new Map<string, number>();
     const failures: string[] = [];
     let over = false;
+    let othersDone = false;
     const load = async (name: string, once: (token: string) => Promise<string>) => {
       const known = freshToken();
       for (let turn = 0; !over; turn += 1) {
         const answer = await once(turn % 2 === 0 ? known : freshToken()).catch(error => `${error}`);
+        // It had no time for new tokens, whatever was rotated meanwhile.
+        if (answer === '503 overloaded') continue;
         counts.set(name, (counts.get(name) ?? 0) + 1);
         if (answer !== `200 ${user}`) failures.push(`${name}: ${answer}`);
         await pause(paceMs);
@@ -121,7 +138,7 @@ t.test(
       }),
       load('kubeconfig with a plugin', async token => {
         const { status, headers } = await ask(byPlugin.auth, { token });
-        return `${status} ${headers['x-auth-request-user']}`;
+        return told(status, headers);
       }),
     ];
 
@@ -137,8 +154,12 @@ t.test(
       t.equal(await shownCertificate(Number(grpc.split(':').at(-1)), mutual()), fingerprint256, `${what}, over gRPC`);
     };
 
+    const runsOfPlugin = async () =>
+      (await readFile(`${join(api.directory, 'plugin')}.calls`, 'utf8')).split('\n').length - 1;
+    const isDayOver = async () =>
+      [...counts.values()].every(count => count >= requestsOfEach) && (await runsOfPlugin()) >= pluginRuns;
     const rotateOwn = async () => {
-      for (let rotation = 1; rotation <= tokenRotations; rotation += 1) {
+      for (let rotation = 1; rotation <= tokenRotations || !othersDone || !(await isDayOver()); rotation += 1) {
         await pause(tokenEveryMs);
         await account.swap({ token: ownToken(), 'ca.crt': ca });
       }
@@ -203,17 +224,20 @@ t.test(
 
     await until('every client is at work', async () => counts.size === loads.length);
     try {
-      await Promise.all([rotateOwn(), rotateApiServer(), rotateListeners()]);
+      const others = Promise.all([rotateApiServer(), rotateListeners()]).finally(() => {
+        othersDone = true;
+      });
+      await Promise.all([rotateOwn(), others]);
     } finally {
       over = true;
       await Promise.all(loads);
     }
     t.strictSame(failures.slice(0, 20), [], 'not one request failed');
-    for (const [name, count] of counts) t.ok(count >= 500, `${name}: ${count} requests`);
+    for (const [name, count] of counts) t.ok(count >= requestsOfEach, `${name}: ${count} requests`);
     t.equal(await reloads('success'), 10);
     t.equal(await reloads('failure'), 1);
-    const runs = (await readFile(`${join(api.directory, 'plugin')}.calls`, 'utf8')).split('\n').length - 1;
-    t.ok(runs >= 3, `its token ran out and the plugin was run again: ${runs} times`);
+    const runs = await runsOfPlugin();
+    t.ok(runs >= pluginRuns, `its token ran out and the plugin was run again: ${runs} times`);
   },
 );
 
@@ -230,7 +254,7 @@ function secured({ ca, cert, key }: Pem & { ca: string }) {
   return credentials.createSsl(Buffer.from(ca), Buffer.from(key), Buffer.from(cert));
 }
 
-/** Status and user of the answer. */
+/** {@link told} of the answer. */
 function askTls(port: number, token: string, agent: Agent): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const headers = { authorization: `Bearer ${token}` };
@@ -238,14 +262,19 @@ function askTls(port: number, token: string, agent: Agent): Promise<string> {
   asked.once('error', reject);
   asked.once('response', reply => {
     reply.resume().once('error', reject);
-    reply.once('end', () => resolve(`${reply.statusCode} ${reply.headers['x-auth-request-user']}`));
+    reply.once('end', () => resolve(told(reply.statusCode, reply.headers)));
   });
   asked.end();
   return promise;
 }
 
 async function check(client: ReturnType<typeof envoyClient>, token: string): Promise<string> {
-  const { status, ok_response } = await client.checkHeaders({ authorization: `Bearer ${token}` });
-  const headers = headersOf(ok_response?.headers ?? []);
-  return `${status.code === 0 ? 200 : `code ${status.code}`} ${headers['x-auth-request-user']}`;
+  const { status, ok_response, denied_response } = await client.checkHeaders({ authorization: `Bearer ${token}` });
+  const { headers = [] } = ok_response ?? denied_response ?? {};
+  return told(status.code === 0 ? 200 : denied_response?.status.code, headersOf(headers));
+}
+
+/** The status, and the user or why there is none. */
+function told(status: number | undefined, headers: IncomingHttpHeaders): string {
+  return `${status} ${headers['x-gatecar-reason'] ?? headers['x-auth-request-user']}`;
 }
