@@ -5,6 +5,6 @@ import { writeSync } from 'node:fs';
 process.on('SIGUSR2', () => {
   globalThis.gc();
   globalThis.gc();
-  const { rss, heapUsed } = process.memoryUsage();
-  writeSync(1, `${JSON.stringify({ collected: { rss, heapUsed } })}\n`);
+  const { rss, heapUsed, external } = process.memoryUsage();
+  writeSync(1, `${JSON.stringify({ collected: { rss, held: heapUsed + external } })}\n`);
 });

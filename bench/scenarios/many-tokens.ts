@@ -54,9 +54,9 @@ export const manyTokens: Scenario = {
     tell(bench, 'decisions/s', 'perSecond', samples, { of: 'ratio', bound: '≥', limit: 1 / 1.3 });
     tell(bench, 'core time, µs', 'cpuUs', samples);
     const by = many.name;
-    const bytes = (of: 'heapUsed' | 'rss') => [(many.full[of] - many.empty[of]) / count];
+    const bytes = (of: 'held' | 'rss') => [(many.full[of] - many.empty[of]) / count];
     const goal = { of: 'value', bound: '≤', limit: 700 } as const;
-    bench.row({ what: 'heap, bytes each', by, values: bytes('heapUsed'), goal });
+    bench.row({ what: 'held, bytes each', by, values: bytes('held'), goal });
     bench.row({ what: 'resident, bytes each', by, values: bytes('rss') });
     const resident = Array.from({ length: 5 }, () => residentMb(many.pid));
     bench.row({ what: 'resident, MB', by, values: [median(resident)], goal: { of: 'value', bound: '≤', limit: 150 } });
@@ -71,7 +71,7 @@ export const manyTokens: Scenario = {
 };
 
 /** Bytes that a forced collection leaves. */
-async function collected(gatecar: Gatecar): Promise<{ readonly rss: number; readonly heapUsed: number }> {
+async function collected(gatecar: Gatecar): Promise<{ readonly rss: number; readonly held: number }> {
   process.kill(gatecar.pid, 'SIGUSR2');
   for (;;) {
     const [line] = (await once(gatecar.lines, 'line')) as [string];

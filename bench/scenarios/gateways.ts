@@ -1,0 +1,82 @@
+import { envoyExample, startEnvoy } from '../../test/e2e/fixtures/support/envoy.ts';
+import { exampleConfig, replaceOnce, startNginx } from '../../test/e2e/fixtures/support/nginx.ts';
+import { ask } from '../../test/fixtures/ask.ts';
+import { startBareHttp } from '../bare.ts';
+import { checkRequest } from '../check-request.ts';
+import { benchAuthority } from '../dev-authority.ts';
+import { startGatecar, WITH_GRPC } from '../gatecar.ts';
+import { startBareHttp2 } from '../grpc.ts';
+import { wrk } from '../load.ts';
+import type { MeasuredProcess } from '../measured-process.ts';
+import type { Bench, Scenario } from '../scenario.ts';
+import { type Contender, takeTurns, tell } from '../take-turns.ts';
+
+/** Few: what is looked at is how long one takes, and not how many wait. */
+const CONNECTIONS = 4;
+
+/** Who decides, and where: base URLs. */
+interface Decider extends MeasuredProcess {
+  readonly url: string;
+}
+
+/** Runs a gateway before one who decides, and gives its base URL. */
+type StartGateway = (bench: Bench, decider: string, application: string) => Promise<string>;
+
+export const gateways: Scenario = {
+  name: 'gateways',
+  about: 'a known token through nginx and Envoy with the configurations of the examples',
+  tools: ['wrk', 'nginx', 'envoy'],
+  async run(bench) {
+    const authority = await benchAuthority(bench);
+    const gatecar = await startGatecar(bench, { ...authority.settings, ...WITH_GRPC });
+    const headers = { Authorization: `Bearer ${authority.token}` };
+    const bareHttp = await startBareHttp(bench, `${gatecar.auth}/auth`, headers);
+    const bareHttp2 = await startBareHttp2(bench, gatecar.grpc, checkRequest(authority.token));
+    const application = await startApplication(bench);
+
+    const compare = async (name: string, start: StartGateway, bare: Decider, ours: string) => {
+      const contenders: Contender[] = [];
+      for (const decider of [bare, { ...gatecar, url: ours }]) {
+        const url = `${await start(bench, new URL(decider.url).host, application)}/zones`;
+        const load = (seconds: number) => wrk({ url, headers, seconds, connections: CONNECTIONS });
+        const refused = await ask(url, { path: '/zones' });
+        bench.check(
+          `${name} before ${decider.name} lets a token through`,
+          (await ask(url, { headers })).status === 200,
+        );
+        if (decider.name === gatecar.name) bench.check('and nobody without one', refused.status === 401);
+        contenders.push({ name: `${name}, asking ${decider.name}`, pid: decider.pid, load });
+      }
+      const samples = await takeTurns(bench, contenders);
+      tell(bench, 'p50, ms', 'p50Ms', samples, { of: 'ratio', bound: '≤', limit: 1.1 });
+      tell(bench, 'p99, ms', 'p99Ms', samples, { of: 'ratio', bound: '≤', limit: 1.1 });
+    };
+    await compare('nginx', nginx, bareHttp, gatecar.auth);
+    await compare('Envoy over HTTP', envoy('envoy-http'), bareHttp, gatecar.auth);
+    await compare('Envoy over gRPC', envoy('envoy-grpc'), bareHttp2, gatecar.grpc);
+    bench.check('one token is one review', authority.reviews === 1);
+  },
+};
+
+const nginx: StartGateway = async (bench, decider, application) => {
+  const config = await exampleConfig([`http://${decider}`], `http://${application}`);
+  return (await startNginx(bench, withoutAccessLog(config))).url;
+};
+
+function envoy(example: 'envoy-http' | 'envoy-grpc'): StartGateway {
+  return async (bench, decider, application) => {
+    const neighbours = { gatecar: decider, grpc: decider, application };
+    return (await startEnvoy(bench, await envoyExample(example), neighbours)).url;
+  };
+}
+
+/** Answers at once, whoever asks. @returns `host:port`. */
+async function startApplication(bench: Bench): Promise<string> {
+  const config = 'events {} http { server { listen 8080; location / { return 200 "ok"; } } }';
+  return new URL((await startNginx(bench, withoutAccessLog(config))).url).host;
+}
+
+/** The fixture writes a line for each request. */
+function withoutAccessLog(config: string): string {
+  return replaceOnce(config, 'listen 8080;', 'listen 8080; access_log off;');
+}

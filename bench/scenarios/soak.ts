@@ -1,0 +1,64 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CHECK, checkRequest } from '../check-request.ts';
+import { benchAuthority } from '../dev-authority.ts';
+import { startGatecar, WITH_GRPC } from '../gatecar.ts';
+import { h2load, wrk } from '../load.ts';
+import { openDescriptors, residentMb } from '../measured-process.ts';
+import type { Scenario } from '../scenario.ts';
+
+/** Until the load's connections are closed on both sides. */
+const CLOSED_MS = 1_000;
+
+export const soak: Scenario = {
+  name: 'soak',
+  about: 'minutes of full load over HTTP and gRPC at once',
+  tools: ['wrk', 'h2load'],
+  byNameOnly: true,
+  async run(bench) {
+    const [minutes, seconds] = bench.quick ? [2, 1] : [bench.minutes, 60];
+    const directory = await mkdtemp(join(tmpdir(), 'gatecar-bench-'));
+    bench.teardown(() => rm(directory, { recursive: true }));
+    const authority = await benchAuthority(bench);
+    const gatecar = await startGatecar(bench, { ...authority.settings, ...WITH_GRPC });
+    const bodyFile = join(directory, 'check-request');
+    await writeFile(bodyFile, checkRequest(authority.token), { mode: 0o600 });
+
+    const url = `${gatecar.auth}/auth`;
+    const http = { url, headers: { Authorization: `Bearer ${authority.token}` } };
+    const grpc = { url: gatecar.grpc + CHECK.path, headers: CHECK.headers, bodyFile };
+    const lagMs = async (part: 'p50' | 'p99') => (await gatecar.metric(`nodejs_eventloop_lag_${part}_seconds`)) * 1000;
+    // It is looked at in intervals, which are in what it says.
+    await wrk({ ...http, seconds: 1 });
+    await lagMs('p50');
+    await sleep(CLOSED_MS);
+    const intervalMs = await lagMs('p50');
+
+    const resident: number[] = [];
+    const descriptors: number[] = [];
+    const lags: number[] = [];
+    const decisions = { http: [] as number[], grpc: [] as number[] };
+    for (let minute = 0; minute < minutes; minute += 1) {
+      const loads = await Promise.all([wrk({ ...http, seconds }), h2load({ ...grpc, seconds })]);
+      resident.push(residentMb(gatecar.pid));
+      lags.push((await lagMs('p99')) - intervalMs);
+      await sleep(CLOSED_MS);
+      descriptors.push(openDescriptors(gatecar.pid));
+      decisions.http.push(loads[0].perSecond);
+      decisions.grpc.push(loads[1].perSecond);
+    }
+    const by = `gatecar, ${minutes} minutes`;
+    const [first = Number.NaN, last = Number.NaN] = [resident[0], resident.at(-1)];
+    bench.row({ what: 'decisions/s over HTTP', by, values: decisions.http });
+    bench.row({ what: 'decisions/s over gRPC, beside it', by, values: decisions.grpc });
+    const flat = { of: 'ratio', bound: '≤', limit: 1.1 } as const;
+    bench.row({ what: 'resident MB, last to first minute', by, values: resident, ratios: [last / first], goal: flat });
+    const prompt = { of: 'value', bound: '≤', limit: 10 } as const;
+    bench.row({ what: 'event-loop delay p99, ms', by, values: lags, goal: prompt });
+    bench.row({ what: 'open descriptors, after each minute', by, values: descriptors });
+    bench.check('no descriptor is left behind', (descriptors.at(-1) ?? Number.NaN) <= (descriptors[0] ?? Number.NaN));
+    bench.check('one token is one review', authority.reviews === 1);
+  },
+};
