@@ -1,0 +1,37 @@
+import { join } from 'node:path';
+import { build, type Metafile } from 'esbuild';
+import { leanBundle } from './lean-bundle.ts';
+
+/**
+ * One tree-shaken bundle, `gatecar.js` and its chunks: what is rarely needed (kubeconfig, gRPC, spans, dev) is loaded when it is
+ * asked for. Says what is in it.
+ */
+export async function bundle(root: string, outdir: string): Promise<Metafile> {
+  const { metafile } = await build({
+    absWorkingDir: root,
+    metafile: true,
+    entryPoints: { gatecar: join(root, 'src/main.ts') },
+    outdir,
+    bundle: true,
+    splitting: true,
+    minify: true,
+    // Errors and profiles name functions as the source does.
+    keepNames: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node24',
+    legalComments: 'none',
+    logLevel: 'warning',
+    plugins: [leanBundle(root)],
+    // Some dependencies are CommonJS and expect its globals.
+    banner: {
+      js: [
+        "import { createRequire as gatecarCreateRequire } from 'node:module';",
+        'const require = gatecarCreateRequire(import.meta.url);',
+        'const __filename = import.meta.filename;',
+        'const __dirname = import.meta.dirname;',
+      ].join(' '),
+    },
+  });
+  return metafile;
+}
