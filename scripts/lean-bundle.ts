@@ -18,15 +18,26 @@ const ON_FIRST_USE = (builtIn: string) =>
   `module.exports = new Proxy({}, { get: (_, name) => process.getBuiltinModule('${builtIn}')[name] });`;
 
 const INSTEAD: readonly Instead[] = [
-  // What connects and sends; not its caches, mocks, interceptors and WebSockets. `fetch` is client-node's.
+  // What connects and sends; not its caches, mocks, interceptors and WebSockets, nor fetch, with which client-node would ask for
+  // more than a kubeconfig says.
   {
     of: 'undici',
     code: `
       exports.Agent = require('undici/lib/dispatcher/agent.js');
-      Object.defineProperties(exports, {
-        ProxyAgent: { get: () => require('undici/lib/dispatcher/proxy-agent.js') },
-        fetch: { get: () => require('undici/lib/web/fetch/index.js').fetch },
-      });`,
+      Object.defineProperty(exports, 'ProxyAgent', { get: () => require('undici/lib/dispatcher/proxy-agent.js') });
+      exports.fetch = () => { ${NEVER('fetch of undici')} };`,
+  },
+  // For bodies that are forms, streams or blobs: ours are text.
+  {
+    of: '../web/fetch/body.js',
+    by: 'undici/lib/dispatcher/client-h1.js',
+    code: `exports.extractBody = () => { ${NEVER('extractBody of undici')} };`,
+  },
+  { of: '../web/fetch/formdata', by: 'undici/lib/core/request.js', code: '' },
+  {
+    of: '../web/webidl',
+    by: 'undici/lib/core/request.js',
+    code: 'exports.webidl = { is: { FormData: () => false } };',
   },
   // The API server is asked over HTTP/1.1 (allowH2: false).
   {

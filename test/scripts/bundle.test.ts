@@ -111,6 +111,18 @@ t.test('the bundle', async t => {
   });
 });
 
+t.test('the image is given every script that makes it', t => {
+  const read = (name: string) => readFileSync(join(root, name), 'utf8');
+  const importedBy = (name: string): string[] =>
+    [...read(`scripts/${name}`).matchAll(/ from '\.\/(.*)'/g)].flatMap(([, one = '']) => [one, ...importedBy(one)]);
+  const copied = /^COPY (scripts\/.*) scripts\/$/m.exec(read('Dockerfile'))?.[1]?.split(' ') ?? [];
+  const needed = ['build.ts', ...importedBy('build.ts')].map(name => `scripts/${name}`);
+  t.ok(needed.length > 2);
+  t.strictSame(copied.toSorted(), needed.toSorted());
+  for (const name of needed) t.ok(read('.dockerignore').split('\n').includes(`!${name}`), name);
+  t.end();
+});
+
 function fileName(path: string): string {
   return path.replace(/.*\//, '');
 }
