@@ -37,6 +37,8 @@ function newDispatcher(tls: KubeTls, proxyUrl: string | undefined, maxConnection
     pipelining: 1,
     keepAliveTimeout: KEEP_ALIVE_MS,
     maxResponseSize: MAX_RESPONSE_BYTES,
+    // One connection for all would be left by nobody when its peer falls silent: a review that is cut off ends its stream alone. Nor
+    // is HTTP/2 faster as long as no more reviews run at once than there may be connections.
     allowH2: false,
   };
   if (proxyUrl === undefined) return new Agent({ ...common, connect: tls });

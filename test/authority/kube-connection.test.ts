@@ -1,6 +1,7 @@
 import { getEventListeners } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { createServer, type RequestListener } from 'node:http';
+import { createSecureServer } from 'node:http2';
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -476,6 +477,54 @@ t.test('over TLS', async t => {
     const { connection } = byKubeconfig(t, kubeconfig({ cluster: { server: api.url, ...trusting } }));
     for (const answer of await postInTurn(connection, 10)) t.match(answer, { status: 200, body: '{}' });
     t.equal(api.connections, 1);
+  });
+
+  /** A server that speaks HTTP/2 to whoever does, as the API server. */
+  async function bothVersions(t: Test) {
+    const versions: string[] = [];
+    const material = { cert: pem('server.crt'), key: pem('server.key') };
+    const server = createSecureServer({ allowHTTP1: true, ...material }, (request, response) => {
+      versions.push(request.httpVersion);
+      request.resume().once('end', () => response.end('{}'));
+    });
+    const sockets = new Set<Socket>();
+    server.on('connection', socket => sockets.add(socket));
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+    t.teardown(() => {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    });
+    return { url: `https://127.0.0.1:${(server.address() as AddressInfo).port}`, versions };
+  }
+
+  t.test('a server that speaks HTTP/2 as well is asked over HTTP/1.1', async t => {
+    const { url, versions } = await bothVersions(t);
+    const { connection } = byKubeconfig(t, kubeconfig({ cluster: { server: url, ...trusting } }));
+    t.match(await post(connection), { status: 200 });
+    t.strictSame(versions, ['1.1']);
+  });
+
+  t.test('a peer that falls silent is left with the review that it leaves without an answer', async t => {
+    const { port } = new URL((await bothVersions(t)).url);
+    let isSilent = false;
+    const between = await tcpServer(t, socket => {
+      const upstream = connect(Number(port), '127.0.0.1').on('error', () => {});
+      t.teardown(() => upstream.destroy());
+      // This one: whoever connects afterwards is heard.
+      let isLost = false;
+      const pass = (to: Socket) => (chunk: Buffer) => {
+        isLost ||= isSilent;
+        if (!isLost) to.write(chunk);
+      };
+      socket.on('data', pass(upstream));
+      upstream.on('data', pass(socket));
+    });
+    const { connection } = byKubeconfig(t, kubeconfig({ cluster: { server: `https://${between}`, ...trusting } }));
+    t.match(await post(connection), { status: 200 });
+    isSilent = true;
+    t.match(await failure(post(connection, AbortSignal.timeout(50))), { outage: 'timeout' });
+    isSilent = false;
+    t.match(await post(connection), { status: 200 });
   });
 
   t.test('a server that another CA signed, or nobody we know, is not asked', async t => {
