@@ -45,7 +45,7 @@ async function start(t: Test) {
     GATECAR_REVIEW_TIMEOUT: '1s',
   });
   t.teardown(() => gatecar.stop());
-  const agent = new Agent({ keepAlive: true, maxSockets: 64 });
+  const agent = new Agent({ keepAlive: true, maxSockets: 100 });
   t.teardown(() => agent.destroy());
   const grpc = envoyClient(gatecar.grpc);
   t.teardown(() => grpc.close());
@@ -83,7 +83,7 @@ const KINDS: readonly {
   { name: 'malformed', status: 401, headers: () => ({ authorization: 'Bearer a b' }) },
   { name: 'that nobody can be asked about', status: 503, headers: () => bearer(fresh('error')) },
   { name: 'cut off', status: 503, headers: () => bearer(fresh('cut')) },
-  { name: 'never answered', status: 503, atOnce: 64, headers: () => bearer(fresh('silent')) },
+  { name: 'never answered', status: 503, atOnce: 100, headers: () => bearer(fresh('silent')) },
 ];
 
 t.test('requests leave no timer, handle or listener behind', async t => {
@@ -99,7 +99,7 @@ t.test('requests leave no timer, handle or listener behind', async t => {
             t.same([...new Set(await Promise.all(wave))], [status]);
           }
         };
-        await round(2 * atOnce);
+        await round(Math.max(4, atOnce));
         const before = await gatecar.left();
         await round(REQUESTS);
         const after = await gatecar.left();
