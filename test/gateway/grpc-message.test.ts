@@ -1,6 +1,8 @@
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { createServer, type Http2Server, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import t, { type Test } from 'tap';
 import { answerCall } from '../../src/gateway/grpc-call.ts';
 import { frame, type MessageReader, messageReader } from '../../src/gateway/grpc-message.ts';
@@ -151,4 +153,28 @@ t.test('who leaves is not answered', async t => {
   await until(() => streams.length === 2 && streams[1]?.destroyed === true);
   t.equal((await rawCall(session, {}, framed(Buffer.from('abc')))).status, '0');
   t.ok(messages.length >= 1);
+});
+
+t.test('a stream that is still there has nothing of its message, nor of who waited for it', async t => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const stream = Object.assign(new EventEmitter(), { destroyed: true });
+  const refs: WeakRef<object>[] = [];
+  const read = () => {
+    const call = { told: 0 };
+    refs.push(new WeakRef(call));
+    messageReader().read(stream as unknown as ServerHttp2Stream, message => {
+      call.told += 1;
+      refs.push(new WeakRef(message.buffer));
+    });
+    stream.emit('data', framed(Buffer.alloc(100_000)));
+    stream.emit('end');
+  };
+  read();
+  t.equal(refs.length, 2);
+  await until(() => {
+    collect();
+    return refs.every(ref => ref.deref() === undefined);
+  });
+  t.equal(stream.listenerCount('data'), 1, 'its listeners are there');
 });
