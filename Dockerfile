@@ -36,5 +36,7 @@ ENV NODE_ENV=production \
     NODE_OPTIONS=--max-old-space-size=128
 USER 65532:65532
 EXPOSE 9080 9081
-# Exec form: no shell is needed, and SIGTERM reaches the process.
-ENTRYPOINT ["/nodejs/bin/node", "/app/dist/gatecar.js"]
+# Exec form: no shell is needed, and SIGTERM reaches the process. A sidecar has a core, and its requests leave little behind: V8
+# has one thread for its own work, and collects new objects at 4 MiB of them, not at 16, which is 10 MiB less under load. These
+# are not in NODE_OPTIONS, where whoever sets the bound of the heap would undo them.
+ENTRYPOINT ["/nodejs/bin/node", "--v8-pool-size=1", "--max-semi-space-size=4", "/app/dist/gatecar.js"]
