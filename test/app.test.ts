@@ -148,7 +148,12 @@ t.test('times to live and the review timeout are those of the settings', async t
 });
 
 t.test('concurrency, queue and what is shown of them are those of the settings', async t => {
-  const settings = { GATECAR_REVIEW_MAX_CONCURRENCY: '2', GATECAR_REVIEW_MAX_QUEUE: '3' };
+  // The cluster's documents have a connection of their own.
+  const settings = {
+    GATECAR_REVIEW_MAX_CONCURRENCY: '2',
+    GATECAR_REVIEW_MAX_QUEUE: '3',
+    GATECAR_LOCAL_CHECKS: 'off',
+  };
   const { api, url, scrape } = await startApp(t, settings);
   api.behaviour = hangs;
   const waiting = ['a', 'b', 'c', 'd', 'e'].map(token => ask(url, { token }).catch(() => undefined));

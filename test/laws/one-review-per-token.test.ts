@@ -71,7 +71,11 @@ for (const [kind, behaviour, status] of [
 }
 
 t.test('10,000 new tokens are 10,000 reviews, over no more connections than may be', async t => {
-  const { standIn, gatecar } = await start(t, accepts(), { GATECAR_REVIEW_MAX_CONCURRENCY: '8' });
+  const { standIn, gatecar } = await start(t, accepts(), {
+    GATECAR_REVIEW_MAX_CONCURRENCY: '8',
+    // The cluster's documents have a connection of their own.
+    GATECAR_LOCAL_CHECKS: 'off',
+  });
   const callers = Array.from({ length: 4 }, (_, caller) =>
     askPipelined(
       gatecar.auth,
@@ -81,7 +85,7 @@ t.test('10,000 new tokens are 10,000 reviews, over no more connections than may 
   for (const counts of await Promise.all(callers)) t.same(counts, { 200: 2500 });
   t.equal(standIn.requests.length, 10_000);
   t.equal(counts(standIn).size, 10_000);
-  t.ok(standIn.connections <= 8 + 1, `${standIn.connections} connections, that of the signing keys among them`);
+  t.ok(standIn.connections <= 8, `${standIn.connections} connections`);
 });
 
 t.test('an outage that all wait for is one review, and the next question another', async t => {
