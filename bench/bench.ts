@@ -9,7 +9,9 @@
 import { parseArgs } from 'node:util';
 import { buildBundle } from './image-form.ts';
 import { moveToLoadCore } from './measured-process.ts';
+import { record } from './record.ts';
 import { runScenario } from './run-scenario.ts';
+import type { Row, Scenario } from './scenario.ts';
 import { SCENARIOS } from './scenarios.ts';
 import { type TableRow, table } from './table.ts';
 import { machine, versions } from './tools.ts';
@@ -32,6 +34,7 @@ const scale = {
   seconds: options.quick ? 1 : count('seconds', options.seconds ?? '5'),
   minutes: count('minutes', options.minutes ?? '10'),
 };
+if (options.quick && options.record) fail('--quick measures nothing that could be recorded');
 const unknown = names.filter(name => !SCENARIOS.some(scenario => scenario.name === name));
 if (unknown.length > 0) fail(`there is no ${unknown.join(', ')}: ${SCENARIOS.map(({ name }) => name).join(', ')}`);
 const chosen = SCENARIOS.filter(({ name, byNameOnly }) => {
@@ -44,6 +47,7 @@ say(`${scale.rounds} rounds of ${scale.seconds} s; what is measured has one core
 moveToLoadCore();
 buildBundle();
 const rows: TableRow[] = [];
+const toRecord: { scenario: Scenario; rows: readonly Row[] }[] = [];
 let total = 0;
 let failed = 0;
 for (const scenario of chosen) {
@@ -60,15 +64,19 @@ for (const scenario of chosen) {
   const found = findings.rows.map(row => ({ scenario: scenario.name, ...row }));
   if (!options.quick && found.length > 0) say(`\n${table(found)}`);
   rows.push(...found);
+  const isSound = found.length > 0 && findings.checks.every(({ holds }) => holds);
+  if (options.record && isSound) toRecord.push({ scenario, rows: findings.rows });
+  else if (options.record) say(`${scenario.name} is not recorded`);
 }
 if (!options.quick && chosen.length > 1) say(`\n${table(rows)}`);
+if (toRecord.length > 0) record(toRecord);
 // As tap ends: .ci/run counts by it.
 say(`# { total: ${total}, pass: ${total - failed}${failed > 0 ? `, fail: ${failed}` : ''} }`);
 process.exitCode = failed > 0 || total === 0 ? 1 : 0;
 
 function count(name: string, text: string): number {
   const value = Number(text);
-  if (!(value > 0)) fail(`--${name}: a number above 0, not ${text}`);
+  if (!Number.isInteger(value) || value < 1) fail(`--${name}: a whole number from 1 on, not ${text}`);
   return value;
 }
 

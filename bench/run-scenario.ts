@@ -32,7 +32,14 @@ export async function runScenario(scenario: Scenario, scale: Scale): Promise<Fin
     process.stderr.write(`${scenario.name}: ${error instanceof Error ? error.stack : error}\n`);
     checks.push({ claim: 'it works', holds: false });
   } finally {
-    for (const undo of undone.reverse()) await undo();
+    for (const undo of undone.reverse()) {
+      try {
+        await undo();
+      } catch (error) {
+        process.stderr.write(`${scenario.name}: ${error}\n`);
+        checks.push({ claim: 'all that it started is ended', holds: false });
+      }
+    }
   }
   return { rows, checks };
 }

@@ -79,13 +79,16 @@ async function opensFewConnections(
   const ask = await startAsker(bench, { url: `${gatecar.auth}/auth` });
   const tokens = fresh(count);
   const before = await api.reviews();
+  // What the start has opened, for the readiness probe and the cluster's keys, is used again.
+  const open = counter.accepted;
   await ask({ kind: 'auth', tokens, atOnce: 64 });
   bench.check(`${count} misses are ${count} reviews`, (await api.reviews()) - before === count);
-  bench.check(`and open at most ${BOUND} connections`, counter.accepted > 0 && counter.accepted <= BOUND);
+  const opened = counter.accepted - open;
+  bench.check(`and open at most ${BOUND} connections`, opened > 0 && opened <= BOUND);
   bench.row({
     what: 'connections opened',
     by: `gatecar, ${count} misses`,
-    values: [counter.accepted],
+    values: [opened],
     goal: { of: 'value', bound: '≤', limit: BOUND },
   });
 }

@@ -1,0 +1,87 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { plot } from './plot.ts';
+import type { Row, Scenario } from './scenario.ts';
+import { SCENARIOS } from './scenarios.ts';
+import { meets, table } from './table.ts';
+import { machine, versions } from './tools.ts';
+
+/** What was measured of one scenario, and how. */
+export interface Recorded {
+  readonly scenario: string;
+  readonly about: string;
+  /** ISO 8601, of the day. */
+  readonly date: string;
+  readonly command: string;
+  /** Gatecar's. */
+  readonly version: string;
+  readonly machine: string;
+  readonly versions: readonly string[];
+  readonly rows: readonly Row[];
+}
+
+const ROOT = join(import.meta.dirname, '..');
+const RESULTS = join(import.meta.dirname, 'results.json');
+const PAGE = join(import.meta.dirname, 'RESULTS.md');
+const PLOT = join(ROOT, 'docs/bench.svg');
+
+/** Takes what was found for the result of record, in place of the last of that scenario; others stay. */
+export function record(found: readonly { readonly scenario: Scenario; readonly rows: readonly Row[] }[]): void {
+  const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
+  const fresh = found.map(({ scenario, rows }): Recorded => {
+    return {
+      scenario: scenario.name,
+      about: scenario.about,
+      date: new Date().toISOString().slice(0, 10),
+      command: ['npm run bench --', ...process.argv.slice(2)].join(' '),
+      version,
+      machine: machine(),
+      versions: versions(scenario.tools),
+      rows: rows.map(({ values, ratios, ...row }) => {
+        return { ...row, values: values.map(rounded), ...(ratios && { ratios: ratios.map(rounded) }) };
+      }),
+    };
+  });
+  const all = [...fresh, ...recorded().filter(one => !fresh.some(({ scenario }) => scenario === one.scenario))];
+  const order = SCENARIOS.map(({ name }) => name);
+  all.sort((one, other) => order.indexOf(one.scenario) - order.indexOf(other.scenario));
+  writeFileSync(RESULTS, `${JSON.stringify(all, undefined, 2)}\n`);
+  writeFileSync(PAGE, page(all));
+  writeFileSync(PLOT, plot(all));
+}
+
+function recorded(): Recorded[] {
+  try {
+    return JSON.parse(readFileSync(RESULTS, 'utf8')) as Recorded[];
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+function page(all: readonly Recorded[]): string {
+  const rows = all.flatMap(({ scenario, rows }) => rows.map(row => ({ scenario, ...row })));
+  const withGoal = rows.filter(({ goal }) => goal !== undefined);
+  const met = withGoal.filter(row => meets(row)).length;
+  const sections = all.map(one => {
+    const made = `${one.date}, gatecar ${one.version}, \`${one.command}\`. ${one.machine}; ${one.versions.join(', ')}.`;
+    return `## ${one.scenario}\n\n${sentence(one.about)}\n\n${made}\n\n${table(one.rows.map(row => ({ scenario: one.scenario, ...row })))}`;
+  });
+  return `# Results of record
+
+Written by \`npm run bench -- --record\`. What is measured has one core, the load another; contenders take turns, and a ratio is that of one
+round. Ratios are to the reference above them; values and ratios are medians, with the least and the greatest value beside them.
+
+## Goals: ${met} of ${withGoal.length} met
+
+${table(withGoal)}
+${sections.join('\n')}`;
+}
+
+function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+}
+
+function rounded(value: number): number {
+  return Number(value.toPrecision(5));
+}
