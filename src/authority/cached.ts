@@ -1,9 +1,10 @@
 import type { CacheKey } from '../cache/key.ts';
-import { singleFlight } from '../cache/single-flight.ts';
+import { type Deadline, singleFlight } from '../cache/single-flight.ts';
 import type { VerdictStore } from '../cache/verdict-store.ts';
 import type { Token } from '../credential/token.ts';
 import {
   type Accepted,
+  type Asking,
   type Authority,
   type Refused,
   type Source,
@@ -80,12 +81,26 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
     }
   };
 
-  const ask = async (key: CacheKey, token: Token, trail: Trail | undefined, signal: AbortSignal): Promise<Verdict> => {
-    const verdict = await inner.review(token, { signal, trail });
+  const ask = (
+    key: CacheKey,
+    token: Token,
+    trail: Trail | undefined,
+    deadline: Deadline,
+  ): Verdict | Promise<Verdict> => {
     // Past the deadline everybody has been answered, and a later flight may know better by now. A no counts all the same: it
     // may have waited for being told until then, and what it ends must not go on by grace.
-    if (!signal.aborted || verdict.kind === 'refused') remember(key, token, verdict);
-    return verdict;
+    const learn = (verdict: Verdict): Verdict => {
+      if (!deadline.hasPassed || verdict.kind === 'refused') remember(key, token, verdict);
+      return verdict;
+    };
+    const asking: Asking = {
+      get signal() {
+        return deadline.signal;
+      },
+      trail,
+    };
+    const verdict = inner.review(token, asking);
+    return verdict instanceof Promise ? verdict.then(learn) : learn(verdict);
   };
 
   /**
@@ -140,15 +155,15 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
     return no;
   };
 
-  const share = (key: CacheKey, token: Token, trail: Trail | undefined): Promise<Verdict> => {
+  const share = (key: CacheKey, token: Token, trail: Trail | undefined): Verdict | Promise<Verdict> => {
     const flight = flights.join(key);
     found(flight === undefined ? 'miss' : 'coalesced', trail);
-    return flight ?? flights.start(key, signal => ask(key, token, trail, signal));
+    return flight ?? flights.start(key, deadline => ask(key, token, trail, deadline));
   };
 
   /** Our own bound is no reason to serve what is stale: the API server could be asked. */
   const orStale = async (
-    review: Promise<Verdict>,
+    review: Verdict | Promise<Verdict>,
     key: CacheKey,
     known: Known,
     trail: Trail | undefined,

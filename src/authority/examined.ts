@@ -30,6 +30,12 @@ export interface ClaimRefusal {
   readonly cause: string;
 }
 
+/** Nothing in it is the token's own. */
+const FORGED = refused(
+  'token_rejected',
+  `[${INVALID_BEARER_TOKEN}, go-jose/go-jose: error in cryptographic primitive]`,
+);
+
 const FINE: readonly ClaimRefusal[] = [];
 
 /**
@@ -73,16 +79,18 @@ export function examined(inner: Authority, options: ExaminationOptions): Authori
   };
 
   /** Junk waits for being told; a fault is told at once, since somebody good may wait for it. */
-  const tell = (verdict: Verdict, { signal }: Asking): Verdict | Promise<Verdict> => {
+  const tell = (verdict: Verdict, asking: Asking): Verdict | Promise<Verdict> => {
     const isFault = verdict.kind === 'unavailable' && verdict.reason !== 'overloaded';
     if (verdict.kind === 'accepted' || isFault) return verdict;
-    return pace?.turn(signal)?.then(() => verdict) ?? verdict;
+    // Its signal is made when it is asked for.
+    return pace?.protecting ? (pace.turn(asking.signal)?.then(() => verdict) ?? verdict) : verdict;
   };
   const ask = async (token: Token, asking: Asking): Promise<Verdict> => tell(await inner.review(token, asking), asking);
 
   const heed = (check: KeyCheck, token: Token, asking: Asking): Verdict | Promise<Verdict> => {
     if (check === 'bad') {
-      return tell(refuse(token, 'signature', 'go-jose/go-jose: error in cryptographic primitive'), asking);
+      onRefusal('signature');
+      return tell(FORGED, asking);
     }
     if (check === 'unknown') return ask(token, asking);
     pace?.good();

@@ -23,9 +23,10 @@ export function limited(inner: Cached, failures: FailureCounter): Cached {
       if (client === undefined) return inner.review(token, asking);
       const blockedForMs = failures.blockedForMs(client);
       if (blockedForMs > 0) return inner.known(token, asking) ?? tooMany(blockedForMs);
+      const known = inner.known(token, asking);
+      if (known !== undefined) return known;
       const verdict = inner.review(token, asking);
-      // At once: it was known already.
-      return verdict instanceof Promise ? verdict.then(reviewed => count(client, reviewed)) : verdict;
+      return verdict instanceof Promise ? verdict.then(reviewed => count(client, reviewed)) : count(client, verdict);
     },
   };
 }

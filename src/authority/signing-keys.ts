@@ -71,6 +71,7 @@ export async function signingKeys(jwks: Readonly<Record<string, unknown>>): Prom
     const key = await signingKey(jwk);
     if (key !== undefined) keys.set(jwk.kid, [...(keys.get(jwk.kid) ?? []), key]);
   }
+  const headerOf = lastHeader();
   let slowChecks = 0;
   const checkSlowly = async (able: readonly SigningKey[], signed: Buffer, bytes: Buffer): Promise<SignatureCheck> => {
     if (slowChecks >= MAX_SLOW_CHECKS) return 'unknown form';
@@ -87,7 +88,7 @@ export async function signingKeys(jwks: Readonly<Record<string, unknown>>): Prom
     check(jws) {
       const end = jws.lastIndexOf('.');
       const signature = jws.slice(end + 1);
-      const header = protectedHeader(jws);
+      const header = headerOf(jws);
       if (header?.kid === undefined || !BASE64URL.test(signature)) return 'unknown form';
       const named = keys.get(header.kid);
       if (named === undefined) return 'unknown key';
@@ -126,6 +127,21 @@ async function signingKey(jwk: JWK): Promise<SigningKey | undefined> {
   } catch {
     return undefined;
   }
+}
+
+/** Reads the protected header of a JWS. All that one key has signed begin alike, so the last one that could be read is kept. */
+function lastHeader() {
+  let start: string | undefined;
+  let header: ReturnType<typeof protectedHeader>;
+  return (jws: string) => {
+    const isOfThree = () => jws.indexOf('.', start?.length) === jws.lastIndexOf('.');
+    if (start !== undefined && jws.startsWith(start) && isOfThree()) return header;
+    const read = protectedHeader(jws);
+    if (read === undefined) return undefined;
+    start = jws.slice(0, jws.indexOf('.') + 1);
+    header = read;
+    return header;
+  };
 }
 
 function protectedHeader(jws: string) {

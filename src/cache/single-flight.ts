@@ -6,10 +6,10 @@ export interface SingleFlight<K, V> {
   /** The running call for this key, if there is one. */
   join(key: K): Promise<V> | undefined;
   /**
-   * Starts a call. It gets a signal that is aborted at its deadline; if it has not come to an end by then, all who wait
-   * get `late()` and its own end is of no interest any more.
+   * Starts a call. What it answers at once is handed on, and there is nothing to share. Else, if it has not come to an end
+   * by its deadline, all who wait get `late()` and its own end is of no interest any more.
    */
-  start(key: K, call: (signal: AbortSignal) => V | Promise<V>): Promise<V>;
+  start(key: K, call: (deadline: Deadline) => V | Promise<V>): V | Promise<V>;
   readonly size: number;
 }
 
@@ -18,13 +18,38 @@ export interface SingleFlightOptions<V> {
   readonly late: () => V;
 }
 
-/** A {@link SingleFlight} whose every call ends by its deadline. A call that throws rejects for all who wait. */
+/** When a call has to be done. */
+export class Deadline {
+  #hasPassed = false;
+  #controller: AbortController | undefined;
+
+  get hasPassed(): boolean {
+    return this.#hasPassed;
+  }
+
+  /** Aborted when it passes. Made where it is asked for: what is answered at once has no use for one. */
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.#hasPassed) this.#controller.abort();
+    return this.#controller.signal;
+  }
+
+  pass(): void {
+    this.#hasPassed = true;
+    this.#controller?.abort();
+  }
+}
+
+/** A {@link SingleFlight} whose every call ends by its deadline. A call that rejects rejects for all who wait. */
 export function singleFlight<K, V>({ deadlineMs, late }: SingleFlightOptions<V>): SingleFlight<K, V> {
   const flights = new Map<K, Promise<V>>();
   return {
     join: key => flights.get(key),
     start(key, call) {
-      const flight = withDeadline(deadlineMs, late, call).finally(() => flights.delete(key));
+      const deadline = new Deadline();
+      const answer = call(deadline);
+      if (!(answer instanceof Promise)) return answer;
+      const flight = byDeadline(answer, deadline, deadlineMs, late).finally(() => flights.delete(key));
       flights.set(key, flight);
       return flight;
     },
@@ -34,21 +59,13 @@ export function singleFlight<K, V>({ deadlineMs, late }: SingleFlightOptions<V>)
   };
 }
 
-async function withDeadline<V>(
-  deadlineMs: number,
-  late: () => V,
-  call: (signal: AbortSignal) => V | Promise<V>,
-): Promise<V> {
-  const controller = new AbortController();
-  const { promise: deadline, resolve } = Promise.withResolvers<V>();
+function byDeadline<V>(answer: Promise<V>, deadline: Deadline, deadlineMs: number, late: () => V): Promise<V> {
+  const { promise, resolve, reject } = Promise.withResolvers<V>();
   const timer = setTimeout(() => {
-    controller.abort();
+    deadline.pass();
     // Whoever heard that may still say in its own words why there is no answer.
     setImmediate(() => resolve(late()));
   }, deadlineMs);
-  try {
-    return await Promise.race([call(controller.signal), deadline]);
-  } finally {
-    clearTimeout(timer);
-  }
+  answer.then(resolve, reject).finally(() => clearTimeout(timer));
+  return promise;
 }

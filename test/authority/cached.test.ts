@@ -87,6 +87,19 @@ t.test('a known verdict is answered at once, without a promise', async t => {
   t.equal(authority.review(token), yes);
 });
 
+t.test('a verdict that was found without a review is told at once, and remembered as any other', async t => {
+  for (const [verdict, second] of [
+    [no, 'hit_negative'],
+    [yes, 'hit_positive'],
+    [outage, 'miss'],
+  ] as const) {
+    const { authority, lookups } = cache(() => verdict);
+    t.equal(authority.review(token), verdict);
+    t.equal(authority.review(token), verdict);
+    t.strictSame(lookups, ['miss', second]);
+  }
+});
+
 t.test('a ServiceAccount, which is stored in less room, reads as it was accepted', async t => {
   const identity = MY_APP;
   const { authority } = cache(() => ({ kind: 'accepted', identity }));

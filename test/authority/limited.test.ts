@@ -69,6 +69,14 @@ t.test('a yes takes nothing back, and outages and a no at hand do not count', as
   }
 });
 
+t.test('a refusal that is told at once counts like one that had to be waited for', async t => {
+  const review = () => no();
+  const failures = failureCounter({ failures: 2, windowMs: 60_000, maxAddresses: 10, now: fakeClock().now });
+  const authority = limited({ known: () => undefined, review }, failures);
+  for (let attempt = 0; attempt < 2; attempt += 1) t.strictSame(authority.review(token, { client }), no());
+  t.strictSame(authority.review(token, { client }), tooMany);
+});
+
 t.test('without a client’s address nothing is counted', async t => {
   const { authority, reviews } = limit(no);
   for (const asking of [undefined, {}, { client: undefined }]) {

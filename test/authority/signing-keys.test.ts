@@ -60,6 +60,29 @@ t.test('a form that is not read is never judged, above all no algorithm but the 
   }
 });
 
+t.test('what was asked about before makes no difference', async t => {
+  const ours = jws({ alg: 'RS256', kid: 'r' }, rsa);
+  const [header = '', payload = '', signature = ''] = ours.split('.');
+  const asked = {
+    [ours]: 'good',
+    [spoilt(ours)]: 'bad',
+    [jws({ alg: 'ES256', kid: 'e' }, curve)]: 'good',
+    [jws({ alg: 'RS256', kid: 'x' }, rsa)]: 'unknown key',
+    [`${header}.${signature}`]: 'unknown form',
+    [`${header}x.${payload}.${signature}`]: 'unknown form',
+    [`${header}.${payload}..${signature}`]: 'unknown form',
+    [header]: 'unknown form',
+    '': 'unknown form',
+  };
+  const keys = await signingKeys(both);
+  for (const [first, found] of Object.entries(asked)) {
+    for (const [second, then] of Object.entries(asked)) {
+      t.equal(keys.check(first), found);
+      t.equal(keys.check(second), then, `${second} after ${first}`);
+    }
+  }
+});
+
 t.test('a key that cannot be used is left out, and the others stay', async t => {
   const good = jws({ alg: 'RS256', kid: 'r' }, rsa);
   const { kid: _, ...nameless } = jwk(rsa, 'RS256', 'x');

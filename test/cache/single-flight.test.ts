@@ -1,5 +1,5 @@
 import t from 'tap';
-import { singleFlight } from '../../src/cache/single-flight.ts';
+import { type Deadline, singleFlight } from '../../src/cache/single-flight.ts';
 
 const NEVER = new Promise<string>(() => {});
 
@@ -50,30 +50,47 @@ t.test('the number of running calls is told', async t => {
   t.equal(all.size, 0);
 });
 
+t.test('what is answered at once is handed on as it is, and there is nothing to join', async t => {
+  const timers = () => process.getActiveResourcesInfo().filter(name => name === 'Timeout').length;
+  const before = timers();
+  const all = flights();
+  t.equal(
+    all.start('key', deadline => {
+      t.equal(deadline.hasPassed, false);
+      return 'known';
+    }),
+    'known',
+  );
+  t.throws(
+    () => {
+      all.start('key', () => {
+        throw new Error('broken');
+      });
+    },
+    { message: 'broken' },
+  );
+  t.equal(all.join('key'), undefined);
+  t.equal(all.size, 0);
+  t.equal(timers(), before);
+});
+
 t.test('a call that fails fails for all who wait, and is forgotten', async t => {
   const all = flights();
-  for (const call of [
-    async () => {
-      throw new Error('broken');
-    },
-    () => {
-      throw new Error('broken');
-    },
-  ]) {
-    const first = all.start('key', call);
-    const second = all.join('key');
-    await t.rejects(first, { message: 'broken' });
-    await t.rejects(Promise.resolve(second), { message: 'broken' });
-    t.equal(all.size, 0);
-  }
+  const first = all.start('key', async () => {
+    throw new Error('broken');
+  });
+  const second = all.join('key');
+  await t.rejects(Promise.resolve(first), { message: 'broken' });
+  await t.rejects(Promise.resolve(second), { message: 'broken' });
+  t.equal(all.size, 0);
 });
 
 t.test('at its deadline a call is answered for all, told to stop, and forgotten', async t => {
   const all = flights(50);
   let told: AbortSignal | undefined;
   const start = performance.now();
-  const first = all.start('key', signal => {
-    told = signal;
+  const first = all.start('key', deadline => {
+    told = deadline.signal;
     return NEVER;
   });
   const second = all.join('key');
@@ -86,9 +103,23 @@ t.test('at its deadline a call is answered for all, told to stop, and forgotten'
 
 t.test('a call that gives in when it is told to stop may say so in its own words', async t => {
   const { start } = flights(50);
-  const call = (signal: AbortSignal): Promise<string> =>
+  const call = ({ signal }: Deadline): Promise<string> =>
     new Promise(resolve => signal.addEventListener('abort', () => resolve('gave in')));
   t.equal(await start('key', call), 'gave in');
+});
+
+t.test('whoever looks at the deadline after it has passed finds it so', async t => {
+  const { start } = flights(50);
+  let deadline: Deadline | undefined;
+  const flight = start('key', given => {
+    deadline = given;
+    return NEVER;
+  });
+  t.equal(deadline?.hasPassed, false);
+  t.equal(await flight, 'late');
+  t.equal(deadline?.hasPassed, true);
+  t.equal(deadline?.signal.aborted, true);
+  t.equal(deadline?.signal, deadline?.signal);
 });
 
 t.test('the end of a call that was late does nothing to the one after it', async t => {
@@ -110,8 +141,8 @@ t.test('a call that ends in time is not told to stop and leaves no timer behind'
   const { start } = flights();
   let told: AbortSignal | undefined;
   const { promise, resolve } = Promise.withResolvers<string>();
-  const flight = start('key', signal => {
-    told = signal;
+  const flight = start('key', deadline => {
+    told = deadline.signal;
     return promise;
   });
   t.equal(timers(), before + 1);
