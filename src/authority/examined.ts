@@ -31,10 +31,7 @@ export interface ClaimRefusal {
 }
 
 /** Nothing in it is the token's own. */
-const FORGED = refused(
-  'token_rejected',
-  `[${INVALID_BEARER_TOKEN}, go-jose/go-jose: error in cryptographic primitive]`,
-);
+const FORGED = `[${INVALID_BEARER_TOKEN}, go-jose/go-jose: error in cryptographic primitive]`;
 
 const FINE: readonly ClaimRefusal[] = [];
 
@@ -90,7 +87,8 @@ export function examined(inner: Authority, options: ExaminationOptions): Authori
   const heed = (check: KeyCheck, token: Token, asking: Asking): Verdict | Promise<Verdict> => {
     if (check === 'bad') {
       onRefusal('signature');
-      return tell(FORGED, asking);
+      // One object for each: the failure limit takes the same one for the same failure, told to many.
+      return tell(refused('token_rejected', FORGED), asking);
     }
     if (check === 'unknown') return ask(token, asking);
     pace?.good();

@@ -74,6 +74,11 @@ t.test('a bad signature is refused with the API server’s text, and nobody is a
   t.strictSame(refusals, ['signature']);
 });
 
+t.test('each bad signature is a refusal of its own, so that the failure limit counts it', async t => {
+  const { authority } = examine('bad');
+  t.not(authority.review(unsignedJwt(good)), authority.review(unsignedJwt(good)));
+});
+
 /** A pace whose turns come when the test says so. */
 function heldPace() {
   const turns: (() => void)[] = [];
