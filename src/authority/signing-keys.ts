@@ -138,7 +138,8 @@ function lastHeader() {
     if (start !== undefined && jws.startsWith(start) && isOfThree()) return header;
     const read = protectedHeader(jws);
     if (read === undefined) return undefined;
-    start = jws.slice(0, jws.indexOf('.') + 1);
+    // A copy: a part of a string holds on to all of it, and that is a token.
+    start = Buffer.from(jws.slice(0, jws.indexOf('.') + 1), 'latin1').toString('latin1');
     header = read;
     return header;
   };

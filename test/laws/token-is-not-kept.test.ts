@@ -2,9 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { Agent } from 'node:http';
 import { join } from 'node:path';
 import t from 'tap';
+import { DISCOVERY_PATH, JWKS_PATH } from '../../src/authority/cluster-keys.ts';
+import { ISSUER, tokenIssuer } from '../../src/dev/token-issuer.ts';
 import { ask } from '../fixtures/ask.ts';
 import { startGatecarProcess } from '../fixtures/gatecar-process.ts';
 import { everywhere, leaked, newJwt, newOpaque } from '../fixtures/leaks.ts';
+import { metric, reaches } from '../fixtures/metrics.ts';
 import { accepts, answers, hangs, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
 
 // What holds for one that runs in a process of its own: its memory, its output, its end.
@@ -57,6 +60,34 @@ t.test('the heap holds no token once its request has been answered, not even on 
   t.match(gatecar.output(), '"level":"debug"', 'all was logged');
   t.equal(leaked(gatecar.output(), secrets), undefined);
 });
+
+t.test(
+  'nor does it where signatures are checked: what is kept of a token is its header, which is every token’s',
+  async t => {
+    const issuer = tokenIssuer();
+    const standIn = await startStandIn(accepts());
+    t.teardown(() => standIn.close());
+    Object.assign(standIn.documents, { [DISCOVERY_PATH]: { issuer: ISSUER }, [JWKS_PATH]: issuer.jwks });
+    const gatecar = await startGatecarProcess({ GATECAR_KUBE_API_URL: standIn.url });
+    t.teardown(() => gatecar.stop());
+    const issue = () => issuer.issue({ namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'] });
+    await ask(gatecar.auth, { token: issue() });
+    await reaches(gatecar.ops, 'gatecar_cluster_keys_readable', 1);
+    const secrets: string[] = [];
+    for (const [expected, spoil] of [
+      [200, (token: string) => token],
+      [401, (token: string) => `${token.slice(0, -8)}AAAAAAAA`],
+    ] as const) {
+      const token = spoil(issue());
+      secrets.push(token.slice(token.indexOf('.') + 1));
+      t.equal((await ask(gatecar.auth, { token })).status, expected);
+    }
+    t.equal(await metric(gatecar.ops, 'gatecar_local_refusals_total{check="signature"}'), 1);
+    const file = join(t.testdir({}), 'snapshot');
+    await gatecar.heapSnapshot(file);
+    t.equal(leaked(await readFile(file, 'utf8'), secrets, 20), undefined);
+  },
+);
 
 t.test('an error nobody foresaw ends the process and does not tell the token that it quotes', async t => {
   const jwt = newJwt();
