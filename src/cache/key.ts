@@ -21,7 +21,10 @@ export function cacheKeys(audiences: readonly string[], salt = randomBytes(32).t
     if (room.length < spaceFor(prefix, value.length)) room = roomFor(prefix, value.length);
     // Joined in place: the hash of a string has to copy it twice before it begins.
     const end = prefix.length + room.write(value, prefix.length, 'utf8');
-    return hash('sha256', room.subarray(0, end), 'latin1' as 'hex') as CacheKey;
+    const key = hash('sha256', room.subarray(0, end), 'latin1' as 'hex') as CacheKey;
+    // Else the last token would be there until the next one comes.
+    room.fill(0, prefix.length, end);
+    return key;
   };
 }
 

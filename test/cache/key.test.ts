@@ -62,3 +62,15 @@ t.test('a key is 32 bytes, however long the token, and holds nothing of it', asy
     t.notOk(key(token).includes(token.slice(0, 3)));
   }
 });
+
+t.test('nothing of a token stays where it was put together for its hash', async t => {
+  const rooms = t.capture(Buffer, 'alloc', Buffer.alloc);
+  const keys = cacheKeys(['bindcar'], SALT);
+  for (const token of ['secret', 'secret'.repeat(2000)]) keys(new Token(token));
+  const held = rooms().map(({ returned }) => String(returned));
+  t.equal(held.length, 2);
+  for (const room of held) {
+    t.match(room, SALT);
+    t.notMatch(room, 'secret');
+  }
+});
