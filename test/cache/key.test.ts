@@ -67,7 +67,7 @@ t.test('nothing of a token stays where it was put together for its hash', async 
   const rooms = t.capture(Buffer, 'alloc', Buffer.alloc);
   const keys = cacheKeys(['bindcar'], SALT);
   for (const token of ['secret', 'secret'.repeat(2000)]) keys(new Token(token));
-  const held = rooms().map(({ returned }) => String(returned));
+  const held = rooms().map(room => String('returned' in room && room.returned));
   t.equal(held.length, 2);
   for (const room of held) {
     t.match(room, SALT);
