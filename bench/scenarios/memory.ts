@@ -35,7 +35,7 @@ export const memory: Scenario = {
     told(bench, 'idle, resident MB', idle, 64);
     told(bench, 'full load, resident MB at most', busy, 110);
     const bytes = compressedImageBytes();
-    told(bench, 'image above its base, MB compressed', [bytes / 1e6], 1);
+    told(bench, 'packed image layers, MB', [bytes / 1e6], 1);
     bench.check('one token is one review of each process', authority.reviews === 2 * bench.rounds - 1);
   },
 };
