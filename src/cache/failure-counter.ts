@@ -45,7 +45,8 @@ export function failureCounter(options: FailureCounterOptions): FailureCounter {
       const key = countedAs(address);
       const window = open(key);
       if (window === undefined) {
-        windows.set(key, { endsAt: now() + windowMs, count: 1, last: failure });
+        // A copy: an address is part of a header, and a part of a string holds on to all of it, 64 KiB that a client chose.
+        windows.set(Buffer.from(key).toString(), { endsAt: now() + windowMs, count: 1, last: failure });
       } else if (window.last !== failure) {
         window.count += 1;
         window.last = failure;

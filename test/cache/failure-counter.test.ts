@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import t from 'tap';
 import { countedAs, failureCounter } from '../../src/cache/failure-counter.ts';
 import { fakeClock } from '../fixtures/clock.ts';
@@ -34,6 +36,23 @@ t.test('200,000 addresses leave behind what may be held', async t => {
   for (let n = 0; n < 200_000; n += 1)
     failures.failed(`2001:db8:${(n >> 16).toString(16)}:${(n & 65_535).toString(16)}::1`, {});
   t.equal(failures.size, 1000);
+});
+
+t.test('an address that was part of a long header does not hold on to it', async t => {
+  setFlagsFromString('--expose-gc');
+  const collect: () => void = runInNewContext('gc');
+  const { failures } = counter(1000);
+  const held = () => {
+    collect();
+    return process.memoryUsage().heapUsed;
+  };
+  const before = held();
+  for (let n = 0; n < 500; n += 1) {
+    const header = Buffer.from(`${'x'.repeat(60_000)}, 203.0.113.${100 + (n % 100)}`).toString('latin1');
+    failures.failed(header.slice(60_002), {});
+  }
+  t.equal(failures.size, 100);
+  t.ok(held() - before < 1_000_000);
 });
 
 t.test('IPv6 is counted by its /64, and IPv4 as itself, also when mapped', async t => {
