@@ -69,9 +69,12 @@ export function http2Listener(take: TakeStream, options: ListenerOptions): Http2
           session.destroy();
           // Without waiting for what is still to be written to whoever is not there.
           socket.destroy();
-        } else if (!session.closed && !session.destroyed) {
+        } else if (!session.destroyed) {
           silent.add(session);
-          session.ping(() => silent.delete(session));
+          // Settings without a change are answered as a ping is. Of a connection that is about to close, which who said GOAWAY
+          // may leave open for ever, Node asks nothing by a ping.
+          if (session.closed) session.settings({}, () => silent.delete(session));
+          else session.ping(() => silent.delete(session));
         }
       }
     },

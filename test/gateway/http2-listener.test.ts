@@ -89,6 +89,36 @@ t.test('whoever does not answer by the second time is let go, and who does stays
   t.strictSame(peers, ['127.0.0.1', '127.0.0.1']);
 });
 
+t.test('who said that it leaves is asked as well, and let go where it does not answer', async t => {
+  const { listener, port, streams } = await start(t, stream => stream.respond({ ':status': 200 }));
+  const alive = await open(t, port);
+  const silent = await open(t, port);
+  const block = Buffer.concat([Buffer.of(0x83, 0x86, 0x84, 0x01, 1), Buffer.from('x')]);
+  const leave = [frameOf(1, 4, 1, block), frameOf(4, 1, 0), frameOf(7, 0, 0, Buffer.alloc(8))];
+  const asked: Promise<void>[] = [];
+  for (const socket of [alive, silent]) {
+    socket.write(Buffer.concat([Buffer.from(PREFACE), SETTINGS, ...leave]));
+    const said: Buffer[] = [];
+    socket.on('data', (piece: Buffer) => said.push(piece));
+    // Its own settings are the first that it says, and those it asks with are the last.
+    asked.push(until(() => said.length > 0 && Buffer.concat(said).subarray(-9).equals(SETTINGS)));
+  }
+  await until(() => streams.length === 2 && streams.every(stream => stream.session?.closed));
+  const left = closed(silent);
+  listener.askWhoIsThere();
+  await Promise.all(asked);
+  alive.write(frameOf(4, 1, 0));
+  const other = streams[0]?.session;
+  await until(() => !other?.pendingSettingsAck);
+  listener.askWhoIsThere();
+  await left;
+  t.notOk(alive.destroyed);
+  t.strictSame(
+    streams.map(stream => stream.destroyed),
+    [false, true],
+  );
+});
+
 t.test('what is under way when it closes is finished, and nothing else is begun', async t => {
   const { listener, port, address, streams } = await start(t);
   const session = rawSession(t, address);
