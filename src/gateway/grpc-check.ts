@@ -17,6 +17,9 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 const DEADLINE_MARGIN = 0.1;
 const DEADLINE_MARGIN_MS = 20;
 
+/** How much is kept of messages whose checks wait for a review, in all. */
+const MAX_KEPT_BYTES = 64 * 1024 * 1024;
+
 /** What the units of `grpc-timeout` are in milliseconds. */
 const TIMEOUT_UNITS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
 
@@ -27,6 +30,8 @@ export interface CheckOptions extends ForwardedOptions {
   readonly follow?: Follow | undefined;
   /** Told of an error nobody foresaw; the request has been answered as unavailable. */
   readonly onFault: (error: unknown) => void;
+  /** Of messages whose checks wait, in all; of what is more, logs know the address and no details. */
+  readonly maxKeptBytes?: number;
   /** Milliseconds on a clock that is never set. */
   readonly now?: () => number;
 }
@@ -62,12 +67,26 @@ class Desk {
   readonly options: CheckOptions;
   readonly calls: UnderWay;
   readonly now: () => number;
+  keptBytes = 0;
+  readonly #maxKeptBytes: number;
   readonly #rendered = new WeakMap<Answer, Buffer>();
 
   constructor(options: CheckOptions, calls: UnderWay) {
     this.options = options;
     this.calls = calls;
     this.now = options.now ?? (() => performance.now());
+    this.#maxKeptBytes = options.maxKeptBytes ?? MAX_KEPT_BYTES;
+  }
+
+  /**
+   * Keeps of a request whose check waits what there is room for: who leaves takes its stream along, and with it what bounds the
+   * messages of streams, but the review goes on. @returns how many bytes are kept.
+   */
+  keep(request: CheckRequest): number {
+    if (this.keptBytes + request.size > this.#maxKeptBytes) request.forget();
+    else request.keep();
+    this.keptBytes += request.size;
+    return request.size;
   }
 
   /** As it is sent; rendered once for as long as the answer is kept. */
@@ -93,6 +112,7 @@ class Check implements Decided {
   readonly #call: GrpcCall;
   readonly #request: CheckRequest;
   #answered = false;
+  #keptBytes = 0;
 
   constructor(desk: Desk, call: GrpcCall, request: CheckRequest) {
     this.#desk = desk;
@@ -110,7 +130,7 @@ class Check implements Decided {
   }
 
   await(decision: Promise<Decision>): void {
-    this.#request.keep();
+    this.#keptBytes = this.#desk.keep(this.#request);
     this.#beforeDeadline(decision)
       .then(decided => this.finish(decided))
       .catch(error => this.fail(error));
@@ -122,10 +142,12 @@ class Check implements Decided {
 
   finish(decision: Decision): void {
     if (this.#answered) return;
-    const { options, calls, now } = this.#desk;
+    const desk = this.#desk;
+    const { options, calls, now } = desk;
     const answer = options.answer(decision);
-    const message = this.#desk.messageOf(answer);
+    const message = desk.messageOf(answer);
     this.#answered = true;
+    desk.keptBytes -= this.#keptBytes;
     calls.end();
     answerCall(this.#call.stream, message);
     this.decision = decision;

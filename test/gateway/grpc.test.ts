@@ -81,6 +81,7 @@ async function startGate(
     path = '',
     host = '127.0.0.1',
     pingEveryMs = undefined as number | undefined,
+    maxKeptBytes = undefined as number | undefined,
     onDecision = () => {},
     follow = undefined as GrpcGatewayOptions['follow'],
   } = {},
@@ -101,6 +102,7 @@ async function startGate(
     },
     onFault: error => faults.push(error),
     ...(pingEveryMs !== undefined && { pingEveryMs }),
+    ...(maxKeptBytes !== undefined && { maxKeptBytes }),
   });
   const address = await gateway.listen(path === '' ? { host, port: 0 } : { path });
   const client = envoyClient(address);
@@ -408,6 +410,40 @@ t.test('where not even the denial for a fault of ours can be made, the call fail
   const session = rawSession(t, await gateway.listen({ host: '127.0.0.1', port: 0 }));
   t.match(await rawCall(session, {}, framed(CHECK)), { status: '13' });
   t.match(faults, [{ message: 'no answer' }, { message: 'no answer' }]);
+});
+
+t.test('of checks that wait no more is kept than there is room for, also of those who have left', async t => {
+  const from = field(1, field(1, field(1, field(2, Buffer.from('203.0.113.9')))));
+  const message = field(1, Buffer.concat([from, field(4, field(2, field(4, Buffer.from('/x'))))]));
+  const waiting: PromiseWithResolvers<Decision>[] = [];
+  const { address, forwarded } = await startGate(
+    t,
+    () => {
+      const decision = Promise.withResolvers<Decision>();
+      waiting.push(decision);
+      return decision.promise;
+    },
+    { peers: ['127.0.0.1'], maxKeptBytes: 2 * message.length },
+  );
+  const session = rawSession(t, address);
+  const ask = async (count: number) => {
+    for (let asked = 1; asked <= count; asked += 1) {
+      const call = beginCall(session);
+      call.end(framed(message));
+      await until(() => waiting.length === asked);
+      call.close(constants.NGHTTP2_CANCEL);
+      await once(call, 'close');
+    }
+    for (const { resolve } of waiting.splice(0)) resolve(allow);
+    await until(() => forwarded.length === count);
+    return forwarded.splice(0).map(({ uri, clientAddress }) => [uri, clientAddress]);
+  };
+  const [whole, addressAlone] = [
+    ['/x', '203.0.113.9'],
+    [undefined, '203.0.113.9'],
+  ];
+  t.strictSame(await ask(3), [whole, whole, addressAlone]);
+  t.strictSame(await ask(2), [whole, whole], 'and there is room again once they are decided');
 });
 
 t.test('who leaves while its token is asked about is told nothing, and its connection goes on', async t => {
