@@ -21,6 +21,14 @@ export interface Answer {
 const MAX_ALLOWS = 4096;
 const MAX_REFUSALS = 256;
 
+/**
+ * In what room, in bytes: an allow keeps its identity, which may be in hundreds of groups, after the verdict has gone. That of a
+ * ServiceAccount counts for less than the 4096th part.
+ */
+const MAX_ALLOWS_ROOM = 8 * 1024 * 1024;
+const ROOM = 1536;
+const ROOM_OF_ITEM = 32;
+
 const STALE_HEADER = 'X-Gatecar-Stale';
 
 export interface AnswererOptions extends AnswerSettings {
@@ -33,7 +41,11 @@ export interface AnswererOptions extends AnswerSettings {
 export function answerer(options: AnswererOptions): (decision: Decision) => Answer {
   const render = identityRenderer(options.identityHeaderPrefix);
   const nobody = allow(undefined, render);
-  const allows = new LRUCache<Identity, Answer>({ max: Math.min(MAX_ALLOWS, options.cacheMaxEntries ?? MAX_ALLOWS) });
+  const allows = new LRUCache<Identity, Answer>({
+    max: Math.min(MAX_ALLOWS, options.cacheMaxEntries ?? MAX_ALLOWS),
+    maxSize: MAX_ALLOWS_ROOM,
+    sizeCalculation: (_answer, identity) => roomOf(identity),
+  });
   const refusals = new LRUCache<string, Answer>({ max: MAX_REFUSALS });
   return decision => {
     if (decision.kind !== 'allow') {
@@ -53,6 +65,14 @@ export function answerer(options: AnswererOptions): (decision: Decision) => Answ
     }
     return decision.staleSeconds === undefined ? answer : stale(answer, decision.staleSeconds);
   };
+}
+
+/** All that is long where anything is. */
+function roomOf({ username, uid, groups, audiences }: Identity): number {
+  let room = ROOM + username.length + uid.length;
+  for (const item of groups) room += ROOM_OF_ITEM + item.length;
+  for (const item of audiences) room += ROOM_OF_ITEM + item.length;
+  return room;
 }
 
 /** All of a refusal that its answer depends on. */

@@ -120,6 +120,21 @@ t.test('answers are kept up to a bound, and no more than there are verdicts', as
   t.strictSame(whole(answer(allow)), whole(first));
 });
 
+t.test('allows of users in many groups are kept in no more room than the others', async t => {
+  const answer = answerer(OPTIONS);
+  const allow = { kind: 'allow', identity: MY_APP } as const;
+  const groups = Array.from({ length: 300 }, (_, n) => `oidc:a-team-that-has-a-long-name-${n}`);
+  const audiences = groups;
+  for (const many of [{ groups }, { audiences }, { username: 'u'.repeat(16_000) }, { uid: 'u'.repeat(16_000) }]) {
+    const first = answer(allow);
+    const one = { kind: 'allow', identity: { ...MY_APP, ...many } } as const;
+    t.equal(answer(one), answer(one));
+    t.equal(answer(allow), first);
+    for (let other = 0; other < 600; other += 1) answer({ kind: 'allow', identity: { ...MY_APP, ...many } });
+    t.not(answer(allow), first);
+  }
+});
+
 t.test('a denial is JSON with a challenge and a reason, and no identity header', async t => {
   t.strictSame(whole(answerer(OPTIONS)(REJECTED)), {
     status: 401,
