@@ -19,12 +19,15 @@ const ON_FIRST_USE = (builtIn: string) =>
 
 const INSTEAD: readonly Instead[] = [
   // What connects and sends; not its caches, mocks, interceptors and WebSockets, nor fetch, with which client-node would ask for
-  // more than a kubeconfig says.
+  // more than a kubeconfig says. Undici's own index gives dispatchers their methods: a proxy's tunnel needs one of them.
   {
     of: 'undici',
     code: `
       exports.Agent = require('undici/lib/dispatcher/agent.js');
-      Object.defineProperty(exports, 'ProxyAgent', { get: () => require('undici/lib/dispatcher/proxy-agent.js') });
+      Object.defineProperty(exports, 'ProxyAgent', { get: () => {
+        require('undici/lib/dispatcher/dispatcher.js').prototype.connect = require('undici/lib/api/api-connect.js');
+        return require('undici/lib/dispatcher/proxy-agent.js');
+      } });
       exports.fetch = () => { ${NEVER('fetch of undici')} };`,
   },
   // For bodies that are forms, streams or blobs: ours are text.

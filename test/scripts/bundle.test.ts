@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
 import process from 'node:process';
 import { gzipSync } from 'node:zlib';
@@ -10,6 +12,7 @@ import { bundle } from '../../scripts/bundle.ts';
 import { kubeconfig } from '../fixtures/kubeconfig.ts';
 import { scratch } from '../fixtures/scratch.ts';
 import { accepts, startStandIn } from '../fixtures/stand-in-api-server.ts';
+import { pem, startTlsServer } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
 
 // What a start costs is what it loads: that is counted here, since time and memory depend on the machine.
@@ -101,6 +104,31 @@ t.test('the bundle', async t => {
     t.match(output, /the API server can be asked/);
     const grpc = await start({ ...url, GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
     t.ok(grpc.builtIns.includes('internal/http2/core'));
+  });
+
+  t.test('asks through a proxy', async t => {
+    const api = await startTlsServer(t);
+    const review = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', status: { authenticated: false } };
+    api.handle = (_request, response) => response.writeHead(201).end(JSON.stringify(review));
+    const tunnels: string[] = [];
+    const proxy = createServer().on('connect', (request, socket) => {
+      tunnels.push(request.url ?? '');
+      const onward = connect(Number(new URL(api.url).port), '127.0.0.1', () => socket.write('HTTP/1.1 200 OK\r\n\r\n'));
+      socket.on('error', () => onward.destroy()).pipe(onward);
+      onward.on('error', () => socket.destroy()).pipe(socket);
+    });
+    t.teardown(() => proxy.close());
+    await once(proxy.listen(0, '127.0.0.1'), 'listening');
+    const { port } = proxy.address() as AddressInfo;
+    const cluster = {
+      server: api.url,
+      'proxy-url': `http://127.0.0.1:${port}`,
+      'certificate-authority-data': Buffer.from(pem('ca.crt')).toString('base64'),
+    };
+    const config = kubeconfig({ cluster });
+    const { output } = await start({ GATECAR_KUBECONFIG: join(scratch(t, { config }), 'config') });
+    t.match(output, /the API server can be asked/);
+    t.ok(tunnels.length > 0 && tunnels.every(target => target === new URL(api.url).host));
   });
 
   t.test('is small', t => {
