@@ -31,6 +31,9 @@ export function dispatcherFor(maxConnections: number): KubeDispatcher {
   };
 }
 
+/** A proxy is spoken to as the API server is: undici would offer it HTTP/2, which is not in the image's bundle. */
+const HTTP_1 = { allowH2: false };
+
 function newDispatcher(tls: KubeTls, proxyUrl: string | undefined, maxConnections: number): Dispatcher {
   const common = {
     connections: maxConnections,
@@ -43,5 +46,5 @@ function newDispatcher(tls: KubeTls, proxyUrl: string | undefined, maxConnection
   };
   if (proxyUrl === undefined) return new Agent({ ...common, connect: tls });
   if (!/^https?:/.test(proxyUrl)) throw new EndpointError('kubeconfig: only an http or https proxy-url is supported');
-  return new ProxyAgent({ ...common, uri: proxyUrl, requestTls: tls });
+  return new ProxyAgent({ ...common, uri: proxyUrl, requestTls: tls, proxyTls: HTTP_1 });
 }

@@ -5,6 +5,7 @@ import { createSecureServer } from 'node:http2';
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { createServer as createTlsServer } from 'node:tls';
 import { inspect } from 'node:util';
 import t, { type Test } from 'tap';
 import { kubeConfigEndpoint } from '../../src/authority/kube-config.ts';
@@ -707,6 +708,24 @@ t.test('through a proxy', async t => {
     const error = await post(through(t, api.url, `http://jane:proxy-secret@${proxy.host}`)).catch(error => error);
     t.match(error, { name: 'KubeConnectionError', outage: 'connection failed' });
     t.notMatch(inspect(error, { showHidden: true, depth: Number.POSITIVE_INFINITY }), 'proxy-secret');
+  });
+
+  t.test('one over TLS is offered HTTP/1.1 alone', async t => {
+    const api = await startTlsServer(t);
+    const offered: string[][] = [];
+    const material = { cert: pem('server.crt'), key: pem('server.key') };
+    const ALPNCallback = ({ protocols }: { protocols: string[] }) => {
+      offered.push(protocols);
+      return protocols[0];
+    };
+    // The proxy's own certificate is of nobody whom this process trusts; what is offered comes before.
+    const proxy = createTlsServer({ ...material, ALPNCallback }).on('tlsClientError', () => {});
+    await new Promise<void>(resolve => proxy.listen(0, '127.0.0.1', resolve));
+    t.teardown(() => proxy.close());
+    const { port } = proxy.address() as AddressInfo;
+    t.match(await failure(post(through(t, api.url, `https://localhost:${port}`))), { outage: 'tls' });
+    t.ok(offered.length > 0);
+    for (const protocols of offered) t.strictSame(protocols, ['http/1.1']);
   });
 
   t.test('one of another kind is no client, and the next endpoint works', async t => {
