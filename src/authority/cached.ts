@@ -66,18 +66,18 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
     if (trail !== undefined) trail.source = SOURCES[result];
   };
 
-  const remember = (key: CacheKey, token: Token, verdict: Verdict): void => {
+  /** @returns what is to be told. */
+  const remember = (key: CacheKey, token: Token, verdict: Verdict): Verdict => {
     switch (verdict.kind) {
       case 'accepted':
         refused.delete(key);
-        keep(key, token, verdict);
-        return;
+        return keep(key, token, verdict);
       case 'refused':
         accepted.delete(key);
         refused.set(key, verdict, negativeTtlMs);
-        return;
+        return verdict;
       case 'unavailable':
-        return;
+        return verdict;
     }
   };
 
@@ -89,10 +89,8 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
   ): Verdict | Promise<Verdict> => {
     // Past the deadline everybody has been answered, and a later flight may know better by now. A no counts all the same: it
     // may have waited for being told until then, and what it ends must not go on by grace.
-    const learn = (verdict: Verdict): Verdict => {
-      if (!deadline.hasPassed || verdict.kind === 'refused') remember(key, token, verdict);
-      return verdict;
-    };
+    const learn = (verdict: Verdict): Verdict =>
+      !deadline.hasPassed || verdict.kind === 'refused' ? remember(key, token, verdict) : verdict;
     const asking: Asking = {
       get signal() {
         return deadline.signal;

@@ -31,8 +31,12 @@ export interface KeepOptions {
   readonly random?: () => number;
 }
 
-/** Keeps a yes for its time and the time of grace, both never past the token's own end. */
-export function keeper(options: KeepOptions): (key: CacheKey, token: Token, verdict: Accepted) => void {
+/**
+ * Keeps a yes for its time and the time of grace, both never past the token's own end.
+ *
+ * @returns hands back the yes as it is kept, so that who is told it first is told the same as all others.
+ */
+export function keeper(options: KeepOptions): (key: CacheKey, token: Token, verdict: Accepted) => Accepted {
   const { accepted, ttlMs, graceMs, refreshAhead } = options;
   const { now = () => performance.now(), wallClock = Date.now, random = Math.random } = options;
   const pack = identityPacker();
@@ -41,7 +45,7 @@ export function keeper(options: KeepOptions): (key: CacheKey, token: Token, verd
     return identity === verdict.identity ? verdict : { kind: 'accepted', identity };
   };
   return (key, token, verdict) => {
-    if (ttlMs === 0) return;
+    if (ttlMs === 0) return verdict;
     const expiresAtMs = readClaims(token)?.expiresAtMs ?? Number.POSITIVE_INFINITY;
     const tokenLifetimeMs = expiresAtMs - wallClock();
     const { freshUntil, renewFrom, renewAt } = lifeOf({
@@ -50,5 +54,6 @@ export function keeper(options: KeepOptions): (key: CacheKey, token: Token, verd
     const kept = packed(verdict);
     const known = { verdict: kept, freshUntil, renewFrom, renewAt, expiresAtMs, renewing: false };
     accepted.set(key, known, Math.min(ttlMs + graceMs, tokenLifetimeMs));
+    return kept;
   };
 }

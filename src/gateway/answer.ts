@@ -29,6 +29,12 @@ const MAX_ALLOWS_ROOM = 8 * 1024 * 1024;
 const ROOM = 1536;
 const ROOM_OF_ITEM = 32;
 
+/**
+ * Once that is full, one of so many new ones takes another's place: where more tokens are in use, each would push out one
+ * that lives long enough to be expensive to collect, and not long enough to be of use. Who asks often is soon in.
+ */
+const KEPT_OF = 16;
+
 const STALE_HEADER = 'X-Gatecar-Stale';
 
 export interface AnswererOptions extends AnswerSettings {
@@ -44,8 +50,14 @@ export function answerer(options: AnswererOptions): (decision: Decision) => Answ
   const allows = new LRUCache<Identity, Answer>({
     max: Math.min(MAX_ALLOWS, options.cacheMaxEntries ?? MAX_ALLOWS),
     maxSize: MAX_ALLOWS_ROOM,
-    sizeCalculation: (_answer, identity) => roomOf(identity),
   });
+  let rendered = 0;
+  const keep = (identity: Identity, answer: Answer): void => {
+    const size = roomOf(identity);
+    const hasRoom = allows.size < allows.max && allows.calculatedSize + size <= MAX_ALLOWS_ROOM;
+    rendered += 1;
+    if (hasRoom || rendered % KEPT_OF === 0) allows.set(identity, answer, { size });
+  };
   const refusals = new LRUCache<string, Answer>({ max: MAX_REFUSALS });
   return decision => {
     if (decision.kind !== 'allow') {
@@ -61,7 +73,7 @@ export function answerer(options: AnswererOptions): (decision: Decision) => Answ
     let answer = allows.get(decision.identity);
     if (answer === undefined) {
       answer = allow(decision.identity, render);
-      allows.set(decision.identity, answer);
+      keep(decision.identity, answer);
     }
     return decision.staleSeconds === undefined ? answer : stale(answer, decision.staleSeconds);
   };

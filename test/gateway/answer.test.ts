@@ -3,6 +3,7 @@ import type { Allow, Decision, Deny, Unavailable } from '../../src/decision/deci
 import { type Answer, type AnswererOptions, answerer, headerPairs } from '../../src/gateway/answer.ts';
 import { renderHead } from '../../src/gateway/whole-head.ts';
 import { identityRenderer } from '../../src/identity/headers.ts';
+import type { Identity } from '../../src/identity/identity.ts';
 import { MY_APP } from '../fixtures/identities.ts';
 
 const OPTIONS: AnswererOptions = {
@@ -101,38 +102,51 @@ t.test('what is told twice is rendered once, and nothing else is taken for it', 
   t.equal(new Set(told.map(answer)).size, told.length);
 });
 
+/** How many answers to so many users of that kind are there when they come again. */
+function kept(users: number, options: AnswererOptions, more: Partial<Identity> = {}): number {
+  const answer = answerer(options);
+  const allows = Array.from({ length: users }, () => ({ kind: 'allow', identity: { ...MY_APP, ...more } }) as const);
+  const first = allows.map(answer);
+  return allows.filter((allow, at) => answer(allow) === first[at]).length;
+}
+
 t.test('answers are kept up to a bound, and no more than there are verdicts', async t => {
-  const few = answerer({ ...OPTIONS, cacheMaxEntries: 1 });
-  const alone = few({ kind: 'allow', identity: MY_APP });
-  t.equal(few({ kind: 'allow', identity: MY_APP }), alone);
-  few({ kind: 'allow', identity: { ...MY_APP } });
-  t.not(few({ kind: 'allow', identity: MY_APP }), alone);
+  t.equal(kept(4096, OPTIONS), 4096);
+  t.equal(kept(100, { ...OPTIONS, cacheMaxEntries: 100 }), 100);
+  t.ok(kept(200, { ...OPTIONS, cacheMaxEntries: 100 }) <= 100);
+  t.ok(kept(8192, OPTIONS) <= 4096);
 
   const answer = answerer(OPTIONS);
-  const [allow, refusal] = [{ kind: 'allow', identity: MY_APP } as const, REJECTED];
-  const [first, no] = [answer(allow), answer(refusal)];
-  for (let other = 0; other < 4096; other += 1) {
-    answer({ kind: 'allow', identity: { ...MY_APP } });
-    answer({ ...REJECTED, detail: String(other) });
-  }
-  t.not(answer(allow), first);
-  t.not(answer(refusal), no);
-  t.strictSame(whole(answer(allow)), whole(first));
+  const no = answer(REJECTED);
+  for (let other = 0; other < 256; other += 1) answer({ ...REJECTED, detail: String(other) });
+  t.not(answer(REJECTED), no);
+  t.strictSame(whole(answer(REJECTED)), whole(no));
 });
 
 t.test('allows of users in many groups are kept in no more room than the others', async t => {
-  const answer = answerer(OPTIONS);
-  const allow = { kind: 'allow', identity: MY_APP } as const;
   const groups = Array.from({ length: 300 }, (_, n) => `oidc:a-team-that-has-a-long-name-${n}`);
   const audiences = groups;
   for (const many of [{ groups }, { audiences }, { username: 'u'.repeat(16_000) }, { uid: 'u'.repeat(16_000) }]) {
-    const first = answer(allow);
-    const one = { kind: 'allow', identity: { ...MY_APP, ...many } } as const;
-    t.equal(answer(one), answer(one));
-    t.equal(answer(allow), first);
-    for (let other = 0; other < 600; other += 1) answer({ kind: 'allow', identity: { ...MY_APP, ...many } });
-    t.not(answer(allow), first);
+    t.equal(kept(300, OPTIONS, many), 300);
+    t.ok(kept(1000, OPTIONS, many) < 600);
   }
+});
+
+t.test('where all are kept that can be, few take the place of another, and whoever asks often is soon in', async t => {
+  const answer = answerer({ ...OPTIONS, cacheMaxEntries: 10 });
+  const often = { kind: 'allow', identity: MY_APP } as const;
+  const users = Array.from({ length: 10 }, () => ({ kind: 'allow', identity: { ...MY_APP } }) as const);
+  const first = users.map(answer);
+  const once = () => answer({ kind: 'allow', identity: { ...MY_APP } });
+  for (let other = 0; other < 5; other += 1) once();
+  t.strictSame(
+    users.map((user, at) => answer(user) === first[at]),
+    users.map(() => true),
+  );
+  const asked = Array.from({ length: 16 }, () => answer(often));
+  t.equal(new Set(asked.slice(asked.findIndex((one, at) => one === asked[at + 1]))).size, 1);
+  t.equal(answer(often), asked.at(-1));
+  for (const one of asked) t.strictSame(whole(one), whole(asked[0] as Answer));
 });
 
 t.test('a denial is JSON with a challenge and a reason, and no identity header', async t => {
