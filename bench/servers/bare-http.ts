@@ -1,14 +1,30 @@
-// The limit to measure against: node:http and nothing else, with the answer it is given on standard input.
+// The limit to measure against: node:http and nothing else, with the answer it is given on standard input; with `verifies`,
+// each request's token has its RS256 signature verified first, which is the least that refusing it for that can take.
+import { generateKeyPairSync, verify } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 
-const { status, head, body } = JSON.parse(await text(process.stdin)) as {
+const { status, head, body, verifies } = JSON.parse(await text(process.stdin)) as {
   status: number;
   head: string[];
   body: string;
+  verifies: boolean;
 };
-const server = createServer((_request, response) => {
+const { publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+
+function isSigned(authorization = ''): boolean {
+  const [header, payload, signature = ''] = authorization.slice('Bearer '.length).split('.');
+  return verify(
+    'sha256',
+    Buffer.from(`${header}.${payload}`, 'latin1'),
+    publicKey,
+    Buffer.from(signature, 'base64url'),
+  );
+}
+
+const server = createServer((request, response) => {
+  if (verifies && isSigned(request.headers.authorization)) throw new Error('a wrong signature is right');
   response.writeHead(status, head);
   response.end(body);
 });
