@@ -49,7 +49,6 @@ const DOORS: Readonly<Record<string, { readonly values: readonly string[]; reado
     values: ['gateway/http.ts', 'operations/ops-server.ts'],
     types: ['app.ts', 'operations/listen.ts'],
   },
-  jose: { values: ['authority/signing-keys.ts'] },
   'lru-cache': {
     values: ['cache/failure-counter.ts', 'cache/verdict-store.ts', 'gateway/answer.ts', 'operations/flood-gate.ts'],
   },

@@ -57,7 +57,7 @@ export function clusterKeys(options: ClusterKeysOptions): ClusterKeys {
   const fetch = async (): Promise<void> => {
     const discovery = await document(get, DISCOVERY_PATH);
     const jwks = withKeys ? await document(get, JWKS_PATH) : undefined;
-    const published = jwks && (await keySet(jwks.content));
+    const published = jwks && keySet(jwks.content);
     issuer = issuerOf(discovery.content);
     keys = published;
     currentUntil = now() + (jwks ?? discovery).lifetimeSeconds * 1000;
@@ -119,9 +119,9 @@ function issuerOf({ issuer }: Record<string, unknown>): string {
   return issuer;
 }
 
-async function keySet(jwks: Record<string, unknown>): Promise<SigningKeys> {
+function keySet(jwks: Record<string, unknown>): SigningKeys {
   try {
-    return await signingKeys(jwks);
+    return signingKeys(jwks);
   } catch {
     throw malformed(JWKS_PATH);
   }

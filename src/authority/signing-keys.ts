@@ -1,6 +1,5 @@
-import { KeyObject, verify } from 'node:crypto';
+import { createPublicKey, type JsonWebKey, type KeyObject, verify } from 'node:crypto';
 import { promisify } from 'node:util';
-import { decodeProtectedHeader, importJWK, type JWK } from 'jose';
 
 /** What a signature check finds. */
 export type SignatureCheck =
@@ -29,14 +28,20 @@ interface SigningKey {
   readonly isSlow: boolean;
 }
 
+interface Algorithm {
+  readonly digest: string;
+  /** As OpenSSL names it; `undefined` where the key is one of RSA. */
+  readonly curve: string | undefined;
+}
+
 /** RFC 7518 §3.1: those that Kubernetes signs ServiceAccount tokens with. */
-const DIGESTS: ReadonlyMap<unknown, string> = new Map([
-  ['RS256', 'sha256'],
-  ['RS384', 'sha384'],
-  ['RS512', 'sha512'],
-  ['ES256', 'sha256'],
-  ['ES384', 'sha384'],
-  ['ES512', 'sha512'],
+const ALGORITHMS: ReadonlyMap<unknown, Algorithm> = new Map([
+  ['RS256', { digest: 'sha256', curve: undefined }],
+  ['RS384', { digest: 'sha384', curve: undefined }],
+  ['RS512', { digest: 'sha512', curve: undefined }],
+  ['ES256', { digest: 'sha256', curve: 'prime256v1' }],
+  ['ES384', { digest: 'sha384', curve: 'secp384r1' }],
+  ['ES512', { digest: 'sha512', curve: 'secp521r1' }],
 ]);
 
 /** RFC 7518 §3.3. A smaller number is weak or garbage, and would make every signature a bad one. */
@@ -63,13 +68,13 @@ const BASE64URL = /^[\w-]+$/;
  *
  * @throws where the document is no JWK Set.
  */
-export async function signingKeys(jwks: Readonly<Record<string, unknown>>): Promise<SigningKeys> {
+export function signingKeys(jwks: Readonly<Record<string, unknown>>): SigningKeys {
   if (!Array.isArray(jwks['keys'])) throw new TypeError('no JWK Set');
   // A name is a key's own where Kubernetes gave it; an external signer may give one to several.
   const keys = new Map<unknown, SigningKey[]>();
-  for (const jwk of jwks['keys'] as JWK[]) {
-    const key = await signingKey(jwk);
-    if (key !== undefined) keys.set(jwk.kid, [...(keys.get(jwk.kid) ?? []), key]);
+  for (const jwk of jwks['keys'] as Jwk[]) {
+    const key = signingKey(jwk);
+    if (key !== undefined) keys.set(jwk['kid'], [...(keys.get(jwk['kid']) ?? []), key]);
   }
   const headerOf = lastHeader();
   let slowChecks = 0;
@@ -89,10 +94,10 @@ export async function signingKeys(jwks: Readonly<Record<string, unknown>>): Prom
       const end = jws.lastIndexOf('.');
       const signature = jws.slice(end + 1);
       const header = headerOf(jws);
-      if (header?.kid === undefined || !BASE64URL.test(signature)) return 'unknown form';
-      const named = keys.get(header.kid);
+      if (header?.['kid'] === undefined || !BASE64URL.test(signature)) return 'unknown form';
+      const named = keys.get(header['kid']);
       if (named === undefined) return 'unknown key';
-      const able = named.filter(({ algorithm }) => algorithm === header.alg);
+      const able = named.filter(({ algorithm }) => algorithm === header['alg']);
       if (able.length === 0) return 'unknown form';
       const signed = Buffer.from(jws.slice(0, end), 'latin1');
       const bytes = Buffer.from(signature, 'base64url');
@@ -112,18 +117,30 @@ function shown(key: KeyObject): SigningKey['key'] {
   return key.asymmetricKeyType === 'ec' ? { key, dsaEncoding: 'ieee-p1363' } : key;
 }
 
-async function signingKey(jwk: JWK): Promise<SigningKey | undefined> {
-  const digest = DIGESTS.get(jwk?.alg);
-  if (digest === undefined || jwk.alg === undefined || typeof jwk.kid !== 'string') return undefined;
+/** A member of a JWK Set: whatever somebody wrote there. */
+type Jwk = Readonly<Record<string, unknown>>;
+
+/**
+ * By Node's own reader, since it is Node that verifies.
+ *
+ * @returns `undefined` for what is no public key for signatures (RFC 7517 §4), or none for its own algorithm.
+ */
+function signingKey(jwk: Jwk): SigningKey | undefined {
+  const { alg, kid, use = 'sig', key_ops: operations = ['verify'], d } = Object(jwk) as Jwk;
+  const algorithm = ALGORITHMS.get(alg);
+  if (algorithm === undefined || typeof kid !== 'string' || use !== 'sig' || d !== undefined) return undefined;
+  if (!Array.isArray(operations) || !operations.includes('verify')) return undefined;
+  const key = publicKey(jwk);
+  const { modulusLength: bits = 0, namedCurve: curve } = key?.asymmetricKeyDetails ?? {};
+  if (key === undefined || curve !== algorithm.curve) return undefined;
+  if (curve === undefined && bits < MIN_RSA_BITS) return undefined;
+  const isSlow = curve === undefined ? bits > MAX_QUICK_RSA_BITS : curve !== QUICK_CURVE;
+  return { algorithm: alg as string, digest: algorithm.digest, key: shown(key), isSlow };
+}
+
+function publicKey(jwk: Jwk): KeyObject | undefined {
   try {
-    const imported = await importJWK(jwk, jwk.alg);
-    if (imported instanceof Uint8Array || imported.type !== 'public') return undefined;
-    const key = KeyObject.from(imported as Parameters<typeof KeyObject.from>[0]);
-    const details = key.asymmetricKeyDetails;
-    const bits = details?.modulusLength;
-    if (bits !== undefined && bits < MIN_RSA_BITS) return undefined;
-    const isSlow = bits === undefined ? details?.namedCurve !== QUICK_CURVE : bits > MAX_QUICK_RSA_BITS;
-    return { algorithm: jwk.alg, digest, key: shown(key), isSlow };
+    return createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' });
   } catch {
     return undefined;
   }
@@ -145,9 +162,14 @@ function lastHeader() {
   };
 }
 
-function protectedHeader(jws: string) {
+/** @returns `undefined` for what is no compact JWS (RFC 7515 §7.1), or has a header that is no JSON object. */
+function protectedHeader(jws: string): Readonly<Record<string, unknown>> | undefined {
+  const parts = jws.split('.');
+  const first = parts[0] as string;
+  if (parts.length !== 3 || !BASE64URL.test(first)) return undefined;
   try {
-    return decodeProtectedHeader(jws);
+    const header: unknown = JSON.parse(Buffer.from(first, 'base64url').toString('utf8'));
+    return typeof header === 'object' && header !== null ? { ...header } : undefined;
   } catch {
     return undefined;
   }

@@ -50,7 +50,7 @@ const AT_START: readonly string[] = [
     'atomic-sleep',
   ],
   ...['avvio', 'fast-decode-uri-component', 'fast-deep-equal', 'fast-json-stringify', 'fast-querystring', 'fastify'],
-  ...['fastq', 'find-my-way', 'ipaddr.js', 'jose', 'lru-cache', 'on-exit-leak-free', 'pino', 'pino-std-serializers'],
+  ...['fastq', 'find-my-way', 'ipaddr.js', 'lru-cache', 'on-exit-leak-free', 'pino', 'pino-std-serializers'],
   ...['process-warning', 'prom-client', 'quick-format-unescaped', 'ret', 'reusify', 'rfdc', 'safe-regex2'],
   ...['safe-stable-stringify', 'secure-json-parse', 'sonic-boom', 'toad-cache', 'undici'],
 ];
