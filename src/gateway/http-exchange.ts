@@ -29,11 +29,14 @@ export interface ExchangeOptions extends ForwardedOptions {
   readonly lingerMs?: number;
 }
 
+/** Answers a request by its credential. @param peer its address; empty on a Unix socket. */
+export type Handle = (request: IncomingMessage, response: ServerResponse, peer: string) => void;
+
 /** Answers each request by its credential. */
-export function gate(options: ExchangeOptions): (request: IncomingMessage, response: ServerResponse) => void {
+export function gate(options: ExchangeOptions): Handle {
   const desk = new Desk(options);
-  return (request, response) => {
-    const exchange = new Exchange(desk, request, response);
+  return (request, response, peer) => {
+    const exchange = new Exchange(desk, request, response, peer);
     try {
       const decision = desk.decide(exchange);
       if (decision instanceof Promise) desk.await(exchange, decision);
@@ -87,7 +90,7 @@ class Exchange implements Decided {
   readonly protocol = 'http';
   readonly request: IncomingMessage;
   readonly credential: Credential;
-  readonly peer: string | undefined;
+  readonly peer: string;
   readonly trail: Decided['trail'];
   decision: Decision = INTERNAL_ERROR;
   answer!: Answer;
@@ -96,14 +99,13 @@ class Exchange implements Decided {
   readonly #response: ServerResponse;
   readonly #start: number;
 
-  constructor(desk: Desk, request: IncomingMessage, response: ServerResponse) {
+  constructor(desk: Desk, request: IncomingMessage, response: ServerResponse, peer: string) {
     this.#desk = desk;
     this.#response = response;
     this.#start = desk.now();
     this.request = request;
     this.credential = readCredential(request.rawHeaders);
-    // Read now: a connection that has been closed has no address, and would pass for a Unix socket's.
-    this.peer = request.socket.remoteAddress;
+    this.peer = peer;
     const { follow } = desk.options;
     this.trail = follow?.(() => reportedTrace(this.peer, request.headers, this.credential, desk.options));
   }

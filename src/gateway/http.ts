@@ -3,6 +3,7 @@ import Fastify, { type FastifyInstance } from 'fastify';
 import { declaresBody } from './http-answer.ts';
 import { type ExchangeOptions, gate } from './http-exchange.ts';
 import { type HttpServerOptions, httpServer } from './http-server.ts';
+import { peerOf } from './listener.ts';
 import { refuseConnection } from './refuse-connection.ts';
 
 export interface HttpGatewayOptions extends ExchangeOptions, HttpServerOptions {}
@@ -24,11 +25,13 @@ export function httpGateway(options: HttpGatewayOptions): FastifyInstance {
     return503OnClosing: false,
     clientErrorHandler: refuseConnection,
     // Past its router: there is one path, and the router costs as much as a look-up in the cache.
-    serverFactory: handler =>
-      httpServer((request, response) => {
-        if (isAuthPath(request.url as string)) handle(request, response);
+    serverFactory: handler => {
+      const listener = httpServer((request, response) => {
+        if (isAuthPath(request.url as string)) handle(request, response, peerOf(listener, request.socket));
         else handler(request, response);
-      }, options),
+      }, options);
+      return listener;
+    },
   });
   // Without a body in Fastify's eyes, no method's body is awaited or its content type judged.
   for (const method of METHODS) server.addHttpMethod(method, { hasBody: false, overrideExisting: true });

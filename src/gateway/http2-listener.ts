@@ -7,7 +7,7 @@ import {
 } from 'node:http2';
 import { createServer, type Socket, type Server as TcpServer } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
-import { boundConnections, contextOptions, handshakeOptions, type ListenerOptions } from './listener.ts';
+import { boundConnections, contextOptions, handshakeOptions, type ListenerOptions, peerOf } from './listener.ts';
 
 /** What one connection may cost. Node's own bounds for floods of resets, pings, settings and continuations stay as they are. */
 const LIMITS: ServerOptions = {
@@ -95,11 +95,6 @@ export function http2Listener(take: TakeStream, options: ListenerOptions): Http2
 
 /** One for all streams: whatever goes wrong on one, closes it, and that is all there is to know. */
 function ignore(): void {}
-
-/** Who has gone before it could be asked for its address is nobody, and does not pass for a peer on a Unix socket. */
-function peerOf(server: TcpServer, { remoteAddress }: Socket): string {
-  return remoteAddress ?? (typeof server.address() === 'string' ? '' : 'unknown');
-}
 
 function accept({ tls, handshakeTimeoutMs }: ListenerOptions, take: (socket: Socket) => void): TcpServer {
   if (tls === undefined) return createServer(take);

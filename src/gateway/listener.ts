@@ -1,4 +1,4 @@
-import type { Server } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import type { SecureContextOptions, TlsOptions } from 'node:tls';
 
 /** How long a peer may take for its TLS handshake, in milliseconds. */
@@ -71,4 +71,9 @@ export function contextOptions({ cert, key, clientCa }: TlsMaterial): SecureCont
     ...{ cert, key, minVersion: 'TLSv1.2', maxVersion: 'TLSv1.3', ciphers: CIPHERS },
     ...(clientCa && { ca: clientCa }),
   };
+}
+
+/** A peer's address, empty on a Unix socket. Who has gone before it could be asked for its address is nobody, and does not pass for a peer on a Unix socket. */
+export function peerOf(server: Server, { remoteAddress }: Socket): string {
+  return remoteAddress ?? (typeof server.address() === 'string' ? '' : 'unknown');
 }

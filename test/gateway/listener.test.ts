@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { type AddressInfo, connect as connectTcp } from 'node:net';
+import { type AddressInfo, connect as connectTcp, type Server, type Socket } from 'node:net';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { credentials } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
@@ -8,7 +8,7 @@ import { answerer } from '../../src/gateway/answer.ts';
 import { trustedPeers } from '../../src/gateway/forwarded.ts';
 import { grpcGateway } from '../../src/gateway/grpc.ts';
 import { httpGateway } from '../../src/gateway/http.ts';
-import type { ListenerOptions, ListenerTls, TlsMaterial } from '../../src/gateway/listener.ts';
+import { type ListenerOptions, type ListenerTls, peerOf, type TlsMaterial } from '../../src/gateway/listener.ts';
 import { envoyClient } from '../fixtures/envoy-client.ts';
 import { pem } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
@@ -217,4 +217,14 @@ t.test('a Check goes over TLS with a client certificate, and without one it does
   });
   t.equal((await known.checkHeaders({ authorization: 'Bearer abc' })).status.code, 0);
   await t.rejects(unknown.checkHeaders({ authorization: 'Bearer abc' }), { code: 14 });
+});
+
+t.test('who has gone before it could be asked for its address is nobody, and no peer on a Unix socket', async t => {
+  const server = (address: AddressInfo | string) => ({ address: () => address }) as Server;
+  const [tcp, unix] = [server({ address: '127.0.0.1', family: 'IPv4', port: 1 }), server('/run/gatecar.sock')];
+  const socket = (remoteAddress?: string) => ({ remoteAddress }) as Socket;
+  t.equal(peerOf(tcp, socket('192.0.2.1')), '192.0.2.1');
+  t.equal(peerOf(unix, socket()), '');
+  t.equal(peerOf(tcp, socket()), 'unknown');
+  t.equal(trustedPeers(['unix', '0.0.0.0/0', '::/0']).has('unknown'), false);
 });
