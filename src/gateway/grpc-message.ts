@@ -47,9 +47,13 @@ class Assembly {
       if (this.#length > PREFIX_BYTES + length) return NOT_ONE;
       if (this.#length === PREFIX_BYTES + length) return undefined;
     }
-    // A piece is part of all that was read from the connection at once.
-    if (this.held === 0) this.#grow(this.#length);
+    this.hold();
     return undefined;
+  }
+
+  /** Copies what has come in one piece and is still here: that is part of all that was read from the connection at once. */
+  hold(): void {
+    if (this.held === 0 && this.#bytes !== undefined) this.#grow(this.#length);
   }
 
   /** The message, once all has come; nothing of it is left here. */
@@ -96,6 +100,13 @@ export function messageReader(maxHeldBytes: number = MAX_HELD_BYTES): MessageRea
   let begun = new Set<ServerHttp2Stream>();
   let begunBefore = new Set<ServerHttp2Stream>();
   let heldBytes = 0;
+  let whole: (() => void)[] = [];
+  // The end of a stream nearly always comes with the last of its message. Where it does not, it may be long in coming.
+  const holdWhole = (): void => {
+    const those = whole;
+    whole = [];
+    for (const hold of those) hold();
+  };
 
   return {
     read(stream, done) {
@@ -103,9 +114,8 @@ export function messageReader(maxHeldBytes: number = MAX_HELD_BYTES): MessageRea
       let waiting: typeof done | undefined = done;
       begun.add(stream);
 
-      const add = (piece: Buffer): void => {
-        const before = assembly.held;
-        let fault = assembly.add(piece);
+      const settle = (before: number, found: Fault | undefined): void => {
+        let fault = found;
         if (assembly.held !== before) {
           if (before === 0)
             stream.once('close', () => {
@@ -116,7 +126,18 @@ export function messageReader(maxHeldBytes: number = MAX_HELD_BYTES): MessageRea
         }
         if (fault === undefined) return;
         stream.off('data', add).off('end', end).resume();
+        assembly.take();
         failCall(stream, ...fault);
+      };
+      const hold = (): void => {
+        const before = assembly.held;
+        assembly.hold();
+        settle(before, undefined);
+      };
+      const add = (piece: Buffer): void => {
+        const before = assembly.held;
+        settle(before, assembly.add(piece));
+        if (assembly.held === 0 && whole.push(hold) === 1) setImmediate(holdWhole);
       };
       const end = (): void => {
         if (!begun.delete(stream)) begunBefore.delete(stream);

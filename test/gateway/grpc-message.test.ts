@@ -118,6 +118,20 @@ t.test('what is unfinished is bounded in all, whoever sends it, and let go with 
   await until(async () => (await rawCall(other, {}, unfinished, Buffer.of(0))).status === '0');
 });
 
+t.test('a whole message whose call does not end is bounded likewise', async t => {
+  const { address, messages } = await startReading(t, messageReader(2 * MIB));
+  const session = rawSession(t, address);
+  const whole = framed(Buffer.alloc(10_000));
+  const first = Array.from({ length: 300 }, () => beginCall(session));
+  const answers = first.map(answerTo);
+  for (const call of first) call.write(whole);
+  const failed = await Promise.race(answers);
+  t.match(failed, { status: '8', code: 0 });
+  t.equal(messages.length, 0);
+  for (const call of first) call.close();
+  await until(async () => (await rawCall(session, {}, whole)).status === '0');
+});
+
 t.test('who has not sent a whole message between this turn and the last but one has none', async t => {
   const { address, reader, streams } = await startReading(t);
   const session = rawSession(t, address);
