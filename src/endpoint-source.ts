@@ -50,3 +50,9 @@ async function addressed(config: Config, { inCluster, homeDirectory }: Surroundi
   }
   return kubeConfigEndpoint({ files: [join(homeDirectory, '.kube/config')], context, tokenFile, caFile });
 }
+
+/** What the kubelet's environment says of the API server. @returns `undefined` outside of a cluster. */
+export function clusterAddress(env: Readonly<Record<string, string | undefined>>): ClusterAddress | undefined {
+  const host = env['KUBERNETES_SERVICE_HOST'];
+  return host === undefined ? undefined : { host, port: env['KUBERNETES_SERVICE_PORT'] };
+}

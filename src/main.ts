@@ -7,7 +7,7 @@ import { plain } from './commands/terminal.ts';
 import { ConfigError, readConfig } from './config/config.ts';
 import { help } from './config/help.ts';
 import { readTracingSettings } from './config/tracing-settings.ts';
-import type { Surroundings } from './endpoint-source.ts';
+import { clusterAddress, type Surroundings } from './endpoint-source.ts';
 import { ListenError } from './operations/listen.ts';
 import { type Logger, logger } from './operations/log.ts';
 import { TlsFileError } from './operations/tls-files.ts';
@@ -80,9 +80,8 @@ async function helpOf(command: Command): Promise<string> {
 }
 
 function surroundings(): Surroundings {
-  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = process.env;
   return {
-    inCluster: host === undefined ? undefined : { host, port },
+    inCluster: clusterAddress(process.env),
     // As kubectl does. The system's own list of users has no entry for the made-up user ids that some clusters run as.
     homeDirectory: process.env['HOME'] || undefined,
     tracing: readTracingSettings(process.env),

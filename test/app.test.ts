@@ -12,7 +12,7 @@ import { type Address, address } from '../src/config/types.ts';
 import { revealToken } from '../src/credential/token.ts';
 import { startDevAuthority } from '../src/dev/authority.ts';
 import { ISSUER, type TokenRequest, tokenIssuer } from '../src/dev/token-issuer.ts';
-import type { Surroundings } from '../src/endpoint-source.ts';
+import { clusterAddress, type Surroundings } from '../src/endpoint-source.ts';
 import { listen } from '../src/operations/listen.ts';
 import { type Logger, logger } from '../src/operations/log.ts';
 import { ask } from './fixtures/ask.ts';
@@ -564,4 +564,11 @@ t.test('where spans are asked for, requests and reviews have them, and lines nam
   t.match(receiver.spans.find(({ name }) => name === 'TokenReview')?.parentId, request?.spanId);
   const named = lines().filter(line => line['span_id'] === request?.spanId);
   t.match(named, [{ msg: 'allowed' }, { audit: true, source: 'review' }]);
+});
+
+t.test('a pod knows its API server by what the kubelet put into its environment', async t => {
+  t.strictSame(clusterAddress({ KUBERNETES_SERVICE_HOST: '10.0.0.1', KUBERNETES_SERVICE_PORT: '443', HOME: '/' }), {
+    ...{ host: '10.0.0.1', port: '443' },
+  });
+  t.equal(clusterAddress({ KUBERNETES_SERVICE_PORT: '443' }), undefined);
 });
