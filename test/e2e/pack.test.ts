@@ -58,11 +58,14 @@ t.test('the package', async t => {
     // Of its own: it goes with the process.
     const own = await mkdtemp(join(directory, 'dev-'));
     const children = new Children(own);
-    t.teardown(() => children.close());
     const listen = `127.0.0.1:${await freePort()}`;
     const log = join(own, 'log');
     const flags = [`--listen=${listen}`, `--ops-listen=127.0.0.1:${await freePort()}`];
-    await children.start(process.execPath, [program, 'dev', ...flags], log);
+    const dev = await children.start(process.execPath, [program, 'dev', ...flags], log);
+    t.teardown(async () => {
+      await dev.stop();
+      await children.close();
+    });
     const lines = await until('four lines to paste', async () => {
       const found = (await readFile(log, 'utf8')).match(/^curl .*$/gm) ?? [];
       return found.length === 4 && found;
@@ -83,7 +86,6 @@ t.test('the package', async t => {
     t.teardown(() => receiver.close());
     const own = await mkdtemp(join(directory, 'traced-'));
     const children = new Children(own);
-    t.teardown(() => children.close());
     const listen = `127.0.0.1:${await freePort()}`;
     const child = await children.start(process.execPath, [program, 'serve'], join(own, 'log'), {
       GATECAR_LISTEN: listen,
