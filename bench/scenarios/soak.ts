@@ -59,6 +59,8 @@ export const soak: Scenario = {
     bench.row({ what: 'event-loop delay p99, ms', by, values: lags, goal: prompt });
     bench.row({ what: 'open descriptors, after each minute', by, values: descriptors });
     bench.check('no descriptor is left behind', (descriptors.at(-1) ?? Number.NaN) <= (descriptors[0] ?? Number.NaN));
-    bench.check('one token is one review', authority.reviews === 1);
+    // A verdict in use is renewed before its ten minutes are over, at 88 to 98 of a hundred parts of them.
+    const lives = 1 + Math.floor((minutes * seconds) / (0.88 * 600));
+    bench.check('one token is one review for each life of its verdict', authority.reviews <= lives);
   },
 };
