@@ -48,7 +48,10 @@ t.test('the image', { skip: skipWithout(imageToolsMissing() ?? kubeApiServerMiss
     t.equal(User, `${user}:${user}`);
     const [program, ...args] = [...(Entrypoint ?? []), ...(Cmd ?? [])];
     t.equal(program, '/nodejs/bin/node');
-    t.strictSame(args, ['--v8-pool-size=1', '--max-semi-space-size=8', '--liftoff-only', '/app/dist/gatecar.js']);
+    t.strictSame(args, [
+      ...['--v8-pool-size=1', '--max-semi-space-size=8', '--liftoff-only', '--no-maglev-destroy-on-background'],
+      '/app/dist/gatecar.js',
+    ]);
     t.strictSame(Object.keys(ExposedPorts), ['9080/tcp', '9081/tcp']);
     t.ok(Env.includes('NODE_ENV=production'));
     t.ok(Env.includes('NODE_OPTIONS=--max-old-space-size=128'), 'the heap has a bound');
