@@ -24,11 +24,11 @@ export async function bundle(root: string, outdir: string): Promise<Metafile> {
     legalComments: 'none',
     logLevel: 'warning',
     plugins: [leanBundle(root)],
-    // Some dependencies are CommonJS and expect its globals.
+    // Some dependencies are CommonJS and expect its globals. All that is left for them to require is built in: Node's own loader of
+    // CommonJS is not started for that, nor is what an ES module gets of `node:module`.
     banner: {
       js: [
-        "import { createRequire as gatecarCreateRequire } from 'node:module';",
-        'const require = gatecarCreateRequire(import.meta.url);',
+        "const require = name => process.getBuiltinModule(name) ?? (() => { throw new Error(name + ' is not in this bundle') })();",
         'const __filename = import.meta.filename;',
         'const __dirname = import.meta.dirname;',
       ].join(' '),

@@ -17,6 +17,21 @@ const NEVER = (what: string) => `throw new Error('${what} is not in this bundle'
 const ON_FIRST_USE = (builtIn: string) =>
   `module.exports = new Proxy({}, { get: (_, name) => process.getBuiltinModule('${builtIn}')[name] });`;
 
+/** `node:assert`, which is a call of nothing where all is well. */
+const ASSERT = `
+  const own = () => process.getBuiltinModule('node:assert');
+  module.exports = (value, ...told) => {
+    if (!value) own()(value, ...told);
+  };
+  Object.setPrototypeOf(module.exports, new Proxy({}, { get: (_, name) => own()[name] }));`;
+
+/** Built-ins of which we use functions alone, and those only with TLS. */
+const ON_FIRST_CALL: readonly string[] = ['node:https', 'node:tls'];
+
+/** A function of `node:fs/promises`, which itself comes with watching, directories and reading by lines, and with a megabyte. */
+const PROMISED = (name: string) =>
+  `process.getBuiltinModule('node:util').promisify(process.getBuiltinModule('node:fs').${name})`;
+
 const INSTEAD: readonly Instead[] = [
   // What connects and sends; not its caches, mocks, interceptors and WebSockets, nor fetch, with which client-node would ask for
   // more than a kubeconfig says. Undici's own index gives dispatchers their methods: a proxy's tunnel needs one of them.
@@ -71,11 +86,17 @@ const INSTEAD: readonly Instead[] = [
   { of: 'light-my-request', by: 'fastify/fastify.js', code: `module.exports = () => { ${NEVER('inject')} };` },
   { of: 'worker_threads', by: 'pino/lib/tools.js', code: 'exports.isMainThread = true;' },
   // Lines are written by the process itself, not by a thread of its own.
-  {
-    of: 'thread-stream',
-    by: 'pino/lib',
-    code: `module.exports = class { constructor() { ${NEVER('thread-stream')} } };`,
-  },
+  { of: './transport', by: 'pino/lib/tools.js', code: `module.exports = () => { ${NEVER('transport of pino')} };` },
+  { of: './lib/transport', by: 'pino/pino.js', code: `module.exports = () => { ${NEVER('transport of pino')} };` },
+  // For the host's name, which no line of ours has.
+  { of: 'node:os', by: 'pino/pino.js', code: 'exports.hostname = () => undefined;' },
+  // For the addresses of an interface, where Fastify itself listens.
+  { of: 'node:os', by: 'fastify/lib/server.js', code: ON_FIRST_USE('node:os') },
+  // What tells an assertion that failed comes with comparison and colours.
+  { of: 'node:assert', by: 'fastify/lib', code: ASSERT },
+  { of: 'node:assert', by: 'find-my-way', code: ASSERT },
+  { of: 'node:assert', by: 'undici/lib', code: ASSERT },
+  { of: 'assert', by: 'sonic-boom', code: ASSERT },
   // What is scraped; not summaries, clusters of processes and what pushes.
   {
     of: 'prom-client',
@@ -83,6 +104,8 @@ const INSTEAD: readonly Instead[] = [
       exports.Registry = require('prom-client/lib/registry.js');
       exports.collectDefaultMetrics = require('prom-client/lib/defaultMetrics.js');`,
   },
+  // Two thousand nodes, in which to find names of headers faster: an answer has ten.
+  { of: './tree', by: 'undici/lib/core/util.js', code: 'exports.tree = { lookup: () => null };' },
   // For exemplars, which are off.
   { of: '@opentelemetry/api', by: 'prom-client/lib/metrics', code: '' },
 ];
@@ -134,10 +157,16 @@ function builtIn(name: string, importer: string): string {
     .filter(one => one !== '' && !one.startsWith('type '));
   if (clauses.length === 0 || clauses.some(clause => clause.includes('*')))
     throw new Error(`${importer}: what of ${name}?`);
+  const own = [...new Set(names)];
+  if (ON_FIRST_CALL.includes(name))
+    return own
+      .map(one => `export const ${one} = (...of) => process.getBuiltinModule('${name}').${one}(...of);`)
+      .join('\n');
+  if (name === 'node:fs/promises') return own.map(one => `export const ${one} = ${PROMISED(one)};`).join('\n');
   return `
     const all = process.getBuiltinModule('${name}');
     export default all;
-    export const { ${[...new Set(names)].join(', ')} } = all;`;
+    export const { ${own.join(', ')} } = all;`;
 }
 
 function isIn(importer: string, by: string): boolean {

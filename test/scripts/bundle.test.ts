@@ -10,6 +10,7 @@ import type { Metafile } from 'esbuild';
 import t from 'tap';
 import { bundle } from '../../scripts/bundle.ts';
 import { kubeconfig } from '../fixtures/kubeconfig.ts';
+import { listenerFiles } from '../fixtures/listener-files.ts';
 import { scratch } from '../fixtures/scratch.ts';
 import { accepts, startStandIn } from '../fixtures/stand-in-api-server.ts';
 import { pem, startTlsServer } from '../fixtures/tls-server.ts';
@@ -55,9 +56,9 @@ const AT_START: readonly string[] = [
   ...['safe-stable-stringify', 'secure-json-parse', 'sonic-boom', 'toad-cache', 'undici'],
 ];
 
-/** What fetch, WebSocket, HTTP/2 and reading of arguments are made of. */
+/** What fetch, WebSocket, HTTP/2 and reading of arguments are made of, and what is for failures, directories and TLS listeners. */
 const NEEDLESS_BUILT_INS =
-  /^(internal\/deps\/undici|internal\/webstreams\/|internal\/http2\/core|internal\/util\/parse_args)/;
+  /^(internal\/deps\/undici|internal\/webstreams\/|internal\/http2\/core|internal\/util\/parse_args|(assert|fs\/promises|https)$)/;
 
 /** All of its chunks, in bytes. */
 const MAX_PACKED_BYTES = 640_000;
@@ -104,6 +105,9 @@ t.test('the bundle', async t => {
     t.match(output, /the API server can be asked/);
     const grpc = await start({ ...url, GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
     t.ok(grpc.builtIns.includes('internal/http2/core'));
+    const { settings } = await listenerFiles(t);
+    const tls = await start({ ...url, ...settings });
+    t.ok(tls.builtIns.includes('https'));
   });
 
   t.test('asks through a proxy', async t => {
