@@ -13,7 +13,7 @@ function ticking() {
   });
   const tick = async () => {
     const before = reads;
-    await until(() => reads >= before + 2);
+    await until(() => reads > before);
   };
   return { clock, lag, tick };
 }
@@ -33,6 +33,7 @@ t.test(
   async t => {
     const { clock, lag, tick } = ticking();
     t.teardown(() => lag.stop());
+    lag.now();
     clock.advance(320);
     await tick();
     clock.advance(420);
@@ -45,6 +46,31 @@ t.test(
     t.equal(lag.now(), 0, 'until it comes round in time');
   },
 );
+
+t.test('is measured only while somebody asks', async t => {
+  const started = t.capture(globalThis, 'setInterval', globalThis.setInterval);
+  const cleared = t.capture(globalThis, 'clearInterval', globalThis.clearInterval);
+  const { clock, lag, tick } = ticking();
+  t.teardown(() => lag.stop());
+  t.equal(started().length, 0, 'not before the first question');
+  lag.now();
+  lag.now();
+  t.equal(started().length, 1);
+  clock.advance(5_000);
+  await tick();
+  await tick();
+  t.equal(cleared().length, 0);
+  clock.advance(1);
+  await tick();
+  t.equal(cleared().length, 1, 'nor five seconds after the last');
+  clock.advance(60_000);
+  t.equal(lag.now(), 0, 'the time in between is no lag');
+  t.equal(started().length, 1);
+  clock.advance(320);
+  await tick();
+  clock.advance(420);
+  t.equal(lag.now(), 300, 'and from the next question on it is measured again');
+});
 
 t.test('the real clock is taken unless another is given', async t => {
   const lag = eventLoopLag();
