@@ -10,6 +10,7 @@ import { readTracingSettings } from './config/tracing-settings.ts';
 import { clusterAddress, type Surroundings } from './endpoint-source.ts';
 import { ListenError } from './operations/listen.ts';
 import { type Logger, logger } from './operations/log.ts';
+import { releaseStartMemory } from './operations/start-memory.ts';
 import { TlsFileError } from './operations/tls-files.ts';
 import { type Running, serve } from './serve.ts';
 
@@ -21,6 +22,9 @@ const EXIT_USAGE = 2;
 
 /** How long the last lines may take to be written, in milliseconds. */
 const WRITE_LIMIT_MS = 2_000;
+
+/** When a start is over, in milliseconds after it listens: the API server was asked, and the kubelet has hardly sent anybody. */
+const STARTED_AFTER_MS = 1_000;
 
 await main(process.argv.slice(2));
 
@@ -55,6 +59,7 @@ async function run(command: Command, args: string[]): Promise<void> {
   const config = readConfig(args, process.env);
   const log = logger(config.logLevel);
   stopOnSignal(await serve(config, surroundings(), log), log);
+  setTimeout(releaseStartMemory, STARTED_AFTER_MS).unref();
 }
 
 /** The commands that answer and end; loaded only where they are asked for. */
