@@ -8,6 +8,7 @@ import {
 import { createServer, type Socket, type Server as TcpServer } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { boundConnections, contextOptions, handshakeOptions, type ListenerOptions, peerOf } from './listener.ts';
+import { useStreamTable } from './stream-table.ts';
 
 /** What one connection may cost. Node's own bounds for floods of resets, pings, settings and continuations stay as they are. */
 const LIMITS: ServerOptions = {
@@ -43,6 +44,7 @@ export function http2Listener(take: TakeStream, options: ListenerOptions): Http2
     socket.on('error', () => {});
     const peer = peerOf(server, socket);
     const session = performServerHandshake(socket, LIMITS);
+    useStreamTable(session);
     sessions.set(session, socket);
     session.once('close', () => {
       sessions.delete(session);
