@@ -1,21 +1,11 @@
 import type { ServerHttp2Stream } from 'node:http2';
-import { type FailureStatus, failCall, STATUS } from './grpc-call.ts';
-
-/** Larger than any request head; only a gateway that is told to send bodies along comes near (`with_request_body`). */
-const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
+import { Assembly, type Fault, PREFIX_BYTES } from './grpc-assembly.ts';
+import { failCall, STATUS } from './grpc-call.ts';
 
 /** How much is held of messages that come in pieces, in all. */
 const MAX_HELD_BYTES = 64 * 1024 * 1024;
 
-/** Whether it is compressed, and four bytes for its length. */
-const PREFIX_BYTES = 5;
-
-type Fault = readonly [status: FailureStatus, text: string];
-const TOO_LONG: Fault = [STATUS.RESOURCE_EXHAUSTED, 'the message is longer than 4 MiB'];
 const TOO_MUCH: Fault = [STATUS.RESOURCE_EXHAUSTED, 'too many unfinished messages'];
-const COMPRESSED: Fault = [STATUS.UNIMPLEMENTED, 'the message is compressed'];
-const NOT_ONE: Fault = [STATUS.UNIMPLEMENTED, 'there is not one message'];
-const CUT_SHORT: Fault = [STATUS.INTERNAL, 'the message ends too early'];
 const LATE: Fault = [STATUS.DEADLINE_EXCEEDED, 'the message did not come in time'];
 
 /** @returns a message as it is sent (`Length-Prefixed-Message` of gRPC over HTTP/2). @param message bytes, one a character. */
@@ -26,57 +16,6 @@ export function frame(message: string): Buffer {
   bytes.writeUInt32BE(message.length, 1);
   bytes.write(message, PREFIX_BYTES, 'latin1');
   return bytes;
-}
-
-/** What has come of a message. */
-class Assembly {
-  /** As it came where it came in one piece; else a copy, with room for more. */
-  #bytes: Buffer | undefined;
-  #length = 0;
-  /** How many bytes are held for it. */
-  held = 0;
-
-  add(piece: Buffer): Fault | undefined {
-    if (this.#bytes === undefined) this.#bytes = piece;
-    else this.#append(piece);
-    this.#length += piece.length;
-    if (this.#length >= PREFIX_BYTES) {
-      if (this.#bytes[0] !== 0) return COMPRESSED;
-      const length = this.#bytes.readUInt32BE(1);
-      if (length > MAX_MESSAGE_BYTES) return TOO_LONG;
-      if (this.#length > PREFIX_BYTES + length) return NOT_ONE;
-      if (this.#length === PREFIX_BYTES + length) return undefined;
-    }
-    this.hold();
-    return undefined;
-  }
-
-  /** Copies what has come in one piece and is still here: that is part of all that was read from the connection at once. */
-  hold(): void {
-    if (this.held === 0 && this.#bytes !== undefined) this.#grow(this.#length);
-  }
-
-  /** The message, once all has come; nothing of it is left here. */
-  take(): Buffer | Fault {
-    const bytes = this.#bytes;
-    this.#bytes = undefined;
-    if (bytes === undefined) return NOT_ONE;
-    const isWhole = this.#length >= PREFIX_BYTES && this.#length === PREFIX_BYTES + bytes.readUInt32BE(1);
-    return isWhole ? bytes.subarray(PREFIX_BYTES, this.#length) : CUT_SHORT;
-  }
-
-  #append(piece: Buffer): void {
-    const length = this.#length + piece.length;
-    if (length > this.held) this.#grow(Math.max(length, 2 * this.held));
-    piece.copy(this.#bytes as Buffer, this.#length);
-  }
-
-  #grow(size: number): void {
-    const bytes = Buffer.allocUnsafeSlow(size);
-    this.#bytes?.copy(bytes, 0, 0, this.#length);
-    this.#bytes = bytes;
-    this.held = size;
-  }
 }
 
 /** Reads the messages of calls that have one. */
@@ -90,69 +29,138 @@ export interface MessageReader {
   turn(): void;
 }
 
+/** Not among the calls that were begun. */
+const NOWHERE = -1;
+
+/** What all calls of one reader share. */
+class Desk {
+  /** How many turns there were. */
+  turns = 0;
+  readonly #maxHeldBytes: number;
+  #heldBytes = 0;
+  // Never shortened, its places are emptied where they stand: a set leaves its tables behind, see StreamTable.
+  readonly #begun: (Incoming | undefined)[] = [];
+  #size = 0;
+  #whole: Incoming[] = [];
+  readonly #holdWhole = (): void => {
+    const those = this.#whole;
+    this.#whole = [];
+    for (const incoming of those) incoming.hold();
+  };
+
+  constructor(maxHeldBytes: number) {
+    this.#maxHeldBytes = maxHeldBytes;
+  }
+
+  begin(incoming: Incoming): void {
+    incoming.at = this.#size;
+    this.#begun[this.#size] = incoming;
+    this.#size += 1;
+  }
+
+  end(incoming: Incoming): void {
+    const { at } = incoming;
+    if (at === NOWHERE) return;
+    incoming.at = NOWHERE;
+    this.#size -= 1;
+    const last = this.#begun[this.#size] as Incoming;
+    this.#begun[this.#size] = undefined;
+    if (last === incoming) return;
+    this.#begun[at] = last;
+    last.at = at;
+  }
+
+  /** The end of a stream nearly always comes with the last of its message. Where it does not, it may be long in coming. */
+  holdSoon(incoming: Incoming): void {
+    if (this.#whole.push(incoming) === 1) setImmediate(this.#holdWhole);
+  }
+
+  /** @returns whether there was room for so many bytes more. */
+  hold(bytes: number): boolean {
+    this.#heldBytes += bytes;
+    return this.#heldBytes <= this.#maxHeldBytes;
+  }
+
+  turn(): void {
+    for (const incoming of this.#begun.slice(0, this.#size) as Incoming[]) {
+      if (incoming.turn === this.turns) continue;
+      this.end(incoming);
+      failCall(incoming.stream, ...LATE);
+    }
+    this.turns += 1;
+  }
+}
+
+/** A call whose message comes: an object with methods and two closures, which are all that stays on its stream. */
+class Incoming {
+  /** Its place among those that were begun. */
+  at = NOWHERE;
+  /** Which it was begun in. */
+  readonly turn: number;
+  readonly stream: ServerHttp2Stream;
+  readonly #desk: Desk;
+  readonly #assembly = new Assembly();
+  #done: ((message: Buffer) => void) | undefined;
+  readonly #add = (piece: Buffer): void => this.add(piece);
+  readonly #end = (): void => this.end();
+
+  constructor(desk: Desk, stream: ServerHttp2Stream, done: (message: Buffer) => void) {
+    this.#desk = desk;
+    this.stream = stream;
+    this.turn = desk.turns;
+    this.#done = done;
+    desk.begin(this);
+    stream.on('data', this.#add).on('end', this.#end);
+  }
+
+  hold(): void {
+    const before = this.#assembly.held;
+    this.#assembly.hold();
+    this.#settle(before, undefined);
+  }
+
+  add(piece: Buffer): void {
+    const assembly = this.#assembly;
+    const before = assembly.held;
+    this.#settle(before, assembly.add(piece));
+    if (assembly.held === 0) this.#desk.holdSoon(this);
+  }
+
+  end(): void {
+    this.#desk.end(this);
+    const message = this.#assembly.take();
+    const tell = this.#done as (message: Buffer) => void;
+    this.#done = undefined;
+    if (Buffer.isBuffer(message)) tell(message);
+    else failCall(this.stream, ...message);
+  }
+
+  #settle(before: number, found: Fault | undefined): void {
+    const { stream } = this;
+    const assembly = this.#assembly;
+    let fault = found;
+    if (assembly.held !== before) {
+      if (before === 0) stream.once('close', () => this.#desk.hold(-assembly.held));
+      if (!this.#desk.hold(assembly.held - before)) fault ??= TOO_MUCH;
+    }
+    if (fault === undefined) return;
+    stream.off('data', this.#add).off('end', this.#end).resume();
+    assembly.take();
+    failCall(stream, ...fault);
+  }
+}
+
 /**
- * Node's streams are there until the next full collection of garbage, long after their calls. What hangs on their listeners
- * is let go once it has been used, or it would be there as well, and collections twice as frequent.
+ * What hangs on the listeners of a stream is let go once it has been used: the stream itself may be there until a full collection of garbage, and what hangs on it would make that twice as frequent.
  *
  * @param maxHeldBytes of messages that come in pieces, in all.
  */
 export function messageReader(maxHeldBytes: number = MAX_HELD_BYTES): MessageReader {
-  let begun = new Set<ServerHttp2Stream>();
-  let begunBefore = new Set<ServerHttp2Stream>();
-  let heldBytes = 0;
-  let whole: (() => void)[] = [];
-  // The end of a stream nearly always comes with the last of its message. Where it does not, it may be long in coming.
-  const holdWhole = (): void => {
-    const those = whole;
-    whole = [];
-    for (const hold of those) hold();
-  };
-
+  const desk = new Desk(maxHeldBytes);
   return {
     read(stream, done) {
-      const assembly = new Assembly();
-      let waiting: typeof done | undefined = done;
-      begun.add(stream);
-
-      const settle = (before: number, found: Fault | undefined): void => {
-        let fault = found;
-        if (assembly.held !== before) {
-          if (before === 0)
-            stream.once('close', () => {
-              heldBytes -= assembly.held;
-            });
-          heldBytes += assembly.held - before;
-          if (heldBytes > maxHeldBytes) fault ??= TOO_MUCH;
-        }
-        if (fault === undefined) return;
-        stream.off('data', add).off('end', end).resume();
-        assembly.take();
-        failCall(stream, ...fault);
-      };
-      const hold = (): void => {
-        const before = assembly.held;
-        assembly.hold();
-        settle(before, undefined);
-      };
-      const add = (piece: Buffer): void => {
-        const before = assembly.held;
-        settle(before, assembly.add(piece));
-        if (assembly.held === 0 && whole.push(hold) === 1) setImmediate(holdWhole);
-      };
-      const end = (): void => {
-        if (!begun.delete(stream)) begunBefore.delete(stream);
-        const message = assembly.take();
-        const tell = waiting as typeof done;
-        waiting = undefined;
-        if (Buffer.isBuffer(message)) tell(message);
-        else failCall(stream, ...(message as Fault));
-      };
-      stream.on('data', add).on('end', end);
+      new Incoming(desk, stream, done);
     },
-    turn() {
-      for (const stream of begunBefore) failCall(stream, ...LATE);
-      begunBefore = begun;
-      begun = new Set();
-    },
+    turn: () => desk.turn(),
   };
 }
