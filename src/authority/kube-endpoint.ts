@@ -52,16 +52,36 @@ export function explicitEndpoint({ url, tokenFile, caFile, now }: ExplicitEndpoi
   let tls: KubeTls = {};
   let credential: string | undefined;
   let endpoint: KubeEndpoint | undefined;
+  let seen: Promise<KubeEndpoint> | undefined;
+  let looks = 0;
+  let areSeveral = false;
+
+  const look = async (): Promise<KubeEndpoint> => {
+    const bundle = ca && (await readPart(ca, `CA file ${caFile}`));
+    if (bundle !== undefined && bundle !== tls.ca && isBetter(bundle, tls.ca)) tls = { ca: bundle };
+    if (token) credential = await readBearer(token, `token file ${tokenFile}`, credential);
+    if (endpoint === undefined || endpoint.tls !== tls || endpoint.headers['authorization'] !== credential) {
+      const headers = credential === undefined ? {} : { authorization: credential };
+      endpoint = { baseUrl: url, headers, tls, proxyUrl: undefined };
+    }
+    return endpoint;
+  };
+
   return {
-    async current() {
-      const bundle = ca && (await readPart(ca, `CA file ${caFile}`));
-      if (bundle !== undefined && bundle !== tls.ca && isBetter(bundle, tls.ca)) tls = { ca: bundle };
-      if (token) credential = await readBearer(token, `token file ${tokenFile}`, credential);
-      if (endpoint === undefined || endpoint.tls !== tls || endpoint.headers['authorization'] !== credential) {
-        const headers = credential === undefined ? {} : { authorization: credential };
-        endpoint = { baseUrl: url, headers, tls, proxyUrl: undefined };
-      }
-      return endpoint;
+    // Between two looks at the disk, all reviews would make the same of the same bytes.
+    current() {
+      if (seen !== undefined && !token?.isDue && !ca?.isDue) return seen;
+      const own = look();
+      areSeveral ||= looks > 0;
+      looks += 1;
+      const end = (): void => {
+        looks -= 1;
+        // Of several at once, one may have read what was there before the other did: the next look tells.
+        seen = areSeveral ? undefined : own;
+        areSeveral &&= looks > 0;
+      };
+      own.then(end, end);
+      return own;
     },
     drop() {
       credential = undefined;

@@ -12,6 +12,8 @@ export interface WatchedFile {
    * @throws the file system's error while it could never be read.
    */
   read(): Promise<Buffer>;
+  /** Whether the next {@link read} asks the disk; until then it reads the same. */
+  readonly isDue: boolean;
   /** The file system's error for which the last look at the disk left the old content; `undefined` where it could be read. */
   readonly failure: unknown;
   /** Makes the next {@link read} go to the disk whatever the file looks like. */
@@ -32,12 +34,17 @@ export function watchedFile(
   let checkedAt = Number.NEGATIVE_INFINITY;
   let failure: unknown;
 
+  const isDue = (): boolean => content === undefined || now() - checkedAt >= checkEveryMs;
+
   return {
+    get isDue() {
+      return isDue();
+    },
     get failure() {
       return failure;
     },
     async read() {
-      if (content !== undefined && now() - checkedAt < checkEveryMs) return content;
+      if (content !== undefined && !isDue()) return content;
       checkedAt = now();
       try {
         const { dev, ino, size, mtimeNs } = await stat(path, { bigint: true });

@@ -71,6 +71,43 @@ t.test('a dropped credential is read anew at once, and the same bundle stays the
   t.equal(String((await source.current()).tls.ca), OTHER_CA);
 });
 
+t.test('between two looks at the disk nothing is made anew', async t => {
+  const directory = t.testdir({ token: 'one', 'ca.crt': CA });
+  const files = { tokenFile: join(directory, 'token'), caFile: join(directory, 'ca.crt') };
+  const clock = fakeClock();
+  const source = explicitEndpoint({ url, ...files, now: clock.now });
+  /** Whether what it saw is what is told from then on. */
+  const isKept = async (last: Promise<unknown>) => {
+    await last;
+    return source.current() === last;
+  };
+  const first = source.current();
+  t.ok(await isKept(first));
+  clock.advance(1000);
+  const second = source.current();
+  t.not(second, first);
+  t.ok(await isKept(second));
+  source.drop();
+  const third = source.current();
+  t.not(third, second);
+  t.ok(await isKept(third));
+  source.recheck();
+  const fourth = source.current();
+  t.not(fourth, third);
+  t.ok(await isKept(fourth));
+});
+
+t.test('of looks that overlap none is kept: the one may have read what was there before the other', async t => {
+  const tokenFile = join(t.testdir({ token: 'one' }), 'token');
+  const source = explicitEndpoint({ url, tokenFile, caFile: undefined });
+  const looks = [source.current(), source.current()];
+  await Promise.all(looks);
+  const next = source.current();
+  t.notOk(looks.includes(next));
+  await next;
+  t.equal(source.current(), next);
+});
+
 t.test('a file that is not there names itself and the system’s code, and nothing once it is there', async t => {
   const directory = t.testdir({ 'ca.crt': CA });
   const tokenFile = join(directory, 'token');

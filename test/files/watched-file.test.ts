@@ -11,13 +11,16 @@ t.test('a change is seen after a second, and the disk is not asked before', asyn
   const path = join(t.testdir({ token: 'old' }), 'token');
   const clock = fakeClock();
   const file = watchedFile(path, clock.now);
+  t.ok(file.isDue);
   const first = await file.read();
   t.equal(text(first), 'old');
 
   await writeFile(path, 'newer');
   clock.advance(999);
+  t.notOk(file.isDue);
   t.equal(await file.read(), first);
   clock.advance(1);
+  t.ok(file.isDue);
   t.equal(text(await file.read()), 'newer');
 });
 
