@@ -1,3 +1,4 @@
+import type { Token } from '../credential/token.ts';
 import type { Unavailable } from '../decision/decision.ts';
 import { type Asking, type Authority, type Lane, unavailable, type Verdict } from './authority.ts';
 import { type Lanes, lanes } from './lanes.ts';
@@ -93,7 +94,7 @@ export function admitted(inner: Authority, options: AdmissionOptions): Admitted 
     release = ms === 0 ? undefined : setTimeout(() => queues.hold(false), ms).unref();
   };
 
-  const run = async (lane: Lane, token: Parameters<Authority['review']>[0], asking: Asking): Promise<Verdict> => {
+  const run = async (lane: Lane, token: Token, asking: Asking): Promise<Verdict> => {
     const startedAt = now();
     try {
       const verdict = await inner.review(token, asking);
@@ -102,6 +103,18 @@ export function admitted(inner: Authority, options: AdmissionOptions): Admitted 
     } finally {
       queues.leave(lane);
     }
+  };
+
+  const wait = async (lane: Lane, token: Token, asking: Asking): Promise<Verdict> => {
+    const start = now();
+    if (!(await turn(queues, lane, asking.signal))) return refuse(lane, 'no turn in time');
+    const waitedMs = now() - start;
+    if (waitedMs > maxWaitMs) {
+      queues.leave(lane);
+      return refuse(lane, 'no turn in time');
+    }
+    onAdmitted(waitedMs / 1000);
+    return run(lane, token, asking);
   };
 
   const refuse = (lane: Lane, why: AdmissionRefusal): Unavailable => {
@@ -118,7 +131,7 @@ export function admitted(inner: Authority, options: AdmissionOptions): Admitted 
     },
     inFlight: lane => queues.inFlight(lane),
     queued: lane => queues.queued(lane),
-    async review(token, asking = {}) {
+    review(token, asking = {}) {
       const lane = asking.lane ?? 'unverified';
       if (queues.enter(lane)) {
         onAdmitted(0);
@@ -130,15 +143,7 @@ export function admitted(inner: Authority, options: AdmissionOptions): Admitted 
         return unavailable('too many requests', Math.ceil((heldUntil - now()) / 1000));
       }
       if (expectedWaitMs(lane) > maxWaitMs) return refuse(lane, 'no turn in time');
-      const start = now();
-      if (!(await turn(queues, lane, asking.signal))) return refuse(lane, 'no turn in time');
-      const waitedMs = now() - start;
-      if (waitedMs > maxWaitMs) {
-        queues.leave(lane);
-        return refuse(lane, 'no turn in time');
-      }
-      onAdmitted(waitedMs / 1000);
-      return run(lane, token, asking);
+      return wait(lane, token, asking);
     },
   };
 }
