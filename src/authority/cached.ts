@@ -12,7 +12,8 @@ import {
   unavailable,
   type Verdict,
 } from './authority.ts';
-import { type KeepOptions, type Known, keeper } from './keeper.ts';
+import { hasEnded, type KeepOptions, type Known, keeper } from './keeper.ts';
+import { renewalAt } from './renewal.ts';
 
 /** What a look-up found: what `gatecar_cache_lookups_total{result}` counts. */
 export type LookupResult = 'hit_positive' | 'hit_negative' | 'miss' | 'coalesced' | 'stale';
@@ -38,6 +39,8 @@ export interface CacheOptions extends KeepOptions {
   readonly onLookup?: (result: LookupResult) => void;
   /** Told of how each renewal ended. */
   readonly onRenewal?: (outcome: Verdict['kind']) => void;
+  /** From 0 up to 1. */
+  readonly random?: () => number;
   readonly setTimer?: (callback: () => void, ms: number) => void;
 }
 
@@ -55,7 +58,7 @@ export type Cached = Authority & Required<Pick<Authority, 'known'>>;
 export function cached(inner: Authority, options: CacheOptions): Cached {
   const { key: keyOf, accepted, refused, negativeTtlMs, reviewTimeoutMs } = options;
   const { onLookup = () => {}, onRenewal = () => {}, authorityDown = () => false } = options;
-  const { now = () => performance.now(), wallClock = Date.now } = options;
+  const { now = () => performance.now(), wallClock = Date.now, random = Math.random } = options;
   const { setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
   const flights = singleFlight<CacheKey, Verdict>({ deadlineMs: reviewTimeoutMs, late: () => unavailable('timeout') });
   const keep = keeper(options);
@@ -107,7 +110,7 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
    */
   const notEnded = (key: CacheKey): Known | undefined => {
     const known = accepted.get(key);
-    return known !== undefined && wallClock() < known.expiresAtMs ? known : undefined;
+    return known === undefined || hasEnded(known, wallClock()) ? undefined : known;
   };
 
   const renew = async (key: CacheKey, token: Token, known: Known): Promise<void> => {
@@ -123,14 +126,13 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
 
   const renewLater = (key: CacheKey, token: Token, known: Known): void => {
     known.renewing = true;
-    const { renewAt, freshUntil } = known;
-    const beginAt = Math.min(renewAt, freshUntil - renewalMs * RENEWAL_MARGIN);
+    const beginAt = Math.min(renewalAt(known, random()), known.freshUntil - renewalMs * RENEWAL_MARGIN);
     setTimer(() => void renew(key, token, known), Math.max(0, beginAt - now()));
   };
 
-  const serveStale = ({ verdict, freshUntil }: Known, trail: Trail | undefined): Accepted => {
+  const serveStale = ({ identity, freshUntil }: Known, trail: Trail | undefined): Accepted => {
     found('stale', trail);
-    return { ...verdict, staleForMs: now() - freshUntil };
+    return { kind: 'accepted', identity, staleForMs: now() - freshUntil };
   };
 
   const lookUp = (
@@ -144,7 +146,7 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
       if (time <= known.freshUntil) {
         if (time >= known.renewFrom && !known.renewing) renewLater(key, token, known);
         found('hit_positive', trail);
-        return known.verdict;
+        return known;
       }
       return authorityDown() ? serveStale(known, trail) : undefined;
     }

@@ -3,14 +3,15 @@ const FROM = 0.8;
 const EARLIEST = 0.88;
 const LATEST = 0.98;
 
-/** The life of a yes: milliseconds on a clock that never goes back. */
+/**
+ * The life of a yes: milliseconds on a clock that never goes back, whole ones, which take no room beside the verdict that has them
+ * (for the first 24 days of that clock).
+ */
 export interface Life {
   /** Past this it is stale. */
   readonly freshUntil: number;
-  /** A use past this has it renewed; `Infinity` where it is not to be. */
+  /** A use past this has it renewed; later than its end where it is not to be. */
   readonly renewFrom: number;
-  /** When that is done. */
-  readonly renewAt: number;
 }
 
 export interface LifeOptions {
@@ -19,19 +20,21 @@ export interface LifeOptions {
   /** How much longer the token lives by its own word. */
   readonly tokenLifetimeMs: number;
   readonly refreshAhead: boolean;
-  /** From 0 up to 1. Verdicts that came at once must not be renewed at once, again and again. */
-  readonly jitter: number;
 }
 
 /** A token that ends before its verdict would is not renewed: nothing but its end can be learned. */
-export function lifeOf({ startedAt, ttlMs, tokenLifetimeMs, refreshAhead, jitter }: LifeOptions): Life {
-  const freshUntil = startedAt + Math.min(ttlMs, tokenLifetimeMs);
-  if (!refreshAhead || tokenLifetimeMs <= ttlMs) {
-    return { freshUntil, renewFrom: Number.POSITIVE_INFINITY, renewAt: Number.POSITIVE_INFINITY };
-  }
-  return {
-    freshUntil,
-    renewFrom: startedAt + ttlMs * FROM,
-    renewAt: startedAt + ttlMs * (EARLIEST + (LATEST - EARLIEST) * jitter),
-  };
+export function lifeOf({ startedAt, ttlMs, tokenLifetimeMs, refreshAhead }: LifeOptions): Life {
+  const freshUntil = Math.floor(startedAt + Math.min(ttlMs, tokenLifetimeMs));
+  const isRenewed = refreshAhead && tokenLifetimeMs > ttlMs;
+  return { freshUntil, renewFrom: isRenewed ? Math.floor(startedAt + ttlMs * FROM) : freshUntil + 1 };
+}
+
+/**
+ * When a renewal is due, on the clock of its life.
+ *
+ * @param jitter from 0 up to 1. Verdicts that came at once must not be renewed at once, again and again.
+ */
+export function renewalAt({ freshUntil, renewFrom }: Life, jitter: number): number {
+  const part = EARLIEST + (LATEST - EARLIEST) * jitter;
+  return renewFrom + ((freshUntil - renewFrom) * (part - FROM)) / (1 - FROM);
 }

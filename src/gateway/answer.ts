@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Allow, Decision } from '../decision/decision.ts';
 import { type AnswerSettings, type Explanation, explain } from '../decision/explain.ts';
-import { identityRenderer } from '../identity/headers.ts';
+import { identityLines, identityRenderer } from '../identity/headers.ts';
 import type { Identity } from '../identity/identity.ts';
 import { renderHead } from './whole-head.ts';
 
@@ -17,13 +17,12 @@ export interface Answer {
   readonly head?: string;
 }
 
-/** How many answers are kept as they were rendered: some five MiB of allows, and less than one of refusals. */
-const MAX_ALLOWS = 4096;
+/** How many answers are kept as they were rendered: two MiB of allows at the most where none is large, and less than one of refusals. */
+const MAX_ALLOWS = 1024;
 const MAX_REFUSALS = 256;
 
 /**
- * In what room, in bytes: an allow keeps its identity, which may be in hundreds of groups, after the verdict has gone. That of a
- * ServiceAccount counts for less than the 4096th part.
+ * In what room, in bytes: an allow keeps its identity, which may be in hundreds of groups, after the verdict has gone.
  */
 const MAX_ALLOWS_ROOM = 8 * 1024 * 1024;
 const ROOM = 1536;
@@ -45,18 +44,20 @@ export interface AnswererOptions extends AnswerSettings {
 
 /** Renders decisions as the contract says. What was rendered is kept, up to a bound, for whoever comes with the same. */
 export function answerer(options: AnswererOptions): (decision: Decision) => Answer {
-  const render = identityRenderer(options.identityHeaderPrefix);
-  const nobody = allow(undefined, render);
+  const form = allowForm(options.identityHeaderPrefix);
+  const allow = (identity: Identity | undefined): Answer => new KeptAnswer(200, '', '', form, identity);
+  const nobody = allow(undefined);
   const allows = new LRUCache<Identity, Answer>({
     max: Math.min(MAX_ALLOWS, options.cacheMaxEntries ?? MAX_ALLOWS),
     maxSize: MAX_ALLOWS_ROOM,
   });
   let rendered = 0;
   const keep = (identity: Identity, answer: Answer): void => {
-    const size = roomOf(identity);
-    const hasRoom = allows.size < allows.max && allows.calculatedSize + size <= MAX_ALLOWS_ROOM;
     rendered += 1;
-    if (hasRoom || rendered % KEPT_OF === 0) allows.set(identity, answer, { size });
+    const isTurn = rendered % KEPT_OF === 0;
+    if (allows.size === allows.max && !isTurn) return;
+    const size = roomOf(identity);
+    if (allows.calculatedSize + size <= MAX_ALLOWS_ROOM || isTurn) allows.set(identity, answer, { size });
   };
   const refusals = new LRUCache<string, Answer>({ max: MAX_REFUSALS });
   return decision => {
@@ -72,7 +73,7 @@ export function answerer(options: AnswererOptions): (decision: Decision) => Answ
     if (decision.identity === undefined) return nobody;
     let answer = allows.get(decision.identity);
     if (answer === undefined) {
-      answer = allow(decision.identity, render);
+      answer = allow(decision.identity);
       keep(decision.identity, answer);
     }
     return decision.staleSeconds === undefined ? answer : stale(answer, decision.staleSeconds);
@@ -98,29 +99,37 @@ export function* headerPairs(flat: readonly string[]): Generator<[name: string, 
   for (let at = 0; at < flat.length; at += 2) yield [flat[at] as string, flat[at + 1] as string];
 }
 
-/** Keeps no more than the form that its gateway asks for: a list of pieces takes four times the room of the head made of them. */
-class KeptAnswer implements Answer {
+/** How what an answer is about becomes its headers, and its head over HTTP/1.1. */
+interface Form<T> {
+  headers(of: T): readonly string[];
+  head(of: T, status: number): string;
+}
+
+/** Keeps no more than what its gateway asks for: a list of pieces takes four times the room of the head made of them. */
+class KeptAnswer<T> implements Answer {
   readonly status: Answer['status'];
   readonly body: string;
   readonly text: string;
-  readonly #render: () => readonly string[];
+  readonly #form: Form<T>;
+  readonly #of: T;
   #headers: readonly string[] | undefined;
   #head: string | undefined;
 
-  constructor(status: Answer['status'], body: string, text: string, render: () => readonly string[]) {
+  constructor(status: Answer['status'], body: string, text: string, form: Form<T>, of: T) {
     this.status = status;
     this.body = body;
     this.text = text;
-    this.#render = render;
+    this.#form = form;
+    this.#of = of;
   }
 
   get headers(): readonly string[] {
-    this.#headers ??= this.#render();
+    this.#headers ??= this.#form.headers(this.#of);
     return this.#headers;
   }
 
   get head(): string {
-    this.#head ??= renderHead(this.status, this.#render());
+    this.#head ??= this.#form.head(this.#of, this.status);
     return this.#head;
   }
 }
@@ -129,9 +138,16 @@ class KeptAnswer implements Answer {
  * An allow is exactly 200 with no body and no type: Envoy takes no other status for a yes, and nginx opens a connection
  * for each request if there is one byte of body.
  */
-function allow(identity: Identity | undefined, render: ReturnType<typeof identityRenderer>): Answer {
-  return new KeptAnswer(200, '', '', () => ['Content-Length', '0', 'Cache-Control', 'no-store', ...render(identity)]);
+function allowForm(prefix: string): Form<Identity | undefined> {
+  const common = ['Content-Length', '0', 'Cache-Control', 'no-store'];
+  const render = identityRenderer(prefix);
+  return {
+    headers: identity => [...common, ...render(identity)],
+    head: identityLines(prefix, renderHead(200, common)),
+  };
 }
+
+const REFUSAL: Form<readonly string[]> = { headers: list => list, head: (list, status) => renderHead(status, list) };
 
 /** Served by grace: marked for gateways and upstreams that care. */
 function stale(answer: Answer, seconds: number): Answer {
@@ -148,5 +164,5 @@ function refuse({ status, text, reason, challenge, retryAfterSeconds }: Explanat
   if (challenge !== undefined) headers.push('WWW-Authenticate', challenge);
   if (reason !== undefined) headers.push('X-Gatecar-Reason', reason);
   if (retryAfterSeconds !== undefined) headers.push('Retry-After', String(retryAfterSeconds));
-  return new KeptAnswer(status, body, text, () => headers);
+  return new KeptAnswer(status, body, text, REFUSAL, headers);
 }

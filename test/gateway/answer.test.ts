@@ -55,6 +55,10 @@ t.test('a head has the status and the headers, and each form is rendered once', 
   const allow = answer({ kind: 'allow', identity: MY_APP });
   t.equal(allow.head, renderHead(200, allow.headers));
   t.equal(allow.headers, answer({ kind: 'allow', identity: MY_APP }).headers);
+  for (const decision of [REJECTED, MISSING, OUTAGE, { kind: 'allow', identity: undefined } as const]) {
+    const { status, headers, head } = answer(decision);
+    t.equal(head, renderHead(status, headers));
+  }
 });
 
 t.test('an allow by grace is marked with how old the verdict is, and the mark stays with no other', async t => {
@@ -111,10 +115,10 @@ function kept(users: number, options: AnswererOptions, more: Partial<Identity> =
 }
 
 t.test('answers are kept up to a bound, and no more than there are verdicts', async t => {
-  t.equal(kept(4096, OPTIONS), 4096);
+  t.equal(kept(1024, OPTIONS), 1024);
   t.equal(kept(100, { ...OPTIONS, cacheMaxEntries: 100 }), 100);
   t.ok(kept(200, { ...OPTIONS, cacheMaxEntries: 100 }) <= 100);
-  t.ok(kept(8192, OPTIONS) <= 4096);
+  t.ok(kept(8192, OPTIONS) <= 1024);
 
   const answer = answerer(OPTIONS);
   const no = answer(REJECTED);
