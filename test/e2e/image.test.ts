@@ -49,7 +49,13 @@ t.test('the image', { skip: skipWithout(imageToolsMissing() ?? kubeApiServerMiss
     const [program, ...args] = [...(Entrypoint ?? []), ...(Cmd ?? [])];
     t.equal(program, '/nodejs/bin/node');
     t.strictSame(args, [
-      ...['--v8-pool-size=1', '--max-semi-space-size=8', '--liftoff-only', '--no-maglev-destroy-on-background'],
+      ...[
+        '--v8-pool-size=1',
+        '--max-semi-space-size=8',
+        '--liftoff-only',
+        '--no-maglev-destroy-on-background',
+        '--no-allocation-site-pretenuring',
+      ],
       '/app/dist/gatecar.js',
     ]);
     t.strictSame(Object.keys(ExposedPorts), ['9080/tcp', '9081/tcp']);
