@@ -24,24 +24,47 @@ export interface VerdictStore<V extends object> {
   readonly size: number;
 }
 
+/**
+ * For how many entries there is room at first, and after that. An LRUCache takes 56 bytes for each entry that it may have, at once,
+ * and a sidecar has a handful where ten thousand are allowed. From the last step it goes to all of it: to move more entries would
+ * hold the event loop, and so would arrays for more than {@link MAX_GROWN}, which are made at the start.
+ */
+const ROOMS = [512, 4_096, 16_384];
+const MAX_GROWN = 100_000;
+
 /** The least recently used entry makes room when the store is full. */
 export function verdictStore<V extends object>(options: VerdictStoreOptions): VerdictStore<V> {
   const { maxEntries, onEviction = () => {}, clock = performance } = options;
-  const entries = new LRUCache<CacheKey, V>({
-    max: maxEntries,
-    perf: clock,
-    // Each look-up reads the clock; the default would keep a timer running instead, and serve up to its resolution late.
-    ttlResolution: 0,
-    dispose: (_verdict, key, reason) => {
-      // What makes room may have been dead for long: then the store was not too small.
-      if (reason === 'evict' && entries.getRemainingTTL(key) > 0) onEviction('capacity');
-      else if (reason === 'evict' || reason === 'expire') onEviction('expired');
-    },
-  });
+  const rooms = maxEntries > MAX_GROWN ? [] : ROOMS;
+  const room = (atLeast: number): number => Math.min(rooms.find(one => one >= atLeast) ?? maxEntries, maxEntries);
+  const withRoomFor = (max: number): LRUCache<CacheKey, V> => {
+    const made = new LRUCache<CacheKey, V>({
+      max,
+      perf: clock,
+      // Each look-up reads the clock; the default would keep a timer running instead, and serve up to its resolution late.
+      ttlResolution: 0,
+      dispose: (_verdict, key, reason) => {
+        // What makes room may have been dead for long: then the store was not too small.
+        if (reason === 'evict' && made.getRemainingTTL(key) > 0) onEviction('capacity');
+        else if (reason === 'evict' || reason === 'expire') onEviction('expired');
+      },
+    });
+    return made;
+  };
+  let entries = withRoomFor(room(1));
+  const grow = (): void => {
+    entries.purgeStale();
+    if (entries.size < entries.max) return;
+    const larger = withRoomFor(room(entries.max + 1));
+    entries.rforEach((verdict, key) => larger.set(key, verdict, { ttl: entries.getRemainingTTL(key) }));
+    entries = larger;
+  };
   return {
     get: key => entries.get(key),
     set(key, verdict, ttlMs) {
-      if (ttlMs > 0) entries.set(key, verdict, { ttl: ttlMs });
+      if (!(ttlMs > 0)) return;
+      if (entries.size === entries.max && entries.max < maxEntries && !entries.has(key)) grow();
+      entries.set(key, verdict, { ttl: ttlMs });
     },
     delete: key => {
       entries.delete(key);
