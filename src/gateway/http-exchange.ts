@@ -5,6 +5,7 @@ import { type Credential, readCredential } from '../credential/bearer.ts';
 import type { Decision } from '../decision/decision.ts';
 import type { Answer } from './answer.ts';
 import { type Decided, type Follow, INTERNAL_ERROR, question, TOO_MANY_AT_ONCE } from './decided.ts';
+import { type Departing, Departures } from './departures.ts';
 import { type Forwarded, type ForwardedOptions, readForwarded, reportedClient, reportedTrace } from './forwarded.ts';
 import { declaresBody, LINGER_MS, writeAnswer } from './http-answer.ts';
 import { KEEP_ALIVE_MS } from './http-server.ts';
@@ -40,7 +41,7 @@ export function gate(options: ExchangeOptions): Handle {
     try {
       const decision = desk.decide(exchange);
       if (decision instanceof Promise) desk.await(exchange, decision);
-      else exchange.finish(decision);
+      else desk.answer(exchange, decision);
     } catch (error) {
       exchange.fail(error);
     }
@@ -55,6 +56,7 @@ class Desk {
   readonly lingerMs: number;
   readonly whole = wholeHead(KEEP_ALIVE_MS);
   readonly #undecided = new WeakMap<Socket, number>();
+  readonly #departures = new Departures();
 
   constructor(options: ExchangeOptions) {
     this.options = options;
@@ -66,6 +68,12 @@ class Desk {
   decide({ request, peer, credential, trail }: Exchange): Decision | Promise<Decision> {
     if ((this.#undecided.get(request.socket) ?? 0) >= MAX_UNDECIDED) return TOO_MANY_AT_ONCE;
     return this.options.authorize(credential, question(reportedClient(peer, request.headers, this.options), trail));
+  }
+
+  /** What was decided at once may wait for others of its kind; who has waited for a review has waited enough. */
+  answer(exchange: Exchange, decision: Decision): void {
+    exchange.decision = decision;
+    this.#departures.add(exchange);
   }
 
   await(exchange: Exchange, decision: Promise<Decision>): void {
@@ -86,23 +94,23 @@ class Desk {
  * One request and what became of it. An object with methods, and no closures: most requests are answered at once, and
  * making five functions for each of them took as long as finding the answer.
  */
-class Exchange implements Decided {
+class Exchange implements Decided, Departing {
   readonly protocol = 'http';
   readonly request: IncomingMessage;
   readonly credential: Credential;
   readonly peer: string;
+  readonly startedAt: number;
   readonly trail: Decided['trail'];
   decision: Decision = INTERNAL_ERROR;
   answer!: Answer;
   durationMs = 0;
   readonly #desk: Desk;
   readonly #response: ServerResponse;
-  readonly #start: number;
 
   constructor(desk: Desk, request: IncomingMessage, response: ServerResponse, peer: string) {
     this.#desk = desk;
     this.#response = response;
-    this.#start = desk.now();
+    this.startedAt = desk.now();
     this.request = request;
     this.credential = readCredential(request.rawHeaders);
     this.peer = peer;
@@ -112,6 +120,14 @@ class Exchange implements Decided {
 
   forwarded(): Forwarded {
     return readForwarded(this.peer, this.request.headers, this.credential, this.#desk.options);
+  }
+
+  leave(): void {
+    try {
+      this.finish(this.decision);
+    } catch (error) {
+      this.fail(error);
+    }
   }
 
   finish(decision: Decision): void {
@@ -128,7 +144,7 @@ class Exchange implements Decided {
     }
     this.decision = decision;
     this.answer = answer;
-    this.durationMs = desk.now() - this.#start;
+    this.durationMs = desk.now() - this.startedAt;
     options.onDecision?.(this);
   }
 
