@@ -1,3 +1,4 @@
+import type { JsonWebKey } from 'node:crypto';
 import { join } from 'node:path';
 import { ask, type Reply } from '../test/fixtures/ask.ts';
 import { type MeasuredProcess, startMeasured } from './measured-process.ts';
@@ -11,18 +12,18 @@ export interface Bare extends MeasuredProcess {
 /** Headers that node:http adds by itself, or does not. */
 const OF_THE_CONNECTION = ['connection', 'date', 'keep-alive'];
 
-/** node:http with gatecar's own answer to this, and where it `verifies`, with a verification of each request's token before it. */
+/** node:http with gatecar's own answer to this, and where it has a `key`, with a verification of each request's token before it. */
 export async function startBareHttp(
   bench: Bench,
   url: string,
   headers: Record<string, string>,
-  verifies = false,
+  key?: JsonWebKey,
 ): Promise<Bare> {
   const { origin, pathname: path } = new URL(url);
   const reply = await ask(origin, { path, headers });
   const head = pairs(reply.rawHeaders).filter(([name = '']) => !OF_THE_CONNECTION.includes(name.toLowerCase()));
-  const answer = { status: reply.status, head: head.flat(), body: reply.body, verifies };
-  const name = verifies ? 'bare node:http that verifies' : 'bare node:http';
+  const answer = { status: reply.status, head: head.flat(), body: reply.body, key };
+  const name = key ? 'bare node:http that verifies' : 'bare node:http';
   const bare = await startBare(bench, name, 'bare-http.ts', JSON.stringify(answer));
   const same = await ask(bare.url, { path, headers });
   bench.check('the bare server answers as gatecar does', isDeepEqual(shown(reply), shown(same)));

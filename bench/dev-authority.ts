@@ -1,3 +1,4 @@
+import type { JsonWebKey } from 'node:crypto';
 import { type DevAuthority, startDevAuthority } from '../src/dev/authority.ts';
 import { type TokenIssuer, tokenIssuer } from '../src/dev/token-issuer.ts';
 import type { Bench } from './scenario.ts';
@@ -8,6 +9,8 @@ export interface BenchAuthority {
   /** Reviews asked so far, but for the one of the readiness probe. */
   readonly reviews: number;
   readonly token: string;
+  /** What it signs with; none of an issuer that signs nothing. */
+  readonly key: JsonWebKey | undefined;
 }
 
 const SUBJECT = {
@@ -28,5 +31,6 @@ export async function benchAuthority(bench: Bench, issuer: TokenIssuer = tokenIs
       return authority.reviews - 1;
     },
     token: issuer.issue(SUBJECT),
+    key: issuer.jwks.keys[0] as JsonWebKey | undefined,
   };
 }

@@ -34,7 +34,12 @@ export const junk: Scenario = {
     const [head = '', payload = '', signature = ''] = authority.token.split('.');
     const script: [string, ...string[]] = ['junk.lua', 'forged', `${head}.${payload}`, signature];
     const forged = `${head}.${payload}.${signature.slice(0, 100)}AAAA${signature.slice(104)}`;
-    const verifying = await startBareHttp(bench, `${gatecar.auth}/auth`, { Authorization: `Bearer ${forged}` }, true);
+    const verifying = await startBareHttp(
+      bench,
+      `${gatecar.auth}/auth`,
+      { Authorization: `Bearer ${forged}` },
+      authority.key,
+    );
     const judged = await takeTurns(bench, [
       { ...verifying, load: seconds => wrk({ url: `${verifying.url}/auth`, script, seconds, refused: true }) },
       { ...gatecar, load: seconds => wrk({ url: `${gatecar.auth}/auth`, script, seconds, refused: true }) },
