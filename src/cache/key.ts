@@ -16,7 +16,9 @@ export function cacheKeys(audiences: readonly string[], salt = randomBytes(32).t
   const asked = audiences.map(part).join('');
   const prefix = Buffer.from(part(salt) + part(asked));
   let room = roomFor(prefix, USUAL_LENGTH);
-  return (token: Token): CacheKey => {
+  const keyOf = (token: Token): CacheKey => {
+    const noted = token.noted(keyOf);
+    if (noted !== undefined) return noted as CacheKey;
     const value = revealToken(token);
     if (room.length < spaceFor(prefix, value.length)) room = roomFor(prefix, value.length);
     // Joined in place: the hash of a string has to copy it twice before it begins.
@@ -24,8 +26,10 @@ export function cacheKeys(audiences: readonly string[], salt = randomBytes(32).t
     const key = hash('sha256', room.subarray(0, end), 'latin1' as 'hex') as CacheKey;
     // Else the last token would be there until the next one comes.
     room.fill(0, prefix.length, end);
+    token.note(keyOf, key);
     return key;
   };
+  return keyOf;
 }
 
 /** Longer than nearly all tokens, in characters. */

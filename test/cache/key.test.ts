@@ -13,6 +13,16 @@ t.test('the same token and audiences have the same key', async t => {
   t.equal(key('abc'), key('abc'));
 });
 
+t.test('a token that is asked about again has its key of that maker, and of no other', async t => {
+  const token = new Token('abc');
+  const [one, other] = [cacheKeys(['bindcar'], SALT), cacheKeys(['other'], SALT)];
+  t.strictSame(
+    [one(token), one(token), other(token), one(token)],
+    [one, one, other, one].map(keys => keys(new Token('abc'))),
+  );
+  t.not(one(token), other(token));
+});
+
 t.test('another token, other audiences or another salt have another key', async t => {
   const others = [
     ...[key('abc'), key('abd'), key('ab'), key('abcc'), key('ABC'), key('abc', []), key('abc', ['other'])],
