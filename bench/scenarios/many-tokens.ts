@@ -26,7 +26,7 @@ export const manyTokens: Scenario = {
     bench.teardown(() => rm(directory, { recursive: true }));
     const issuer = hastyIssuer();
     const authority = await benchAuthority(bench, issuer);
-    const settings = { ...authority.settings, GATECAR_CACHE_MAX_ENTRIES: String(2 * count) };
+    const settings = { ...authority.settings, GATECAR_CACHE_MAX_ENTRIES: String(count) };
     const tokens = Array.from({ length: count }, () => issuer.issue(SUBJECT));
 
     const started = async (name: string, file: string, known: readonly string[], flags: readonly string[] = []) => {

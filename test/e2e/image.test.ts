@@ -52,6 +52,7 @@ t.test('the image', { skip: skipWithout(imageToolsMissing() ?? kubeApiServerMiss
       ...[
         '--v8-pool-size=1',
         '--max-semi-space-size=8',
+        '--heap-growing-percent=15',
         '--liftoff-only',
         '--no-maglev-destroy-on-background',
         '--no-allocation-site-pretenuring',
@@ -61,6 +62,7 @@ t.test('the image', { skip: skipWithout(imageToolsMissing() ?? kubeApiServerMiss
     t.strictSame(Object.keys(ExposedPorts), ['9080/tcp', '9081/tcp']);
     t.ok(Env.includes('NODE_ENV=production'));
     t.ok(Env.includes('NODE_OPTIONS=--max-old-space-size=128'), 'the heap has a bound');
+    t.ok(Env.includes('MALLOC_TRIM_THRESHOLD_=131072'), 'and what is free beside it is given back');
   });
 
   t.test('is its base and /app, in which nobody but root may write', async t => {
