@@ -56,7 +56,7 @@ export type Cached = Authority & Required<Pick<Authority, 'known'>>;
  * Past that end it may serve for the time of grace, and only while nobody can be asked.
  */
 export function cached(inner: Authority, options: CacheOptions): Cached {
-  const { key: keyOf, accepted, refused, negativeTtlMs, reviewTimeoutMs } = options;
+  const { key: keyOf, accepted, refused, negativeTtlMs, graceMs, reviewTimeoutMs } = options;
   const { onLookup = () => {}, onRenewal = () => {}, authorityDown = () => false } = options;
   const { now = () => performance.now(), wallClock = Date.now, random = Math.random } = options;
   const { setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
@@ -148,7 +148,7 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
         found('hit_positive', trail);
         return known;
       }
-      return authorityDown() ? serveStale(known, trail) : undefined;
+      return graceMs > 0 && authorityDown() ? serveStale(known, trail) : undefined;
     }
     const no = refused.get(key);
     if (no !== undefined) found('hit_negative', trail);
@@ -186,7 +186,7 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
       const verdict = lookUp(key, token, known, trail);
       if (verdict !== undefined) return verdict;
       const review = share(key, token, trail);
-      return known === undefined ? review : orStale(review, key, known, trail);
+      return known === undefined || graceMs === 0 ? review : orStale(review, key, known, trail);
     },
   };
 }

@@ -32,6 +32,9 @@ export interface VerdictStore<V extends object> {
 const ROOMS = [512, 4_096, 16_384];
 const MAX_GROWN = 100_000;
 
+/** Above this part of the room being alive, there is too little of it. */
+const WORTH_IT = 7 / 8;
+
 /** The least recently used entry makes room when the store is full. */
 export function verdictStore<V extends object>(options: VerdictStoreOptions): VerdictStore<V> {
   const { maxEntries, onEviction = () => {}, clock = performance } = options;
@@ -54,9 +57,12 @@ export function verdictStore<V extends object>(options: VerdictStoreOptions): Ve
   let entries = withRoomFor(room(1));
   const grow = (): void => {
     entries.purgeStale();
-    if (entries.size < entries.max) return;
+    // Looking at all of them has to be worth it: else each new one that comes as an old one goes would have them looked at again.
+    if (entries.size <= entries.max * WORTH_IT) return;
     const larger = withRoomFor(room(entries.max + 1));
-    entries.rforEach((verdict, key) => larger.set(key, verdict, { ttl: entries.getRemainingTTL(key) }));
+    // At the very end of its time nothing remains, which to the LRUCache is a time without end.
+    const remaining = (key: CacheKey): number => Math.max(entries.getRemainingTTL(key), Number.MIN_VALUE);
+    entries.rforEach((verdict, key) => larger.set(key, verdict, { ttl: remaining(key) }));
     entries = larger;
   };
   return {

@@ -106,8 +106,8 @@ function identityValues(prefix: string): (identity: Identity | undefined) => rea
     if (identity === undefined) return nobody;
     if (!(identity instanceof PackedServiceAccount)) return fit(identity, limit);
     if (audiences !== identity.audiences) {
+      known = fitList(identity.audiences, limit);
       audiences = identity.audiences;
-      known = fitList(audiences, limit);
     }
     return (known.whole ? fitPacked(identity, known.text, limit) : undefined) ?? fit(identity, limit);
   };

@@ -1,4 +1,4 @@
-import { encodeValue } from './encode.ts';
+import { encodeItem, encodeValue } from './encode.ts';
 import type { Identity, ServiceAccountName } from './identity.ts';
 
 /** Stands between the parts, and in none of them. */
@@ -157,6 +157,8 @@ function isPackable(identity: Identity): identity is Identity & { readonly servi
   const isPlain = (value: string) => encodeValue(value) === value;
   return (
     [namespace, name, uid, pod, podUid, node, nodeUid, credentialId].every(isPlain) &&
+    // It stands in the list of groups too.
+    encodeItem(namespace) === namespace &&
     username === usernameOf(namespace, name) &&
     sameItems(groups, groupsOf(namespace))
   );

@@ -641,3 +641,14 @@ t.test('a trail tells that a no, or a yes past its time, was at hand', async t =
   stale.authority.review(token, { trail });
   t.equal(trail.source, 'grace');
 });
+
+t.test('without a time of grace nothing is stale, not even in the last part of a millisecond', async t => {
+  const outageAfter: Verdict[] = [yes, outage, outage];
+  const { authority, clock, lookups } = cache(() => outageAfter.shift() ?? no, { authorityDown: () => true });
+  clock.advance(0.5);
+  t.equal(told(authority.review(token)), yes);
+  clock.advance(9999.8);
+  t.equal(authority.known(token), undefined);
+  t.equal(authority.review(token), outage);
+  t.notOk(lookups.includes('stale'));
+});

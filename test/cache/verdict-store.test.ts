@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import t from 'tap';
 import type { CacheKey } from '../../src/cache/key.ts';
 import { type EvictionCause, MAX_LOOKS, verdictStore } from '../../src/cache/verdict-store.ts';
@@ -197,4 +198,25 @@ t.test('takes no room for what it may have before it has it, unless that is a gr
   t.ok(few < 500_000, `${few} bytes`);
   t.ok(many > 10_000_000, `${many} bytes`);
   t.end();
+});
+
+t.test('what is at the very end of its time when room is made does not outlive it', async t => {
+  const { clock, store } = setUp(10_000);
+  for (let at = 0; at < 512; at += 1) store.set(key(`${at}`), { of: `${at}` }, 2000);
+  clock.advance(2000);
+  store.set(key('new'), { of: 'new' }, 60_000);
+  clock.advance(1);
+  for (let at = 0; at < 512; at += 1) if (store.get(key(`${at}`)) !== undefined) t.fail(`${at} outlives its time`);
+  t.equal(store.size, 1);
+});
+
+t.test('where one comes as another goes, they are not all looked at for each', async t => {
+  const looks = t.capture(LRUCache.prototype, 'purgeStale', LRUCache.prototype.purgeStale);
+  const { clock, store } = setUp(10_000);
+  for (let at = 0; at < 2000; at += 1) {
+    // Of 512, one always ends a moment before the next comes.
+    store.set(key(`${at}`), { of: `${at}` }, 511.5);
+    clock.advance(1);
+  }
+  t.ok(looks().length < 5);
 });

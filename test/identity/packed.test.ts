@@ -50,6 +50,12 @@ t.test('whoever would read otherwise, or cannot stand in a header as it is, is n
       ['a\nb', 'Größe', '100 %', '\ud800', '\0', ' a', 'a '].map(value => ({ ...MY_APP, [field]: value })),
     ),
     { ...MY_APP, serviceAccount: { namespace: 'default', name: 'a\nb' } },
+    ...['a b', 'a,b'].map(namespace => ({
+      ...MY_APP,
+      username: `system:serviceaccount:${namespace}:my-app`,
+      groups: ['system:serviceaccounts', `system:serviceaccounts:${namespace}`, 'system:authenticated'],
+      serviceAccount: { namespace, name: 'my-app' },
+    })),
   ];
   for (const identity of others) t.equal(pack(identity), undefined);
 });

@@ -40,8 +40,14 @@ t.test('the heap holds no token once its request has been answered, not even on 
   };
   const username = 'system:serviceaccount:default:my-app';
   const extra = { 'authentication.kubernetes.io/credential-id': [KEPT] };
-  standIn.behaviour = accepts({ user: { username, extra } });
-  await say(200);
+  const groups = ['system:serviceaccounts', 'system:serviceaccounts:default', 'system:authenticated'];
+  for (const user of [
+    { username, extra },
+    { username, groups, extra },
+  ]) {
+    standIn.behaviour = accepts({ user });
+    await say(200);
+  }
   standIn.behaviour = reviews({ error: 'invalid bearer token' });
   await say(401);
   standIn.behaviour = answers(500, 'boom');
