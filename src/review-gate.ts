@@ -116,6 +116,7 @@ export function reviewGate({ config, surroundings, counters, log, version }: Rev
     authorityDown: () => watch.authorityDown,
     onLookup(result) {
       counters.looked(result);
+      lag.work();
       if (result === 'hit_positive') pace.good();
       if (result === 'stale') grace.served();
     },

@@ -12,7 +12,7 @@ export const FEW = 4;
 /** One of so many answers has its turn counted, while turns are not dense. Turns of equal length shall not hide from it. */
 export const COUNTED_OF = 29;
 
-/** How much work the first answer may wait for, in milliseconds, and how many wait with it. */
+/** How much work of its listener the first answer may wait for, in milliseconds, and how many wait with it. */
 export const MAX_HELD_MS = 1;
 export const MAX_HELD = 64;
 
@@ -49,6 +49,12 @@ export class Departures {
     const held = this.#held.push(departing);
     const since = (this.#held[0] as Departing).startedAt;
     if (held >= MAX_HELD || departing.startedAt - since >= MAX_HELD_MS) this.#sendHeld();
+  }
+
+  /** Told of other work in this turn: whoever has waited long enough for it waits no longer. @param at when that began. */
+  pass(at: number): void {
+    const [first] = this.#held;
+    if (first !== undefined && at - first.startedAt >= MAX_HELD_MS) this.#sendHeld();
   }
 
   #countTurn(): void {

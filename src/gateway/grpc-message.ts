@@ -91,7 +91,7 @@ class Desk {
   }
 }
 
-/** A call whose message comes: an object with methods and two closures, which are all that stays on its stream. */
+/** A call whose message comes: an object with methods and three closures, which are all that stays on its stream. */
 class Incoming {
   /** Its place among those that were begun. */
   at = NOWHERE;
@@ -103,6 +103,7 @@ class Incoming {
   #done: ((message: Buffer) => void) | undefined;
   readonly #add = (piece: Buffer): void => this.add(piece);
   readonly #end = (): void => this.end();
+  readonly #close = (): void => this.close();
 
   constructor(desk: Desk, stream: ServerHttp2Stream, done: (message: Buffer) => void) {
     this.#desk = desk;
@@ -110,10 +111,12 @@ class Incoming {
     this.turn = desk.turns;
     this.#done = done;
     desk.begin(this);
-    stream.on('data', this.#add).on('end', this.#end);
+    stream.on('data', this.#add).on('end', this.#end).on('close', this.#close);
   }
 
   hold(): void {
+    // What would be held now is counted off by nobody.
+    if (this.stream.destroyed) return;
     const before = this.#assembly.held;
     this.#assembly.hold();
     this.#settle(before, undefined);
@@ -135,14 +138,19 @@ class Incoming {
     else failCall(this.stream, ...message);
   }
 
+  /** Of a call that is reset, or whose connection breaks, there comes no end. */
+  close(): void {
+    this.#desk.end(this);
+    this.#desk.hold(-this.#assembly.held);
+    this.#assembly.take();
+    this.#done = undefined;
+  }
+
   #settle(before: number, found: Fault | undefined): void {
     const { stream } = this;
     const assembly = this.#assembly;
     let fault = found;
-    if (assembly.held !== before) {
-      if (before === 0) stream.once('close', () => this.#desk.hold(-assembly.held));
-      if (!this.#desk.hold(assembly.held - before)) fault ??= TOO_MUCH;
-    }
+    if (assembly.held !== before && !this.#desk.hold(assembly.held - before)) fault ??= TOO_MUCH;
     if (fault === undefined) return;
     stream.off('data', this.#add).off('end', this.#end).resume();
     assembly.take();

@@ -78,6 +78,7 @@ class Desk {
 
   await(exchange: Exchange, decision: Promise<Decision>): void {
     const { socket } = exchange.request;
+    this.#departures.pass(exchange.startedAt);
     this.#count(socket, 1);
     decision
       .finally(() => this.#count(socket, -1))

@@ -14,10 +14,11 @@ function desk() {
       departures.add({ startedAt, leave: () => sent.push(number) });
     }
   };
+  const pass = (startedAt: number): void => departures.pass(startedAt);
   const endTurn = (): void => {
     for (const end of ends.splice(0)) end();
   };
-  return { add, endTurn, sent, ends };
+  return { add, pass, endTurn, sent, ends };
 }
 
 /** As {@link desk}, in the turn after a dense one. */
@@ -90,4 +91,16 @@ t.test('no more than a bounded number waits', async t => {
   t.equal(sent.length, 0);
   add(1);
   t.equal(sent.length, MAX_HELD);
+});
+
+t.test('what else is begun in a turn does not make them wait longer', async t => {
+  const { add, pass, sent } = denseDesk();
+  pass(100);
+  add(2, 100);
+  pass(100 + MAX_HELD_MS - 0.1);
+  t.equal(sent.length, 0);
+  pass(100 + MAX_HELD_MS);
+  t.equal(sent.length, 2);
+  pass(200);
+  t.equal(sent.length, 2);
 });

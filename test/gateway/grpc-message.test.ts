@@ -169,6 +169,41 @@ t.test('who leaves is not answered', async t => {
   t.ok(messages.length >= 1);
 });
 
+/** A stream that was reset: it closes, and comes to no end. */
+function reset(reader: MessageReader, ...pieces: Buffer[]): WeakRef<object> {
+  const stream = Object.assign(new EventEmitter(), { destroyed: false });
+  reader.read(stream as unknown as ServerHttp2Stream, () => t.fail('there is no message'));
+  for (const piece of pieces) stream.emit('data', piece);
+  stream.destroyed = true;
+  stream.emit('close');
+  return new WeakRef(stream);
+}
+
+t.test('a call that is reset leaves nothing behind, however far it had come', async t => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const reader = messageReader(100_000);
+  const whole = framed(Buffer.alloc(40_000));
+  const refs: WeakRef<object>[] = [];
+  const resetAll = () => {
+    for (let round = 0; round < 10; round += 1) {
+      refs.push(reset(reader), reset(reader, whole), reset(reader, whole.subarray(0, -1)));
+      refs.push(reset(reader, whole.subarray(0, 3), whole.subarray(3, -1)));
+    }
+  };
+  resetAll();
+  await until(() => {
+    collect();
+    return refs.every(ref => ref.deref() === undefined);
+  });
+  const { address } = await startReading(t, reader);
+  const session = rawSession(t, address);
+  const { status } = await rawCall(session, {}, whole.subarray(0, 20_000), whole.subarray(20_000));
+  t.equal(status, '0', 'nor does it count among what is held');
+  reader.turn();
+  reader.turn();
+});
+
 t.test('a stream that is still there has nothing of its message, nor of who waited for it', async t => {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
