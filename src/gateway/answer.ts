@@ -21,9 +21,7 @@ export interface Answer {
 const MAX_ALLOWS = 1024;
 const MAX_REFUSALS = 256;
 
-/**
- * In what room, in bytes: an allow keeps its identity, which may be in hundreds of groups, after the verdict has gone.
- */
+/** In what room, in bytes: an allow keeps its identity, which may be in hundreds of groups, after the verdict has gone. */
 const MAX_ALLOWS_ROOM = 8 * 1024 * 1024;
 const ROOM = 1536;
 const ROOM_OF_ITEM = 32;

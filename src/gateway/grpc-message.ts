@@ -159,7 +159,8 @@ class Incoming {
 }
 
 /**
- * What hangs on the listeners of a stream is let go once it has been used: the stream itself may be there until a full collection of garbage, and what hangs on it would make that twice as frequent.
+ * What hangs on the listeners of a stream is let go once it has been used: the stream itself may be there until a full collection
+ * of garbage, and what hangs on it would make that twice as frequent.
  *
  * @param maxHeldBytes of messages that come in pieces, in all.
  */
