@@ -7,20 +7,25 @@ import type { Surroundings } from './endpoint-source.ts';
 import { answerer } from './gateway/answer.ts';
 import { trustedPeers } from './gateway/forwarded.ts';
 import type { GrpcGateway, GrpcGatewayOptions } from './gateway/grpc.ts';
-import { httpGateway } from './gateway/http.ts';
+import { type HttpGateway, httpGateway } from './gateway/http.ts';
+import { connectionOf, httpServer } from './gateway/http-server.ts';
+import { refuseConnection } from './gateway/refuse-connection.ts';
+import { Budget } from './limits/budget.ts';
+import { CONNECTION_BYTES, ConnectionPool } from './limits/connection-pool.ts';
+import { processLimits, processMemory } from './limits/process-limits.ts';
 import { auditLog } from './operations/audit-log.ts';
 import { type DecisionLog, decisionLog } from './operations/decision-log.ts';
 import type { Health } from './operations/health.ts';
 import { type FollowedTls, listenerTls } from './operations/listener-tls.ts';
 import type { Logger } from './operations/log.ts';
-import { metrics } from './operations/metrics.ts';
+import { type Metrics, metrics } from './operations/metrics.ts';
 import { opsServer } from './operations/ops-server.ts';
 import type { Tracing } from './operations/tracing.ts';
 import { openGate, reviewGate } from './review-gate.ts';
 
 /** All parts, wired and not yet listening. */
 export interface App {
-  readonly auth: FastifyInstance;
+  readonly auth: HttpGateway;
   readonly ops: FastifyInstance;
   /** `undefined` where it is not asked for. */
   readonly grpc: GrpcGateway | undefined;
@@ -34,6 +39,12 @@ export interface App {
   close(): Promise<void>;
 }
 
+/** The ops listener has connections of its own, so that no flood of the other listeners keeps the kubelet's probes out. */
+const OPS_CONNECTIONS = 64;
+const OPS_HEADER_BYTES = 8 * 1024;
+/** Longer than the interval of most probes and scrapes, in milliseconds. */
+const OPS_KEEP_ALIVE_MS = 75_000;
+
 /** The one place that knows the version; the image, the chart and the metric take it from here. */
 export const VERSION: string = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8')).version;
 
@@ -45,8 +56,13 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
   const audit = auditLog(log, config.audit);
   const tracing = surroundings.tracing && (await openTracing(surroundings.tracing, log));
   counters.observeOutput(log.droppedLines);
+  const limits = processLimits(processMemory(config.memoryLimit), config.cacheMaxEntries);
+  const requests = new Budget(limits.requestsBytes);
+  const pool = new ConnectionPool(limits.connectionsBytes);
   const gate =
-    config.mode === 'basic' ? openGate(log) : reviewGate({ config, surroundings, counters, log, version: VERSION });
+    config.mode === 'basic'
+      ? openGate(log)
+      : reviewGate({ config, surroundings, counters, log, requests, version: VERSION });
   let draining = false;
 
   const gateway: GrpcGatewayOptions = {
@@ -57,6 +73,8 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
     limitsClients: config.failureLimit !== undefined,
     follow: tracing?.follow ?? audit?.follow,
     tls,
+    pool,
+    requests,
     maxConnections: config.maxConnections,
     onFault: error => log.error({ err: error }, 'a fault of ours; the request was answered as unavailable'),
     onDecision(decided) {
@@ -66,12 +84,12 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
       tracing?.decided(decided);
     },
   };
-  const grpc = config.grpcListen && (await openGrpc({ ...gateway, onDropped: () => counters.dropped('grpc') }));
+  const grpc = config.grpcListen && (await openGrpc({ ...gateway, onRejected: () => counters.dropped('grpc') }));
   gate.health.onReadiness(ready => grpc?.setServing(ready));
 
   return {
-    auth: httpGateway({ ...gateway, onDropped: () => counters.dropped('http'), draining: () => draining }),
-    ops: opsServer(gate.health, counters),
+    auth: httpGateway({ ...gateway, onRejected: () => counters.dropped('http'), draining: () => draining }),
+    ops: openOps(gate.health, counters),
     grpc,
     health: gate.health,
     decisions,
@@ -87,6 +105,26 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
       await tracing?.close();
     },
   };
+}
+
+function openOps(health: Health, counters: Metrics): FastifyInstance {
+  const pool = new ConnectionPool(OPS_CONNECTIONS * CONNECTION_BYTES.http, { minIdleMs: 0 });
+  // Twice what its connections can hold of heads, so that none of them is closed for the bytes of another.
+  const requests = new Budget(OPS_CONNECTIONS * 128 * 1024);
+  return opsServer({
+    health,
+    metrics: counters,
+    listener: handler =>
+      httpServer(handler, {
+        pool,
+        requests,
+        maxHeaderBytes: OPS_HEADER_BYTES,
+        keepAliveMs: OPS_KEEP_ALIVE_MS,
+        onRejected: () => counters.dropped('ops'),
+      }).server,
+    hasBody: request => connectionOf(request).hasBody,
+    onClientError: refuseConnection,
+  });
 }
 
 /** Loaded only where it is asked for. */

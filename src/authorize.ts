@@ -3,8 +3,8 @@ import type { Credential } from './credential/bearer.ts';
 import { type Allow, type Decision, type Deny, OTHER_SCHEME } from './decision/decision.ts';
 import { judge, type Policy } from './policy/policy.ts';
 
-/** What else a gateway may tell of a request: the client's address, for the failure limit alone, and who follows it. */
-export type Question = Pick<Asking, 'client' | 'trail'>;
+/** What else a gateway knows of a request: the client's address, for the failure limit alone, its trace and its size. */
+export type Question = Pick<Asking, 'client' | 'trail' | 'heldBytes'>;
 
 /** Decides about one request by its credential. Answers at once, without a promise, where the verdict is known. */
 export type Authorize = (credential: Credential, question?: Question) => Decision | Promise<Decision>;

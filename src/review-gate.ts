@@ -1,6 +1,6 @@
 import { admitted } from './authority/admitted.ts';
 import type { Authority, Refused } from './authority/authority.ts';
-import { type Cached, cached } from './authority/cached.ts';
+import { type Cached, cached, type WaitingMemory } from './authority/cached.ts';
 import { type ClusterKeys, clusterKeys } from './authority/cluster-keys.ts';
 import { examined } from './authority/examined.ts';
 import type { Known } from './authority/keeper.ts';
@@ -57,11 +57,13 @@ export interface ReviewGateOptions {
   readonly surroundings: Surroundings;
   readonly counters: Metrics;
   readonly log: Logger;
+  /** For requests that wait for a review, of all listeners. */
+  readonly requests: WaitingMemory;
   readonly version: string;
 }
 
 /** `prescreened(limited(cached(shedding(examined(admitted(tokenReview(connection)))))))`, and who watches over it. */
-export function reviewGate({ config, surroundings, counters, log, version }: ReviewGateOptions): Gate {
+export function reviewGate({ config, surroundings, counters, log, requests, version }: ReviewGateOptions): Gate {
   const { tokenAudiences: audiences, reviewTimeoutMs } = config;
   const connection = openConnection(config, surroundings, version);
   const asking: Authority = tokenReview({
@@ -113,6 +115,7 @@ export function reviewGate({ config, surroundings, counters, log, version }: Rev
     graceMs: config.graceMs,
     refreshAhead: config.refreshAhead,
     reviewTimeoutMs,
+    waiting: requests,
     authorityDown: () => watch.authorityDown,
     onLookup(result) {
       counters.looked(result);

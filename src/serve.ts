@@ -2,7 +2,6 @@ import { type App, createApp, VERSION } from './app.ts';
 import { warnings } from './config/rules.ts';
 import type { Config } from './config/schema.ts';
 import type { Surroundings } from './endpoint-source.ts';
-import { drainable } from './gateway/drainable.ts';
 import { type Drainable, drain } from './operations/drain.ts';
 import { listen, listenOn } from './operations/listen.ts';
 import type { Logger } from './operations/log.ts';
@@ -25,10 +24,10 @@ export interface Running {
  */
 export async function serve(config: Config, surroundings: Surroundings, log: Logger): Promise<Running> {
   const app = await createApp(config, surroundings, log);
-  const listeners = [drainable(app.auth.server), ...(app.grpc ? [app.grpc] : [])];
+  const listeners = [app.auth, ...(app.grpc ? [app.grpc] : [])];
   try {
     const ops = await listen(app.ops, config.opsListen, 'GATECAR_OPS_LISTEN');
-    const auth = await listen(app.auth, config.listen, 'GATECAR_LISTEN');
+    const auth = await listen(app.auth.app, config.listen, 'GATECAR_LISTEN');
     const grpc = await listenGrpc(app, config);
     for (const warning of warnings(config)) log.warn(warning);
     const tls = config.tlsClientCaFile === undefined ? app.tls && 'on' : 'mutual';
@@ -58,9 +57,9 @@ async function stop(app: App, listeners: readonly Drainable[], config: Config, l
 
 async function release(app: App): Promise<void> {
   await app.close();
-  for (const { server } of [app.auth, app.ops]) {
-    server.close();
-    server.closeAllConnections();
-  }
+  const { server } = app.ops;
+  server.close();
+  server.closeAllConnections();
+  app.auth.destroy();
   app.grpc?.destroy();
 }

@@ -66,8 +66,8 @@ async function startApp(
   const config = readConfig([], { GATECAR_KUBE_API_URL: api.url, ...settings });
   const app = await createApp(config, surroundings, log);
   t.teardown(() => app.close());
-  const url = `http://${await listen(app.auth, address.parse('127.0.0.1:0') as Address, 'X')}`;
-  t.teardown(() => app.auth.server.close());
+  const url = `http://${await listen(app.auth.app, address.parse('127.0.0.1:0') as Address, 'X')}`;
+  t.teardown(() => app.auth.destroy());
   t.teardown(() => app.ops.close());
   const scrape = async () => (await app.ops.inject('/metrics')).body.split('\n');
   return { api, app, log, lines, url, scrape };

@@ -63,6 +63,8 @@ export interface Asking {
   readonly client?: string | undefined;
   /** Where somebody wants to know how the answer was come by. */
   readonly trail?: Trail | undefined;
+  /** What the request takes while it waits, in bytes. Read only if it has to wait. */
+  readonly heldBytes?: number;
 }
 
 /**

@@ -2,6 +2,7 @@ import type { CacheKey } from '../cache/key.ts';
 import { type Deadline, singleFlight } from '../cache/single-flight.ts';
 import type { VerdictStore } from '../cache/verdict-store.ts';
 import type { Token } from '../credential/token.ts';
+import type { Unavailable } from '../decision/decision.ts';
 import {
   type Accepted,
   type Asking,
@@ -27,6 +28,20 @@ const SOURCES: Readonly<Record<LookupResult, Source>> = {
   ...{ hit_positive: 'cache', hit_negative: 'cache', miss: 'local', coalesced: 'shared', stale: 'grace' },
 };
 
+/** What a request takes while it waits, in bytes, if its gateway does not say. */
+const HELD_BYTES = 4096;
+
+const OVERLOADED: Unavailable = {
+  ...{ kind: 'unavailable', reason: 'overloaded', cause: 'too many reviews', retryAfterSeconds: 1 },
+};
+
+/** Memory for requests that wait, of the whole process. */
+export interface WaitingMemory {
+  /** @returns false if that is more than there is; nothing is then reserved. */
+  tryReserve(bytes: number): boolean;
+  release(bytes: number): void;
+}
+
 export interface CacheOptions extends KeepOptions {
   readonly key: (token: Token) => CacheKey;
   readonly refused: VerdictStore<Refused>;
@@ -36,6 +51,8 @@ export interface CacheOptions extends KeepOptions {
   readonly reviewTimeoutMs: number;
   /** Whether it is known already that nobody can be asked, so that a stale yes need not wait for another failure. */
   readonly authorityDown?: () => boolean;
+  /** Every request that waits for a review reserves what it holds. Without it they wait without a limit. */
+  readonly waiting?: WaitingMemory;
   readonly onLookup?: (result: LookupResult) => void;
   /** Told of how each renewal ended. */
   readonly onRenewal?: (outcome: Verdict['kind']) => void;
@@ -58,6 +75,7 @@ export type Cached = Authority & Required<Pick<Authority, 'known'>>;
 export function cached(inner: Authority, options: CacheOptions): Cached {
   const { key: keyOf, accepted, refused, negativeTtlMs, graceMs, reviewTimeoutMs } = options;
   const { onLookup = () => {}, onRenewal = () => {}, authorityDown = () => false } = options;
+  const { waiting = { tryReserve: () => true, release: () => {} } } = options;
   const { now = () => performance.now(), wallClock = Date.now, random = Math.random } = options;
   const { setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
   const flights = singleFlight<CacheKey, Verdict>({ deadlineMs: reviewTimeoutMs, late: () => unavailable('timeout') });
@@ -155,10 +173,17 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
     return no;
   };
 
-  const share = (key: CacheKey, token: Token, trail: Trail | undefined): Verdict | Promise<Verdict> => {
+  /** Joins the review that is in flight for this key, or starts one, if the process has room for one more that waits. */
+  const share = (key: CacheKey, token: Token, asking: Asking | undefined): Verdict | Promise<Verdict> => {
+    const trail = asking?.trail;
     const flight = flights.join(key);
     found(flight === undefined ? 'miss' : 'coalesced', trail);
-    return flight ?? flights.start(key, deadline => ask(key, token, trail, deadline));
+    const heldBytes = asking?.heldBytes ?? HELD_BYTES;
+    if (!waiting.tryReserve(heldBytes)) return OVERLOADED;
+    const verdict = flight ?? flights.start(key, deadline => ask(key, token, trail, deadline));
+    if (verdict instanceof Promise) return verdict.finally(() => waiting.release(heldBytes));
+    waiting.release(heldBytes);
+    return verdict;
   };
 
   /** Our own bound is no reason to serve what is stale: the API server could be asked. */
@@ -185,7 +210,7 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
       const known = notEnded(key);
       const verdict = lookUp(key, token, known, trail);
       if (verdict !== undefined) return verdict;
-      const review = share(key, token, trail);
+      const review = share(key, token, asking);
       return known === undefined || graceMs === 0 ? review : orStale(review, key, known, trail);
     },
   };

@@ -2,6 +2,7 @@ import {
   address,
   audiences,
   baseUrl,
+  bytes,
   duration,
   flag,
   headerName,
@@ -159,8 +160,19 @@ export const SETTINGS = {
   maxConnections: setting(
     'GATECAR_MAX_CONNECTIONS',
     wholeNumber(1, 1_000_000),
-    '10000',
-    'Most connections open at once, on the auth and on the gRPC listener each; one more is closed at once.',
+    undefined,
+    'Most open connections, on the auth and on the gRPC listener each. Without it the limit follows from ' +
+      '`GATECAR_MEMORY_LIMIT`, for all listeners together. If there is no room for a new connection, gatecar closes the one ' +
+      'that has waited longest for its client, or rejects the new one.',
+    { defaultLabel: 'by memory' },
+  ),
+  memoryLimit: setting(
+    'GATECAR_MEMORY_LIMIT',
+    bytes('64Mi', '64Gi'),
+    undefined,
+    'Memory from which the limits on connections and waiting requests are derived, such as `256Mi`. Without it: the limit ' +
+      "of the container (cgroup), or the machine's memory.",
+    { defaultLabel: 'detected' },
   ),
   refreshAhead: setting(
     'GATECAR_REFRESH_AHEAD',

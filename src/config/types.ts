@@ -112,6 +112,29 @@ function toMs(text: string): number {
   return digits === undefined ? Number.NaN : Number(digits) * UNIT_MS[unit as keyof typeof UNIT_MS];
 }
 
+const UNIT_BYTES = { Mi: 1024 ** 2, Gi: 1024 ** 3 } as const;
+
+/** A number of bytes, as Kubernetes writes quantities of memory: `256Mi` or `1Gi`. */
+export function bytes(min: string, max: string): SettingType<number> {
+  const [least, most] = [toBytes(min), toBytes(max)];
+  const units = Object.entries(UNIT_BYTES).map(
+    ([unit, size]) => numberPattern(Math.ceil(least / size), Math.floor(most / size)) + unit,
+  );
+  return {
+    rule: `an amount of memory from ${min} to ${max}, such as 256Mi or 1Gi`,
+    parse(text) {
+      const value = toBytes(text);
+      return value >= least && value <= most ? value : undefined;
+    },
+    json: { type: 'string', pattern: `^(${units.join('|')})$` },
+  };
+}
+
+function toBytes(text: string): number {
+  const [, digits, unit] = /^(\d{1,9})(Mi|Gi)$/.exec(text) ?? [];
+  return digits === undefined ? Number.NaN : Number(digits) * UNIT_BYTES[unit as keyof typeof UNIT_BYTES];
+}
+
 export interface Rate {
   readonly count: number;
   readonly windowMs: number;

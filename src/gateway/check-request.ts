@@ -5,7 +5,6 @@ const VALUE = (2 << 3) | 2;
 const RAW_VALUE = (3 << 3) | 2;
 
 const AUTHORIZATION = 'authorization';
-const NOTHING = Buffer.alloc(0);
 
 /** What else a check says of the request that is asked about; empty where it does not say it. */
 export interface CheckDetails {
@@ -66,11 +65,6 @@ export class CheckRequest {
   /** For who waits: the bytes are part of all that was read from the connection at once, which is more by far. */
   keep(): void {
     this.#bytes = Buffer.from(this.#bytes);
-  }
-
-  /** For who waits where there is no room: from now on there are no details. */
-  forget(): void {
-    this.#bytes = NOTHING;
   }
 
   part(part: Part, reader: ProtobufReader, to: number): void {

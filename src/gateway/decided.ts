@@ -25,11 +25,6 @@ export type Trail = NonNullable<Question['trail']>;
 /** Begins to follow a request; whose trace it is part of is read only where that is wanted. */
 export type Follow = (parent: () => TraceParent | undefined) => Trail;
 
-/** Nothing at all where there is nothing to tell: most requests are of that kind. */
-export function question(client: string | undefined, trail: Trail | undefined): Question | undefined {
-  return client === undefined && trail === undefined ? undefined : { client, trail };
-}
-
 /** What is decided where our own code failed: nothing about the caller. */
 export const INTERNAL_ERROR: Unavailable = {
   kind: 'unavailable',
@@ -38,8 +33,8 @@ export const INTERNAL_ERROR: Unavailable = {
   retryAfterSeconds: 1,
 };
 
-/** What is decided where one connection asks more than may wait at once. */
-export const TOO_MANY_AT_ONCE: Unavailable = {
+/** The decision on a request for which the process has no memory left. */
+export const OVERLOADED: Unavailable = {
   kind: 'unavailable',
   reason: 'overloaded',
   cause: 'too many reviews',

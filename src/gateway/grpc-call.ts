@@ -1,13 +1,35 @@
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
+import { HeldStream } from '../limits/held-streams.ts';
+
+/** Waits for the message of a call. */
+export interface MessageWait {
+  /** Answers with what is known of the request. */
+  giveUp(): void;
+}
 
 /** One call, as it came. */
-export interface GrpcCall {
+export class GrpcCall extends HeldStream {
   readonly stream: ServerHttp2Stream;
   readonly headers: IncomingHttpHeaders;
-  /** The address of who asks; empty on a Unix socket. */
+  /** The address of the client; empty on a Unix socket. */
   readonly peer: string;
   /** When it came, on the clock of the listener. */
   readonly startMs: number;
+  messageWait: MessageWait | undefined;
+
+  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, peer: string, startMs: number) {
+    super();
+    this.stream = stream;
+    this.headers = headers;
+    this.peer = peer;
+    this.startMs = startMs;
+  }
+
+  giveUp(): void {
+    if (this.messageWait !== undefined) this.messageWait.giveUp();
+    // It has been answered, and its client does not read.
+    else this.stream.close(constants.NGHTTP2_CANCEL);
+  }
 }
 
 /** What a call may end with, of `google.rpc.Code`. */

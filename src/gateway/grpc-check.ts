@@ -1,11 +1,11 @@
-import type { Authorize } from '../authorize.ts';
+import type { Authorize, Question } from '../authorize.ts';
 import { type Credential, readCredential } from '../credential/bearer.ts';
-import type { Decision, Unavailable } from '../decision/decision.ts';
+import type { Allow, Decision, Unavailable } from '../decision/decision.ts';
 import type { Answer } from './answer.ts';
 import { clientIn, forwardedIn, traceIn } from './check-forwarded.ts';
 import { CheckRequest } from './check-request.ts';
 import { checkResponse } from './check-response.ts';
-import { type Decided, type Follow, INTERNAL_ERROR, question } from './decided.ts';
+import { type Decided, type Follow, INTERNAL_ERROR } from './decided.ts';
 import type { Forwarded, ForwardedOptions } from './forwarded.ts';
 import { answerCall, type GrpcCall } from './grpc-call.ts';
 import type { UnderWay } from './under-way.ts';
@@ -17,8 +17,8 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 const DEADLINE_MARGIN = 0.1;
 const DEADLINE_MARGIN_MS = 20;
 
-/** How much is kept of messages whose checks wait for a review, in all. */
-const MAX_KEPT_BYTES = 64 * 1024 * 1024;
+/** What a check takes while it waits for a review, in bytes, besides its message. */
+const HELD_BYTES = 6 * 1024;
 
 /** What the units of `grpc-timeout` are in milliseconds. */
 const TIMEOUT_UNITS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
@@ -30,8 +30,6 @@ export interface CheckOptions extends ForwardedOptions {
   readonly follow?: Follow | undefined;
   /** Told of an error nobody foresaw; the request has been answered as unavailable. */
   readonly onFault: (error: unknown) => void;
-  /** Of messages whose checks wait, in all; of what is more, logs know the address and no details. */
-  readonly maxKeptBytes?: number;
   /** Milliseconds on a clock that is never set. */
   readonly now?: () => number;
 }
@@ -43,50 +41,59 @@ const LATE: Unavailable = {
   retryAfterSeconds: 1,
 };
 
+/** Answers calls of `Check`. */
+export interface Checker {
+  /** Decides by the credential in the message. @throws {ProtobufError} if the bytes are not a `CheckRequest`. */
+  check(message: Buffer, call: GrpcCall): void;
+  /** Answers without a message. */
+  answer(call: GrpcCall, decision: Exclude<Decision, Allow>): void;
+}
+
 /**
  * Answers `Check` as the HTTP listener answers `/auth`. It never fails as an RPC, which a gateway may take as leave to
- * fail open: our own faults, and a deadline that is about to pass, are answered as a denial with status `UNAVAILABLE`. What
- * is no `CheckRequest` is the one thing it throws for, a `ProtobufError`.
+ * fail open: our own faults, and a deadline that is about to pass, are answered as a denial with status `UNAVAILABLE`.
+ *
+ * @param onAnswered called when an answer has been written, which its client has yet to read.
  */
-export function checker(options: CheckOptions, calls: UnderWay): (message: Buffer, call: GrpcCall) => void {
-  const desk = new Desk(options, calls);
-  return (message, call) => {
-    const check = new Check(desk, call, new CheckRequest(message));
-    try {
-      const decision = check.decide();
-      if (decision instanceof Promise) check.await(decision);
-      else check.finish(decision);
-    } catch (error) {
-      check.fail(error);
-    }
+export function checker(options: CheckOptions, calls: UnderWay, onAnswered: (call: GrpcCall) => void): Checker {
+  const desk = new Desk(options, calls, onAnswered);
+  return {
+    check(message, call) {
+      const check = new Check(desk, call, new CheckRequest(message));
+      try {
+        const decision = check.decide();
+        if (decision instanceof Promise) check.await(decision);
+        else check.finish(decision);
+      } catch (error) {
+        check.fail(error);
+      }
+    },
+    answer(call, decision) {
+      const check = new Check(desk, call, new CheckRequest(NO_MESSAGE));
+      try {
+        check.finish(decision);
+      } catch (error) {
+        check.fail(error);
+      }
+    },
   };
 }
+
+const NO_MESSAGE: Buffer = Buffer.alloc(0);
 
 /** What all checks of one listener share. */
 class Desk {
   readonly options: CheckOptions;
   readonly calls: UnderWay;
   readonly now: () => number;
-  keptBytes = 0;
-  readonly #maxKeptBytes: number;
+  readonly onAnswered: (call: GrpcCall) => void;
   readonly #rendered = new WeakMap<Answer, Buffer>();
 
-  constructor(options: CheckOptions, calls: UnderWay) {
+  constructor(options: CheckOptions, calls: UnderWay, onAnswered: (call: GrpcCall) => void) {
     this.options = options;
     this.calls = calls;
+    this.onAnswered = onAnswered;
     this.now = options.now ?? (() => performance.now());
-    this.#maxKeptBytes = options.maxKeptBytes ?? MAX_KEPT_BYTES;
-  }
-
-  /**
-   * Keeps of a request whose check waits what there is room for: who leaves takes its stream along, and with it what bounds the
-   * messages of streams, but the review goes on. @returns how many bytes are kept.
-   */
-  keep(request: CheckRequest): number {
-    if (this.keptBytes + request.size > this.#maxKeptBytes) request.forget();
-    else request.keep();
-    this.keptBytes += request.size;
-    return request.size;
   }
 
   /** As it is sent; rendered once for as long as the answer is kept. */
@@ -101,7 +108,7 @@ class Desk {
 }
 
 /** One check and what became of it: an object with methods, and no closures, as one request over HTTP is. */
-class Check implements Decided {
+class Check implements Decided, Question {
   readonly protocol = 'grpc';
   readonly credential: Credential;
   trail: Decided['trail'];
@@ -112,7 +119,6 @@ class Check implements Decided {
   readonly #call: GrpcCall;
   readonly #request: CheckRequest;
   #answered = false;
-  #keptBytes = 0;
 
   constructor(desk: Desk, call: GrpcCall, request: CheckRequest) {
     this.#desk = desk;
@@ -126,14 +132,22 @@ class Check implements Decided {
     const { options } = this.#desk;
     const { authorize, follow } = options;
     this.trail = follow?.(() => traceIn(this.#call, this.#request, this.credential, options));
-    return authorize(this.credential, question(clientIn(this.#call, this.#request, options), this.trail));
+    return authorize(this.credential, this);
   }
 
   await(decision: Promise<Decision>): void {
-    this.#keptBytes = this.#desk.keep(this.#request);
+    this.#request.keep();
     this.#beforeDeadline(decision)
       .then(decided => this.finish(decided))
       .catch(error => this.fail(error));
+  }
+
+  get client(): string | undefined {
+    return clientIn(this.#call, this.#request, this.#desk.options);
+  }
+
+  get heldBytes(): number {
+    return HELD_BYTES + this.#request.size;
   }
 
   forwarded(): Forwarded {
@@ -147,9 +161,9 @@ class Check implements Decided {
     const answer = options.answer(decision);
     const message = desk.messageOf(answer);
     this.#answered = true;
-    desk.keptBytes -= this.#keptBytes;
     calls.end();
     answerCall(this.#call.stream, message);
+    desk.onAnswered(this.#call);
     this.decision = decision;
     this.answer = answer;
     this.durationMs = now() - this.#call.startMs;

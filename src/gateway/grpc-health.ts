@@ -8,6 +8,9 @@ const SERVING = 1;
 const NOT_SERVING = 2;
 const SERVICE_UNKNOWN = 3;
 
+/** Each watch keeps a stream open for as long as its client likes. */
+const MAX_WATCHES = 64;
+
 /** The standard health service, `grpc.health.v1.Health`, for services that serve or do not serve together. */
 export interface GrpcHealth {
   setServing(serving: boolean): void;
@@ -45,6 +48,7 @@ export function grpcHealth(services: readonly string[]): GrpcHealth {
     watch(request, { stream }) {
       const service = serviceIn(request);
       if (!isOpen(stream)) return;
+      if (watching.size >= MAX_WATCHES) return failCall(stream, STATUS.RESOURCE_EXHAUSTED, 'too many watches');
       beginAnswer(stream, { 'grpc-status': String(STATUS.UNAVAILABLE), 'grpc-message': 'shutting down' });
       stream.write(response(statusOf(service)));
       watching.set(stream, service);

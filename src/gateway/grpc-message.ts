@@ -1,12 +1,6 @@
-import type { ServerHttp2Stream } from 'node:http2';
-import { Assembly, type Fault, PREFIX_BYTES } from './grpc-assembly.ts';
-import { failCall, STATUS } from './grpc-call.ts';
-
-/** How much is held of messages that come in pieces, in all. */
-const MAX_HELD_BYTES = 64 * 1024 * 1024;
-
-const TOO_MUCH: Fault = [STATUS.RESOURCE_EXHAUSTED, 'too many unfinished messages'];
-const LATE: Fault = [STATUS.DEADLINE_EXCEEDED, 'the message did not come in time'];
+import type { HeldStreams } from '../limits/held-streams.ts';
+import { Assembly, type MessageFault, PREFIX_BYTES } from './grpc-assembly.ts';
+import type { GrpcCall, MessageWait } from './grpc-call.ts';
 
 /** @returns a message as it is sent (`Length-Prefixed-Message` of gRPC over HTTP/2). @param message bytes, one a character. */
 export function frame(message: string): Buffer {
@@ -18,105 +12,70 @@ export function frame(message: string): Buffer {
   return bytes;
 }
 
-/** Reads the messages of calls that have one. */
-export interface MessageReader {
-  /**
-   * Calls `done` with the message once the whole of it has come, and nothing else; its bytes are to be copied if they are
-   * kept. Else the call fails.
-   */
-  read(stream: ServerHttp2Stream, done: (message: Buffer) => void): void;
-  /** Ends the calls that were begun before the last turn, and whose message has still not come. */
-  turn(): void;
+/** What becomes of the message of a call. One of the two is called, once, unless the call ends before. */
+export interface MessageHandler {
+  /** The message has come, or all of it but the body. Its bytes are to be copied if they are kept. */
+  message(bytes: Buffer, call: GrpcCall): void;
+  fault(fault: MessageFault, call: GrpcCall): void;
 }
 
-/** Not among the calls that were begun. */
-const NOWHERE = -1;
-
-/** What all calls of one reader share. */
-class Desk {
-  /** How many turns there were. */
-  turns = 0;
-  readonly #maxHeldBytes: number;
-  #heldBytes = 0;
-  // Never shortened, its places are emptied where they stand: a set leaves its tables behind, see StreamTable.
-  readonly #begun: (Incoming | undefined)[] = [];
-  #size = 0;
+/** Reads the messages of calls that have one. */
+export class MessageReader {
+  readonly #streams: HeldStreams;
   #whole: Incoming[] = [];
-  readonly #holdWhole = (): void => {
-    const those = this.#whole;
-    this.#whole = [];
-    for (const incoming of those) incoming.hold();
-  };
 
-  constructor(maxHeldBytes: number) {
-    this.#maxHeldBytes = maxHeldBytes;
+  constructor(streams: HeldStreams) {
+    this.#streams = streams;
   }
 
-  begin(incoming: Incoming): void {
-    incoming.at = this.#size;
-    this.#begun[this.#size] = incoming;
-    this.#size += 1;
+  /** Reads the message of a call. From its end on, gatecar does not wait for the client any more. */
+  read(call: GrpcCall, handler: MessageHandler): void {
+    new Incoming(call, handler, this);
   }
 
-  end(incoming: Incoming): void {
-    const { at } = incoming;
-    if (at === NOWHERE) return;
-    incoming.at = NOWHERE;
-    this.#size -= 1;
-    const last = this.#begun[this.#size] as Incoming;
-    this.#begun[this.#size] = undefined;
-    if (last === incoming) return;
-    this.#begun[at] = last;
-    last.at = at;
+  get streams(): HeldStreams {
+    return this.#streams;
   }
 
-  /** The end of a stream nearly always comes with the last of its message. Where it does not, it may be long in coming. */
+  /** The end of a stream nearly always comes with the last of its message. If not, it may be long in coming. */
   holdSoon(incoming: Incoming): void {
     if (this.#whole.push(incoming) === 1) setImmediate(this.#holdWhole);
   }
 
-  /** @returns whether there was room for so many bytes more. */
-  hold(bytes: number): boolean {
-    this.#heldBytes += bytes;
-    return this.#heldBytes <= this.#maxHeldBytes;
-  }
-
-  turn(): void {
-    for (const incoming of this.#begun.slice(0, this.#size) as Incoming[]) {
-      if (incoming.turn === this.turns) continue;
-      this.end(incoming);
-      failCall(incoming.stream, ...LATE);
-    }
-    this.turns += 1;
-  }
+  readonly #holdWhole = (): void => {
+    const whole = this.#whole;
+    this.#whole = [];
+    for (const incoming of whole) incoming.hold();
+  };
 }
 
-/** A call whose message comes: an object with methods and three closures, which are all that stays on its stream. */
-class Incoming {
-  /** Its place among those that were begun. */
-  at = NOWHERE;
-  /** Which it was begun in. */
-  readonly turn: number;
-  readonly stream: ServerHttp2Stream;
-  readonly #desk: Desk;
+/** A call whose message comes. What hangs on the listeners of a stream is let go once it has been used. */
+class Incoming implements MessageWait {
+  readonly #call: GrpcCall;
+  readonly #reader: MessageReader;
   readonly #assembly = new Assembly();
-  #done: ((message: Buffer) => void) | undefined;
+  #handler: MessageHandler | undefined;
   readonly #add = (piece: Buffer): void => this.add(piece);
   readonly #end = (): void => this.end();
-  readonly #close = (): void => this.close();
 
-  constructor(desk: Desk, stream: ServerHttp2Stream, done: (message: Buffer) => void) {
-    this.#desk = desk;
-    this.stream = stream;
-    this.turn = desk.turns;
-    this.#done = done;
-    desk.begin(this);
-    stream.on('data', this.#add).on('end', this.#end).on('close', this.#close);
+  constructor(call: GrpcCall, handler: MessageHandler, reader: MessageReader) {
+    this.#call = call;
+    this.#handler = handler;
+    this.#reader = reader;
+    call.messageWait = this;
+    reader.streams.waits(call);
+    call.stream.on('data', this.#add).on('end', this.#end);
+  }
+
+  /** The client has been waited for long enough, or others need the room. */
+  giveUp(): void {
+    const head = this.#assembly.takeHead();
+    this.#finish(head ?? 'late');
   }
 
   hold(): void {
-    // What would be held now is counted off by nobody.
-    if (this.stream.destroyed) return;
+    // What would be held now is not released any more.
+    if (this.#handler === undefined || this.#call.stream.destroyed) return;
     const before = this.#assembly.held;
     this.#assembly.hold();
     this.#settle(before, undefined);
@@ -126,50 +85,30 @@ class Incoming {
     const assembly = this.#assembly;
     const before = assembly.held;
     this.#settle(before, assembly.add(piece));
-    if (assembly.held === 0) this.#desk.holdSoon(this);
+    if (assembly.held === 0) this.#reader.holdSoon(this);
   }
 
   end(): void {
-    this.#desk.end(this);
-    const message = this.#assembly.take();
-    const tell = this.#done as (message: Buffer) => void;
-    this.#done = undefined;
-    if (Buffer.isBuffer(message)) tell(message);
-    else failCall(this.stream, ...message);
+    this.#finish(this.#assembly.take());
   }
 
-  /** Of a call that is reset, or whose connection breaks, there comes no end. */
-  close(): void {
-    this.#desk.end(this);
-    this.#desk.hold(-this.#assembly.held);
+  #settle(before: number, fault: MessageFault | undefined): void {
+    const more = this.#assembly.held - before;
+    if (fault !== undefined) this.#finish(fault);
+    else if (more !== 0 && !this.#reader.streams.hold(this.#call, more)) this.#finish('no_room');
+  }
+
+  #finish(message: Buffer | MessageFault): void {
+    const handler = this.#handler;
+    if (handler === undefined) return;
+    this.#handler = undefined;
+    const call = this.#call;
+    call.messageWait = undefined;
+    this.#reader.streams.waitsNoMore(call);
+    // What still comes is dropped as it comes.
+    call.stream.off('data', this.#add).off('end', this.#end).resume();
     this.#assembly.take();
-    this.#done = undefined;
+    if (Buffer.isBuffer(message)) handler.message(message, call);
+    else handler.fault(message, call);
   }
-
-  #settle(before: number, found: Fault | undefined): void {
-    const { stream } = this;
-    const assembly = this.#assembly;
-    let fault = found;
-    if (assembly.held !== before && !this.#desk.hold(assembly.held - before)) fault ??= TOO_MUCH;
-    if (fault === undefined) return;
-    stream.off('data', this.#add).off('end', this.#end).resume();
-    assembly.take();
-    failCall(stream, ...fault);
-  }
-}
-
-/**
- * What hangs on the listeners of a stream is let go once it has been used: the stream itself may be there until a full collection
- * of garbage, and what hangs on it would make that twice as frequent.
- *
- * @param maxHeldBytes of messages that come in pieces, in all.
- */
-export function messageReader(maxHeldBytes: number = MAX_HELD_BYTES): MessageReader {
-  const desk = new Desk(maxHeldBytes);
-  return {
-    read(stream, done) {
-      new Incoming(desk, stream, done);
-    },
-    turn: () => desk.turn(),
-  };
 }

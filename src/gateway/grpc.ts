@@ -1,8 +1,15 @@
 import { type AddressInfo, isIPv6 } from 'node:net';
-import { failCall, type GrpcCall, refuseRequest, STATUS } from './grpc-call.ts';
+import type { Deny, Unavailable } from '../decision/decision.ts';
+import type { Budget } from '../limits/budget.ts';
+import { HeldStreams } from '../limits/held-streams.ts';
+import type { ConnectionIntakeOptions } from './connection-intake.ts';
+import { OVERLOADED } from './decided.ts';
+import { FairTurns, type ReadyRequest } from './fair-turns.ts';
+import type { MessageFault } from './grpc-assembly.ts';
+import { type FailureStatus, failCall, GrpcCall, isOpen, refuseRequest, STATUS } from './grpc-call.ts';
 import { type CheckOptions, checker } from './grpc-check.ts';
 import { grpcHealth } from './grpc-health.ts';
-import { messageReader } from './grpc-message.ts';
+import { MessageReader } from './grpc-message.ts';
 import { http2Listener } from './http2-listener.ts';
 import type { ListenerOptions } from './listener.ts';
 import { ProtobufError } from './protobuf.ts';
@@ -14,8 +21,11 @@ const PING_EVERY_MS = 10_000;
 export const AUTHORIZATION_SERVICE = 'envoy.service.auth.v3.Authorization';
 const HEALTH_SERVICE = 'grpc.health.v1.Health';
 
-export interface GrpcGatewayOptions extends CheckOptions, ListenerOptions {
+export interface GrpcGatewayOptions extends CheckOptions, ListenerOptions, Omit<ConnectionIntakeOptions, 'protocol'> {
+  /** For calls that are open, of all listeners together. */
+  readonly requests: Budget;
   readonly pingEveryMs?: number;
+  readonly clientTimeoutMs?: number;
 }
 
 /** The gRPC listener: Envoy's external authorization and the standard health service. */
@@ -30,49 +40,126 @@ export interface GrpcGateway {
   destroy(): void;
 }
 
-/** A method with one message for its request. It throws a {@link ProtobufError} where that is none. */
-type Method = (request: Buffer, call: GrpcCall) => void;
+/** How much of a call is held besides its message, in bytes: the stream itself, and for each byte of its headers. */
+const STREAM_BYTES = 8 * 1024;
+const HELD_PER_HEADER_BYTE = 2;
+
+/** How long gatecar waits for the rest of a message, or for an answer to be read, in milliseconds. */
+const CLIENT_TIMEOUT_MS = 10_000;
+
+/** What is decided on a `Check` whose message cannot be read: there is no credential in it that counts. */
+const UNREADABLE: Deny = { kind: 'deny', reason: 'credentials_malformed', detail: '' };
+
+const FAULT_DECISIONS: Readonly<Record<MessageFault, Deny | Unavailable>> = {
+  undecodable: UNREADABLE,
+  late: { kind: 'unavailable', reason: 'authority_unavailable', cause: 'timeout', retryAfterSeconds: 1 },
+  no_room: OVERLOADED,
+};
+
+const FAULT_STATUS: Readonly<Record<MessageFault, readonly [status: FailureStatus, text: string]>> = {
+  undecodable: [STATUS.INTERNAL, 'the message cannot be read'],
+  late: [STATUS.DEADLINE_EXCEEDED, 'the message did not come in time'],
+  no_room: [STATUS.RESOURCE_EXHAUSTED, 'too many calls'],
+};
+
+/** A message that has come, for the turn in which it is handled. */
+class ReadyMessage implements ReadyRequest {
+  readonly #call: GrpcCall;
+  readonly #handle: (message: Buffer, call: GrpcCall) => void;
+  #message: Buffer;
+
+  constructor(message: Buffer, call: GrpcCall, handle: (message: Buffer, call: GrpcCall) => void) {
+    this.#message = message;
+    this.#call = call;
+    this.#handle = handle;
+  }
+
+  handle(): void {
+    if (isOpen(this.#call.stream)) this.#handle(this.#message, this.#call);
+  }
+
+  keep(): void {
+    this.#message = Buffer.from(this.#message);
+  }
+}
 
 /**
- * Listens for Envoy's `Check`, see {@link checker}, and for whoever asks after our health.
+ * Listens for Envoy's `Check`, see {@link checker}, and for the standard health service.
  *
  * This is gRPC over HTTP/2 as far as two services of few methods need it, on node:http2 alone: a library for all of gRPC took
  * three times as long for a call as Node for its frames.
  */
 export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
-  const { onFault, now = () => performance.now(), pingEveryMs = PING_EVERY_MS } = options;
+  const { onFault, requests, now = () => performance.now(), pingEveryMs = PING_EVERY_MS } = options;
+  const { clientTimeoutMs = CLIENT_TIMEOUT_MS } = options;
   const calls = underWay();
   const health = grpcHealth(['', AUTHORIZATION_SERVICE]);
-  const methods = new Map<string | undefined, Method>([
-    [`/${AUTHORIZATION_SERVICE}/Check`, checker(options, calls)],
-    [`/${HEALTH_SERVICE}/Check`, health.check],
-    [`/${HEALTH_SERVICE}/Watch`, health.watch],
-    [`/${HEALTH_SERVICE}/List`, health.list],
-  ]);
-  const messages = messageReader();
+  const streams = new HeldStreams(requests, now);
+  const messages = new MessageReader(streams);
+  const turns = new FairTurns();
+  const checks = checker(options, calls, call => {
+    if (isOpen(call.stream)) streams.waits(call);
+  });
 
-  const listener = http2Listener((stream, headers, peer) => {
+  /** Runs `handle`. Bytes that are not the message that the method takes are a fault, and other errors end the call. */
+  const method = (handle: (message: Buffer, call: GrpcCall) => void, fault: Method['fault']): Method => {
+    const guarded = (call: GrpcCall, run: () => void): void => {
+      try {
+        run();
+      } catch (error) {
+        onFault(error);
+        failCall(call.stream, ...FAULT_STATUS.undecodable);
+      }
+    };
+    const onFaultOf: Method['fault'] = (what, call) => guarded(call, () => fault(what, call));
+    return {
+      fault: onFaultOf,
+      handle: (message, call) =>
+        guarded(call, () => {
+          try {
+            handle(message, call);
+          } catch (error) {
+            if (!(error instanceof ProtobufError)) throw error;
+            onFaultOf('undecodable', call);
+          }
+        }),
+    };
+  };
+  const healthMethod = (handle: (message: Buffer, call: GrpcCall) => void): Method =>
+    method(handle, (fault, { stream }) => failCall(stream, ...FAULT_STATUS[fault]));
+  const methods = new Map<string | undefined, Method>([
+    [
+      `/${AUTHORIZATION_SERVICE}/Check`,
+      method(checks.check, (fault, call) => checks.answer(call, FAULT_DECISIONS[fault])),
+    ],
+    [`/${HEALTH_SERVICE}/Check`, healthMethod(health.check)],
+    [`/${HEALTH_SERVICE}/Watch`, healthMethod(health.watch)],
+    [`/${HEALTH_SERVICE}/List`, healthMethod(health.list)],
+  ]);
+
+  const listener = http2Listener(({ stream, headers, rawHeaders, peer, connection }) => {
     const startMs = now();
     if (headers[':method'] !== 'POST') return refuseRequest(stream, 405);
     if (!isGrpc(headers['content-type'])) return refuseRequest(stream, 415);
-    const method = methods.get(headers[':path']);
-    if (method === undefined) return failCall(stream, STATUS.UNIMPLEMENTED, 'there is no such method');
-    messages.read(stream, message => {
-      try {
-        method(message, { stream, headers, peer, startMs });
-      } catch (error) {
-        if (!(error instanceof ProtobufError)) onFault(error);
-        failCall(stream, STATUS.INTERNAL, 'the message cannot be read');
-      }
+    const called = methods.get(headers[':path']);
+    if (called === undefined) return failCall(stream, STATUS.UNIMPLEMENTED, 'there is no such method');
+    const call = new GrpcCall(stream, headers, peer, startMs);
+    stream.once('close', () => streams.release(call));
+    const headerBytes = rawHeaders.reduce((bytes, text) => bytes + text.length, 0);
+    if (!streams.hold(call, STREAM_BYTES + HELD_PER_HEADER_BYTE * headerBytes)) return called.fault('no_room', call);
+    messages.read(call, {
+      message: bytes => turns.add(connection, new ReadyMessage(bytes, call, called.handle)),
+      fault: called.fault,
     });
   }, options);
   const pulse = setInterval(() => {
     listener.askWhoIsThere();
-    messages.turn();
   }, pingEveryMs).unref();
+  const sweep = setInterval(() => streams.expire(clientTimeoutMs), clientTimeoutMs / 10).unref();
 
   const destroy = (): void => {
     clearInterval(pulse);
+    clearInterval(sweep);
     listener.destroy();
   };
   return {
@@ -95,6 +182,12 @@ export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
     },
     destroy,
   };
+}
+
+/** How a method handles its message, or that there is none. */
+interface Method {
+  handle(message: Buffer, call: GrpcCall): void;
+  fault(fault: MessageFault, call: GrpcCall): void;
 }
 
 /** Messages of other codecs (`application/grpc+json`) and other framings (`application/grpc-web`) are not read. */

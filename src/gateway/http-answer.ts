@@ -1,20 +1,26 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Answer } from './answer.ts';
+import type { HttpConnection } from './http-connection.ts';
 
-/** How long, and up to how many bytes, a declared body is drained after the answer, before the connection is closed. */
+/**
+ * How long gatecar reads on after the answer to a request with a body, in milliseconds: since its last byte, and in all.
+ * Gateways send a body to its end, also after the answer, and take a connection that is closed before for a failure.
+ */
 export const LINGER_MS = 1_000;
-const LINGER_BYTES = 1024 * 1024;
+const MAX_LINGER_MS = 30_000;
 
 /** Writes an answer as Node does it, whatever the connection is like. */
 export function writeAnswer(
+  connection: HttpConnection,
   request: IncomingMessage,
   response: ServerResponse,
   { status, headers, body }: Answer,
   { draining, lingerMs }: { draining: boolean; lingerMs: number },
 ): void {
-  if (declaresBody(request)) {
+  if (connection.hasBody) {
     response.writeHead(status, [...headers, 'Connection', 'close'] as string[]);
     linger(request, response, body, lingerMs);
+    connection.readBody();
   } else {
     response.writeHead(status, (draining ? [...headers, 'Connection', 'close'] : headers) as string[]);
     response.end(body);
@@ -32,20 +38,18 @@ export function declaresBody({ headers }: IncomingMessage): boolean {
 }
 
 /**
- * Sends the whole answer now, and closes only when the body has come, was too long, or time is up: a close with unread
- * bytes is a reset, which can overtake the answer (RFC 9112 §9.6).
+ * Sends the whole answer now, and closes only when the body has come or its sender is too slow: a close with unread bytes
+ * is a reset, which can overtake the answer (RFC 9112 §9.6). The body is dropped as it comes and takes no memory.
  */
 function linger(request: IncomingMessage, response: ServerResponse, body: string, lingerMs: number): void {
-  let drained = 0;
-  const timer = setTimeout(() => response.end(), lingerMs);
-  const close = () => {
-    clearTimeout(timer);
+  const idle = setTimeout(close, lingerMs);
+  const inAll = setTimeout(close, MAX_LINGER_MS);
+  function close(): void {
+    clearTimeout(idle);
+    clearTimeout(inAll);
     response.end();
-  };
-  request.on('data', (chunk: Buffer) => {
-    drained += chunk.length;
-    if (drained > LINGER_BYTES) close();
-  });
+  }
+  request.on('data', () => idle.refresh());
   // Comes after its end as well as after an error.
   request.once('close', close);
   response.once('close', close);

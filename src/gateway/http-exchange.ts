@@ -1,21 +1,18 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
-import type { Authorize } from '../authorize.ts';
+import type { Authorize, Question } from '../authorize.ts';
 import { type Credential, readCredential } from '../credential/bearer.ts';
 import type { Decision } from '../decision/decision.ts';
 import type { Answer } from './answer.ts';
-import { type Decided, type Follow, INTERNAL_ERROR, question, TOO_MANY_AT_ONCE } from './decided.ts';
+import { type Decided, type Follow, INTERNAL_ERROR } from './decided.ts';
 import { type Departing, Departures } from './departures.ts';
 import { type Forwarded, type ForwardedOptions, readForwarded, reportedClient, reportedTrace } from './forwarded.ts';
-import { declaresBody, LINGER_MS, writeAnswer } from './http-answer.ts';
-import { KEEP_ALIVE_MS } from './http-server.ts';
+import { LINGER_MS, writeAnswer } from './http-answer.ts';
+import { connectionOf, KEEP_ALIVE_MS } from './http-server.ts';
 import { wholeHead } from './whole-head.ts';
 
-/**
- * How many requests of one connection may wait for their decision. No gateway sends a request before the last one was
- * answered; Node bounds the answers that wait to be read, and nothing else bounds the requests that wait for an answer.
- */
-const MAX_UNDECIDED = 256;
+/** What a request takes while it waits, in bytes: by itself, and for each byte of its head. */
+const HELD_BYTES = 6 * 1024;
+const HELD_PER_BYTE = 2;
 
 export interface ExchangeOptions extends ForwardedOptions {
   readonly authorize: Authorize;
@@ -55,7 +52,6 @@ class Desk {
   readonly draining: () => boolean;
   readonly lingerMs: number;
   readonly whole = wholeHead(KEEP_ALIVE_MS);
-  readonly #undecided = new WeakMap<Socket, number>();
   readonly #departures = new Departures();
 
   constructor(options: ExchangeOptions) {
@@ -65,9 +61,8 @@ class Desk {
     this.lingerMs = options.lingerMs ?? LINGER_MS;
   }
 
-  decide({ request, peer, credential, trail }: Exchange): Decision | Promise<Decision> {
-    if ((this.#undecided.get(request.socket) ?? 0) >= MAX_UNDECIDED) return TOO_MANY_AT_ONCE;
-    return this.options.authorize(credential, question(reportedClient(peer, request.headers, this.options), trail));
+  decide(exchange: Exchange): Decision | Promise<Decision> {
+    return this.options.authorize(exchange.credential, exchange);
   }
 
   /** What was decided at once may wait for others of its kind; who has waited for a review has waited enough. */
@@ -77,17 +72,8 @@ class Desk {
   }
 
   await(exchange: Exchange, decision: Promise<Decision>): void {
-    const { socket } = exchange.request;
     this.#departures.pass(exchange.startedAt);
-    this.#count(socket, 1);
-    decision
-      .finally(() => this.#count(socket, -1))
-      .then(decided => exchange.finish(decided))
-      .catch(error => exchange.fail(error));
-  }
-
-  #count(socket: Socket, change: number): void {
-    this.#undecided.set(socket, (this.#undecided.get(socket) ?? 0) + change);
+    decision.then(decided => exchange.finish(decided)).catch(error => exchange.fail(error));
   }
 }
 
@@ -95,7 +81,7 @@ class Desk {
  * One request and what became of it. An object with methods, and no closures: most requests are answered at once, and
  * making five functions for each of them took as long as finding the answer.
  */
-class Exchange implements Decided, Departing {
+class Exchange implements Decided, Departing, Question {
   readonly protocol = 'http';
   readonly request: IncomingMessage;
   readonly credential: Credential;
@@ -119,6 +105,15 @@ class Exchange implements Decided, Departing {
     this.trail = follow?.(() => reportedTrace(this.peer, request.headers, this.credential, desk.options));
   }
 
+  get client(): string | undefined {
+    return reportedClient(this.peer, this.request.headers, this.#desk.options);
+  }
+
+  get heldBytes(): number {
+    const { url = '', rawHeaders } = this.request;
+    return rawHeaders.reduce((bytes, text) => bytes + HELD_PER_BYTE * text.length, HELD_BYTES + url.length);
+  }
+
   forwarded(): Forwarded {
     return readForwarded(this.peer, this.request.headers, this.credential, this.#desk.options);
   }
@@ -136,12 +131,13 @@ class Exchange implements Decided, Departing {
     const { options, whole, lingerMs } = desk;
     const { request } = this;
     const response = this.#response;
+    const connection = connectionOf(request);
     const answer = options.answer(decision);
     const draining = desk.draining();
-    if (answer.head !== undefined && !draining && whole.suits(request, response) && !declaresBody(request)) {
+    if (answer.head !== undefined && !draining && whole.suits(request, response) && !connection.hasBody) {
       whole.write(response, answer.head, answer.body);
     } else {
-      writeAnswer(request, response, answer, { draining, lingerMs });
+      writeAnswer(connection, request, response, answer, { draining, lingerMs });
     }
     this.decision = decision;
     this.answer = answer;

@@ -1,6 +1,15 @@
 import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import { boundConnections, contextOptions, handshakeOptions, type ListenerOptions } from './listener.ts';
+import type { Budget } from '../limits/budget.ts';
+import {
+  type ConnectionIntake,
+  type ConnectionIntakeOptions,
+  connectionIntake,
+  intercept,
+} from './connection-intake.ts';
+import { declaresBody } from './http-answer.ts';
+import { HttpConnection } from './http-connection.ts';
+import { contextOptions, handshakeOptions, type ListenerOptions } from './listener.ts';
 
 /** Larger than any gateway's own limit: Node's default of 16 KiB refuses what nginx lets through with three URL headers. */
 const MAX_HEADER_BYTES = 64 * 1024;
@@ -15,29 +24,73 @@ export const KEEP_ALIVE_MS = 61 * 60 * 1000;
 const REQUEST_TIMEOUT_MS = 10_000;
 const TIMEOUT_CHECK_MS = 1_000;
 
-export interface HttpServerOptions extends ListenerOptions {
+export interface HttpServerOptions extends ListenerOptions, Omit<ConnectionIntakeOptions, 'protocol'> {
+  /** For heads that are not complete and requests that have not been read, of all listeners together. */
+  readonly requests: Budget;
+  readonly maxHeaderBytes?: number;
+  readonly keepAliveMs?: number;
   readonly requestTimeoutMs?: number;
   readonly timeoutCheckMs?: number;
+  readonly now?: () => number;
 }
 
-/** The server below the auth listener, over TLS or not, with all its limits. */
-export function httpServer(handler: RequestListener, options: HttpServerOptions): Server {
-  const { tls, handshakeTimeoutMs } = options;
+/** An HTTP server, over TLS or not, with all its limits. */
+export interface HttpServer {
+  readonly server: Server;
+  readonly connections: ReadonlySet<HttpConnection>;
+  readonly intake: ConnectionIntake;
+}
+
+/** The connection of a request that came to an {@link HttpServer}. */
+export function connectionOf({ socket }: { readonly socket: unknown }): HttpConnection {
+  return socket as HttpConnection;
+}
+
+/** Builds the server below the auth and the ops listener. */
+export function httpServer(handler: RequestListener, options: HttpServerOptions): HttpServer {
+  const { tls, handshakeTimeoutMs, pool, requests, now = () => performance.now() } = options;
   const { requestTimeoutMs = REQUEST_TIMEOUT_MS, timeoutCheckMs = TIMEOUT_CHECK_MS } = options;
+  const { maxHeaderBytes = MAX_HEADER_BYTES, keepAliveMs = KEEP_ALIVE_MS } = options;
   const http: ServerOptions = {
-    maxHeaderSize: MAX_HEADER_BYTES,
-    keepAliveTimeout: KEEP_ALIVE_MS,
+    maxHeaderSize: maxHeaderBytes,
+    keepAliveTimeout: keepAliveMs,
     requestTimeout: requestTimeoutMs,
     headersTimeout: requestTimeoutMs,
     connectionsCheckingInterval: timeoutCheckMs,
     // Not even where the process was told to: what gateways and we read differently is how requests are smuggled.
     insecureHTTPParser: false,
   };
-  const server = tls ? secure(http, tls, handshakeTimeoutMs, handler) : createServer(http, handler);
+  const serve: RequestListener = (request, response) => {
+    connectionOf(request).begin(request, response, declaresBody(request));
+    handler(request, response);
+  };
+  const server = tls ? secure(http, tls, handshakeTimeoutMs, serve) : createServer(http, serve);
   // Past its limit on their number, Node may leave headers out: a second credential, or that a body is to come.
   server.maxHeadersCount = 0;
-  boundConnections(server, options);
-  return server;
+  const intake = connectionIntake(server, tls !== undefined, { ...options, protocol: 'http' });
+  const connections = new Set<HttpConnection>();
+  intercept(server, tls ? 'secureConnection' : 'connection', (socket, pass) => {
+    const pooled = intake.pooledOf(socket);
+    const connection = new HttpConnection(socket, { pool, pooled, requests, maxHeadBytes: maxHeaderBytes, now });
+    connections.add(connection);
+    connection.once('close', () => connections.delete(connection));
+    pass(connection);
+  });
+  closeIdle(server, connections, keepAliveMs, now);
+  return { server, connections, intake };
+}
+
+/** Node's own timer needs a socket. @param keepAliveMs how long a connection may be idle. */
+function closeIdle(
+  server: Server,
+  connections: ReadonlySet<HttpConnection>,
+  keepAliveMs: number,
+  now: () => number,
+): void {
+  const timer = setInterval(() => {
+    for (const connection of connections) if (connection.idleSinceMs <= now() - keepAliveMs) connection.destroySoon();
+  }, keepAliveMs / 10).unref();
+  server.once('close', () => clearInterval(timer));
 }
 
 function secure(

@@ -1,12 +1,22 @@
 import { type IncomingMessage, METHODS, type ServerResponse } from 'node:http';
 import Fastify, { type FastifyInstance } from 'fastify';
-import { declaresBody } from './http-answer.ts';
+import { drainable } from './drainable.ts';
 import { type ExchangeOptions, gate } from './http-exchange.ts';
-import { type HttpServerOptions, httpServer } from './http-server.ts';
+import { connectionOf, type HttpServer, type HttpServerOptions, httpServer } from './http-server.ts';
 import { peerOf } from './listener.ts';
 import { refuseConnection } from './refuse-connection.ts';
 
-export interface HttpGatewayOptions extends ExchangeOptions, HttpServerOptions {}
+export interface HttpGatewayOptions extends ExchangeOptions, HttpServerOptions {
+  readonly now?: () => number;
+}
+
+export interface HttpGateway {
+  readonly app: FastifyInstance;
+  /** Accepts no more, finishes what has begun, and resolves when no connection is left. */
+  close(): Promise<void>;
+  /** Ends every connection at once. */
+  destroy(): void;
+}
 
 /**
  * The auth listener: `/auth` and `/auth/*` in any method; anything else is 404.
@@ -14,8 +24,9 @@ export interface HttpGatewayOptions extends ExchangeOptions, HttpServerOptions {
  * The answer depends on the `Authorization` header alone. Fastify's usual care about paths, methods, content types and
  * expectations is switched off one by one, since each would answer something that a gateway reads as an error of ours.
  */
-export function httpGateway(options: HttpGatewayOptions): FastifyInstance {
+export function httpGateway(options: HttpGatewayOptions): HttpGateway {
   const handle = gate(options);
+  let listener: HttpServer | undefined;
   const server = Fastify({
     logger: false,
     // Whatever it is, and however it is written, it is not found.
@@ -26,11 +37,12 @@ export function httpGateway(options: HttpGatewayOptions): FastifyInstance {
     clientErrorHandler: refuseConnection,
     // Past its router: there is one path, and the router costs as much as a look-up in the cache.
     serverFactory: handler => {
-      const listener = httpServer((request, response) => {
-        if (isAuthPath(request.url as string)) handle(request, response, peerOf(listener, request.socket));
+      const built = httpServer((request, response) => {
+        if (isAuthPath(request.url as string)) handle(request, response, peerOf(built.server, request.socket));
         else handler(request, response);
       }, options);
-      return listener;
+      listener = built;
+      return built.server;
     },
   });
   // Without a body in Fastify's eyes, no method's body is awaited or its content type judged.
@@ -41,10 +53,10 @@ export function httpGateway(options: HttpGatewayOptions): FastifyInstance {
   server.server.on('checkContinue', ignoreExpectation).on('checkExpectation', ignoreExpectation);
 
   server.setNotFoundHandler(({ raw }, reply) => {
-    if (declaresBody(raw)) reply.header('Connection', 'close');
+    if (connectionOf(raw).hasBody) reply.header('Connection', 'close');
     return reply.code(404).send({ error: 'Not found: ask /auth' });
   });
-  return server;
+  return { app: server, ...drainable(listener as unknown as HttpServer) };
 }
 
 /**

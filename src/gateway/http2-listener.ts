@@ -7,18 +7,36 @@ import {
 } from 'node:http2';
 import { createServer, type Socket, type Server as TcpServer } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
-import { boundConnections, contextOptions, handshakeOptions, type ListenerOptions, peerOf } from './listener.ts';
+import { type ConnectionIntakeOptions, connectionIntake } from './connection-intake.ts';
+import { SharedConnection } from './fair-turns.ts';
+import { contextOptions, handshakeOptions, type ListenerOptions, peerOf } from './listener.ts';
 import { useStreamTable } from './stream-table.ts';
 
 /** What one connection may cost. Node's own bounds for floods of resets, pings, settings and continuations stay as they are. */
 const LIMITS: ServerOptions = {
-  settings: { maxConcurrentStreams: 1024, maxHeaderListSize: 16 * 1024 },
+  // Gateways open another connection for more streams.
+  settings: { maxConcurrentStreams: 128, maxHeaderListSize: 16 * 1024 },
   // In MiB, of what Node and its library hold for a connection, messages aside.
   maxSessionMemory: 10,
 };
 
-/** Takes a request. @param peer its address; empty on a Unix socket. */
-export type TakeStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, peer: string) => void;
+/** How many frames that ask for an answer of the protocol itself a connection may send between two pings of ours. */
+const MAX_CONTROL_FRAMES = 1_000;
+
+/** A request whose headers have come. */
+export interface IncomingStream {
+  readonly stream: ServerHttp2Stream;
+  readonly headers: IncomingHttpHeaders;
+  readonly rawHeaders: readonly string[];
+  /** The client's address; empty on a Unix socket. */
+  readonly peer: string;
+  readonly connection: SharedConnection;
+}
+
+/** Takes a request. */
+export type TakeStream = (request: IncomingStream) => void;
+
+export interface Http2ListenerOptions extends ListenerOptions, Omit<ConnectionIntakeOptions, 'protocol'> {}
 
 /** Connections that speak HTTP/2. */
 export interface Http2Listener {
@@ -32,11 +50,13 @@ export interface Http2Listener {
 }
 
 /** Accepts connections, over TLS or not, all of them within limits. */
-export function http2Listener(take: TakeStream, options: ListenerOptions): Http2Listener {
+export function http2Listener(take: TakeStream, options: Http2ListenerOptions): Http2Listener {
+  const { pool } = options;
   // Among them are those that have not come to speak HTTP/2.
   const sockets = new Set<Socket>();
   const sessions = new Map<ServerHttp2Session, Socket>();
   const silent = new Set<ServerHttp2Session>();
+  const controlFrames = new Map<ServerHttp2Session, number>();
   let isClosing = false;
 
   const server = accept(options, socket => {
@@ -49,15 +69,32 @@ export function http2Listener(take: TakeStream, options: ListenerOptions): Http2
     session.once('close', () => {
       sessions.delete(session);
       silent.delete(session);
+      controlFrames.delete(session);
     });
     session.on('error', () => {});
-    session.on('stream', (stream, headers) => {
+    const pooled = intake.pooledOf(socket);
+    const connection = new SharedConnection();
+    let open = 0;
+    pooled.isBusy = () => open > 0;
+    const ended = (): void => {
+      open -= 1;
+    };
+    session.on('stream', (stream, headers, _flags, rawHeaders) => {
       stream.on('error', ignore);
-      take(stream, headers, peer);
+      open += 1;
+      pooled.activeAtMs = performance.now();
+      if (pooled.isListed) pool.waitsNoMore(pooled);
+      stream.once('close', ended);
+      take({ stream, headers, rawHeaders, peer, connection });
     });
+    const count = (): void => {
+      controlFrames.set(session, (controlFrames.get(session) ?? 0) + 1);
+      if ((controlFrames.get(session) ?? 0) > MAX_CONTROL_FRAMES) socket.destroy();
+    };
+    session.on('ping', count).on('remoteSettings', count);
     if (isClosing) session.close();
   });
-  boundConnections(server, options);
+  const intake = connectionIntake(server, options.tls !== undefined, { ...options, protocol: 'grpc' });
   server.on('connection', (socket: Socket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
@@ -66,6 +103,7 @@ export function http2Listener(take: TakeStream, options: ListenerOptions): Http2
   return {
     server,
     askWhoIsThere() {
+      controlFrames.clear();
       for (const [session, socket] of sessions) {
         if (silent.has(session)) {
           session.destroy();

@@ -33,24 +33,11 @@ export interface ListenerTls {
   onReplaced(take: (material: TlsMaterial) => void): void;
 }
 
-/** How a listener is reached, and by how many. */
+/** How a listener is reached. */
 export interface ListenerOptions {
   /** Plain text without it. */
   readonly tls?: ListenerTls | undefined;
-  /** How many connections may be open at once; any number unless given. */
-  readonly maxConnections?: number | undefined;
-  /** Told of each connection that was closed because there were as many. */
-  readonly onDropped?: (() => void) | undefined;
   readonly handshakeTimeoutMs?: number | undefined;
-}
-
-/** Closes whatever connection is one too many as soon as it is accepted. Those that are open notice nothing. */
-export function boundConnections(
-  server: Server,
-  { maxConnections, onDropped }: Pick<ListenerOptions, 'maxConnections' | 'onDropped'>,
-): void {
-  if (maxConnections !== undefined) server.maxConnections = maxConnections;
-  if (onDropped) server.on('drop', onDropped);
 }
 
 /** The part of a server's TLS options that never changes. Named here, since the process may be told to begin below 1.2. */

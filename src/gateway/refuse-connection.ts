@@ -1,21 +1,23 @@
 import type { Socket } from 'node:net';
-import { answerOn } from './drainable.ts';
+import { connectionOf } from './http-server.ts';
 
 /**
- * What is not valid HTTP, or never comes to an end, is no question: the parser's own refusal and a closed connection.
- * Where an answer is under way or owed, a refusal would be taken for that one or for one too many: it comes to its end,
- * and the connection with it.
+ * Answers input that is not valid HTTP, or a request that does not come to an end: the parser's own rejection and a closed
+ * connection. While an answer is owed or being written, a rejection would be read as part of it: the answer is finished,
+ * and the connection closed after it.
+ *
+ * @param socket an `HttpConnection`, or one on which a TLS handshake failed.
  */
 export function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
-  // What is not from the parser is from below: a reset, or TLS that came to nothing, where no refusal can be sent.
+  // Other errors come from below: a reset, or a failed handshake, on which nothing can be sent.
   if (!/^(HPE_|ERR_HTTP_)/.test(String(error.code)) || !socket.writable) {
     socket.destroy();
     return;
   }
-  const owed = answerOn(socket);
+  const { pendingResponse: owed } = connectionOf({ socket });
   if (owed !== undefined) {
     owed.once('close', () => socket.destroySoon());
-    // It has been given, and only waits for a body that will not come.
+    // It has been sent, and waits only for a body that will not come.
     if (owed.headersSent) owed.end();
     return;
   }

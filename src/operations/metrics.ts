@@ -37,7 +37,7 @@ export interface Metrics {
   readonly evicted: (store: Store, cause: EvictionCause) => void;
   readonly reviewed: (outcome: ReviewOutcome, durationMs: number) => void;
   readonly queuedFor: (seconds: number) => void;
-  readonly dropped: (listener: Protocol) => void;
+  readonly dropped: (listener: Protocol | 'ops') => void;
   readonly tlsReloaded: (outcome: TlsReload) => void;
   /** Tells where the end of the listeners' certificate is read, where there is one. */
   readonly observeCertificate: (notAfterSeconds: () => number) => void;
@@ -114,7 +114,7 @@ export function metrics(version: string): Metrics {
   const reviews = new Tally<ReviewOutcome>(Object.keys(OUTCOMES) as ReviewOutcome[]);
   const reviewDuration = new PlainHistogram(DURATION_BOUNDS);
   const queueSeconds = new PlainHistogram(DURATION_BOUNDS);
-  const drops = new Tally<Protocol>(['http', 'grpc']);
+  const drops = new Tally<Protocol | 'ops'>(['http', 'grpc', 'ops']);
   const reloads = new Tally<TlsReload>(['success', 'failure']);
   const refusals = new Tally<LocalCheck | ClaimCheck>([
     'length',

@@ -115,6 +115,7 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
     errorDetail: ['none'],
     audit: ['', 'on', 'allow'],
     opaqueTokens: ['deny'],
+    memoryLimit: ['256', '256MB', '63Mi', '65Gi', '-1Gi', '1.5Gi'],
     maxConnections: ['0', '1000001'],
     localChecks: ['', 'on', 'signatures'],
     refreshAhead: ['', 'yes', '1'],

@@ -129,10 +129,6 @@ t.test('what the official files write is read', async t => {
   bytes.fill(0);
   t.strictSame(readBy(request), expected, 'and is kept where it must be');
   t.equal(request.size, bytes.length);
-  request.forget();
-  t.equal(request.size, 0);
-  t.strictSame(request.details, { id: '', method: '', path: '', headers: [] });
-  t.strictSame([request.address, request.authorization.length], ['203.0.113.9', 2], 'what a decision needs stays');
 });
 
 t.test('whatever is missing is empty', async t => {

@@ -1,20 +1,23 @@
 import { once } from 'node:events';
-import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import type { ServerResponse } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import t, { type Test } from 'tap';
-import { answerOn, drainable } from '../../src/gateway/drainable.ts';
+import { drainable } from '../../src/gateway/drainable.ts';
+import { httpServer } from '../../src/gateway/http-server.ts';
+import type { ListenerTls } from '../../src/gateway/listener.ts';
+import { roomyLimits } from '../fixtures/limits.ts';
 import { pem } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n';
 
 async function start(t: Test, handler: (response: ServerResponse) => void, tls = false) {
-  const listen: RequestListener = (_request, response) => handler(response);
-  const shown = { cert: pem('server.crt'), key: pem('server.key') };
-  const server = tls ? (createTlsServer(shown, listen) as unknown as Server) : createServer(listen);
-  const listener = drainable(server, { silentGraceMs: 50, partialGraceMs: 150 });
+  const material = { cert: pem('server.crt'), key: pem('server.key'), clientCa: undefined } as never;
+  const shown: ListenerTls | undefined = tls ? { material, onReplaced: () => {} } : undefined;
+  const http = httpServer((_request, response) => handler(response), { ...roomyLimits(), tls: shown });
+  const { server, connections } = http;
+  const listener = drainable(http, { silentGraceMs: 50, partialGraceMs: 150 });
   const accepted: Socket[] = [];
   server.on('connection', socket => accepted.push(socket));
   server.listen(0, '127.0.0.1');
@@ -27,7 +30,7 @@ async function start(t: Test, handler: (response: ServerResponse) => void, tls =
     socket.write(bytes);
     return socket;
   };
-  return { server, listener, accepted, open };
+  return { server, listener, accepted, connections, open };
 }
 
 const received = async (socket: Socket): Promise<string> => {
@@ -38,7 +41,7 @@ const received = async (socket: Socket): Promise<string> => {
 
 t.test('connections without a whole request are let go, what is under way is finished', async t => {
   const answers: ServerResponse[] = [];
-  const { listener, accepted, open } = await start(t, response => {
+  const { listener, connections, open } = await start(t, response => {
     answers.push(response);
   });
   const silent = await open('');
@@ -46,7 +49,7 @@ t.test('connections without a whole request are let go, what is under way is fin
   const asking = await open(GET);
   await until(() => answers.length === 1);
   t.strictSame(
-    accepted.map(socket => answerOn(socket) !== undefined),
+    [...connections].map(({ pendingResponse }) => pendingResponse !== undefined),
     [false, false, true],
   );
   const closed = listener.close();
@@ -57,10 +60,10 @@ t.test('connections without a whole request are let go, what is under way is fin
 });
 
 t.test('the beginning of a next request on a kept-alive connection holds up nothing', async t => {
-  const { listener, open, accepted } = await start(t, response => response.end());
+  const { listener, open, connections } = await start(t, response => response.end());
   const socket = await open(`${GET}GET /a`);
   await once(socket, 'data');
-  await until(() => answerOn(accepted[0] as Socket) === undefined);
+  await until(() => [...connections][0]?.pendingResponse === undefined);
   const rest = received(socket);
   await listener.close();
   t.equal(await rest, '');

@@ -5,6 +5,7 @@ import t, { type Test } from 'tap';
 import { answerer } from '../../src/gateway/answer.ts';
 import { trustedPeers } from '../../src/gateway/forwarded.ts';
 import { AUTHORIZATION_SERVICE, type GrpcGateway, grpcGateway } from '../../src/gateway/grpc.ts';
+import { roomyLimits } from '../fixtures/limits.ts';
 import { beginCall, framed, rawCall, rawSession } from '../fixtures/raw-call.ts';
 import { until } from '../fixtures/until.ts';
 
@@ -20,6 +21,7 @@ type HealthClient = Client & {
 
 async function start(t: Test): Promise<{ gateway: GrpcGateway; address: string; health: HealthClient }> {
   const gateway = grpcGateway({
+    ...roomyLimits(),
     authorize: () => ({ kind: 'allow', identity: undefined }),
     answer: answerer({
       ...{ policyDeniedStatus: 401, unavailableStatus: 503, errorDetail: 'full' },

@@ -6,8 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import t, { type Test } from 'tap';
-import { type Http2Listener, http2Listener, type TakeStream } from '../../src/gateway/http2-listener.ts';
+import { type Http2Listener, http2Listener } from '../../src/gateway/http2-listener.ts';
 import type { ListenerOptions } from '../../src/gateway/listener.ts';
+import { roomyLimits } from '../fixtures/limits.ts';
 import { beginCall, rawSession } from '../fixtures/raw-call.ts';
 import { pem } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
@@ -23,6 +24,8 @@ const frameOf = (type: number, flags: number, stream: number, payload = Buffer.a
 };
 const SETTINGS = frameOf(4, 0, 0);
 
+type Answer = (stream: ServerHttp2Stream) => void;
+
 interface Started {
   readonly listener: Http2Listener;
   readonly port: number;
@@ -31,14 +34,17 @@ interface Started {
   readonly peers: string[];
 }
 
-async function start(t: Test, take: TakeStream = () => {}, options: ListenerOptions = {}): Promise<Started> {
+async function start(t: Test, take: Answer = () => {}, options: ListenerOptions = {}): Promise<Started> {
   const streams: ServerHttp2Stream[] = [];
   const peers: string[] = [];
-  const listener = http2Listener((stream, headers, peer) => {
-    streams.push(stream);
-    peers.push(peer);
-    take(stream, headers, peer);
-  }, options);
+  const listener = http2Listener(
+    ({ stream, peer }) => {
+      streams.push(stream);
+      peers.push(peer);
+      take(stream);
+    },
+    { ...roomyLimits(), ...options },
+  );
   listener.server.listen(0, '127.0.0.1');
   await once(listener.server, 'listening');
   t.teardown(() => listener.destroy());
@@ -46,7 +52,7 @@ async function start(t: Test, take: TakeStream = () => {}, options: ListenerOpti
   return { listener, port, address: `127.0.0.1:${port}`, streams, peers };
 }
 
-const answer: TakeStream = stream => {
+const answer: Answer = stream => {
   if (!stream.closed) stream.respond({ ':status': 204 }, { endStream: true });
 };
 
@@ -130,7 +136,7 @@ t.test('what is under way when it closes is finished, and nothing else is begun'
   const finished = listener.close();
   await goaway;
   listener.askWhoIsThere();
-  answer(streams[0] as ServerHttp2Stream, {}, '');
+  answer(streams[0] as ServerHttp2Stream);
   const [headers] = await once(stream, 'response');
   t.equal(headers[':status'], 204);
   stream.end();
@@ -185,10 +191,10 @@ t.test('a peer on a Unix socket has no address', async t => {
   t.teardown(() => rm(folder, { recursive: true }));
   const path = join(folder, 'grpc.sock');
   const peers: string[] = [];
-  const listener = http2Listener((stream, headers, peer) => {
+  const listener = http2Listener(({ stream, peer }) => {
     peers.push(peer);
-    answer(stream, headers, peer);
-  }, {});
+    answer(stream);
+  }, roomyLimits());
   t.teardown(() => listener.destroy());
   listener.server.listen(path);
   await once(listener.server, 'listening');

@@ -7,9 +7,10 @@ import { authorizeAnybody } from '../../src/authorize.ts';
 import { answerer } from '../../src/gateway/answer.ts';
 import { trustedPeers } from '../../src/gateway/forwarded.ts';
 import { grpcGateway } from '../../src/gateway/grpc.ts';
-import { httpGateway } from '../../src/gateway/http.ts';
+import { type HttpGatewayOptions, httpGateway } from '../../src/gateway/http.ts';
 import { type ListenerOptions, type ListenerTls, peerOf, type TlsMaterial } from '../../src/gateway/listener.ts';
 import { envoyClient } from '../fixtures/envoy-client.ts';
+import { roomyLimits } from '../fixtures/limits.ts';
 import { pem } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
 
@@ -48,10 +49,12 @@ const GATEWAY = {
   onFault: () => {},
 } as const;
 
+type Options = ListenerOptions & Partial<Pick<HttpGatewayOptions, 'maxConnections' | 'onRejected'>>;
+
 /** Starts a listener, and says on which port. */
-const LISTENERS: Record<'http/1.1' | 'h2', (t: Test, options: ListenerOptions) => Promise<number>> = {
+const LISTENERS: Record<'http/1.1' | 'h2', (t: Test, options: Options) => Promise<number>> = {
   async 'http/1.1'(t, options) {
-    const gateway = httpGateway({ ...GATEWAY, ...options });
+    const { app: gateway } = httpGateway({ ...GATEWAY, ...roomyLimits(), ...options });
     await gateway.ready();
     gateway.server.listen(0, '127.0.0.1');
     await once(gateway.server, 'listening');
@@ -62,7 +65,7 @@ const LISTENERS: Record<'http/1.1' | 'h2', (t: Test, options: ListenerOptions) =
     return (gateway.server.address() as AddressInfo).port;
   },
   async h2(t, options) {
-    const gateway = grpcGateway({ ...GATEWAY, ...options });
+    const gateway = grpcGateway({ ...GATEWAY, ...roomyLimits(), ...options });
     t.teardown(() => gateway.destroy());
     return Number((await gateway.listen({ host: '127.0.0.1', port: 0 })).split(':')[1]);
   },
@@ -177,10 +180,10 @@ for (const [protocol, start] of Object.entries(LISTENERS)) {
       `${protocol}${tls ? ' over TLS' : ''}: one connection too many is closed and told, and the others stay`,
       async t => {
         let dropped = 0;
-        const onDropped = () => {
+        const onRejected = () => {
           dropped += 1;
         };
-        const port = await start(t, { tls, maxConnections: 2, onDropped });
+        const port = await start(t, { tls, maxConnections: 2, onRejected });
         const open = async () => {
           const socket = connectTcp(port, '127.0.0.1').on('error', () => {});
           t.teardown(() => socket.destroy());

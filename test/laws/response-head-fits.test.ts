@@ -6,6 +6,7 @@ import { IDENTITY_HEADERS, MAX_PREFIX_LENGTH, valuesLimit } from '../../src/iden
 import type { Identity } from '../../src/identity/identity.ts';
 import { askRaw } from '../fixtures/ask.ts';
 import { MY_APP, NOBODY } from '../fixtures/identities.ts';
+import { roomyLimits } from '../fixtures/limits.ts';
 import { NASTY_PIECES, seeded } from '../fixtures/seeded.ts';
 
 const PREFIX = 'X-Auth-Request-';
@@ -33,7 +34,8 @@ t.test('the whole response head stays under 4 KiB, as Node writes it', async t =
   }
   for (const prefix of [PREFIX, LONGEST_PREFIX]) {
     let identity: Identity = MY_APP;
-    const gateway = httpGateway({
+    const { app: gateway } = httpGateway({
+      ...roomyLimits(),
       authorize: () => ({ kind: 'allow', identity }),
       answer: answerer({
         identityHeaderPrefix: prefix,

@@ -7,6 +7,7 @@ import { httpGateway } from '../../src/gateway/http.ts';
 import { ask } from '../fixtures/ask.ts';
 import { converse, head, statuses } from '../fixtures/conversation.ts';
 import { startGate, startGatecar } from '../fixtures/gatecar.ts';
+import { roomyLimits } from '../fixtures/limits.ts';
 import { metric } from '../fixtures/metrics.ts';
 import { hangs, startStandIn } from '../fixtures/stand-in-api-server.ts';
 import { until } from '../fixtures/until.ts';
@@ -85,7 +86,8 @@ t.test(
 
 /** The listener alone, with less patience than it has in production. */
 async function impatient(): Promise<string> {
-  const server = httpGateway({
+  const { app: server } = httpGateway({
+    ...roomyLimits(),
     authorize: authorizeAnybody,
     answer: answerer({
       ...{ policyDeniedStatus: 401, unavailableStatus: 503, errorDetail: 'full' },

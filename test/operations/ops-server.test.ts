@@ -1,9 +1,16 @@
+import { createServer } from 'node:http';
 import t, { type Test } from 'tap';
 import { metrics } from '../../src/operations/metrics.ts';
 import { opsServer } from '../../src/operations/ops-server.ts';
 
 function server(t: Test, ready: boolean) {
-  const made = opsServer({ ready, report: () => 'the report\n' } as never, metrics('1.2.3'));
+  const made = opsServer({
+    health: { ready, report: () => 'the report\n' } as never,
+    metrics: metrics('1.2.3'),
+    listener: handler => createServer(handler),
+    hasBody: () => false,
+    onClientError: () => {},
+  });
   t.teardown(() => made.close());
   return made;
 }

@@ -1,0 +1,79 @@
+/** How many requests are handled in one turn of the event loop, of one connection and in all. */
+const PER_CONNECTION = 8;
+const IN_ALL = 64;
+
+/** A request whose bytes have all come. */
+export interface ReadyRequest {
+  handle(): void;
+  /** Called before it waits: its bytes are still part of what was read from the connection. */
+  keep(): void;
+}
+
+/** A connection that carries many requests at once. */
+export class SharedConnection {
+  readonly ready: ReadyRequest[] = [];
+  handled = 0;
+}
+
+/**
+ * Divides the turns of the event loop among connections: what one connection sends at once beyond its share is handled in
+ * later turns, and each connection's share comes round before the next one of the same connection.
+ *
+ * What waits is bounded by the streams that a connection may have open.
+ */
+export class FairTurns {
+  readonly #atTurnEnd: (callback: () => void) => void;
+  /** Those that have had a part of this turn. */
+  readonly #handling: SharedConnection[] = [];
+  #waiting: SharedConnection[] = [];
+  #handled = 0;
+  #isScheduled = false;
+
+  constructor(atTurnEnd: (callback: () => void) => void = setImmediate) {
+    this.#atTurnEnd = atTurnEnd;
+  }
+
+  /** Handles the request now, or in a later turn. */
+  add(connection: SharedConnection, request: ReadyRequest): void {
+    if (connection.ready.length === 0 && connection.handled < PER_CONNECTION && this.#handled < IN_ALL) {
+      this.#handle(connection, request);
+      return;
+    }
+    request.keep();
+    if (connection.ready.push(request) === 1) this.#waiting.push(connection);
+  }
+
+  #handle(connection: SharedConnection, request: ReadyRequest): void {
+    this.#handled += 1;
+    connection.handled += 1;
+    if (connection.handled === 1) this.#handling.push(connection);
+    // A turn with a single request needs no end: the next request ends it.
+    if (this.#handled > 1 && !this.#isScheduled) {
+      this.#isScheduled = true;
+      this.#atTurnEnd(this.#endTurn);
+    }
+    request.handle();
+  }
+
+  readonly #endTurn = (): void => {
+    this.#isScheduled = false;
+    this.#handled = 0;
+    for (const connection of this.#handling) connection.handled = 0;
+    this.#handling.length = 0;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const [index, connection] of waiting.entries()) {
+      if (this.#handled >= IN_ALL) {
+        this.#waiting.unshift(...waiting.slice(index));
+        break;
+      }
+      const share = Math.min(PER_CONNECTION, IN_ALL - this.#handled);
+      for (const request of connection.ready.splice(0, share)) this.#handle(connection, request);
+      if (connection.ready.length > 0) this.#waiting.push(connection);
+    }
+    if (this.#waiting.length > 0 && !this.#isScheduled) {
+      this.#isScheduled = true;
+      this.#atTurnEnd(this.#endTurn);
+    }
+  };
+}

@@ -1,0 +1,197 @@
+import { ProtobufError } from './protobuf.ts';
+
+/** The most that is kept of a message: heads are smaller, even of gateways that allow large ones. */
+const MAX_KEPT_BYTES = 1024 * 1024;
+
+/** The most fields outside values: each header is one, and each costs time. */
+const MAX_FIELDS = 4096;
+
+/** A tag of up to 5 bytes, and a number of up to 10. */
+const MAX_FIELD_HEAD_BYTES = 15;
+
+const NOTHING: Buffer = Buffer.alloc(0);
+
+const VARINT = 0;
+const FIXED_64 = 1;
+const DELIMITED = 2;
+const FIXED_32 = 5;
+
+/** A message on the way to the request's own fields, see `envoy.service.auth.v3.CheckRequest`. */
+interface Level {
+  /** The field of this message in which the next level is; `undefined` at the innermost. */
+  readonly descend: number | undefined;
+  /** Fields that are dropped as they come. */
+  readonly skip: readonly number[];
+}
+
+/** `AttributeContext.HttpRequest.body` and `raw_body`: the body of the request, if the gateway sends it along. */
+const BODY_FIELDS = [11, 12];
+
+const LEVELS: readonly Level[] = [
+  { descend: 1, skip: [] },
+  { descend: 4, skip: [] },
+  { descend: 2, skip: [] },
+  { descend: undefined, skip: BODY_FIELDS },
+];
+
+/**
+ * Reads a large `CheckRequest` as it comes and keeps all of it but the body, so that what is held does not depend on how
+ * large a body the gateway sends along.
+ */
+export class LargeMessage {
+  readonly #kept: Buffer[][] = LEVELS.map(() => []);
+  /** How much is still to come of each message that is open, the outermost first. */
+  readonly #open: number[];
+  #keptBytes = 0;
+  /** The beginning of a field whose tag or length is not complete. */
+  #begun = NOTHING;
+  /** How much of a value is still to come, and whether it is kept. */
+  #valueBytes = 0;
+  #keepsValue = false;
+  #hasBody = false;
+  #fields = 0;
+
+  /** @param length of the message, in bytes. */
+  constructor(length: number) {
+    this.#open = [length];
+  }
+
+  /** How many bytes are held. */
+  get keptBytes(): number {
+    return this.#keptBytes;
+  }
+
+  get isComplete(): boolean {
+    return this.#open[0] === 0 && this.#valueBytes === 0 && this.#begun.length === 0;
+  }
+
+  /** Whether the head of the request has come: Envoy sends it before the body. */
+  get hasHead(): boolean {
+    return this.#hasBody && this.#begun.length === 0 && !(this.#valueBytes > 0 && this.#keepsValue);
+  }
+
+  /** @throws {ProtobufError} if the bytes are not a message, or too much of it would have to be kept. */
+  add(piece: Buffer): void {
+    let rest = piece;
+    while (rest.length > 0) {
+      if (this.#valueBytes === 0) {
+        rest = this.#field(rest);
+        continue;
+      }
+      const part = rest.subarray(0, this.#valueBytes);
+      if (this.#keepsValue) this.#keep(part);
+      this.#valueBytes -= part.length;
+      this.#advance(part.length);
+      if (this.#valueBytes === 0) this.#close();
+      rest = rest.subarray(part.length);
+    }
+  }
+
+  /** What has been kept, as a message of its own. */
+  take(): Buffer {
+    let inner: Buffer | undefined;
+    for (let index = LEVELS.length - 1; index >= 0; index -= 1) {
+      const { descend } = LEVELS[index] as Level;
+      const parts = this.#kept[index] as Buffer[];
+      if (inner !== undefined && descend !== undefined) {
+        parts.push(Buffer.from([(descend << 3) | DELIMITED, ...writeVarint(inner.length)]), inner);
+      }
+      inner = Buffer.concat(parts);
+    }
+    return inner as Buffer;
+  }
+
+  /** Reads the tag of a field, and its length if it has one. @returns what follows. */
+  #field(rest: Buffer): Buffer {
+    const bytes = Buffer.concat([this.#begun, rest.subarray(0, MAX_FIELD_HEAD_BYTES)]);
+    const end = this.#fieldHead(bytes);
+    if (end === undefined) {
+      if (bytes.length >= MAX_FIELD_HEAD_BYTES) throw new ProtobufError('a number is too long');
+      this.#begun = bytes;
+      return NOTHING;
+    }
+    const taken = end - this.#begun.length;
+    this.#begun = NOTHING;
+    return rest.subarray(taken);
+  }
+
+  /** @returns where the head of the field ends; `undefined` if it is not complete. */
+  #fieldHead(bytes: Buffer): number | undefined {
+    const tag = readVarint(bytes, 0);
+    if (tag === undefined) return undefined;
+    const number = Math.floor(tag.value / 8);
+    if (number === 0) throw new ProtobufError('no field has this number');
+    switch (tag.value % 8) {
+      case VARINT: {
+        let end = tag.end;
+        while ((bytes[end] ?? 0) >= 0x80) end += 1;
+        return end < bytes.length ? this.#begin(bytes.subarray(0, end + 1), 0) : undefined;
+      }
+      case FIXED_64:
+        return this.#begin(bytes.subarray(0, tag.end), 8);
+      case FIXED_32:
+        return this.#begin(bytes.subarray(0, tag.end), 4);
+      case DELIMITED: {
+        const length = readVarint(bytes, tag.end);
+        return length && this.#begin(bytes.subarray(0, length.end), length.value, number);
+      }
+      default:
+        throw new ProtobufError('no value has this shape');
+    }
+  }
+
+  /** @param head of a field. @param number of the field, if its value could be a message. @returns the length of the head. */
+  #begin(head: Buffer, valueBytes: number, number?: number): number {
+    this.#fields += 1;
+    if (this.#fields > MAX_FIELDS) throw new ProtobufError('it has too many fields');
+    const { descend, skip } = LEVELS[this.#open.length - 1] as Level;
+    this.#advance(head.length);
+    if (valueBytes > (this.#open.at(-1) as number)) throw new ProtobufError('a value goes on past the end');
+    if (number !== undefined && number === descend) {
+      this.#open.push(valueBytes);
+    } else {
+      const isBody = number !== undefined && skip.includes(number);
+      this.#hasBody ||= isBody;
+      this.#keepsValue = !isBody;
+      this.#valueBytes = valueBytes;
+      if (this.#keepsValue) this.#keep(head);
+    }
+    if (this.#valueBytes === 0) this.#close();
+    return head.length;
+  }
+
+  #advance(bytes: number): void {
+    for (let index = 0; index < this.#open.length; index += 1) (this.#open[index] as number) -= bytes;
+    if ((this.#open.at(-1) as number) < 0) throw new ProtobufError('a value goes on past the end');
+  }
+
+  /** Ends the messages of which all has come. */
+  #close(): void {
+    while (this.#open.length > 1 && this.#open.at(-1) === 0) this.#open.pop();
+  }
+
+  #keep(bytes: Buffer): void {
+    this.#keptBytes += bytes.length;
+    if (this.#keptBytes > MAX_KEPT_BYTES) throw new ProtobufError('its head is too large');
+    (this.#kept[this.#open.length - 1] as Buffer[]).push(Buffer.from(bytes));
+  }
+}
+
+/** @returns the number, below 2³⁵, and where it ends; `undefined` if it is not complete. */
+function readVarint(bytes: Buffer, from: number): { readonly value: number; readonly end: number } | undefined {
+  let value = 0;
+  for (let index = from; index < bytes.length; index += 1) {
+    if (index - from === 5) throw new ProtobufError('a number is too long');
+    const byte = bytes[index] as number;
+    value += (byte & 0x7f) * 128 ** (index - from);
+    if (byte < 0x80) return { value, end: index + 1 };
+  }
+  return undefined;
+}
+
+function writeVarint(value: number): number[] {
+  const bytes: number[] = [];
+  let rest = value;
+  for (; rest >= 0x80; rest = Math.floor(rest / 128)) bytes.push((rest % 128) + 0x80);
+  return [...bytes, rest];
+}

@@ -1,0 +1,72 @@
+import { totalmem } from 'node:os';
+import { constrainedMemory } from 'node:process';
+import { getHeapStatistics } from 'node:v8';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** What the process takes before the first request, its code and its young generation included, in bytes. */
+const BASE_BYTES = 104 * MIB;
+/** The part of that on the JavaScript heap. */
+const BASE_HEAP_BYTES = 32 * MIB;
+/** What one cached result takes on average, with one rejected beside each accepted, in bytes. */
+const CACHE_ENTRY_BYTES = 1536;
+
+/** Parts of the memory that is left. The rest is for bursts between two garbage collections, and for the kernel's buffers. */
+const CONNECTIONS_SHARE = 0.35;
+const REQUESTS_SHARE = 0.35;
+const REQUESTS_HEAP_SHARE = 0.4;
+
+/** Even a process that is given too little memory must serve: it then risks its memory limit, as `gatecar check` reports. */
+const MIN_CONNECTIONS_BYTES = 2 * MIB;
+const MIN_REQUESTS_BYTES = 4 * MIB;
+
+/** More than this is never needed: 10,000 plain connections, and requests of 64 KiB on a tenth of them. */
+const MAX_CONNECTIONS_BYTES = 512 * MIB;
+const MAX_REQUESTS_BYTES = 128 * MIB;
+
+/** What the process may take. */
+export interface ProcessMemory {
+  /** The container's limit, or the machine's memory if that is less, in bytes. */
+  readonly limitBytes: number;
+  /** The limit of the JavaScript heap, in bytes. */
+  readonly heapBytes: number;
+}
+
+/** Limits on all that waits or is held in this process, whatever listener or connection it came by. */
+export interface ProcessLimits {
+  /** For open connections, in bytes see `CONNECTION_BYTES`. */
+  readonly connectionsBytes: number;
+  /** For requests that wait for a review or for the rest of their bytes, in bytes. */
+  readonly requestsBytes: number;
+}
+
+/** Reads the limits of the cgroup, the machine and V8. @param limitBytes the setting that takes the place of the first two. */
+export function processMemory(limitBytes?: number): ProcessMemory {
+  // Without a cgroup limit it is 0 or larger than any memory.
+  const constrained = constrainedMemory() || Number.POSITIVE_INFINITY;
+  return {
+    limitBytes: limitBytes ?? Math.min(constrained, totalmem()),
+    heapBytes: getHeapStatistics().heap_size_limit,
+  };
+}
+
+/** Divides what the process and its cache leave of the memory. @param cacheMaxEntries of each of the two stores. */
+export function processLimits({ limitBytes, heapBytes }: ProcessMemory, cacheMaxEntries: number): ProcessLimits {
+  const freeBytes = limitBytes - neededBytes(cacheMaxEntries);
+  const freeHeapBytes = heapBytes - BASE_HEAP_BYTES - cacheMaxEntries * CACHE_ENTRY_BYTES;
+  const requestsBytes = Math.min(freeBytes * REQUESTS_SHARE, freeHeapBytes * REQUESTS_HEAP_SHARE);
+  return {
+    connectionsBytes: within(MIN_CONNECTIONS_BYTES, freeBytes * CONNECTIONS_SHARE, MAX_CONNECTIONS_BYTES),
+    requestsBytes: within(MIN_REQUESTS_BYTES, requestsBytes, MAX_REQUESTS_BYTES),
+  };
+}
+
+/** What the process takes with a full cache and no connection, in bytes. */
+export function neededBytes(cacheMaxEntries: number): number {
+  return BASE_BYTES + cacheMaxEntries * CACHE_ENTRY_BYTES;
+}
+
+function within(min: number, bytes: number, max: number): number {
+  return Math.floor(Math.min(Math.max(bytes, min), max));
+}
