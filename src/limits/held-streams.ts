@@ -66,7 +66,8 @@ export class HeldStreams {
   }
 
   #giveUp(stream: HeldStream): void {
-    this.#waiting.remove(stream);
+    // Its end comes later, and what it held is needed now. Giving up may leave an answer for the client to read.
+    this.release(stream);
     stream.giveUp();
   }
 }

@@ -214,7 +214,7 @@ t.test('a client that does not read its answer is given up in time', async t => 
 });
 
 t.test('a call that is reset leaves nothing behind, however far it had come', async t => {
-  const { address, budget, streams, messages } = await startReading(t);
+  const { address, budget, streams } = await startReading(t);
   const session = rawSession(t, address);
   const whole = framed(Buffer.alloc(1000));
   for (const bytes of [0, 3, 500, whole.length]) {
@@ -225,5 +225,4 @@ t.test('a call that is reset leaves nothing behind, however far it had come', as
     call.close(constants.NGHTTP2_CANCEL);
     await until(() => streams.at(-1)?.closed === true && budget.usedBytes === 0);
   }
-  t.equal(messages.length, 0);
 });
