@@ -20,28 +20,33 @@ floods(t, { probe: 'grpc' }, flood => {
   });
   flood.test('35 connections of 1,000 checks each with one invalid token', {
     listener,
-    attack: ['checks', { connections: 35, token: true }],
-    seconds: 3,
+    attack: ['checks', { connections: 35, token: 'one' }],
+    seconds: 2,
+  });
+  flood.test('35 connections of 1,000 checks each with a distinct invalid token', {
+    listener,
+    attack: ['checks', { connections: 35, token: 'distinct' }],
+    seconds: 2,
   });
   flood.test('100 connections of 100 checks each with 15 KB of headers and an invalid token', {
     listener,
-    attack: ['checks', { connections: 100, calls: 100, padding: 15_000, token: true }],
-    seconds: 3,
+    attack: ['checks', { connections: 100, calls: 100, padding: 15_000, token: 'one' }],
+    seconds: 2,
   });
   flood.test('200 connections of 1,000 checks each that leave no window for an answer', {
     listener,
     attack: ['checks', { connections: 200, read: false }],
-    seconds: 3,
+    seconds: 2,
   });
   flood.test('40 connections of 1,000 unfinished checks each', {
     listener,
     attack: ['unfinished', { connections: 40 }],
-    seconds: 3,
+    seconds: 2,
   });
   flood.test('100 connections of 100 unfinished checks each with 15 KB of headers', {
     listener,
     attack: ['unfinished', { connections: 100, calls: 100, padding: 15_000 }],
-    seconds: 3,
+    seconds: 2,
   });
   flood.test('100 connections of 60 unfinished checks each with 1,000 bytes of a long message', {
     listener,
@@ -71,7 +76,7 @@ floods(t, { probe: 'grpc' }, flood => {
     flood.test(`20 connections of ${frame} frames without end`, {
       listener,
       attack: ['frames', { connections: 20, frame }],
-      seconds: 1.5,
+      seconds: 1,
     });
   }
   flood.test('200 connections of PING frames whose answers are never read', {
@@ -82,6 +87,6 @@ floods(t, { probe: 'grpc' }, flood => {
   flood.test(`200 kinds of gRPC abuse by the generator (GATECAR_FLOOD_SEED=${seed})`, {
     listener,
     attack: ['grpcAbuse', { seed, kinds: 200 }],
-    seconds: 3,
+    seconds: 2,
   });
 });

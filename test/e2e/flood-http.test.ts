@@ -32,13 +32,13 @@ floods(t, {}, flood => {
   flood.test('200 connections that pipeline GET /auth and never read an answer', {
     listener,
     attack: ['pipeline', { connections: 200, read: false }],
-    seconds: 3,
+    seconds: 2,
   });
   flood.test('6,000 half request heads', { listener, attack: ['partialHeads', { connections: 6_000 }] });
   flood.test('3,000 half request heads of 60 KB', {
     listener,
     attack: ['partialHeads', { connections: 3_000, bytes: 60_000 }],
-    seconds: 3,
+    seconds: 2,
   });
   flood.test('1,000 connections that send a body byte by byte', {
     listener,
@@ -52,17 +52,17 @@ floods(t, {}, flood => {
   flood.test('220 connections of 256 requests each with one invalid token', {
     listener,
     attack: ['waiting', { connections: 220, requests: 256 }],
-    seconds: 3,
+    seconds: 2,
   });
   flood.test('220 connections of 256 requests each with a distinct invalid token', {
     listener,
     attack: ['waiting', { connections: 220, requests: 256, distinct: true }],
-    seconds: 3,
+    seconds: 2,
   });
   flood.test('40 connections of 256 requests each with an invalid token and a head of 60 KB', {
     listener,
     attack: ['waiting', { connections: 40, requests: 256, padding: 60_000 }],
-    seconds: 3,
+    seconds: 2,
   });
   flood.test('20 connections that send what is not HTTP, one after the other', {
     listener,

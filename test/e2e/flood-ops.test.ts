@@ -11,7 +11,7 @@ floods(t, {}, flood => {
   flood.test('68 KB of GET /metrics at once on one ops connection', {
     listener,
     attack: ['pipeline', { path: '/metrics', bytes: 68_000 }],
-    seconds: 3,
+    seconds: 2,
   });
   flood.test('one ops connection that pipelines GET /metrics without end', {
     listener,
@@ -36,7 +36,7 @@ floods(t, {}, flood => {
   flood.test('200 ops connections that pipeline GET /metrics and never read an answer', {
     listener,
     attack: ['pipeline', { path: '/metrics', connections: 200, read: false }],
-    seconds: 3,
+    seconds: 2,
   });
   flood.test('6,000 half request heads on the ops listener', {
     listener,
