@@ -47,7 +47,7 @@ const REFUSAL_EVERY_MS = 4;
 const MAX_WAITING_REFUSALS = 1000;
 
 /** How long a token waits for keys that confirm its rejection, in milliseconds; the time for its review is left. */
-const MAX_KEYS_WAIT_MS = 500;
+const MAX_KEYS_WAIT_MS = 250;
 
 /** Client addresses whose failures are counted at once: some ten MiB. */
 const MAX_ADDRESSES = 50_000;

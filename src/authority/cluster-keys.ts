@@ -11,7 +11,7 @@ const ASK_EVERY_MS = 10_000;
  * The least time between two fetches that confirm a rejection, in milliseconds. This is also how long a fetched key
  * confirms one, so there is no time at which a rejection is neither confirmed nor leads to a fetch.
  */
-const CONFIRM_EVERY_MS = 1000;
+const CONFIRM_EVERY_MS = 500;
 
 /** How many tokens wait at once. Further ones do not wait: the API server is asked about them. */
 const MAX_WAITING = 256;
@@ -26,7 +26,7 @@ export interface ClusterKeys {
   /** Whether there are keys to verify with. */
   readonly held: boolean;
   /**
-   * Checks a signature. `bad` is confirmed by keys that were fetched within the last second; older ones are fetched
+   * Checks a signature. `bad` is confirmed by keys that were fetched within the last half second; older ones are fetched
    * again first, for an external signer may use a `kid` again for another key. `unknown` if nothing is certain: there
    * are no keys, none of that name, an unread form, or keys that cannot be confirmed.
    *
@@ -38,9 +38,9 @@ export interface ClusterKeys {
   /** Fetches the documents if they have aged. The caller does not wait. */
   refresh(): void;
   /**
-   * Fetches the documents again, unless that was done within the last second.
+   * Fetches the keys again, unless that was done within the last half second.
    *
-   * @returns a promise that settles when they have come, or have taken too long; `undefined` if there is nothing to wait for.
+   * @returns a promise that settles when they have come, or it has taken too long; `undefined` if there is nothing to wait for.
    */
   fetchAgain(): Promise<void> | undefined;
 }
@@ -60,7 +60,7 @@ export interface ClusterKeysOptions {
 
 /**
  * Holds what was last published. It is fetched again when it has aged; for a key that is not known (a rotation), at most
- * every ten seconds; and to confirm that a signature is bad, at most every second. Made-up tokens cause no more fetches
+ * every ten seconds; and to confirm that a signature is bad, at most twice a second. Made-up tokens cause no more fetches
  * than that. If a fetch fails, the previous keys stay, but no longer confirm a rejection.
  */
 export function clusterKeys(options: ClusterKeysOptions): ClusterKeys {
@@ -68,6 +68,7 @@ export function clusterKeys(options: ClusterKeysOptions): ClusterKeys {
   const { setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
   const keys = keySets(now);
   let issuer: string | undefined;
+  let issuerUntil = Number.NEGATIVE_INFINITY;
   let currentUntil = Number.NEGATIVE_INFINITY;
   let confirmedUntil = Number.NEGATIVE_INFINITY;
   let lastFetch = { startedAt: Number.NEGATIVE_INFINITY, running: false, failed: false };
@@ -75,14 +76,15 @@ export function clusterKeys(options: ClusterKeysOptions): ClusterKeys {
   let waiting = 0;
 
   const fetch = async (): Promise<void> => {
-    const discovery = await getDocument(get, DISCOVERY_PATH);
-    const publishedIssuer = readIssuer(discovery.body);
+    const isIssuerDue = issuer === undefined || !withKeys || now() >= issuerUntil;
+    const discovery = isIssuerDue ? await getDocument(get, DISCOVERY_PATH) : undefined;
+    const found = discovery && { issuer: readIssuer(discovery.body), until: now() + discovery.lifetimeMs };
     const askedAt = now();
     const jwks = withKeys ? await getDocument(get, JWKS_PATH) : undefined;
     if (jwks !== undefined) keys.publish(jwks.body);
-    issuer = publishedIssuer;
+    if (found !== undefined) ({ issuer, until: issuerUntil } = found);
     confirmedUntil = askedAt + CONFIRM_EVERY_MS;
-    currentUntil = now() + (jwks ?? discovery).lifetimeMs;
+    currentUntil = Math.min(issuerUntil, jwks === undefined ? issuerUntil : now() + jwks.lifetimeMs);
   };
 
   const ask = (everyMs: number): void => {

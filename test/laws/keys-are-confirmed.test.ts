@@ -116,7 +116,7 @@ t.test('a key replaced under its kid: tokens of the new one pass within a second
   const bearer = token(second);
   const startedAt = performance.now();
   await until(async () => (await gatecar.status(bearer)) === 200);
-  t.ok(performance.now() - startedAt < 1500, 'a second, and what the machine needs');
+  t.ok(performance.now() - startedAt < 1000);
   t.ok((await gatecar.passesWithin([token(second), token(second)])) < 1000, 'and from then on at once');
 });
 
@@ -131,10 +131,10 @@ t.test('a rejection by an old key is not kept: the same token passes when the ke
   signer.publish(jwk(second));
   const startedAt = performance.now();
   await until(async () => (await gatecar.status(bearer)) === 200);
-  t.ok(performance.now() - startedAt < 1500);
+  t.ok(performance.now() - startedAt < 1000);
 });
 
-t.test('forged tokens cost no review while keys can be fetched, and a fetch a second at most', async t => {
+t.test('forged tokens cost no review while keys can be fetched, and two fetches a second at most', async t => {
   const signer = await startSigner(t);
   const gatecar = await startBehind(t, signer);
   const before = signer.api.fetched.length;
@@ -143,8 +143,8 @@ t.test('forged tokens cost no review while keys can be fetched, and a fetch a se
   const seconds = (performance.now() - startedAt) / 1000;
   t.ok(count > 100, `${count} forged tokens`);
   t.equal(signer.api.requests.length, 0);
-  const fetches = (signer.api.fetched.length - before) / 2;
-  t.ok(fetches >= 2 && fetches <= Math.floor(seconds) + 1, `${fetches} fetches in ${seconds} s`);
+  const fetches = signer.api.fetched.length - before;
+  t.ok(fetches >= 2 && fetches <= Math.floor(seconds * 2) + 1, `${fetches} fetches in ${seconds} s`);
   t.equal(await metric(gatecar.ops, LOCAL), count);
 });
 
@@ -162,14 +162,17 @@ t.test('a JWKS that cannot be had: valid tokens of a replaced key pass, forged o
     const gatecar = await startBehind(t, signer, { GATECAR_REVIEW_TIMEOUT: '2s' });
     signer.valid = [first, second];
     signer.api.documents[JWKS_PATH] = broken;
-    // The keys of the start confirm a rejection for a second.
+    // The keys of the start confirm a rejection for a moment.
+    const startedAt = performance.now();
     await until(async () => (await gatecar.status(token(second))) === 200);
+    const passedMs = Math.round(performance.now() - startedAt);
+    t.ok(passedMs < 1000, `${name}: ${passedMs} ms after the keys were replaced`);
     const slowest = await gatecar.passesWithin([token(second), token(first), token(second)]);
     t.ok(slowest < 1000, `${name}: ${Math.round(slowest)} ms`);
     const before = [signer.api.requests.length, signer.api.fetched.length] as const;
     t.equal(await gatecar.status(forged()), 401);
     t.ok(signer.api.requests.length > before[0], `${name}: a review says so`);
-    t.ok(signer.api.fetched.length - before[1] <= 2, `${name}: and no fetch for each`);
+    t.ok(signer.api.fetched.length - before[1] <= 1, `${name}: and no fetch for each`);
   }
 });
 
