@@ -8,6 +8,7 @@ import { type KubeConnection, kubeConnection } from './authority/kube-connection
 import { limited } from './authority/limited.ts';
 import { prescreened } from './authority/prescreened.ts';
 import { refusalPace } from './authority/refusal-pace.ts';
+import { comparingClocks, serverClock } from './authority/server-clock.ts';
 import { shedding } from './authority/shedding.ts';
 import { tokenReview } from './authority/token-review.ts';
 import { type Authorize, authorizeAnybody, authorizeWith } from './authorize.ts';
@@ -17,6 +18,7 @@ import { verdictStore } from './cache/verdict-store.ts';
 import type { Config } from './config/schema.ts';
 import { Token } from './credential/token.ts';
 import { endpointSource, type Surroundings } from './endpoint-source.ts';
+import { clockLog } from './operations/clock-log.ts';
 import { eventLoopLag } from './operations/event-loop-lag.ts';
 import { graceWatch } from './operations/grace-watch.ts';
 import { type Health, health } from './operations/health.ts';
@@ -44,6 +46,9 @@ const REFUSAL_EVERY_MS = 4;
 /** More are told at once; as would be those that might be taken for a review that was cut off. */
 const MAX_WAITING_REFUSALS = 1000;
 
+/** How long a token waits for keys that confirm its rejection, in milliseconds; the time for its review is left. */
+const MAX_KEYS_WAIT_MS = 250;
+
 /** Client addresses whose failures are counted at once: some ten MiB. */
 const MAX_ADDRESSES = 50_000;
 
@@ -65,7 +70,8 @@ export interface ReviewGateOptions {
 /** `prescreened(limited(cached(shedding(examined(admitted(tokenReview(connection)))))))`, and who watches over it. */
 export function reviewGate({ config, surroundings, counters, log, requests, version }: ReviewGateOptions): Gate {
   const { tokenAudiences: audiences, reviewTimeoutMs } = config;
-  const connection = openConnection(config, surroundings, version);
+  const clock = serverClock({ onChange: clockLog(log) });
+  const connection = comparingClocks(openConnection(config, surroundings, version), clock);
   const asking: Authority = tokenReview({
     connection,
     audiences,
@@ -95,6 +101,7 @@ export function reviewGate({ config, surroundings, counters, log, requests, vers
       ? admission
       : examined(admission, {
           keys,
+          clock,
           audiences,
           signatures: config.localChecks === 'signature',
           onRefusal: counters.refusedLocally,
@@ -116,6 +123,7 @@ export function reviewGate({ config, surroundings, counters, log, requests, vers
     refreshAhead: config.refreshAhead,
     reviewTimeoutMs,
     waiting: requests,
+    wallClock: clock.time,
     authorityDown: () => watch.authorityDown,
     onLookup(result) {
       counters.looked(result);
@@ -148,6 +156,7 @@ export function reviewGate({ config, surroundings, counters, log, requests, vers
     reviewLimit: () => admission.limit,
     authorityUp: () => watch.authorityUp,
     graceActive: () => grace.active,
+    clockSkewMs: () => clock.skewMs,
   });
   return {
     authorize: authorizeWith(authority, policyOf(config)),
@@ -195,6 +204,7 @@ function publishedKeys(
   return clusterKeys({
     get: path => connection.get(path, AbortSignal.timeout(reviewTimeoutMs)),
     withKeys: localChecks === 'signature',
+    maxWaitMs: Math.min(MAX_KEYS_WAIT_MS, reviewTimeoutMs / 4),
     onFetch(problem) {
       counters.keysFetched(problem === undefined);
       tell(problem);

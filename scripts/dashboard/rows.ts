@@ -244,6 +244,13 @@ export const ROWS: readonly Row[] = [
           },
         ],
       },
+      {
+        title: 'Clock skew',
+        description:
+          "How far gatecar's clock is ahead of the API server's. Past 30 s either way, token times are not checked locally.",
+        unit: 's',
+        queries: [{ expr: of('gatecar_clock_skew_seconds'), legend: '{{instance}}' }],
+      },
     ],
   },
   {

@@ -18,6 +18,11 @@ export interface Refused {
   readonly detail: string;
   /** Seconds after which asking again makes sense, where that is known. */
   readonly retryAfterSeconds?: number;
+  /**
+   * Until when it may be cached, in milliseconds on the monotonic clock, if it was decided locally by what is known of
+   * the API server's keys and clock: either may change.
+   */
+  readonly keepUntil?: number;
 }
 
 /** What is known about a token, or that nobody could be asked. */

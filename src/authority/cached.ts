@@ -95,7 +95,7 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
         return keep(key, token, verdict);
       case 'refused':
         accepted.delete(key);
-        refused.set(key, verdict, negativeTtlMs);
+        refused.set(key, verdict, Math.min(negativeTtlMs, (verdict.keepUntil ?? Number.POSITIVE_INFINITY) - now()));
         return verdict;
       case 'unavailable':
         return verdict;

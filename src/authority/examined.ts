@@ -4,12 +4,15 @@ import type { Asking, Authority, Verdict } from './authority.ts';
 import type { ClusterKeys, KeyCheck } from './cluster-keys.ts';
 import type { RefusalPace } from './refusal-pace.ts';
 import { INVALID_BEARER_TOKEN, refused, sanitize } from './review-answer.ts';
+import { MAX_SKEW_MS, type ServerClock } from './server-clock.ts';
 
 /** What is checked against what the cluster publishes; it only ever refuses. */
 export type ClaimCheck = 'expired' | 'not yet valid' | 'audience' | 'signature';
 
 export interface ExaminationOptions {
   readonly keys: ClusterKeys;
+  /** Compared with gatecar's: the times of a token are checked here only while the two agree. */
+  readonly clock: Pick<ServerClock, 'state' | 'freshUntil'>;
   /** Those that will be asked for; an empty list leaves a token's audiences to the API server, whose own are not known here. */
   readonly audiences: readonly string[];
   /** Whether signatures are checked, or claims alone. */
@@ -21,8 +24,8 @@ export interface ExaminationOptions {
   readonly wallClock?: () => number;
 }
 
-/** The API server's own leeway of 60 s, and 30 s for clocks that differ, in milliseconds. */
-export const LEEWAY_MS = 90_000;
+/** The API server's own leeway of 60 s, and the skew at which times are still checked, in milliseconds. */
+const LEEWAY_MS = 60_000 + MAX_SKEW_MS;
 
 /** What is wrong with claims, with the API server's own words for it. */
 export interface ClaimRefusal {
@@ -67,12 +70,13 @@ export function claimRefusals(
  * are not known) cannot be judged and is asked about. A yes comes from the API server alone.
  */
 export function examined(inner: Authority, options: ExaminationOptions): Authority {
-  const { keys, audiences, signatures, pace, onRefusal = () => {}, wallClock = Date.now } = options;
+  const { keys, clock, audiences, signatures, pace, onRefusal = () => {}, wallClock = Date.now } = options;
 
-  const refuse = (token: Token, check: ClaimCheck, cause: string): Verdict => {
+  const refuse = (token: Token, { check, cause }: ClaimRefusal): Verdict => {
     onRefusal(check);
     // The token's own words are in it: whoever made it up chose them.
-    return refused('token_rejected', sanitize(`[${INVALID_BEARER_TOKEN}, ${cause}]`, token));
+    const verdict = refused('token_rejected', sanitize(`[${INVALID_BEARER_TOKEN}, ${cause}]`, token));
+    return check === 'audience' ? verdict : { ...verdict, keepUntil: clock.freshUntil };
   };
 
   /** Junk waits for being told; a fault is told at once, since somebody good may wait for it. */
@@ -88,11 +92,24 @@ export function examined(inner: Authority, options: ExaminationOptions): Authori
     if (check === 'bad') {
       onRefusal('signature');
       // One object for each: the failure limit takes the same one for the same failure, told to many.
-      return tell(refused('token_rejected', FORGED), asking);
+      return tell({ ...refused('token_rejected', FORGED), keepUntil: keys.confirmedUntil }, asking);
     }
     if (check === 'unknown') return ask(token, asking);
     pace?.good();
     return inner.review(token, { ...asking, lane: 'verified' });
+  };
+
+  const checkSignature = (token: Token, asking: Asking): Verdict | Promise<Verdict> => {
+    if (!signatures) return ask(token, asking);
+    const check = keys.verify(token);
+    return check instanceof Promise ? check.then(one => heed(one, token, asking)) : heed(check, token, asking);
+  };
+
+  /** Fetches from the API server to learn its time, if no recent response has told it. */
+  const checkTimes = async (token: Token, claims: UnverifiedClaims, asking: Asking): Promise<Verdict> => {
+    if (clock.state === 'unknown') await keys.fetchAgain();
+    const [refusal] = clock.state === 'agrees' ? claimRefusals(claims, audiences, wallClock()) : FINE;
+    return refusal === undefined ? checkSignature(token, asking) : tell(refuse(token, refusal), asking);
   };
 
   return {
@@ -104,10 +121,9 @@ export function examined(inner: Authority, options: ExaminationOptions): Authori
       const claims = issuer === undefined ? undefined : readClaims(token);
       if (claims === undefined || claims.issuer !== issuer) return ask(token, asking);
       const [refusal] = claimRefusals(claims, audiences, wallClock());
-      if (refusal !== undefined) return tell(refuse(token, refusal.check, refusal.cause), asking);
-      if (!signatures) return ask(token, asking);
-      const check = keys.verify(token);
-      return check instanceof Promise ? check.then(one => heed(one, token, asking)) : heed(check, token, asking);
+      if (refusal === undefined) return checkSignature(token, asking);
+      const isCertain = refusal.check === 'audience' || clock.state === 'agrees';
+      return isCertain ? tell(refuse(token, refusal), asking) : checkTimes(token, claims, asking);
     },
   };
 }

@@ -76,8 +76,17 @@ function answerOf(status: number, headers: Readonly<Record<string, unknown>>, bo
     body,
     retryAfterSeconds: Number.isInteger(retryAfter) && retryAfter >= 0 ? retryAfter : undefined,
     maxAgeSeconds: maxAge(headers['cache-control']),
-    sentAtMs: Date.parse(String(headers['date'])) || undefined,
+    sentAtMs: sentAt(headers),
   };
+}
+
+/** RFC 9110 §5.6.7; `Date.parse` alone would take almost any text for a time. */
+const IMF_FIXDATE = /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/;
+
+/** A response with an `Age` comes from a cache (RFC 9111 §5.1): its `Date` is of another time. */
+function sentAt({ date, age }: Readonly<Record<string, unknown>>): number | undefined {
+  if (typeof date !== 'string' || age !== undefined || !IMF_FIXDATE.test(date)) return undefined;
+  return Date.parse(date) || undefined;
 }
 
 function maxAge(cacheControl: unknown): number | undefined {

@@ -164,7 +164,13 @@ function target({ baseUrl, headers }: KubeEndpoint, userAgent: string): Target {
     own: {
       POST: { 'content-type': 'application/json', accept, 'user-agent': userAgent, ...headers },
       // The cluster's keys have a type of their own, and nothing is answered (406) where it is not accepted.
-      GET: { accept: `${accept}, application/jwk-set+json`, 'user-agent': userAgent, ...headers },
+      GET: {
+        accept: `${accept}, application/jwk-set+json`,
+        // The current keys are asked for, not those that a proxy has kept.
+        'cache-control': 'no-cache',
+        'user-agent': userAgent,
+        ...headers,
+      },
     },
   };
 }

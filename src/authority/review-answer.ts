@@ -11,7 +11,7 @@ export interface HttpAnswer {
   readonly retryAfterSeconds: number | undefined;
   /** `max-age` of `Cache-Control` in seconds, where it was told. */
   readonly maxAgeSeconds?: number | undefined;
-  /** `Date` in milliseconds since the epoch, in whole seconds, where it was told. */
+  /** `Date` in milliseconds since the epoch, in whole seconds; `undefined` if absent, malformed, or of a cached response. */
   readonly sentAtMs?: number | undefined;
 }
 

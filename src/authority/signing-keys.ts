@@ -7,15 +7,15 @@ export type SignatureCheck =
   | 'good'
   /** The token names one of the keys, and that key did not make it. */
   | 'bad'
-  /** The token names a key that is not among them. */
+  /** The token names a key that is not among them, or another algorithm than that key's. */
   | 'unknown key'
-  /** A form that we do not read: no JWS, no key named, another algorithm than the key's. */
+  /** A form that is not read: no JWS, or no key named. */
   | 'unknown form';
 
 /** Public keys by their `kid`. */
 export interface SigningKeys {
-  /** How many names there are keys for. */
-  readonly size: number;
+  /** Whether there is a key to verify with. */
+  readonly usable: boolean;
   /** A promise where the key is one that takes long: that is done beside the event loop. */
   check(jws: string): SignatureCheck | Promise<SignatureCheck>;
 }
@@ -56,11 +56,16 @@ const QUICK_CURVE = 'prime256v1';
  */
 const MAX_SLOW_CHECKS = 64;
 
+/** How many keys may have one `kid`. Further ones would have one token hold the event loop, so then none is used. */
+const MAX_SAME_ID = 16;
+
+const NONE: readonly SigningKey[] = [];
+
 const BASE64URL = /^[\w-]+$/;
 
 /**
  * Reads a JWK Set (RFC 7517 §5). A key of a kind that is not known, or without `kid` or `alg`, is left out: what it signs
- * cannot be judged.
+ * cannot be judged. A key is parsed when a token names it for the first time: to parse a thousand takes 50 ms.
  *
  * Signatures of RSA and P-256 are verified by one synchronous call of OpenSSL, 20 to 150 µs: a Web Crypto verification takes three times the processor
  * time for the way there and back, which is what a flood of junk would cost everybody else. P-384 and P-521 take one to two
@@ -71,11 +76,25 @@ const BASE64URL = /^[\w-]+$/;
 export function signingKeys(jwks: Readonly<Record<string, unknown>>): SigningKeys {
   if (!Array.isArray(jwks['keys'])) throw new TypeError('no JWK Set');
   // A name is a key's own where Kubernetes gave it; an external signer may give one to several.
-  const keys = new Map<unknown, SigningKey[]>();
+  const published = new Map<unknown, Jwk[]>();
   for (const jwk of jwks['keys'] as Jwk[]) {
-    const key = signingKey(jwk);
-    if (key !== undefined) keys.set(jwk['kid'], [...(keys.get(jwk['kid']) ?? []), key]);
+    if (!isForSignatures(jwk)) continue;
+    const sameId = published.get(jwk['kid']);
+    if (sameId === undefined) published.set(jwk['kid'], [jwk]);
+    else sameId.push(jwk);
   }
+  const parsed = new Map<unknown, readonly SigningKey[]>();
+  const named = (kid: unknown): readonly SigningKey[] => {
+    const known = parsed.get(kid);
+    if (known !== undefined) return known;
+    const sameId = published.get(kid);
+    if (sameId === undefined || sameId.length > MAX_SAME_ID) return NONE;
+    const keys = sameId.map(signingKey).filter(key => key !== undefined);
+    parsed.set(kid, keys);
+    published.delete(kid);
+    return keys;
+  };
+  const usable = [...published.keys()].some(kid => named(kid).length > 0);
   const headerOf = lastHeader();
   let slowChecks = 0;
   const checkSlowly = async (able: readonly SigningKey[], signed: Buffer, bytes: Buffer): Promise<SignatureCheck> => {
@@ -89,16 +108,14 @@ export function signingKeys(jwks: Readonly<Record<string, unknown>>): SigningKey
     }
   };
   return {
-    size: keys.size,
+    usable,
     check(jws) {
       const end = jws.lastIndexOf('.');
       const signature = jws.slice(end + 1);
       const header = headerOf(jws);
       if (header?.['kid'] === undefined || !BASE64URL.test(signature)) return 'unknown form';
-      const named = keys.get(header['kid']);
-      if (named === undefined) return 'unknown key';
-      const able = named.filter(({ algorithm }) => algorithm === header['alg']);
-      if (able.length === 0) return 'unknown form';
+      const able = named(header['kid']).filter(({ algorithm }) => algorithm === header['alg']);
+      if (able.length === 0) return 'unknown key';
       const signed = Buffer.from(jws.slice(0, end), 'latin1');
       const bytes = Buffer.from(signature, 'base64url');
       if (able.some(({ isSlow }) => isSlow)) return checkSlowly(able, signed, bytes);
@@ -120,16 +137,21 @@ function shown(key: KeyObject): SigningKey['key'] {
 /** A member of a JWK Set: whatever somebody wrote there. */
 type Jwk = Readonly<Record<string, unknown>>;
 
+/** Whether it is, by its own words, a public key for signatures (RFC 7517 §4) of a known algorithm. */
+function isForSignatures(jwk: Jwk): boolean {
+  const { alg, kid, use = 'sig', key_ops: operations = ['verify'], d } = Object(jwk) as Jwk;
+  if (!ALGORITHMS.has(alg) || typeof kid !== 'string' || use !== 'sig' || d !== undefined) return false;
+  return Array.isArray(operations) && operations.includes('verify');
+}
+
 /**
- * By Node's own reader, since it is Node that verifies.
+ * Parsed by Node, which also verifies.
  *
- * @returns `undefined` for what is no public key for signatures (RFC 7517 §4), or none for its own algorithm.
+ * @returns `undefined` for what is no public key of its own algorithm.
  */
 function signingKey(jwk: Jwk): SigningKey | undefined {
-  const { alg, kid, use = 'sig', key_ops: operations = ['verify'], d } = Object(jwk) as Jwk;
-  const algorithm = ALGORITHMS.get(alg);
-  if (algorithm === undefined || typeof kid !== 'string' || use !== 'sig' || d !== undefined) return undefined;
-  if (!Array.isArray(operations) || !operations.includes('verify')) return undefined;
+  const { alg } = jwk;
+  const algorithm = ALGORITHMS.get(alg) as Algorithm;
   const key = publicKey(jwk);
   const { modulusLength: bits = 0, namedCurve: curve } = key?.asymmetricKeyDetails ?? {};
   if (key === undefined || curve !== algorithm.curve) return undefined;

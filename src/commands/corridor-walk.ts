@@ -3,6 +3,7 @@ import { type ClusterKeys, clusterKeys, type KeyCheck } from '../authority/clust
 import { type ClaimCheck, examined } from '../authority/examined.ts';
 import type { KubeConnection } from '../authority/kube-connection.ts';
 import { type LocalCheck, prescreened } from '../authority/prescreened.ts';
+import { type ClockState, comparingClocks, serverClock } from '../authority/server-clock.ts';
 import { type ReviewReport, tokenReview } from '../authority/token-review.ts';
 import { authorizeAnybody, authorizeWith } from '../authorize.ts';
 import type { Config } from '../config/schema.ts';
@@ -28,6 +29,8 @@ export interface Walk {
   readonly report: ReviewReport | undefined;
   /** How far our clock is ahead of the API server's, in milliseconds. */
   readonly aheadMs: number | undefined;
+  /** Whether the clocks agreed when the token's times were checked. */
+  readonly clockState: ClockState;
 }
 
 export interface WalkOptions {
@@ -39,7 +42,7 @@ export interface WalkOptions {
 
 const NOBODY_ASKED: Omit<Walk, 'decision'> = {
   ...{ refusedBy: undefined, keys: undefined, keysProblem: undefined, signature: undefined },
-  ...{ verdict: undefined, report: undefined, aheadMs: undefined },
+  ...{ verdict: undefined, report: undefined, aheadMs: undefined, clockState: 'unknown' },
 };
 
 /**
@@ -50,9 +53,11 @@ export async function walkCorridor(credential: Credential, options: WalkOptions)
   const { config, surroundings, version, wallClock } = options;
   if (config.mode === 'basic') return { ...NOBODY_ASKED, decision: await authorizeAnybody(credential) };
   const clock = watchClock(openConnection(config, surroundings, version), wallClock);
-  const { connection } = clock;
+  const apiClock = serverClock({ wallClock });
+  const connection = comparingClocks(clock.connection, apiClock);
   try {
     const { keys, problem } = credential.kind === 'token' ? await publishedKeys(config, connection) : {};
+    const clockState = apiClock.state;
     const signature = credential.kind === 'token' ? await keys?.verify(credential.token) : undefined;
     const seen: { refusedBy?: LocalCheck | ClaimCheck; verdict?: Verdict; report?: ReviewReport } = {};
     const onRefusal = (check: LocalCheck | ClaimCheck) => {
@@ -70,10 +75,21 @@ export async function walkCorridor(credential: Credential, options: WalkOptions)
       },
     };
     const signatures = localChecks === 'signature';
-    const examining = keys ? examined(noting, { keys, audiences, signatures, onRefusal, wallClock }) : noting;
+    const examining = keys
+      ? examined(noting, { keys, clock: apiClock, audiences, signatures, onRefusal, wallClock })
+      : noting;
     const authority = prescreened(examining, { opaqueTokens, onRefusal });
     const decision = await authorizeWith(authority, policyOf(config))(credential);
-    return { ...NOBODY_ASKED, ...seen, decision, keys, keysProblem: problem, signature, aheadMs: clock.aheadMs };
+    return {
+      ...NOBODY_ASKED,
+      ...seen,
+      decision,
+      keys,
+      keysProblem: problem,
+      signature,
+      aheadMs: clock.aheadMs,
+      clockState,
+    };
   } finally {
     await connection.close();
   }
@@ -87,7 +103,12 @@ async function publishedKeys(
   if (localChecks === 'off') return {};
   const { promise, resolve } = Promise.withResolvers<string | undefined>();
   const get = (path: string) => connection.get(path, AbortSignal.timeout(reviewTimeoutMs));
-  const keys = clusterKeys({ get, withKeys: localChecks === 'signature', onFetch: resolve });
+  const keys = clusterKeys({
+    get,
+    withKeys: localChecks === 'signature',
+    maxWaitMs: reviewTimeoutMs,
+    onFetch: resolve,
+  });
   keys.refresh();
   return { keys, problem: await promise };
 }

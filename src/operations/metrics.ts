@@ -26,6 +26,8 @@ export interface Gauges {
   readonly reviewLimit: () => number;
   readonly authorityUp: () => boolean;
   readonly graceActive: () => boolean;
+  /** `undefined` before the first response. */
+  readonly clockSkewMs: () => number | undefined;
 }
 
 export type TlsReload = 'success' | 'failure';
@@ -201,6 +203,10 @@ export function metrics(version: string): Metrics {
   gauge('gatecar_authority_up', 'Whether the last TokenReview could be asked.', () =>
     gauges === undefined ? [] : [[{}, gauges.authorityUp() ? 1 : 0]],
   );
+  gauge('gatecar_clock_skew_seconds', "How far gatecar's clock is ahead of the API server's.", () => {
+    const skewMs = gauges?.clockSkewMs();
+    return skewMs === undefined ? [] : [[{}, skewMs / 1000]];
+  });
   counter('gatecar_connections_dropped_total', 'Connections closed for being one too many, by protocol.', () =>
     pairs(drops, protocol => ({ protocol })),
   );

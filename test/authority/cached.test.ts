@@ -225,6 +225,24 @@ t.test('a token’s end is compared with the real time unless another is given',
   t.equal(inner.asked.length, 3);
 });
 
+t.test('a local rejection is kept no longer than it says, and no longer than any other', async t => {
+  for (const [keepUntil, keptMs] of [
+    [501, 500],
+    [9001, 2000],
+    [1, 0],
+    [undefined, 2000],
+  ] as const) {
+    const local: Refused = { ...no, ...(keepUntil !== undefined && { keepUntil }) };
+    const { authority, inner, clock } = cache(() => local);
+    await authority.review(token);
+    clock.advance(keptMs);
+    if (keptMs > 0) t.equal(authority.review(token), local, `${keepUntil}`);
+    clock.advance(1);
+    await authority.review(token);
+    t.equal(inner.asked.length, 2, `${keepUntil}`);
+  }
+});
+
 t.test('with a time to live of 0 nothing is kept, and whoever asks at the same time still shares', async t => {
   for (const verdict of [yes, no]) {
     const { authority, inner, accepted, refused } = cache(undefined, { ttlMs: 0, negativeTtlMs: 0 });

@@ -1,7 +1,8 @@
 import { generateKeyPairSync, sign } from 'node:crypto';
 import t from 'tap';
-import { type ClusterKeysOptions, clusterKeys, DISCOVERY_PATH, JWKS_PATH } from '../../src/authority/cluster-keys.ts';
+import { type ClusterKeysOptions, clusterKeys } from '../../src/authority/cluster-keys.ts';
 import { KubeConnectionError } from '../../src/authority/kube-connection.ts';
+import { DISCOVERY_PATH, JWKS_PATH } from '../../src/authority/published-documents.ts';
 import type { HttpAnswer } from '../../src/authority/review-answer.ts';
 import { Token } from '../../src/credential/token.ts';
 import { ISSUER, tokenIssuer } from '../../src/dev/token-issuer.ts';
@@ -22,6 +23,7 @@ function publish(documents: Record<string, HttpAnswer>, options: Partial<Cluster
   const clock = fakeClock();
   const asked: string[] = [];
   const problems: (string | undefined)[] = [];
+  const timers: (() => void)[] = [];
   const keys = clusterKeys({
     async get(path) {
       asked.push(path);
@@ -31,11 +33,13 @@ function publish(documents: Record<string, HttpAnswer>, options: Partial<Cluster
       return document;
     },
     withKeys: true,
+    maxWaitMs: 500,
     onFetch: problem => problems.push(problem),
     now: clock.now,
+    setTimer: callback => timers.push(callback),
     ...options,
   });
-  return { keys, clock, asked, problems, documents };
+  return { keys, clock, asked, problems, documents, timers };
 }
 
 const published = (jwks: unknown = cluster.jwks, maxAge?: number) => ({
@@ -116,24 +120,24 @@ t.test('a key that is not known is asked for, at most every ten seconds, whateve
   clock.advance(10_000);
   t.equal(keys.verify(token), 'unknown');
   await settle();
-  t.equal(asked.length, 4, 'asked, to no avail');
+  t.equal(asked.length, 3, 'asked, to no avail');
   documents[JWKS_PATH] = json({ keys: [...cluster.jwks.keys, ...rotated.jwks.keys] });
   clock.advance(9999);
   for (let time = 0; time < 100; time += 1) t.equal(keys.verify(token), 'unknown');
-  t.equal(asked.length, 4);
+  t.equal(asked.length, 3);
   clock.advance(1);
   t.equal(keys.verify(token), 'unknown');
   await settle();
-  t.equal(asked.length, 6);
+  t.equal(asked.length, 4);
   t.equal(keys.verify(token), 'good', 'the rotation is known');
   t.equal(keys.verify(new Token(cluster.issue(request))), 'good', 'and the old key still is');
 });
 
-t.test('the documents are asked for anew when the server’s time for them is over', async t => {
-  for (const [maxAge, lifetime] of [
-    [60, 60_000],
-    [undefined, 3_600_000],
-    [10_000_000, 86_400_000],
+t.test('each document is fetched again when the server’s time for it is over', async t => {
+  for (const [maxAge, lifetime, due] of [
+    [60, 60_000, [JWKS_PATH]],
+    [undefined, 3_600_000, [DISCOVERY_PATH, JWKS_PATH]],
+    [10_000_000, 3_600_000, [DISCOVERY_PATH, JWKS_PATH]],
   ] as const) {
     const { keys, clock, asked } = publish(published(cluster.jwks, maxAge));
     keys.refresh();
@@ -144,8 +148,38 @@ t.test('the documents are asked for anew when the server’s time for them is ov
     clock.advance(1);
     keys.refresh();
     await settle();
-    t.equal(asked.length, 4);
+    t.strictSame(asked.slice(2), due);
   }
+});
+
+t.test('no document is current for longer than a day', async t => {
+  const forever = {
+    [DISCOVERY_PATH]: json({ issuer: ISSUER }, 10_000_000),
+    [JWKS_PATH]: json(cluster.jwks, 10_000_000),
+  };
+  const { keys, clock, asked } = publish(forever);
+  keys.refresh();
+  await settle();
+  clock.advance(86_399_999);
+  keys.refresh();
+  t.equal(asked.length, 2);
+  clock.advance(1);
+  keys.refresh();
+  await settle();
+  t.equal(asked.length, 4);
+});
+
+t.test('another issuer is taken when its document is fetched again', async t => {
+  const { keys, clock, documents } = publish(published());
+  keys.refresh();
+  await settle();
+  documents[DISCOVERY_PATH] = json({ issuer: 'https://other' });
+  clock.advance(3_599_999);
+  await keys.fetchAgain();
+  t.equal(keys.issuer, ISSUER);
+  clock.advance(1000);
+  await keys.fetchAgain();
+  t.equal(keys.issuer, 'https://other');
 });
 
 t.test('what cannot be had or read is told in our own words, asked for again, and takes nothing away', async t => {
@@ -194,8 +228,198 @@ t.test('the issuer can be had without keys', async t => {
 
 t.test('the real clock is taken, and nobody has to be told', async t => {
   const documents: Record<string, HttpAnswer> = published();
-  const keys = clusterKeys({ get: async path => documents[path] as HttpAnswer, withKeys: true });
+  const keys = clusterKeys({ get: async path => documents[path] as HttpAnswer, withKeys: true, maxWaitMs: 500 });
   keys.refresh();
   await settle();
   t.equal(keys.held, true);
+});
+
+const replacing = generateKeyPairSync('rsa', { modulusLength: 2048 });
+
+/** Another key under the name of the cluster's. */
+const replacement = {
+  keys: [{ ...cluster.jwks.keys[0], ...replacing.publicKey.export({ format: 'jwk' }) }],
+};
+
+/** Signed by that key. */
+function ofReplacement(): Token {
+  const token = cluster.issue(request);
+  const signed = token.slice(0, token.lastIndexOf('.'));
+  return new Token(`${signed}.${sign('sha256', Buffer.from(signed), replacing.privateKey).toString('base64url')}`);
+}
+
+t.test('a token of a new key under the same kid passes as soon as that is published', async t => {
+  const { keys, clock, asked, documents } = publish(published());
+  keys.refresh();
+  await settle();
+  documents[JWKS_PATH] = json(replacement);
+  clock.advance(1000);
+  t.equal(await keys.verify(ofReplacement()), 'good', 'it waited for the fetch');
+  t.strictSame(asked.slice(2), [JWKS_PATH]);
+});
+
+t.test('a signature is bad only by keys that were fetched within the last half second', async t => {
+  const { keys, clock, asked } = publish(published());
+  keys.refresh();
+  await settle();
+  const junk = forged(cluster.issue(request));
+  t.equal(keys.confirmedUntil, clock.now() + 500);
+  clock.advance(499);
+  t.equal(keys.verify(junk), 'bad');
+  t.equal(asked.length, 2);
+  clock.advance(1);
+  const checks = Array.from({ length: 50 }, () => keys.verify(junk));
+  t.strictSame([...new Set(await Promise.all(checks))], ['bad'], 'all waited for one fetch');
+  t.equal(asked.length, 3);
+  t.equal(keys.verify(junk), 'bad', 'and the next need not');
+});
+
+t.test('forged tokens cost two fetches a second at most', async t => {
+  const { keys, clock, asked, problems } = publish(published());
+  keys.refresh();
+  await settle();
+  const junk = forged(cluster.issue(request));
+  for (let tenth = 0; tenth < 100; tenth += 1) {
+    clock.advance(100);
+    const checks = await Promise.all([keys.verify(junk), keys.verify(forged(cluster.issue(request)))]);
+    t.strictSame(checks, ['bad', 'bad']);
+  }
+  t.equal(problems.length, 21);
+  t.equal(asked.length, 22);
+});
+
+t.test('keys that cannot be fetched confirm nothing, and are asked for every ten seconds', async t => {
+  const { keys, clock, documents, problems } = publish(published());
+  keys.refresh();
+  await settle();
+  const junk = forged(cluster.issue(request));
+  delete documents[JWKS_PATH];
+  clock.advance(1000);
+  t.equal(await keys.verify(junk), 'unknown');
+  for (let second = 0; second < 9; second += 1) {
+    clock.advance(1000);
+    t.equal(await keys.verify(junk), 'unknown');
+    t.equal(keys.verify(new Token(cluster.issue(request))), 'good', 'what they sign is still known');
+  }
+  t.equal(problems.length, 2);
+  Object.assign(documents, published());
+  clock.advance(1000);
+  t.equal(await keys.verify(junk), 'bad');
+  t.equal(problems.length, 3);
+});
+
+t.test('a fetch that takes too long is not waited for', async t => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let slow = false;
+  const documents: Record<string, HttpAnswer> = published();
+  const { keys, clock, timers, problems } = publish(
+    {},
+    {
+      async get(path) {
+        if (slow) await promise;
+        return documents[path] as HttpAnswer;
+      },
+    },
+  );
+  keys.refresh();
+  await settle();
+  slow = true;
+  clock.advance(1000);
+  const junk = forged(cluster.issue(request));
+  const check = keys.verify(junk);
+  let known: unknown;
+  Promise.resolve(check).then(one => {
+    known = one;
+  });
+  await settle();
+  t.equal(known, undefined, 'it waits');
+  clock.advance(500);
+  timers.at(-1)?.();
+  t.equal(await check, 'unknown');
+  t.equal(await keys.verify(junk), 'unknown', 'the next does not wait');
+  t.equal(keys.fetchAgain(), undefined);
+  clock.advance(10_000);
+  t.equal(await keys.verify(junk), 'unknown');
+  t.equal(problems.length, 1, 'and there is one fetch at a time');
+  resolve();
+  await settle();
+  t.equal(problems.length, 2);
+});
+
+t.test('no more than 256 tokens wait for a fetch', async t => {
+  const { keys, clock } = publish(published());
+  keys.refresh();
+  await settle();
+  clock.advance(1000);
+  const junk = forged(cluster.issue(request));
+  const checks = await Promise.all(Array.from({ length: 300 }, () => keys.verify(junk)));
+  t.equal(checks.filter(check => check === 'bad').length, 256);
+  t.equal(checks.filter(check => check === 'unknown').length, 44);
+  clock.advance(1000);
+  t.equal(await keys.verify(junk), 'bad', 'there is room again');
+});
+
+t.test('API servers that publish different keys of one name: a token of either is never bad', async t => {
+  const { keys, clock, documents, problems } = publish(published());
+  keys.refresh();
+  await settle();
+  const junk = forged(cluster.issue(request));
+  documents[JWKS_PATH] = json(replacement);
+  clock.advance(1000);
+  t.equal(await keys.verify(ofReplacement()), 'good');
+  for (let second = 0; second < 20; second += 1) {
+    documents[JWKS_PATH] = json(second % 2 === 0 ? cluster.jwks : replacement);
+    clock.advance(250);
+    for (const token of [new Token(cluster.issue(request)), ofReplacement()]) {
+      t.not(await keys.verify(token), 'bad', `${second}`);
+    }
+    t.equal(await keys.verify(junk), 'bad', 'forged ones are');
+  }
+  t.ok(problems.length <= 12, `${problems.length} fetches`);
+});
+
+t.test('a key that was replaced long ago counts no more', async t => {
+  const { keys, clock, documents } = publish(published());
+  keys.refresh();
+  await settle();
+  documents[JWKS_PATH] = json(replacement);
+  clock.advance(1000);
+  t.equal(await keys.verify(ofReplacement()), 'good');
+  t.equal(await keys.verify(new Token(cluster.issue(request))), 'unknown', 'another API server may still use it');
+  clock.advance(600_000);
+  t.equal(await keys.verify(new Token(cluster.issue(request))), 'bad');
+});
+
+t.test('a check that takes long is not confirmed by keys that came meanwhile', async t => {
+  const old = generateKeyPairSync('ec', { namedCurve: 'P-384' });
+  const fresh = generateKeyPairSync('ec', { namedCurve: 'P-384' });
+  const set = ({ publicKey }: typeof old) => ({
+    keys: [{ ...publicKey.export({ format: 'jwk' }), alg: 'ES384', kid: 'k' }],
+  });
+  const { keys, clock, documents } = publish(published(set(old)));
+  keys.refresh();
+  await settle();
+  const input = `${Buffer.from('{"alg":"ES384","kid":"k"}').toString('base64url')}.e30`;
+  const signature = sign('sha384', Buffer.from(input), { key: fresh.privateKey, dsaEncoding: 'ieee-p1363' });
+  documents[JWKS_PATH] = json(set(fresh));
+  clock.advance(1000);
+  const check = keys.verify(new Token(`${input}.${signature.toString('base64url')}`));
+  await keys.fetchAgain();
+  t.equal(await check, 'good');
+});
+
+t.test('the same set is not parsed again, and another one with the same keys is', async t => {
+  const parse = t.capture(JSON, 'parse', JSON.parse.bind(JSON));
+  const { keys, clock, documents } = publish(published());
+  keys.refresh();
+  await settle();
+  const before = parse().length;
+  t.equal(before, 2, 'the issuer and the keys');
+  clock.advance(500);
+  await keys.fetchAgain();
+  t.equal(parse().length, 0);
+  documents[JWKS_PATH] = json({ keys: cluster.jwks.keys, more: true });
+  clock.advance(500);
+  await keys.fetchAgain();
+  t.equal(parse().length, 1);
 });

@@ -3,6 +3,7 @@ import { unavailable, type Verdict } from '../../src/authority/authority.ts';
 import type { ClusterKeys } from '../../src/authority/cluster-keys.ts';
 import { type ClaimCheck, type ExaminationOptions, examined } from '../../src/authority/examined.ts';
 import type { RefusalPace } from '../../src/authority/refusal-pace.ts';
+import type { ClockState } from '../../src/authority/server-clock.ts';
 import { Token } from '../../src/credential/token.ts';
 import { scriptedAuthority } from '../fixtures/scripted-authority.ts';
 import { unsignedJwt } from '../fixtures/unsigned-jwt.ts';
@@ -17,7 +18,7 @@ const claims = good;
 
 function examine(
   check: ReturnType<ClusterKeys['verify']>,
-  options: Partial<ExaminationOptions> & { issuer?: string | undefined } = {},
+  options: Partial<ExaminationOptions> & Partial<ClusterKeys> = {},
   verdict: Verdict = yes,
 ) {
   const inner = scriptedAuthority(() => verdict);
@@ -27,22 +28,24 @@ function examine(
     issuer: 'issuer' in options ? options.issuer : ISSUER,
     held: true,
     verify: () => check,
+    confirmedUntil: 1234,
+    fetchAgain: options.fetchAgain ?? (() => undefined),
     refresh: () => {
       refreshed += 1;
     },
   };
   const authority = examined(inner, {
     ...{ keys, audiences: ['bindcar'], signatures: true, wallClock: () => NOW },
+    clock: { state: 'agrees', freshUntil: 5678 },
     onRefusal: refusal => refusals.push(refusal),
     ...options,
   });
   return { authority, inner, refusals, refreshed: () => refreshed };
 }
 
-const refusal = (cause: string) => ({
-  kind: 'refused',
-  reason: 'token_rejected',
-  detail: `[invalid bearer token, ${cause}]`,
+const refusal = (cause: string, keepUntil?: number) => ({
+  ...{ kind: 'refused', reason: 'token_rejected', detail: `[invalid bearer token, ${cause}]` },
+  ...(keepUntil !== undefined && { keepUntil }),
 });
 
 t.test('a good signature goes in the first lane, with all else that was said', async t => {
@@ -69,7 +72,12 @@ t.test('a signature that cannot be judged is asked about in the other lane', asy
 
 t.test('a bad signature is refused with the API server’s text, and nobody is asked', async t => {
   const { authority, inner, refusals } = examine('bad');
-  t.strictSame(await authority.review(unsignedJwt(good)), refusal('go-jose/go-jose: error in cryptographic primitive'));
+  const cause = 'go-jose/go-jose: error in cryptographic primitive';
+  t.strictSame(
+    await authority.review(unsignedJwt(good)),
+    refusal(cause, 1234),
+    'and kept as long as the keys confirm it',
+  );
   t.equal(inner.asked.length, 0);
   t.strictSame(refusals, ['signature']);
 });
@@ -168,14 +176,64 @@ t.test('what has ended or not begun is refused past the API server’s leeway an
   t.equal(inner.asked.length, 2);
   t.strictSame(
     authority.review(unsignedJwt({ ...good, exp: seconds - 91 })),
-    refusal('service account token has expired'),
+    refusal('service account token has expired', 5678),
   );
   t.strictSame(
     authority.review(unsignedJwt({ ...good, nbf: seconds + 91 })),
-    refusal('service account token is not valid yet'),
+    refusal('service account token is not valid yet', 5678),
   );
   t.equal(inner.asked.length, 2);
   t.strictSame(refusals, ['expired', 'not yet valid']);
+});
+
+const ended = { ...good, exp: NOW / 1000 - 91 };
+const early = { ...good, nbf: NOW / 1000 + 91 };
+
+t.test('while the clocks differ, the API server is asked about times, and signatures and audiences count', async t => {
+  const differ = { clock: { state: 'differs', freshUntil: 0 } } as const;
+  for (const claims of [ended, early]) {
+    const verified = examine('good', differ);
+    t.equal(await verified.authority.review(unsignedJwt(claims)), yes);
+    t.equal(verified.inner.asked[0]?.asking?.lane, 'verified');
+    const forged = examine('bad', differ);
+    t.match(await forged.authority.review(unsignedJwt(claims)), { kind: 'refused' });
+    t.strictSame(forged.refusals, ['signature']);
+    const foreign = examine('good', differ);
+    t.match(foreign.authority.review(unsignedJwt({ ...claims, aud: ['x'] })), { kind: 'refused' });
+    t.strictSame(foreign.refusals, ['audience']);
+    const unsigned = examine('good', { ...differ, signatures: false });
+    t.equal(await unsigned.authority.review(unsignedJwt(claims)), yes);
+  }
+});
+
+t.test('before a time is rejected, the clocks are compared', async t => {
+  for (const [learned, asked] of [
+    ['agrees', 0],
+    ['differs', 1],
+    ['unknown', 1],
+  ] as const) {
+    let state: ClockState = 'unknown';
+    let fetches = 0;
+    const { authority, inner, refusals } = examine('good', {
+      clock: {
+        get state() {
+          return state;
+        },
+        freshUntil: 5678,
+      },
+      async fetchAgain() {
+        fetches += 1;
+        state = learned;
+      },
+    });
+    const verdict = await authority.review(unsignedJwt(ended));
+    t.equal(inner.asked.length, asked, learned);
+    t.equal(fetches, 1);
+    t.strictSame(refusals, asked === 0 ? ['expired'] : []);
+    t.match(verdict, asked === 0 ? { kind: 'refused', keepUntil: 5678 } : yes);
+    await authority.review(unsignedJwt(good));
+    t.equal(fetches, 1, 'a time that is right needs no comparison');
+  }
 });
 
 t.test('an audience that is not asked for is refused with both lists', async t => {
@@ -238,10 +296,16 @@ t.test('a renewal is for the API server alone', async t => {
 });
 
 t.test('the real time is taken, and nobody has to be told', async t => {
-  const keys: ClusterKeys = { issuer: ISSUER, held: true, verify: () => 'bad', refresh() {} };
+  const keys: ClusterKeys = {
+    ...{ issuer: ISSUER, held: true, confirmedUntil: 0 },
+    verify: () => 'bad',
+    refresh() {},
+    fetchAgain: () => undefined,
+  };
+  const clock = { state: 'agrees', freshUntil: 0 } as const;
   const authority = examined(
     scriptedAuthority(() => yes),
-    { keys, audiences: [], signatures: false },
+    { keys, clock, audiences: [], signatures: false },
   );
   t.match(authority.review(unsignedJwt({ iss: ISSUER, exp: Date.now() / 1000 - 3600 })), { kind: 'refused' });
   t.equal(await authority.review(unsignedJwt({ iss: ISSUER, exp: Date.now() / 1000 + 3600 })), yes);

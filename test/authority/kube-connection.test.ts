@@ -74,7 +74,7 @@ t.test('a document is asked for without a body, and how long it may be kept is t
   const { createServer } = await import('node:http');
   const server = createServer((request, response) => {
     asked.push(
-      `${request.method} ${request.url} ${request.headers['content-type']} ${request.headers['content-length']} ${request.headers.accept}`,
+      `${request.method} ${request.url} ${request.headers['content-type']} ${request.headers['content-length']} ${request.headers.accept} ${request.headers['cache-control']}`,
     );
     response
       .writeHead(200, { 'Cache-Control': 'public, max-age=3600', Date: 'Sun, 01 Jun 2025 12:00:00 GMT' })
@@ -87,7 +87,26 @@ t.test('a document is asked for without a body, and how long it may be kept is t
     ...{ status: 200, body: '{}', retryAfterSeconds: undefined, maxAgeSeconds: 3600 },
     sentAtMs: Date.UTC(2025, 5, 1, 12),
   });
-  t.strictSame(asked, ['GET /base/openid/v1/jwks undefined undefined application/json, application/jwk-set+json']);
+  t.strictSame(asked, [
+    'GET /base/openid/v1/jwks undefined undefined application/json, application/jwk-set+json no-cache',
+  ]);
+});
+
+t.test('the time of a response is read only if it is one, and its own', async t => {
+  const date = 'Sun, 01 Jun 2025 12:00:00 GMT';
+  const sentAt = Date.UTC(2025, 5, 1, 12);
+  for (const [headers, sentAtMs] of [
+    [{ date }, sentAt],
+    [{ date, age: '0' }, undefined],
+    [{ date: '2025' }, undefined],
+    [{ date: '2025-06-01T12:00:00Z' }, undefined],
+    [{ date: 'Sun, 99 Jun 2025 12:00:00 GMT' }, undefined],
+    [{ date: 'Thu, 01 Jan 1970 00:00:00 GMT' }, undefined],
+    [{ date: '' }, undefined],
+  ] as const) {
+    const api = await standIn(t, answers(201, '{}', headers));
+    t.equal((await post(connectTo(t, at(api.url)))).sentAtMs, sentAtMs, JSON.stringify(headers));
+  }
 });
 
 /** A server that hands its connections to `handle`, so that it can speak other than HTTP. */

@@ -36,21 +36,25 @@ t.test('signatures of RSA and of elliptic curves are told apart', async t => {
   }
 });
 
-t.test('a key of another name is not known', async t => {
+t.test('a key of another name, or of another algorithm, is not known', async t => {
   const keys = signingKeys(both);
-  t.equal(keys.check(jws({ alg: 'RS256', kid: 'other' }, rsa)), 'unknown key');
-});
-
-t.test('a form that is not read is never judged, above all no algorithm but the key’s own', async t => {
-  const keys = signingKeys(both);
-  const good = jws({ alg: 'RS256', kid: 'r' }, rsa);
   for (const token of [
-    jws({ alg: 'RS256' }, rsa),
+    jws({ alg: 'RS256', kid: 'other' }, rsa),
     jws({ alg: 'RS512', kid: 'r' }, rsa, 'sha512'),
     jws({ alg: 'none', kid: 'r' }, rsa),
     jws({ alg: 'HS256', kid: 'r' }, rsa),
     jws({ alg: 'RS256', kid: 'e' }, curve),
     jws({ kid: 'r' }, rsa),
+  ]) {
+    t.equal(keys.check(token), 'unknown key', token.slice(0, 40));
+  }
+});
+
+t.test('a form that is not read is never judged', async t => {
+  const keys = signingKeys(both);
+  const good = jws({ alg: 'RS256', kid: 'r' }, rsa);
+  for (const token of [
+    jws({ alg: 'RS256' }, rsa),
     good.slice(0, good.lastIndexOf('.') + 1),
     `${good}=`,
     'opaque',
@@ -144,12 +148,43 @@ t.test('of several keys of one name each counts', async t => {
   const keys = signingKeys({
     keys: [jwk(rsa, 'RS256', 'x'), jwk(other, 'RS256', 'x'), jwk(curve, 'ES256', 'x'), jwk(other, 'RS512', 'x')],
   });
-  t.equal(keys.size, 1);
   for (const pair of [rsa, other]) t.equal(keys.check(jws({ alg: 'RS256', kid: 'x' }, pair)), 'good');
   t.equal(keys.check(jws({ alg: 'ES256', kid: 'x' }, curve)), 'good');
   t.equal(keys.check(spoilt(jws({ alg: 'RS256', kid: 'x' }, rsa))), 'bad');
   t.equal(keys.check(jws({ alg: 'RS512', kid: 'x' }, rsa, 'sha512')), 'bad');
-  t.equal(keys.check(jws({ alg: 'RS384', kid: 'x' }, rsa, 'sha384')), 'unknown form');
+  t.equal(keys.check(jws({ alg: 'RS384', kid: 'x' }, rsa, 'sha384')), 'unknown key');
+});
+
+t.test('more than 16 keys of one name are none, and hold nothing up', async t => {
+  const same = (count: number) => signingKeys({ keys: Array.from({ length: count }, () => jwk(rsa, 'RS256', 'x')) });
+  const token = jws({ alg: 'RS256', kid: 'x' }, rsa);
+  t.equal(same(16).check(token), 'good');
+  t.equal(same(17).check(token), 'unknown key');
+  t.equal(same(17).usable, false);
+});
+
+t.test('a set is usable if it has a key to verify with', async t => {
+  t.equal(signingKeys({ keys: [] }).usable, false);
+  t.equal(signingKeys({ keys: [{ kty: 'RSA', n: 'AAAA', e: 'AQAB', alg: 'RS256', kid: 'x' }] }).usable, false);
+  t.equal(signingKeys({ keys: [{ kty: 'RSA', alg: 'RS256', kid: 'x' }, jwk(rsa, 'RS256', 'r')] }).usable, true);
+});
+
+t.test('of a thousand keys only those that tokens name are parsed', async t => {
+  let read = 0;
+  const spied = (key: object, kid: string) =>
+    Object.defineProperty({ ...key, kid }, 'kty', {
+      enumerable: true,
+      get() {
+        read += 1;
+        return 'RSA';
+      },
+    });
+  const list = Array.from({ length: 1000 }, (_, at) => spied(jwk(rsa, 'RS256', 'x'), `k${at}`));
+  const keys = signingKeys({ keys: list });
+  const [before] = [read];
+  for (let time = 0; time < 3; time += 1) t.equal(keys.check(jws({ alg: 'RS256', kid: 'k999' }, rsa)), 'good');
+  t.ok(before > 0 && before < 10, `one key was read to see that there is one: ${before}`);
+  t.ok(read - before < 10, `one key was read for three tokens: ${read - before}`);
 });
 
 t.test('what is no JWK Set is an error', async t => {

@@ -321,7 +321,7 @@ t.test('clocks that differ are told', async t => {
   const clock = async (nowMs: number) =>
     (await check({ GATECAR_KUBE_API_URL: url }, { wallClock: () => nowMs })).by['clock'];
   t.match(await clock(NOW - 600_000), {
-    result: 'fail',
+    result: 'warn',
     text: /is 60[01] s behind the API server's/,
     mend: /^timedatectl/,
   });

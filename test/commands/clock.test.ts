@@ -28,20 +28,19 @@ t.test('an answer without a time says nothing of clocks', async t => {
   t.equal(watch.aheadMs, undefined);
 });
 
-t.test('up to 30 s are nothing, up to the leeway of 90 s a warning, and more a fault', async t => {
+t.test('a skew of more than 30 s is a warning', async t => {
   for (const sign of [1, -1]) {
     t.equal(judgeClocks(sign * 30_000).result, 'ok');
     t.equal(judgeClocks(sign * 30_001).result, 'warn');
-    t.equal(judgeClocks(sign * 90_000).result, 'warn');
-    t.equal(judgeClocks(sign * 90_001).result, 'fail');
+    t.equal(judgeClocks(sign * 600_000).result, 'warn');
   }
 });
 
-t.test('whose clock is ahead is told, and what follows from it', async t => {
+t.test('the warning says whose clock is ahead, and what follows from it', async t => {
   t.match(judgeClocks(600_000), {
-    text: /^this machine's clock is 600 s ahead of the API server's: past 90 s, good tokens are refused here$/,
+    text: /^this machine's clock is 600 s ahead of the API server's: past 30 s, token times are not checked here, and /,
     mend: /^timedatectl status /,
   });
-  t.equal(judgeClocks(-40_000).text, "this machine's clock is 40 s behind the API server's");
+  t.match(judgeClocks(-40_000).text, /^this machine's clock is 40 s behind the API server's: /);
   t.equal(judgeClocks(0).mend, undefined);
 });

@@ -218,13 +218,26 @@ t.test('clocks that differ are told beside what they lead to', async t => {
   const env = { GATECAR_KUBE_API_URL: api.url };
   const clock = async (nowMs: number, settings: Record<string, string> = {}) =>
     (await explain({ env: { ...env, ...settings }, input: 'opaque', wallClock: () => nowMs })).steps['clock'];
-  t.match(await clock(NOW + 600_500), { result: 'fault', text: /is 600 s ahead of/, mend: /^timedatectl/ });
+  t.match(await clock(NOW + 600_500), { result: 'warning', text: /is 600 s ahead of/, mend: /^timedatectl/ });
   t.match(await clock(NOW - 40_000), { result: 'warning', text: /is 41 s behind/ });
   api.behaviour = (_request, response) => {
     response.sendDate = false;
     response.writeHead(403).end();
   };
   t.equal(await clock(NOW, { GATECAR_LOCAL_CHECKS: 'off' }), undefined, 'where no time is told, none is compared');
+});
+
+t.test('times that only a skewed clock rejects are left to the API server', async t => {
+  const { env, token } = await gate(t);
+  for (const [input, aheadMs, step] of [
+    [token({ expiresInSeconds: 300 }), 600_000, 'expiry'],
+    [token(), -600_000, 'not before'],
+  ] as const) {
+    const { code, steps } = await explain({ env, input, wallClock: () => Date.now() + aheadMs });
+    t.equal(code, 0, step);
+    t.match(steps[step], { result: 'skipped', text: /; .* the API server decides$/ });
+    t.match(steps['review'], { result: 'passes' });
+  }
 });
 
 t.test('what is no credential is told without asking anybody', async t => {

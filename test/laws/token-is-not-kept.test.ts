@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { Agent } from 'node:http';
 import { join } from 'node:path';
 import t from 'tap';
-import { DISCOVERY_PATH, JWKS_PATH } from '../../src/authority/cluster-keys.ts';
+import { DISCOVERY_PATH, JWKS_PATH } from '../../src/authority/published-documents.ts';
 import { ISSUER, tokenIssuer } from '../../src/dev/token-issuer.ts';
 import { ask } from '../fixtures/ask.ts';
 import { startGatecarProcess } from '../fixtures/gatecar-process.ts';

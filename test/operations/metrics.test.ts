@@ -31,6 +31,7 @@ t.test('every metric of the contract is there, with its labels', async t => {
     authorityUp: () => true,
     reviewLimit: () => 16,
     graceActive: () => false,
+    clockSkewMs: () => -1500,
   });
   const text = await all.scrape();
   for (const line of [
@@ -50,6 +51,7 @@ t.test('every metric of the contract is there, with its labels', async t => {
     'gatecar_local_refusals_total{check="length"} 1',
     'gatecar_review_queue_seconds_count 1',
     'gatecar_authority_up 1',
+    'gatecar_clock_skew_seconds -1.5',
     'gatecar_connections_dropped_total{protocol="http"} 0',
     'gatecar_connections_dropped_total{protocol="grpc"} 1',
     'gatecar_tls_reloads_total{outcome="success"} 0',
@@ -103,6 +105,7 @@ t.test('an outage is an authority that is not up', async t => {
     authorityUp: () => false,
     reviewLimit: () => 32,
     graceActive: () => true,
+    clockSkewMs: () => undefined,
   });
   all.keysFetched(false);
   const text = await all.scrape();
