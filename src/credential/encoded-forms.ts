@@ -40,13 +40,13 @@ export function formsOf(text: string): Forms {
 /** Returns a text and what each round of unescaping makes of it: the rounds stop at {@link MAX_ROUNDS}. */
 export function unescapings(text: string): string[] {
   const all = [text];
-  for (let next = unescape(text); next !== all.at(-1) && all.length <= MAX_ROUNDS; next = unescape(next)) {
+  for (let next = undoEscapes(text); next !== all.at(-1) && all.length <= MAX_ROUNDS; next = undoEscapes(next)) {
     all.push(next);
   }
   return all;
 }
 
-function unescape(text: string): string {
+function undoEscapes(text: string): string {
   return text.replace(ESCAPE, (_all, u1, p, u2, x, h, d, plain) => {
     if (plain !== undefined) return plain;
     return String.fromCodePoint(d === undefined ? Number.parseInt(u1 ?? p ?? u2 ?? x ?? h, 16) : Number(d));
