@@ -67,6 +67,7 @@ const REVEALS_TOKENS: Readonly<Record<string, string>> = {
   'cache/key.ts': 'hashes it, salted',
   'credential/bearer.ts': 'judges its characters',
   'credential/claims.ts': 'reads its claims',
+  'credential/redaction.ts': 'cuts its encodings out of text',
   'credential/token.ts': 'cuts it out of text',
   'operations/fingerprint.ts': 'hashes it for the log',
 };

@@ -1,4 +1,5 @@
-import { redactJwts, redactToken, type Token } from '../credential/token.ts';
+import { redact, redactor, repeatsToken } from '../credential/redaction.ts';
+import type { Token } from '../credential/token.ts';
 import { encodeValue } from '../identity/encode.ts';
 import { type Identity, toIdentity, type UserInfo } from '../identity/identity.ts';
 import { type Refused, unavailable, type Verdict } from './authority.ts';
@@ -112,7 +113,7 @@ function repeats(identity: Identity, token: Token): boolean {
   if (token.length < MIN_SECRET_LENGTH) return false;
   const holds = (value: unknown): boolean =>
     typeof value === 'string'
-      ? value.length >= token.length && redactToken(value, token) !== value
+      ? value.length >= MIN_SECRET_LENGTH && repeatsToken(value, token)
       : Array.isArray(value) && value.some(holds);
   return Object.values(identity).some(holds);
 }
@@ -127,8 +128,8 @@ function acceptedAudiences(confirmed: readonly string[], asked: readonly string[
 
 /** One bounded line of printable ASCII that repeats no token, the caller's or ours, whatever the API server or the token says. */
 export function sanitize(text: string, token: Token): string {
-  const withoutIt = token.length < MIN_SECRET_LENGTH ? text : redactToken(text, token);
-  const line = encodeValue(redactJwts(withoutIt).trim());
+  const withoutToken = token.length < MIN_SECRET_LENGTH ? redact : redactor(token);
+  const line = encodeValue(withoutToken(text).trim());
   // A copy: a part of a string holds on to all of it, and a verdict is kept.
   return Buffer.from(line.slice(0, MAX_DETAIL_LENGTH), 'latin1').toString('latin1');
 }

@@ -2,17 +2,26 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Config, SETTINGS } from '../config/schema.ts';
-import type { Address } from '../config/types.ts';
-import { UsageError } from './command.ts';
-import { caddyTls, envoyTls, haproxyTls, nginxTls, type WithTls } from './gateway-tls.ts';
+import {
+  type AddressSyntax,
+  caddyAddress,
+  envoyAddress,
+  haproxyAddress,
+  hasHostName,
+  type Listener,
+  nginxAddress,
+  writtenAddress,
+} from './gateway-addresses.ts';
+import { caddyTls, envoyStrictDns, envoyTls, haproxyTls, nginxTls, type WithTls } from './gateway-tls.ts';
 
-/** How a gateway beside gatecar writes the address it asks. */
+/** How a gateway beside gatecar is told the address that it asks. */
 interface Asked {
-  readonly listener: 'listen' | 'grpcListen';
+  readonly listener: Listener;
   /** As it stands in the example, once. */
   readonly written: string;
-  readonly tcp: (host: string, port: number) => string;
-  readonly unix: (path: string) => string;
+  readonly syntax: AddressSyntax;
+  /** What the text also needs if the address has a host name. */
+  readonly withHostName?: (text: string) => string;
 }
 
 /** A gateway's configuration: files below `examples`, the first of which is the one that counts. */
@@ -24,45 +33,30 @@ interface GatewayText {
   readonly tls?: WithTls;
 }
 
-const bracketed = (host: string): string => (host.includes(':') ? `[${host}]` : host);
-
-const envoy = (listener: Asked['listener'], port: number): Asked => ({
+const envoy = (listener: Listener, port: number): Asked => ({
   listener,
   written: `socket_address: { address: 127.0.0.1, port_value: ${port} }`,
-  tcp: (host, own) =>
-    `socket_address: { address: ${host.includes(':') ? JSON.stringify(host) : host}, port_value: ${own} }`,
-  unix: path => `pipe: { path: ${JSON.stringify(path)} }`,
+  syntax: envoyAddress,
+  withHostName: envoyStrictDns,
 });
 
 /** Every gateway whose configuration can be printed. */
 export const GATEWAYS = {
   nginx: {
     files: ['nginx/nginx.conf'],
-    asked: {
-      ...{ listener: 'listen', written: 'server 127.0.0.1:9080;' },
-      tcp: (host, port) => `server ${bracketed(host)}:${port};`,
-      unix: path => `server "unix:${path}";`,
-    },
+    asked: { listener: 'listen', written: 'server 127.0.0.1:9080;', syntax: nginxAddress },
     tls: nginxTls,
   },
   'envoy-http': { files: ['envoy-http/envoy.yaml'], asked: envoy('listen', 9080), tls: envoyTls },
   'envoy-grpc': { files: ['envoy-grpc/envoy.yaml'], asked: envoy('grpcListen', 9082), tls: envoyTls },
   caddy: {
     files: ['caddy/Caddyfile'],
-    asked: {
-      ...{ listener: 'listen', written: 'forward_auth 127.0.0.1:9080 {' },
-      tcp: (host, port) => `forward_auth ${bracketed(host)}:${port} {`,
-      unix: path => `forward_auth "unix/${path}" {`,
-    },
+    asked: { listener: 'listen', written: 'forward_auth 127.0.0.1:9080 {', syntax: caddyAddress },
     tls: caddyTls,
   },
   haproxy: {
     files: ['haproxy/haproxy.cfg', 'haproxy/gatecar.lua'],
-    asked: {
-      ...{ listener: 'listen', written: 'server gatecar 127.0.0.1:9080' },
-      tcp: (host, port) => `server gatecar ${bracketed(host)}:${port}`,
-      unix: path => `server gatecar "unix@${path}"`,
-    },
+    asked: { listener: 'listen', written: 'server gatecar 127.0.0.1:9080', syntax: haproxyAddress },
     tls: haproxyTls,
   },
   'ingress-nginx': { files: ['ingress-nginx/ingress.yaml'] },
@@ -100,21 +94,13 @@ export async function gatewayText(name: GatewayName, file: string, config: Confi
   return withPrefix(isTls ? tls(addressed, tlsClientCaFile !== undefined) : addressed, identityHeaderPrefix);
 }
 
-/** The gateway is on gatecar's own machine; what listens everywhere is asked on the loopback. */
-function withAddress(text: string, asked: Asked, config: Config): string {
-  const address: Address | undefined = config[asked.listener];
+/** The text with the address in force, if there is one. */
+function withAddress(text: string, { listener, written, syntax, withHostName }: Asked, config: Config): string {
+  const address = config[listener];
   if (address === undefined) return text;
-  const place = address.kind === 'unix' ? asked.unix(address.path) : asked.tcp(hostOf(address), portOf(address));
-  return text.replace(asked.written, () => place);
-}
-
-function hostOf({ host = '' }: Extract<Address, { kind: 'tcp' }>): string {
-  return ['', '0.0.0.0', '::', 'localhost'].includes(host) ? '127.0.0.1' : host;
-}
-
-function portOf({ port, text }: Extract<Address, { kind: 'tcp' }>): number {
-  if (port === 0) throw new UsageError(`${text} is another port each time: no gateway can be told which`);
-  return port;
+  const place = writtenAddress(syntax, listener, address);
+  const replaced = text.replace(written, () => place);
+  return withHostName !== undefined && hasHostName(address) ? withHostName(replaced) : replaced;
 }
 
 const DEFAULT_PREFIX = SETTINGS.identityHeaderPrefix.default;

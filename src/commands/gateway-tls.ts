@@ -48,6 +48,10 @@ export const envoyTls: WithTls = (text, mutual) => {
   return text.replace(CLUSTER, () => CLUSTER + lines.map(line => `      ${line}\n`).join(''));
 };
 
+/** Envoy looks a host name up only if the cluster says so; without a type it takes IP addresses alone. */
+export const envoyStrictDns = (text: string): string =>
+  text.replace(CLUSTER, () => `${CLUSTER}      type: STRICT_DNS\n`);
+
 const TRANSPORT_END = 'response_header_timeout 5s\n';
 
 /** Caddy's `transport http`, which verifies by default. */

@@ -1,4 +1,5 @@
 import type { Environment } from '../config/config.ts';
+import { redact } from '../credential/redaction.ts';
 import { redactJwts } from '../credential/token.ts';
 
 /** Where a command reads and writes, and what it may use there. */
@@ -38,7 +39,8 @@ export function quoted(value: unknown): string {
 
 /** {@link quoted} without a limit, and over several lines where `indent` is given. */
 export function asciiJson(value: unknown, indent?: number): string {
-  const text = JSON.stringify(value, undefined, indent) ?? 'undefined';
+  const withoutTokens = (_key: string, part: unknown) => (typeof part === 'string' ? redact(part) : part);
+  const text = JSON.stringify(value, withoutTokens, indent) ?? 'undefined';
   return redactJwts(text).replace(/[^\x20-\x7e\n]/g, escaped);
 }
 
@@ -47,7 +49,7 @@ export function asciiJson(value: unknown, indent?: number): string {
  */
 export function plain(line: string): string {
   const orders = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
-  return redactJwts(line).replace(orders, found => found.split('').map(escaped).join(''));
+  return redact(line).replace(orders, found => found.split('').map(escaped).join(''));
 }
 
 function escaped(unit: string): string {

@@ -2,15 +2,13 @@ import { revealToken, Token } from './token.ts';
 
 /** What a request carries in `Authorization`. */
 export type Credential =
-  /** `foreign` is of another scheme than Bearer. */
-  | { readonly kind: 'absent' | 'foreign' | 'empty'; readonly token?: undefined }
-  /** With what stood in the token's place, where there was something. */
-  | { readonly kind: 'malformed'; readonly token?: Token }
-  | { readonly kind: 'token'; readonly token: Token };
+  /** `foreign` is of another scheme than Bearer; `presented` is the whole value then, for redaction. */
+  | { readonly kind: 'absent' | 'foreign' | 'empty'; readonly token?: undefined; readonly presented?: Token }
+  /** With what stood in the token's place, where there was something; `presented` is all of it otherwise, for redaction. */
+  | { readonly kind: 'malformed'; readonly token?: Token; readonly presented?: Token }
+  | { readonly kind: 'token'; readonly token: Token; readonly presented?: undefined };
 
 const ABSENT: Credential = { kind: 'absent' };
-const FOREIGN: Credential = { kind: 'foreign' };
-const MALFORMED: Credential = { kind: 'malformed' };
 const EMPTY: Credential = { kind: 'empty' };
 
 /** RFC 6750 §2.1 `b64token`. */
@@ -31,10 +29,20 @@ export function readCredential(rawHeaders: readonly string[]): Credential {
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = rawHeaders[at];
     if (name === undefined || name.length !== 13 || name.toLowerCase() !== 'authorization') continue;
-    if (found !== undefined) return MALFORMED;
+    if (found !== undefined) return { kind: 'malformed', presented: new Token(valuesFrom(rawHeaders).join(' ')) };
     found = rawHeaders[at + 1];
   }
   return parseAuthorization(found);
+}
+
+/** Every `Authorization` value: each may hold a token that must not be logged. */
+function valuesFrom(rawHeaders: readonly string[]): string[] {
+  return rawHeaders.filter((_, at) => at % 2 === 1 && rawHeaders[at - 1]?.toLowerCase() === 'authorization');
+}
+
+/** What a request presented as its credential, well-formed or not: it must not be logged. */
+export function presentedIn(credential: Credential): Token | undefined {
+  return credential.token ?? credential.presented;
 }
 
 /**
@@ -46,10 +54,10 @@ export function readCredential(rawHeaders: readonly string[]): Credential {
  */
 export function parseAuthorization(value: string | undefined): Credential {
   if (value === undefined || value === '') return ABSENT;
-  if (!IS_BEARER.test(value)) return FOREIGN;
+  if (!IS_BEARER.test(value)) return { kind: 'foreign', presented: new Token(value) };
   const rest = value.slice(SCHEME.length);
   if (rest === '' || rest === ' ') return EMPTY;
-  if (rest.charCodeAt(0) !== 0x20) return MALFORMED;
+  if (rest.charCodeAt(0) !== 0x20) return { kind: 'malformed', presented: new Token(rest) };
   return new BearerCredential(rest.slice(1));
 }
 

@@ -65,8 +65,21 @@ const DOTTED = /(?:[A-Za-z0-9_.-]|%2e)+/gi;
 const DOT = /\.|%2e/i;
 
 /**
+ * 16 characters of base64url that decode to 12 bytes of ASCII and begin as a JSON object does: `{"`, or `{` and white space.
+ * So begins the first part of a JWT, and the second part, which holds the claims. Three of four characters of each group are
+ * limited by the bits that ASCII leaves at zero, so that a word such as `surveyJobs` hardly ever matches.
+ */
+export const JSON_START: RegExp =
+  /(?:ey[JA]|ew[ok0])[\w-](?:[A-Za-f][A-HQ-Xg-nw-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589][\w-]){3}/;
+
+/** From where a part is replaced: before a dot less is enough. */
+const JWT_ALONE = new RegExp(`${JSON_START.source}.*`);
+const JWT_BEFORE_DOT = new RegExp(`(?:eyJ.|${JSON_START.source}).*`);
+
+/**
  * `text` with every JWT in it replaced by `[token]`: for text that could hold a token other than the one at hand. The
  * first part of a compact JWS or JWE is the base64url of `{"…` and so always begins alike (RFC 7515 §7.1, RFC 7516 §7.1).
+ * A part that stands alone is replaced too: a gateway may have cut the rest, and the claims are in one part.
  *
  * Takes time in proportion to the text, which may be a caller's: one pattern that tries each `eyJ` anew took a second
  * for 60 KB of them.
@@ -74,8 +87,9 @@ const DOT = /\.|%2e/i;
 export function redactJwts(text: string): string {
   return text.replace(DOTTED, run => {
     const parts = run.split(DOT);
-    const at = parts.findIndex((part, index) => index < parts.length - 1 && /eyJ./.test(part));
+    const startIn = (index: number) => (index < parts.length - 1 ? JWT_BEFORE_DOT : JWT_ALONE);
+    const at = parts.findIndex((part, index) => startIn(index).test(part));
     if (at < 0) return run;
-    return [...parts.slice(0, at), parts[at]?.replace(/eyJ.*/, PLACEHOLDER)].join('.');
+    return [...parts.slice(0, at), parts[at]?.replace(startIn(at), PLACEHOLDER)].join('.');
   });
 }

@@ -1,6 +1,7 @@
 import { BlockList, isIP } from 'node:net';
-import type { Credential } from '../credential/bearer.ts';
-import { redactJwts, redactToken } from '../credential/token.ts';
+import { type Credential, presentedIn } from '../credential/bearer.ts';
+import { redact, redactor } from '../credential/redaction.ts';
+import { clean, pathOf } from './forwarded-value.ts';
 import { readTraceParent, type TraceParent } from './trace-parent.ts';
 
 /** Peers whose word counts about whom and what they ask for. */
@@ -23,9 +24,7 @@ const NOTHING_SAID: Forwarded = {
   ...{ clientAddress: undefined, requestId: undefined, method: undefined, uri: undefined, trace: undefined },
 };
 
-/** Longest value that is taken over from a header, in characters. */
-const MAX_VALUE_LENGTH = 256;
-
+/** Shorter tokens occur in trace ids by chance. */
 const MIN_SECRET_LENGTH = 8;
 
 /** How many entries of a chain of addresses are looked at, from the right: each costs, and a caller may write thousands. */
@@ -75,19 +74,23 @@ export function readForwarded(
   if (!trusted.has(peer)) {
     return { ...NOTHING_SAID, clientAddress: peer || undefined };
   }
-  const take = (...names: string[]): string | undefined => {
+  const said = (...names: string[]): string | undefined => {
     for (const name of names) {
       const value = headers[name];
-      if (typeof value === 'string' && value !== '') return clean(value, credential);
+      if (typeof value === 'string' && value !== '') return value;
     }
     return undefined;
   };
-  const uri = take('x-original-uri', 'x-original-url', 'x-forwarded-uri', 'x-envoy-original-path');
+  const withoutToken = redactor(presentedIn(credential));
+  const take = (value: string | undefined) => (value === undefined ? undefined : clean(value, withoutToken));
+  const uri = said('x-original-uri', 'x-original-url', 'x-forwarded-uri', 'x-envoy-original-path');
+  const client = clientAddress(peer, ownHeader(headers, clientIpHeader), trusted);
   return {
-    clientAddress: clientAddress(peer, ownHeader(headers, clientIpHeader), trusted),
-    requestId: take('x-request-id'),
-    method: take('x-original-method', 'x-forwarded-method'),
-    uri: uri?.split(/[?#]/, 1)[0],
+    // An IPv6 address has room for a token of hexadecimal digits.
+    clientAddress: client === peer || take(client) === client ? client : undefined,
+    requestId: take(said('x-request-id')),
+    method: take(said('x-original-method', 'x-forwarded-method')),
+    uri: uri === undefined ? undefined : take(pathOf(uri)),
     trace: traceOf(headers, credential),
   };
 }
@@ -118,12 +121,16 @@ export function reportedTrace(
   return trusted.has(address?.replace(/^::ffff:(?=\d+\.)/i, '')) ? traceOf(headers, credential) : undefined;
 }
 
-/** None that holds the token: an opaque one may be of hexadecimal digits. Shorter ones are in others by chance. */
+/** The trace of a request, unless it holds a token: a trace id has room for one of hexadecimal digits. */
 function traceOf(headers: Headers, credential: Credential): TraceParent | undefined {
   const trace = readTraceParent(headers);
-  if (trace === undefined || credential.kind !== 'token' || credential.token.length < MIN_SECRET_LENGTH) return trace;
-  const text = `${trace.traceId} ${trace.spanId} ${trace.state}`;
-  return redactToken(text, credential.token) === text ? trace : undefined;
+  if (trace === undefined) return undefined;
+  const presented = presentedIn(credential);
+  const isSecret = presented !== undefined && presented.length >= MIN_SECRET_LENGTH;
+  const withoutToken = isSecret ? redactor(presented) : redact;
+  return [trace.traceId, trace.spanId, trace.state ?? ''].every(text => withoutToken(text) === text)
+    ? trace
+    : undefined;
 }
 
 function ownHeader(headers: Headers, name: string | undefined): string | string[] | undefined {
@@ -152,15 +159,4 @@ function clientAddress(
 function withoutPort(entry: string): string {
   const [, v6, v4] = /^(?:\[([^\]]+)\](?::\d+)?|([\d.]+):\d+)$/.exec(entry) ?? [];
   return v6 ?? v4 ?? entry;
-}
-
-/**
- * A caller may have put its token anywhere, which a line of log must not hold, and what a terminal takes for a command:
- * JSON lets U+0080 to U+009F pass.
- */
-function clean(value: string, credential: Credential): string {
-  const redacted = credential.kind === 'token' ? redactToken(value, credential.token) : value;
-  return redactJwts(redacted)
-    .slice(0, MAX_VALUE_LENGTH)
-    .replace(/[^\x20-\x7e]/g, '?');
 }

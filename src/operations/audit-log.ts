@@ -1,5 +1,6 @@
 import type { Source, Trail } from '../authority/authority.ts';
 import type { Config } from '../config/schema.ts';
+import { redact } from '../credential/redaction.ts';
 import type { Decision, OutageCause, Reason } from '../decision/decision.ts';
 import type { Decided, Protocol } from '../gateway/decided.ts';
 import { encodeItem, encodeValue } from '../identity/encode.ts';
@@ -91,9 +92,9 @@ function about(decision: Decision): Partial<AuditLine> {
 function who(identity: Identity | undefined): Partial<AuditLine> {
   if (identity === undefined) return {};
   return {
-    user: cut(encodeValue(identity.username)),
-    uid: cut(encodeValue(identity.uid)) || undefined,
-    audiences: identity.audiences.slice(0, MAX_AUDITED_AUDIENCES).map(audience => cut(encodeItem(audience))),
+    user: cut(encodeValue(redact(identity.username))),
+    uid: cut(encodeValue(redact(identity.uid))) || undefined,
+    audiences: identity.audiences.slice(0, MAX_AUDITED_AUDIENCES).map(audience => cut(encodeItem(redact(audience)))),
   };
 }
 

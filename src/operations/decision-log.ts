@@ -1,4 +1,5 @@
-import type { Allow, Decision } from '../decision/decision.ts';
+import { redact } from '../credential/redaction.ts';
+import type { Allow, Decision, Deny } from '../decision/decision.ts';
 import type { Decided } from '../gateway/decided.ts';
 import { encodeValue } from '../identity/encode.ts';
 import { fingerprint } from './fingerprint.ts';
@@ -52,8 +53,13 @@ export function decisionLog(log: Logger, windowMs = WINDOW_MS): DecisionLog {
 }
 
 function kindOf(refusal: Exclude<Decision, Allow>): string {
-  const username = refusal.kind === 'deny' ? refusal.username : undefined;
+  const username = refusal.kind === 'deny' ? nameIn(refusal) : undefined;
   return username === undefined ? refusal.reason : `${refusal.reason} ${username}`;
+}
+
+/** A webhook may name a user by a token. */
+function nameIn({ username }: Deny): string | undefined {
+  return username === undefined ? undefined : redact(username);
 }
 
 function lineOf(decided: Decided): Record<string, unknown> {
@@ -72,11 +78,11 @@ function about(decision: Decision): Record<string, unknown> {
   switch (decision.kind) {
     case 'allow':
       return {
-        username: decision.identity && encodeValue(decision.identity.username),
+        username: decision.identity && encodeValue(redact(decision.identity.username)),
         staleSeconds: decision.staleSeconds,
       };
     case 'deny':
-      return { reason: decision.reason, detail: decision.detail || undefined, username: decision.username };
+      return { reason: decision.reason, detail: decision.detail || undefined, username: nameIn(decision) };
     case 'unavailable':
       return { reason: decision.reason, cause: decision.cause };
   }

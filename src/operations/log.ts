@@ -1,5 +1,6 @@
 import { EventEmitter, once } from 'node:events';
 import { type DestinationStream, type Logger as PinoLogger, pino, stdTimeFunctions } from 'pino';
+import { redact as redactToken } from '../credential/redaction.ts';
 
 export interface Logger extends PinoLogger {
   /** How many lines of this process were dropped because nobody read its standard output. */
@@ -64,5 +65,5 @@ export function describeError(error: unknown): Record<string, string> {
 }
 
 function redact(text: string): string {
-  return text.replace(LOOKS_LIKE_A_TOKEN, '[token]');
+  return redactToken(text.replace(LOOKS_LIKE_A_TOKEN, '[token]'));
 }

@@ -129,6 +129,20 @@ t.test('the text of a no repeats no token, neither the one reviewed nor any othe
   t.match(answer, { kind: 'refused', detail: 'no such token: [token] ([token]), asked with [token]' });
 });
 
+t.test('the text of a no repeats no encoded token either', async t => {
+  const percent = [...SECRET].map(character => `%${character.charCodeAt(0).toString(16)}`).join('');
+  for (const copy of [percent, btoa(SECRET), btoa(`a:${SECRET}`), SECRET.slice(-40), SECRET.slice(0, 40)]) {
+    const { detail } = read(review({ error: `no such token: ${copy}` })) as Refused;
+    t.match(detail, /^(no such token: )?\[token\]$/, copy);
+  }
+});
+
+t.test('a user who is named by the encoded token is no answer either', async t => {
+  for (const username of [btoa(`a:${SECRET}`), encodeURIComponent(SECRET).replaceAll('.', '%2E')]) {
+    t.strictSame(read(review({ ...yes, user: { ...user, username } })), unavailable('not a TokenReview'));
+  }
+});
+
 t.test(
   'a user who is named by the token itself is no answer, since headers and logs would carry the token on',
   async t => {

@@ -53,8 +53,50 @@ t.test('the address in force takes the place of the example’s, once, and nothi
   }
 });
 
-t.test('a port that is another each time can be told to nobody', async t => {
-  await t.rejects(print(['nginx', '--listen=:0']), { name: 'UsageError', message: /^:0 is another port each time/ });
+t.test('an address that no gateway can ask is refused by the name of its setting', async t => {
+  const message = 'GATECAR_LISTEN: :0 is another port each time; set the port that the gateway asks';
+  await t.rejects(print(['nginx', '--listen=:0']), { name: 'UsageError', message });
+  await t.rejects(print(['envoy-grpc', '--grpc-listen=:0']), { message: /^GATECAR_GRPC_LISTEN: :0 is another/ });
+  for (const name of ['nginx', 'envoy-http', 'caddy', 'haproxy']) {
+    await t.rejects(print([name, '--listen=[fe80::1%eth0]:9080']), { message: /^GATECAR_LISTEN: .* zone / }, name);
+  }
+});
+
+t.test('a socket path is escaped for each gateway, and refused by the setting’s name if it cannot be', async t => {
+  const line = async (name: string, path: string) => {
+    const { out } = await print([name], { GATECAR_LISTEN: `unix:${path}` });
+    return out
+      .split('\n')
+      .find(one => one.includes('/run/'))
+      ?.trim();
+  };
+  t.equal(await line('nginx', '/run/a"\\$b'), 'server "unix:/run/a\\"\\\\$b";');
+  t.equal(await line('haproxy', '/run/a"\\{b}'), 'server gatecar "unix@/run/a\\"\\\\{b}"');
+  t.equal(await line('caddy', '/run/a"\\$b'), 'forward_auth `unix//run/a"\\$b` {');
+  t.match(await line('envoy-http', '/run/a"\u0085\ufeffé'), 'pipe: { path: "/run/a\\"\\u0085\\ufeffé" }');
+  for (const [name, path] of [
+    ['haproxy', '/run/$HOME'],
+    ['caddy', '/run/{$HOME}'],
+    ['caddy', '/run/a|0220'],
+    ['caddy', '/run/a"`b'],
+    ['caddy', '/run/a`\\b'],
+  ] as const) {
+    await t.rejects(line(name, path), { message: /^GATECAR_LISTEN: \w+ cannot be given a socket path with / }, path);
+  }
+});
+
+t.test('Envoy looks up a host name, and takes an IP address as it is', async t => {
+  for (const [name, setting] of [
+    ['envoy-http', 'GATECAR_LISTEN'],
+    ['envoy-grpc', 'GATECAR_GRPC_LISTEN'],
+  ] as const) {
+    const { out } = await print([name], { [setting]: 'gatecar.example:7000' });
+    t.match(out, /- name: gatecar\n {6}connect_timeout: 1s\n {6}type: STRICT_DNS\n/, name);
+    t.match(out, 'socket_address: { address: gatecar.example, port_value: 7000 }');
+    for (const address of ['10.0.0.1:7000', '[::1]:7000', 'localhost:7000', 'unix:/run/a']) {
+      t.notMatch((await print([name], { [setting]: address })).out, 'STRICT_DNS', address);
+    }
+  }
 });
 
 t.test('where the listener has TLS, it is verified, and shown a certificate where it asks for one', async t => {

@@ -28,6 +28,12 @@ t.test('a plain line holds no token and no order to a terminal, and is else as i
   t.equal(plain('token file eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln cannot'), 'token file [token] cannot');
 });
 
+t.test('an encoded token is shown neither in a value nor in a line, and JSON stays JSON', async t => {
+  const encoded = btoa('user:eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJhYmNkZWZnIn0.c2lnbmF0dXJl');
+  t.equal(asciiJson({ a: [encoded, 1], b: 'kept' }), '{"a":["[token]",1],"b":"kept"}');
+  t.equal(plain(`cannot read ${encoded}`), '[token]');
+});
+
 t.test('the first column is as wide as its longest word, and further lines stand below the second', async t => {
   t.equal(
     columns(

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { parseAuthorization, readCredential } from '../../src/credential/bearer.ts';
+import { parseAuthorization, presentedIn, readCredential } from '../../src/credential/bearer.ts';
 import { revealToken } from '../../src/credential/token.ts';
 
 /** The token that was read, or what was found instead. */
@@ -127,6 +127,20 @@ t.test('the header is found in any case and at any place, and only under its own
     t.equal(readCredential([name, 'Bearer abc']).kind, 'absent', name);
   }
   t.equal(readCredential(['X-Other', 'Authorization', 'Bearer abc', 'x']).kind, 'absent', 'a value is no name');
+});
+
+t.test('whatever is presented is at hand for redaction, of all fields if there are several', async t => {
+  const presented = (...values: string[]) => {
+    const token = presentedIn(readCredential(values.flatMap(value => ['Authorization', value])));
+    return token && revealToken(token);
+  };
+  t.equal(presented('Bearer abc'), 'abc');
+  t.equal(presented('Bearer  abc'), ' abc');
+  t.equal(presented('Bearer\tabc'), '\tabc');
+  t.equal(presented('Basic abc'), 'Basic abc');
+  t.equal(presented('Bearer abc', '', 'Bearer def'), 'Bearer abc  Bearer def');
+  for (const value of ['', 'Bearer', 'Bearer ']) t.equal(presented(value), undefined);
+  t.equal(presented(), undefined);
 });
 
 t.test('a token of 100 KB is read whole, and is malformed for one bad character at its end', async t => {

@@ -100,7 +100,7 @@ t.test('characters that mean something to patterns are replaced as they are', as
 t.test('whatever looks like a JWT is replaced, whoever’s it is, and nothing else', async t => {
   t.equal(redactJwts(`/a?token=${SECRET}&b, ${SECRET}`), '/a?token=[token]&b, [token]');
   t.equal(redactJwts('eyJhbGciOiJub25lIn0.e30. and eyJhbGciOiJub25lIn0.e30'), '[token] and [token]');
-  for (const text of ['', 'gateway.example.com/a.b.c', 'eyJhbGciOiJub25lIn0', 'eyJ.x.y'])
+  for (const text of ['', 'gateway.example.com/a.b.c', 'eyJhbGciOiJub2', 'eyJ.x.y', 'surveyJobsOfTheYear2026'])
     t.equal(redactJwts(text), text);
 });
 
@@ -119,4 +119,13 @@ t.test('a long text takes no longer than it is long, though a JWT seems to begin
   const text = 'eyJ'.repeat(1024 * 1024);
   t.equal(redactJwts(text), text);
   t.equal(redactJwts(`${text}.x`), '[token]');
+});
+
+t.test('one part of a JWT is replaced too: a gateway cuts long values, and the claims are in one part', async t => {
+  const [header = '', claims = ''] = revealToken(new Token(SECRET.replace('c2VjcmV0', 'eyJpc3MiOiJodHRwcyJ9'))).split(
+    '.',
+  );
+  for (const part of [header, claims, claims.slice(0, 16), 'eyAiaXNzIjogImh0dHBz', 'ewogICJpc3MiOiAiaHR0cHM']) {
+    t.equal(redactJwts(`/x/${part}/y`), '/x/[token]/y', part);
+  }
 });

@@ -16,6 +16,7 @@ import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import {
   CHART,
   clusterTools,
+  commandOf,
   containerOf,
   demand,
   documentOf,
@@ -185,7 +186,105 @@ t.test('the chart’s values', { skip: skipWithout(gatewayMissing('helm')) }, as
       }
     }
     t.ok(settings.some(({ aliases }) => aliases.length > 0));
-    await t.resolves(render(run, { config: { tokenAudiences: null }, extraEnv: [{ name: 'BIND_TOKEN_AUDIENCES' }] }));
+    await t.resolves(render(run, { config: { tokenAudiences: null } }), 'a setting that is taken away is none');
+  });
+
+  /** `config` without the chart's own defaults, which would set these settings already. */
+  const config = {
+    ...{ listen: null, opsListen: null, tokenAudiences: null, shutdownDelay: null, shutdownTimeout: null },
+  };
+
+  t.test('a setting in extraEnv is refused with the value to use instead, under each of its names', async t => {
+    for (const { name, aliases } of Object.values(SETTINGS)) {
+      for (const one of [name, ...aliases]) {
+        const named = `extraEnv: ${one} must be set as config.${chartName(name)}`;
+        for (const entry of [{ name: one, value: '1h' }, { name: one }]) {
+          t.match((await template(run, { config, extraEnv: [entry] })).stderr, named, one);
+        }
+      }
+    }
+  });
+
+  t.test('a setting may come from a Secret unless ports, Service or drain follow from it', async t => {
+    const from = (name: string) => ({ name, valueFrom: { secretKeyRef: { name: 'secret', key: 'text' } } });
+    const extraEnv = [from('GATECAR_KUBE_HEADERS'), from('NODE_OPTIONS')];
+    t.match((containerOf(podOf(await render(run, { extraEnv })))['env'] as Yaml[]).slice(-2), extraEnv);
+    const followed = {
+      GATECAR_SHUTDOWN_TIMEOUT: 'shutdownTimeout',
+      GATECAR_SHUTDOWN_DELAY: 'shutdownDelay',
+      GATECAR_LISTEN: 'listen',
+      GATECAR_OPS_LISTEN: 'opsListen',
+      GATECAR_GRPC_LISTEN: 'grpcListen',
+      GATECAR_TLS_CERT_FILE: 'tlsCertFile',
+      GATECAR_TLS_KEY_FILE: 'tlsKeyFile',
+      GATECAR_TLS_CLIENT_CA_FILE: 'tlsClientCaFile',
+      GATECAR_IDENTITY_HEADER_PREFIX: 'identityHeaderPrefix',
+    };
+    for (const [name, key] of Object.entries(followed)) {
+      t.match(
+        (await template(run, { config, extraEnv: [from(name)] })).stderr,
+        `extraEnv: ${name} must be set as config.${key}:`,
+      );
+    }
+  });
+
+  t.test('every value arrives in the container as it was written, whatever Kubernetes expands', async t => {
+    const texts = [
+      '$',
+      '$$',
+      '$$$',
+      '$(HOME)',
+      '$$(HOME)',
+      '$(GATECAR_KUBECONFIG)',
+      '$(',
+      'a$b',
+      '${X',
+      '$e$(',
+      '$$$(A)$',
+    ];
+    for (const text of texts) {
+      const path = `/a${text}`;
+      const config = {
+        kubeconfig: path,
+        kubeContext: text,
+        tlsCertFile: path,
+        tlsKeyFile: path,
+        tokenAudiences: [text],
+      };
+      const documents = await render(run, { config });
+      const found = environmentOf(containerOf(podOf(documents)), documents);
+      t.match(
+        found,
+        {
+          GATECAR_KUBECONFIG: path,
+          GATECAR_KUBE_CONTEXT: text,
+          GATECAR_TLS_CERT_FILE: path,
+          GATECAR_TLS_KEY_FILE: path,
+          GATECAR_TOKEN_AUDIENCES: text,
+        },
+        text,
+      );
+      const check = documents.find(one => at(one, 'metadata.name') === 'gatecar-check' && one['kind'] === 'Pod');
+      t.strictSame(environmentOf(containerOf(check as Yaml, 'check'), documents), found, 'in `helm test` too');
+    }
+    const documents = await render(run);
+    const test = documents.find(one => at(one, 'metadata.name') === 'gatecar-test' && one['kind'] === 'Pod');
+    const script = readFileSync(join(CHART, 'files/ask.mjs'), 'utf8');
+    t.equal(
+      commandOf(containerOf(test as Yaml, 'ask'), documents)
+        .at(-1)
+        ?.trim(),
+      script.trim(),
+    );
+  });
+
+  t.test('variables of extraEnv are expanded as Kubernetes does', async t => {
+    const extraEnv = [
+      { name: 'A', value: 'x' },
+      { name: 'B', value: '$(A)-$$(A)-$(C)' },
+    ];
+    const documents = await render(run, { extraEnv });
+    t.match(environmentOf(containerOf(podOf(documents)), documents), { A: 'x', B: 'x-$(A)-$(C)' });
   });
 
   t.test('a name stays a name where YAML would read a number or a yes', async t => {

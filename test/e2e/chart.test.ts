@@ -16,6 +16,7 @@ import { applyCrd, crdsOf, fetchSchemas, schemasMissing } from './fixtures/suppo
 import {
   CHART,
   clusterTools,
+  commandOf,
   containerOf,
   demand,
   documentOf,
@@ -245,7 +246,7 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
       ...{ GATECAR_KUBE_API_URL: api.url, GATECAR_KUBE_CA_FILE: api.caFile },
       GATECAR_KUBE_TOKEN_FILE: join(scratch(t, { token: await api.requestToken('gatecar', account) }), 'token'),
     });
-    const args = container['args'] as string[];
+    const args = commandOf(container, documents);
     t.match(await runGatecar(args, await given('gatecar')), {
       code: 0,
       out: /^ok {4}rbac +we may create TokenReviews$/m,
@@ -336,7 +337,7 @@ function namesIn(documents: readonly Yaml[]): string[] {
 /** Runs what the test's pod would run, as it is rendered, against this gatecar and with this token. */
 async function helmTest(t: Test, pod: Yaml, url: string, token: string, given: Readonly<Record<string, string>> = {}) {
   const container = containerOf(pod, 'ask');
-  const [program, ...command] = [container['command'], container['args']].flat() as string[];
+  const [program, ...command] = commandOf(container, []);
   t.equal(program, 'node');
   const tokenFile = join(scratch(t), 'token');
   writeFileSync(tokenFile, token);

@@ -1,10 +1,14 @@
+import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { gatewayCommand } from '../../src/commands/gateway.ts';
 import { startDevAuthority } from '../../src/dev/authority.ts';
 import { tokenIssuer } from '../../src/dev/token-issuer.ts';
 import { ask } from '../fixtures/ask.ts';
+import { runCommand } from '../fixtures/command.ts';
+import { scratch } from '../fixtures/scratch.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { startCaddy } from './fixtures/support/caddy.ts';
 import { createAuthority, createClientCertificate, createServerCertificate } from './fixtures/support/certificates.ts';
@@ -12,7 +16,7 @@ import { startEnvoyAt } from './fixtures/support/envoy.ts';
 import { freePort } from './fixtures/support/free-port.ts';
 import { runGatecar } from './fixtures/support/gatecar-command.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
-import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
+import { gatewayBinary, gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { startHaproxy } from './fixtures/support/haproxy.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { nginxMissing, replaceOnce, startNginx } from './fixtures/support/nginx.ts';
@@ -116,3 +120,125 @@ t.test('what is printed runs', { skip: skipWithout(missing) }, async t => {
     }
   }
 });
+
+/** Socket paths that mean something to one parser or another. */
+const NASTY_PATHS = [
+  '/run/a b',
+  '/run/a"b',
+  "/run/a'b",
+  '/run/a\\b',
+  '/run/a\\',
+  '/run/a\\"b',
+  '/run/$HOME',
+  '/run/$' + '{HOME}',
+  '/run/{$HOME}',
+  '/run/{env.HOME}',
+  '/run/a}b{',
+  '/run/%d%20',
+  '/run/a#b',
+  '/run/a;b',
+  '/run/a`b',
+  '/run/a|0220',
+  '/run/a,b@c:80',
+  '/run/ä漢😀',
+  '/run/a\u0085b\u2028c\ufeff',
+] as const;
+
+interface Printed {
+  readonly out: string;
+  readonly refusal?: string;
+}
+
+/** What the command prints, or the error that it ends with. */
+async function printed(name: string, setting: string, address: string): Promise<Printed> {
+  try {
+    return await runCommand(gatewayCommand, { args: [name], env: { [setting]: address } });
+  } catch (error) {
+    return { out: '', refusal: String(error) };
+  }
+}
+
+interface Parsed {
+  readonly code: number;
+  readonly words: string;
+  readonly stdout: string;
+}
+
+/** What a gateway's own parser says of a configuration: its exit code and its words. */
+async function parsed(t: Test, name: string, config: string): Promise<Parsed> {
+  const directory = scratch(t, { 'config.yaml': config });
+  const file = join(directory, 'config.yaml');
+  const commands: Record<string, readonly [program: string, ...args: string[]]> = {
+    nginx: ['nginx', '-t', '-p', directory, '-e', join(directory, 'error.log'), '-c', file],
+    'envoy-http': ['envoy', '--mode', 'validate', '--log-level', 'error', '-c', file],
+    'envoy-grpc': ['envoy', '--mode', 'validate', '--log-level', 'error', '-c', file],
+    caddy: ['caddy', 'adapt', '--validate', '--config', file, '--adapter', 'caddyfile'],
+    haproxy: ['haproxy', '-c', '-f', file],
+  };
+  const [program, ...args] = commands[name] as readonly [string, ...string[]];
+  const options = { env: { ...process.env, HOME: '/home-of-the-gateway' } };
+  return new Promise(resolve => {
+    execFile(gatewayBinary(program as 'nginx') ?? program, args, options, (error, stdout, stderr) =>
+      resolve({ code: error === null ? 0 : Number(error.code ?? 1), words: stdout + stderr, stdout }),
+    );
+  });
+}
+
+/** As it must be for a parser of that kind in a scratch directory: the rest of the text stays. */
+async function placed(t: Test, name: string, config: string): Promise<string> {
+  if (name !== 'haproxy') return config;
+  const lua = join(scratch(t, { 'gatecar.lua': await readFile(HAPROXY_LUA, 'utf8') }), 'gatecar.lua');
+  return replaceOnce(config, '/etc/haproxy/gatecar.lua', lua);
+}
+
+const HAPROXY_LUA = join(import.meta.dirname, '../../examples/haproxy/gatecar.lua');
+
+for (const name of ['nginx', 'envoy-http', 'envoy-grpc', 'caddy', 'haproxy']) {
+  const setting = name === 'envoy-grpc' ? 'GATECAR_GRPC_LISTEN' : 'GATECAR_LISTEN';
+
+  t.test(
+    `${name} reads every socket path as it was set, or the command refuses it`,
+    { skip: skipWithout(missing) },
+    async t => {
+      // Titles without the paths: some characters mean something to TAP.
+      for (const [index, path] of NASTY_PATHS.entries()) {
+        await t.test(`path ${index + 1}`, async t => {
+          const { out, refusal } = await printed(name, setting, `unix:${path}`);
+          if (refusal !== undefined) {
+            t.match(refusal, new RegExp(`^UsageError: ${setting}: \\w+ cannot be given a socket path with `));
+            return;
+          }
+          const { code: status, words, stdout } = await parsed(t, name, await placed(t, name, out));
+          t.equal(status, 0, words.slice(0, 2000));
+          t.notMatch(words, '/home-of-the-gateway');
+          if (name === 'caddy') t.match(JSON.stringify(JSON.parse(stdout)), `"dial":${JSON.stringify(`unix/${path}`)}`);
+        });
+      }
+    },
+  );
+
+  t.test(
+    `${name} takes every address that can be set, or the command refuses it`,
+    { skip: skipWithout(missing) },
+    async t => {
+      for (const address of [
+        '127.0.0.1:9',
+        '[::1]:9',
+        '[2001:db8::1]:9',
+        ':9',
+        'localhost:9',
+        'some_host-1.invalid:9',
+      ]) {
+        const { out, refusal } = await printed(name, setting, address);
+        t.equal(refusal, undefined);
+        const { code: status, words } = await parsed(t, name, await placed(t, name, out));
+        // nginx and HAProxy look a host up when they read its name.
+        const isUnknown = /host not found in upstream|could not resolve address/.test(words);
+        t.ok(status === 0 || (address.includes('invalid') && isUnknown), `${address}: ${words.slice(0, 2000)}`);
+      }
+      for (const address of [':0', '[fe80::1%eth0]:9']) {
+        t.match((await printed(name, setting, address)).refusal, `UsageError: ${setting}: `);
+      }
+    },
+  );
+}

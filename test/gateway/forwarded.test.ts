@@ -193,3 +193,53 @@ t.test('a trace is told by a trusted peer alone, and by none where it holds the 
     t.equal(reportedTrace('10.0.0.1', headers, parseAuthorization(`Bearer ${token}`), options), undefined, token);
   }
 });
+
+t.test(
+  'an address or a trace that spells the token is left out, whether the credential is well-formed or not',
+  async t => {
+    const hex = '20010db8aaaabbbbccccddddeeeeffff';
+    const address = '2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff';
+    const options = { trusted: TRUSTED, clientIpHeader: 'x-real-ip' };
+    const headers = { 'x-real-ip': address, traceparent: `00-${hex}-00f067aa0ba902b7-01` };
+    for (const authorization of [`Bearer ${hex.replace('20010db8', '')}`, `Bearer "${hex}"`, `Basic ${hex}`]) {
+      const { clientAddress, trace } = readForwarded('10.0.0.1', headers, parseAuthorization(authorization), options);
+      t.strictSame({ clientAddress, trace }, { clientAddress: undefined, trace: undefined }, authorization);
+    }
+    const { clientAddress, trace } = readForwarded(
+      '10.0.0.1',
+      headers,
+      parseAuthorization('Bearer other-token'),
+      options,
+    );
+    t.match({ clientAddress, trace }, { clientAddress: address, trace: { traceId: hex } });
+  },
+);
+
+t.test('a tracestate with a JWT is left out, though no credential came with it', async t => {
+  const state = 'eyJhbGciOiJSUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl';
+  const headers = { traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01' };
+  t.equal(read('10.0.0.1', { ...headers, tracestate: `a=${state}` }).trace, undefined);
+  t.ok(read('10.0.0.1', headers).trace);
+});
+
+t.test('the token is cut out next to a malformed credential too, encoded or not', async t => {
+  const token = 'opaque-0123456789-abcdefghij';
+  const options = { trusted: TRUSTED, clientIpHeader: undefined };
+  for (const authorization of [
+    `Bearer  ${token}`,
+    `Bearer "${token}"`,
+    `Basic ${token}`,
+    `Bearer ${token}, Bearer x`,
+  ]) {
+    for (const uri of [
+      `/x/${token}`,
+      `/x/${encodeURIComponent(token)}`,
+      `/x/${btoa(token)}`,
+      `/x/%6Fpaque-0123456789`,
+    ]) {
+      const credential = parseAuthorization(authorization);
+      const said = readForwarded('10.0.0.1', { 'x-original-uri': uri }, credential, options);
+      t.notMatch(said.uri, /0123456789|[A-Za-z0-9]{20}/, `${authorization} ${uri}`);
+    }
+  }
+});

@@ -68,3 +68,21 @@ t.test('a header of 60 KB costs no more than a short one, though a token seems t
   }
   t.match(gatecar.logText(), `"requestId":"${'eyJ'.repeat(85)}e"`);
 });
+
+t.test(
+  'a header of 25 KB in any encoding, beside a credential of as much, takes little time and gives one short line',
+  async t => {
+    const pieces = ['%25', '%2541', '\\', 'a/', '&#x41', '@', '%3', 'A', 'access_token ', `${'A'.repeat(22)}.`];
+    standIn.behaviour = accepts({ user: { username: 'user' } });
+    const usedBefore = process.cpuUsage();
+    const before = gatecar.logText().length;
+    for (const piece of pieces) {
+      const value = piece.repeat(25_000 / piece.length);
+      const headers = { 'X-Original-URI': `/${value}`, Authorization: `Basic ${value}` };
+      t.equal((await ask(gatecar.auth, { headers })).status, 401, piece);
+    }
+    const { user } = process.cpuUsage(usedBefore);
+    t.ok(user < 1_500_000, `${user} µs of CPU`);
+    for (const line of gatecar.logText().slice(before).split('\n')) t.ok(line.length < 1024);
+  },
+);

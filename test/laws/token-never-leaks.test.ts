@@ -1,8 +1,11 @@
 import t from 'tap';
 import { askRaw } from '../fixtures/ask.ts';
+import { envoyClient } from '../fixtures/envoy-client.ts';
 import { everywhere, leaked, newJwt, newOpaque, scene } from '../fixtures/leaks.ts';
 import { everyOutage } from '../fixtures/outages.ts';
+import { seeded } from '../fixtures/seeded.ts';
 import { accepts, answers, type Behaviour, type ReviewRequest, reviews } from '../fixtures/stand-in-api-server.ts';
+import { type Encoding, HIDDEN, leakedInAnyForm, RECOGNISABLE, SPOILED } from '../fixtures/token-encodings.ts';
 
 /** An API server that repeats all that it was sent wherever a reader might look. */
 const echo = (status: number, type: string) => (request: ReviewRequest) =>
@@ -159,3 +162,64 @@ t.test('what is no HTTP is answered without a word of it', async t => {
   t.equal(said.match(/^HTTP\/1\.1 4(00|31|04) /gm)?.length, spoiled.length);
   t.equal(leaked(said + (await stage.given()), [...stage.secrets, token]), undefined);
 });
+
+/** Each value that gatecar may log, written with one encoding of the token; what HTTP does not allow is left out. */
+function encoded(encode: Encoding, token: string, random: ReturnType<typeof seeded>): Record<string, string> {
+  const value = () =>
+    encode(token, random)
+      .replace(/[^\x20-\x7e]/g, ' ')
+      .trim();
+  const pick = random.pick(['X-Original-URI', 'X-Original-URL', 'X-Forwarded-Uri', 'X-Envoy-Original-Path']);
+  return {
+    [pick]: random.pick([value(), `/x/${value()}/y`, `https://example.org/${value()}?access_token=${value()}`]),
+    'X-Request-ID': value(),
+    'X-Original-Method': value(),
+    'X-Forwarded-For': `${value()}, 192.0.2.1`,
+    traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',
+    tracestate: `a=${value()}`.slice(0, 512),
+  };
+}
+
+for (const protocol of ['HTTP', 'gRPC'] as const) {
+  t.test(`over ${protocol}, no log line holds a token in any encoding, whatever the credential is like`, async t => {
+    const seed = Number(process.env['GATECAR_FUZZ_SEED'] ?? 0) || 20_261;
+    t.comment(`GATECAR_FUZZ_SEED=${seed}`);
+    const random = seeded(seed);
+    const stage = await scene(t, { GATECAR_AUDIT: 'all', GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+    const client = envoyClient(stage.grpc);
+    t.teardown(() => client.close());
+    const encodings = [
+      ...Object.values(RECOGNISABLE).map(encode => ({ encode, isKnown: false })),
+      ...Object.values({ ...RECOGNISABLE, ...HIDDEN }).map(encode => ({ encode, isKnown: true })),
+    ];
+    const ask = async (headers: Record<string, string>) => {
+      if (protocol === 'HTTP') return void (await stage.ask({ headers }));
+      const { 'X-Request-ID': id = '', 'X-Original-Method': method = '', ...others } = headers;
+      const path = Object.entries(others).find(([name]) => /^X-(Original|Forwarded-Uri|Envoy)/.test(name))?.[1];
+      await client.check({
+        attributes: { request: { http: { id, method, path, headers: { authorization: '', ...lowerCase(others) } } } },
+      });
+    };
+    const secrets: string[] = [];
+    for (const { encode, isKnown } of [...encodings, ...encodings, ...encodings]) {
+      // Without its credential only a JWT can be told from other text.
+      const token = isKnown && random.below(2) === 0 ? newOpaque() + newOpaque() : newJwt();
+      secrets.push(token.slice(token.indexOf('.') + 1));
+      const echo = encode(token, random);
+      stage.standIn.behaviour = random.pick([accepts(), reviews({ error: `cannot verify ${echo}` })]);
+      const good: Encoding = value => `Bearer ${value}`;
+      const credential = random.pick([good, ...SPOILED])(token, random);
+      const headers = encoded(encode, token, random);
+      await ask(isKnown ? { ...headers, Authorization: credential } : headers);
+    }
+    const text = await stage.given();
+    t.equal(text.match(/"audit":true/g)?.length, secrets.length, 'each has its line');
+    t.match(text, /"uri":"(?!\[)[^"]/, 'what is no token is still logged');
+    const found = leakedInAnyForm(text, ...secrets);
+    t.equal(found, undefined);
+  });
+}
+
+function lowerCase(headers: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
+}

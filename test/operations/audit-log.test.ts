@@ -136,3 +136,11 @@ t.test('the schema refuses what is no audit line', async t => {
     t.not(faultsOf([JSON.parse(JSON.stringify({ ...line, ...wrong }))]).length, 0, JSON.stringify(wrong));
   }
 });
+
+t.test('a user whom a webhook named by a JWT is not audited by it', async t => {
+  const { audit, lines } = open('all');
+  const jwt = 'eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJhYmNkZWZnIn0.c2lnbmF0dXJl';
+  const identity = { ...MY_APP, username: `user:${jwt}`, uid: btoa(jwt), audiences: [jwt, 'bindcar'] };
+  audit?.record(decided({ kind: 'allow', identity }));
+  t.match(lines(), [{ user: 'user:[token]', uid: '[token]', audiences: ['[token]', 'bindcar'] }]);
+});

@@ -99,6 +99,15 @@ t.test('a user’s name is one line of printable ASCII, also where it is let thr
   t.equal(lines()[0].username, 'jan%C3%A9%0A');
 });
 
+t.test('a user whom a webhook named by a JWT is not logged by it', async t => {
+  const { decisions, lines } = open(t);
+  const jwt = 'eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJhYmNkZWZnIn0.c2lnbmF0dXJl';
+  const { identity } = acceptedAs();
+  decisions.record(decided({ kind: 'allow', identity: { ...identity, username: `user:${jwt}` } }));
+  decisions.record(decided({ ...denial, username: btoa(jwt) }));
+  t.match(lines(), [{ username: 'user:[token]' }, { username: '[token]' }]);
+});
+
 t.test('a level that is off costs no line, no count and no reading of headers', async t => {
   const { decisions, lines } = open(t, 'error');
   const unread = { forwarded: () => t.fail('nobody wants to know') as never };

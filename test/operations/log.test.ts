@@ -87,3 +87,9 @@ t.test('it can be waited for that all is written', async t => {
 t.test('without a destination it writes to standard output', async t => {
   t.equal(logger('silent').level, 'silent');
 });
+
+t.test('an error that quotes an encoded JWT is left out whole', async t => {
+  const jwt = 'eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJhYmNkZWZnIn0.c2lnbmF0dXJl';
+  t.equal(describeError(new Error(`cannot parse ${btoa(`x:${jwt}`)}`))['message'], '[token]');
+  t.equal(describeError(new Error(`cannot parse ${jwt}, at 7`))['message'], 'cannot parse [token], at 7');
+});

@@ -61,7 +61,7 @@ restartPolicy: Always
       name: {{ include "gatecar.allowlistsName" $ }}
       key: {{ $name }}
   {{- else }}
-  value: {{ $text | quote }}
+  value: {{ include "gatecar.literal" $text | quote }}
   {{- end }}
 {{- end }}
 {{- with .Values.extraEnv }}

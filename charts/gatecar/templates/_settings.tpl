@@ -9,6 +9,14 @@
 {{- end -}}
 {{- end }}
 
+{{- /*
+A text as it must stand in `env[].value`, `command` or `args` so that the container gets it unchanged: Kubernetes reads `$$` as
+`$` there, and replaces `$(NAME)` by a variable of that name.
+*/ -}}
+{{- define "gatecar.literal" -}}
+{{- replace "$" "$$" . -}}
+{{- end }}
+
 {{- define "gatecar.settingName" -}}
 {{- printf "GATECAR_%s" (snakecase . | upper) -}}
 {{- end }}

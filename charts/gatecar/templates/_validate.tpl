@@ -53,10 +53,19 @@ gatecar itself are those of src/config/rules.ts.
 {{- end -}}
 {{- /* As gatecar itself takes them, bindcar's names included: two values would end it at its start. */ -}}
 {{- $aliases := dict "BIND_TOKEN_AUDIENCES" "TOKEN_AUDIENCES" "BIND_ALLOWED_NAMESPACES" "ALLOWED_NAMESPACES" "BIND_ALLOWED_SERVICE_ACCOUNTS" "ALLOWED_SERVICE_ACCOUNTS" "KUBECONFIG" "KUBECONFIG" "KUBE_API_SERVER" "KUBE_API_URL" "KUBE_TOKEN_PATH" "KUBE_TOKEN_FILE" "KUBE_CA_CERT_PATH" "KUBE_CA_FILE" -}}
+{{- /* What ports, probes, the Service, the drain and the Ingress follow from. */ -}}
+{{- $followed := list "LISTEN" "OPS_LISTEN" "GRPC_LISTEN" "SHUTDOWN_DELAY" "SHUTDOWN_TIMEOUT" "TLS_CERT_FILE" "TLS_KEY_FILE" "TLS_CLIENT_CA_FILE" "IDENTITY_HEADER_PREFIX" -}}
 {{- range .Values.extraEnv -}}
-{{- $alias := get $aliases .name -}}
-{{- if or (hasKey $settings .name) (and $alias (hasKey $settings (printf "GATECAR_%s" $alias))) -}}
+{{- $setting := default (ternary (trimPrefix "GATECAR_" .name) "" (hasPrefix "GATECAR_" .name)) (get $aliases .name) -}}
+{{- if $setting -}}
+{{- $key := $setting | lower | camelcase | untitle -}}
+{{- if hasKey $settings (printf "GATECAR_%s" $setting) -}}
 {{- $faults = append $faults (printf "extraEnv: %s is set by config or tls already" .name) -}}
+{{- else if not .valueFrom -}}
+{{- $faults = append $faults (printf "extraEnv: %s must be set as config.%s, where the chart checks it; extraEnv takes a setting only from a Secret or ConfigMap (valueFrom)" .name $key) -}}
+{{- else if has $setting $followed -}}
+{{- $faults = append $faults (printf "extraEnv: %s must be set as config.%s: other parts of the chart follow from it" .name $key) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $faults -}}
