@@ -36,6 +36,7 @@ export function drainable(
         });
       }),
     destroy() {
+      server.close();
       for (const connection of connections) connection.destroy();
       for (const socket of intake.handshaking) socket.destroy();
     },

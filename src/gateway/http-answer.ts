@@ -3,11 +3,13 @@ import type { Answer } from './answer.ts';
 import type { HttpConnection } from './http-connection.ts';
 
 /**
- * How long gatecar reads on after the answer to a request with a body, in milliseconds: since its last byte, and in all.
- * Gateways send a body to its end, also after the answer, and take a connection that is closed before for a failure.
+ * How long gatecar reads on after the answer to a request with a body, in milliseconds since its last byte and in all, and
+ * how many bytes of it. Gateways send a body to its end, also after the answer, and take a connection that is closed
+ * before for a failure.
  */
 export const LINGER_MS = 1_000;
 const MAX_LINGER_MS = 30_000;
+const MAX_LINGER_BYTES = 32 * 1024 * 1024;
 
 /** Writes an answer as Node does it, whatever the connection is like. */
 export function writeAnswer(
@@ -49,7 +51,12 @@ function linger(request: IncomingMessage, response: ServerResponse, body: string
     clearTimeout(inAll);
     response.end();
   }
-  request.on('data', () => idle.refresh());
+  let drained = 0;
+  request.on('data', (chunk: Buffer) => {
+    drained += chunk.length;
+    if (drained > MAX_LINGER_BYTES) close();
+    else idle.refresh();
+  });
   // Comes after its end as well as after an error.
   request.once('close', close);
   response.once('close', close);

@@ -61,7 +61,7 @@ t.test('500 half-sent heads keep nobody from an answer, and are answered when th
 });
 
 t.test(
-  'of thousands of requests at once on one connection, few wait for a review, and most are not even read',
+  'of thousands of requests at once on one connection, one waits for a review, and most are not even read',
   async t => {
     // Whatever waits here waits for good.
     const api = await startStandIn(hangs);
@@ -69,16 +69,14 @@ t.test(
     const conversation = await converse(gate.auth);
     // One question: reviews are shared, so that no bound on their number is in the way.
     conversation.send(head('GET /auth HTTP/1.1', 'Authorization: Bearer abc').repeat(100_000));
-    const overloaded = 'gatecar_requests_total{protocol="http",decision="unavailable",reason="overloaded"}';
-    const told = () => metric(gate.ops, overloaded);
-    await until(async () => (await told()) > 0);
+    const lookups = (result: string) => metric(gate.ops, `gatecar_cache_lookups_total{result="${result}"}`);
+    await until(async () => (await lookups('miss')) === 1);
     for (let waiting = -1; waiting !== conversation.socket.writableLength; ) {
       waiting = conversation.socket.writableLength;
       for (let i = 0; i < 20; i += 1) t.equal((await ask(gate.auth)).status, 401, 'others are answered');
     }
-    t.equal(await metric(gate.ops, 'gatecar_cache_lookups_total{result="coalesced"}'), 255);
-    t.ok((await told()) < 5_000, `${await told()} have been told that there are too many`);
-    t.ok(conversation.socket.writableLength > 0, 'the others wait on our side');
+    t.equal(await lookups('coalesced'), 0);
+    t.ok(conversation.socket.writableLength > 0, 'the others wait at the client');
     conversation.destroy();
     await Promise.all([gate.stop(), api.close()]);
   },
