@@ -44,7 +44,7 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
   const decisions = decisionLog(log);
   const audit = auditLog(log, config.audit);
   const tracing = surroundings.tracing && (await openTracing(surroundings.tracing, log));
-  counters.observeOutput(log.droppedLines);
+  counters.observeOutput(log);
   const gate =
     config.mode === 'basic' ? openGate(log) : reviewGate({ config, surroundings, counters, log, version: VERSION });
   let draining = false;

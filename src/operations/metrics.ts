@@ -28,6 +28,12 @@ export interface Gauges {
   readonly graceActive: () => boolean;
 }
 
+/** State of the log's output, as of the scrape. */
+export interface LogOutput {
+  readonly droppedLines: () => number;
+  readonly failedWrites: () => number;
+}
+
 export type TlsReload = 'success' | 'failure';
 
 /** Counters as the rooms see them: each a plain function. */
@@ -41,8 +47,8 @@ export interface Metrics {
   readonly tlsReloaded: (outcome: TlsReload) => void;
   /** Tells where the end of the listeners' certificate is read, where there is one. */
   readonly observeCertificate: (notAfterSeconds: () => number) => void;
-  /** Tells where it is read how many lines were dropped. */
-  readonly observeOutput: (droppedLines: () => number) => void;
+  /** Sets where the state of the log's output is read. */
+  readonly observeOutput: (output: LogOutput) => void;
   readonly refusedLocally: (check: LocalCheck | ClaimCheck) => void;
   readonly notAdmitted: (lane: Lane, why: AdmissionRefusal) => void;
   readonly shed: () => void;
@@ -133,7 +139,7 @@ export function metrics(version: string): Metrics {
   let shed = 0;
   let gauges: Gauges | undefined;
   let notAfterSeconds: (() => number) | undefined;
-  let droppedLines = () => 0;
+  let output: LogOutput = { droppedLines: () => 0, failedWrites: () => 0 };
 
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
@@ -210,8 +216,11 @@ export function metrics(version: string): Metrics {
   gauge('gatecar_tls_certificate_not_after_seconds', 'When the certificate in force runs out, in Unix time.', () =>
     notAfterSeconds === undefined ? [] : [[{}, notAfterSeconds()]],
   );
-  counter('gatecar_log_lines_dropped_total', 'Lines of log and audit dropped since nobody read them.', () => [
-    [{}, droppedLines()],
+  counter('gatecar_log_lines_dropped_total', 'Lines of log and audit that could not be written.', () => [
+    [{}, output.droppedLines()],
+  ]);
+  counter('gatecar_log_write_failures_total', 'Failed attempts to write lines of log and audit.', () => [
+    [{}, output.failedWrites()],
   ]);
   gauge('gatecar_build_info', 'Version of gatecar and Node.js.', () => [[{ version, node: process.version }, 1]]);
 
@@ -234,7 +243,7 @@ export function metrics(version: string): Metrics {
       notAfterSeconds = given;
     },
     observeOutput: given => {
-      droppedLines = given;
+      output = given;
     },
     notAdmitted: (lane, why) => notAdmitted.add(`${lane} ${why}`),
     shed() {

@@ -19,7 +19,7 @@ t.test('every metric of the contract is there, with its labels', async t => {
   all.dropped('grpc');
   all.tlsReloaded('failure');
   all.observeCertificate(() => 1_800_000_000);
-  all.observeOutput(() => 17);
+  all.observeOutput({ droppedLines: () => 17, failedWrites: () => 5 });
   all.notAdmitted('unverified', 'queue full');
   all.shed();
   all.renewed('accepted');
@@ -56,6 +56,7 @@ t.test('every metric of the contract is there, with its labels', async t => {
     'gatecar_tls_reloads_total{outcome="failure"} 1',
     'gatecar_tls_certificate_not_after_seconds 1800000000',
     'gatecar_log_lines_dropped_total 17',
+    'gatecar_log_write_failures_total 5',
     'gatecar_review_concurrency_limit 16',
     'gatecar_reviews_not_admitted_total{lane="unverified",cause="queue full"} 1',
     'gatecar_reviews_not_admitted_total{lane="refresh",cause="no turn in time"} 0',
