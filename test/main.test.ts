@@ -1,11 +1,13 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { existsSync, readFileSync } from 'node:fs';
+import { createServer, get } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import t, { type Test } from 'tap';
 import { VERSION } from '../src/app.ts';
+import { skipWithout } from './e2e/fixtures/support/missing-tools.ts';
 import { ask } from './fixtures/ask.ts';
 import { startGatecarProcess } from './fixtures/gatecar-process.ts';
 import { scratch } from './fixtures/scratch.ts';
@@ -300,3 +302,44 @@ t.test('an uncaught error ends it with 1, whatever its output does', async t => 
   t.strictSame(await shell(`${serve} >/dev/full 2>&1`), { out: '', err: '', code: 1 });
   t.match(await shell(`${serve} | true; exit "\${PIPESTATUS[0]}"`), { code: 1 });
 });
+
+t.test('a terminal that is stopped does not keep it from ending', { skip: skipWithout(scriptMissing()) }, async t => {
+  const directory = scratch(t);
+  const settings = `--mode=basic --audit=all --listen=unix:${directory}/auth --ops-listen=unix:${directory}/ops`;
+  const command = `echo $$ >${directory}/pid; exec "${process.execPath}" "${MAIN}" serve ${settings} --shutdown-delay=0s`;
+  // Nothing reads the output of `script`, which then reads nothing from the terminal that it makes.
+  const terminal = spawn('script', ['--quiet', '--return', '--flush', '--command', command, '/dev/null'], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  t.teardown(() => terminal.kill('SIGKILL'));
+  const exit = once(terminal, 'exit');
+  await until(() => existsSync(join(directory, 'auth')));
+  const pid = Number(readFileSync(join(directory, 'pid'), 'utf8'));
+  const socketPath = join(directory, 'auth');
+  const answered = new Set<number>();
+  for (let at = 0; at < 1500; at += 1) {
+    const [response] = await once(get({ socketPath, path: '/auth' }), 'response');
+    answered.add(response.resume().statusCode);
+  }
+  t.strictSame([...answered], [401]);
+  process.kill(pid, 'SIGTERM');
+  await until(() => !isRunning(pid));
+  terminal.stdout.resume();
+  t.strictSame(await exit, [128 + 9, null], 'an exit would wait for the write to the terminal');
+});
+
+function scriptMissing(): string | undefined {
+  return spawnSync('script', ['--version']).status === 0 ? undefined : 'install script of util-linux';
+}
+
+function isRunning(pid: number): boolean {
+  return !/^State:\s+Z/m.test(statusOf(pid)) && statusOf(pid) !== '';
+}
+
+function statusOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/status`, 'utf8');
+  } catch {
+    return '';
+  }
+}
