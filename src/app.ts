@@ -5,11 +5,13 @@ import type { Config } from './config/schema.ts';
 import type { TracingSettings } from './config/tracing-settings.ts';
 import type { Surroundings } from './endpoint-source.ts';
 import { answerer } from './gateway/answer.ts';
+import type { Protocol } from './gateway/decided.ts';
 import { trustedPeers } from './gateway/forwarded.ts';
 import type { GrpcGateway, GrpcGatewayOptions } from './gateway/grpc.ts';
 import { httpGateway } from './gateway/http.ts';
 import { auditLog } from './operations/audit-log.ts';
 import { type DecisionLog, decisionLog } from './operations/decision-log.ts';
+import { handshakeLog } from './operations/handshake-log.ts';
 import type { Health } from './operations/health.ts';
 import { type FollowedTls, listenerTls } from './operations/listener-tls.ts';
 import type { Logger } from './operations/log.ts';
@@ -42,6 +44,7 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
   const counters = metrics(VERSION);
   const tls = await listenerTls(config, counters, log);
   const decisions = decisionLog(log);
+  const handshakes = handshakeLog(log, counters.handshakeFailed);
   const audit = auditLog(log, config.audit);
   const tracing = surroundings.tracing && (await openTracing(surroundings.tracing, log));
   counters.observeOutput(log);
@@ -66,11 +69,15 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
       tracing?.decided(decided);
     },
   };
-  const grpc = config.grpcListen && (await openGrpc({ ...gateway, onDropped: () => counters.dropped('grpc') }));
+  const of = (listener: Protocol) => ({
+    onDropped: () => counters.dropped(listener),
+    onHandshakeFailure: handshakes.of(listener),
+  });
+  const grpc = config.grpcListen && (await openGrpc({ ...gateway, ...of('grpc') }));
   gate.health.onReadiness(ready => grpc?.setServing(ready));
 
   return {
-    auth: httpGateway({ ...gateway, onDropped: () => counters.dropped('http'), draining: () => draining }),
+    auth: httpGateway({ ...gateway, ...of('http'), draining: () => draining }),
     ops: opsServer(gate.health, counters),
     grpc,
     health: gate.health,
@@ -83,6 +90,7 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
     async close() {
       tls?.stop();
       decisions.close();
+      handshakes.close();
       await gate.close();
       await tracing?.close();
     },

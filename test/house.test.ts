@@ -77,7 +77,7 @@ const MAX_LINES = 200;
 const LONGER: Readonly<Record<string, { readonly lines: number; readonly why: string }>> = {
   'config/schema.ts': { lines: 310, why: 'one list of all settings is easier to read than two' },
   'config/types.ts': { lines: 300, why: 'one small type of setting beside the other' },
-  'operations/metrics.ts': { lines: 280, why: 'one list of all metrics is easier to read than two' },
+  'operations/metrics.ts': { lines: 300, why: 'one list of all metrics is easier to read than two' },
 };
 
 interface Import {

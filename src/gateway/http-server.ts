@@ -1,5 +1,6 @@
 import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
+import { followHandshakes } from './handshake-failure.ts';
 import { boundConnections, contextOptions, handshakeOptions, type ListenerOptions } from './listener.ts';
 
 /** Larger than any gateway's own limit: Node's default of 16 KiB refuses what nginx lets through with three URL headers. */
@@ -37,6 +38,7 @@ export function httpServer(handler: RequestListener, options: HttpServerOptions)
   // Past its limit on their number, Node may leave headers out: a second credential, or that a body is to come.
   server.maxHeadersCount = 0;
   boundConnections(server, options);
+  followHandshakes(server, options.onHandshakeFailure);
   return server;
 }
 

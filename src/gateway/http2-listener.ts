@@ -7,6 +7,7 @@ import {
 } from 'node:http2';
 import { createServer, type Socket, type Server as TcpServer } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import { followHandshakes } from './handshake-failure.ts';
 import { boundConnections, contextOptions, handshakeOptions, type ListenerOptions, peerOf } from './listener.ts';
 import { useStreamTable } from './stream-table.ts';
 
@@ -58,6 +59,7 @@ export function http2Listener(take: TakeStream, options: ListenerOptions): Http2
     if (isClosing) session.close();
   });
   boundConnections(server, options);
+  followHandshakes(server, options.onHandshakeFailure);
   server.on('connection', (socket: Socket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
@@ -98,12 +100,16 @@ export function http2Listener(take: TakeStream, options: ListenerOptions): Http2
 /** One for all streams: whatever goes wrong on one, closes it, and that is all there is to know. */
 function ignore(): void {}
 
-function accept({ tls, handshakeTimeoutMs }: ListenerOptions, take: (socket: Socket) => void): TcpServer {
+function accept(
+  { tls, handshakeTimeoutMs, onHandshakeFailure }: ListenerOptions,
+  take: (socket: Socket) => void,
+): TcpServer {
   if (tls === undefined) return createServer(take);
   const shown = { ...handshakeOptions(tls, handshakeTimeoutMs), ...contextOptions(tls.material) };
   const server = createTlsServer({ ...shown, ALPNProtocols: ['h2'] }, (socket: TLSSocket) => {
-    if (socket.alpnProtocol === 'h2') take(socket);
-    else socket.destroy();
+    if (socket.alpnProtocol === 'h2') return take(socket);
+    onHandshakeFailure?.('no_common_protocol', socket.remoteAddress);
+    socket.destroy();
   });
   tls.onReplaced(material => server.setSecureContext(contextOptions(material)));
   return server.on('tlsClientError', (_error, socket) => socket.destroy());

@@ -1,5 +1,6 @@
 import type { Server, Socket } from 'node:net';
 import type { SecureContextOptions, TlsOptions } from 'node:tls';
+import type { OnHandshakeFailure } from './handshake-failure.ts';
 
 /** How long a peer may take for its TLS handshake, in milliseconds. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
@@ -42,6 +43,8 @@ export interface ListenerOptions {
   /** Told of each connection that was closed because there were as many. */
   readonly onDropped?: (() => void) | undefined;
   readonly handshakeTimeoutMs?: number | undefined;
+  /** Called for each TLS handshake that failed. */
+  readonly onHandshakeFailure?: OnHandshakeFailure | undefined;
 }
 
 /** Closes whatever connection is one too many as soon as it is accepted. Those that are open notice nothing. */

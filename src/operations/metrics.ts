@@ -8,6 +8,8 @@ import type { ReviewOutcome } from '../authority/token-review.ts';
 import type { EvictionCause } from '../cache/verdict-store.ts';
 import type { Decision, Reason } from '../decision/decision.ts';
 import type { Protocol } from '../gateway/decided.ts';
+import type { HandshakeFailure } from '../gateway/handshake-failure.ts';
+import { HANDSHAKE_FAILURES } from './handshake-log.ts';
 import { PlainHistogram, type ScrapedMetric, scraped, scrapedHistograms, Tally } from './plain-metrics.ts';
 
 type Kind = Decision['kind'];
@@ -44,6 +46,7 @@ export interface Metrics {
   readonly reviewed: (outcome: ReviewOutcome, durationMs: number) => void;
   readonly queuedFor: (seconds: number) => void;
   readonly dropped: (listener: Protocol) => void;
+  readonly handshakeFailed: (listener: Protocol, reason: HandshakeFailure) => void;
   readonly tlsReloaded: (outcome: TlsReload) => void;
   /** Tells where the end of the listeners' certificate is read, where there is one. */
   readonly observeCertificate: (notAfterSeconds: () => number) => void;
@@ -121,6 +124,9 @@ export function metrics(version: string): Metrics {
   const reviewDuration = new PlainHistogram(DURATION_BOUNDS);
   const queueSeconds = new PlainHistogram(DURATION_BOUNDS);
   const drops = new Tally<Protocol>(['http', 'grpc']);
+  const handshakes = new Tally<`${Protocol} ${HandshakeFailure}`>(
+    HANDSHAKE_FAILURES.flatMap(reason => [`http ${reason}`, `grpc ${reason}`] as const),
+  );
   const reloads = new Tally<TlsReload>(['success', 'failure']);
   const refusals = new Tally<LocalCheck | ClaimCheck>([
     'length',
@@ -210,6 +216,12 @@ export function metrics(version: string): Metrics {
   counter('gatecar_connections_dropped_total', 'Connections closed for being one too many, by protocol.', () =>
     pairs(drops, protocol => ({ protocol })),
   );
+  counter('gatecar_tls_handshake_failures_total', 'TLS handshakes that failed, by protocol and reason.', () =>
+    pairs(handshakes, key => {
+      const [protocol = '', reason = ''] = key.split(' ');
+      return { protocol, reason };
+    }),
+  );
   counter('gatecar_tls_reloads_total', 'Replaced TLS files, by whether they could be used.', () =>
     pairs(reloads, outcome => ({ outcome })),
   );
@@ -238,6 +250,7 @@ export function metrics(version: string): Metrics {
     queuedFor: seconds => queueSeconds.observe(seconds),
     refusedLocally: check => refusals.add(check),
     dropped: protocol => drops.add(protocol),
+    handshakeFailed: (listener, reason) => handshakes.add(`${listener} ${reason}`),
     tlsReloaded: outcome => reloads.add(outcome),
     observeCertificate: given => {
       notAfterSeconds = given;
