@@ -15,6 +15,7 @@ import {
   rate,
   type SettingType,
   serviceAccounts,
+  socketMode,
   statusOneOf,
   wholeNumber,
   word,
@@ -59,6 +60,12 @@ export const SETTINGS = {
     undefined,
     'gRPC listener for Envoy: `envoy.service.auth.v3.Authorization/Check` and the standard health service.',
     { defaultLabel: 'off' },
+  ),
+  socketMode: setting(
+    'GATECAR_SOCKET_MODE',
+    socketMode,
+    '0660',
+    'Permissions of every listener that is a Unix socket. A gateway with another user id needs a group in common.',
   ),
   mode: setting(
     'GATECAR_MODE',

@@ -116,6 +116,7 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
     audit: ['', 'on', 'allow'],
     opaqueTokens: ['deny'],
     maxConnections: ['0', '1000001'],
+    socketMode: ['', '660x', '0755', '0460', '1660', '432'],
     localChecks: ['', 'on', 'signatures'],
     refreshAhead: ['', 'yes', '1'],
     graceMs: ['', '60', '-1s'],
