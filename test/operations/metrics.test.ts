@@ -18,6 +18,7 @@ t.test('every metric of the contract is there, with its labels', async t => {
   all.refusedLocally('length');
   all.dropped('grpc');
   all.tlsReloaded('failure');
+  all.handshakeFailed('grpc', 'timeout');
   all.observeCertificate(() => 1_800_000_000);
   all.observeOutput({ droppedLines: () => 17, failedWrites: () => 5 });
   all.notAdmitted('unverified', 'queue full');
@@ -52,6 +53,8 @@ t.test('every metric of the contract is there, with its labels', async t => {
     'gatecar_authority_up 1',
     'gatecar_connections_dropped_total{protocol="http"} 0',
     'gatecar_connections_dropped_total{protocol="grpc"} 1',
+    'gatecar_tls_handshake_failures_total{protocol="grpc",reason="timeout"} 1',
+    'gatecar_tls_handshake_failures_total{protocol="http",reason="plain_http"} 0',
     'gatecar_tls_reloads_total{outcome="success"} 0',
     'gatecar_tls_reloads_total{outcome="failure"} 1',
     'gatecar_tls_certificate_not_after_seconds 1800000000',
