@@ -5,6 +5,7 @@ import type { Config } from './config/schema.ts';
 import type { TracingSettings } from './config/tracing-settings.ts';
 import type { Surroundings } from './endpoint-source.ts';
 import { answerer } from './gateway/answer.ts';
+import type { Protocol } from './gateway/decided.ts';
 import { trustedPeers } from './gateway/forwarded.ts';
 import type { GrpcGateway, GrpcGatewayOptions } from './gateway/grpc.ts';
 import { type HttpGateway, httpGateway } from './gateway/http.ts';
@@ -15,6 +16,7 @@ import { CONNECTION_BYTES, ConnectionPool } from './limits/connection-pool.ts';
 import { processLimits, processMemory } from './limits/process-limits.ts';
 import { auditLog } from './operations/audit-log.ts';
 import { type DecisionLog, decisionLog } from './operations/decision-log.ts';
+import { handshakeLog } from './operations/handshake-log.ts';
 import type { Health } from './operations/health.ts';
 import { type FollowedTls, listenerTls } from './operations/listener-tls.ts';
 import type { Logger } from './operations/log.ts';
@@ -53,9 +55,10 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
   const counters = metrics(VERSION);
   const tls = await listenerTls(config, counters, log);
   const decisions = decisionLog(log);
+  const handshakes = handshakeLog(log, counters.handshakeFailed);
   const audit = auditLog(log, config.audit);
   const tracing = surroundings.tracing && (await openTracing(surroundings.tracing, log));
-  counters.observeOutput(log.droppedLines);
+  counters.observeOutput(log);
   const limits = processLimits(processMemory(config.memoryLimit), config.cacheMaxEntries);
   const requests = new Budget(limits.requestsBytes);
   const pool = new ConnectionPool(limits.connectionsBytes);
@@ -84,11 +87,15 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
       tracing?.decided(decided);
     },
   };
-  const grpc = config.grpcListen && (await openGrpc({ ...gateway, onRejected: () => counters.dropped('grpc') }));
+  const of = (listener: Protocol) => ({
+    onRejected: () => counters.dropped(listener),
+    onHandshakeFailure: handshakes.of(listener),
+  });
+  const grpc = config.grpcListen && (await openGrpc({ ...gateway, ...of('grpc') }));
   gate.health.onReadiness(ready => grpc?.setServing(ready));
 
   return {
-    auth: httpGateway({ ...gateway, onRejected: () => counters.dropped('http'), draining: () => draining }),
+    auth: httpGateway({ ...gateway, ...of('http'), draining: () => draining }),
     ops: openOps(gate.health, counters),
     grpc,
     health: gate.health,
@@ -101,6 +108,7 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
     async close() {
       tls?.stop();
       decisions.close();
+      handshakes.close();
       await gate.close();
       await tracing?.close();
     },

@@ -9,7 +9,9 @@ import { help } from './config/help.ts';
 import { readTracingSettings } from './config/tracing-settings.ts';
 import { clusterAddress, type Surroundings } from './endpoint-source.ts';
 import { ListenError } from './operations/listen.ts';
-import { type Logger, logger } from './operations/log.ts';
+import { describeError, logger } from './operations/log.ts';
+import { ERROR_LINES, LOG_LINES, STANDARD_OUTPUT } from './operations/process-output.ts';
+import { WriteError, writeWhole } from './operations/standard-stream.ts';
 import { releaseStartMemory } from './operations/start-memory.ts';
 import { TlsFileError } from './operations/tls-files.ts';
 import { type Running, serve } from './serve.ts';
@@ -20,8 +22,12 @@ type Command = (typeof COMMANDS)[number];
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
-/** How long the last lines may take to be written, in milliseconds. */
-const WRITE_LIMIT_MS = 2_000;
+/** As a shell reports a program that SIGPIPE ended. */
+const EXIT_READER_GONE = 128 + 13;
+
+/** How long the last lines may take to be written, in milliseconds: after a drain, and after an uncaught error. */
+const LAST_LINES_MS = 2_000;
+const LAST_LINES_OF_FAULT_MS = 500;
 
 /** When a start is over, in milliseconds after it listens: the API server was asked, and the kubelet has hardly sent anybody. */
 const STARTED_AFTER_MS = 1_000;
@@ -30,14 +36,15 @@ await main(process.argv.slice(2));
 
 async function main(args: string[]): Promise<void> {
   const command = COMMANDS.find(name => name === args[0]) ?? 'serve';
-  if (args.includes('--help') || args.includes('-h')) return print(await helpOf(command));
-  if (args.includes('--version')) return print(`${VERSION}\n`);
   const rest = COMMANDS.includes(args[0] as Command) ? args.slice(1) : args;
-  const log = logger('info');
-  failOnUncaught(log);
+  ignoreSignals();
+  failOnUncaught();
   try {
-    await run(command, rest);
+    if (args.includes('--help') || args.includes('-h')) await print(await helpOf(command));
+    else if (args.includes('--version')) await print(`${VERSION}\n`);
+    else await run(command, rest);
   } catch (error) {
+    if (error instanceof WriteError) return failPrint(error);
     if (error instanceof ConfigError) return fail(EXIT_USAGE, error.faults);
     if (error instanceof UsageError) return fail(EXIT_USAGE, [error.message]);
     if (error instanceof TlsFileError) return fail(EXIT_USAGE, [error.message]);
@@ -49,34 +56,42 @@ async function main(args: string[]): Promise<void> {
 async function run(command: Command, args: string[]): Promise<void> {
   if (command === 'dev') {
     const { dev } = await import('./dev/dev.ts');
-    const running = await dev(args, process.env, text => process.stdout.write(text));
-    return stopOnSignal(running, logger('silent'));
+    stopOnSignal(await dev(args, process.env, text => LOG_LINES.write(text)));
+    return;
   }
   if (command !== 'serve') {
     process.exitCode = await runOnce(command, args);
     return;
   }
   const config = readConfig(args, process.env);
-  const log = logger(config.logLevel);
-  stopOnSignal(await serve(config, surroundings(), log), log);
+  stopOnSignal(await serve(config, surroundings(), logger(config.logLevel)));
   setTimeout(releaseStartMemory, STARTED_AFTER_MS).unref();
 }
 
 /** The commands that answer and end; loaded only where they are asked for. */
 async function runOnce(command: Exclude<Command, 'serve' | 'dev'>, args: string[]): Promise<number> {
   const { COMMANDS_THAT_END } = await import('./commands/commands-that-end.ts');
-  return COMMANDS_THAT_END[command]({
+  let text = '';
+  let complaints = '';
+  const code = await COMMANDS_THAT_END[command]({
     args,
     env: process.env,
     surroundings: surroundings(),
     version: VERSION,
     terminal: {
-      write: print,
-      complain: text => process.stderr.write(text),
+      write: part => {
+        text += part;
+      },
+      complain: part => {
+        complaints += part;
+      },
       readInput: () => buffer(process.stdin),
       isTerminal: process.stdout.isTTY,
     },
   });
+  await print(text);
+  ERROR_LINES.write(complaints);
+  return code;
 }
 
 async function helpOf(command: Command): Promise<string> {
@@ -93,40 +108,64 @@ function surroundings(): Surroundings {
   };
 }
 
-/** The first signal drains and exits 0; a second one ends at once. */
-function stopOnSignal(running: Running, log: Logger): void {
+/** The first signal drains and exits 0; a second one ends the process at once, with 128 plus its number. */
+function stopOnSignal(running: Running): void {
   let stopping = false;
   const onSignal = (_signal: NodeJS.Signals, number: number): void => {
-    if (stopping) process.exit(128 + number);
+    if (stopping) end(128 + number, 0);
+    else running.stop().then(() => end(0, LAST_LINES_MS));
     stopping = true;
-    running.stop().then(() => endOnceWritten(log));
   };
-  process.on('SIGTERM', onSignal);
-  process.on('SIGINT', onSignal);
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, onSignal);
 }
 
-/** An exit waits for writes under way, for ever where nobody reads: past its time there is only one that waits for nothing. */
-async function endOnceWritten(log: Logger): Promise<void> {
-  setTimeout(process.kill, WRITE_LIMIT_MS, process.pid, 'SIGKILL');
-  await log.written();
-  process.exit(0);
+/**
+ * SIGUSR1 would open Node's inspector, where `--disable-sigusr1` is not given: a debugger for every container of the pod.
+ * SIGUSR2 and SIGXFSZ would end the process without a drain; past a limit on file sizes, writing fails instead. Node
+ * itself ignores SIGPIPE.
+ */
+function ignoreSignals(): void {
+  for (const signal of ['SIGUSR1', 'SIGUSR2', 'SIGXFSZ'] as const) process.on(signal, () => {});
 }
 
-/** An error nobody foresaw leaves an unknown state: say so and end, so that the kubelet starts anew. */
-function failOnUncaught(log: Logger): void {
-  const end = (error: unknown): void => {
+/** Exits when the last lines are written, or could not be within `limitMs`; then it writes `unwritten` to standard error. */
+async function end(code: number, limitMs: number, unwritten = ''): Promise<void> {
+  const log = await LOG_LINES.finish(limitMs);
+  if (log.lost > 0) ERROR_LINES.write(`${unwritten}gatecar: lines not written to standard output: ${log.lost}\n`);
+  const errors = await ERROR_LINES.finish(limitMs);
+  // An exit would wait for a write to a terminal or disk that is stuck. This alone waits for nothing. (No coverage is
+  // written by a process that it ends.)
+  /* c8 ignore next */
+  if (log.delaysExit || errors.delaysExit) process.kill(process.pid, 'SIGKILL');
+  process.exit(code);
+}
+
+/** An unexpected error leaves an unknown state: the process logs it and ends, so that the kubelet restarts it. */
+function failOnUncaught(): void {
+  const log = logger('info');
+  const onUncaught = (error: unknown): void => {
     log.fatal({ err: error }, 'uncaught error');
-    process.exit(EXIT_FAILURE);
+    end(
+      EXIT_FAILURE,
+      LAST_LINES_OF_FAULT_MS,
+      `gatecar: uncaught error: ${plain(`${describeError(error)['message']}`)}\n`,
+    );
   };
-  process.on('uncaughtException', end);
-  process.on('unhandledRejection', end);
+  process.on('uncaughtException', onUncaught);
+  process.on('unhandledRejection', onUncaught);
 }
 
-function print(text: string): void {
-  process.stdout.write(text);
+function print(text: string): Promise<void> {
+  return writeWhole(STANDARD_OUTPUT, text);
+}
+
+/** A reader that has had enough (`| head`) is no fault to report. */
+function failPrint({ code, message }: WriteError): void {
+  if (code === 'EPIPE') process.exitCode = EXIT_READER_GONE;
+  else fail(EXIT_FAILURE, [`cannot write to standard output: ${message}`]);
 }
 
 function fail(code: number, lines: readonly string[]): void {
-  process.stderr.write(lines.map(line => `gatecar: ${plain(line)}\n`).join(''));
+  ERROR_LINES.write(lines.map(line => `gatecar: ${plain(line)}\n`).join(''));
   process.exitCode = code;
 }

@@ -26,8 +26,8 @@ export async function serve(config: Config, surroundings: Surroundings, log: Log
   const app = await createApp(config, surroundings, log);
   const listeners = [app.auth, ...(app.grpc ? [app.grpc] : [])];
   try {
-    const ops = await listen(app.ops, config.opsListen, 'GATECAR_OPS_LISTEN');
-    const auth = await listen(app.auth.app, config.listen, 'GATECAR_LISTEN');
+    const ops = await listen(app.ops, config.opsListen, 'GATECAR_OPS_LISTEN', config.socketMode);
+    const auth = await listen(app.auth.app, config.listen, 'GATECAR_LISTEN', config.socketMode);
     const grpc = await listenGrpc(app, config);
     for (const warning of warnings(config)) log.warn(warning);
     const tls = config.tlsClientCaFile === undefined ? app.tls && 'on' : 'mutual';
@@ -41,9 +41,9 @@ export async function serve(config: Config, surroundings: Surroundings, log: Log
   }
 }
 
-async function listenGrpc({ grpc }: App, { grpcListen }: Config): Promise<string | undefined> {
+async function listenGrpc({ grpc }: App, { grpcListen, socketMode }: Config): Promise<string | undefined> {
   if (grpc === undefined || grpcListen === undefined) return undefined;
-  return listenOn(target => grpc.listen(target), grpcListen, 'GATECAR_GRPC_LISTEN');
+  return listenOn(target => grpc.listen(target), grpcListen, 'GATECAR_GRPC_LISTEN', socketMode);
 }
 
 async function stop(app: App, listeners: readonly Drainable[], config: Config, log: Logger): Promise<void> {

@@ -76,10 +76,10 @@ const MAX_LINES = 200;
 
 /** Files that may be longer, and why they are. */
 const LONGER: Readonly<Record<string, { readonly lines: number; readonly why: string }>> = {
-  'config/schema.ts': { lines: 310, why: 'one list of all settings is easier to read than two' },
+  'config/schema.ts': { lines: 320, why: 'one list of all settings is easier to read than two' },
   'config/types.ts': { lines: 300, why: 'one small type of setting beside the other' },
   'review-gate.ts': { lines: 215, why: 'one place shows how all parts of the gate are connected' },
-  'operations/metrics.ts': { lines: 280, why: 'one list of all metrics is easier to read than two' },
+  'operations/metrics.ts': { lines: 310, why: 'one list of all metrics is easier to read than two' },
 };
 
 interface Import {

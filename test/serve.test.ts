@@ -1,3 +1,5 @@
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
@@ -10,6 +12,7 @@ import { ask } from './fixtures/ask.ts';
 import { converse } from './fixtures/conversation.ts';
 import { envoyClient } from './fixtures/envoy-client.ts';
 import { listenerFiles, listenerSecret } from './fixtures/listener-files.ts';
+import { scratch } from './fixtures/scratch.ts';
 import { accepts, startStandIn } from './fixtures/stand-in-api-server.ts';
 import { pem } from './fixtures/tls-server.ts';
 import { until } from './fixtures/until.ts';
@@ -193,4 +196,36 @@ t.test('basic mode asks nobody, is ready at once and says what it does not do', 
   const reply = await ask(`http://${running.auth}`, { token: 'anything' });
   t.match(reply, { status: 200, headers: { 'x-auth-request-user': '' } });
   t.match(await ask(`http://${running.auth}`), { status: 401, headers: { 'x-gatecar-reason': 'credentials_missing' } });
+});
+
+t.test('failed TLS handshakes are in log and metrics, on both listeners', async t => {
+  const files = await listenerFiles(t);
+  const { running, lines } = await start(t, { ...files.settings, GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+  for (const address of [running.auth, String(running.grpc)]) {
+    for (let at = 0; at < 3; at += 1) await t.rejects(ask(`http://${address}`));
+  }
+  const failures = (protocol: string) =>
+    `gatecar_tls_handshake_failures_total{protocol="${protocol}",reason="plain_http"} 3`;
+  await until(async () => {
+    const { body } = await ask(`http://${running.ops}`, { path: '/metrics' });
+    return body.includes(failures('http')) && body.includes(failures('grpc'));
+  });
+  const logged = lines().filter(({ msg }) => msg === 'TLS handshake failed');
+  t.match(logged, [
+    { level: 'info', protocol: 'http', reason: 'plain_http', peer: '127.0.0.1' },
+    { level: 'info', protocol: 'grpc', reason: 'plain_http', peer: '127.0.0.1' },
+  ]);
+  t.equal(logged.length, 2);
+});
+
+t.test('every listener on a Unix socket has the mode that is set', async t => {
+  const directory = scratch(t);
+  const { running } = await start(t, {
+    GATECAR_SOCKET_MODE: '0600',
+    GATECAR_LISTEN: `unix:${directory}/auth`,
+    GATECAR_OPS_LISTEN: `unix:${directory}/ops`,
+    GATECAR_GRPC_LISTEN: `unix:${directory}/grpc`,
+  });
+  t.equal(running.auth, `unix:${directory}/auth`);
+  for (const name of ['auth', 'ops', 'grpc']) t.equal(statSync(join(directory, name)).mode & 0o777, 0o600, name);
 });

@@ -280,15 +280,21 @@ export const ROWS: readonly Row[] = [
       },
       {
         title: 'Connections closed',
-        description: 'For being one more than GATECAR_MAX_CONNECTIONS.',
+        description: 'For being one more than GATECAR_MAX_CONNECTIONS, or because the TLS handshake failed, by reason.',
         unit: 'ops',
-        queries: [{ expr: sumBy('protocol', rate('gatecar_connections_dropped_total')), legend: '{{protocol}}' }],
+        queries: [
+          { expr: sumBy('protocol', rate('gatecar_connections_dropped_total')), legend: '{{protocol}}' },
+          { expr: sumBy('reason', rate('gatecar_tls_handshake_failures_total')), legend: 'TLS: {{reason}}' },
+        ],
       },
       {
         title: 'Lines dropped',
-        description: 'Of log and audit, because nobody reads standard output.',
+        description: 'Of log and audit, because standard output fails, is closed or is read too slowly.',
         unit: 'ops',
-        queries: [{ expr: `sum(${rate('gatecar_log_lines_dropped_total')})`, legend: 'dropped' }],
+        queries: [
+          { expr: `sum(${rate('gatecar_log_lines_dropped_total')})`, legend: 'dropped' },
+          { expr: `sum(${rate('gatecar_log_write_failures_total')})`, legend: 'failed writes' },
+        ],
       },
       {
         title: 'TLS files replaced',

@@ -34,6 +34,9 @@ Usage: gatecar [serve] [--setting=value ...]
   --help     this text; after a command that ends by itself, that of the command
   --version  the version
 
+SIGTERM, SIGINT and SIGHUP drain; a second one ends the process at once.
+Exit code: 0 drained, 1 failure, 2 usage or settings, 128 + n for a second signal n.
+
 Example: gatecar serve --token-audiences=bindcar --allowed-namespaces=dns-system,ci
 
 Settings, each a flag and an environment variable; a flag beats the environment. Lists split on

@@ -16,6 +16,7 @@ import {
   rate,
   type SettingType,
   serviceAccounts,
+  socketMode,
   statusOneOf,
   wholeNumber,
   word,
@@ -60,6 +61,12 @@ export const SETTINGS = {
     undefined,
     'gRPC listener for Envoy: `envoy.service.auth.v3.Authorization/Check` and the standard health service.',
     { defaultLabel: 'off' },
+  ),
+  socketMode: setting(
+    'GATECAR_SOCKET_MODE',
+    socketMode,
+    '0660',
+    'Permissions of every listener that is a Unix socket. A gateway with another user id needs a group in common.',
   ),
   mode: setting(
     'GATECAR_MODE',

@@ -52,6 +52,13 @@ export const address: SettingType<Address> = {
   },
 };
 
+/** The owner can always connect. No bit but read and write means anything for a socket. */
+export const socketMode: SettingType<number> = {
+  rule: 'an octal mode such as 0660: read and write for the owner, any of the two for group and others',
+  parse: text => (/^0?6[0246]{2}$/.test(text) ? Number.parseInt(text, 8) : undefined),
+  json: { type: 'string', pattern: '^0?6[0246]{2}$' },
+};
+
 /** One of these words, exactly as written. */
 export function oneOf<const T extends string>(...values: readonly T[]): SettingType<T> {
   return {

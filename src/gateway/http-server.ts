@@ -7,6 +7,7 @@ import {
   connectionIntake,
   intercept,
 } from './connection-intake.ts';
+import { followHandshakes } from './handshake-failure.ts';
 import { declaresBody } from './http-answer.ts';
 import { HttpConnection } from './http-connection.ts';
 import { contextOptions, handshakeOptions, type ListenerOptions } from './listener.ts';
@@ -76,6 +77,7 @@ export function httpServer(handler: RequestListener, options: HttpServerOptions)
     connection.once('close', () => connections.delete(connection));
     pass(connection);
   });
+  followHandshakes(server, options.onHandshakeFailure);
   closeIdle(server, connections, keepAliveMs, now);
   return { server, connections, intake };
 }

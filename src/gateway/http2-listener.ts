@@ -9,6 +9,7 @@ import { createServer, type Socket, type Server as TcpServer } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { type ConnectionIntakeOptions, connectionIntake } from './connection-intake.ts';
 import { SharedConnection } from './fair-turns.ts';
+import { followHandshakes } from './handshake-failure.ts';
 import { contextOptions, handshakeOptions, type ListenerOptions, peerOf } from './listener.ts';
 import { useStreamTable } from './stream-table.ts';
 
@@ -95,6 +96,7 @@ export function http2Listener(take: TakeStream, options: Http2ListenerOptions): 
     if (isClosing) session.close();
   });
   const intake = connectionIntake(server, options.tls !== undefined, { ...options, protocol: 'grpc' });
+  followHandshakes(server, options.onHandshakeFailure);
   server.on('connection', (socket: Socket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
@@ -136,12 +138,16 @@ export function http2Listener(take: TakeStream, options: Http2ListenerOptions): 
 /** One for all streams: whatever goes wrong on one, closes it, and that is all there is to know. */
 function ignore(): void {}
 
-function accept({ tls, handshakeTimeoutMs }: ListenerOptions, take: (socket: Socket) => void): TcpServer {
+function accept(
+  { tls, handshakeTimeoutMs, onHandshakeFailure }: ListenerOptions,
+  take: (socket: Socket) => void,
+): TcpServer {
   if (tls === undefined) return createServer(take);
   const shown = { ...handshakeOptions(tls, handshakeTimeoutMs), ...contextOptions(tls.material) };
   const server = createTlsServer({ ...shown, ALPNProtocols: ['h2'] }, (socket: TLSSocket) => {
-    if (socket.alpnProtocol === 'h2') take(socket);
-    else socket.destroy();
+    if (socket.alpnProtocol === 'h2') return take(socket);
+    onHandshakeFailure?.('no_common_protocol', socket.remoteAddress);
+    socket.destroy();
   });
   tls.onReplaced(material => server.setSecureContext(contextOptions(material)));
   return server.on('tlsClientError', (_error, socket) => socket.destroy());

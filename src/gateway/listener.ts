@@ -1,5 +1,6 @@
 import type { Server, Socket } from 'node:net';
 import type { SecureContextOptions, TlsOptions } from 'node:tls';
+import type { OnHandshakeFailure } from './handshake-failure.ts';
 
 /** How long a peer may take for its TLS handshake, in milliseconds. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
@@ -38,6 +39,8 @@ export interface ListenerOptions {
   /** Plain text without it. */
   readonly tls?: ListenerTls | undefined;
   readonly handshakeTimeoutMs?: number | undefined;
+  /** Called for each TLS handshake that failed. */
+  readonly onHandshakeFailure?: OnHandshakeFailure | undefined;
 }
 
 /** The part of a server's TLS options that never changes. Named here, since the process may be told to begin below 1.2. */

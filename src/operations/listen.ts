@@ -19,15 +19,24 @@ export type BindTarget = { readonly host: string; readonly port: number } | { re
  */
 export type Bind = (target: BindTarget) => Promise<string>;
 
+/** Permissions of a Unix socket, unless others are asked for. */
+const SOCKET_MODE = 0o660;
+
 /**
  * Listens on an address of the configuration, and says where.
  *
  * @param setting named if it fails.
+ * @param socketMode permissions of a Unix socket.
  * @throws {ListenError}
  */
-export async function listenOn(bind: Bind, address: Address, setting: string): Promise<string> {
+export async function listenOn(
+  bind: Bind,
+  address: Address,
+  setting: string,
+  socketMode: number = SOCKET_MODE,
+): Promise<string> {
   try {
-    if (address.kind === 'unix') return await listenUnix(bind, address.path);
+    if (address.kind === 'unix') return await listenUnix(withMode(bind, socketMode), address.path);
     if (address.host !== undefined) return await bind({ host: address.host, port: address.port });
     return await listenEverywhere(bind, address.port);
   } catch (error) {
@@ -36,9 +45,30 @@ export async function listenOn(bind: Bind, address: Address, setting: string): P
 }
 
 /** {@link listenOn} for an HTTP server. */
-export async function listen(server: FastifyInstance, address: Address, setting: string): Promise<string> {
+export async function listen(
+  server: FastifyInstance,
+  address: Address,
+  setting: string,
+  socketMode?: number,
+): Promise<string> {
   await server.ready();
-  return listenOn(target => bindHttp(server, target), address, setting);
+  return listenOn(target => bindHttp(server, target), address, setting, socketMode);
+}
+
+/**
+ * Makes sockets with these permissions. They are made by the umask and not changed afterwards: there is no moment at
+ * which others could connect, and no path that could be swapped meanwhile. Node binds a socket before `listen` returns,
+ * so nothing else of this process runs under that umask.
+ */
+function withMode(bind: Bind, mode: number): Bind {
+  return target => {
+    const before = process.umask(0o777 & ~mode);
+    try {
+      return bind(target);
+    } finally {
+      process.umask(before);
+    }
+  };
 }
 
 async function listenEverywhere(bind: Bind, port: number): Promise<string> {

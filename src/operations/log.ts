@@ -1,12 +1,13 @@
-import { EventEmitter, once } from 'node:events';
 import { type DestinationStream, type Logger as PinoLogger, pino, stdTimeFunctions } from 'pino';
 import { redact as redactToken } from '../credential/redaction.ts';
+import { LineOutput } from './line-output.ts';
+import { LOG_LINES } from './process-output.ts';
 
 export interface Logger extends PinoLogger {
-  /** How many lines of this process were dropped because nobody read its standard output. */
+  /** Number of lines that could not be written. */
   readonly droppedLines: () => number;
-  /** Resolves once all of it has been written: never, where nobody reads standard output. */
-  readonly written: () => Promise<void>;
+  /** Number of failed attempts to write lines. */
+  readonly failedWrites: () => number;
 }
 
 /**
@@ -16,11 +17,8 @@ export interface Logger extends PinoLogger {
 const LOOKS_LIKE_A_TOKEN =
   /(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*|(?<=bearer )[^\s"',]+/gi;
 
-/** How much may wait for a standard output that is slow or stuck, in bytes; lines past it are dropped. */
-const MAX_BACKLOG_BYTES = 4 * 1024 * 1024;
-
 /** One JSON object a line, to standard output or `destination`. */
-export function logger(level: string, destination?: DestinationStream): Logger {
+export function logger(level: string, destination: DestinationStream | LineOutput = LOG_LINES): Logger {
   const options = {
     level,
     base: { name: 'gatecar' },
@@ -28,26 +26,16 @@ export function logger(level: string, destination?: DestinationStream): Logger {
     formatters: { level: (label: string) => ({ level: label }) },
     serializers: { err: describeError },
   };
-  let dropped = 0;
-  const output = destination ?? pino.destination({ dest: 1, sync: false, maxLength: MAX_BACKLOG_BYTES });
-  if (output instanceof EventEmitter) {
-    output.on('drop', () => {
-      dropped += 1;
-    });
-  }
-  return Object.assign(pino(options, output), {
-    droppedLines: () => dropped,
-    written: async () => (output instanceof EventEmitter ? drained(output) : undefined),
+  const log = pino(options, destination);
+  if (!(destination instanceof LineOutput)) return Object.assign(log, { droppedLines: none, failedWrites: none });
+  destination.reportGaps(lost => log.warn({ lost }, 'log output failed or was too slow'));
+  return Object.assign(log, {
+    droppedLines: () => destination.droppedLines,
+    failedWrites: () => destination.failedWrites,
   });
 }
 
-/** What is on its way to the kernel is lost where the process ends before it is there. */
-async function drained(output: DestinationStream & EventEmitter): Promise<void> {
-  const drain = once(output, 'drain');
-  // Behind all the rest, so that there is an end to hear of though nothing is under way.
-  output.write('');
-  await drain;
-}
+const none = (): number => 0;
 
 /**
  * An error as it may be logged. Errors quote what they failed on (a JSON parser, its input), so whatever looks like a

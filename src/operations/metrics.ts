@@ -8,6 +8,8 @@ import type { ReviewOutcome } from '../authority/token-review.ts';
 import type { EvictionCause } from '../cache/verdict-store.ts';
 import type { Decision, Reason } from '../decision/decision.ts';
 import type { Protocol } from '../gateway/decided.ts';
+import type { HandshakeFailure } from '../gateway/handshake-failure.ts';
+import { HANDSHAKE_FAILURES } from './handshake-log.ts';
 import { PlainHistogram, type ScrapedMetric, scraped, scrapedHistograms, Tally } from './plain-metrics.ts';
 
 type Kind = Decision['kind'];
@@ -30,6 +32,12 @@ export interface Gauges {
   readonly clockSkewMs: () => number | undefined;
 }
 
+/** State of the log's output, as of the scrape. */
+export interface LogOutput {
+  readonly droppedLines: () => number;
+  readonly failedWrites: () => number;
+}
+
 export type TlsReload = 'success' | 'failure';
 
 /** Counters as the rooms see them: each a plain function. */
@@ -40,11 +48,12 @@ export interface Metrics {
   readonly reviewed: (outcome: ReviewOutcome, durationMs: number) => void;
   readonly queuedFor: (seconds: number) => void;
   readonly dropped: (listener: Protocol | 'ops') => void;
+  readonly handshakeFailed: (listener: Protocol, reason: HandshakeFailure) => void;
   readonly tlsReloaded: (outcome: TlsReload) => void;
   /** Tells where the end of the listeners' certificate is read, where there is one. */
   readonly observeCertificate: (notAfterSeconds: () => number) => void;
-  /** Tells where it is read how many lines were dropped. */
-  readonly observeOutput: (droppedLines: () => number) => void;
+  /** Sets where the state of the log's output is read. */
+  readonly observeOutput: (output: LogOutput) => void;
   readonly refusedLocally: (check: LocalCheck | ClaimCheck) => void;
   readonly notAdmitted: (lane: Lane, why: AdmissionRefusal) => void;
   readonly shed: () => void;
@@ -117,6 +126,9 @@ export function metrics(version: string): Metrics {
   const reviewDuration = new PlainHistogram(DURATION_BOUNDS);
   const queueSeconds = new PlainHistogram(DURATION_BOUNDS);
   const drops = new Tally<Protocol | 'ops'>(['http', 'grpc', 'ops']);
+  const handshakes = new Tally<`${Protocol} ${HandshakeFailure}`>(
+    HANDSHAKE_FAILURES.flatMap(reason => [`http ${reason}`, `grpc ${reason}`] as const),
+  );
   const reloads = new Tally<TlsReload>(['success', 'failure']);
   const refusals = new Tally<LocalCheck | ClaimCheck>([
     'length',
@@ -135,7 +147,7 @@ export function metrics(version: string): Metrics {
   let shed = 0;
   let gauges: Gauges | undefined;
   let notAfterSeconds: (() => number) | undefined;
-  let droppedLines = () => 0;
+  let output: LogOutput = { droppedLines: () => 0, failedWrites: () => 0 };
 
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
@@ -210,14 +222,23 @@ export function metrics(version: string): Metrics {
   counter('gatecar_connections_dropped_total', 'Connections closed for being one too many, by protocol.', () =>
     pairs(drops, protocol => ({ protocol })),
   );
+  counter('gatecar_tls_handshake_failures_total', 'TLS handshakes that failed, by protocol and reason.', () =>
+    pairs(handshakes, key => {
+      const [protocol = '', reason = ''] = key.split(' ');
+      return { protocol, reason };
+    }),
+  );
   counter('gatecar_tls_reloads_total', 'Replaced TLS files, by whether they could be used.', () =>
     pairs(reloads, outcome => ({ outcome })),
   );
   gauge('gatecar_tls_certificate_not_after_seconds', 'When the certificate in force runs out, in Unix time.', () =>
     notAfterSeconds === undefined ? [] : [[{}, notAfterSeconds()]],
   );
-  counter('gatecar_log_lines_dropped_total', 'Lines of log and audit dropped since nobody read them.', () => [
-    [{}, droppedLines()],
+  counter('gatecar_log_lines_dropped_total', 'Lines of log and audit that could not be written.', () => [
+    [{}, output.droppedLines()],
+  ]);
+  counter('gatecar_log_write_failures_total', 'Failed attempts to write lines of log and audit.', () => [
+    [{}, output.failedWrites()],
   ]);
   gauge('gatecar_build_info', 'Version of gatecar and Node.js.', () => [[{ version, node: process.version }, 1]]);
 
@@ -235,12 +256,13 @@ export function metrics(version: string): Metrics {
     queuedFor: seconds => queueSeconds.observe(seconds),
     refusedLocally: check => refusals.add(check),
     dropped: protocol => drops.add(protocol),
+    handshakeFailed: (listener, reason) => handshakes.add(`${listener} ${reason}`),
     tlsReloaded: outcome => reloads.add(outcome),
     observeCertificate: given => {
       notAfterSeconds = given;
     },
     observeOutput: given => {
-      droppedLines = given;
+      output = given;
     },
     notAdmitted: (lane, why) => notAdmitted.add(`${lane} ${why}`),
     shed() {

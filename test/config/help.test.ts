@@ -117,6 +117,7 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
     opaqueTokens: ['deny'],
     memoryLimit: ['256', '256MB', '63Mi', '65Gi', '-1Gi', '1.5Gi'],
     maxConnections: ['0', '1000001'],
+    socketMode: ['', '660x', '0755', '0460', '1660', '432'],
     localChecks: ['', 'on', 'signatures'],
     refreshAhead: ['', 'yes', '1'],
     graceMs: ['', '60', '-1s'],

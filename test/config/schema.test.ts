@@ -30,6 +30,7 @@ t.test('the defaults are those of the contract, durations in milliseconds', asyn
     reviewTimeoutMs: 3_000,
     reviewMaxConcurrency: 32,
     reviewMaxQueue: 512,
+    socketMode: 0o660,
     maxConnections: undefined,
     memoryLimit: undefined,
     refreshAhead: true,

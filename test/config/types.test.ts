@@ -286,3 +286,11 @@ t.test('several paths are parted by colons, and there is at least one', async t 
   t.strictSame(types.paths.parse(':/a::/b c:'), ['/a', '/b c']);
   for (const text of ['', ':', '::', '/a:/b\n']) t.equal(types.paths.parse(text), undefined, JSON.stringify(text));
 });
+
+t.test('the mode of a socket is octal, and its owner can always connect', async t => {
+  const { parse } = types.socketMode;
+  t.equal(parse('0660'), 0o660);
+  t.equal(parse('600'), 0o600);
+  t.equal(parse('0666'), 0o666);
+  for (const bad of ['', '0755', '0060', '0460', '4660', '0o660', '432', '0660\n']) t.equal(parse(bad), undefined, bad);
+});

@@ -118,11 +118,13 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
       const container = containerOf(pod);
       t.equal(container['restartPolicy'], native ? 'Always' : undefined);
       t.match(environmentOf(container, documents), {
-        GATECAR_LISTEN: '127.0.0.1:9080',
+        GATECAR_LISTEN: 'unix:/run/gatecar/auth.sock',
+        GATECAR_SOCKET_MODE: '0660',
         GATECAR_ALLOWED_NAMESPACES: 'ci',
       });
-      t.match(container['volumeMounts'], [{ mountPath: '/var/run/secrets/kubernetes.io/serviceaccount' }]);
-      t.equal(containerOf(pod, 'my-gateway')['volumeMounts'], undefined);
+      const socket = { name: 'gatecar-socket', mountPath: '/run/gatecar' };
+      t.match(container['volumeMounts'], [{ mountPath: '/var/run/secrets/kubernetes.io/serviceaccount' }, socket]);
+      t.strictSame(containerOf(pod, 'my-gateway')['volumeMounts'], [socket]);
     }
     const without = await render(run, { gatecar: { enabled: false } }, parent).catch(({ message }) => message);
     t.match(without, /nil pointer|no template/, 'a parent’s condition is heard');

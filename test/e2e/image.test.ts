@@ -50,6 +50,7 @@ t.test('the image', { skip: skipWithout(imageToolsMissing() ?? kubeApiServerMiss
     t.equal(program, '/nodejs/bin/node');
     t.strictSame(args, [
       ...[
+        '--disable-sigusr1',
         '--v8-pool-size=1',
         '--max-semi-space-size=8',
         '--heap-growing-percent=15',

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { type AddressInfo, connect as connectTcp, type Server, type Socket } from 'node:net';
+import { type AddressInfo, connect as connectTcp, createServer, type Server, type Socket } from 'node:net';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { credentials } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
@@ -7,6 +7,7 @@ import { authorizeAnybody } from '../../src/authorize.ts';
 import { answerer } from '../../src/gateway/answer.ts';
 import { trustedPeers } from '../../src/gateway/forwarded.ts';
 import { grpcGateway } from '../../src/gateway/grpc.ts';
+import { followHandshakes } from '../../src/gateway/handshake-failure.ts';
 import { type HttpGatewayOptions, httpGateway } from '../../src/gateway/http.ts';
 import { type ListenerOptions, type ListenerTls, peerOf, type TlsMaterial } from '../../src/gateway/listener.ts';
 import { envoyClient } from '../fixtures/envoy-client.ts';
@@ -175,6 +176,58 @@ for (const [protocol, start] of Object.entries(LISTENERS)) {
     await handshake(t, port, protocol);
   });
 
+  t.test(`${protocol}: each failed handshake is reported with its reason`, async t => {
+    const failures: (readonly [reason: string, peer: string | undefined])[] = [];
+    const options: ListenerOptions = {
+      handshakeTimeoutMs: 500,
+      onHandshakeFailure: (reason, peer) => failures.push([reason, peer]),
+    };
+    const mutual = await start(t, { ...options, tls: tlsOf(material('server', 'ca')) });
+    const open = await start(t, { ...options, tls: tlsOf(material('server')) });
+    const expired = await start(t, { ...options, tls: tlsOf(material('server', 'server-expired')) });
+    const raw = (send: (socket: Socket) => void) => async () => {
+      const socket = connectTcp(open, '127.0.0.1').on('error', () => {});
+      t.teardown(() => socket.destroy());
+      await once(socket, 'connect');
+      send(socket);
+    };
+    const attempt = (port: number, more: ConnectionOptions) => () => handshake(t, port, protocol, more);
+    const old = { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' } as const;
+    const cases: [reason: string, act: () => Promise<unknown>, hasPeer: boolean][] = [
+      ['client_certificate_missing', attempt(mutual, {}), true],
+      ['client_certificate_untrusted', attempt(mutual, clientOf('other-client')), false],
+      ['client_certificate_purpose', attempt(mutual, clientOf('server')), false],
+      ['client_certificate_expired', attempt(expired, clientOf('server-expired')), false],
+      ['protocol_version', attempt(open, old), true],
+      ['no_common_cipher', attempt(open, { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES128-SHA256' }), true],
+      ['no_common_protocol', attempt(open, { ALPNProtocols: ['spdy/3'] }), true],
+      ['plain_http', raw(socket => socket.write('GET / HTTP/1.1\r\n\r\n')), true],
+      ['not_tls', raw(socket => socket.write(Buffer.alloc(64, 0xff))), true],
+      ['connection_closed', raw(socket => socket.end()), false],
+      ['connection_closed', raw(socket => socket.resetAndDestroy()), false],
+      ['timeout', raw(() => {}), false],
+      ['other', raw(socket => socket.write(Buffer.from('16030100050200000100', 'hex'))), true],
+    ];
+    for (const [reason, act, hasPeer] of cases) {
+      failures.length = 0;
+      await act().then(
+        () => {},
+        () => {},
+      );
+      await until(() => failures.length > 0);
+      t.strictSame(failures[0]?.[0], reason);
+      if (hasPeer) t.equal(failures[0]?.[1], '127.0.0.1', reason);
+    }
+    if (protocol === 'h2') {
+      failures.length = 0;
+      await t.rejects(handshake(t, open, protocol, { ALPNProtocols: [] }));
+      t.strictSame(failures, [['no_common_protocol', '127.0.0.1']], 'without a protocol there is no HTTP/2');
+    }
+    failures.length = 0;
+    await handshake(t, mutual, protocol, clientOf('client'));
+    t.strictSame(failures, []);
+  });
+
   for (const tls of [undefined, tlsOf(material('server'))]) {
     t.test(
       `${protocol}${tls ? ' over TLS' : ''}: one connection too many is closed and told, and the others stay`,
@@ -230,4 +283,16 @@ t.test('who has gone before it could be asked for its address is nobody, and no 
   t.equal(peerOf(unix, socket()), '');
   t.equal(peerOf(tcp, socket()), 'unknown');
   t.equal(trustedPeers(['unix', '0.0.0.0/0', '::/0']).has('unknown'), false);
+});
+
+t.test('a client that rejects our certificate is reported as such', async t => {
+  const server = createServer();
+  const reasons: string[] = [];
+  followHandshakes(server, reason => reasons.push(reason));
+  const alerts = ['TLSV1_ALERT_UNKNOWN_CA', 'SSL/TLS_ALERT_BAD_CERTIFICATE', 'SSL/TLS_ALERT_CERTIFICATE_EXPIRED'];
+  for (const alert of alerts)
+    server.emit('tlsClientError', Object.assign(new Error(), { code: `ERR_SSL_${alert}` }), {});
+  t.strictSame(new Set(reasons), new Set(['server_certificate_rejected']));
+  server.emit('tlsClientError', new Error(), {});
+  t.equal(reasons.at(-1), 'other', 'an error without a code');
 });

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync, symlinkSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, symlinkSync } from 'node:fs';
 import { request } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -55,6 +55,45 @@ t.test('an address that cannot be had is named with its setting and the cause', 
   const fails = (error: unknown) => () => Promise.reject(error);
   await t.rejects(listenOn(fails(failure('EACCES')), at(':80'), 'S'), { message: 'S: cannot listen on :80: EACCES' });
   await t.rejects(listenOn(fails({}), at('h:80'), 'S'), { message: 'S: cannot listen on h:80: unknown error' });
+});
+
+t.test('a Unix socket has the mode that is asked for, and 0660 otherwise, whatever the umask', async t => {
+  const directory = scratch(t);
+  const modeOf = (path: string) => statSync(path).mode & 0o777;
+  for (const umask of [0o000, 0o022, 0o077]) {
+    const before = process.umask(umask);
+    t.teardown(() => process.umask(before));
+    for (const mode of [0o600, 0o660, 0o666, undefined]) {
+      const path = join(directory, `${umask}-${mode}`);
+      const made = createServer();
+      t.teardown(() => made.close());
+      let atBind: number | undefined;
+      const bind = (target: BindTarget) => {
+        const listening = new Promise<string>(resolve => made.listen(target, () => resolve('bound')));
+        atBind = modeOf(path);
+        return listening;
+      };
+      await listenOn(bind, at(`unix:${path}`), 'X', mode);
+      t.equal(atBind, mode ?? 0o660, 'from the first moment');
+      t.equal(modeOf(path), mode ?? 0o660);
+      t.equal(process.umask(), umask, 'the umask is as before');
+    }
+    process.umask(before);
+  }
+  const path = join(directory, 'http');
+  await listen(server(t), at(`unix:${path}`), 'X', 0o600);
+  t.equal(modeOf(path), 0o600);
+});
+
+t.test('the umask is as before if the socket cannot be bound', async t => {
+  const before = process.umask();
+  const bind = (): never => {
+    throw failure('EACCES');
+  };
+  await t.rejects(listenOn(bind, at('unix:/nowhere/s'), 'X'), {
+    message: 'X: cannot listen on unix:/nowhere/s: EACCES',
+  });
+  t.equal(process.umask(), before);
 });
 
 t.test('a socket that a killed process left behind is taken over', async t => {

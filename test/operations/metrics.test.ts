@@ -18,8 +18,9 @@ t.test('every metric of the contract is there, with its labels', async t => {
   all.refusedLocally('length');
   all.dropped('grpc');
   all.tlsReloaded('failure');
+  all.handshakeFailed('grpc', 'timeout');
   all.observeCertificate(() => 1_800_000_000);
-  all.observeOutput(() => 17);
+  all.observeOutput({ droppedLines: () => 17, failedWrites: () => 5 });
   all.notAdmitted('unverified', 'queue full');
   all.shed();
   all.renewed('accepted');
@@ -54,10 +55,13 @@ t.test('every metric of the contract is there, with its labels', async t => {
     'gatecar_clock_skew_seconds -1.5',
     'gatecar_connections_dropped_total{protocol="http"} 0',
     'gatecar_connections_dropped_total{protocol="grpc"} 1',
+    'gatecar_tls_handshake_failures_total{protocol="grpc",reason="timeout"} 1',
+    'gatecar_tls_handshake_failures_total{protocol="http",reason="plain_http"} 0',
     'gatecar_tls_reloads_total{outcome="success"} 0',
     'gatecar_tls_reloads_total{outcome="failure"} 1',
     'gatecar_tls_certificate_not_after_seconds 1800000000',
     'gatecar_log_lines_dropped_total 17',
+    'gatecar_log_write_failures_total 5',
     'gatecar_review_concurrency_limit 16',
     'gatecar_reviews_not_admitted_total{lane="unverified",cause="queue full"} 1',
     'gatecar_reviews_not_admitted_total{lane="refresh",cause="no turn in time"} 0',

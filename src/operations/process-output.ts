@@ -1,0 +1,19 @@
+import { LineOutput, MAX_BACKLOG_BYTES } from './line-output.ts';
+import { type Sink, standardStream } from './standard-stream.ts';
+
+/** Standard output of this process, for what is written at once. */
+export const STANDARD_OUTPUT: Sink = standardStream(1, () => process.stdout);
+
+/** Standard error of this process. A line that cannot be written there is lost. */
+export const ERROR_LINES = new LineOutput({ sink: standardStream(2, () => process.stderr) });
+
+/** Lines of log and audit. There is one such output for the process, so that its backlog is bounded in total. */
+export const LOG_LINES = new LineOutput({ sink: STANDARD_OUTPUT, onFailure: reportFailure });
+
+/** Names the failure on standard error, once for the process. */
+function reportFailure(code: string): void {
+  ERROR_LINES.write(
+    `gatecar: standard output failed: ${code}; lines that cannot be written are counted in ` +
+      `gatecar_log_lines_dropped_total, up to ${MAX_BACKLOG_BYTES / 1024 / 1024} MiB of them wait for a disk that is full\n`,
+  );
+}
