@@ -60,20 +60,17 @@ export class FairTurns {
     this.#handled = 0;
     for (const connection of this.#handling) connection.handled = 0;
     this.#handling.length = 0;
+    // One request of each, round after round. Those that have had their share come first in the next turn.
     const waiting = this.#waiting;
     this.#waiting = [];
-    for (const [index, connection] of waiting.entries()) {
-      if (this.#handled >= IN_ALL) {
-        this.#waiting.unshift(...waiting.slice(index));
-        break;
-      }
-      const share = Math.min(PER_CONNECTION, IN_ALL - this.#handled);
-      for (const request of connection.ready.splice(0, share)) this.#handle(connection, request);
-      if (connection.ready.length > 0) this.#waiting.push(connection);
+    let next = 0;
+    for (; next < waiting.length && this.#handled < IN_ALL; next += 1) {
+      const connection = waiting[next] as SharedConnection;
+      this.#handle(connection, connection.ready.shift() as ReadyRequest);
+      if (connection.ready.length === 0) continue;
+      if (connection.handled < PER_CONNECTION) waiting.push(connection);
+      else this.#waiting.push(connection);
     }
-    if (this.#waiting.length > 0 && !this.#isScheduled) {
-      this.#isScheduled = true;
-      this.#atTurnEnd(this.#endTurn);
-    }
+    this.#waiting = [...waiting.slice(next), ...this.#waiting];
   };
 }

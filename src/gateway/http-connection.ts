@@ -60,6 +60,7 @@ export class HttpConnection extends Duplex {
     this.#options = options;
     this.#pooled = options.pooled;
     this.#pooled.isBusy = () => this.pendingResponse !== undefined;
+    this.#pooled.release = () => this.destroy();
     this.remoteAddress = socket.remoteAddress;
     socket
       .on('data', (chunk: Buffer) => this.#take(chunk))
@@ -107,7 +108,9 @@ export class HttpConnection extends Duplex {
 
   /** Reads the body of a request whose answer has been sent. Until then it is left in the network. */
   readBody(): void {
-    if (this.#waitsForResponse && !this.#waitsForTurn) this.#nextTurn();
+    if (!this.#waitsForResponse) return;
+    this.#waitsForResponse = false;
+    this.#nextTurn();
   }
 
   /** Closes the connection once all that was written has been sent. */
@@ -197,8 +200,9 @@ export class HttpConnection extends Duplex {
     // The parser limits heads, but ignores blank lines before a request, however many there are.
     let fits = this.#partialHeadBytes <= 2 * maxHeadBytes;
     while (fits && !requests.tryReserve(heldBytes - this.#reservedBytes)) fits = pool.closeOneWaiting();
-    if (!fits) this.#pooled.destroy();
-    if (!fits || this.destroyed) {
+    if (this.destroyed) return;
+    if (!fits) {
+      this.#pooled.destroy();
       this.destroy();
       return;
     }

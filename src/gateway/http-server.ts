@@ -68,7 +68,6 @@ export function httpServer(handler: RequestListener, options: HttpServerOptions)
   const server = tls ? secure(http, tls, handshakeTimeoutMs, serve) : createServer(http, serve);
   // Past its limit on their number, Node may leave headers out: a second credential, or that a body is to come.
   server.maxHeadersCount = 0;
-  const intake = connectionIntake(server, tls !== undefined, { ...options, protocol: 'http' });
   const connections = new Set<HttpConnection>();
   intercept(server, tls ? 'secureConnection' : 'connection', (socket, pass) => {
     const pooled = intake.pooledOf(socket);
@@ -77,6 +76,8 @@ export function httpServer(handler: RequestListener, options: HttpServerOptions)
     connection.once('close', () => connections.delete(connection));
     pass(connection);
   });
+  // After the above, so that it comes before it.
+  const intake = connectionIntake(server, tls !== undefined, { ...options, protocol: 'http' });
   followHandshakes(server, options.onHandshakeFailure);
   closeIdle(server, connections, keepAliveMs, now);
   return { server, connections, intake };

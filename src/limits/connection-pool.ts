@@ -27,6 +27,8 @@ export class PooledConnection implements Listed<PooledConnection> {
   activeAtMs = 0;
   /** Whether gatecar owes it an answer. */
   isBusy: () => boolean = () => false;
+  /** Frees at once what is held for it, before it is closed. */
+  release: () => void = () => {};
 
   constructor(costBytes: number, destroy: () => void) {
     this.costBytes = costBytes;
@@ -93,6 +95,7 @@ export class ConnectionPool {
   #close(connection: PooledConnection | undefined): boolean {
     if (connection === undefined) return false;
     this.remove(connection);
+    connection.release();
     connection.destroy();
     return true;
   }

@@ -1,5 +1,4 @@
 import { totalmem } from 'node:os';
-import { constrainedMemory } from 'node:process';
 import { getHeapStatistics } from 'node:v8';
 
 const KIB = 1024;
@@ -41,12 +40,15 @@ export interface ProcessLimits {
   readonly requestsBytes: number;
 }
 
-/** Reads the limits of the cgroup, the machine and V8. @param limitBytes the setting that takes the place of the first two. */
-export function processMemory(limitBytes?: number): ProcessMemory {
-  // Without a cgroup limit it is 0 or larger than any memory.
-  const constrained = constrainedMemory() || Number.POSITIVE_INFINITY;
+/**
+ * Reads the limits of the cgroup, the machine and V8.
+ *
+ * @param limitBytes the setting that takes the place of the first two.
+ * @param cgroupBytes 0 or more than any memory without a limit.
+ */
+export function processMemory(limitBytes?: number, cgroupBytes: number = process.constrainedMemory()): ProcessMemory {
   return {
-    limitBytes: limitBytes ?? Math.min(constrained, totalmem()),
+    limitBytes: limitBytes ?? Math.min(cgroupBytes || Number.POSITIVE_INFINITY, totalmem()),
     heapBytes: getHeapStatistics().heap_size_limit,
   };
 }

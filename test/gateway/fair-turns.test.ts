@@ -1,0 +1,84 @@
+import t from 'tap';
+import { FairTurns, SharedConnection } from '../../src/gateway/fair-turns.ts';
+
+function setUp() {
+  const ends: (() => void)[] = [];
+  const handled: string[] = [];
+  const kept: string[] = [];
+  const turns = new FairTurns(callback => ends.push(callback));
+  return {
+    handled,
+    kept,
+    ends,
+    add: (connection: SharedConnection, name: string) =>
+      turns.add(connection, { handle: () => handled.push(name), keep: () => kept.push(name) }),
+    /** Ends the turn. @returns what was handled at its end. */
+    endTurn() {
+      const before = handled.length;
+      ends.splice(0)[0]?.();
+      return handled.slice(before);
+    },
+  };
+}
+
+t.test('a connection with many requests does not delay the others', async t => {
+  const { add, handled, kept, endTurn } = setUp();
+  const [flood, other] = [new SharedConnection(), new SharedConnection()];
+  for (let index = 0; index < 20; index += 1) add(flood, `flood ${index}`);
+  add(other, 'other');
+  t.strictSame(handled, [...Array.from({ length: 8 }, (_, index) => `flood ${index}`), 'other']);
+  t.equal(kept.length, 12, 'requests that wait keep their bytes');
+  add(other, 'another');
+  t.equal(handled.at(-1), 'another');
+  t.strictSame(
+    endTurn(),
+    Array.from({ length: 8 }, (_, index) => `flood ${index + 8}`),
+  );
+  add(flood, 'flood 20');
+  t.strictSame(endTurn(), ['flood 16', 'flood 17', 'flood 18', 'flood 19', 'flood 20']);
+  t.strictSame(endTurn(), []);
+});
+
+t.test('a turn handles a limited number of requests in all, and every connection has its share', async t => {
+  const { add, handled, endTurn } = setUp();
+  const connections = Array.from({ length: 100 }, () => new SharedConnection());
+  for (let round = 0; round < 2; round += 1) {
+    for (const [index, connection] of connections.entries()) add(connection, `${index}`);
+  }
+  t.equal(handled.length, 64);
+  const second = endTurn();
+  t.equal(second.length, 64);
+  t.strictSame(new Set([...handled.slice(0, 64), ...second]).size, 100, 'each has been handled once in two turns');
+  for (let turn = 0; turn < 3; turn += 1) endTurn();
+  t.equal(handled.length, 200);
+});
+
+t.test('requests that come one by one need no end of a turn', async t => {
+  const { add, ends, endTurn, handled } = setUp();
+  const connection = new SharedConnection();
+  add(connection, 'first');
+  t.equal(ends.length, 0);
+  add(connection, 'second');
+  add(connection, 'third');
+  t.equal(ends.length, 1);
+  t.strictSame(endTurn(), []);
+  t.strictSame(handled, ['first', 'second', 'third']);
+});
+
+t.test('the turn is one of the event loop', async t => {
+  const turns = new FairTurns();
+  const connection = new SharedConnection();
+  let handled = 0;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const request = {
+    keep: () => {},
+    handle() {
+      handled += 1;
+      if (handled === 30) resolve();
+    },
+  };
+  for (let index = 0; index < 30; index += 1) turns.add(connection, request);
+  t.equal(handled, 8);
+  await promise;
+  t.equal(handled, 30);
+});

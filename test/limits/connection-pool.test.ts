@@ -1,0 +1,84 @@
+import t from 'tap';
+import { ConnectionPool, PooledConnection } from '../../src/limits/connection-pool.ts';
+import { fakeClock } from '../fixtures/clock.ts';
+
+function opener(pool: ConnectionPool, closed: string[]) {
+  return (name: string, isBusy = false): { connection: PooledConnection; isOpen: boolean } => {
+    const connection = new PooledConnection(10, () => closed.push(name));
+    if (isBusy) connection.isBusy = () => true;
+    return { connection, isOpen: pool.add(connection) };
+  };
+}
+
+t.test('a connection that waits for its client gives way to a new one, the oldest first', async t => {
+  const closed: string[] = [];
+  const pool = new ConnectionPool(30);
+  const open = opener(pool, closed);
+  const first = open('first');
+  open('second');
+  open('third');
+  pool.waitsNoMore(first.connection);
+  t.ok(open('fourth').isOpen);
+  t.strictSame(closed, ['second']);
+  t.strictSame([pool.size, pool.budget.usedBytes], [3, 30]);
+  pool.waits(first.connection);
+  for (const name of ['fifth', 'sixth', 'seventh']) t.ok(open(name).isOpen);
+  t.strictSame(closed, ['second', 'third', 'fourth', 'first'], 'one that waits again is the newest of those that wait');
+});
+
+t.test('a connection in use is never closed for a new one, which is rejected', async t => {
+  const clock = fakeClock();
+  const closed: string[] = [];
+  const pool = new ConnectionPool(20, { now: clock.now });
+  const open = opener(pool, closed);
+  for (const name of ['first', 'second']) pool.waitsNoMore(open(name).connection);
+  t.notOk(open('third').isOpen);
+  t.strictSame([closed, pool.size], [[], 2]);
+});
+
+t.test('the connection that has been idle for longest gives way, if that is long, and none that is busy', async t => {
+  const clock = fakeClock();
+  const closed: string[] = [];
+  const pool = new ConnectionPool(40, { now: clock.now, minIdleMs: 30_000 });
+  const open = opener(pool, closed);
+  const [busy, active, idle, longIdle] = [open('busy', true), open('active'), open('idle'), open('long idle')];
+  for (const { connection } of [busy, active, idle, longIdle]) pool.waitsNoMore(connection);
+  clock.advance(40_000);
+  active.connection.activeAtMs = clock.now();
+  idle.connection.activeAtMs = clock.now() - 30_000;
+  t.ok(open('new').isOpen);
+  t.strictSame(closed, ['long idle']);
+  clock.advance(1);
+  pool.waitsNoMore([...[open('newer').connection]][0] as PooledConnection);
+  t.strictSame(closed, ['long idle', 'new'], 'first those that wait for their client');
+  t.ok(open('newest').isOpen);
+  t.strictSame(closed, ['long idle', 'new', 'idle']);
+});
+
+t.test('looking for an idle connection in vain is not repeated for every new connection', async t => {
+  const clock = fakeClock();
+  const closed: string[] = [];
+  const pool = new ConnectionPool(10, { now: clock.now, minIdleMs: 0 });
+  const open = opener(pool, closed);
+  const { connection } = open('busy', true);
+  pool.waitsNoMore(connection);
+  t.notOk(open('rejected').isOpen);
+  connection.isBusy = () => false;
+  t.notOk(open('rejected').isOpen);
+  clock.advance(1_000);
+  t.ok(open('accepted').isOpen);
+  t.strictSame(closed, ['busy']);
+});
+
+t.test('a closed connection is forgotten once, and does not wait any more', async t => {
+  const pool = new ConnectionPool(20);
+  const { connection } = opener(pool, [])('one');
+  pool.remove(connection);
+  pool.remove(connection);
+  pool.waits(connection);
+  t.strictSame([pool.size, pool.budget.usedBytes, pool.closeOneWaiting()], [0, 0, false]);
+});
+
+t.test('a record of a connection is idle until it is told otherwise', async t => {
+  t.equal(new PooledConnection(1, () => {}).isBusy(), false);
+});

@@ -1,0 +1,61 @@
+import t from 'tap';
+import { Budget } from '../../src/limits/budget.ts';
+import { HeldStream, HeldStreams } from '../../src/limits/held-streams.ts';
+import { fakeClock } from '../fixtures/clock.ts';
+
+class Stream extends HeldStream {
+  givenUp = 0;
+  giveUp(): void {
+    this.givenUp += 1;
+  }
+}
+
+function setUp(limitBytes = 100) {
+  const clock = fakeClock();
+  const budget = new Budget(limitBytes);
+  return { clock, budget, streams: new HeldStreams(budget, clock.now) };
+}
+
+t.test('a stream that has waited longest for its client gives way, and its bytes are free at once', async t => {
+  const { budget, streams } = setUp();
+  const [first, second, third] = [new Stream(), new Stream(), new Stream()];
+  for (const stream of [first, second]) {
+    t.ok(streams.hold(stream, 50));
+    streams.waits(stream);
+  }
+  t.ok(streams.hold(third, 50));
+  t.strictSame([first.givenUp, second.givenUp, budget.usedBytes], [1, 0, 100]);
+  streams.release(first);
+  t.equal(budget.usedBytes, 100, 'they are not released again at its end');
+});
+
+t.test('streams that wait for gatecar give no way, and neither does a stream to itself', async t => {
+  const { streams } = setUp();
+  const [busy, waiting] = [new Stream(), new Stream()];
+  t.ok(streams.hold(busy, 60));
+  streams.waits(busy);
+  streams.waitsNoMore(busy);
+  t.ok(streams.hold(waiting, 40));
+  streams.waits(waiting);
+  t.notOk(streams.hold(waiting, 10));
+  t.notOk(streams.hold(new Stream(), 101));
+  t.strictSame([busy.givenUp, waiting.givenUp], [0, 1]);
+});
+
+t.test('streams whose client takes too long are given up', async t => {
+  const { clock, streams } = setUp();
+  const [first, second] = [new Stream(), new Stream()];
+  streams.waits(first);
+  clock.advance(600);
+  streams.waits(second);
+  clock.advance(401);
+  streams.expire(1000);
+  t.strictSame([first.givenUp, second.givenUp], [1, 0]);
+  clock.advance(1000);
+  streams.waits(second);
+  streams.expire(1000);
+  t.equal(second.givenUp, 0, 'a second wait has its own time');
+  clock.advance(1000);
+  streams.expire(1000);
+  t.equal(second.givenUp, 1);
+});

@@ -1,0 +1,44 @@
+import t from 'tap';
+import { type Listed, OldestFirst } from '../../src/limits/oldest-first.ts';
+
+class Item implements Listed<Item> {
+  older: Item | undefined;
+  newer: Item | undefined;
+  isListed = false;
+}
+
+function orderOf(list: OldestFirst<Item>, items: readonly Item[]): number[] {
+  const order: number[] = [];
+  for (let item = list.oldest; item !== undefined; item = item.newer) order.push(items.indexOf(item));
+  return order;
+}
+
+t.test('items come in the order in which they were added, whichever are removed', async t => {
+  const items = [new Item(), new Item(), new Item(), new Item()] as const;
+  const [first, second, third, fourth] = items;
+  const list = new OldestFirst<Item>();
+  for (const item of items) list.add(item);
+  t.strictSame(orderOf(list, items), [0, 1, 2, 3]);
+  list.remove(second);
+  t.strictSame(orderOf(list, items), [0, 2, 3]);
+  list.remove(first);
+  list.remove(fourth);
+  t.strictSame(orderOf(list, items), [2]);
+  list.add(first);
+  t.strictSame(orderOf(list, items), [2, 0]);
+  list.remove(third);
+  list.remove(first);
+  t.strictSame([list.oldest, list.size], [undefined, 0]);
+});
+
+t.test('adding twice and removing twice change nothing', async t => {
+  const [one, other] = [new Item(), new Item()];
+  const list = new OldestFirst<Item>();
+  list.add(one);
+  list.add(other);
+  list.add(one);
+  t.strictSame(orderOf(list, [one, other]), [0, 1]);
+  list.remove(one);
+  list.remove(one);
+  t.strictSame([orderOf(list, [one, other]), list.size], [[1], 1]);
+});
