@@ -148,11 +148,13 @@ const UPLOADS = [0.25, 0.9, 1.1, 2, 4, 7].map(size => Math.round(size * MIB));
 const GATEWAYS = {
   'Envoy over HTTP': {
     missing: gatewayMissing('envoy'),
+    readsDenied: true,
     start: async (t: Test, neighbours: Neighbours) =>
       startEnvoy(t, await withBodies('envoy-http', 16 * MIB), neighbours),
   },
   nginx: {
     missing: nginxMissing(),
+    readsDenied: true,
     start: async (t: Test, { gatecar, application }: Neighbours) => {
       const config = await exampleConfig([`http://${gatecar}`], `http://${application}`);
       return await startNginx(t, replaceOnce(config, 'listen 8080;', 'listen 8080; client_max_body_size 32m;'));
@@ -160,11 +162,13 @@ const GATEWAYS = {
   },
   Caddy: {
     missing: gatewayMissing('caddy'),
+    // Go's server reads 256 KiB of a body that its handler has not read, and then resets the connection of a client that still sends.
+    readsDenied: false,
     start: async (t: Test, neighbours: Neighbours) => startCaddy(t, await caddyExample(), neighbours),
   },
 };
 
-for (const [name, { missing, start }] of Object.entries(GATEWAYS)) {
+for (const [name, { missing, start, readsDenied }] of Object.entries(GATEWAYS)) {
   t.test(
     `${ROUNDS} rounds of large uploads through ${name}: no reset, no wrong status`,
     { skip: skipWithout(missing) },
@@ -174,8 +178,10 @@ for (const [name, { missing, start }] of Object.entries(GATEWAYS)) {
       const wrong: string[] = [];
       for (let round = 0; round < ROUNDS; round += 1) {
         const bytes = UPLOADS[round % UPLOADS.length] ?? MIB;
-        const got = await outcome(url, bytes, TOKEN);
-        if (got !== allowed(bytes)) wrong.push(`round ${round}, ${bytes / MIB} MiB: ${got}`);
+        // Every fourth without a valid token.
+        const isGood = round % 4 !== 3 || !readsDenied;
+        const got = await outcome(url, bytes, isGood ? TOKEN : 'bad-token');
+        if (got !== (isGood ? allowed(bytes) : '401')) wrong.push(`round ${round}, ${bytes / MIB} MiB: ${got}`);
       }
       t.strictSame(wrong, []);
     },
