@@ -60,12 +60,13 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
   const tracing = surroundings.tracing && (await openTracing(surroundings.tracing, log));
   counters.observeOutput(log);
   const limits = processLimits(processMemory(config.memoryLimit), config.cacheMaxEntries);
-  const requests = new Budget(limits.requestsBytes);
+  const requests = new Budget(limits.transfersBytes);
+  const waiting = new Budget(limits.waitingBytes);
   const pool = new ConnectionPool(limits.connectionsBytes);
   const gate =
     config.mode === 'basic'
       ? openGate(log)
-      : reviewGate({ config, surroundings, counters, log, requests, version: VERSION });
+      : reviewGate({ config, surroundings, counters, log, requests: waiting, version: VERSION });
   let draining = false;
 
   const gateway: GrpcGatewayOptions = {

@@ -1,6 +1,6 @@
 /** How many requests are handled in one turn of the event loop, of one connection and in all. */
 const PER_CONNECTION = 8;
-const IN_ALL = 64;
+const IN_ALL = 32;
 
 /** A request whose bytes have all come. */
 export interface ReadyRequest {
@@ -12,7 +12,13 @@ export interface ReadyRequest {
 /** A connection that carries many requests at once. */
 export class SharedConnection {
   readonly ready: ReadyRequest[] = [];
+  /** The turn in which requests of this connection were handled last, and how many. */
+  turn: object | undefined;
   handled = 0;
+  /** Streams that are open. */
+  open = 0;
+  /** Whether one of its requests has been allowed: clients without a valid token share their turns among themselves. */
+  hasBeenAllowed = false;
 }
 
 /**
@@ -23,8 +29,7 @@ export class SharedConnection {
  */
 export class FairTurns {
   readonly #atTurnEnd: (callback: () => void) => void;
-  /** Those that have had a part of this turn. */
-  readonly #handling: SharedConnection[] = [];
+  #turn = {};
   #waiting: SharedConnection[] = [];
   #handled = 0;
   #isScheduled = false;
@@ -35,31 +40,38 @@ export class FairTurns {
 
   /** Handles the request now, or in a later turn. */
   add(connection: SharedConnection, request: ReadyRequest): void {
-    if (connection.ready.length === 0 && connection.handled < PER_CONNECTION && this.#handled < IN_ALL) {
+    const handled = connection.turn === this.#turn ? connection.handled : 0;
+    if (connection.ready.length === 0 && handled < PER_CONNECTION && this.#handled < IN_ALL) {
       this.#handle(connection, request);
       return;
     }
     request.keep();
     if (connection.ready.push(request) === 1) this.#waiting.push(connection);
+    this.#schedule();
   }
 
   #handle(connection: SharedConnection, request: ReadyRequest): void {
+    if (connection.turn !== this.#turn) {
+      connection.turn = this.#turn;
+      connection.handled = 0;
+    }
     this.#handled += 1;
     connection.handled += 1;
-    if (connection.handled === 1) this.#handling.push(connection);
     // A turn with a single request needs no end: the next request ends it.
-    if (this.#handled > 1 && !this.#isScheduled) {
-      this.#isScheduled = true;
-      this.#atTurnEnd(this.#endTurn);
-    }
+    if (this.#handled > 1) this.#schedule();
     request.handle();
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    this.#atTurnEnd(this.#endTurn);
   }
 
   readonly #endTurn = (): void => {
     this.#isScheduled = false;
     this.#handled = 0;
-    for (const connection of this.#handling) connection.handled = 0;
-    this.#handling.length = 0;
+    this.#turn = {};
     // One request of each, round after round. Those that have had their share come first in the next turn.
     const waiting = this.#waiting;
     this.#waiting = [];
@@ -72,5 +84,6 @@ export class FairTurns {
       else this.#waiting.push(connection);
     }
     this.#waiting = [...waiting.slice(next), ...this.#waiting];
+    if (this.#waiting.length > 0) this.#schedule();
   };
 }

@@ -1,5 +1,6 @@
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import { HeldStream } from '../limits/held-streams.ts';
+import type { SharedConnection } from './fair-turns.ts';
 
 /** Waits for the message of a call. */
 export interface MessageWait {
@@ -15,10 +16,18 @@ export class GrpcCall extends HeldStream {
   readonly peer: string;
   /** When it came, on the clock of the listener. */
   readonly startMs: number;
+  readonly connection: SharedConnection;
   messageWait: MessageWait | undefined;
 
-  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, peer: string, startMs: number) {
+  constructor(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    peer: string,
+    startMs: number,
+    connection: SharedConnection,
+  ) {
     super();
+    this.connection = connection;
     this.stream = stream;
     this.headers = headers;
     this.peer = peer;

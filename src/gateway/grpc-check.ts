@@ -49,14 +49,20 @@ export interface Checker {
   answer(call: GrpcCall, decision: Exclude<Decision, Allow>): void;
 }
 
+/** What a listener does when a call changes. */
+export interface CallEvents {
+  /** The call waits for a review. */
+  onPending(call: GrpcCall): void;
+  /** Its answer has been written, which its client has yet to read. */
+  onAnswered(call: GrpcCall, decision: Decision): void;
+}
+
 /**
  * Answers `Check` as the HTTP listener answers `/auth`. It never fails as an RPC, which a gateway may take as leave to
  * fail open: our own faults, and a deadline that is about to pass, are answered as a denial with status `UNAVAILABLE`.
- *
- * @param onAnswered called when an answer has been written, which its client has yet to read.
  */
-export function checker(options: CheckOptions, calls: UnderWay, onAnswered: (call: GrpcCall) => void): Checker {
-  const desk = new Desk(options, calls, onAnswered);
+export function checker(options: CheckOptions, calls: UnderWay, events: CallEvents): Checker {
+  const desk = new Desk(options, calls, events);
   return {
     check(message, call) {
       const check = new Check(desk, call, new CheckRequest(message));
@@ -86,13 +92,13 @@ class Desk {
   readonly options: CheckOptions;
   readonly calls: UnderWay;
   readonly now: () => number;
-  readonly onAnswered: (call: GrpcCall) => void;
+  readonly events: CallEvents;
   readonly #rendered = new WeakMap<Answer, Buffer>();
 
-  constructor(options: CheckOptions, calls: UnderWay, onAnswered: (call: GrpcCall) => void) {
+  constructor(options: CheckOptions, calls: UnderWay, events: CallEvents) {
     this.options = options;
     this.calls = calls;
-    this.onAnswered = onAnswered;
+    this.events = events;
     this.now = options.now ?? (() => performance.now());
   }
 
@@ -137,6 +143,7 @@ class Check implements Decided, Question {
 
   await(decision: Promise<Decision>): void {
     this.#request.keep();
+    this.#desk.events.onPending(this.#call);
     this.#beforeDeadline(decision)
       .then(decided => this.finish(decided))
       .catch(error => this.fail(error));
@@ -147,7 +154,7 @@ class Check implements Decided, Question {
   }
 
   get heldBytes(): number {
-    return HELD_BYTES + this.#request.size;
+    return HELD_BYTES + this.#request.size + this.#call.heldBytes;
   }
 
   forwarded(): Forwarded {
@@ -163,7 +170,7 @@ class Check implements Decided, Question {
     this.#answered = true;
     calls.end();
     answerCall(this.#call.stream, message);
-    desk.onAnswered(this.#call);
+    desk.events.onAnswered(this.#call, decision);
     this.decision = decision;
     this.answer = answer;
     this.durationMs = now() - this.#call.startMs;

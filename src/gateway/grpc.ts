@@ -44,6 +44,9 @@ export interface GrpcGateway {
 const STREAM_BYTES = 8 * 1024;
 const HELD_PER_HEADER_BYTE = 2;
 
+/** How many streams every connection may have open in any case, so that no flood by others keeps a request out. */
+const UNRESERVED_STREAMS = 2;
+
 /** How long gatecar waits for the rest of a message, or for an answer to be read, in milliseconds. */
 const CLIENT_TIMEOUT_MS = 10_000;
 
@@ -97,8 +100,14 @@ export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
   const streams = new HeldStreams(requests, now);
   const messages = new MessageReader(streams);
   const turns = new FairTurns();
-  const checks = checker(options, calls, call => {
-    if (isOpen(call.stream)) streams.waits(call);
+  const turnsOfAllowed = new FairTurns();
+  const checks = checker(options, calls, {
+    // From now on it counts as a request that waits for a review, with its stream.
+    onPending: call => streams.release(call),
+    onAnswered(call, decision) {
+      if (decision.kind === 'allow') call.connection.hasBeenAllowed = true;
+      if (isOpen(call.stream)) streams.waits(call);
+    },
   });
 
   /** Runs `handle`. Bytes that are not the message that the method takes are a fault, and other errors end the call. */
@@ -137,21 +146,29 @@ export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
     [`/${HEALTH_SERVICE}/List`, healthMethod(health.list)],
   ]);
 
-  const listener = http2Listener(({ stream, headers, rawHeaders, peer, connection }) => {
-    const startMs = now();
-    if (headers[':method'] !== 'POST') return refuseRequest(stream, 405);
-    if (!isGrpc(headers['content-type'])) return refuseRequest(stream, 415);
-    const called = methods.get(headers[':path']);
-    if (called === undefined) return failCall(stream, STATUS.UNIMPLEMENTED, 'there is no such method');
-    const call = new GrpcCall(stream, headers, peer, startMs);
-    stream.once('close', () => streams.release(call));
-    const headerBytes = rawHeaders.reduce((bytes, text) => bytes + text.length, 0);
-    if (!streams.hold(call, STREAM_BYTES + HELD_PER_HEADER_BYTE * headerBytes)) return called.fault('no_room', call);
-    messages.read(call, {
-      message: bytes => turns.add(connection, new ReadyMessage(bytes, call, called.handle)),
-      fault: called.fault,
-    });
-  }, options);
+  const listener = http2Listener(
+    ({ stream, headers, rawHeaders, peer, connection }) => {
+      const startMs = now();
+      if (headers[':method'] !== 'POST') return refuseRequest(stream, 405);
+      if (!isGrpc(headers['content-type'])) return refuseRequest(stream, 415);
+      const called = methods.get(headers[':path']);
+      if (called === undefined) return failCall(stream, STATUS.UNIMPLEMENTED, 'there is no such method');
+      const call = new GrpcCall(stream, headers, peer, startMs, connection);
+      stream.once('close', () => streams.release(call));
+      const headerBytes = rawHeaders.reduce((bytes, text) => bytes + text.length, 0);
+      const isReserved = streams.hold(call, STREAM_BYTES + HELD_PER_HEADER_BYTE * headerBytes);
+      if (!isReserved && connection.open > UNRESERVED_STREAMS) return called.fault('no_room', call);
+      messages.read(call, {
+        message: bytes =>
+          (connection.hasBeenAllowed ? turnsOfAllowed : turns).add(
+            connection,
+            new ReadyMessage(bytes, call, called.handle),
+          ),
+        fault: called.fault,
+      });
+    },
+    { ...options, isTrusted: peer => options.trusted.has(peer) },
+  );
   const pulse = setInterval(() => {
     listener.askWhoIsThere();
   }, pingEveryMs).unref();

@@ -7,16 +7,18 @@ import {
 } from 'node:http2';
 import { createServer, type Socket, type Server as TcpServer } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import type { Budget } from '../limits/budget.ts';
 import { type ConnectionIntakeOptions, connectionIntake } from './connection-intake.ts';
 import { SharedConnection } from './fair-turns.ts';
+import { FrameTurns } from './frame-turns.ts';
 import { followHandshakes } from './handshake-failure.ts';
+import { Http2Connection } from './http2-connection.ts';
 import { contextOptions, handshakeOptions, type ListenerOptions, peerOf } from './listener.ts';
 import { useStreamTable } from './stream-table.ts';
 
 /** What one connection may cost. Node's own bounds for floods of resets, pings, settings and continuations stay as they are. */
 const LIMITS: ServerOptions = {
-  // Gateways open another connection for more streams.
-  settings: { maxConcurrentStreams: 128, maxHeaderListSize: 16 * 1024 },
+  settings: { maxConcurrentStreams: 1024, maxHeaderListSize: 16 * 1024 },
   // In MiB, of what Node and its library hold for a connection, messages aside.
   maxSessionMemory: 10,
 };
@@ -37,7 +39,12 @@ export interface IncomingStream {
 /** Takes a request. */
 export type TakeStream = (request: IncomingStream) => void;
 
-export interface Http2ListenerOptions extends ListenerOptions, Omit<ConnectionIntakeOptions, 'protocol'> {}
+export interface Http2ListenerOptions extends ListenerOptions, Omit<ConnectionIntakeOptions, 'protocol'> {
+  /** For frames that have been read and wait for their turn, of all listeners together. */
+  readonly requests: Budget;
+  /** Whether a peer is trusted to send no more than a gateway does. Its connections need no pacing, which takes time. */
+  readonly isTrusted?: (peer: string) => boolean;
+}
 
 /** Connections that speak HTTP/2. */
 export interface Http2Listener {
@@ -52,7 +59,9 @@ export interface Http2Listener {
 
 /** Accepts connections, over TLS or not, all of them within limits. */
 export function http2Listener(take: TakeStream, options: Http2ListenerOptions): Http2Listener {
-  const { pool } = options;
+  const { pool, requests, isTrusted = () => false } = options;
+  const turns = new FrameTurns();
+  const turnsOfAllowed = new FrameTurns();
   // Among them are those that have not come to speak HTTP/2.
   const sockets = new Set<Socket>();
   const sessions = new Map<ServerHttp2Session, Socket>();
@@ -64,7 +73,10 @@ export function http2Listener(take: TakeStream, options: Http2ListenerOptions): 
     // What becomes of a connection is HTTP/2's to say; nobody hears of an error after that.
     socket.on('error', () => {});
     const peer = peerOf(server, socket);
-    const session = performServerHandshake(socket, LIMITS);
+    const shared = new SharedConnection();
+    const turnsOf = (): FrameTurns => (shared.hasBeenAllowed ? turnsOfAllowed : turns);
+    const connection = isTrusted(peer) ? socket : new Http2Connection(socket, turnsOf, requests);
+    const session = performServerHandshake(connection, LIMITS);
     useStreamTable(session);
     sessions.set(session, socket);
     session.once('close', () => {
@@ -74,19 +86,17 @@ export function http2Listener(take: TakeStream, options: Http2ListenerOptions): 
     });
     session.on('error', () => {});
     const pooled = intake.pooledOf(socket);
-    const connection = new SharedConnection();
-    let open = 0;
-    pooled.isBusy = () => open > 0;
+    pooled.isBusy = () => shared.open > 0;
     const ended = (): void => {
-      open -= 1;
+      shared.open -= 1;
     };
     session.on('stream', (stream, headers, _flags, rawHeaders) => {
       stream.on('error', ignore);
-      open += 1;
+      shared.open += 1;
       pooled.activeAtMs = performance.now();
       if (pooled.isListed) pool.waitsNoMore(pooled);
       stream.once('close', ended);
-      take({ stream, headers, rawHeaders, peer, connection });
+      take({ stream, headers, rawHeaders, peer, connection: shared });
     });
     const count = (): void => {
       controlFrames.set(session, (controlFrames.get(session) ?? 0) + 1);
@@ -142,9 +152,9 @@ function accept(
   { tls, handshakeTimeoutMs, onHandshakeFailure }: ListenerOptions,
   take: (socket: Socket) => void,
 ): TcpServer {
-  if (tls === undefined) return createServer(take);
+  if (tls === undefined) return createServer({ noDelay: true }, take);
   const shown = { ...handshakeOptions(tls, handshakeTimeoutMs), ...contextOptions(tls.material) };
-  const server = createTlsServer({ ...shown, ALPNProtocols: ['h2'] }, (socket: TLSSocket) => {
+  const server = createTlsServer({ ...shown, noDelay: true, ALPNProtocols: ['h2'] }, (socket: TLSSocket) => {
     if (socket.alpnProtocol === 'h2') return take(socket);
     onHandshakeFailure?.('no_common_protocol', socket.remoteAddress);
     socket.destroy();

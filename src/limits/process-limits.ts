@@ -20,6 +20,9 @@ const REQUESTS_HEAP_SHARE = 0.4;
 const MIN_CONNECTIONS_BYTES = 2 * MIB;
 const MIN_REQUESTS_BYTES = 4 * MIB;
 
+/** The part of the memory for requests that is for those that wait for a review. */
+const WAITING_SHARE = 0.5;
+
 /** More than this is never needed: 10,000 plain connections, and requests of 64 KiB on a tenth of them. */
 const MAX_CONNECTIONS_BYTES = 512 * MIB;
 const MAX_REQUESTS_BYTES = 128 * MIB;
@@ -36,8 +39,10 @@ export interface ProcessMemory {
 export interface ProcessLimits {
   /** For open connections, in bytes see `CONNECTION_BYTES`. */
   readonly connectionsBytes: number;
-  /** For requests that wait for a review or for the rest of their bytes, in bytes. */
-  readonly requestsBytes: number;
+  /** For requests that have not come as a whole, and answers that have not been read, in bytes. */
+  readonly transfersBytes: number;
+  /** For requests that wait for a review, in bytes. */
+  readonly waitingBytes: number;
 }
 
 /**
@@ -57,10 +62,12 @@ export function processMemory(limitBytes?: number, cgroupBytes: number = process
 export function processLimits({ limitBytes, heapBytes }: ProcessMemory, cacheMaxEntries: number): ProcessLimits {
   const freeBytes = limitBytes - neededBytes(cacheMaxEntries);
   const freeHeapBytes = heapBytes - BASE_HEAP_BYTES - cacheMaxEntries * CACHE_ENTRY_BYTES;
-  const requestsBytes = Math.min(freeBytes * REQUESTS_SHARE, freeHeapBytes * REQUESTS_HEAP_SHARE);
+  const wantedBytes = Math.min(freeBytes * REQUESTS_SHARE, freeHeapBytes * REQUESTS_HEAP_SHARE);
+  const requestsBytes = within(MIN_REQUESTS_BYTES, wantedBytes, MAX_REQUESTS_BYTES);
   return {
     connectionsBytes: within(MIN_CONNECTIONS_BYTES, freeBytes * CONNECTIONS_SHARE, MAX_CONNECTIONS_BYTES),
-    requestsBytes: within(MIN_REQUESTS_BYTES, requestsBytes, MAX_REQUESTS_BYTES),
+    transfersBytes: Math.floor(requestsBytes * (1 - WAITING_SHARE)),
+    waitingBytes: Math.floor(requestsBytes * WAITING_SHARE),
   };
 }
 

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { constants, createServer, type Http2Server, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
+import { SharedConnection } from '../../src/gateway/fair-turns.ts';
 import type { MessageFault } from '../../src/gateway/grpc-assembly.ts';
 import { answerCall, failCall, GrpcCall, STATUS } from '../../src/gateway/grpc-call.ts';
 import { frame, MessageReader } from '../../src/gateway/grpc-message.ts';
@@ -43,7 +44,7 @@ async function startReading(t: Test, maxBytes = 1024 * KIB, now = () => 0): Prom
   server.on('stream', (stream, headers) => {
     stream.on('error', () => {});
     streams.push(stream);
-    const call = new GrpcCall(stream, headers, '', 0);
+    const call = new GrpcCall(stream, headers, '', 0, new SharedConnection());
     stream.once('close', () => held.release(call));
     reader.read(call, {
       message(message) {

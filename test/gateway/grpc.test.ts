@@ -485,14 +485,14 @@ t.test('a deadline of weeks is no hurry', async t => {
   t.equal((await answer).status.code, 0);
 });
 
-t.test('a connection may hold 128 streams at once', async t => {
+t.test('a connection may hold 1,024 streams at once', async t => {
   const { address } = await startGate(t, () => allow);
   const session = connect(`http://${address}`);
   t.teardown(() => session.destroy());
   const settings = await new Promise<{ maxConcurrentStreams?: number }>(resolve =>
     session.once('remoteSettings', resolve),
   );
-  t.equal(settings.maxConcurrentStreams, 128);
+  t.equal(settings.maxConcurrentStreams, 1024);
 });
 
 t.test('a head of up to 1 MiB is read, and a larger one is denied without an RPC error', async t => {

@@ -9,7 +9,9 @@ const IMAGE_HEAP_BYTES = 152 * MIB;
 
 t.test('the budgets and what the process needs fit into the memory limit of the chart', async t => {
   const limitBytes = 256 * MIB;
-  const { connectionsBytes, requestsBytes } = processLimits({ limitBytes, heapBytes: IMAGE_HEAP_BYTES }, 10_000);
+  const limits = processLimits({ limitBytes, heapBytes: IMAGE_HEAP_BYTES }, 10_000);
+  const { connectionsBytes } = limits;
+  const requestsBytes = limits.transfersBytes + limits.waitingBytes;
   t.ok(neededBytes(10_000) + connectionsBytes + requestsBytes < 0.9 * limitBytes);
   t.ok(requestsBytes > 30 * MIB);
   t.ok(connectionsBytes / CONNECTION_BYTES.http > 2_500);
@@ -19,22 +21,25 @@ t.test('more memory allows more, up to what is ever needed, and a larger cache l
   const limits = (mib: number, entries = 10_000) =>
     processLimits({ limitBytes: mib * MIB, heapBytes: mib * MIB }, entries);
   t.ok(limits(512).connectionsBytes > limits(256).connectionsBytes);
-  t.ok(limits(512).requestsBytes > limits(256).requestsBytes);
+  t.ok(limits(512).waitingBytes > limits(256).waitingBytes);
   t.strictSame(limits(64_000), limits(128_000));
-  t.ok(limits(512, 100_000).requestsBytes < limits(512).requestsBytes);
+  t.ok(limits(512, 100_000).transfersBytes < limits(512).transfersBytes);
 });
 
 t.test('a small heap limits the requests, which are on it', async t => {
   const limitBytes = 1024 * MIB;
   const [small, large] = [64, 512].map(mib => processLimits({ limitBytes, heapBytes: mib * MIB }, 1_000));
-  t.ok((small?.requestsBytes ?? 0) < (large?.requestsBytes ?? 0));
+  t.ok((small?.waitingBytes ?? 0) < (large?.waitingBytes ?? 0));
   t.equal(small?.connectionsBytes, large?.connectionsBytes);
 });
 
 t.test('too little memory still leaves room for some connections and requests', async t => {
-  const { connectionsBytes, requestsBytes } = processLimits({ limitBytes: 64 * MIB, heapBytes: 64 * MIB }, 1_000_000);
+  const { connectionsBytes, transfersBytes, waitingBytes } = processLimits(
+    { limitBytes: 64 * MIB, heapBytes: 64 * MIB },
+    1_000_000,
+  );
   t.ok(connectionsBytes >= 100 * CONNECTION_BYTES.http);
-  t.ok(requestsBytes >= 4 * MIB);
+  t.ok(transfersBytes >= 2 * MIB && waitingBytes >= 2 * MIB);
 });
 
 t.test('the memory is that of the machine or less, or what the setting says', async t => {

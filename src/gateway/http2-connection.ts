@@ -1,0 +1,156 @@
+import type { Socket } from 'node:net';
+import { Duplex } from 'node:stream';
+import type { Budget } from '../limits/budget.ts';
+import type { FrameSource, FrameTurns, TurnShare } from './frame-turns.ts';
+
+/** The client's connection preface (RFC 9113 §3.4), which comes before the first frame. */
+const PREFACE_BYTES = 24;
+/** Length, type, flags and stream of a frame (RFC 9113 §4.1). */
+const FRAME_HEAD_BYTES = 9;
+const HEADERS = 1;
+
+/** What every connection may have waiting: part of what a connection costs. A flood by others must not close one for it. */
+const UNRESERVED_BYTES = 4 * 1024;
+
+/** The most that is passed on at once before it is the turn of others. */
+const MAX_STREAMS = 1;
+const MAX_FRAMES = 16;
+const MAX_BYTES = 32 * 1024;
+
+/**
+ * A connection between the network and Node's HTTP/2 session, which accepts any `Duplex`.
+ *
+ * Node hands a session all that the network has, up to 2 MiB in one turn of the event loop: thousands of requests, or a
+ * hundred thousand frames that only cost time. This class passes on whole frames, a limited number in each turn, and takes
+ * turns with the other connections.
+ */
+export class Http2Connection extends Duplex implements FrameSource {
+  readonly socket: Socket;
+  readonly #turnsOf: () => FrameTurns;
+  readonly #requests: Budget;
+  #unread: Buffer | undefined;
+  #reservedBytes = 0;
+  /** What is still to come of the preface or of the frame that has been begun. */
+  #frameBytes = PREFACE_BYTES;
+  #hasEnded = false;
+  #isPaused = false;
+  #writeDone: (() => void) | undefined;
+
+  /**
+   * @param turnsOf the connections with which it takes turns now.
+   * @param requests for bytes that have been read and wait for their turn.
+   */
+  constructor(socket: Socket, turnsOf: () => FrameTurns, requests: Budget) {
+    super();
+    this.socket = socket;
+    this.#turnsOf = turnsOf;
+    this.#requests = requests;
+    socket
+      .on('data', (chunk: Buffer) => this.#take(chunk))
+      .on('drain', () => this.#drained())
+      .once('end', () => this.#end())
+      .once('close', () => this.destroy())
+      .on('error', error => this.destroy(error));
+  }
+
+  pass(share: TurnShare): boolean {
+    const bytes = this.#unread;
+    if (bytes === undefined) return false;
+    const end = this.#measure(bytes, share);
+    this.#unread = end < bytes.length ? bytes.subarray(end) : undefined;
+    if (end > 0) this.push(bytes.subarray(0, end));
+    if (this.destroyed) return false;
+    if (this.#canPass()) return this.hold();
+    this.#reserve(0);
+    if (this.#isPaused) {
+      this.#isPaused = false;
+      this.socket.resume();
+    }
+    if (this.#hasEnded) this.push(null);
+    return false;
+  }
+
+  hold(): boolean {
+    this.#isPaused = true;
+    this.socket.pause();
+    // A part of a chunk keeps all of it in memory.
+    if (this.#reserve(Math.max(this.#reservedBytes, (this.#unread?.length ?? 0) - UNRESERVED_BYTES))) return true;
+    this.destroy();
+    return false;
+  }
+
+  override _read(): void {}
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, callback: () => void): void {
+    if (this.socket.write(chunk)) callback();
+    else this.#writeDone = callback;
+  }
+
+  override _writev(chunks: { readonly chunk: Buffer }[], callback: () => void): void {
+    this._write(Buffer.concat(chunks.map(({ chunk }) => chunk)), 'latin1', callback);
+  }
+
+  override _final(callback: () => void): void {
+    this.socket.end(callback);
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#unread = undefined;
+    this.#requests.release(this.#reservedBytes);
+    this.#reservedBytes = 0;
+    this.socket.destroy();
+    callback(error);
+  }
+
+  #take(chunk: Buffer): void {
+    const isWaiting = this.#canPass();
+    this.#unread = this.#unread === undefined ? chunk : Buffer.concat([this.#unread, chunk]);
+    if (!isWaiting) this.#turnsOf().add(this);
+  }
+
+  /** Whether there are bytes that could be passed on: the rest of a frame, or the head of the next. */
+  #canPass(): boolean {
+    const length = this.#unread?.length ?? 0;
+    return this.#frameBytes > 0 ? length > 0 : length >= FRAME_HEAD_BYTES;
+  }
+
+  /** @returns how many bytes may be passed on now. */
+  #measure(bytes: Buffer, share: TurnShare): number {
+    let end = 0;
+    let frames = 0;
+    let streams = 0;
+    for (;;) {
+      const part = Math.min(this.#frameBytes, bytes.length - end, MAX_BYTES - end);
+      end += part;
+      this.#frameBytes -= part;
+      if (this.#frameBytes > 0 || bytes.length - end < FRAME_HEAD_BYTES) return end;
+      const isStream = bytes[end + 3] === HEADERS;
+      if (frames === MAX_FRAMES || share.frames === 0) return end;
+      if (isStream && (streams === MAX_STREAMS || share.streams === 0)) return end;
+      frames += 1;
+      share.frames -= 1;
+      if (isStream) {
+        streams += 1;
+        share.streams -= 1;
+      }
+      this.#frameBytes = FRAME_HEAD_BYTES + bytes.readUIntBE(end, 3);
+    }
+  }
+
+  #reserve(bytes: number): boolean {
+    if (!this.#requests.tryReserve(bytes - this.#reservedBytes)) return false;
+    this.#reservedBytes = bytes;
+    return true;
+  }
+
+  #drained(): void {
+    const done = this.#writeDone;
+    this.#writeDone = undefined;
+    done?.();
+  }
+
+  #end(): void {
+    this.#hasEnded = true;
+    if (!this.#canPass()) this.push(null);
+  }
+}
