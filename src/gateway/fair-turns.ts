@@ -1,6 +1,5 @@
-/** How many requests are handled in one turn of the event loop, of one connection and in all. */
+/** How many requests of one connection are handled in one turn of the event loop. */
 const PER_CONNECTION = 8;
-const IN_ALL = 32;
 
 /** A request whose bytes have all come. */
 export interface ReadyRequest {
@@ -28,20 +27,23 @@ export class SharedConnection {
  * What waits is bounded by the streams that a connection may have open.
  */
 export class FairTurns {
+  readonly #inAll: number;
   readonly #atTurnEnd: (callback: () => void) => void;
   #turn = {};
   #waiting: SharedConnection[] = [];
   #handled = 0;
   #isScheduled = false;
 
-  constructor(atTurnEnd: (callback: () => void) => void = setImmediate) {
+  /** @param inAll how many requests are handled in one turn. */
+  constructor(inAll: number, atTurnEnd: (callback: () => void) => void = setImmediate) {
+    this.#inAll = inAll;
     this.#atTurnEnd = atTurnEnd;
   }
 
   /** Handles the request now, or in a later turn. */
   add(connection: SharedConnection, request: ReadyRequest): void {
     const handled = connection.turn === this.#turn ? connection.handled : 0;
-    if (connection.ready.length === 0 && handled < PER_CONNECTION && this.#handled < IN_ALL) {
+    if (connection.ready.length === 0 && handled < PER_CONNECTION && this.#handled < this.#inAll) {
       this.#handle(connection, request);
       return;
     }
@@ -76,7 +78,7 @@ export class FairTurns {
     const waiting = this.#waiting;
     this.#waiting = [];
     let next = 0;
-    for (; next < waiting.length && this.#handled < IN_ALL; next += 1) {
+    for (; next < waiting.length && this.#handled < this.#inAll; next += 1) {
       const connection = waiting[next] as SharedConnection;
       this.#handle(connection, connection.ready.shift() as ReadyRequest);
       if (connection.ready.length === 0) continue;

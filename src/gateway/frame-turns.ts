@@ -1,7 +1,3 @@
-/** How many frames, and how many requests among them, all connections may have of a turn of the event loop. */
-const FRAMES = 512;
-const STREAMS = 32;
-
 /** What is left of a turn. */
 export interface TurnShare {
   frames: number;
@@ -20,10 +16,14 @@ export interface FrameSource {
 export class FrameTurns {
   readonly #atTurnEnd: (callback: () => void) => void;
   #waiting: FrameSource[] = [];
-  #share: TurnShare = { frames: FRAMES, streams: STREAMS };
+  readonly #wholeShare: TurnShare;
+  #share: TurnShare;
   #isScheduled = false;
 
-  constructor(atTurnEnd: (callback: () => void) => void = setImmediate) {
+  /** @param share what all connections may have of a turn: frames, and requests among them. */
+  constructor(share: TurnShare, atTurnEnd: (callback: () => void) => void = setImmediate) {
+    this.#wholeShare = share;
+    this.#share = { ...share };
     this.#atTurnEnd = atTurnEnd;
   }
 
@@ -40,7 +40,7 @@ export class FrameTurns {
 
   readonly #nextTurn = (): void => {
     this.#isScheduled = false;
-    this.#share = { frames: FRAMES, streams: STREAMS };
+    this.#share = { ...this.#wholeShare };
     // A little of each, round after round.
     const waiting = this.#waiting;
     this.#waiting = [];

@@ -6,6 +6,7 @@ import { clientIn, forwardedIn, traceIn } from './check-forwarded.ts';
 import { CheckRequest } from './check-request.ts';
 import { checkResponse } from './check-response.ts';
 import { type Decided, type Follow, INTERNAL_ERROR } from './decided.ts';
+import type { ReadyRequest } from './fair-turns.ts';
 import type { Forwarded, ForwardedOptions } from './forwarded.ts';
 import { answerCall, type GrpcCall } from './grpc-call.ts';
 import type { UnderWay } from './under-way.ts';
@@ -53,6 +54,8 @@ export interface Checker {
 export interface CallEvents {
   /** The call waits for a review. */
   onPending(call: GrpcCall): void;
+  /** Its review has ended, with those of all that waited for the same one. It is answered when it is its turn. */
+  onDecided(call: GrpcCall, check: ReadyRequest): void;
   /** Its answer has been written, which its client has yet to read. */
   onAnswered(call: GrpcCall, decision: Decision): void;
 }
@@ -114,7 +117,7 @@ class Desk {
 }
 
 /** One check and what became of it: an object with methods, and no closures, as one request over HTTP is. */
-class Check implements Decided, Question {
+class Check implements Decided, Question, ReadyRequest {
   readonly protocol = 'grpc';
   readonly credential: Credential;
   trail: Decided['trail'];
@@ -145,7 +148,10 @@ class Check implements Decided, Question {
     this.#request.keep();
     this.#desk.events.onPending(this.#call);
     this.#beforeDeadline(decision)
-      .then(decided => this.finish(decided))
+      .then(decided => {
+        this.decision = decided;
+        this.#desk.events.onDecided(this.#call, this);
+      })
       .catch(error => this.fail(error));
   }
 
@@ -156,6 +162,16 @@ class Check implements Decided, Question {
   get heldBytes(): number {
     return HELD_BYTES + this.#request.size + this.#call.heldBytes;
   }
+
+  handle(): void {
+    try {
+      this.finish(this.decision);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  keep(): void {}
 
   forwarded(): Forwarded {
     return forwardedIn(this.#call, this.#request, this.credential, this.#desk.options);

@@ -39,10 +39,9 @@ const LEVELS: readonly Level[] = [
  * large a body the gateway sends along.
  */
 export class LargeMessage {
-  readonly #kept: Buffer[][] = LEVELS.map(() => []);
+  readonly #kept = LEVELS.map(() => new GrowingBuffer());
   /** How much is still to come of each message that is open, the outermost first. */
   readonly #open: number[];
-  #keptBytes = 0;
   /** The beginning of a field whose tag or length is not complete. */
   #begun = NOTHING;
   /** How much of a value is still to come, and whether it is kept. */
@@ -58,7 +57,7 @@ export class LargeMessage {
 
   /** How many bytes are held. */
   get keptBytes(): number {
-    return this.#keptBytes;
+    return this.#kept.reduce((bytes, { capacity }) => bytes + capacity, 0);
   }
 
   get isComplete(): boolean {
@@ -92,11 +91,12 @@ export class LargeMessage {
     let inner: Buffer | undefined;
     for (let index = LEVELS.length - 1; index >= 0; index -= 1) {
       const { descend } = LEVELS[index] as Level;
-      const parts = this.#kept[index] as Buffer[];
+      const kept = this.#kept[index] as GrowingBuffer;
       if (inner !== undefined && descend !== undefined) {
-        parts.push(Buffer.from([(descend << 3) | DELIMITED, ...writeVarint(inner.length)]), inner);
+        kept.append(Buffer.from([(descend << 3) | DELIMITED, ...writeVarint(inner.length)]));
+        kept.append(inner);
       }
-      inner = Buffer.concat(parts);
+      inner = kept.bytes;
     }
     return inner as Buffer;
   }
@@ -171,9 +171,34 @@ export class LargeMessage {
   }
 
   #keep(bytes: Buffer): void {
-    this.#keptBytes += bytes.length;
-    if (this.#keptBytes > MAX_KEPT_BYTES) throw new ProtobufError('its head is too large');
-    (this.#kept[this.#open.length - 1] as Buffer[]).push(Buffer.from(bytes));
+    const kept = this.#kept[this.#open.length - 1] as GrowingBuffer;
+    if (kept.length + bytes.length > MAX_KEPT_BYTES) throw new ProtobufError('its head is too large');
+    kept.append(bytes);
+  }
+}
+
+/** Bytes that come in many small pieces, without an object for each. */
+class GrowingBuffer {
+  length = 0;
+  #buffer = NOTHING;
+
+  get capacity(): number {
+    return this.#buffer.length;
+  }
+
+  get bytes(): Buffer {
+    return this.#buffer.subarray(0, this.length);
+  }
+
+  append(piece: Buffer): void {
+    const length = this.length + piece.length;
+    if (length > this.#buffer.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(length, 2 * this.#buffer.length));
+      this.#buffer.copy(larger, 0, 0, this.length);
+      this.#buffer = larger;
+    }
+    piece.copy(this.#buffer, this.length);
+    this.length = length;
   }
 }
 

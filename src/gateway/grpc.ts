@@ -4,7 +4,7 @@ import type { Budget } from '../limits/budget.ts';
 import { HeldStreams } from '../limits/held-streams.ts';
 import type { ConnectionIntakeOptions } from './connection-intake.ts';
 import { OVERLOADED } from './decided.ts';
-import { FairTurns, type ReadyRequest } from './fair-turns.ts';
+import { FairTurns, type ReadyRequest, type SharedConnection } from './fair-turns.ts';
 import type { MessageFault } from './grpc-assembly.ts';
 import { type FailureStatus, failCall, GrpcCall, isOpen, refuseRequest, STATUS } from './grpc-call.ts';
 import { type CheckOptions, checker } from './grpc-check.ts';
@@ -43,6 +43,10 @@ export interface GrpcGateway {
 /** How much of a call is held besides its message, in bytes: the stream itself, and for each byte of its headers. */
 const STREAM_BYTES = 8 * 1024;
 const HELD_PER_HEADER_BYTE = 2;
+
+/** How many calls are handled in a turn of the event loop: of connections without an allowed request, and with one. */
+const PER_TURN = 16;
+const PER_TURN_OF_ALLOWED = 64;
 
 /** How many streams every connection may have open in any case, so that no flood by others keeps a request out. */
 const UNRESERVED_STREAMS = 2;
@@ -99,11 +103,13 @@ export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
   const health = grpcHealth(['', AUTHORIZATION_SERVICE]);
   const streams = new HeldStreams(requests, now);
   const messages = new MessageReader(streams);
-  const turns = new FairTurns();
-  const turnsOfAllowed = new FairTurns();
+  const turns = new FairTurns(PER_TURN);
+  const turnsOfAllowed = new FairTurns(PER_TURN_OF_ALLOWED);
+  const turnsOf = ({ hasBeenAllowed }: SharedConnection): FairTurns => (hasBeenAllowed ? turnsOfAllowed : turns);
   const checks = checker(options, calls, {
     // From now on it counts as a request that waits for a review, with its stream.
     onPending: call => streams.release(call),
+    onDecided: (call, check) => turnsOf(call.connection).add(call.connection, check),
     onAnswered(call, decision) {
       if (decision.kind === 'allow') call.connection.hasBeenAllowed = true;
       if (isOpen(call.stream)) streams.waits(call);
@@ -159,11 +165,7 @@ export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
       const isReserved = streams.hold(call, STREAM_BYTES + HELD_PER_HEADER_BYTE * headerBytes);
       if (!isReserved && connection.open > UNRESERVED_STREAMS) return called.fault('no_room', call);
       messages.read(call, {
-        message: bytes =>
-          (connection.hasBeenAllowed ? turnsOfAllowed : turns).add(
-            connection,
-            new ReadyMessage(bytes, call, called.handle),
-          ),
+        message: bytes => turnsOf(connection).add(connection, new ReadyMessage(bytes, call, called.handle)),
         fault: called.fault,
       });
     },

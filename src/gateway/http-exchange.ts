@@ -5,6 +5,7 @@ import type { Decision } from '../decision/decision.ts';
 import type { Answer } from './answer.ts';
 import { type Decided, type Follow, INTERNAL_ERROR } from './decided.ts';
 import { type Departing, Departures } from './departures.ts';
+import { FairTurns, type ReadyRequest, SharedConnection } from './fair-turns.ts';
 import { type Forwarded, type ForwardedOptions, readForwarded, reportedClient, reportedTrace } from './forwarded.ts';
 import { LINGER_MS, writeAnswer } from './http-answer.ts';
 import { connectionOf, KEEP_ALIVE_MS } from './http-server.ts';
@@ -13,6 +14,9 @@ import { wholeHead } from './whole-head.ts';
 /** What a request takes while it waits, in bytes: by itself, and for each byte of its head. */
 const HELD_BYTES = 6 * 1024;
 const HELD_PER_BYTE = 2;
+
+/** How many of those that have waited for a review are answered in one turn of the event loop. */
+const ANSWERS_PER_TURN = 64;
 
 export interface ExchangeOptions extends ForwardedOptions {
   readonly authorize: Authorize;
@@ -53,6 +57,7 @@ class Desk {
   readonly lingerMs: number;
   readonly whole = wholeHead(KEEP_ALIVE_MS);
   readonly #departures = new Departures();
+  readonly #turns = new FairTurns(ANSWERS_PER_TURN);
 
   constructor(options: ExchangeOptions) {
     this.options = options;
@@ -73,7 +78,12 @@ class Desk {
 
   await(exchange: Exchange, decision: Promise<Decision>): void {
     this.#departures.pass(exchange.startedAt);
-    decision.then(decided => exchange.finish(decided)).catch(error => exchange.fail(error));
+    decision
+      .then(decided => {
+        exchange.decision = decided;
+        this.#turns.add(new SharedConnection(), exchange);
+      })
+      .catch(error => exchange.fail(error));
   }
 }
 
@@ -81,7 +91,7 @@ class Desk {
  * One request and what became of it. An object with methods, and no closures: most requests are answered at once, and
  * making five functions for each of them took as long as finding the answer.
  */
-class Exchange implements Decided, Departing, Question {
+class Exchange implements Decided, Departing, Question, ReadyRequest {
   readonly protocol = 'http';
   readonly request: IncomingMessage;
   readonly credential: Credential;
@@ -117,6 +127,12 @@ class Exchange implements Decided, Departing, Question {
   forwarded(): Forwarded {
     return readForwarded(this.peer, this.request.headers, this.credential, this.#desk.options);
   }
+
+  handle(): void {
+    this.leave();
+  }
+
+  keep(): void {}
 
   leave(): void {
     try {

@@ -26,6 +26,10 @@ const LIMITS: ServerOptions = {
 /** How many frames that ask for an answer of the protocol itself a connection may send between two pings of ours. */
 const MAX_CONTROL_FRAMES = 1_000;
 
+/** What connections may have of a turn of the event loop: those without an allowed request, and those with one. */
+const SHARE = { frames: 256, streams: 12 };
+const SHARE_OF_ALLOWED = { frames: 1024, streams: 64 };
+
 /** A request whose headers have come. */
 export interface IncomingStream {
   readonly stream: ServerHttp2Stream;
@@ -60,8 +64,8 @@ export interface Http2Listener {
 /** Accepts connections, over TLS or not, all of them within limits. */
 export function http2Listener(take: TakeStream, options: Http2ListenerOptions): Http2Listener {
   const { pool, requests, isTrusted = () => false } = options;
-  const turns = new FrameTurns();
-  const turnsOfAllowed = new FrameTurns();
+  const turns = new FrameTurns(SHARE);
+  const turnsOfAllowed = new FrameTurns(SHARE_OF_ALLOWED);
   // Among them are those that have not come to speak HTTP/2.
   const sockets = new Set<Socket>();
   const sessions = new Map<ServerHttp2Session, Socket>();

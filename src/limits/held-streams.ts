@@ -1,6 +1,9 @@
 import type { Budget } from './budget.ts';
 import { type Listed, OldestFirst } from './oldest-first.ts';
 
+/** How long a stream must have waited before it may be given up for another, in milliseconds: clients need some time. */
+const MIN_WAIT_MS = 250;
+
 /** An open HTTP/2 stream, and what it holds. */
 export abstract class HeldStream implements Listed<HeldStream> {
   older: HeldStream | undefined;
@@ -18,11 +21,13 @@ export abstract class HeldStream implements Listed<HeldStream> {
  * those that have waited longest for their client (the rest of a message, or that an answer is read) are given up first.
  */
 export class HeldStreams {
+  readonly #minWaitMs: number;
   readonly #budget: Budget;
   readonly #now: () => number;
   readonly #waiting = new OldestFirst<HeldStream>();
 
-  constructor(budget: Budget, now: () => number) {
+  constructor(budget: Budget, now: () => number, minWaitMs: number = MIN_WAIT_MS) {
+    this.#minWaitMs = minWaitMs;
     this.#budget = budget;
     this.#now = now;
   }
@@ -31,7 +36,7 @@ export class HeldStreams {
   hold(stream: HeldStream, bytes: number): boolean {
     while (!this.#budget.tryReserve(bytes)) {
       const { oldest } = this.#waiting;
-      if (oldest === undefined || oldest === stream) return false;
+      if (oldest === undefined || oldest === stream || !this.#hasWaited(oldest, this.#minWaitMs)) return false;
       this.#giveUp(oldest);
     }
     stream.heldBytes += bytes;
@@ -58,11 +63,14 @@ export class HeldStreams {
 
   /** Gives up the streams that have waited for longer than `maxMs`. */
   expire(maxMs: number): void {
-    const before = this.#now() - maxMs;
     for (let { oldest } = this.#waiting; oldest !== undefined; { oldest } = this.#waiting) {
-      if (oldest.waitsSinceMs > before) return;
+      if (!this.#hasWaited(oldest, maxMs)) return;
       this.#giveUp(oldest);
     }
+  }
+
+  #hasWaited({ waitsSinceMs }: HeldStream, ms: number): boolean {
+    return waitsSinceMs <= this.#now() - ms;
   }
 
   #giveUp(stream: HeldStream): void {

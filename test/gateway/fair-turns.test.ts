@@ -5,7 +5,7 @@ function setUp() {
   const ends: (() => void)[] = [];
   const handled: string[] = [];
   const kept: string[] = [];
-  const turns = new FairTurns(callback => ends.push(callback));
+  const turns = new FairTurns(32, callback => ends.push(callback));
   return {
     handled,
     kept,
@@ -54,7 +54,7 @@ t.test('a turn handles a limited number of requests in all, and every connection
 
 t.test('two divisions of the event loop have turns of their own', async t => {
   const ends: (() => void)[] = [];
-  const [one, other] = [0, 1].map(() => new FairTurns(callback => ends.push(callback))) as [FairTurns, FairTurns];
+  const [one, other] = [0, 1].map(() => new FairTurns(32, callback => ends.push(callback))) as [FairTurns, FairTurns];
   const connection = new SharedConnection();
   let handled = 0;
   const request = {
@@ -83,7 +83,7 @@ t.test('requests that come one by one need no end of a turn', async t => {
 });
 
 t.test('the turn is one of the event loop', async t => {
-  const turns = new FairTurns();
+  const turns = new FairTurns(32);
   const connection = new SharedConnection();
   let handled = 0;
   const { promise, resolve } = Promise.withResolvers<void>();

@@ -33,7 +33,7 @@ interface Reading {
 /** A server that reads messages, answers each with `fine`, and fails calls without one. */
 async function startReading(t: Test, maxBytes = 1024 * KIB, now = () => 0): Promise<Reading> {
   const budget = new Budget(maxBytes);
-  const held = new HeldStreams(budget, now);
+  const held = new HeldStreams(budget, now, 0);
   const reader = new MessageReader(held);
   const messages: Buffer[] = [];
   const faults: MessageFault[] = [];

@@ -13,16 +13,18 @@ class Stream extends HeldStream {
 function setUp(limitBytes = 100) {
   const clock = fakeClock();
   const budget = new Budget(limitBytes);
-  return { clock, budget, streams: new HeldStreams(budget, clock.now) };
+  return { clock, budget, streams: new HeldStreams(budget, clock.now, 250) };
 }
 
 t.test('a stream that has waited longest for its client gives way, and its bytes are free at once', async t => {
-  const { budget, streams } = setUp();
+  const { clock, budget, streams } = setUp();
   const [first, second, third] = [new Stream(), new Stream(), new Stream()];
   for (const stream of [first, second]) {
     t.ok(streams.hold(stream, 50));
     streams.waits(stream);
   }
+  t.notOk(streams.hold(third, 50), 'not before it has had some time');
+  clock.advance(250);
   t.ok(streams.hold(third, 50));
   t.strictSame([first.givenUp, second.givenUp, budget.usedBytes], [1, 0, 100]);
   streams.release(first);
@@ -30,13 +32,14 @@ t.test('a stream that has waited longest for its client gives way, and its bytes
 });
 
 t.test('streams that wait for gatecar give no way, and neither does a stream to itself', async t => {
-  const { streams } = setUp();
+  const { clock, streams } = setUp();
   const [busy, waiting] = [new Stream(), new Stream()];
   t.ok(streams.hold(busy, 60));
   streams.waits(busy);
   streams.waitsNoMore(busy);
   t.ok(streams.hold(waiting, 40));
   streams.waits(waiting);
+  clock.advance(250);
   t.notOk(streams.hold(waiting, 10));
   t.notOk(streams.hold(new Stream(), 101));
   t.strictSame([busy.givenUp, waiting.givenUp], [0, 1]);
