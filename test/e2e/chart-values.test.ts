@@ -61,8 +61,12 @@ t.test('the chart’s values', { skip: skipWithout(gatewayMissing('helm')) }, as
       } else {
         const documents = await render(run, { gatecar: { config: configValues(good) } }, parent);
         const env = environmentOf(containerOf(podOf(documents)), documents);
-        const listen = { GATECAR_LISTEN: '127.0.0.1:9080', GATECAR_ALLOWED_NAMESPACES: 'ci' };
-        t.strictSame(readConfig([], env), readConfig([], { ...defaults, ...listen, ...good }));
+        const ownOfParent = {
+          GATECAR_LISTEN: 'unix:/run/gatecar/auth.sock',
+          GATECAR_SOCKET_MODE: '0660',
+          GATECAR_ALLOWED_NAMESPACES: 'ci',
+        };
+        t.strictSame(readConfig([], env), readConfig([], { ...defaults, ...ownOfParent, ...good }));
       }
       const bad = badSettings(rule);
       const { status, stderr } = await inPod(configValues(bad));

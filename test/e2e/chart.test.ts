@@ -124,7 +124,7 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
       });
       const socket = { name: 'gatecar-socket', mountPath: '/run/gatecar' };
       t.match(container['volumeMounts'], [{ mountPath: '/var/run/secrets/kubernetes.io/serviceaccount' }, socket]);
-      t.strictSame(containerOf(pod, 'my-gateway')['volumeMounts'], [socket]);
+      t.same(containerOf(pod, 'my-gateway')['volumeMounts'], [socket]);
     }
     const without = await render(run, { gatecar: { enabled: false } }, parent).catch(({ message }) => message);
     t.match(without, /nil pointer|no template/, 'a parent’s condition is heard');
