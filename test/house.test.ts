@@ -23,7 +23,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   operations: ['authority', 'cache', 'config', 'credential', 'decision', 'files', 'gateway', 'identity'],
   commands: [
     ...['authority', 'authorize.ts', 'config', 'credential', 'decision', 'endpoint-source.ts', 'gateway', 'identity'],
-    ...['operations', 'review-gate.ts'],
+    ...['limits', 'operations', 'review-gate.ts'],
   ],
   dev: ['config', 'identity', 'operations', 'serve.ts'],
   'authorize.ts': ['authority', 'credential', 'decision', 'policy'],
