@@ -79,7 +79,7 @@ const MAX_LINES = 250;
 const LONGER: Readonly<Record<string, { readonly lines: number; readonly why: string }>> = {
   'config/schema.ts': { lines: 340, why: 'one list of all settings is easier to read than two' },
   'config/types.ts': { lines: 340, why: 'one small type of setting beside the other' },
-  'operations/metrics.ts': { lines: 310, why: 'one list of all metrics is easier to read than two' },
+  'operations/metrics.ts': { lines: 330, why: 'one list of all metrics is easier to read than two' },
 };
 
 interface Import {
