@@ -35,6 +35,8 @@ export interface App {
   readonly decisions: DecisionLog;
   /** `undefined` where the listeners are plain. */
   readonly tls: FollowedTls | undefined;
+  /** How many connections without TLS the auth listener has room for, if there are no others. */
+  readonly maxPlainConnections: number;
   /** From now on answers ask gateways to leave, and readiness says no. */
   drain(): void;
   /** Lets go of the API server and tells what the log held back. */
@@ -63,6 +65,7 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
   const requests = new Budget(limits.transfersBytes);
   const waiting = new Budget(limits.waitingBytes);
   const pool = new ConnectionPool(limits.connectionsBytes);
+  counters.observeBudgets({ connections: pool.budget, transfers: requests, waiting });
   const gate =
     config.mode === 'basic'
       ? openGate(log)
@@ -102,6 +105,7 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
     health: gate.health,
     decisions,
     tls,
+    maxPlainConnections: Math.floor(limits.connectionsBytes / CONNECTION_BYTES.http),
     drain() {
       draining = true;
       gate.health.drain();

@@ -31,7 +31,8 @@ export async function serve(config: Config, surroundings: Surroundings, log: Log
     const grpc = await listenGrpc(app, config);
     for (const warning of warnings(config)) log.warn(warning);
     const tls = config.tlsClientCaFile === undefined ? app.tls && 'on' : 'mutual';
-    log.info({ version: VERSION, mode: config.mode, auth, ops, grpc, tls }, 'listening');
+    const { maxPlainConnections } = app;
+    log.info({ version: VERSION, mode: config.mode, auth, ops, grpc, tls, maxPlainConnections }, 'listening');
     app.health.start();
     app.tls?.start();
     return { auth, ops, grpc, stop: () => stop(app, listeners, config, log) };

@@ -13,6 +13,7 @@ import { revealToken } from '../src/credential/token.ts';
 import { startDevAuthority } from '../src/dev/authority.ts';
 import { ISSUER, type TokenRequest, tokenIssuer } from '../src/dev/token-issuer.ts';
 import { clusterAddress, type Surroundings } from '../src/endpoint-source.ts';
+import { CONNECTION_BYTES } from '../src/limits/connection-pool.ts';
 import { listen } from '../src/operations/listen.ts';
 import { type Logger, logger } from '../src/operations/log.ts';
 import { ask } from './fixtures/ask.ts';
@@ -164,6 +165,26 @@ t.test('concurrency, queue and what is shown of them are those of the settings',
   await api.close();
   await Promise.all(waiting);
 });
+
+t.test('the memory budgets follow from the memory limit, and show what is in use', async t => {
+  const { api, url, scrape } = await startApp(t, { GATECAR_MEMORY_LIMIT: '256Mi' });
+  api.behaviour = hangs;
+  const connectionsBytes = budgetOf(await scrape(), 'bytes', 'connections');
+  t.ok(connectionsBytes > 32 * 1024 * 1024 && connectionsBytes < 128 * 1024 * 1024, `${connectionsBytes}`);
+  const answer = ask(url, { token: 'a' }).catch(() => undefined);
+  await until(async () => budgetOf(await scrape(), 'used_bytes', 'waiting') > 0);
+  t.ok(budgetOf(await scrape(), 'used_bytes', 'connections') >= CONNECTION_BYTES.http);
+  await api.close();
+  await answer;
+  await until(async () => budgetOf(await scrape(), 'used_bytes', 'waiting') === 0);
+  t.equal(budgetOf(await scrape(), 'used_bytes', 'transfers'), 0);
+});
+
+/** The value of a gauge of one budget. */
+function budgetOf(lines: readonly string[], what: 'bytes' | 'used_bytes', budget: string): number {
+  const name = `gatecar_memory_budget_${what}{budget="${budget}"} `;
+  return Number(lines.find(line => line.startsWith(name))?.slice(name.length));
+}
 
 t.test('local refusals cost no review and are counted', async t => {
   const { api, url, scrape } = await startApp(t, { GATECAR_OPAQUE_TOKENS: 'refuse' });

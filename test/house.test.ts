@@ -23,7 +23,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   operations: ['authority', 'cache', 'config', 'credential', 'decision', 'files', 'gateway', 'identity'],
   commands: [
     ...['authority', 'authorize.ts', 'config', 'credential', 'decision', 'endpoint-source.ts', 'gateway', 'identity'],
-    ...['operations', 'review-gate.ts'],
+    ...['limits', 'operations', 'review-gate.ts'],
   ],
   dev: ['config', 'identity', 'operations', 'serve.ts'],
   'authorize.ts': ['authority', 'credential', 'decision', 'policy'],
@@ -79,7 +79,7 @@ const MAX_LINES = 250;
 const LONGER: Readonly<Record<string, { readonly lines: number; readonly why: string }>> = {
   'config/schema.ts': { lines: 340, why: 'one list of all settings is easier to read than two' },
   'config/types.ts': { lines: 340, why: 'one small type of setting beside the other' },
-  'operations/metrics.ts': { lines: 310, why: 'one list of all metrics is easier to read than two' },
+  'operations/metrics.ts': { lines: 330, why: 'one list of all metrics is easier to read than two' },
 };
 
 interface Import {

@@ -6,6 +6,8 @@ import { connect as connectTls } from 'node:tls';
 import { credentials } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import { readConfig } from '../src/config/config.ts';
+import { CONNECTION_BYTES } from '../src/limits/connection-pool.ts';
+import { processLimits, processMemory } from '../src/limits/process-limits.ts';
 import { logger } from '../src/operations/log.ts';
 import { serve } from '../src/serve.ts';
 import { ask } from './fixtures/ask.ts';
@@ -51,6 +53,16 @@ t.test('it says where it listens, and its warnings', async t => {
     { level: 'info', msg: 'listening', auth: running.auth, ops: running.ops, mode: 'tokenreview' },
   ]);
   t.equal(running.grpc, undefined);
+});
+
+t.test('the start line says how many plain connections fit the memory limit', async t => {
+  const { lines } = await start(t, { GATECAR_MEMORY_LIMIT: '256Mi' });
+  const { limitBytes, heapBytes } = processMemory(256 * 1024 * 1024);
+  const { connectionsBytes } = processLimits({ limitBytes, heapBytes }, 10_000);
+  t.match(lines().at(-1), {
+    msg: 'listening',
+    maxPlainConnections: Math.floor(connectionsBytes / CONNECTION_BYTES.http),
+  });
 });
 
 t.test('every listener it was asked for answers, and is gone once it has stopped', async t => {

@@ -279,8 +279,22 @@ export const ROWS: readonly Row[] = [
         ],
       },
       {
+        title: 'Memory budgets in use',
+        description:
+          'Share of the memory for connections, for requests in transfer and for requests that wait for a review. At 1, connections ' +
+          'are closed or requests rejected as overloaded.',
+        unit: 'percentunit',
+        queries: [
+          {
+            expr: `max by (budget) (${of('gatecar_memory_budget_used_bytes')} / ${of('gatecar_memory_budget_bytes')})`,
+            legend: '{{budget}}',
+          },
+        ],
+      },
+      {
         title: 'Connections closed',
-        description: 'For being one more than GATECAR_MAX_CONNECTIONS, or because the TLS handshake failed, by reason.',
+        description:
+          'Because there was no room (GATECAR_MAX_CONNECTIONS, GATECAR_MEMORY_LIMIT), or because the TLS handshake failed, by reason.',
         unit: 'ops',
         queries: [
           { expr: sumBy('protocol', rate('gatecar_connections_dropped_total')), legend: '{{protocol}}' },

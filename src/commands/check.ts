@@ -3,11 +3,13 @@ import { ConfigError, readConfig } from '../config/config.ts';
 import { warnings } from '../config/rules.ts';
 import type { Config } from '../config/schema.ts';
 import { endpointSource } from '../endpoint-source.ts';
+import { processMemory } from '../limits/process-limits.ts';
 import { openConnection } from '../review-gate.ts';
 import { checkAllowlists } from './check-allowlists.ts';
 import { checkCredential, ownToken } from './check-credential.ts';
 import { checkEndpoint } from './check-endpoint.ts';
 import { checkListeners } from './check-listeners.ts';
+import { checkMemory } from './check-memory.ts';
 import { checkReview } from './check-review.ts';
 import { judgeClocks, watchClock } from './clock.ts';
 import { type CommandContext, readCommand, UsageError } from './command.ts';
@@ -56,6 +58,7 @@ async function findingsOf(context: CommandContext, settings: readonly string[]):
     ...(doubts.length > 0 ? doubts : [ok('configuration', 'every setting is one, and none contradicts another')]),
     ...(config.mode === 'basic' ? [] : await checkApiServer(config, context, wallClock)),
     ...(await checkListeners(config, wallClock())),
+    checkMemory(config, processMemory()),
   ];
 }
 

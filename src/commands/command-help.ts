@@ -11,8 +11,9 @@ Usage: gatecar check [--output text|json] [--setting=value ...]
 Looks, in this order, at the settings (every fault at once), the API server's address, its TLS, our own
 credential (which is never printed), a trial review of a made-up token, our rights, audiences, the
 difference of the clocks (a warning past 30 s, a failure past 90 s, where local checks refuse good
-tokens), allowlists that name what is not there (where we may look), and the listeners' addresses. What
-needs something that failed is left out. Settings: those of gatecar serve, see gatecar --help.
+tokens), allowlists that name what is not there (where we may look), the listeners' addresses, and
+whether cache and connections fit the memory. What needs something that failed is left out. Settings:
+those of gatecar serve, see gatecar --help.
 
   --output json   one document: { ok: boolean, findings: [{ check, result: ok|warn|fail, text, mend? }] }
 

@@ -213,7 +213,8 @@ export const SETTINGS = {
     peers,
     undefined,
     "Addresses, CIDRs and `unix` (peers on a Unix socket) whose forwarded headers count: the client's address, the " +
-      'original method and URI, the request id, the trace. For logs and the failure limit.',
+      'original method and URI, the request id, the trace. For logs and the failure limit. gRPC connections of other peers ' +
+      'are read frame by frame, which is slower.',
     { defaultLabel: 'none' },
   ),
   clientIpHeader: setting(

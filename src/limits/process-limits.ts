@@ -61,7 +61,7 @@ export function processMemory(limitBytes?: number, cgroupBytes: number = process
 /** Divides what the process and its cache leave of the memory. @param cacheMaxEntries of each of the two stores. */
 export function processLimits({ limitBytes, heapBytes }: ProcessMemory, cacheMaxEntries: number): ProcessLimits {
   const freeBytes = limitBytes - neededBytes(cacheMaxEntries);
-  const freeHeapBytes = heapBytes - BASE_HEAP_BYTES - cacheMaxEntries * CACHE_ENTRY_BYTES;
+  const freeHeapBytes = heapBytes - neededHeapBytes(cacheMaxEntries);
   const wantedBytes = Math.min(freeBytes * REQUESTS_SHARE, freeHeapBytes * REQUESTS_HEAP_SHARE);
   const requestsBytes = within(MIN_REQUESTS_BYTES, wantedBytes, MAX_REQUESTS_BYTES);
   return {
@@ -74,6 +74,11 @@ export function processLimits({ limitBytes, heapBytes }: ProcessMemory, cacheMax
 /** What the process takes with a full cache and no connection, in bytes. */
 export function neededBytes(cacheMaxEntries: number): number {
   return BASE_BYTES + cacheMaxEntries * CACHE_ENTRY_BYTES;
+}
+
+/** The part of {@link neededBytes} on the JavaScript heap, in bytes. */
+export function neededHeapBytes(cacheMaxEntries: number): number {
+  return BASE_HEAP_BYTES + cacheMaxEntries * CACHE_ENTRY_BYTES;
 }
 
 function within(min: number, bytes: number, max: number): number {

@@ -38,6 +38,14 @@ export interface LogOutput {
   readonly failedWrites: () => number;
 }
 
+/** A part of the memory that requests or connections share, as of the scrape, in bytes. */
+export interface MemoryBudget {
+  readonly limitBytes: number;
+  readonly usedBytes: number;
+}
+
+export type MemoryBudgets = Readonly<Record<'connections' | 'transfers' | 'waiting', MemoryBudget>>;
+
 export type TlsReload = 'success' | 'failure';
 
 /** Counters as the rooms see them: each a plain function. */
@@ -54,6 +62,8 @@ export interface Metrics {
   readonly observeCertificate: (notAfterSeconds: () => number) => void;
   /** Sets where the state of the log's output is read. */
   readonly observeOutput: (output: LogOutput) => void;
+  /** Sets where the budgets of the auth and gRPC listeners are read. */
+  readonly observeBudgets: (budgets: MemoryBudgets) => void;
   readonly refusedLocally: (check: LocalCheck | ClaimCheck) => void;
   readonly notAdmitted: (lane: Lane, why: AdmissionRefusal) => void;
   readonly shed: () => void;
@@ -147,6 +157,7 @@ export function metrics(version: string): Metrics {
   let shed = 0;
   let gauges: Gauges | undefined;
   let notAfterSeconds: (() => number) | undefined;
+  let budgets: Partial<MemoryBudgets> = {};
   let output: LogOutput = { droppedLines: () => 0, failedWrites: () => 0 };
 
   const registry = new Registry();
@@ -222,6 +233,12 @@ export function metrics(version: string): Metrics {
   counter('gatecar_connections_dropped_total', 'Connections closed for being one too many, by protocol.', () =>
     pairs(drops, protocol => ({ protocol })),
   );
+  gauge('gatecar_memory_budget_bytes', 'Limits on the memory of connections and requests, by budget.', () =>
+    Object.entries(budgets).map(([budget, { limitBytes }]) => [{ budget }, limitBytes] as const),
+  );
+  gauge('gatecar_memory_budget_used_bytes', 'Memory reserved for connections and requests, by budget.', () =>
+    Object.entries(budgets).map(([budget, { usedBytes }]) => [{ budget }, usedBytes] as const),
+  );
   counter('gatecar_tls_handshake_failures_total', 'TLS handshakes that failed, by protocol and reason.', () =>
     pairs(handshakes, key => {
       const [protocol = '', reason = ''] = key.split(' ');
@@ -263,6 +280,9 @@ export function metrics(version: string): Metrics {
     },
     observeOutput: given => {
       output = given;
+    },
+    observeBudgets: given => {
+      budgets = given;
     },
     notAdmitted: (lane, why) => notAdmitted.add(`${lane} ${why}`),
     shed() {

@@ -5,8 +5,12 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { TOKEN_REVIEW_PATH } from '../../src/authority/token-review.ts';
 import { type Checked, checkCommand } from '../../src/commands/check.ts';
+import { checkMemory } from '../../src/commands/check-memory.ts';
 import type { Finding } from '../../src/commands/finding.ts';
+import { readConfig } from '../../src/config/config.ts';
 import { revealToken } from '../../src/credential/token.ts';
+import { CONNECTION_BYTES } from '../../src/limits/connection-pool.ts';
+import { processLimits } from '../../src/limits/process-limits.ts';
 import { type CommandSurroundings, runCommand } from '../fixtures/command.ts';
 import { startGatecar } from '../fixtures/gatecar.ts';
 import { kubeconfig } from '../fixtures/kubeconfig.ts';
@@ -33,6 +37,20 @@ async function check(settings: Record<string, string>, more: CommandSurroundings
   const by: Record<string, Omit<Finding, 'check'>> = {};
   for (const { check, ...found } of findings) by[check] = found;
   return { code, out, findings, by };
+}
+
+const MIB = 1024 * 1024;
+const TLS = { GATECAR_TLS_CERT_FILE: '/cert.pem', GATECAR_TLS_KEY_FILE: '/key.pem' };
+const { http, grpc, tls } = CONNECTION_BYTES;
+
+/** How many connections of this price have room in 256 MiB, beside a cache of 10,000 entries. */
+function fitting(bytes: number): number {
+  return Math.floor(processLimits({ limitBytes: 256 * MIB, heapBytes: 1024 * MIB }, 10_000).connectionsBytes / bytes);
+}
+
+/** The finding for a process with this memory; by default more than any case needs. */
+async function memory(settings: Record<string, string>, detected = { limitBytes: 1024 * MIB, heapBytes: 1024 * MIB }) {
+  return checkMemory(readConfig([], settings), detected);
 }
 
 /** An API server that answers reviews in one way, and questions about rights in another. */
@@ -69,7 +87,7 @@ t.test('where all is well, every line says so, and the exit code is 0', async t 
     out.split('\n').map(line => line.split(/ {2,}/, 2).join(' ')),
     [
       ...['ok configuration', 'ok address', 'ok tls', 'ok credential', 'ok review', 'ok rbac', 'ok audience'],
-      ...['ok clock', 'ok allowlists', 'ok listeners', 'ok listeners', ''],
+      ...['ok clock', 'ok allowlists', 'ok listeners', 'ok listeners', 'ok memory', ''],
     ],
   );
   t.match(out, `a token of "${SUB}" for ["https://kubernetes.default.svc"], until 2025-06-01T13:00:00.000Z`);
@@ -93,7 +111,7 @@ t.test('basic mode asks nobody, and is doubtful', async t => {
   const { code, findings } = await check({ GATECAR_MODE: 'basic' });
   t.equal(code, 0);
   t.match(findings[0], { check: 'configuration', result: 'warn', text: /NOT verified/ });
-  t.strictSame([...new Set(findings.map(one => one.check))], ['configuration', 'listeners']);
+  t.strictSame([...new Set(findings.map(one => one.check))], ['configuration', 'listeners', 'memory']);
 });
 
 t.test('an operand is a fault of usage, and not repeated', async t => {
@@ -128,7 +146,11 @@ t.test(
     t.match((await address('http://127.0.0.1:1'))['address'], { result: 'fail', text: /refuses connections/ });
     t.match((await address('http://[::1]:1'))['address'], { result: 'fail' });
     const none = await address('http://0.0.0.0:1');
-    t.strictSame(Object.keys(none), ['configuration', 'address', 'credential', 'listeners'], 'and nothing is asked');
+    t.strictSame(
+      Object.keys(none),
+      ['configuration', 'address', 'credential', 'listeners', 'memory'],
+      'and nothing is asked',
+    );
     const silent = `https://${await listening(t, createServer())}`;
     t.match((await address(silent, { GATECAR_REVIEW_TIMEOUT: '50ms' }))['tls'], {
       result: 'fail',
@@ -467,6 +489,51 @@ t.test('a port without a host is asked on this machine', async t => {
     findings.find(({ text }) => text.startsWith('GATECAR_LISTEN')),
     { text: /gatecar is there already$/ },
   );
+});
+
+t.test('the memory finding says how many connections and requests have room', async t => {
+  const text = new RegExp(
+    '^256 MiB, of which gatecar and a full cache \\(GATECAR_CACHE_MAX_ENTRIES=10000\\) take 119 MiB; ' +
+      `room for ${fitting(http)} connections, \\d+ MiB of requests in transfer and \\d+ MiB of requests that wait for a review$`,
+  );
+  t.match(await memory({ GATECAR_MEMORY_LIMIT: '256Mi' }), { result: 'ok', text });
+  t.match(await memory({}, { limitBytes: 256 * MIB, heapBytes: 1024 * MIB }), { text }, 'without the setting');
+  const atOnce = (settings: Record<string, string>) =>
+    memory({ GATECAR_MEMORY_LIMIT: '256Mi', ...settings }).then(({ text }) => / room for (.*?),/.exec(text)?.[1]);
+  const GRPC = { GATECAR_GRPC_LISTEN: '127.0.0.1:0' };
+  t.equal(await atOnce(GRPC), `${fitting(http + grpc)} connections on each listener`);
+  t.equal(await atOnce(TLS), `${fitting(http + tls)} connections`);
+  t.equal(await atOnce({ ...TLS, ...GRPC }), `${fitting(http + grpc + 2 * tls)} connections on each listener`);
+  t.equal(await atOnce({ GATECAR_MAX_CONNECTIONS: '300' }), '300 connections', 'those that the setting allows');
+});
+
+t.test('connections, cache or a memory limit that do not fit are reported with a fix', async t => {
+  t.match(await memory({ GATECAR_MEMORY_LIMIT: '256Mi', GATECAR_MAX_CONNECTIONS: '10000' }), {
+    result: 'warn',
+    text: `GATECAR_MAX_CONNECTIONS is 10000, but the memory limit of 256 MiB has room for ${fitting(http)} connections`,
+    mend: new RegExp(`^gatecar serve --max-connections=${fitting(http)} `),
+  });
+  t.match(await memory({ GATECAR_MEMORY_LIMIT: '1Gi' }, { limitBytes: 256 * MIB, heapBytes: 200 * MIB }), {
+    result: 'warn',
+    text: 'GATECAR_MEMORY_LIMIT is 1024 MiB, but only 256 MiB are available here',
+    mend: /^kubectl describe pod /,
+  });
+  t.match(await memory({ GATECAR_CACHE_MAX_ENTRIES: '100000' }, { limitBytes: 512 * MIB, heapBytes: 152 * MIB }), {
+    result: 'warn',
+    text: /^a full cache \(GATECAR_CACHE_MAX_ENTRIES=100000\) may take 179 MiB .* limited to 152 MiB$/,
+    mend: /^NODE_OPTIONS=--max-old-space-size=179 /,
+  });
+  t.match(await memory({ GATECAR_MEMORY_LIMIT: '128Mi', GATECAR_CACHE_MAX_ENTRIES: '100000' }), {
+    result: 'fail',
+    text: /=100000\) take 251 MiB, which is more than the memory limit of 128 MiB$/,
+    mend: /above 251Mi/,
+  });
+});
+
+t.test('gatecar check fails if the memory limit has no room for the cache', async t => {
+  const { code, by } = await check({ GATECAR_MODE: 'basic', GATECAR_MEMORY_LIMIT: '64Mi' });
+  t.match(by['memory'], { result: 'fail' });
+  t.equal(code, 1);
 });
 
 t.test('an error nobody foresaw is not taken for a finding', async t => {

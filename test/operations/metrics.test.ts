@@ -21,6 +21,11 @@ t.test('every metric of the contract is there, with its labels', async t => {
   all.handshakeFailed('grpc', 'timeout');
   all.observeCertificate(() => 1_800_000_000);
   all.observeOutput({ droppedLines: () => 17, failedWrites: () => 5 });
+  all.observeBudgets({
+    connections: { limitBytes: 500, usedBytes: 50 },
+    transfers: { limitBytes: 400, usedBytes: 40 },
+    waiting: { limitBytes: 300, usedBytes: 30 },
+  });
   all.notAdmitted('unverified', 'queue full');
   all.shed();
   all.renewed('accepted');
@@ -38,6 +43,11 @@ t.test('every metric of the contract is there, with its labels', async t => {
   for (const line of [
     'gatecar_requests_total{protocol="http",decision="allow",reason=""} 1',
     'gatecar_requests_total{protocol="grpc",decision="deny",reason="token_rejected"} 1',
+    'gatecar_memory_budget_bytes{budget="connections"} 500',
+    'gatecar_memory_budget_bytes{budget="waiting"} 300',
+    'gatecar_memory_budget_used_bytes{budget="connections"} 50',
+    'gatecar_memory_budget_used_bytes{budget="transfers"} 40',
+    'gatecar_memory_budget_used_bytes{budget="waiting"} 30',
     'gatecar_requests_total{protocol="http",decision="unavailable",reason="overloaded"} 1',
     'gatecar_request_duration_seconds_count{decision="allow"} 1',
     'gatecar_request_duration_seconds_bucket{decision="deny",le="0.00005"} 1',
@@ -98,6 +108,7 @@ t.test('gauges have no value before there is anything to read', async t => {
   t.notMatch(text, /^gatecar_tls_certificate_not_after_seconds \d/m);
   t.notMatch(text, /^gatecar_cache_entries\{/m);
   t.notMatch(text, /^gatecar_cluster_keys_readable \d/m);
+  t.notMatch(text, /^gatecar_memory_budget_\w+\{/m);
 });
 
 t.test('an outage is an authority that is not up', async t => {
