@@ -1,5 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
 import process from 'node:process';
 import { Writable } from 'node:stream';
@@ -531,6 +531,18 @@ t.test('a connection more than may be open is counted, on either listener', asyn
     );
   });
   for (const socket of sockets.flat()) socket.destroy();
+});
+
+t.test('the ops listener has 64 connections of its own, and counts those that it closes', async t => {
+  const { app, scrape } = await startApp(t);
+  await app.ops.listen({ host: '127.0.0.1', port: 0 });
+  const { port } = app.ops.server.address() as AddressInfo;
+  const sockets = Array.from({ length: 65 }, () => connect(port, '127.0.0.1').on('error', () => {}));
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy();
+  });
+  await until(async () => (await scrape()).includes('gatecar_connections_dropped_total{protocol="ops"} 1'));
+  t.equal(budgetOf(await scrape(), 'used_bytes', 'connections'), 0, 'not from the budget of the other listeners');
 });
 
 t.test('TLS ends with the app, and never begins with files that cannot be used', async t => {

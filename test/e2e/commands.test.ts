@@ -68,6 +68,7 @@ t.test('check and explain', { skip: skipWithout(kubeApiServerMissing()) }, async
       { check: 'rbac', text: 'we may create TokenReviews' },
       { check: 'audience', text: 'the API server looks at audiences: a token that is not for ["bindcar"] is refused' },
       ...[{ check: 'clock', result: 'ok' }, { check: 'allowlists' }, { check: 'listeners' }, { check: 'listeners' }],
+      { check: 'memory', result: 'ok' },
     ]);
     t.match(await explain(t, settings), {
       code: 0,
