@@ -50,7 +50,6 @@ export class HttpConnection extends Duplex {
   #withBody: IncomingMessage | undefined;
   #waitsForTurn = false;
   #waitsForResponse = false;
-  #isPaused = false;
   #hasEnded = false;
   #writeDone: (() => void) | undefined;
 
@@ -149,7 +148,7 @@ export class HttpConnection extends Duplex {
     if (!this.#parse()) return;
     this.#unread = undefined;
     if (this.#partialHeadBytes > 0 || this.#reservedBytes > 0) this.#account();
-    if (this.#isPaused) this.#resume();
+    if (this.socket.isPaused()) this.socket.resume();
     if (this.#hasEnded) this.#end();
   }
 
@@ -222,7 +221,6 @@ export class HttpConnection extends Duplex {
 
   #afterResponse(): void {
     this.#pause();
-    if (this.#waitsForResponse) return;
     this.#waitsForResponse = true;
     this.#response?.once('close', () => {
       this.#waitsForResponse = false;
@@ -231,14 +229,8 @@ export class HttpConnection extends Duplex {
   }
 
   #pause(): void {
-    this.#isPaused = true;
     this.socket.pause();
     this.#account();
-  }
-
-  #resume(): void {
-    this.#isPaused = false;
-    this.socket.resume();
   }
 
   #drained(): void {
