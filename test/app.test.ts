@@ -1,5 +1,6 @@
+import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, connect } from 'node:net';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import process from 'node:process';
 import { Writable } from 'node:stream';
@@ -605,3 +606,24 @@ t.test('a pod knows its API server by what the kubelet put into its environment'
   });
   t.equal(clusterAddress({ KUBERNETES_SERVICE_PORT: '443' }), undefined);
 });
+
+t.test(
+  'the ops listener has 64 connections of its own, and closes the oldest without a request for a new one',
+  async t => {
+    const { app, scrape } = await startApp(t);
+    await listen(app.ops, address.parse('127.0.0.1:0') as Address, 'X');
+    const { port } = app.ops.server.address() as AddressInfo;
+    const sockets: Socket[] = [];
+    t.teardown(() => {
+      for (const socket of sockets) socket.destroy();
+    });
+    for (let opened = 0; opened < 66; opened += 1) {
+      const socket = connect(port, '127.0.0.1').on('error', () => {});
+      await once(socket, 'connect');
+      sockets.push(socket.resume());
+    }
+    await until(() => sockets.filter(socket => socket.destroyed).length === 2);
+    t.ok(sockets[0]?.destroyed && sockets[1]?.destroyed);
+    t.ok((await scrape()).includes('gatecar_connections_dropped_total{protocol="ops"} 2'));
+  },
+);

@@ -1,5 +1,4 @@
 import { LargeMessage } from './grpc-large-message.ts';
-import { ProtobufError } from './protobuf.ts';
 
 /** A message up to this length is kept whole until it is read, in bytes; of a larger one, all but the body. */
 const MAX_WHOLE_BYTES = 64 * 1024;
@@ -74,11 +73,11 @@ export class Assembly {
   #addLarge(large: LargeMessage, piece: Buffer): MessageFault | undefined {
     try {
       large.add(piece);
-    } catch (error) {
-      if (!(error instanceof ProtobufError)) throw error;
+      return undefined;
+    } catch {
+      // All that it throws are ProtobufErrors.
       return 'undecodable';
     }
-    return undefined;
   }
 
   #append(piece: Buffer): void {

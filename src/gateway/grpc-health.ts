@@ -1,5 +1,5 @@
 import type { ServerHttp2Stream } from 'node:http2';
-import { answerCall, beginAnswer, failCall, type GrpcCall, isOpen, STATUS } from './grpc-call.ts';
+import { answerCall, beginAnswer, failCall, type GrpcCall, STATUS } from './grpc-call.ts';
 import { frame } from './grpc-message.ts';
 import { delimitedField, message, numberField, ProtobufReader, textBytes } from './protobuf.ts';
 
@@ -47,7 +47,6 @@ export function grpcHealth(services: readonly string[]): GrpcHealth {
     },
     watch(request, { stream }) {
       const service = serviceIn(request);
-      if (!isOpen(stream)) return;
       if (watching.size >= MAX_WATCHES) return failCall(stream, STATUS.RESOURCE_EXHAUSTED, 'too many watches');
       beginAnswer(stream, { 'grpc-status': String(STATUS.UNAVAILABLE), 'grpc-message': 'shutting down' });
       stream.write(response(statusOf(service)));

@@ -99,8 +99,7 @@ class Incoming implements MessageWait {
   }
 
   #finish(message: Buffer | MessageFault): void {
-    const handler = this.#handler;
-    if (handler === undefined) return;
+    const handler = this.#handler as MessageHandler;
     this.#handler = undefined;
     const call = this.#call;
     call.messageWait = undefined;

@@ -50,7 +50,6 @@ export class HttpConnection extends Duplex {
   #withBody: IncomingMessage | undefined;
   #waitsForTurn = false;
   #waitsForResponse = false;
-  #isPaused = false;
   #hasEnded = false;
   #writeDone: (() => void) | undefined;
 
@@ -113,7 +112,7 @@ export class HttpConnection extends Duplex {
     this.#nextTurn();
   }
 
-  /** Closes the connection once all that was written has been sent. */
+  /** Closes once all that was written has been sent. */
   destroySoon(): void {
     this.socket.destroySoon();
   }
@@ -149,7 +148,7 @@ export class HttpConnection extends Duplex {
     if (!this.#parse()) return;
     this.#unread = undefined;
     if (this.#partialHeadBytes > 0 || this.#reservedBytes > 0) this.#account();
-    if (this.#isPaused) this.#resume();
+    if (this.socket.isPaused()) this.socket.resume();
     if (this.#hasEnded) this.#end();
   }
 
@@ -167,6 +166,7 @@ export class HttpConnection extends Duplex {
       this.push(piece);
       if (this.destroyed) return false;
       const isRequest = this.#requests > requests;
+      if (isRequest) this.#forgetAnswered();
       if (!isRequest && this.#withBody === undefined) this.#partialHeadBytes += piece.length;
       if (this.#unread !== undefined && (isRequest || pieces === MAX_PIECES_PER_TURN)) {
         this.#nextTurn();
@@ -174,6 +174,13 @@ export class HttpConnection extends Duplex {
       }
     }
     return true;
+  }
+
+  /** An answer holds on to its request, and that to its token: neither stays once it has been given. */
+  #forgetAnswered(): void {
+    const response = this.#response;
+    if (response?.writableFinished) this.#response = undefined;
+    else response?.once('close', () => this.#response === response && (this.#response = undefined));
   }
 
   /** Whether a request is being answered, or its answer has not been read. A body is read after its answer. */
@@ -222,7 +229,6 @@ export class HttpConnection extends Duplex {
 
   #afterResponse(): void {
     this.#pause();
-    if (this.#waitsForResponse) return;
     this.#waitsForResponse = true;
     this.#response?.once('close', () => {
       this.#waitsForResponse = false;
@@ -231,14 +237,8 @@ export class HttpConnection extends Duplex {
   }
 
   #pause(): void {
-    this.#isPaused = true;
     this.socket.pause();
     this.#account();
-  }
-
-  #resume(): void {
-    this.#isPaused = false;
-    this.socket.resume();
   }
 
   #drained(): void {

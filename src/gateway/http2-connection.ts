@@ -34,6 +34,8 @@ export class Http2Connection extends Duplex implements FrameSource {
   #frameBytes = PREFACE_BYTES;
   #hasEnded = false;
   #isPaused = false;
+  /** Has left the turns because the session reads no more for now. */
+  #isBlocked = false;
   #writeDone: (() => void) | undefined;
 
   /**
@@ -42,6 +44,7 @@ export class Http2Connection extends Duplex implements FrameSource {
    */
   constructor(socket: Socket, turnsOf: () => FrameTurns, requests: Budget) {
     super();
+    this.on('resume', () => this.#unblock());
     this.socket = socket;
     this.#turnsOf = turnsOf;
     this.#requests = requests;
@@ -56,11 +59,18 @@ export class Http2Connection extends Duplex implements FrameSource {
   pass(share: TurnShare): boolean {
     const bytes = this.#unread;
     if (bytes === undefined) return false;
+    // The session pauses while its own writes wait. What is passed on meanwhile would pile up without a limit.
+    if (this.isPaused()) {
+      this.#isBlocked = this.hold();
+      return false;
+    }
     const end = this.#measure(bytes, share);
     this.#unread = end < bytes.length ? bytes.subarray(end) : undefined;
     if (end > 0) this.push(bytes.subarray(0, end));
     if (this.destroyed) return false;
     if (this.#canPass()) return this.hold();
+    // The beginning of a frame head would keep the whole chunk in memory.
+    if (this.#unread !== undefined) this.#unread = copyOf(this.#unread);
     this.#reserve(0);
     if (this.#isPaused) {
       this.#isPaused = false;
@@ -74,7 +84,7 @@ export class Http2Connection extends Duplex implements FrameSource {
     this.#isPaused = true;
     this.socket.pause();
     // A part of a chunk keeps all of it in memory.
-    if (this.#reserve(Math.max(this.#reservedBytes, (this.#unread?.length ?? 0) - UNRESERVED_BYTES))) return true;
+    if (this.#reserve(Math.max(this.#reservedBytes, (this.#unread as Buffer).length - UNRESERVED_BYTES))) return true;
     this.destroy();
     return false;
   }
@@ -96,6 +106,7 @@ export class Http2Connection extends Duplex implements FrameSource {
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#unread = undefined;
+    this.#isBlocked = false;
     this.#requests.release(this.#reservedBytes);
     this.#reservedBytes = 0;
     this.socket.destroy();
@@ -143,6 +154,12 @@ export class Http2Connection extends Duplex implements FrameSource {
     return true;
   }
 
+  #unblock(): void {
+    if (!this.#isBlocked) return;
+    this.#isBlocked = false;
+    this.#turnsOf().add(this);
+  }
+
   #drained(): void {
     const done = this.#writeDone;
     this.#writeDone = undefined;
@@ -153,4 +170,10 @@ export class Http2Connection extends Duplex implements FrameSource {
     this.#hasEnded = true;
     if (!this.#canPass()) this.push(null);
   }
+}
+
+function copyOf(bytes: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(copy);
+  return copy;
 }

@@ -6,6 +6,7 @@ import { cacheKeys } from '../../src/cache/key.ts';
 import { verdictStore } from '../../src/cache/verdict-store.ts';
 import { Token } from '../../src/credential/token.ts';
 import type { Identity } from '../../src/identity/identity.ts';
+import { Budget } from '../../src/limits/budget.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 import { MY_APP } from '../fixtures/identities.ts';
 import { scriptedAuthority } from '../fixtures/scripted-authority.ts';
@@ -670,3 +671,30 @@ t.test('without a time of grace nothing is stale, not even in the last part of a
   t.equal(authority.review(token), outage);
   t.notOk(lookups.includes('stale'));
 });
+
+t.test(
+  'if there is no memory for one more that waits, it is rejected as overloaded, and cached results are served',
+  async t => {
+    const waiting = new Budget(2500);
+    const cachedToken = new Token('cached');
+    const { authority, inner, lookups } = cache(() => yes, { waiting });
+    const asking = { signal: new AbortController().signal, heldBytes: 1000 };
+    t.equal(told(await authority.review(cachedToken, asking)), yes);
+    t.equal(waiting.usedBytes, 0, 'a result without a wait holds nothing');
+    const pending = cache(undefined, { waiting });
+    const first = pending.authority.review(token, asking);
+    const second = pending.authority.review(token, asking);
+    t.equal(waiting.usedBytes, 2000);
+    t.match(pending.authority.review(token, asking), { kind: 'unavailable', reason: 'overloaded' }, 'a second joins');
+    t.match(pending.authority.review(new Token('other'), asking), { reason: 'overloaded' }, 'a new review');
+    t.match(pending.authority.review(new Token('other')), { reason: 'overloaded' }, 'of a size that is not known');
+    t.equal(pending.inner.asked.length, 1, 'a rejected request starts no review');
+    t.equal(told(authority.review(cachedToken, asking)), yes);
+    t.equal(lookups.at(-1), 'hit_positive');
+    t.equal(inner.asked.length, 1);
+    pending.inner.asked[0]?.answer(yes);
+    t.strictSame((await Promise.all([first, second])).map(told), [yes, yes]);
+    t.equal(waiting.usedBytes, 0);
+    t.equal(told(await pending.authority.review(token, asking)), yes);
+  },
+);

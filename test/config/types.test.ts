@@ -84,6 +84,38 @@ t.test('a duration of nothing needs no unit, where nothing is allowed', async t 
   for (const text of ['0', '0s', '0ms', '0m']) t.equal(types.duration('0', '10m').parse(text), 0, text);
 });
 
+t.test('an amount of memory is a number of Mi or Gi between its limits, both included', async t => {
+  const { parse, json } = types.bytes('64Mi', '2Gi');
+  const pattern = new RegExp((json as { pattern: string }).pattern);
+  for (const [text, bytes] of [
+    ['64Mi', 64 * 1024 ** 2],
+    ['2048Mi', 2 * 1024 ** 3],
+    ['1Gi', 1024 ** 3],
+    ['2Gi', 2 * 1024 ** 3],
+  ] as const) {
+    t.equal(parse(text), bytes, text);
+    t.match(text, pattern);
+  }
+  for (const text of [
+    '',
+    '0',
+    '63Mi',
+    '2049Mi',
+    '3Gi',
+    '128',
+    '128M',
+    '128MB',
+    '128mi',
+    '1.5Gi',
+    '-1Gi',
+    ' 1Gi',
+    '1Ti',
+  ]) {
+    t.equal(parse(text), undefined, JSON.stringify(text));
+    t.notMatch(text, pattern);
+  }
+});
+
 t.test('a rate is a count, a slash and a window', async t => {
   const { parse } = types.rate;
   t.strictSame(parse('20/1m'), { count: 20, windowMs: 60_000 });

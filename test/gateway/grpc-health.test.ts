@@ -108,3 +108,23 @@ t.test('what cannot be read is refused', async t => {
     t.match(await rawCall(session, { ':path': path }, framed(Buffer.of(0x0a, 9))), { status: '13', code: 0 });
   }
 });
+
+t.test('64 streams may watch at once, and another may when one of them has ended', async t => {
+  const { address } = await start(t);
+  const session = rawSession(t, address);
+  const watch = () => {
+    const stream = beginCall(session, { ':path': WATCH });
+    stream.end(framed(Buffer.alloc(0)));
+    return stream;
+  };
+  const watching = Array.from({ length: 64 }, watch);
+  await Promise.all(watching.map(stream => once(stream, 'data')));
+  t.match(await rawCall(session, { ':path': WATCH }, framed(Buffer.alloc(0))), { status: '8', code: 0 });
+  watching[0]?.close(8);
+  // The server learns of it with the next frames.
+  await until(async () => {
+    const stream = watch();
+    const [first] = await Promise.race([once(stream, 'data'), once(stream, 'close')]);
+    return Buffer.isBuffer(first);
+  });
+});

@@ -227,3 +227,14 @@ t.test('a call that is reset leaves nothing behind, however far it had come', as
     await until(() => streams.at(-1)?.closed === true && budget.usedBytes === 0);
   }
 });
+
+t.test('a call that has ended is neither failed nor answered', async t => {
+  const { address, streams } = await startReading(t);
+  const call = beginCall(rawSession(t, address));
+  await until(() => streams.length === 1);
+  const [stream] = streams as [ServerHttp2Stream];
+  call.close(constants.NGHTTP2_CANCEL);
+  await until(() => stream.closed);
+  t.doesNotThrow(() => failCall(stream, STATUS.INTERNAL, 'too late'));
+  t.doesNotThrow(() => answerCall(stream, OK));
+});

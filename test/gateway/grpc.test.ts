@@ -19,6 +19,7 @@ import {
   grpcGateway,
 } from '../../src/gateway/grpc.ts';
 import { toIdentity } from '../../src/identity/identity.ts';
+import { Budget } from '../../src/limits/budget.ts';
 import { type EnvoyClient, envoyClient, headersOf } from '../fixtures/envoy-client.ts';
 import { roomyLimits } from '../fixtures/limits.ts';
 import { answerTo, beginCall, framed, rawCall, rawSession } from '../fixtures/raw-call.ts';
@@ -552,4 +553,55 @@ t.test('who leaves before the decision leaves no fault, and does not pass for a 
   await told.promise;
   t.match(gate.forwarded, [{ clientAddress: '127.0.0.1', requestId: undefined }]);
   t.same(gate.faults, []);
+});
+
+t.test('an answer that cannot be rendered is unavailable, after a review and without a message too', async t => {
+  const faults: unknown[] = [];
+  const render = optionsFor(() => allow).answer;
+  const gateway = grpcGateway({
+    ...optionsFor(async () => allow),
+    answer(decision) {
+      if (decision.kind !== 'unavailable') throw new Error('no answer');
+      return render(decision);
+    },
+    onFault: error => faults.push(error),
+  });
+  const address = await gateway.listen({ host: '127.0.0.1', port: 0 });
+  const client = envoyClient(address);
+  t.teardown(() => {
+    client.close();
+    gateway.destroy();
+  });
+  t.match(await client.checkHeaders({ authorization: 'Bearer abc' }), { status: { code: 14 } });
+  t.match(await rawCall(rawSession(t, address), {}, framed(CHECK, 1)), { status: '0' });
+  t.match(faults, [{ message: 'no answer' }, { message: 'no answer' }]);
+});
+
+t.test('with no room left, each connection has two calls, and others are denied as overloaded', async t => {
+  const decision = Promise.withResolvers<Decision>();
+  const decided: Decided[] = [];
+  let asked = 0;
+  const gateway = grpcGateway({
+    ...optionsFor(() => {
+      asked += 1;
+      return decision.promise;
+    }),
+    requests: new Budget(0),
+    onDecision: one => decided.push(one),
+  });
+  t.teardown(() => gateway.destroy());
+  const address = await gateway.listen({ host: '127.0.0.1', port: 0 });
+  const session = rawSession(t, address);
+  const waiting = [0, 1].map(() => rawCall(session, {}, framed(CHECK)));
+  await until(() => asked === 2);
+  t.match(await rawCall(session, {}, framed(CHECK)), { status: '0', code: 0 }, 'not an RPC error');
+  t.match(decided[0], { decision: { kind: 'unavailable', reason: 'overloaded' } });
+  const other = rawCall(rawSession(t, address), {}, framed(CHECK));
+  await until(() => asked === 3);
+  decision.resolve(allow);
+  t.match(await Promise.all([...waiting, other]), [{ status: '0' }, { status: '0' }, { status: '0' }]);
+  t.strictSame(
+    decided.slice(1).map(one => one.decision.kind),
+    ['allow', 'allow', 'allow'],
+  );
 });

@@ -241,3 +241,31 @@ t.test('a pool that is full takes a new connection in place of one without a req
   await closed(await open(get()));
   t.equal(exchanges.length, 2, 'none gives way that has been served');
 });
+
+t.test(
+  'bytes that come while a request is being answered keep their order, even if the socket was resumed',
+  async t => {
+    const { exchanges, open } = await start(t);
+    const socket = await open(`${get('/a')}${get('/b')}`);
+    socket.resume();
+    await until(() => exchanges.length === 1);
+    const connection = connectionOf((exchanges[0] as Exchange).request);
+    connection.socket.resume();
+    const before = connection.socket.bytesRead;
+    socket.write(get('/c'));
+    await until(() => connection.socket.bytesRead > before);
+    for (const path of ['/a', '/b', '/c']) {
+      await until(() => exchanges.at(-1)?.request.url === path);
+      end(exchanges.at(-1) as Exchange);
+    }
+    t.equal(exchanges.length, 3);
+  },
+);
+
+t.test('a connection that is closed while a request is read reads no more', async t => {
+  const requests = new Budget(1024 * KIB);
+  const { exchanges, open } = await start(t, { requests }, ({ request }) => connectionOf(request).destroy());
+  await closed(await open(get().repeat(10)));
+  t.equal(exchanges.length, 1);
+  t.equal(requests.usedBytes, 0);
+});

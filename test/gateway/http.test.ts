@@ -293,10 +293,10 @@ t.test('a declared body', async t => {
     }
   });
 
-  t.test('of two megabytes is not read to its end', async t => {
+  t.test('of more than 32 MiB is not read to its end', async t => {
     const { open } = await start(t, { lingerMs: 600_000 });
     const conversation = await open();
-    const size = 2 * 1024 * 1024;
+    const size = 33 * 1024 * 1024;
     conversation.send(`${head('POST /auth HTTP/1.1', GOOD, `Content-Length: ${size + 1}`)}${'x'.repeat(size)}`);
     t.strictSame(statuses(await conversation.closed), [200]);
   });
@@ -667,4 +667,32 @@ t.test('a head of 64 KiB is too large over TLS too, and one that is smaller is n
     });
   t.equal(await status(60 * 1024), 200);
   t.equal(await status(66 * 1024), 431);
+});
+
+t.test('requests that waited for the same review are all answered, over several turns', async t => {
+  const decision = Promise.withResolvers<Decision>();
+  let pending = 0;
+  const { open, decided } = await start(t, {
+    authorize() {
+      pending += 1;
+      return decision.promise;
+    },
+  });
+  const conversations = await Promise.all(Array.from({ length: 150 }, () => open()));
+  let asked = 0;
+  for (const conversation of conversations) conversation.send(head('GET /auth HTTP/1.1', GOOD));
+  const turns = new Set<number>();
+  let turn = 0;
+  const count = (): void => {
+    turn += 1;
+    if (decided.length > asked) turns.add(turn);
+    asked = decided.length;
+    if (asked < conversations.length) setImmediate(count);
+  };
+  await until(() => pending === conversations.length);
+  decision.resolve({ kind: 'allow', identity: undefined });
+  count();
+  const answers = await Promise.all(conversations.map(conversation => conversation.answers(1)));
+  t.ok(answers.every(([answer]) => answer?.status === 200));
+  t.ok(turns.size > 1, `${turns.size} turns`);
 });

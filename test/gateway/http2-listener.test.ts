@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import t, { type Test } from 'tap';
-import { type Http2Listener, http2Listener } from '../../src/gateway/http2-listener.ts';
-import type { ListenerOptions } from '../../src/gateway/listener.ts';
+import { type Http2Listener, type Http2ListenerOptions, http2Listener } from '../../src/gateway/http2-listener.ts';
+import { Budget } from '../../src/limits/budget.ts';
 import { roomyLimits } from '../fixtures/limits.ts';
 import { beginCall, rawSession } from '../fixtures/raw-call.ts';
 import { pem } from '../fixtures/tls-server.ts';
@@ -34,12 +34,13 @@ interface Started {
   readonly peers: string[];
 }
 
-async function start(t: Test, take: Answer = () => {}, options: ListenerOptions = {}): Promise<Started> {
+async function start(t: Test, take: Answer = () => {}, options: Partial<Http2ListenerOptions> = {}): Promise<Started> {
   const streams: ServerHttp2Stream[] = [];
   const peers: string[] = [];
   const listener = http2Listener(
-    ({ stream, peer }) => {
+    ({ stream, peer, connection }) => {
       streams.push(stream);
+      connection.hasBeenAllowed = true;
       peers.push(peer);
       take(stream);
     },
@@ -277,4 +278,62 @@ t.test('a head that is too large, or has too many fields, is refused', async t =
   }
   t.equal(streams.length, 1);
   await once(beginCall(session, { big: 'x'.repeat(12 * 1024) }), 'response');
+});
+
+t.test('a connection may ask 1,000 times between two pings of the listener, and not once more', async t => {
+  for (const frame of [frameOf(6, 0, 0, Buffer.alloc(8)), SETTINGS]) {
+    const { listener, port, streams } = await start(t, answer);
+    const socket = await open(t, port);
+    let received = 0;
+    socket.on('data', (piece: Buffer) => {
+      received += piece.length;
+    });
+    socket.write(Buffer.concat([Buffer.from(PREFACE), SETTINGS]));
+    await until(() => received > 0);
+    // Each is answered with as many bytes. The settings of the beginning count too.
+    const flood = async (count: number): Promise<void> => {
+      const before = received;
+      for (let sent = 0; sent < count && !socket.destroyed; sent += 100) {
+        socket.write(Buffer.concat(Array(Math.min(100, count - sent)).fill(frame)));
+        await until(() => received >= before + frame.length * Math.min(count, sent + 100) || socket.destroyed);
+      }
+    };
+    await flood(999);
+    listener.askWhoIsThere();
+    await flood(1000);
+    t.notOk(socket.destroyed);
+    await flood(1);
+    await until(() => socket.destroyed);
+    t.equal(streams.length, 0);
+  }
+});
+
+t.test('frames of a trusted peer are read directly, and those of others only as far as there is room', async t => {
+  const requests = new Budget(0);
+  const sent = Buffer.concat([
+    Buffer.from(PREFACE),
+    SETTINGS,
+    Buffer.concat(Array(2000).fill(frameOf(2, 0, 1, Buffer.alloc(5)))),
+  ]);
+  const { port } = await start(t, answer, { requests });
+  const stranger = await open(t, port);
+  stranger.resume().write(sent);
+  await closed(stranger);
+  const trusting = await start(t, answer, { requests, isTrusted: peer => peer === '127.0.0.1' });
+  const gateway = await open(t, trusting.port);
+  let received = Buffer.alloc(0);
+  gateway.on('data', (piece: Buffer) => {
+    received = Buffer.concat([received, piece]);
+  });
+  gateway.write(Buffer.concat([sent, frameOf(6, 0, 0, Buffer.from('the last'))]));
+  await until(() => received.includes('the last'));
+  t.notOk(gateway.destroyed);
+});
+
+t.test('a connection with an allowed request goes on within its own share', async t => {
+  const { address, streams } = await start(t, answer);
+  const session = rawSession(t, address);
+  await once(beginCall(session), 'response');
+  await Promise.all(Array.from({ length: 200 }, () => once(beginCall(session), 'response')));
+  t.equal(streams.length, 201);
 });

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect as connectTcp, createServer, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { credentials } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
@@ -10,8 +11,10 @@ import { grpcGateway } from '../../src/gateway/grpc.ts';
 import { followHandshakes } from '../../src/gateway/handshake-failure.ts';
 import { type HttpGatewayOptions, httpGateway } from '../../src/gateway/http.ts';
 import { type ListenerOptions, type ListenerTls, peerOf, type TlsMaterial } from '../../src/gateway/listener.ts';
+import { ConnectionPool } from '../../src/limits/connection-pool.ts';
 import { envoyClient } from '../fixtures/envoy-client.ts';
 import { roomyLimits } from '../fixtures/limits.ts';
+import { scratch } from '../fixtures/scratch.ts';
 import { pem } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
 
@@ -50,7 +53,7 @@ const GATEWAY = {
   onFault: () => {},
 } as const;
 
-type Options = ListenerOptions & Partial<Pick<HttpGatewayOptions, 'maxConnections' | 'onRejected'>>;
+type Options = ListenerOptions & Partial<Pick<HttpGatewayOptions, 'maxConnections' | 'onRejected' | 'pool'>>;
 
 /** Starts a listener, and says on which port. */
 const LISTENERS: Record<'http/1.1' | 'h2', (t: Test, options: Options) => Promise<number>> = {
@@ -295,4 +298,58 @@ t.test('a client that rejects our certificate is reported as such', async t => {
   t.strictSame(new Set(reasons), new Set(['server_certificate_rejected']));
   server.emit('tlsClientError', new Error(), {});
   t.equal(reasons.at(-1), 'other', 'an error without a code');
+});
+
+for (const protocol of ['http/1.1', 'h2'] as const) {
+  t.test(`${protocol}: a connection for which the pool has no room is closed and counted`, async t => {
+    for (const tls of [undefined, tlsOf(material('server'))]) {
+      let dropped = 0;
+      const onRejected = (): void => {
+        dropped += 1;
+      };
+      const port = await LISTENERS[protocol](t, { tls, onRejected, pool: new ConnectionPool(1024) });
+      const socket = connectTcp(port, '127.0.0.1').on('error', () => {});
+      await once(socket.resume(), 'close');
+      t.equal(dropped, 1);
+    }
+  });
+}
+
+t.test('a connection whose TLS handshake is not complete ends with its listener', async t => {
+  const { app, destroy } = httpGateway({ ...GATEWAY, ...roomyLimits(), tls: tlsOf(material('server')) });
+  await app.ready();
+  app.server.listen(0, '127.0.0.1');
+  await once(app.server, 'listening');
+  const accepted = once(app.server, 'connection');
+  const socket = connectTcp((app.server.address() as AddressInfo).port, '127.0.0.1').on('error', () => {});
+  await accepted;
+  destroy();
+  await once(socket.resume(), 'close');
+  t.ok(socket.destroyed);
+});
+
+t.test('TLS handshakes on a Unix socket take turns', async t => {
+  const path = join(await scratch(t), 'auth.sock');
+  const pool = new ConnectionPool(1024 ** 2 * 16);
+  const { app, destroy } = httpGateway({
+    ...GATEWAY,
+    requests: roomyLimits().requests,
+    pool,
+    tls: tlsOf(material('server')),
+  });
+  await app.ready();
+  app.server.listen(path);
+  await once(app.server, 'listening');
+  t.teardown(destroy);
+  const open = () => connect({ path, ca: pem('ca.crt'), servername: 'localhost', ALPNProtocols: ['http/1.1'] });
+  const sockets = Array.from({ length: 10 }, () => open().on('error', () => {}));
+  await Promise.all(sockets.map(socket => once(socket, 'secureConnect')));
+  for (const socket of sockets) {
+    socket.write('GET /auth HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer abc\r\n\r\n');
+    const [answer] = await once(socket, 'data');
+    t.match(String(answer), /^HTTP\/1.1 200/);
+  }
+  t.equal(pool.size, 10);
+  for (const socket of sockets) socket.destroy();
+  await until(() => pool.size === 0);
 });

@@ -1,14 +1,16 @@
 import { createServer } from 'node:http';
+import { setImmediate as turn } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { metrics } from '../../src/operations/metrics.ts';
-import { opsServer } from '../../src/operations/ops-server.ts';
+import { opsServer, sharedRendering } from '../../src/operations/ops-server.ts';
+import { fakeClock } from '../fixtures/clock.ts';
 
-function server(t: Test, ready: boolean) {
+function server(t: Test, ready: boolean, hasBody = false) {
   const made = opsServer({
     health: { ready, report: () => 'the report\n' } as never,
     metrics: metrics('1.2.3'),
     listener: handler => createServer(handler),
-    hasBody: () => false,
+    hasBody: () => hasBody,
     onClientError: () => {},
   });
   t.teardown(() => made.close());
@@ -50,4 +52,36 @@ t.test('it never gives an auth answer, and repeats nothing of what it was asked'
     t.notMatch(body, /secret/);
   }
   t.match(await ops.inject({ method: 'POST', url: '/metrics' }), { statusCode: 404 });
+});
+
+t.test('a request with a body is answered, and its connection is not used again', async t => {
+  const { statusCode, headers } = await server(t, true, true).inject('/livez');
+  t.match([statusCode, headers.connection], [200, 'close']);
+  t.not((await server(t, true).inject('/livez')).headers.connection, 'close');
+});
+
+t.test('scrapes at the same time share one rendering, and the next does not begin within 50 ms', async t => {
+  const clock = fakeClock();
+  let rendered = 0;
+  const scrape = sharedRendering(async () => `rendering ${++rendered}`, 50, clock.now);
+  const first = Array.from({ length: 2000 }, () => scrape());
+  t.strictSame(new Set(await Promise.all(first)), new Set(['rendering 1']));
+  clock.advance(10);
+  const second = Array.from({ length: 2000 }, () => scrape());
+  for (let turns = 0; turns < 5; turns += 1) await turn();
+  t.equal(rendered, 1, 'not yet');
+  t.strictSame(new Set(await Promise.all(second)), new Set(['rendering 2']));
+  clock.advance(50);
+  t.equal(await scrape(), 'rendering 3');
+});
+
+t.test('a rendering that fails fails those that asked for it, and the next is a new one', async t => {
+  let rendered = 0;
+  const scrape = sharedRendering(async () => {
+    rendered += 1;
+    if (rendered === 1) throw new Error('no metrics');
+    return 'metrics';
+  }, 1);
+  await t.rejects(Promise.all([scrape(), scrape()]), { message: 'no metrics' });
+  t.equal(await scrape(), 'metrics');
 });
