@@ -616,6 +616,7 @@ t.test(
     const sockets: Socket[] = [];
     t.teardown(() => {
       for (const socket of sockets) socket.destroy();
+      app.ops.server.close();
     });
     for (let opened = 0; opened < 66; opened += 1) {
       const socket = connect(port, '127.0.0.1').on('error', () => {});

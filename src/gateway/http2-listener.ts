@@ -103,8 +103,9 @@ export function http2Listener(take: TakeStream, options: Http2ListenerOptions): 
       take({ stream, headers, rawHeaders, peer, connection: shared });
     });
     const count = (): void => {
-      controlFrames.set(session, (controlFrames.get(session) ?? 0) + 1);
-      if ((controlFrames.get(session) ?? 0) > MAX_CONTROL_FRAMES) socket.destroy();
+      const frames = (controlFrames.get(session) ?? 0) + 1;
+      controlFrames.set(session, frames);
+      if (frames > MAX_CONTROL_FRAMES) socket.destroy();
     };
     session.on('ping', count).on('remoteSettings', count);
     if (isClosing) session.close();

@@ -8,6 +8,7 @@ import { connect as connectTls } from 'node:tls';
 import t, { type Test } from 'tap';
 import { type Http2Listener, type Http2ListenerOptions, http2Listener } from '../../src/gateway/http2-listener.ts';
 import { Budget } from '../../src/limits/budget.ts';
+import { CONNECTION_BYTES, ConnectionPool } from '../../src/limits/connection-pool.ts';
 import { roomyLimits } from '../fixtures/limits.ts';
 import { beginCall, rawSession } from '../fixtures/raw-call.ts';
 import { pem } from '../fixtures/tls-server.ts';
@@ -337,3 +338,44 @@ t.test('a connection with an allowed request goes on within its own share', asyn
   await Promise.all(Array.from({ length: 200 }, () => once(beginCall(session), 'response')));
   t.equal(streams.length, 201);
 });
+
+t.test('a connection that is reset, or does not speak HTTP/2, ends alone', async t => {
+  const { listener, port, address } = await start(t, answer);
+  const other = rawSession(t, address);
+  await once(beginCall(other), 'response');
+  const reset = await open(t, port);
+  reset.write(Buffer.concat([Buffer.from(PREFACE), SETTINGS]));
+  await once(reset, 'data');
+  reset.resetAndDestroy();
+  const garbage = await open(t, port);
+  garbage.resume().write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+  await closed(garbage);
+  await until(
+    () => new Promise<boolean>(resolve => listener.server.getConnections((_error, count) => resolve(count === 1))),
+  );
+  await once(beginCall(other), 'response');
+});
+
+t.test(
+  'a full pool closes a connection without an open stream for a new one, and none that waits for an answer',
+  async t => {
+    const pool = new ConnectionPool(2 * CONNECTION_BYTES.grpc, { minIdleMs: 0 });
+    const { address, streams } = await start(t, () => {}, { pool });
+    const [busy, idle] = [rawSession(t, address), rawSession(t, address)];
+    const waiting = beginCall(busy);
+    await until(() => streams.length === 1);
+    const done = beginCall(idle);
+    await until(() => streams.length === 2);
+    answer(streams[1] as ServerHttp2Stream);
+    done.end();
+    await closed(done.resume());
+    await until(() => streams[1]?.closed === true);
+    const ended = closed(idle);
+    const fresh = rawSession(t, address);
+    beginCall(fresh);
+    await ended;
+    await until(() => streams.length === 3);
+    answer(streams[0] as ServerHttp2Stream);
+    await once(waiting, 'response');
+  },
+);

@@ -1,11 +1,12 @@
 import { once } from 'node:events';
-import { type AddressInfo, connect as connectTcp, createServer, type Server, type Socket } from 'node:net';
+import { type AddressInfo, connect as connectTcp, createServer, type Server, Socket } from 'node:net';
 import { join } from 'node:path';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { credentials } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import { authorizeAnybody } from '../../src/authorize.ts';
 import { answerer } from '../../src/gateway/answer.ts';
+import { connectionIntake } from '../../src/gateway/connection-intake.ts';
 import { trustedPeers } from '../../src/gateway/forwarded.ts';
 import { grpcGateway } from '../../src/gateway/grpc.ts';
 import { followHandshakes } from '../../src/gateway/handshake-failure.ts';
@@ -352,4 +353,29 @@ t.test('TLS handshakes on a Unix socket take turns', async t => {
   t.equal(pool.size, 10);
   for (const socket of sockets) socket.destroy();
   await until(() => pool.size === 0);
+});
+
+t.test('of TLS handshakes that come at once, two begin in each turn of the event loop', async t => {
+  const server = createServer();
+  const begun: Socket[] = [];
+  server.on('connection', socket => begun.push(socket));
+  connectionIntake(server, true, { protocol: 'http', pool: new ConnectionPool(1024 ** 2) });
+  const sockets = Array.from({ length: 6 }, () => new Socket());
+  for (const socket of sockets) server.emit('connection', socket);
+  t.equal(begun.length, 0);
+  sockets[1]?.destroy();
+  const counts: number[] = [];
+  for (let turns = 0; turns < 3; turns += 1) {
+    await new Promise(resolve => setImmediate(resolve));
+    counts.push(begun.length);
+  }
+  t.strictSame(counts, [1, 3, 5], 'all but the one that has left');
+});
+
+t.test('a connection for which there is no room is closed if its listener does not count either', async t => {
+  const server = createServer();
+  connectionIntake(server, false, { protocol: 'http', pool: new ConnectionPool(0) });
+  const socket = new Socket();
+  server.emit('connection', socket);
+  t.ok(socket.destroyed);
 });
