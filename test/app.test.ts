@@ -626,5 +626,6 @@ t.test(
     await until(() => sockets.filter(socket => socket.destroyed).length === 2);
     t.ok(sockets[0]?.destroyed && sockets[1]?.destroyed);
     t.ok((await scrape()).includes('gatecar_connections_dropped_total{protocol="ops"} 2'));
+    for (const socket of sockets) socket.destroy();
   },
 );
