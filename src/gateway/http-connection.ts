@@ -180,7 +180,10 @@ export class HttpConnection extends Duplex {
   #forgetAnswered(): void {
     const response = this.#response as ServerResponse;
     if (response.writableFinished) this.#response = undefined;
-    else response.once('close', () => this.#response === response && (this.#response = undefined));
+    else
+      response.once('close', () => {
+        if (this.#response === response) this.#response = undefined;
+      });
   }
 
   /** Whether a request is being answered, or its answer has not been read. A body is read after its answer. */
