@@ -179,11 +179,9 @@ export class HttpConnection extends Duplex {
   /** An answer holds on to its request, and that to its token: neither stays once it has been given. */
   #forgetAnswered(): void {
     const response = this.#response as ServerResponse;
-    if (response.writableFinished) this.#response = undefined;
-    else
-      response.once('close', () => {
-        if (this.#response === response) this.#response = undefined;
-      });
+    response.once('close', () => {
+      if (this.#response === response) this.#response = undefined;
+    });
   }
 
   /** Whether a request is being answered, or its answer has not been read. A body is read after its answer. */
