@@ -2,7 +2,7 @@ import type { Budget } from './budget.ts';
 import { type Listed, OldestFirst } from './oldest-first.ts';
 
 /** How long a stream must have waited before it may be given up for another, in milliseconds: clients need some time. */
-const MIN_WAIT_MS = 250;
+const MIN_WAIT_MS = 1_000;
 
 /** An open HTTP/2 stream, and what it holds. */
 export abstract class HeldStream implements Listed<HeldStream> {
