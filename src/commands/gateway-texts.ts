@@ -14,7 +14,7 @@ import {
 } from './gateway-addresses.ts';
 import { caddyTls, envoyStrictDns, envoyTls, haproxyTls, nginxTls, type WithTls } from './gateway-tls.ts';
 
-/** How a gateway beside gatecar is told the address that it asks. */
+/** How a gateway next to gatecar writes the address of gatecar. */
 interface Asked {
   readonly listener: Listener;
   /** As it stands in the example, once. */

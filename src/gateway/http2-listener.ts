@@ -23,7 +23,7 @@ const LIMITS: ServerOptions = {
   maxSessionMemory: 10,
 };
 
-/** How many frames that ask for an answer of the protocol itself a connection may send between two pings of ours. */
+/** How many frames that ask for an answer of the protocol itself a connection may send between two pings that gatecar sends. */
 const MAX_CONTROL_FRAMES = 1_000;
 
 /** What connections may have of a turn of the event loop: those without an allowed request, and those with one. */

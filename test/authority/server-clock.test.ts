@@ -58,7 +58,7 @@ t.test('clocks agree up to a skew of 30 s, with the resolution of the header on 
   }
 });
 
-t.test('the skew is told to a second, and none where it may be none', async t => {
+t.test('the skew is reported to the second, and as zero if the bounds allow it', async t => {
   for (const aheadMs of [-600_000, -1800, 0, 1800, 1_200_000]) {
     const { clock, mono, respond } = skewed(aheadMs);
     mono.advance(700);
