@@ -13,7 +13,7 @@ import { connectionOf, httpServer } from './gateway/http-server.ts';
 import { refuseConnection } from './gateway/refuse-connection.ts';
 import { Budget } from './limits/budget.ts';
 import { CONNECTION_BYTES, ConnectionPool } from './limits/connection-pool.ts';
-import { processLimits, processMemory } from './limits/process-limits.ts';
+import { ALLOWED_ONLY_SHARE, processLimits, processMemory } from './limits/process-limits.ts';
 import { auditLog } from './operations/audit-log.ts';
 import { type DecisionLog, decisionLog } from './operations/decision-log.ts';
 import { handshakeLog } from './operations/handshake-log.ts';
@@ -62,7 +62,7 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
   const tracing = surroundings.tracing && (await openTracing(surroundings.tracing, log));
   counters.observeOutput(log);
   const limits = processLimits(processMemory(config.memoryLimit), config.cacheMaxEntries);
-  const requests = new Budget(limits.transfersBytes);
+  const requests = new Budget(limits.transfersBytes, { allowedOnlyShare: ALLOWED_ONLY_SHARE });
   const waiting = new Budget(limits.waitingBytes);
   const pool = new ConnectionPool(limits.connectionsBytes);
   counters.observeBudgets({ connections: pool.budget, transfers: requests, waiting });

@@ -1,11 +1,14 @@
 import type { Server, Socket } from 'node:net';
 import { CONNECTION_BYTES, type ConnectionPool, PooledConnection } from '../limits/connection-pool.ts';
+import { TurnQueue } from './turn-queue.ts';
 
-/** How many TLS handshakes may start in one turn of the event loop. Each takes up to a millisecond of signing. */
+/** How many connections may start in one turn of the event loop. An HTTP/2 session takes a third of a millisecond. */
+const STARTS_PER_TURN = { http: 16, grpc: 2 } as const;
+/** The same with TLS, where each takes up to a millisecond of signing. */
 const HANDSHAKES_PER_TURN = 2;
 
 export interface ConnectionIntakeOptions {
-  readonly protocol: keyof typeof CONNECTION_BYTES;
+  readonly protocol: keyof typeof STARTS_PER_TURN;
   /** Shared by all listeners that are to have one limit. */
   readonly pool: ConnectionPool;
   /** Most connections of this listener. Without it the pool alone sets a limit. */
@@ -28,8 +31,8 @@ interface Handshake {
 }
 
 /**
- * Takes connections in as far as the pool has room, and passes them on to the server's own listeners: at once without TLS,
- * and with TLS a few in each turn of the event loop, so that a flood of handshakes does not delay open connections.
+ * Takes connections in as far as the pool has room, and passes them on to the server's own listeners, a few in each turn of
+ * the event loop, so that a flood of connections does not delay those that are open.
  *
  * @param isTls whether the server does the handshakes itself.
  */
@@ -42,22 +45,12 @@ export function connectionIntake(
   const plain = new WeakMap<Socket, PooledConnection>();
   // A TLS socket does not name the socket below it, so they are matched by the client's address.
   const handshakes = new Map<string, Handshake>();
-  const starting: (() => void)[] = [];
-
-  const startSome = (): void => {
-    for (const start of starting.splice(0, HANDSHAKES_PER_TURN)) start();
-    if (starting.length > 0) setImmediate(startSome);
-  };
-  const startHandshake = (socket: Socket, pooled: PooledConnection, start: (socket: Socket) => void): void => {
+  const starting = new TurnQueue(isTls ? HANDSHAKES_PER_TURN : STARTS_PER_TURN[protocol]);
+  const expectHandshake = (socket: Socket, pooled: PooledConnection): void => {
     const address = addressOf(socket);
-    if (address !== undefined) {
-      handshakes.set(address, { socket, pooled });
-      socket.once('close', () => handshakes.delete(address));
-    }
-    const length = starting.push(() => {
-      if (!socket.destroyed) start(socket);
-    });
-    if (length === 1) setImmediate(startSome);
+    if (address === undefined) return;
+    handshakes.set(address, { socket, pooled });
+    socket.once('close', () => handshakes.delete(address));
   };
 
   if (maxConnections !== undefined) server.maxConnections = maxConnections;
@@ -72,12 +65,13 @@ export function connectionIntake(
       return;
     }
     socket.once('close', () => pool.remove(pooled));
-    if (isTls) {
-      startHandshake(socket, pooled, pass);
-    } else {
-      plain.set(socket, pooled);
+    if (isTls) expectHandshake(socket, pooled);
+    else plain.set(socket, pooled);
+    starting.add(() => {
+      if (socket.destroyed) return false;
       pass(socket);
-    }
+      return true;
+    });
   });
   return {
     pooledOf(socket) {

@@ -1,5 +1,4 @@
-/** How many requests of one connection are handled in one turn of the event loop. */
-const PER_CONNECTION = 8;
+import type { TurnOptions } from './frame-turns.ts';
 
 /** A request whose bytes have all come. */
 export interface ReadyRequest {
@@ -20,6 +19,13 @@ export class SharedConnection {
   hasBeenAllowed = false;
 }
 
+/** How many requests are handled in one turn, and for how many milliseconds. */
+export interface RequestLimits {
+  readonly inAll: number;
+  readonly perConnection: number;
+  readonly ms: number;
+}
+
 /**
  * Divides the turns of the event loop among connections: what one connection sends at once beyond its share is handled in
  * later turns, and each connection's share comes round before the next one of the same connection.
@@ -27,23 +33,26 @@ export class SharedConnection {
  * What waits is bounded by the streams that a connection may have open.
  */
 export class FairTurns {
-  readonly #inAll: number;
+  readonly #limits: RequestLimits;
   readonly #atTurnEnd: (callback: () => void) => void;
+  readonly #now: () => number;
   #turn = {};
   #waiting: SharedConnection[] = [];
   #handled = 0;
+  #startMs = 0;
   #isScheduled = false;
 
-  /** @param inAll how many requests are handled in one turn. */
-  constructor(inAll: number, atTurnEnd: (callback: () => void) => void = setImmediate) {
-    this.#inAll = inAll;
+  /** @param limits for one turn. */
+  constructor(limits: RequestLimits, { atTurnEnd = setImmediate, now = () => performance.now() }: TurnOptions = {}) {
+    this.#limits = limits;
     this.#atTurnEnd = atTurnEnd;
+    this.#now = now;
   }
 
   /** Handles the request now, or in a later turn. */
   add(connection: SharedConnection, request: ReadyRequest): void {
     const handled = connection.turn === this.#turn ? connection.handled : 0;
-    if (connection.ready.length === 0 && handled < PER_CONNECTION && this.#handled < this.#inAll) {
+    if (connection.ready.length === 0 && handled < this.#limits.perConnection && this.#isLeft) {
       this.#handle(connection, request);
       return;
     }
@@ -64,28 +73,35 @@ export class FairTurns {
     request.handle();
   }
 
+  get #isLeft(): boolean {
+    if (!this.#isScheduled || this.#handled === 0) return true;
+    return this.#handled < this.#limits.inAll && this.#now() < this.#startMs + this.#limits.ms;
+  }
+
   #schedule(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
+    this.#startMs = this.#now();
     this.#atTurnEnd(this.#endTurn);
   }
 
   readonly #endTurn = (): void => {
-    this.#isScheduled = false;
+    this.#startMs = this.#now();
     this.#handled = 0;
     this.#turn = {};
     // One request of each, round after round. Those that have had their share come first in the next turn.
     const waiting = this.#waiting;
     this.#waiting = [];
     let next = 0;
-    for (; next < waiting.length && this.#handled < this.#inAll; next += 1) {
+    for (; next < waiting.length && this.#isLeft; next += 1) {
       const connection = waiting[next] as SharedConnection;
       this.#handle(connection, connection.ready.shift() as ReadyRequest);
       if (connection.ready.length === 0) continue;
-      if (connection.handled < PER_CONNECTION) waiting.push(connection);
+      if (connection.handled < this.#limits.perConnection) waiting.push(connection);
       else this.#waiting.push(connection);
     }
     this.#waiting = [...waiting.slice(next), ...this.#waiting];
-    if (this.#waiting.length > 0) this.#schedule();
+    this.#isScheduled = this.#waiting.length > 0;
+    if (this.#isScheduled) this.#atTurnEnd(this.#endTurn);
   };
 }

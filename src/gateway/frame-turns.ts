@@ -1,7 +1,17 @@
+/** How much may be passed on: frames, and how many of them may begin a stream. */
+export interface FrameLimits {
+  readonly frames: number;
+  readonly streams: number;
+}
+
 /** What is left of a turn. */
 export interface TurnShare {
   frames: number;
   streams: number;
+  /** Milliseconds since the turn began: how long a frame takes depends on what its client wants. */
+  ms: number;
+  /** For each call of {@link FrameSource.pass}. */
+  readonly pass: FrameLimits & { readonly bytes: number };
 }
 
 /** A connection with bytes that have not been passed on. */
@@ -12,47 +22,66 @@ export interface FrameSource {
   hold(): boolean;
 }
 
+export interface TurnOptions {
+  /** Calls back when the turn of the event loop ends. */
+  readonly atTurnEnd?: (callback: () => void) => void;
+  /** Calls back when all that was begun just now has been done. */
+  readonly afterPass?: (callback: () => void) => void;
+  /** In milliseconds. */
+  readonly now?: () => number;
+}
+
 /** Divides each turn of the event loop among the connections that have frames to pass on. */
 export class FrameTurns {
   readonly #atTurnEnd: (callback: () => void) => void;
+  readonly #now: () => number;
+  readonly #afterPass: (callback: () => void) => void;
   #waiting: FrameSource[] = [];
-  readonly #wholeShare: TurnShare;
+  readonly #wholeShare: Readonly<TurnShare>;
   #share: TurnShare;
   #isScheduled = false;
+  #startMs = 0;
 
-  /** @param share what all connections may have of a turn: frames, and requests among them. */
-  constructor(share: TurnShare, atTurnEnd: (callback: () => void) => void = setImmediate) {
+  /** @param share what all connections may have of a turn, and one before it is the turn of others. */
+  constructor(share: Readonly<TurnShare>, options: TurnOptions = {}) {
+    const { atTurnEnd = setImmediate, afterPass = process.nextTick, now = () => performance.now() } = options;
     this.#wholeShare = share;
     this.#share = { ...share };
     this.#atTurnEnd = atTurnEnd;
+    this.#afterPass = afterPass;
+    this.#now = now;
   }
 
   /** Passes on what a connection has, now as far as the turn has room for it, and the rest in later turns. */
   add(source: FrameSource): void {
     if (!this.#isScheduled) {
       this.#isScheduled = true;
+      this.#startMs = this.#now();
       this.#atTurnEnd(this.#nextTurn);
     }
     // Those that wait already come first.
-    const waits = this.#waiting.length > 0 ? source.hold() : source.pass(this.#share);
+    const waits = this.#waiting.length > 0 || !this.#isLeft ? source.hold() : source.pass(this.#share);
     if (waits) this.#waiting.push(source);
   }
 
+  get #isLeft(): boolean {
+    const { frames, streams } = this.#share;
+    return frames > 0 && streams > 0 && this.#now() < this.#startMs + this.#share.ms;
+  }
+
   readonly #nextTurn = (): void => {
-    this.#isScheduled = false;
     this.#share = { ...this.#wholeShare };
-    // A little of each, round after round.
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    let next = 0;
-    for (; next < waiting.length && this.#share.frames > 0 && this.#share.streams > 0; next += 1) {
-      const source = waiting[next] as FrameSource;
-      if (source.pass(this.#share)) waiting.push(source);
-    }
-    this.#waiting = waiting.slice(next);
-    if (this.#waiting.length > 0) {
-      this.#isScheduled = true;
-      this.#atTurnEnd(this.#nextTurn);
-    }
+    this.#startMs = this.#now();
+    this.#isScheduled = this.#waiting.length > 0;
+    if (this.#isScheduled) this.#passNext();
+  };
+
+  /** A little of each, round after round. However slow this machine is, one passes something on in each turn. */
+  readonly #passNext = (): void => {
+    const source = this.#waiting.shift() as FrameSource;
+    if (source.pass(this.#share)) this.#waiting.push(source);
+    // What passing on has begun (the handling of a request) is done before the time is looked at again.
+    if (this.#waiting.length > 0 && this.#isLeft) this.#afterPass(this.#passNext);
+    else this.#atTurnEnd(this.#nextTurn);
   };
 }

@@ -34,6 +34,10 @@ export class GrpcCall extends HeldStream {
     this.startMs = startMs;
   }
 
+  get hasBeenAllowed(): boolean {
+    return this.connection.hasBeenAllowed;
+  }
+
   giveUp(): void {
     if (this.messageWait !== undefined) this.messageWait.giveUp();
     // It has been answered, and its client does not read.

@@ -7,6 +7,7 @@ const MAX_KEPT_BYTES = 1024 * 1024;
 const MAX_FIELDS = 4096;
 
 /** A tag of up to 5 bytes, and a number of up to 10. */
+const MAX_VARINT_BYTES = 10;
 const MAX_FIELD_HEAD_BYTES = 15;
 
 const NOTHING: Buffer = Buffer.alloc(0);
@@ -71,18 +72,17 @@ export class LargeMessage {
 
   /** @throws {ProtobufError} if the bytes are not a message, or too much of it would have to be kept. */
   add(piece: Buffer): void {
-    let rest = piece;
-    while (rest.length > 0) {
+    for (let at = 0; at < piece.length; ) {
       if (this.#valueBytes === 0) {
-        rest = this.#field(rest);
+        at = this.#field(piece, at);
         continue;
       }
-      const part = rest.subarray(0, this.#valueBytes);
-      if (this.#keepsValue) this.#keep(part);
-      this.#valueBytes -= part.length;
-      this.#advance(part.length);
+      const end = Math.min(at + this.#valueBytes, piece.length);
+      if (this.#keepsValue) this.#keep(piece, at, end);
+      this.#valueBytes -= end - at;
+      this.#advance(end - at);
       if (this.#valueBytes === 0) this.#close();
-      rest = rest.subarray(part.length);
+      at = end;
     }
   }
 
@@ -101,51 +101,61 @@ export class LargeMessage {
     return inner as Buffer;
   }
 
-  /** Reads the tag of a field, and its length if it has one. @returns what follows. */
-  #field(rest: Buffer): Buffer {
-    const bytes = Buffer.concat([this.#begun, rest.subarray(0, MAX_FIELD_HEAD_BYTES)]);
-    const end = this.#fieldHead(bytes);
+  /** Reads the tag of a field, and its length if it has one. @returns where in the piece its value begins. */
+  #field(piece: Buffer, at: number): number {
+    const begun = this.#begun;
+    if (begun.length === 0) {
+      const end = this.#fieldHead(piece, at);
+      if (end !== undefined) return end;
+    }
+    const bytes = Buffer.concat([begun, piece.subarray(at, at + MAX_FIELD_HEAD_BYTES)]);
+    const end = begun.length === 0 ? undefined : this.#fieldHead(bytes, 0);
     if (end === undefined) {
       if (bytes.length >= MAX_FIELD_HEAD_BYTES) throw new ProtobufError('a number is too long');
       this.#begun = bytes;
-      return NOTHING;
+      return piece.length;
     }
-    const taken = end - this.#begun.length;
     this.#begun = NOTHING;
-    return rest.subarray(taken);
+    return at + end - begun.length;
   }
 
-  /** @returns where the head of the field ends; `undefined` if it is not complete. */
-  #fieldHead(bytes: Buffer): number | undefined {
-    const tag = readVarint(bytes, 0);
+  /** @returns where the head of the field that begins at `from` ends; `undefined` if it is not complete. */
+  #fieldHead(bytes: Buffer, from: number): number | undefined {
+    const tag = readVarint(bytes, from);
     if (tag === undefined) return undefined;
     const number = Math.floor(tag.value / 8);
     if (number === 0) throw new ProtobufError('no field has this number');
     switch (tag.value % 8) {
       case VARINT: {
-        let end = tag.end;
+        let { end } = tag;
         while ((bytes[end] ?? 0) >= 0x80) end += 1;
-        return end < bytes.length ? this.#begin(bytes.subarray(0, end + 1), 0) : undefined;
+        if (end - tag.end >= MAX_VARINT_BYTES) throw new ProtobufError('a number is too long');
+        return end < bytes.length ? this.#begin(bytes, from, end + 1, 0) : undefined;
       }
       case FIXED_64:
-        return this.#begin(bytes.subarray(0, tag.end), 8);
+        return this.#begin(bytes, from, tag.end, 8);
       case FIXED_32:
-        return this.#begin(bytes.subarray(0, tag.end), 4);
+        return this.#begin(bytes, from, tag.end, 4);
       case DELIMITED: {
         const length = readVarint(bytes, tag.end);
-        return length && this.#begin(bytes.subarray(0, length.end), length.value, number);
+        return length && this.#begin(bytes, from, length.end, length.value, number);
       }
       default:
         throw new ProtobufError('no value has this shape');
     }
   }
 
-  /** @param head of a field. @param number of the field, if its value could be a message. @returns the length of the head. */
-  #begin(head: Buffer, valueBytes: number, number?: number): number {
+  /**
+   * Begins the field whose head is in `bytes`.
+   *
+   * @param number of the field, if its value could be a message.
+   * @returns where the head ends.
+   */
+  #begin(bytes: Buffer, from: number, end: number, valueBytes: number, number?: number): number {
     this.#fields += 1;
     if (this.#fields > MAX_FIELDS) throw new ProtobufError('it has too many fields');
     const { descend, skip } = LEVELS[this.#open.length - 1] as Level;
-    this.#advance(head.length);
+    this.#advance(end - from);
     if (valueBytes > (this.#open.at(-1) as number)) throw new ProtobufError('a value goes on past the end');
     if (number !== undefined && number === descend) {
       this.#open.push(valueBytes);
@@ -154,10 +164,10 @@ export class LargeMessage {
       this.#hasBody ||= isBody;
       this.#keepsValue = !isBody;
       this.#valueBytes = valueBytes;
-      if (this.#keepsValue) this.#keep(head);
+      if (this.#keepsValue) this.#keep(bytes, from, end);
     }
     if (this.#valueBytes === 0) this.#close();
-    return head.length;
+    return end;
   }
 
   #advance(bytes: number): void {
@@ -170,10 +180,10 @@ export class LargeMessage {
     while (this.#open.length > 1 && this.#open.at(-1) === 0) this.#open.pop();
   }
 
-  #keep(bytes: Buffer): void {
+  #keep(bytes: Buffer, from: number, end: number): void {
     const kept = this.#kept[this.#open.length - 1] as GrowingBuffer;
-    if (kept.length + bytes.length > MAX_KEPT_BYTES) throw new ProtobufError('its head is too large');
-    kept.append(bytes);
+    if (kept.length + end - from > MAX_KEPT_BYTES) throw new ProtobufError('its head is too large');
+    kept.append(bytes, from, end);
   }
 }
 
@@ -190,14 +200,14 @@ class GrowingBuffer {
     return this.#buffer.subarray(0, this.length);
   }
 
-  append(piece: Buffer): void {
-    const length = this.length + piece.length;
+  append(piece: Buffer, from = 0, end = piece.length): void {
+    const length = this.length + end - from;
     if (length > this.#buffer.length) {
       const larger = Buffer.allocUnsafeSlow(Math.max(length, 2 * this.#buffer.length));
       this.#buffer.copy(larger, 0, 0, this.length);
       this.#buffer = larger;
     }
-    piece.copy(this.#buffer, this.length);
+    piece.copy(this.#buffer, this.length, from, end);
     this.length = length;
   }
 }

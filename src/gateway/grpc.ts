@@ -4,7 +4,7 @@ import type { Budget } from '../limits/budget.ts';
 import { HeldStreams } from '../limits/held-streams.ts';
 import type { ConnectionIntakeOptions } from './connection-intake.ts';
 import { OVERLOADED } from './decided.ts';
-import { FairTurns, type ReadyRequest, type SharedConnection } from './fair-turns.ts';
+import { FairTurns, type ReadyRequest, type RequestLimits, type SharedConnection } from './fair-turns.ts';
 import type { MessageFault } from './grpc-assembly.ts';
 import { type FailureStatus, failCall, GrpcCall, isOpen, refuseRequest, STATUS } from './grpc-call.ts';
 import { type CheckOptions, checker } from './grpc-check.ts';
@@ -44,9 +44,9 @@ export interface GrpcGateway {
 const STREAM_BYTES = 8 * 1024;
 const HELD_PER_HEADER_BYTE = 2;
 
-/** How many calls are handled in a turn of the event loop: of connections without an allowed request, and with one. */
-const PER_TURN = 16;
-const PER_TURN_OF_ALLOWED = 64;
+/** What is handled in a turn of the event loop: of connections without an allowed request, and with one. */
+const PER_TURN: RequestLimits = { inAll: 16, perConnection: 8, ms: 1 };
+const PER_TURN_OF_ALLOWED: RequestLimits = { inAll: 64, perConnection: 32, ms: 10 };
 
 /** How many streams every connection may have open in any case, so that no flood by others keeps a request out. */
 const UNRESERVED_STREAMS = 2;
@@ -112,7 +112,7 @@ export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
     onDecided: (call, check) => turnsOf(call.connection).add(call.connection, check),
     onAnswered(call, decision) {
       if (decision.kind === 'allow') call.connection.hasBeenAllowed = true;
-      if (isOpen(call.stream)) streams.waits(call);
+      if (isOpen(call.stream)) streams.waitsForReader(call, STREAM_BYTES);
     },
   });
 

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import type { Budget } from '../limits/budget.ts';
 import type { ConnectionPool, PooledConnection } from '../limits/connection-pool.ts';
+import type { TurnQueue } from './turn-queue.ts';
 
 const HEAD_END = Buffer.from('\r\n\r\n');
 
@@ -23,6 +24,8 @@ export interface HttpConnectionOptions {
   readonly requests: Budget;
   /** Longest head, in bytes. */
   readonly maxHeadBytes: number;
+  /** The turns in which the next requests of connections are read. */
+  readonly turns: TurnQueue;
   readonly now: () => number;
 }
 
@@ -222,9 +225,11 @@ export class HttpConnection extends Duplex {
   #nextTurn(): void {
     this.#waitsForTurn = true;
     this.#pause();
-    setImmediate(() => {
+    this.#options.turns.add(() => {
       this.#waitsForTurn = false;
-      if (!this.destroyed) this.#read();
+      if (this.destroyed) return false;
+      this.#read();
+      return true;
     });
   }
 

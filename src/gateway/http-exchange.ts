@@ -5,7 +5,7 @@ import type { Decision } from '../decision/decision.ts';
 import type { Answer } from './answer.ts';
 import { type Decided, type Follow, INTERNAL_ERROR } from './decided.ts';
 import { type Departing, Departures } from './departures.ts';
-import { FairTurns, type ReadyRequest, SharedConnection } from './fair-turns.ts';
+import { FairTurns, type ReadyRequest, type RequestLimits, SharedConnection } from './fair-turns.ts';
 import { type Forwarded, type ForwardedOptions, readForwarded, reportedClient, reportedTrace } from './forwarded.ts';
 import { LINGER_MS, writeAnswer } from './http-answer.ts';
 import { connectionOf, KEEP_ALIVE_MS } from './http-server.ts';
@@ -16,7 +16,7 @@ const HELD_BYTES = 6 * 1024;
 const HELD_PER_BYTE = 2;
 
 /** How many of those that have waited for a review are answered in one turn of the event loop. */
-const ANSWERS_PER_TURN = 64;
+const ANSWERS_PER_TURN: RequestLimits = { inAll: 64, perConnection: 1, ms: 3 };
 
 export interface ExchangeOptions extends ForwardedOptions {
   readonly authorize: Authorize;

@@ -11,6 +11,7 @@ import { followHandshakes } from './handshake-failure.ts';
 import { declaresBody } from './http-answer.ts';
 import { HttpConnection } from './http-connection.ts';
 import { contextOptions, handshakeOptions, type ListenerOptions } from './listener.ts';
+import { TurnQueue } from './turn-queue.ts';
 
 /** Larger than any gateway's own limit: Node's default of 16 KiB refuses what nginx lets through with three URL headers. */
 const MAX_HEADER_BYTES = 64 * 1024;
@@ -20,6 +21,9 @@ const MAX_HEADER_BYTES = 64 * 1024;
  * into our closing would fail.
  */
 export const KEEP_ALIVE_MS = 61 * 60 * 1000;
+
+/** How many requests that came behind others on their connections are read in one turn of the event loop. */
+const REQUESTS_PER_TURN = 16;
 
 /** How long a peer may take to send a request, and how often that is checked, in milliseconds. */
 const REQUEST_TIMEOUT_MS = 10_000;
@@ -69,9 +73,13 @@ export function httpServer(handler: RequestListener, options: HttpServerOptions)
   // Past its limit on their number, Node may leave headers out: a second credential, or that a body is to come.
   server.maxHeadersCount = 0;
   const connections = new Set<HttpConnection>();
+  const turns = new TurnQueue(REQUESTS_PER_TURN);
   intercept(server, tls ? 'secureConnection' : 'connection', (socket, pass) => {
     const pooled = intake.pooledOf(socket);
-    const connection = new HttpConnection(socket, { pool, pooled, requests, maxHeadBytes: maxHeaderBytes, now });
+    const connection = new HttpConnection(socket, {
+      ...{ pool, pooled, requests, turns, now },
+      maxHeadBytes: maxHeaderBytes,
+    });
     connections.add(connection);
     connection.once('close', () => connections.delete(connection));
     pass(connection);

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import type { Budget } from '../limits/budget.ts';
+import type { SharedConnection } from './fair-turns.ts';
 import type { FrameSource, FrameTurns, TurnShare } from './frame-turns.ts';
 
 /** The client's connection preface (RFC 9113 §3.4), which comes before the first frame. */
@@ -12,11 +13,6 @@ const HEADERS = 1;
 /** What every connection may have waiting: part of what a connection costs. A flood by others must not close one for it. */
 const UNRESERVED_BYTES = 4 * 1024;
 
-/** The most that is passed on at once before it is the turn of others. */
-const MAX_STREAMS = 1;
-const MAX_FRAMES = 16;
-const MAX_BYTES = 32 * 1024;
-
 /**
  * A connection between the network and Node's HTTP/2 session, which accepts any `Duplex`.
  *
@@ -26,7 +22,8 @@ const MAX_BYTES = 32 * 1024;
  */
 export class Http2Connection extends Duplex implements FrameSource {
   readonly socket: Socket;
-  readonly #turnsOf: () => FrameTurns;
+  readonly #shared: SharedConnection;
+  readonly #turnsOf: (shared: SharedConnection) => FrameTurns;
   readonly #requests: Budget;
   #unread: Buffer | undefined;
   #reservedBytes = 0;
@@ -39,11 +36,17 @@ export class Http2Connection extends Duplex implements FrameSource {
   #writeDone: (() => void) | undefined;
 
   /**
-   * @param turnsOf the connections with which it takes turns now.
+   * @param turnsOf the connections with which a connection takes turns now.
    * @param requests for bytes that have been read and wait for their turn.
    */
-  constructor(socket: Socket, turnsOf: () => FrameTurns, requests: Budget) {
+  constructor(
+    socket: Socket,
+    shared: SharedConnection,
+    turnsOf: (shared: SharedConnection) => FrameTurns,
+    requests: Budget,
+  ) {
     super();
+    this.#shared = shared;
     this.on('resume', () => this.#unblock());
     this.socket = socket;
     this.#turnsOf = turnsOf;
@@ -116,7 +119,7 @@ export class Http2Connection extends Duplex implements FrameSource {
   #take(chunk: Buffer): void {
     const isWaiting = this.#canPass();
     this.#unread = this.#unread === undefined ? chunk : Buffer.concat([this.#unread, chunk]);
-    if (!isWaiting) this.#turnsOf().add(this);
+    if (!isWaiting) this.#turnsOf(this.#shared).add(this);
   }
 
   /** Whether there are bytes that could be passed on: the rest of a frame, or the head of the next. */
@@ -130,14 +133,15 @@ export class Http2Connection extends Duplex implements FrameSource {
     let end = 0;
     let frames = 0;
     let streams = 0;
+    const { pass } = share;
     for (;;) {
-      const part = Math.min(this.#frameBytes, bytes.length - end, MAX_BYTES - end);
+      const part = Math.min(this.#frameBytes, bytes.length - end, pass.bytes - end);
       end += part;
       this.#frameBytes -= part;
       if (this.#frameBytes > 0 || bytes.length - end < FRAME_HEAD_BYTES) return end;
       const isStream = bytes[end + 3] === HEADERS;
-      if (frames === MAX_FRAMES || share.frames === 0) return end;
-      if (isStream && (streams === MAX_STREAMS || share.streams === 0)) return end;
+      if (frames === pass.frames || share.frames === 0) return end;
+      if (isStream && (streams === pass.streams || share.streams === 0)) return end;
       frames += 1;
       share.frames -= 1;
       if (isStream) {
@@ -149,7 +153,7 @@ export class Http2Connection extends Duplex implements FrameSource {
   }
 
   #reserve(bytes: number): boolean {
-    if (!this.#requests.tryReserve(bytes - this.#reservedBytes)) return false;
+    if (!this.#requests.tryReserve(bytes - this.#reservedBytes, this.#shared.hasBeenAllowed)) return false;
     this.#reservedBytes = bytes;
     return true;
   }
@@ -157,7 +161,7 @@ export class Http2Connection extends Duplex implements FrameSource {
   #unblock(): void {
     if (!this.#isBlocked) return;
     this.#isBlocked = false;
-    this.#turnsOf().add(this);
+    this.#turnsOf(this.#shared).add(this);
   }
 
   #drained(): void {

@@ -10,7 +10,7 @@ import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import type { Budget } from '../limits/budget.ts';
 import { type ConnectionIntakeOptions, connectionIntake } from './connection-intake.ts';
 import { SharedConnection } from './fair-turns.ts';
-import { FrameTurns } from './frame-turns.ts';
+import { FrameTurns, type TurnShare } from './frame-turns.ts';
 import { followHandshakes } from './handshake-failure.ts';
 import { Http2Connection } from './http2-connection.ts';
 import { contextOptions, handshakeOptions, type ListenerOptions, peerOf } from './listener.ts';
@@ -27,8 +27,11 @@ const LIMITS: ServerOptions = {
 const MAX_CONTROL_FRAMES = 1_000;
 
 /** What connections may have of a turn of the event loop: those without an allowed request, and those with one. */
-const SHARE = { frames: 256, streams: 12 };
-const SHARE_OF_ALLOWED = { frames: 1024, streams: 64 };
+const SHARE: TurnShare = { frames: 256, streams: 12, ms: 1, pass: { frames: 16, streams: 1, bytes: 32 * 1024 } };
+const SHARE_OF_ALLOWED: TurnShare = {
+  ...{ frames: 1024, streams: 64, ms: 10 },
+  pass: { frames: 256, streams: 22, bytes: 64 * 1024 },
+};
 
 /** A request whose headers have come. */
 export interface IncomingStream {
@@ -66,6 +69,7 @@ export function http2Listener(take: TakeStream, options: Http2ListenerOptions): 
   const { pool, requests, isTrusted = () => false } = options;
   const turns = new FrameTurns(SHARE);
   const turnsOfAllowed = new FrameTurns(SHARE_OF_ALLOWED);
+  const turnsOf = ({ hasBeenAllowed }: SharedConnection): FrameTurns => (hasBeenAllowed ? turnsOfAllowed : turns);
   // Among them are those that have not come to speak HTTP/2.
   const sockets = new Set<Socket>();
   const sessions = new Map<ServerHttp2Session, Socket>();
@@ -78,8 +82,7 @@ export function http2Listener(take: TakeStream, options: Http2ListenerOptions): 
     socket.on('error', () => {});
     const peer = peerOf(server, socket);
     const shared = new SharedConnection();
-    const turnsOf = (): FrameTurns => (shared.hasBeenAllowed ? turnsOfAllowed : turns);
-    const connection = isTrusted(peer) ? socket : new Http2Connection(socket, turnsOf, requests);
+    const connection = isTrusted(peer) ? socket : new Http2Connection(socket, shared, turnsOf, requests);
     const session = performServerHandshake(connection, LIMITS);
     useStreamTable(session);
     sessions.set(session, socket);

@@ -23,6 +23,9 @@ const MIN_REQUESTS_BYTES = 4 * MIB;
 /** The part of the memory for requests that is for those that wait for a review. */
 const WAITING_SHARE = 0.5;
 
+/** The part of the memory for transfers that only gRPC connections with an allowed request may use: those of gateways. */
+export const ALLOWED_ONLY_SHARE = 0.25;
+
 /** More than this is never needed: 10,000 plain connections, and requests of 64 KiB on a tenth of them. */
 const MAX_CONNECTIONS_BYTES = 512 * MIB;
 const MAX_REQUESTS_BYTES = 128 * MIB;

@@ -1,17 +1,28 @@
 import t from 'tap';
 import { FairTurns, SharedConnection } from '../../src/gateway/fair-turns.ts';
+import { fakeClock } from '../fixtures/clock.ts';
+
+const LIMITS = { inAll: 32, perConnection: 8, ms: 5 };
 
 function setUp() {
   const ends: (() => void)[] = [];
   const handled: string[] = [];
   const kept: string[] = [];
-  const turns = new FairTurns(32, callback => ends.push(callback));
+  const clock = fakeClock();
+  const turns = new FairTurns(LIMITS, { atTurnEnd: callback => ends.push(callback), now: clock.now });
   return {
     handled,
     kept,
     ends,
-    add: (connection: SharedConnection, name: string) =>
-      turns.add(connection, { handle: () => handled.push(name), keep: () => kept.push(name) }),
+    clock,
+    /** Adds a request that takes so many milliseconds. */
+    add: (connection: SharedConnection, name: string, ms = 0) => {
+      const handle = (): void => {
+        handled.push(name);
+        clock.advance(ms);
+      };
+      turns.add(connection, { handle, keep: () => kept.push(name) });
+    },
     /** Ends the turn. @returns what was handled at its end. */
     endTurn() {
       const before = handled.length;
@@ -52,9 +63,33 @@ t.test('a turn handles a limited number of requests in all, and every connection
   t.equal(handled.length, 200);
 });
 
+t.test('time ends a turn too, and each turn handles one request', async t => {
+  const { add, handled, endTurn } = setUp();
+  const connections = Array.from({ length: 8 }, () => new SharedConnection());
+  for (const [index, connection] of connections.entries()) add(connection, `${index}`, 3);
+  t.strictSame(handled, ['0', '1', '2']);
+  t.strictSame(endTurn(), ['3', '4']);
+  t.strictSame(endTurn(), ['5', '6']);
+  t.strictSame(endTurn(), ['7']);
+  t.strictSame(endTurn(), []);
+});
+
+t.test('time between two requests does not count', async t => {
+  const { add, handled, clock } = setUp();
+  const connection = new SharedConnection();
+  for (const name of ['a', 'b']) {
+    add(connection, name);
+    clock.advance(1000);
+  }
+  t.strictSame(handled, ['a', 'b']);
+});
+
 t.test('two divisions of the event loop have turns of their own', async t => {
   const ends: (() => void)[] = [];
-  const [one, other] = [0, 1].map(() => new FairTurns(32, callback => ends.push(callback))) as [FairTurns, FairTurns];
+  const [one, other] = [0, 1].map(() => new FairTurns(LIMITS, { atTurnEnd: callback => ends.push(callback) })) as [
+    FairTurns,
+    FairTurns,
+  ];
   const connection = new SharedConnection();
   let handled = 0;
   const request = {
@@ -83,7 +118,7 @@ t.test('requests that come one by one need no end of a turn', async t => {
 });
 
 t.test('the turn is one of the event loop', async t => {
-  const turns = new FairTurns(32);
+  const turns = new FairTurns({ ...LIMITS, ms: 10_000 });
   const connection = new SharedConnection();
   let handled = 0;
   const { promise, resolve } = Promise.withResolvers<void>();

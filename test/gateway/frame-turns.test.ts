@@ -1,11 +1,13 @@
 import t from 'tap';
-import { type FrameSource, FrameTurns, type TurnShare } from '../../src/gateway/frame-turns.ts';
+import { type FrameLimits, type FrameSource, FrameTurns, type TurnShare } from '../../src/gateway/frame-turns.ts';
+import { fakeClock } from '../fixtures/clock.ts';
 
 /** A connection with requests to pass on, one in each round. */
 class Requests implements FrameSource {
   readonly #name: string;
   readonly #passed: string[];
   left: number;
+  takes = () => {};
   held = 0;
   isClosed = false;
 
@@ -21,6 +23,7 @@ class Requests implements FrameSource {
     share.frames -= 1;
     this.left -= 1;
     this.#passed.push(this.#name);
+    this.takes();
     return this.left > 0;
   }
 
@@ -30,17 +33,25 @@ class Requests implements FrameSource {
   }
 }
 
-function start(share: TurnShare) {
+const PASS = { frames: 16, streams: 1, bytes: 1024 };
+
+function start(share: FrameLimits) {
   const passed: string[] = [];
   const turns: (() => void)[] = [];
-  const frameTurns = new FrameTurns(share, callback => turns.push(callback));
+  const clock = fakeClock();
+  const frameTurns = new FrameTurns(
+    { ...share, ms: 5, pass: PASS },
+    { atTurnEnd: callback => turns.push(callback), afterPass: callback => callback(), now: clock.now },
+  );
   return {
     passed,
     turns,
-    /** Adds a connection that has so many requests. */
-    add(name: string, requests: number, isClosed = false): Requests {
+    clock,
+    /** Adds a connection that has so many requests. Each takes so many milliseconds. */
+    add(name: string, requests: number, { isClosed = false, ms = 0 } = {}): Requests {
       const source = new Requests(name, requests, passed);
       source.isClosed = isClosed;
+      source.takes = () => clock.advance(ms);
       frameTurns.add(source);
       return source;
     },
@@ -87,7 +98,7 @@ t.test('a connection does not pass others that wait, and one that cannot be held
   const { add, passed, nextTurn } = start({ frames: 100, streams: 2 });
   add('a', 3);
   const late = add('b', 1);
-  add('c', 1, true);
+  add('c', 1, { isClosed: true });
   t.strictSame(passed, ['a'], 'only the first has passed anything on');
   t.equal(late.held, 1);
   t.equal(nextTurn(), 'ab');
@@ -95,11 +106,31 @@ t.test('a connection does not pass others that wait, and one that cannot be held
   t.equal(nextTurn(), '');
 });
 
+t.test('time ends a turn too, and in each turn one connection passes something on', async t => {
+  const { add, passed, clock, nextTurn } = start({ frames: 100, streams: 100 });
+  add('a', 4, { ms: 2 });
+  const late = add('b', 3, { ms: 3 });
+  t.strictSame([passed.join(''), late.held], ['a', 1], 'those that wait come first');
+  t.equal(nextTurn(), 'ab');
+  t.equal(nextTurn(), 'ab');
+  t.equal(nextTurn(), 'ab');
+  t.equal(nextTurn(), '');
+  add('c', 1, { ms: 6 });
+  t.equal(add('d', 2, { ms: 6 }).held, 1, 'the time of this turn is over');
+  t.equal(nextTurn(), 'd');
+  t.equal(nextTurn(), 'd');
+  nextTurn();
+  clock.advance(1000);
+  add('e', 1);
+  t.strictSame(passed, ['e'], 'time between two turns does not count');
+});
+
 t.test('turns are those of the event loop unless another clock is given', async t => {
   const passed: string[] = [];
   const source = new Requests('a', 3, passed);
-  new FrameTurns({ frames: 1, streams: 1 }).add(source);
+  new FrameTurns({ frames: 2, streams: 2, ms: 1000, pass: PASS }).add(source);
   t.strictSame(passed, ['a']);
-  await new Promise(resolve => setImmediate(() => setImmediate(() => setImmediate(resolve))));
+  const nextTurn = () => new Promise(resolve => setImmediate(resolve));
+  await nextTurn();
   t.strictSame(passed, ['a', 'a', 'a']);
 });

@@ -4,7 +4,8 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { setImmediate as turn } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { FrameTurns } from '../../src/gateway/frame-turns.ts';
+import { SharedConnection } from '../../src/gateway/fair-turns.ts';
+import { type FrameLimits, FrameTurns, type TurnShare } from '../../src/gateway/frame-turns.ts';
 import { Http2Connection } from '../../src/gateway/http2-connection.ts';
 import { Budget } from '../../src/limits/budget.ts';
 import { type Seeded, seeded } from '../fixtures/seeded.ts';
@@ -36,9 +37,13 @@ interface StartOptions {
   readonly allowHalfOpen?: boolean;
 }
 
+function shareOf(limits: FrameLimits): TurnShare {
+  return { ...limits, ms: 10_000, pass: { frames: 16, streams: 1, bytes: 32 * KIB } };
+}
+
 /** Listens, and pairs each client with the connection on the server's side. */
 async function start(t: Test, { requests = new Budget(KIB * KIB), turns, allowHalfOpen = false }: StartOptions = {}) {
-  const own = turns ?? new FrameTurns({ frames: 256, streams: 12 });
+  const own = turns ?? new FrameTurns(shareOf({ frames: 256, streams: 12 }));
   const server = createServer({ allowHalfOpen }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.teardown(() => server.close());
@@ -47,7 +52,7 @@ async function start(t: Test, { requests = new Budget(KIB * KIB), turns, allowHa
     const accepted = once(server, 'connection');
     const client = connect(port, '127.0.0.1').on('error', () => {});
     const [socket] = await accepted;
-    const connection = new Http2Connection(socket, () => own, requests);
+    const connection = new Http2Connection(socket, new SharedConnection(), () => own, requests);
     connection.on('error', () => {});
     t.teardown(() => {
       client.destroy();
@@ -68,11 +73,12 @@ function piecesOf(connection: Http2Connection): Buffer[] {
 const lengthOf = (pieces: readonly Buffer[]): number => pieces.reduce((bytes, { length }) => bytes + length, 0);
 
 /** Turns that pass only when the test says so. */
-function steppedTurns(share: { frames: number; streams: number }) {
+function steppedTurns(limits: FrameLimits) {
   let next: (() => void) | undefined;
-  const turns = new FrameTurns(share, callback => {
+  const atTurnEnd = (callback: () => void): void => {
     next = callback;
-  });
+  };
+  const turns = new FrameTurns(shareOf(limits), { atTurnEnd, afterPass: callback => callback() });
   return {
     turns,
     step(): void {
@@ -302,8 +308,9 @@ t.test('a request and its answer are the same over a connection that comes in sm
   const relay = await startRelay(t, (server.address() as AddressInfo).port, random);
   server.removeAllListeners('connection');
   server.on('connection', socket => {
-    const turns = new FrameTurns({ frames: 8, streams: 1 });
-    const session = performServerHandshake(new Http2Connection(socket, () => turns, new Budget(KIB * KIB)));
+    const turns = new FrameTurns(shareOf({ frames: 8, streams: 1 }));
+    const connection = new Http2Connection(socket, new SharedConnection(), () => turns, new Budget(KIB * KIB));
+    const session = performServerHandshake(connection);
     session.on('error', () => {});
     session.on('stream', (stream: ServerHttp2Stream) => {
       stream.respond({ ':status': 200 });

@@ -17,3 +17,13 @@ t.test('released bytes are free again', async t => {
   t.ok(budget.tryReserve(30));
   t.notOk(budget.tryReserve(1));
 });
+
+t.test('a part of the bytes is only for clients with an allowed request', async t => {
+  const budget = new Budget(100, { allowedOnlyShare: 0.25 });
+  t.ok(budget.tryReserve(75));
+  t.notOk(budget.tryReserve(1));
+  t.ok(budget.tryReserve(25, true));
+  t.notOk(budget.tryReserve(1, true));
+  t.ok(budget.tryReserve(-10), 'those that hold less than before need no room');
+  t.equal(budget.usedBytes, 90);
+});

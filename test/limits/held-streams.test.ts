@@ -5,6 +5,7 @@ import { fakeClock } from '../fixtures/clock.ts';
 
 class Stream extends HeldStream {
   givenUp = 0;
+  hasBeenAllowed = false;
   giveUp(): void {
     this.givenUp += 1;
   }
@@ -61,4 +62,35 @@ t.test('streams whose client takes too long are given up', async t => {
   clock.advance(1000);
   streams.expire(1000);
   t.equal(second.givenUp, 1);
+});
+
+t.test('an answer for which there is no room may wait all the same, as one of a limited number', async t => {
+  const { clock, budget, streams } = setUp();
+  const [large, small] = [new Stream(), new Stream()];
+  t.ok(streams.hold(large, 95));
+  streams.waitsForReader(small, 5);
+  t.strictSame([small.heldBytes, budget.usedBytes], [5, 100]);
+  const unreserved = Array.from({ length: 258 }, () => new Stream());
+  for (const stream of unreserved) streams.waitsForReader(stream, 5);
+  t.strictSame(
+    unreserved.map(({ givenUp }) => givenUp),
+    unreserved.map((_, index) => (index < 2 ? 1 : 0)),
+    'the oldest give way',
+  );
+  t.strictSame([small.givenUp, budget.usedBytes], [0, 100], 'those that hold something do not give way for them');
+  streams.release(unreserved[2] as Stream);
+  streams.waitsForReader(new Stream(), 5);
+  t.equal(unreserved[3]?.givenUp, 0, 'one that has ended leaves its place');
+  clock.advance(1000);
+  streams.expire(1000);
+  t.equal(small.givenUp + (unreserved.at(-1) as Stream).givenUp, 2, 'all of them have limited time');
+});
+
+t.test('a part of the budget is only for streams of connections with an allowed request', async t => {
+  const streams = new HeldStreams(new Budget(100, { allowedOnlyShare: 0.2 }), fakeClock().now, 250);
+  const [unknown, allowed] = [new Stream(), new Stream()];
+  allowed.hasBeenAllowed = true;
+  t.ok(streams.hold(unknown, 80));
+  t.notOk(streams.hold(unknown, 1));
+  t.ok(streams.hold(allowed, 20));
 });

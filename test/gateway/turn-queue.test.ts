@@ -1,0 +1,74 @@
+import t from 'tap';
+import { TurnQueue } from '../../src/gateway/turn-queue.ts';
+
+function setUp(perTurn: number) {
+  const turns: (() => void)[] = [];
+  const done: string[] = [];
+  const queue = new TurnQueue(perTurn, callback => turns.push(callback));
+  return {
+    turns,
+    done,
+    add: (name: string, isNeeded = true) =>
+      queue.add(() => {
+        if (isNeeded) done.push(name);
+        return isNeeded;
+      }),
+    queue,
+    /** @returns what was done in the next turn. */
+    nextTurn(): string {
+      done.length = 0;
+      for (const callback of turns.splice(0)) callback();
+      return done.join('');
+    },
+  };
+}
+
+t.test('a limited number in each turn, in the order in which they were added', async t => {
+  const { add, done, turns, nextTurn } = setUp(2);
+  for (const name of 'abcde') add(name);
+  t.strictSame(done, [], 'nothing in this turn');
+  t.equal(turns.length, 1);
+  t.equal(nextTurn(), 'ab');
+  add('f');
+  t.equal(turns.length, 1);
+  t.equal(nextTurn(), 'cd');
+  t.equal(nextTurn(), 'ef');
+  t.equal(turns.length, 0);
+});
+
+t.test('what need not be done any more takes nothing of a turn', async t => {
+  const { add, nextTurn } = setUp(2);
+  for (const name of 'abcdef') add(name, 'cef'.includes(name));
+  t.equal(nextTurn(), 'ce');
+  t.equal(nextTurn(), 'f');
+});
+
+t.test('what is added by what is done comes after all that waits, in a later turn', async t => {
+  const { add, queue, done, turns, nextTurn } = setUp(2);
+  queue.add(() => {
+    add('x');
+    return done.push('a') > 0;
+  });
+  for (const name of 'bcd') add(name);
+  t.equal(nextTurn(), 'ab');
+  t.equal(turns.length, 1);
+  t.equal(nextTurn(), 'cd');
+  t.equal(nextTurn(), 'x');
+  queue.add(() => {
+    add('y');
+    return true;
+  });
+  nextTurn();
+  t.equal(nextTurn(), 'y');
+  t.equal(turns.length, 0);
+});
+
+t.test('turns are those of the event loop unless others are given', async t => {
+  const done: string[] = [];
+  const queue = new TurnQueue(1);
+  for (const name of 'ab') queue.add(() => done.push(name) > 0);
+  await new Promise(resolve => setImmediate(resolve));
+  t.strictSame(done, ['a']);
+  await new Promise(resolve => setImmediate(resolve));
+  t.strictSame(done, ['a', 'b']);
+});
