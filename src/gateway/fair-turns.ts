@@ -40,6 +40,8 @@ export class FairTurns {
   #waiting: SharedConnection[] = [];
   #handled = 0;
   #startMs = 0;
+  #shortTurns = 0;
+  #isShort = false;
   #isScheduled = false;
 
   /** @param limits for one turn. */
@@ -61,6 +63,11 @@ export class FairTurns {
     this.#schedule();
   }
 
+  /** For so many turns, one request is handled in each: others have something to do that must not wait. */
+  shorten(turns: number): void {
+    this.#shortTurns = turns;
+  }
+
   #handle(connection: SharedConnection, request: ReadyRequest): void {
     if (connection.turn !== this.#turn) {
       connection.turn = this.#turn;
@@ -75,7 +82,7 @@ export class FairTurns {
 
   get #isLeft(): boolean {
     if (!this.#isScheduled || this.#handled === 0) return true;
-    return this.#handled < this.#limits.inAll && this.#now() < this.#startMs + this.#limits.ms;
+    return !this.#isShort && this.#handled < this.#limits.inAll && this.#now() < this.#startMs + this.#limits.ms;
   }
 
   #schedule(): void {
@@ -87,6 +94,8 @@ export class FairTurns {
 
   readonly #endTurn = (): void => {
     this.#startMs = this.#now();
+    this.#isShort = this.#shortTurns > 0;
+    if (this.#isShort) this.#shortTurns -= 1;
     this.#handled = 0;
     this.#turn = {};
     // One request of each, round after round. Those that have had their share come first in the next turn.

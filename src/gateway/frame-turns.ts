@@ -14,6 +14,12 @@ export interface TurnShare {
   readonly pass: FrameLimits & { readonly bytes: number };
 }
 
+/**
+ * How many turns a call takes from its first frame until the end of its answer has been written: Node writes trailers, and
+ * goes on after each write to a stream that is no socket, in the next turn.
+ */
+export const TURNS_OF_A_CALL = 3;
+
 /** A connection with bytes that have not been passed on. */
 export interface FrameSource {
   /** Passes on what the share allows, and takes it from the share. @returns whether more is waiting. */
@@ -41,6 +47,7 @@ export class FrameTurns {
   #share: TurnShare;
   #isScheduled = false;
   #startMs = 0;
+  #shortTurns = 0;
 
   /** @param share what all connections may have of a turn, and one before it is the turn of others. */
   constructor(share: Readonly<TurnShare>, options: TurnOptions = {}) {
@@ -64,6 +71,11 @@ export class FrameTurns {
     if (waits) this.#waiting.push(source);
   }
 
+  /** For so many turns, one connection passes something on in each: others have something to do that must not wait. */
+  shorten(turns: number): void {
+    this.#shortTurns = turns;
+  }
+
   get #isLeft(): boolean {
     const { frames, streams } = this.#share;
     return frames > 0 && streams > 0 && this.#now() < this.#startMs + this.#share.ms;
@@ -73,6 +85,10 @@ export class FrameTurns {
     this.#share = { ...this.#wholeShare };
     this.#startMs = this.#now();
     this.#isScheduled = this.#waiting.length > 0;
+    if (this.#shortTurns > 0) {
+      this.#shortTurns -= 1;
+      this.#share.ms = 0;
+    }
     if (this.#isScheduled) this.#passNext();
   };
 

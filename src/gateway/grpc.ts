@@ -5,6 +5,7 @@ import { HeldStreams } from '../limits/held-streams.ts';
 import type { ConnectionIntakeOptions } from './connection-intake.ts';
 import { OVERLOADED } from './decided.ts';
 import { FairTurns, type ReadyRequest, type RequestLimits, type SharedConnection } from './fair-turns.ts';
+import { TURNS_OF_A_CALL } from './frame-turns.ts';
 import type { MessageFault } from './grpc-assembly.ts';
 import { type FailureStatus, failCall, GrpcCall, isOpen, refuseRequest, STATUS } from './grpc-call.ts';
 import { type CheckOptions, checker } from './grpc-check.ts';
@@ -105,7 +106,11 @@ export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
   const messages = new MessageReader(streams);
   const turns = new FairTurns(PER_TURN);
   const turnsOfAllowed = new FairTurns(PER_TURN_OF_ALLOWED);
-  const turnsOf = ({ hasBeenAllowed }: SharedConnection): FairTurns => (hasBeenAllowed ? turnsOfAllowed : turns);
+  const turnsOf = ({ hasBeenAllowed }: SharedConnection): FairTurns => {
+    if (!hasBeenAllowed) return turns;
+    turns.shorten(TURNS_OF_A_CALL);
+    return turnsOfAllowed;
+  };
   const checks = checker(options, calls, {
     // From now on it counts as a request that waits for a review, with its stream.
     onPending: call => streams.release(call),

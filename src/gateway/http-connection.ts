@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { Duplex } from 'node:stream';
 import type { Budget } from '../limits/budget.ts';
 import type { ConnectionPool, PooledConnection } from '../limits/connection-pool.ts';
+import { PacedConnection } from './paced-connection.ts';
 import type { TurnQueue } from './turn-queue.ts';
 
 const HEAD_END = Buffer.from('\r\n\r\n');
@@ -30,16 +30,15 @@ export interface HttpConnectionOptions {
 }
 
 /**
- * A connection between the network and Node's HTTP server, which accepts any `Duplex`.
+ * A connection between the network and Node's HTTP server.
  *
  * Node gives all that it reads at once (64 KiB, over a thousand requests) to its parser. This class gives it one request
  * at a time: the next one only after the answer to the last has been written, and in another turn of the event loop. A
  * client that pipelines thus gets the same share of the event loop as one that does not, at most one request of a
  * connection waits for a decision, and at most one answer waits to be read.
  */
-export class HttpConnection extends Duplex {
+export class HttpConnection extends PacedConnection {
   readonly remoteAddress: string | undefined;
-  readonly socket: Socket;
   readonly #options: HttpConnectionOptions;
   readonly #pooled: PooledConnection;
   /** Read from the network and not yet given to the parser. A part of a chunk keeps all of it in memory. */
@@ -54,22 +53,14 @@ export class HttpConnection extends Duplex {
   #waitsForTurn = false;
   #waitsForResponse = false;
   #hasEnded = false;
-  #writeDone: (() => void) | undefined;
 
   constructor(socket: Socket, options: HttpConnectionOptions) {
-    super({ decodeStrings: false });
-    this.socket = socket;
+    super(socket, { decodeStrings: false });
     this.#options = options;
     this.#pooled = options.pooled;
     this.#pooled.isBusy = () => this.pendingResponse !== undefined;
     this.#pooled.release = () => this.destroy();
     this.remoteAddress = socket.remoteAddress;
-    socket
-      .on('data', (chunk: Buffer) => this.#take(chunk))
-      .on('drain', () => this.#drained())
-      .once('end', () => this.#end())
-      .once('close', () => this.destroy())
-      .on('error', error => this.destroy(error));
   }
 
   /** The answer that gatecar owes on this connection, or that has not been written yet. */
@@ -120,17 +111,6 @@ export class HttpConnection extends Duplex {
     this.socket.destroySoon();
   }
 
-  override _read(): void {}
-
-  override _write(chunk: string | Buffer, encoding: BufferEncoding, callback: () => void): void {
-    if (this.socket.write(chunk, encoding)) callback();
-    else this.#writeDone = callback;
-  }
-
-  override _final(callback: () => void): void {
-    this.socket.end(callback);
-  }
-
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     const { pool, requests } = this.#options;
     this.#unread = undefined;
@@ -141,7 +121,7 @@ export class HttpConnection extends Duplex {
     callback(error);
   }
 
-  #take(chunk: Buffer): void {
+  protected override receive(chunk: Buffer): void {
     this.#unread = this.#unread === undefined ? chunk : Buffer.concat([this.#unread, chunk]);
     this.#chunkBytes = this.#unread.length;
     if (!this.#waitsForTurn && !this.#waitsForResponse) this.#read();
@@ -152,7 +132,7 @@ export class HttpConnection extends Duplex {
     this.#unread = undefined;
     if (this.#partialHeadBytes > 0 || this.#reservedBytes > 0) this.#account();
     if (this.socket.isPaused()) this.socket.resume();
-    if (this.#hasEnded) this.#end();
+    if (this.#hasEnded) this.endInput();
   }
 
   /** Gives the parser what was read, up to the end of a request. @returns false if the rest has to wait. */
@@ -247,14 +227,8 @@ export class HttpConnection extends Duplex {
     this.#account();
   }
 
-  #drained(): void {
-    const done = this.#writeDone;
-    this.#writeDone = undefined;
-    done?.();
-  }
-
   /** The client sends no more. The server ends the connection then, so that is passed on after the last request. */
-  #end(): void {
+  protected override endInput(): void {
     this.#hasEnded = true;
     if (this.#unread === undefined) this.push(null);
   }

@@ -1,8 +1,8 @@
 import type { Socket } from 'node:net';
-import { Duplex } from 'node:stream';
 import type { Budget } from '../limits/budget.ts';
 import type { SharedConnection } from './fair-turns.ts';
 import type { FrameSource, FrameTurns, TurnShare } from './frame-turns.ts';
+import { PacedConnection } from './paced-connection.ts';
 
 /** The client's connection preface (RFC 9113 §3.4), which comes before the first frame. */
 const PREFACE_BYTES = 24;
@@ -14,14 +14,13 @@ const HEADERS = 1;
 const UNRESERVED_BYTES = 4 * 1024;
 
 /**
- * A connection between the network and Node's HTTP/2 session, which accepts any `Duplex`.
+ * A connection between the network and Node's HTTP/2 session.
  *
  * Node hands a session all that the network has, up to 2 MiB in one turn of the event loop: thousands of requests, or a
  * hundred thousand frames that only cost time. This class passes on whole frames, a limited number in each turn, and takes
  * turns with the other connections.
  */
-export class Http2Connection extends Duplex implements FrameSource {
-  readonly socket: Socket;
+export class Http2Connection extends PacedConnection implements FrameSource {
   readonly #shared: SharedConnection;
   readonly #turnsOf: (shared: SharedConnection) => FrameTurns;
   readonly #requests: Budget;
@@ -33,7 +32,6 @@ export class Http2Connection extends Duplex implements FrameSource {
   #isPaused = false;
   /** Has left the turns because the session reads no more for now. */
   #isBlocked = false;
-  #writeDone: (() => void) | undefined;
 
   /**
    * @param turnsOf the connections with which a connection takes turns now.
@@ -45,18 +43,11 @@ export class Http2Connection extends Duplex implements FrameSource {
     turnsOf: (shared: SharedConnection) => FrameTurns,
     requests: Budget,
   ) {
-    super();
+    super(socket);
     this.#shared = shared;
     this.on('resume', () => this.#unblock());
-    this.socket = socket;
     this.#turnsOf = turnsOf;
     this.#requests = requests;
-    socket
-      .on('data', (chunk: Buffer) => this.#take(chunk))
-      .on('drain', () => this.#drained())
-      .once('end', () => this.#end())
-      .once('close', () => this.destroy())
-      .on('error', error => this.destroy(error));
   }
 
   pass(share: TurnShare): boolean {
@@ -92,19 +83,8 @@ export class Http2Connection extends Duplex implements FrameSource {
     return false;
   }
 
-  override _read(): void {}
-
-  override _write(chunk: Buffer, _encoding: BufferEncoding, callback: () => void): void {
-    if (this.socket.write(chunk)) callback();
-    else this.#writeDone = callback;
-  }
-
   override _writev(chunks: { readonly chunk: Buffer }[], callback: () => void): void {
     this._write(Buffer.concat(chunks.map(({ chunk }) => chunk)), 'latin1', callback);
-  }
-
-  override _final(callback: () => void): void {
-    this.socket.end(callback);
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
@@ -116,7 +96,7 @@ export class Http2Connection extends Duplex implements FrameSource {
     callback(error);
   }
 
-  #take(chunk: Buffer): void {
+  protected override receive(chunk: Buffer): void {
     const isWaiting = this.#canPass();
     this.#unread = this.#unread === undefined ? chunk : Buffer.concat([this.#unread, chunk]);
     if (!isWaiting) this.#turnsOf(this.#shared).add(this);
@@ -164,13 +144,7 @@ export class Http2Connection extends Duplex implements FrameSource {
     this.#turnsOf(this.#shared).add(this);
   }
 
-  #drained(): void {
-    const done = this.#writeDone;
-    this.#writeDone = undefined;
-    done?.();
-  }
-
-  #end(): void {
+  protected override endInput(): void {
     this.#hasEnded = true;
     if (!this.#canPass()) this.push(null);
   }

@@ -10,7 +10,7 @@ import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import type { Budget } from '../limits/budget.ts';
 import { type ConnectionIntakeOptions, connectionIntake } from './connection-intake.ts';
 import { SharedConnection } from './fair-turns.ts';
-import { FrameTurns, type TurnShare } from './frame-turns.ts';
+import { FrameTurns, TURNS_OF_A_CALL, type TurnShare } from './frame-turns.ts';
 import { followHandshakes } from './handshake-failure.ts';
 import { Http2Connection } from './http2-connection.ts';
 import { contextOptions, handshakeOptions, type ListenerOptions, peerOf } from './listener.ts';
@@ -69,7 +69,11 @@ export function http2Listener(take: TakeStream, options: Http2ListenerOptions): 
   const { pool, requests, isTrusted = () => false } = options;
   const turns = new FrameTurns(SHARE);
   const turnsOfAllowed = new FrameTurns(SHARE_OF_ALLOWED);
-  const turnsOf = ({ hasBeenAllowed }: SharedConnection): FrameTurns => (hasBeenAllowed ? turnsOfAllowed : turns);
+  const turnsOf = ({ hasBeenAllowed }: SharedConnection): FrameTurns => {
+    if (!hasBeenAllowed) return turns;
+    turns.shorten(TURNS_OF_A_CALL);
+    return turnsOfAllowed;
+  };
   // Among them are those that have not come to speak HTTP/2.
   const sockets = new Set<Socket>();
   const sessions = new Map<ServerHttp2Session, Socket>();

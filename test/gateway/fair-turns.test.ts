@@ -14,6 +14,7 @@ function setUp() {
     handled,
     kept,
     ends,
+    turns,
     clock,
     /** Adds a request that takes so many milliseconds. */
     add: (connection: SharedConnection, name: string, ms = 0) => {
@@ -72,6 +73,17 @@ t.test('time ends a turn too, and each turn handles one request', async t => {
   t.strictSame(endTurn(), ['5', '6']);
   t.strictSame(endTurn(), ['7']);
   t.strictSame(endTurn(), []);
+});
+
+t.test('in turns that are shortened one request is handled', async t => {
+  const { add, turns, handled, endTurn } = setUp();
+  const connection = new SharedConnection();
+  for (let index = 0; index < 12; index += 1) add(connection, `${index}`);
+  t.equal(handled.length, 8);
+  turns.shorten(2);
+  t.strictSame(endTurn(), ['8']);
+  t.strictSame(endTurn(), ['9']);
+  t.strictSame(endTurn(), ['10', '11']);
 });
 
 t.test('time between two requests does not count', async t => {

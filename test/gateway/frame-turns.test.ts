@@ -46,6 +46,7 @@ function start(share: FrameLimits) {
   return {
     passed,
     turns,
+    frameTurns,
     clock,
     /** Adds a connection that has so many requests. Each takes so many milliseconds. */
     add(name: string, requests: number, { isClosed = false, ms = 0 } = {}): Requests {
@@ -123,6 +124,20 @@ t.test('time ends a turn too, and in each turn one connection passes something o
   clock.advance(1000);
   add('e', 1);
   t.strictSame(passed, ['e'], 'time between two turns does not count');
+});
+
+t.test('in turns that are shortened one connection passes something on', async t => {
+  const { add, turns, passed, frameTurns, nextTurn } = start({ frames: 100, streams: 100 });
+  add('a', 3);
+  add('b', 5);
+  frameTurns.shorten(2);
+  t.equal(nextTurn(), 'a');
+  t.equal(nextTurn(), 'b');
+  t.equal(nextTurn(), 'abbbb');
+  t.equal(nextTurn(), '');
+  frameTurns.shorten(1);
+  add('c', 1);
+  t.strictSame([passed.join(''), turns.length], ['c', 1], 'what comes in a turn of its own is passed on at once');
 });
 
 t.test('turns are those of the event loop unless another clock is given', async t => {

@@ -1,0 +1,45 @@
+import type { Socket } from 'node:net';
+import { Duplex, type DuplexOptions } from 'node:stream';
+
+/**
+ * A stream between the network and one of Node's own servers, which accept any `Duplex`. What is written goes to the
+ * socket; subclasses decide what of the socket's bytes is passed on, and when.
+ */
+export abstract class PacedConnection extends Duplex {
+  readonly socket: Socket;
+  #writeDone: (() => void) | undefined;
+
+  constructor(socket: Socket, options?: DuplexOptions) {
+    super(options);
+    this.socket = socket;
+    socket
+      .on('data', (chunk: Buffer) => this.receive(chunk))
+      .on('drain', () => this.#drained())
+      .once('end', () => this.endInput())
+      .once('close', () => this.destroy())
+      .on('error', error => this.destroy(error));
+  }
+
+  /** Called for what has been read from the socket. */
+  protected abstract receive(chunk: Buffer): void;
+
+  /** Called when the client sends no more. */
+  protected abstract endInput(): void;
+
+  override _read(): void {}
+
+  override _write(chunk: string | Buffer, encoding: BufferEncoding, callback: () => void): void {
+    if (this.socket.write(chunk, encoding)) callback();
+    else this.#writeDone = callback;
+  }
+
+  override _final(callback: () => void): void {
+    this.socket.end(callback);
+  }
+
+  #drained(): void {
+    const done = this.#writeDone;
+    this.#writeDone = undefined;
+    done?.();
+  }
+}

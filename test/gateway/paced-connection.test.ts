@@ -1,0 +1,65 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import t, { type Test } from 'tap';
+import { PacedConnection } from '../../src/gateway/paced-connection.ts';
+
+class Echo extends PacedConnection {
+  readonly received: string[] = [];
+  inputEnded = false;
+
+  protected override receive(chunk: Buffer): void {
+    this.received.push(chunk.toString());
+  }
+
+  protected override endInput(): void {
+    this.inputEnded = true;
+    this.end();
+  }
+}
+
+/** Pairs a client with the connection on the server's side. */
+async function open(t: Test): Promise<{ client: Socket; connection: Echo }> {
+  const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
+  t.teardown(() => server.close());
+  await once(server, 'listening');
+  const accepted = once(server, 'connection');
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1').on('error', () => {});
+  const [socket] = await accepted;
+  const connection = new Echo(socket);
+  connection.on('error', () => {});
+  t.teardown(() => {
+    client.destroy();
+    connection.destroy();
+    socket.destroy();
+  });
+  return { client, connection };
+}
+
+t.test('a write is done when the socket has room again, and not before', async t => {
+  const { client, connection } = await open(t);
+  client.pause();
+  const done: string[] = [];
+  connection.write(Buffer.alloc(8 * 1024 * 1024), () => done.push('large'));
+  await new Promise(resolve => setImmediate(resolve));
+  t.strictSame(done, []);
+  t.ok(connection.writableLength > 0);
+  client.resume();
+  await once(connection, 'drain');
+  t.strictSame(done, ['large']);
+});
+
+t.test('what the client sends, and its end, come to the subclass; the end of the stream ends the socket', async t => {
+  const { client, connection } = await open(t);
+  client.resume().end('hello');
+  await once(client, 'end');
+  t.strictSame([connection.received, connection.inputEnded], [['hello'], true]);
+});
+
+t.test('the connection is destroyed with its socket, with the error of the socket', async t => {
+  const { connection } = await open(t);
+  const failed = once(connection, 'error');
+  connection.socket.destroy(new Error('reset'));
+  const [{ message }] = await failed;
+  t.equal(message, 'reset');
+  t.ok(connection.destroyed);
+});
