@@ -18,6 +18,8 @@ export class GrpcCall extends HeldStream {
   readonly startMs: number;
   readonly connection: SharedConnection;
   messageWait: MessageWait | undefined;
+  /** How much of its message may be held without a reservation, in bytes. */
+  unreservedBytes = 0;
 
   constructor(
     stream: ServerHttp2Stream,

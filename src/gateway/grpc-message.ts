@@ -93,9 +93,11 @@ class Incoming implements MessageWait {
   }
 
   #settle(before: number, fault: MessageFault | undefined): void {
-    const more = this.#assembly.held - before;
+    const { held } = this.#assembly;
+    const more = held - before;
     if (fault !== undefined) this.#finish(fault);
-    else if (more !== 0 && !this.#reader.streams.hold(this.#call, more)) this.#finish('no_room');
+    else if (more !== 0 && held > this.#call.unreservedBytes && !this.#reader.streams.hold(this.#call, more))
+      this.#finish('no_room');
   }
 
   #finish(message: Buffer | MessageFault): void {

@@ -49,8 +49,12 @@ const HELD_PER_HEADER_BYTE = 2;
 const PER_TURN: RequestLimits = { inAll: 16, perConnection: 8, ms: 1 };
 const PER_TURN_OF_ALLOWED: RequestLimits = { inAll: 64, perConnection: 32, ms: 10 };
 
-/** How many streams every connection may have open in any case, so that no flood by others keeps a request out. */
+/**
+ * How many streams every connection may have open in any case, and how long their messages may be, in bytes, so that no
+ * flood by others keeps a request out. What they take is part of what a connection costs.
+ */
 const UNRESERVED_STREAMS = 2;
+const UNRESERVED_MESSAGE_BYTES = 4 * 1024;
 
 /** How long gatecar waits for the rest of a message, or for an answer to be read, in milliseconds. */
 const CLIENT_TIMEOUT_MS = 10_000;
@@ -168,7 +172,10 @@ export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
       stream.once('close', () => streams.release(call));
       const headerBytes = rawHeaders.reduce((bytes, text) => bytes + text.length, 0);
       const isReserved = streams.hold(call, STREAM_BYTES + HELD_PER_HEADER_BYTE * headerBytes);
-      if (!isReserved && connection.open > UNRESERVED_STREAMS) return called.fault('no_room', call);
+      if (!isReserved) {
+        if (connection.open > UNRESERVED_STREAMS) return called.fault('no_room', call);
+        call.unreservedBytes = UNRESERVED_MESSAGE_BYTES;
+      }
       messages.read(call, {
         message: bytes => turnsOf(connection).add(connection, new ReadyMessage(bytes, call, called.handle)),
         fault: called.fault,
