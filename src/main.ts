@@ -54,17 +54,19 @@ async function main(args: string[]): Promise<void> {
 }
 
 async function run(command: Command, args: string[]): Promise<void> {
-  if (command === 'dev') {
-    const { dev } = await import('./dev/dev.ts');
-    stopOnSignal(await dev(args, process.env, text => LOG_LINES.write(text)));
-    return;
-  }
-  if (command !== 'serve') {
+  if (command !== 'serve' && command !== 'dev') {
     process.exitCode = await runOnce(command, args);
     return;
   }
+  const { promise: started, resolve } = Promise.withResolvers<Running>();
+  stopOnSignal(started);
+  if (command === 'dev') {
+    const { dev } = await import('./dev/dev.ts');
+    resolve(await dev(args, process.env, text => LOG_LINES.write(text)));
+    return;
+  }
   const config = readConfig(args, process.env);
-  stopOnSignal(await serve(config, surroundings(), logger(config.logLevel)));
+  resolve(await serve(config, surroundings(), logger(config.logLevel)));
   setTimeout(releaseStartMemory, STARTED_AFTER_MS).unref();
 }
 
@@ -108,12 +110,17 @@ function surroundings(): Surroundings {
   };
 }
 
-/** The first signal drains and exits 0; a second one ends the process at once, with 128 plus its number. */
-function stopOnSignal(running: Running): void {
+/**
+ * The first signal drains and exits 0; a second one ends the process at once, with 128 plus its number.
+ *
+ * @param started settles once gatecar listens. A signal before that is not lost: the default action of one is not taken
+ *   by the first process of a container.
+ */
+function stopOnSignal(started: Promise<Running>): void {
   let stopping = false;
   const onSignal = (_signal: NodeJS.Signals, number: number): void => {
     if (stopping) end(128 + number, 0);
-    else running.stop().then(() => end(0, LAST_LINES_MS));
+    else started.then(running => running.stop()).then(() => end(0, LAST_LINES_MS));
     stopping = true;
   };
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, onSignal);

@@ -1,6 +1,6 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { createServer, get } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -17,6 +17,7 @@ import { until } from './fixtures/until.ts';
 // A dozen processes take their time on a busy machine.
 t.setTimeout(240_000);
 
+const TLS = join(import.meta.dirname, 'fixtures/tls');
 const MAIN = join(import.meta.dirname, '../src/main.ts');
 
 async function run(args: string[], env: Record<string, string> = {}, input = '') {
@@ -126,6 +127,36 @@ t.test('SIGTERM, SIGINT and SIGHUP drain, and it exits with 0', async t => {
     t.match(gatecar.output(), /"msg":"stopped"/);
   }
 });
+
+t.test('a signal that comes before it listens is not lost: it drains then', async t => {
+  const directory = scratch(t, {});
+  const cert = join(directory, 'cert');
+  execFileSync('mkfifo', [cert]);
+  const child = spawn(process.execPath, [
+    ...[MAIN, 'serve', '--listen=127.0.0.1:0', '--ops-listen=127.0.0.1:0', '--kube-api-url=http://[::1]:1'],
+    ...['--shutdown-delay=0s', `--tls-cert-file=${cert}`, `--tls-key-file=${TLS}/server.key`],
+  ]);
+  t.teardown(() => child.kill('SIGKILL'));
+  const exited = once(child, 'exit');
+  let writer: number | undefined;
+  await until(() => {
+    writer = openForWriting(cert);
+    return writer !== undefined;
+  });
+  child.kill('SIGTERM');
+  writeSync(writer as number, readFileSync(join(TLS, 'server.crt')));
+  closeSync(writer as number);
+  t.strictSame(await exited, [0, null]);
+});
+
+/** Opens a named pipe, which only succeeds while another process reads it. */
+function openForWriting(path: string): number | undefined {
+  try {
+    return openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
+  } catch {
+    return undefined;
+  }
+}
 
 t.test('a second signal ends at once', async t => {
   const gatecar = await start(t, { GATECAR_SHUTDOWN_DELAY: '5m' });

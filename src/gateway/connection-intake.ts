@@ -1,5 +1,5 @@
 import type { Server, Socket } from 'node:net';
-import { CONNECTION_BYTES, type ConnectionPool, PooledConnection } from '../limits/connection-pool.ts';
+import { CONNECTION_BYTES, ConnectionGroup, type ConnectionPool, PooledConnection } from '../limits/connection-pool.ts';
 import { TurnQueue } from './turn-queue.ts';
 
 /** How many connections may start in one turn of the event loop. An HTTP/2 session takes a third of a millisecond. */
@@ -53,10 +53,9 @@ export function connectionIntake(
     socket.once('close', () => handshakes.delete(address));
   };
 
-  if (maxConnections !== undefined) server.maxConnections = maxConnections;
-  server.on('drop', onRejected);
+  const group = new ConnectionGroup(maxConnections);
   intercept(server, 'connection', (socket, pass) => {
-    const pooled = new PooledConnection(costBytes, () => {
+    const pooled = new PooledConnection(group, costBytes, () => {
       onRejected();
       socket.destroy();
     });
@@ -79,7 +78,7 @@ export function connectionIntake(
       const pooled = plain.get(socket) ?? handshakes.get(address)?.pooled;
       handshakes.delete(address);
       // Peers on a Unix socket have no address: the record that was made before the handshake stays as it is.
-      return pooled ?? new PooledConnection(0, () => socket.destroy());
+      return pooled ?? new PooledConnection(group, 0, () => socket.destroy());
     },
     get handshaking() {
       return [...handshakes.values()].map(({ socket }) => socket);

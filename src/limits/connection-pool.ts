@@ -15,11 +15,26 @@ export const CONNECTION_BYTES = {
   tls: 80 * 1024,
 } as const;
 
+/** Connections of one pool that have a limit of their own: those of one listener. */
+export class ConnectionGroup {
+  readonly maxConnections: number;
+  size = 0;
+  readonly waiting = new OldestFirst<PooledConnection>();
+  searchAgainAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(maxConnections: number = Number.POSITIVE_INFINITY) {
+    this.maxConnections = maxConnections;
+  }
+}
+
 /** The pool's record of an open connection. */
 export class PooledConnection implements Listed<PooledConnection> {
   older: PooledConnection | undefined;
   newer: PooledConnection | undefined;
   isListed = false;
+  /** Since when gatecar waits for its client, on the pool's clock. */
+  waitsSinceMs = 0;
+  readonly group: ConnectionGroup;
   readonly costBytes: number;
   /** Closes the connection at once. */
   readonly destroy: () => void;
@@ -30,24 +45,25 @@ export class PooledConnection implements Listed<PooledConnection> {
   /** Frees at once what is held for it, before it is closed. */
   release: () => void = () => {};
 
-  constructor(costBytes: number, destroy: () => void) {
+  constructor(group: ConnectionGroup, costBytes: number, destroy: () => void) {
+    this.group = group;
     this.costBytes = costBytes;
     this.destroy = destroy;
   }
 }
 
 /**
- * All connections of the listeners that share it. If there is no room for one more, the connection that has waited longest
- * for its client (a handshake, a first request, the rest of a head) is closed in its favour, then one that has long been
- * idle. Clients that open connections and send nothing therefore keep no other client out.
+ * All connections of the listeners that share it. If there is no room for one more, in all or in its group, the connection
+ * that has waited longest for its client (a handshake, a first request, the rest of a head) is closed in its favour, then
+ * one that has long been idle. Clients that open connections and send nothing therefore keep no other client out.
  */
 export class ConnectionPool {
   readonly budget: Budget;
-  readonly #waiting = new OldestFirst<PooledConnection>();
+  readonly #groups = new Set<ConnectionGroup>();
   readonly #open = new Set<PooledConnection>();
+  readonly #allGroups = new ConnectionGroup();
   readonly #minIdleMs: number;
   readonly #now: () => number;
-  #searchAgainAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(limitBytes: number, { minIdleMs = MIN_IDLE_MS, now = () => performance.now() } = {}) {
     this.budget = new Budget(limitBytes);
@@ -61,35 +77,50 @@ export class ConnectionPool {
 
   /** Takes the connection in, as one that waits for its client. @returns false if there is no room even after closing others. */
   add(connection: PooledConnection): boolean {
-    while (!this.budget.tryReserve(connection.costBytes)) {
+    const { group, costBytes } = connection;
+    while (group.size >= group.maxConnections) {
+      if (!this.#close(group.waiting.oldest) && !this.#close(this.#longestIdle(group))) return false;
+    }
+    while (!this.budget.tryReserve(costBytes)) {
       if (!this.closeOneWaiting() && !this.#close(this.#longestIdle())) return false;
     }
     connection.activeAtMs = this.#now();
     this.#open.add(connection);
-    this.#waiting.add(connection);
+    this.#groups.add(group);
+    group.size += 1;
+    this.waits(connection);
     return true;
   }
 
   /** The connection waits for its client from now on, and may be closed to make room. */
   waits(connection: PooledConnection): void {
-    if (this.#open.has(connection)) this.#waiting.add(connection);
+    if (connection.isListed || !this.#open.has(connection)) return;
+    connection.waitsSinceMs = this.#now();
+    connection.group.waiting.add(connection);
   }
 
   /** The client has sent what the connection waited for. */
   waitsNoMore(connection: PooledConnection): void {
-    this.#waiting.remove(connection);
+    connection.group.waiting.remove(connection);
   }
 
   /** Forgets a closed connection; a second time it does nothing. */
   remove(connection: PooledConnection): void {
     if (!this.#open.delete(connection)) return;
-    this.#waiting.remove(connection);
+    this.waitsNoMore(connection);
+    connection.group.size -= 1;
     this.budget.release(connection.costBytes);
   }
 
   /** Closes the connection that has waited longest for its client. @returns whether there was one. */
   closeOneWaiting(): boolean {
-    return this.#close(this.#waiting.oldest);
+    let found: PooledConnection | undefined;
+    for (const { waiting } of this.#groups) {
+      const { oldest } = waiting;
+      if (oldest !== undefined && oldest.waitsSinceMs < (found?.waitsSinceMs ?? Number.POSITIVE_INFINITY))
+        found = oldest;
+    }
+    return this.#close(found);
   }
 
   #close(connection: PooledConnection | undefined): boolean {
@@ -100,18 +131,21 @@ export class ConnectionPool {
     return true;
   }
 
-  #longestIdle(): PooledConnection | undefined {
+  /** @param group whose connections are looked at; all of them without it. */
+  #longestIdle(group?: ConnectionGroup): PooledConnection | undefined {
     const now = this.#now();
-    if (now < this.#searchAgainAtMs) return undefined;
+    const search = group ?? this.#allGroups;
+    if (now < search.searchAgainAtMs) return undefined;
     let found: PooledConnection | undefined;
     let activeAtMs = now - this.#minIdleMs;
     for (const connection of this.#open) {
+      if (group !== undefined && connection.group !== group) continue;
       if (connection.isBusy() || connection.activeAtMs > activeAtMs) continue;
       found = connection;
       activeAtMs = connection.activeAtMs;
     }
     // Looking at every connection for each one that is rejected would itself be an overload.
-    if (found === undefined) this.#searchAgainAtMs = now + SEARCH_EVERY_MS;
+    if (found === undefined) search.searchAgainAtMs = now + SEARCH_EVERY_MS;
     return found;
   }
 }

@@ -1,10 +1,10 @@
 import t from 'tap';
-import { ConnectionPool, PooledConnection } from '../../src/limits/connection-pool.ts';
+import { ConnectionGroup, ConnectionPool, PooledConnection } from '../../src/limits/connection-pool.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 
-function opener(pool: ConnectionPool, closed: string[]) {
+function opener(pool: ConnectionPool, closed: string[], group: ConnectionGroup = new ConnectionGroup()) {
   return (name: string, isBusy = false): { connection: PooledConnection; isOpen: boolean } => {
-    const connection = new PooledConnection(10, () => closed.push(name));
+    const connection = new PooledConnection(group, 10, () => closed.push(name));
     if (isBusy) connection.isBusy = () => true;
     return { connection, isOpen: pool.add(connection) };
   };
@@ -80,5 +80,45 @@ t.test('a closed connection is forgotten once, and does not wait any more', asyn
 });
 
 t.test('a record of a connection is idle until it is told otherwise', async t => {
-  t.equal(new PooledConnection(1, () => {}).isBusy(), false);
+  t.equal(new PooledConnection(new ConnectionGroup(), 1, () => {}).isBusy(), false);
+});
+
+t.test('a group that is full closes its own connections for a new one, and no others', async t => {
+  const clock = fakeClock();
+  const closed: string[] = [];
+  const pool = new ConnectionPool(1000, { now: clock.now, minIdleMs: 30_000 });
+  const group = new ConnectionGroup(2);
+  const [open, openOther] = [opener(pool, closed, group), opener(pool, closed)];
+  const other = openOther('other').connection;
+  const first = open('first').connection;
+  open('second');
+  pool.waitsNoMore(first);
+  t.ok(open('third').isOpen);
+  t.strictSame(closed, ['second']);
+  for (const connection of [other, first]) pool.waitsNoMore(connection);
+  clock.advance(1);
+  pool.waitsNoMore(open('fourth').connection);
+  t.notOk(open('fifth').isOpen, 'neither is one of them idle for long, nor does one wait');
+  clock.advance(30_000);
+  t.ok(open('sixth').isOpen);
+  t.strictSame(closed, ['second', 'third', 'first'], 'the other has been idle for longer');
+  t.strictSame([pool.size, group.size, pool.budget.usedBytes], [3, 2, 30]);
+});
+
+t.test('of all groups, the connection that has waited longest gives way when there is no room in all', async t => {
+  const clock = fakeClock();
+  const closed: string[] = [];
+  const pool = new ConnectionPool(30, { now: clock.now });
+  const [open, openOther] = [opener(pool, closed), opener(pool, closed)];
+  for (const [name, add] of [
+    ['a', openOther],
+    ['b', open],
+    ['c', openOther],
+    ['d', open],
+    ['e', open],
+  ] as const) {
+    clock.advance(1);
+    add(name);
+  }
+  t.strictSame(closed, ['a', 'b']);
 });
