@@ -48,7 +48,12 @@ export function connectionIntake(
   const starting = new TurnQueue(isTls ? HANDSHAKES_PER_TURN : STARTS_PER_TURN[protocol]);
   const expectHandshake = (socket: Socket, pooled: PooledConnection): void => {
     const address = addressOf(socket);
-    if (address === undefined) return;
+    if (address === undefined) {
+      // What becomes of it cannot be followed. Who may connect is for the mode of the Unix socket to say.
+      pool.waitsNoMore(pooled);
+      pooled.isBusy = () => true;
+      return;
+    }
     handshakes.set(address, { socket, pooled });
     socket.once('close', () => handshakes.delete(address));
   };
@@ -77,7 +82,7 @@ export function connectionIntake(
       const address = addressOf(socket) ?? '';
       const pooled = plain.get(socket) ?? handshakes.get(address)?.pooled;
       handshakes.delete(address);
-      // Peers on a Unix socket have no address: the record that was made before the handshake stays as it is.
+      // Peers on a Unix socket have no address: their own record cannot be found.
       return pooled ?? new PooledConnection(group, 0, () => socket.destroy());
     },
     get handshaking() {

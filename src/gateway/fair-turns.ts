@@ -10,6 +10,8 @@ export interface ReadyRequest {
 /** A connection that carries many requests at once. */
 export class SharedConnection {
   readonly ready: ReadyRequest[] = [];
+  /** Whether it is in the queue of connections with requests that are ready. */
+  isQueued = false;
   /** The turn in which requests of this connection were handled last, and how many. */
   turn: object | undefined;
   handled = 0;
@@ -54,12 +56,16 @@ export class FairTurns {
   /** Handles the request now, or in a later turn. */
   add(connection: SharedConnection, request: ReadyRequest): void {
     const handled = connection.turn === this.#turn ? connection.handled : 0;
-    if (connection.ready.length === 0 && handled < this.#limits.perConnection && this.#isLeft) {
+    if (!connection.isQueued && handled < this.#limits.perConnection && this.#isLeft) {
       this.#handle(connection, request);
       return;
     }
     request.keep();
-    if (connection.ready.push(request) === 1) this.#waiting.push(connection);
+    connection.ready.push(request);
+    if (!connection.isQueued) {
+      connection.isQueued = true;
+      this.#waiting.push(connection);
+    }
     this.#schedule();
   }
 
@@ -105,7 +111,9 @@ export class FairTurns {
     for (; next < waiting.length && this.#isLeft; next += 1) {
       const connection = waiting[next] as SharedConnection;
       this.#handle(connection, connection.ready.shift() as ReadyRequest);
-      if (connection.ready.length === 0) continue;
+      // Handling a request may have made others of its connection ready.
+      connection.isQueued = connection.ready.length > 0;
+      if (!connection.isQueued) continue;
       if (connection.handled < this.#limits.perConnection) waiting.push(connection);
       else this.#waiting.push(connection);
     }

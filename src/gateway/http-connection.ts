@@ -27,6 +27,8 @@ export interface HttpConnectionOptions {
   /** The turns in which the next requests of connections are read. */
   readonly turns: TurnQueue;
   readonly now: () => number;
+  /** The status of answers that a client without a valid credential does not get. */
+  readonly allowedStatus?: number | undefined;
 }
 
 /**
@@ -50,6 +52,7 @@ export class HttpConnection extends PacedConnection {
   #response: ServerResponse | undefined;
   /** The request whose body is being read. The connection closes after it. */
   #withBody: IncomingMessage | undefined;
+  #hasBeenAllowed = false;
   #waitsForTurn = false;
   #waitsForResponse = false;
   #hasEnded = false;
@@ -58,7 +61,7 @@ export class HttpConnection extends PacedConnection {
     super(socket, { decodeStrings: false });
     this.#options = options;
     this.#pooled = options.pooled;
-    this.#pooled.isBusy = () => this.pendingResponse !== undefined;
+    this.#pooled.isBusy = () => this.#owesDecision;
     this.#pooled.release = () => this.destroy();
     this.remoteAddress = socket.remoteAddress;
   }
@@ -95,7 +98,7 @@ export class HttpConnection extends PacedConnection {
     this.#pooled.activeAtMs = this.#options.now();
     this.#partialHeadBytes = 0;
     if (this.#reservedBytes > 0) this.#account();
-    if (this.#pooled.isListed) this.#options.pool.waitsNoMore(this.#pooled);
+    this.#followWaiting();
     if (hasBody) this.#withBody = request;
   }
 
@@ -103,6 +106,7 @@ export class HttpConnection extends PacedConnection {
   readBody(): void {
     if (!this.#waitsForResponse) return;
     this.#waitsForResponse = false;
+    this.#followWaiting();
     this.#nextTurn();
   }
 
@@ -164,6 +168,8 @@ export class HttpConnection extends PacedConnection {
     const response = this.#response as ServerResponse;
     response.once('close', () => {
       if (this.#response === response) this.#response = undefined;
+      if (response.statusCode === this.#options.allowedStatus) this.#hasBeenAllowed = true;
+      this.#followWaiting();
     });
   }
 
@@ -190,7 +196,10 @@ export class HttpConnection extends PacedConnection {
     const heldBytes = (this.#unread ? this.#chunkBytes : 0) + HEAD_BYTE_COST * this.#partialHeadBytes;
     // The parser limits heads, but ignores blank lines before a request, however many there are.
     let fits = this.#partialHeadBytes <= 2 * maxHeadBytes;
-    while (fits && !requests.tryReserve(heldBytes - this.#reservedBytes)) fits = pool.closeOneWaiting();
+    // The one that has waited longest may be this one.
+    while (fits && !this.destroyed && !requests.tryReserve(heldBytes - this.#reservedBytes)) {
+      fits = pool.closeOneHolding();
+    }
     if (this.destroyed) return;
     if (!fits) {
       this.#pooled.destroy();
@@ -198,8 +207,23 @@ export class HttpConnection extends PacedConnection {
       return;
     }
     this.#reservedBytes = heldBytes;
-    if (heldBytes > 0) pool.waits(pooled);
-    else pool.waitsNoMore(pooled);
+    if (heldBytes > 0) pool.holds(pooled);
+    else pool.holdsNoMore(pooled);
+    this.#followWaiting();
+  }
+
+  get #owesDecision(): boolean {
+    return this.#response?.headersSent === false;
+  }
+
+  #followWaiting(): void {
+    const { pool, pooled } = this.#options;
+    if (this.#reservedBytes > 0 || !(this.#hasBeenAllowed || this.#owesDecision)) pool.waits(pooled);
+    else if (pooled.isListed) pool.waitsNoMore(pooled);
+  }
+
+  protected override writeBlocked(): void {
+    this.#followWaiting();
   }
 
   #nextTurn(): void {

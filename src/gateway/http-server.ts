@@ -37,6 +37,8 @@ export interface HttpServerOptions extends ListenerOptions, Omit<ConnectionIntak
   readonly requestTimeoutMs?: number;
   readonly timeoutCheckMs?: number;
   readonly now?: () => number;
+  /** The status of answers that a client without a valid credential does not get. */
+  readonly allowedStatus?: number;
 }
 
 /** An HTTP server, over TLS or not, with all its limits. */
@@ -78,7 +80,7 @@ export function httpServer(handler: RequestListener, options: HttpServerOptions)
     const pooled = intake.pooledOf(socket);
     const connection = new HttpConnection(socket, {
       ...{ pool, pooled, requests, turns, now },
-      maxHeadBytes: maxHeaderBytes,
+      ...{ maxHeadBytes: maxHeaderBytes, allowedStatus: options.allowedStatus },
     });
     connections.add(connection);
     connection.once('close', () => connections.delete(connection));

@@ -26,11 +26,18 @@ export abstract class PacedConnection extends Duplex {
   /** Called when the client sends no more. */
   protected abstract endInput(): void;
 
+  /** Called when the client does not read what was written. */
+  protected writeBlocked(): void {}
+
   override _read(): void {}
 
   override _write(chunk: string | Buffer, encoding: BufferEncoding, callback: () => void): void {
-    if (this.socket.write(chunk, encoding)) callback();
-    else this.#writeDone = callback;
+    if (this.socket.write(chunk, encoding)) {
+      callback();
+      return;
+    }
+    this.#writeDone = callback;
+    this.writeBlocked();
   }
 
   override _final(callback: () => void): void {

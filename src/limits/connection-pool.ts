@@ -54,13 +54,18 @@ export class PooledConnection implements Listed<PooledConnection> {
 
 /**
  * All connections of the listeners that share it. If there is no room for one more, in all or in its group, the connection
- * that has waited longest for its client (a handshake, a first request, the rest of a head) is closed in its favour, then
- * one that has long been idle. Clients that open connections and send nothing therefore keep no other client out.
+ * that has waited longest for its client is closed in its favour, then one that has long been idle.
+ *
+ * A connection waits for its client during the handshake, while a request is incomplete, and, until a request on it has been
+ * allowed, whenever gatecar owes it no decision. Clients without a valid credential therefore keep no other client out,
+ * however many connections they open and whatever they send on them.
  */
 export class ConnectionPool {
   readonly budget: Budget;
   readonly #groups = new Set<ConnectionGroup>();
   readonly #open = new Set<PooledConnection>();
+  /** In the order in which they began to hold bytes of requests. */
+  readonly #holding = new Set<PooledConnection>();
   readonly #allGroups = new ConnectionGroup();
   readonly #minIdleMs: number;
   readonly #now: () => number;
@@ -82,7 +87,7 @@ export class ConnectionPool {
       if (!this.#close(group.waiting.oldest) && !this.#close(this.#longestIdle(group))) return false;
     }
     while (!this.budget.tryReserve(costBytes)) {
-      if (!this.closeOneWaiting() && !this.#close(this.#longestIdle())) return false;
+      if (!this.#closeOneWaiting() && !this.#close(this.#longestIdle())) return false;
     }
     connection.activeAtMs = this.#now();
     this.#open.add(connection);
@@ -104,16 +109,31 @@ export class ConnectionPool {
     connection.group.waiting.remove(connection);
   }
 
+  /** From now on the connection holds bytes of a request that is incomplete or has not been read. */
+  holds(connection: PooledConnection): void {
+    this.#holding.add(connection);
+  }
+
+  holdsNoMore(connection: PooledConnection): void {
+    this.#holding.delete(connection);
+  }
+
+  /** Closes the connection that has held bytes of a request for longest. @returns whether there was one. */
+  closeOneHolding(): boolean {
+    const [oldest] = this.#holding;
+    return this.#close(oldest);
+  }
+
   /** Forgets a closed connection; a second time it does nothing. */
   remove(connection: PooledConnection): void {
     if (!this.#open.delete(connection)) return;
     this.waitsNoMore(connection);
+    this.holdsNoMore(connection);
     connection.group.size -= 1;
     this.budget.release(connection.costBytes);
   }
 
-  /** Closes the connection that has waited longest for its client. @returns whether there was one. */
-  closeOneWaiting(): boolean {
+  #closeOneWaiting(): boolean {
     let found: PooledConnection | undefined;
     for (const { waiting } of this.#groups) {
       const { oldest } = waiting;

@@ -33,6 +33,7 @@ export class HeldStreams {
   readonly #now: () => number;
   readonly #waiting = new OldestFirst<HeldStream>();
   readonly #unreserved = new OldestFirst<HeldStream>();
+  #givenUp: HeldStream[] = [];
 
   constructor(budget: Budget, now: () => number, minWaitMs: number = MIN_WAIT_MS) {
     this.#minWaitMs = minWaitMs;
@@ -100,9 +101,18 @@ export class HeldStreams {
     return waitsSinceMs <= this.#now() - ms;
   }
 
+  /**
+   * Its end comes later, and what it held is needed now. Giving up may leave an answer for the client to read, for which
+   * there may be no room without giving up others, so that they are given up one after the other.
+   */
   #giveUp(stream: HeldStream): void {
-    // Its end comes later, and what it held is needed now. Giving up may leave an answer for the client to read.
     this.release(stream);
-    stream.giveUp();
+    if (this.#givenUp.push(stream) === 1) process.nextTick(this.#endGivenUp);
   }
+
+  readonly #endGivenUp = (): void => {
+    const streams = this.#givenUp;
+    this.#givenUp = [];
+    for (const stream of streams) stream.giveUp();
+  };
 }

@@ -86,6 +86,22 @@ t.test('in turns that are shortened one request is handled', async t => {
   t.strictSame(endTurn(), ['10', '11']);
 });
 
+t.test('a request that handling another one makes ready is handled once, in its turn', async t => {
+  const { add, turns, handled, endTurn } = setUp();
+  const connection = new SharedConnection();
+  for (let index = 0; index < 8; index += 1) add(connection, `${index}`);
+  const nested = { handle: () => handled.push('nested'), keep: () => {} };
+  turns.add(connection, {
+    handle() {
+      handled.push('last');
+      turns.add(connection, nested);
+    },
+    keep: () => {},
+  });
+  t.strictSame(endTurn(), ['last', 'nested']);
+  t.strictSame(endTurn(), []);
+});
+
 t.test('time between two requests does not count', async t => {
   const { add, handled, clock } = setUp();
   const connection = new SharedConnection();

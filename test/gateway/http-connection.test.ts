@@ -229,17 +229,77 @@ t.test('a connection that is idle for too long is closed, and none that is busy'
 
 t.test('a pool that is full takes a new connection in place of one without a request', async t => {
   const pool = new ConnectionPool(2 * 16 * KIB);
-  const { exchanges, open } = await start(t, { pool }, end);
+  const { exchanges, open } = await start(t, { pool, allowedStatus: 200 }, end);
   const served = await open(get());
-  await until(() => exchanges.length === 1);
+  await once(served, 'data');
+  await until(() => exchanges[0]?.response.closed === true);
   const silent = await open('');
   await until(() => pool.size === 2);
   const fresh = await open(get());
   await closed(silent);
-  await until(() => exchanges.length === 2);
+  await until(() => exchanges[1]?.response.closed === true);
   t.notOk(served.closed || fresh.closed);
   await closed(await open(get()));
-  t.equal(exchanges.length, 2, 'none gives way that has been served');
+  t.equal(exchanges.length, 2, 'none gives way on which a request has been allowed');
+});
+
+t.test(
+  'a connection without an allowed request gives way when no decision is owed on it, the oldest first',
+  async t => {
+    const pool = new ConnectionPool(3 * 16 * KIB);
+    const body = 'POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1';
+    const { exchanges, open } = await start(t, { pool, allowedStatus: 200 }, ({ request, response }) => {
+      if (request.url === '/pending') return;
+      response.writeHead(401, ['Content-Length', '1']);
+      if (request.url !== '/body') {
+        response.end('x');
+        return;
+      }
+      // The answer has been sent; the rest of the body is awaited.
+      response.write('x');
+      connectionOf(request).readBody();
+    });
+    const pending = await open(get('/pending'));
+    await until(() => exchanges.length === 1);
+    const denied = await open(get());
+    await once(denied, 'data');
+    await until(() => exchanges[1]?.response.closed === true);
+    const slow = await open(body);
+    await once(slow, 'data');
+    const fourth = await open('');
+    await closed(denied);
+    const fifth = await open('');
+    await closed(slow);
+    t.notOk(pending.closed || fourth.closed || fifth.closed);
+  },
+);
+
+t.test('a client that does not read its answer gives way', async t => {
+  const pool = new ConnectionPool(16 * KIB);
+  const { exchanges, open } = await start(t, { pool, allowedStatus: 200 }, ({ response }) => {
+    response.writeHead(200, ['Content-Length', String(16 * KIB * KIB)]).end(Buffer.alloc(16 * KIB * KIB));
+  });
+  const unread = await open(get());
+  unread.pause();
+  await until(() => exchanges[0]?.response.headersSent === true);
+  await open('');
+  await once(unread.resume(), 'close');
+  t.ok(unread.bytesRead < 16 * KIB * KIB);
+});
+
+t.test('a connection that makes room for itself by its own end leaves nothing reserved', async t => {
+  const requests = new Budget(100 * KIB);
+  const { open, connections } = await start(t, { requests });
+  const part = `GET / HTTP/1.1\r\nX-Padding: ${'a'.repeat(30 * KIB)}`;
+  const first = await open(part);
+  await until(() => requests.usedBytes > 60 * KIB);
+  const second = await open(`GET / HTTP/1.1\r\nX-Padding: ${'a'.repeat(10 * KIB)}`);
+  await until(() => connections.size === 2 && requests.usedBytes > 80 * KIB);
+  first.write('a'.repeat(25 * KIB));
+  await closed(first);
+  second.destroy();
+  await until(() => connections.size === 0);
+  t.equal(requests.usedBytes, 0);
 });
 
 t.test(

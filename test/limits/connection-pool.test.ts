@@ -76,7 +76,7 @@ t.test('a closed connection is forgotten once, and does not wait any more', asyn
   pool.remove(connection);
   pool.remove(connection);
   pool.waits(connection);
-  t.strictSame([pool.size, pool.budget.usedBytes, pool.closeOneWaiting()], [0, 0, false]);
+  t.strictSame([pool.size, pool.budget.usedBytes, pool.closeOneHolding()], [0, 0, false]);
 });
 
 t.test('a record of a connection is idle until it is told otherwise', async t => {
@@ -122,3 +122,21 @@ t.test('of all groups, the connection that has waited longest gives way when the
   }
   t.strictSame(closed, ['a', 'b']);
 });
+
+t.test(
+  'the connection that has held bytes for longest gives way to other bytes, and none that holds nothing',
+  async t => {
+    const closed: string[] = [];
+    const pool = new ConnectionPool(100);
+    const open = opener(pool, closed);
+    const [first, second, third] = ['first', 'second', 'third'].map(name => open(name).connection) as [
+      PooledConnection,
+      PooledConnection,
+      PooledConnection,
+    ];
+    for (const connection of [third, first, second]) pool.holds(connection);
+    pool.holdsNoMore(third);
+    t.strictSame([pool.closeOneHolding(), pool.closeOneHolding(), pool.closeOneHolding()], [true, true, false]);
+    t.strictSame(closed, ['first', 'second']);
+  },
+);

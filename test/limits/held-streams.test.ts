@@ -11,6 +11,8 @@ class Stream extends HeldStream {
   }
 }
 
+const nextTick = (): Promise<void> => new Promise(resolve => process.nextTick(resolve));
+
 function setUp(limitBytes = 100) {
   const clock = fakeClock();
   const budget = new Budget(limitBytes);
@@ -27,6 +29,7 @@ t.test('a stream that has waited longest for its client gives way, and its bytes
   t.notOk(streams.hold(third, 50), 'not before it has had some time');
   clock.advance(250);
   t.ok(streams.hold(third, 50));
+  await nextTick();
   t.strictSame([first.givenUp, second.givenUp, budget.usedBytes], [1, 0, 100]);
   streams.release(first);
   t.equal(budget.usedBytes, 100, 'they are not released again at its end');
@@ -43,6 +46,7 @@ t.test('streams that wait for gatecar give no way, and neither does a stream to 
   clock.advance(250);
   t.notOk(streams.hold(waiting, 10));
   t.notOk(streams.hold(new Stream(), 101));
+  await nextTick();
   t.strictSame([busy.givenUp, waiting.givenUp], [0, 1]);
 });
 
@@ -54,13 +58,16 @@ t.test('streams whose client takes too long are given up', async t => {
   streams.waits(second);
   clock.advance(401);
   streams.expire(1000);
+  await nextTick();
   t.strictSame([first.givenUp, second.givenUp], [1, 0]);
   clock.advance(1000);
   streams.waits(second);
   streams.expire(1000);
+  await nextTick();
   t.equal(second.givenUp, 0, 'a second wait has its own time');
   clock.advance(1000);
   streams.expire(1000);
+  await nextTick();
   t.equal(second.givenUp, 1);
 });
 
@@ -72,6 +79,7 @@ t.test('an answer for which there is no room may wait all the same, as one of a 
   t.strictSame([small.heldBytes, budget.usedBytes], [5, 100]);
   const unreserved = Array.from({ length: 258 }, () => new Stream());
   for (const stream of unreserved) streams.waitsForReader(stream, 5);
+  await nextTick();
   t.strictSame(
     unreserved.map(({ givenUp }) => givenUp),
     unreserved.map((_, index) => (index < 2 ? 1 : 0)),
@@ -83,6 +91,7 @@ t.test('an answer for which there is no room may wait all the same, as one of a 
   t.equal(unreserved[3]?.givenUp, 0, 'one that has ended leaves its place');
   clock.advance(1000);
   streams.expire(1000);
+  await nextTick();
   t.equal(small.givenUp + (unreserved.at(-1) as Stream).givenUp, 2, 'all of them have limited time');
 });
 
@@ -93,4 +102,27 @@ t.test('a part of the budget is only for streams of connections with an allowed 
   t.ok(streams.hold(unknown, 80));
   t.notOk(streams.hold(unknown, 1));
   t.ok(streams.hold(allowed, 20));
+});
+
+t.test('streams that are given up for the answers of others are given up one after the other', async t => {
+  const streams: HeldStreams = new HeldStreams(new Budget(10_000), fakeClock().now, 0);
+  let depth = 0;
+  let deepest = 0;
+  class Answered extends Stream {
+    override giveUp(): void {
+      super.giveUp();
+      deepest = Math.max(deepest, ++depth);
+      if (this.givenUp === 1) streams.waitsForReader(this, 2);
+      depth -= 1;
+    }
+  }
+  const waiting = Array.from({ length: 10_000 }, () => new Answered());
+  for (const stream of waiting) {
+    streams.hold(stream, 1);
+    streams.waits(stream);
+  }
+  t.ok(streams.hold(new Stream(), 1));
+  await nextTick();
+  await nextTick();
+  t.equal(deepest, 1);
 });
