@@ -1,4 +1,4 @@
-import { cpSync, readFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadAllYaml } from '@kubernetes/client-node';
 import t from 'tap';
@@ -298,6 +298,19 @@ t.test('the chart’s values', { skip: skipWithout(gatewayMissing('helm')) }, as
         ?.trim(),
       script.trim(),
     );
+  });
+
+  t.test('the fragment of the README for a pod of your own renders as it is printed', async t => {
+    const readme = readFileSync(join(CHART, 'README.md'), 'utf8');
+    const [, fragment = ''] = /^```yaml\n(spec:\n {2}template:\n[^`]*)^```/m.exec(readme) ?? [];
+    const chart = scratch(t);
+    cpSync(parent, chart, { recursive: true });
+    const head = 'apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: my-app }\n';
+    writeFileSync(join(chart, 'templates/app.yaml'), head + fragment);
+    const pod = podOf(await render(run, {}, chart));
+    t.match(at(pod, 'spec.securityContext'), { fsGroup: 65532 });
+    t.match(containerOf(pod)['volumeMounts'], [{}, { name: 'gatecar-socket', mountPath: '/run/gatecar' }]);
+    t.equal((at(pod, 'spec.containers') as Yaml[]).length, 2);
   });
 
   t.test('variables of extraEnv are expanded as Kubernetes does', async t => {
