@@ -698,6 +698,7 @@ t.test(
     t.match(pending.authority.review(new Token('other'), asking), { reason: 'overloaded' }, 'a new review');
     t.match(pending.authority.review(new Token('other')), { reason: 'overloaded' }, 'of a size that is not known');
     t.equal(full, 3, 'each is counted');
+    t.match(authority.review(token, asking), { reason: 'overloaded' }, 'also if none is counted');
     t.equal(pending.inner.asked.length, 1, 'a rejected request starts no review');
     t.equal(told(authority.review(cachedToken, asking)), yes);
     t.equal(lookups.at(-1), 'hit_positive');

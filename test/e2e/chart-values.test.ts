@@ -309,6 +309,7 @@ t.test('the chart’s values', { skip: skipWithout(gatewayMissing('helm')) }, as
     writeFileSync(join(chart, 'templates/app.yaml'), head + fragment);
     const pod = podOf(await render(run, {}, chart));
     t.match(at(pod, 'spec.securityContext'), { fsGroup: 65532 });
+    t.match(at(pod, 'metadata.annotations'), { 'gatecar/allowlists': /^[0-9a-f]{64}$/ });
     t.match(containerOf(pod)['volumeMounts'], [{}, { name: 'gatecar-socket', mountPath: '/run/gatecar' }]);
     t.equal((at(pod, 'spec.containers') as Yaml[]).length, 2);
   });
