@@ -38,6 +38,8 @@ const CAUSES = words<OutageCause>({
   'not a TokenReview': true,
   'response too large': true,
   'too many reviews': true,
+  waiting_memory_full: true,
+  transfers_memory_full: true,
   'event loop behind': true,
   'internal error': true,
 });

@@ -13,7 +13,7 @@ import { connectionOf, httpServer } from './gateway/http-server.ts';
 import { refuseConnection } from './gateway/refuse-connection.ts';
 import { Budget } from './limits/budget.ts';
 import { CONNECTION_BYTES, ConnectionPool } from './limits/connection-pool.ts';
-import { ALLOWED_ONLY_SHARE, processLimits, processMemory } from './limits/process-limits.ts';
+import { ALLOWED_ONLY_SHARE, type ProcessLimits, processLimits, processMemory } from './limits/process-limits.ts';
 import { auditLog } from './operations/audit-log.ts';
 import { type DecisionLog, decisionLog } from './operations/decision-log.ts';
 import { handshakeLog } from './operations/handshake-log.ts';
@@ -37,6 +37,7 @@ export interface App {
   readonly tls: FollowedTls | undefined;
   /** How many connections without TLS the auth listener has room for, if there are no others. */
   readonly maxPlainConnections: number;
+  readonly limits: ProcessLimits;
   /** From now on answers ask gateways to leave, and readiness says no. */
   drain(): void;
   /** Lets go of the API server and tells what the log held back. */
@@ -106,6 +107,7 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
     decisions,
     tls,
     maxPlainConnections: Math.floor(limits.connectionsBytes / CONNECTION_BYTES.http),
+    limits,
     drain() {
       draining = true;
       gate.health.drain();

@@ -123,6 +123,7 @@ export function reviewGate({ config, surroundings, counters, log, requests, vers
     refreshAhead: config.refreshAhead,
     reviewTimeoutMs,
     waiting: requests,
+    onWaitingMemoryFull: () => counters.notAdmitted('unknown', 'waiting_memory_full'),
     wallClock: clock.time,
     authorityDown: () => watch.authorityDown,
     onLookup(result) {

@@ -31,8 +31,11 @@ export async function serve(config: Config, surroundings: Surroundings, log: Log
     const grpc = await listenGrpc(app, config);
     for (const warning of warnings(config)) log.warn(warning);
     const tls = config.tlsClientCaFile === undefined ? app.tls && 'on' : 'mutual';
-    const { maxPlainConnections } = app;
-    log.info({ version: VERSION, mode: config.mode, auth, ops, grpc, tls, maxPlainConnections }, 'listening');
+    const { maxPlainConnections, limits } = app;
+    log.info(
+      { version: VERSION, mode: config.mode, auth, ops, grpc, tls, maxPlainConnections, ...limits },
+      'listening',
+    );
     app.health.start();
     app.tls?.start();
     return { auth, ops, grpc, stop: () => stop(app, listeners, config, log) };

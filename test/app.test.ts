@@ -181,6 +181,23 @@ t.test('the memory budgets follow from the memory limit, and show what is in use
   t.equal(budgetOf(await scrape(), 'used_bytes', 'transfers'), 0);
 });
 
+t.test(
+  'a request that waits while the memory for waiting requests is full is rejected, logged and counted',
+  async t => {
+    const { api, url, scrape, lines } = await startApp(t, { GATECAR_MEMORY_LIMIT: '64Mi' });
+    api.behaviour = hangs;
+    const headers = { 'X-Padding': 'x'.repeat(40_000) };
+    const answers = Array.from({ length: 40 }, () => ask(url, { token: 'a', headers }).catch(() => undefined));
+    const rejected = (await Promise.race(answers)) ?? {};
+    t.match(rejected, { status: 503, headers: { 'x-gatecar-reason': 'overloaded' } });
+    t.ok(lines().some(({ cause }) => cause === 'waiting_memory_full'));
+    const counter = 'gatecar_reviews_not_admitted_total{lane="unknown",cause="waiting_memory_full"} ';
+    t.match((await scrape()).find(line => line.startsWith(counter))?.slice(counter.length), /^[1-9]/);
+    await api.close();
+    await Promise.all(answers);
+  },
+);
+
 /** The value of a gauge of one budget. */
 function budgetOf(lines: readonly string[], what: 'bytes' | 'used_bytes', budget: string): number {
   const name = `gatecar_memory_budget_${what}{budget="${budget}"} `;

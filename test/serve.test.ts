@@ -55,13 +55,14 @@ t.test('it says where it listens, and its warnings', async t => {
   t.equal(running.grpc, undefined);
 });
 
-t.test('the start line says how many plain connections fit the memory limit', async t => {
+t.test('the start line says how many plain connections fit the memory limit, and what the budgets are', async t => {
   const { lines } = await start(t, { GATECAR_MEMORY_LIMIT: '256Mi' });
   const { limitBytes, heapBytes } = processMemory(256 * 1024 * 1024);
-  const { connectionsBytes } = processLimits({ limitBytes, heapBytes }, 10_000);
+  const limits = processLimits({ limitBytes, heapBytes }, 10_000);
   t.match(lines().at(-1), {
     msg: 'listening',
-    maxPlainConnections: Math.floor(connectionsBytes / CONNECTION_BYTES.http),
+    maxPlainConnections: Math.floor(limits.connectionsBytes / CONNECTION_BYTES.http),
+    ...limits,
   });
 });
 

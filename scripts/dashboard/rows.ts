@@ -206,7 +206,8 @@ export const ROWS: readonly Row[] = [
       },
       {
         title: 'Turned away',
-        description: 'Reviews that never began: no place, no turn in time, or our own event loop behind.',
+        description:
+          'Reviews that never began: no place, no turn in time, no memory for one more that waits, or our own event loop behind.',
         unit: 'ops',
         queries: [
           { expr: sumBy('lane, cause', rate('gatecar_reviews_not_admitted_total')), legend: '{{lane}}: {{cause}}' },
@@ -281,8 +282,8 @@ export const ROWS: readonly Row[] = [
       {
         title: 'Memory budgets in use',
         description:
-          'Share of the memory for connections, for requests in transfer and for requests that wait for a review. At 1, connections ' +
-          'are closed or requests rejected as overloaded.',
+          'Share of the memory for connections, for requests in transfer and for requests that wait for a review. Connections ' +
+          'are closed or requests rejected as overloaded at 1; from 0.75, gRPC connections without an allowed request.',
         unit: 'percentunit',
         queries: [
           {

@@ -32,7 +32,7 @@ const SOURCES: Readonly<Record<LookupResult, Source>> = {
 const HELD_BYTES = 4096;
 
 const OVERLOADED: Unavailable = {
-  ...{ kind: 'unavailable', reason: 'overloaded', cause: 'too many reviews', retryAfterSeconds: 1 },
+  ...{ kind: 'unavailable', reason: 'overloaded', cause: 'waiting_memory_full', retryAfterSeconds: 1 },
 };
 
 /** Memory for requests that wait, of the whole process. */
@@ -53,6 +53,8 @@ export interface CacheOptions extends KeepOptions {
   readonly authorityDown?: () => boolean;
   /** Every request that waits for a review reserves what it holds. Without it they wait without a limit. */
   readonly waiting?: WaitingMemory;
+  /** Called for each request that is rejected because that memory is full. */
+  readonly onWaitingMemoryFull?: () => void;
   readonly onLookup?: (result: LookupResult) => void;
   /** Told of how each renewal ended. */
   readonly onRenewal?: (outcome: Verdict['kind']) => void;
@@ -74,7 +76,12 @@ export type Cached = Authority & Required<Pick<Authority, 'known'>>;
  */
 export function cached(inner: Authority, options: CacheOptions): Cached {
   const { key: keyOf, accepted, refused, negativeTtlMs, graceMs, reviewTimeoutMs } = options;
-  const { onLookup = () => {}, onRenewal = () => {}, authorityDown = () => false } = options;
+  const {
+    onLookup = () => {},
+    onRenewal = () => {},
+    authorityDown = () => false,
+    onWaitingMemoryFull = () => {},
+  } = options;
   const { waiting = { tryReserve: () => true, release: () => {} } } = options;
   const { now = () => performance.now(), wallClock = Date.now, random = Math.random } = options;
   const { setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
@@ -179,7 +186,10 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
     const flight = flights.join(key);
     found(flight === undefined ? 'miss' : 'coalesced', trail);
     const heldBytes = asking?.heldBytes ?? HELD_BYTES;
-    if (!waiting.tryReserve(heldBytes)) return OVERLOADED;
+    if (!waiting.tryReserve(heldBytes)) {
+      onWaitingMemoryFull();
+      return OVERLOADED;
+    }
     const verdict = flight ?? flights.start(key, deadline => ask(key, token, trail, deadline));
     if (verdict instanceof Promise) return verdict.finally(() => waiting.release(heldBytes));
     waiting.release(heldBytes);

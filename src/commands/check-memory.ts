@@ -30,16 +30,24 @@ export function checkMemory(config: Config, detected: ProcessMemory): Finding {
       'kubectl describe pod   # leave GATECAR_MEMORY_LIMIT out: gatecar reads the limit of its container',
     );
   }
+  const { connectionsBytes, transfersBytes, waitingBytes } = processLimits(memory, cacheMaxEntries);
+  const takenBytes = neededBytes(cacheMaxEntries) + connectionsBytes + transfersBytes + waitingBytes;
+  if (takenBytes > memory.limitBytes) {
+    return warn(
+      'memory',
+      `${use}; the memory limit of ${limit} leaves less than gatecar needs for connections and requests`,
+      `kubectl describe pod   # set a memory limit above ${mebibytes(takenBytes)}Mi, or a smaller GATECAR_CACHE_MAX_ENTRIES`,
+    );
+  }
   const neededHeap = neededHeapBytes(cacheMaxEntries);
   if (neededHeap > memory.heapBytes) {
     return warn(
       'memory',
       `a full cache (GATECAR_CACHE_MAX_ENTRIES=${cacheMaxEntries}) may take ${mebibytes(neededHeap)} MiB of the JavaScript ` +
         `heap, which is limited to ${Math.floor(memory.heapBytes / MIB)} MiB`,
-      `NODE_OPTIONS=--max-old-space-size=${mebibytes(neededHeap)}   # or a smaller GATECAR_CACHE_MAX_ENTRIES`,
+      `NODE_OPTIONS=--max-old-space-size=${mebibytes(neededHeap)}   # beside its other options, or a smaller GATECAR_CACHE_MAX_ENTRIES`,
     );
   }
-  const { connectionsBytes, transfersBytes, waitingBytes } = processLimits(memory, cacheMaxEntries);
   const fitting = Math.floor(connectionsBytes / bytesPerConnection(config));
   const connections = config.grpcListen === undefined ? 'connections' : 'connections on each listener';
   if (maxConnections !== undefined && maxConnections > fitting) {

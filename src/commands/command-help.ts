@@ -10,9 +10,9 @@ Usage: gatecar check [--output text|json] [--setting=value ...]
 
 Looks, in this order, at the settings (every fault at once), the API server's address, its TLS, our own
 credential (which is never printed), a trial review of a made-up token, our rights, audiences, the
-difference of the clocks (a warning past 30 s, a failure past 90 s, where local checks refuse good
-tokens), allowlists that name what is not there (where we may look), the listeners' addresses, and
-whether cache and connections fit the memory. What needs something that failed is left out. Settings:
+difference of the clocks (a warning past 30 s: token times are then left to the API server),
+allowlists that name what is not there (where we may look), the listeners' addresses, and whether
+cache and connections fit the memory. What needs something that failed is left out. Settings:
 those of gatecar serve, see gatecar --help.
 
   --output json   one document: { ok: boolean, findings: [{ check, result: ok|warn|fail, text, mend? }] }
@@ -54,7 +54,7 @@ GATECAR_IDENTITY_HEADER_PREFIX, and TLS where gatecar has it; the gateway's own 
 of the application are left to you.
 With default settings it is the file below examples/ that the tests run. Settings: see gatecar --help.
 
-Exit code: 0 printed, 2 usage or settings.
+Exit code: 0 printed, 1 the output cannot be written, 2 usage or settings, 141 its reader has gone.
 
 Example: gatecar gateway nginx --identity-header-prefix=X-Bind- > nginx.conf
 `,

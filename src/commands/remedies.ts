@@ -38,6 +38,14 @@ export const REMEDIES: { readonly [C in OutageCause]: Remedy } = {
   'not a TokenReview': { cause: 'the answer is no TokenReview', mend: LOOK_AT_ADDRESS },
   'response too large': { cause: 'the answer is larger than any TokenReview', mend: LOOK_AT_ADDRESS },
   'too many reviews': { cause: 'too many reviews are in progress', mend: LOOK_AT_API_SERVER },
+  waiting_memory_full: {
+    cause: 'too many requests wait for a review: the memory for them is full',
+    mend: 'gatecar check   # how much memory there is for requests that wait, and what to change',
+  },
+  transfers_memory_full: {
+    cause: 'too many requests are incomplete or have unread answers: the memory for them is full',
+    mend: 'gatecar check   # how much memory there is for requests in transfer, and what to change',
+  },
   'event loop behind': { cause: 'gatecar has more to do than it can', mend: 'kubectl top pods --namespace gatecar' },
   'internal error': { cause: 'a fault of gatecar itself', mend: 'kubectl logs deployment/gatecar --namespace gatecar' },
 };

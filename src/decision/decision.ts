@@ -71,6 +71,8 @@ export type OutageCause =
   | 'unexpected status'
   | 'not a TokenReview'
   | 'response too large'
-  | 'too many reviews'
-  | 'event loop behind'
+  | OverloadCause
   | 'internal error';
+
+/** The limits of gatecar itself: a request that meets one is `overloaded`, and the API server is not asked. */
+export type OverloadCause = 'too many reviews' | 'waiting_memory_full' | 'transfers_memory_full' | 'event loop behind';

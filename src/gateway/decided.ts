@@ -37,6 +37,6 @@ export const INTERNAL_ERROR: Unavailable = {
 export const OVERLOADED: Unavailable = {
   kind: 'unavailable',
   reason: 'overloaded',
-  cause: 'too many reviews',
+  cause: 'transfers_memory_full',
   retryAfterSeconds: 1,
 };

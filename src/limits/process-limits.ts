@@ -26,7 +26,7 @@ const WAITING_SHARE = 0.5;
 /** The part of the memory for transfers that only gRPC connections with an allowed request may use: those of gateways. */
 export const ALLOWED_ONLY_SHARE = 0.25;
 
-/** More than this is never needed: 10,000 plain connections, and requests of 64 KiB on a tenth of them. */
+/** More than this is never needed: 32,768 plain connections, and requests of 64 KiB on 2,048 of them. */
 const MAX_CONNECTIONS_BYTES = 512 * MIB;
 const MAX_REQUESTS_BYTES = 128 * MIB;
 

@@ -6,7 +6,7 @@ import type { ClaimCheck } from '../authority/examined.ts';
 import type { LocalCheck } from '../authority/prescreened.ts';
 import type { ReviewOutcome } from '../authority/token-review.ts';
 import type { EvictionCause } from '../cache/verdict-store.ts';
-import type { Decision, Reason } from '../decision/decision.ts';
+import type { Decision, OverloadCause, Reason } from '../decision/decision.ts';
 import type { Protocol } from '../gateway/decided.ts';
 import type { HandshakeFailure } from '../gateway/handshake-failure.ts';
 import { HANDSHAKE_FAILURES } from './handshake-log.ts';
@@ -65,7 +65,8 @@ export interface Metrics {
   /** Sets where the budgets of the auth and gRPC listeners are read. */
   readonly observeBudgets: (budgets: MemoryBudgets) => void;
   readonly refusedLocally: (check: LocalCheck | ClaimCheck) => void;
-  readonly notAdmitted: (lane: Lane, why: AdmissionRefusal) => void;
+  /** The lane is `unknown` if the request was rejected before the checks that choose one. */
+  readonly notAdmitted: (lane: Lane | 'unknown', why: AdmissionRefusal | 'waiting_memory_full') => void;
   readonly shed: () => void;
   readonly renewed: (outcome: Verdict['kind']) => void;
   /** The cluster's keys were asked for. */
@@ -94,7 +95,7 @@ const REFUSALS: Readonly<Record<Reason, Exclude<Kind, 'allow'>>> = {
 const DECISIONS = ['allow ', ...Object.entries(REFUSALS).map(([reason, kind]) => `${kind} ${reason}`)];
 
 /** Of what a review can end with, all that has been asked for. */
-const OUTCOMES: Readonly<Record<Exclude<ReviewOutcome, 'too many reviews' | 'event loop behind'>, true>> = {
+const OUTCOMES: Readonly<Record<Exclude<ReviewOutcome, OverloadCause>, true>> = {
   accepted: true,
   refused: true,
   'no client': true,
@@ -148,9 +149,10 @@ export function metrics(version: string): Metrics {
     'audience',
     'signature',
   ]);
-  const notAdmitted = new Tally<`${Lane} ${AdmissionRefusal}`>(
-    LANES.flatMap(lane => [`${lane} queue full`, `${lane} no turn in time`] as const),
-  );
+  const notAdmitted = new Tally<`${Lane | 'unknown'} ${AdmissionRefusal | 'waiting_memory_full'}`>([
+    ...LANES.flatMap(lane => [`${lane} queue full`, `${lane} no turn in time`] as const),
+    'unknown waiting_memory_full',
+  ]);
   const renewals = new Tally<Verdict['kind']>(['accepted', 'refused', 'unavailable']);
   const keyFetches = new Tally<'success' | 'failure'>(['success', 'failure']);
   let keysReadable: boolean | undefined;

@@ -1,5 +1,5 @@
 import { LineOutput, MAX_BACKLOG_BYTES } from './line-output.ts';
-import { type Sink, standardStream } from './standard-stream.ts';
+import { isRetried, type Sink, standardStream } from './standard-stream.ts';
 
 /** Standard output of this process, for what is written at once. */
 export const STANDARD_OUTPUT: Sink = standardStream(1, () => process.stdout);
@@ -12,8 +12,8 @@ export const LOG_LINES = new LineOutput({ sink: STANDARD_OUTPUT, onFailure: repo
 
 /** Names the failure on standard error, once for the process. */
 function reportFailure(code: string): void {
+  const kept = isRetried({ code }) ? `; up to ${MAX_BACKLOG_BYTES / 1024 / 1024} MiB of lines wait until it works` : '';
   ERROR_LINES.write(
-    `gatecar: standard output failed: ${code}; lines that cannot be written are counted in ` +
-      `gatecar_log_lines_dropped_total, up to ${MAX_BACKLOG_BYTES / 1024 / 1024} MiB of them wait for a disk that is full\n`,
+    `gatecar: standard output failed: ${code}; lost lines are counted in gatecar_log_lines_dropped_total${kept}\n`,
   );
 }

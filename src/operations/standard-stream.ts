@@ -22,7 +22,7 @@ const RETRIED: ReadonlySet<string | undefined> = new Set([
 const BUSY_MS = 20;
 
 /** Whether the bytes of a failed write are worth another attempt. */
-export function isRetried({ code }: NodeJS.ErrnoException): boolean {
+export function isRetried({ code }: Pick<NodeJS.ErrnoException, 'code'>): boolean {
   return RETRIED.has(code);
 }
 

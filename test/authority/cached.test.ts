@@ -681,13 +681,24 @@ t.test(
     const asking = { signal: new AbortController().signal, heldBytes: 1000 };
     t.equal(told(await authority.review(cachedToken, asking)), yes);
     t.equal(waiting.usedBytes, 0, 'a result without a wait holds nothing');
-    const pending = cache(undefined, { waiting });
+    let full = 0;
+    const onWaitingMemoryFull = (): void => {
+      full += 1;
+    };
+    const pending = cache(undefined, { waiting, onWaitingMemoryFull });
     const first = pending.authority.review(token, asking);
     const second = pending.authority.review(token, asking);
     t.equal(waiting.usedBytes, 2000);
-    t.match(pending.authority.review(token, asking), { kind: 'unavailable', reason: 'overloaded' }, 'a second joins');
+    t.equal(full, 0);
+    t.match(
+      pending.authority.review(token, asking),
+      { kind: 'unavailable', reason: 'overloaded', cause: 'waiting_memory_full' },
+      'a second joins',
+    );
     t.match(pending.authority.review(new Token('other'), asking), { reason: 'overloaded' }, 'a new review');
     t.match(pending.authority.review(new Token('other')), { reason: 'overloaded' }, 'of a size that is not known');
+    t.equal(full, 3, 'each is counted');
+    t.match(authority.review(token, asking), { reason: 'overloaded' }, 'also if none is counted');
     t.equal(pending.inner.asked.length, 1, 'a rejected request starts no review');
     t.equal(told(authority.review(cachedToken, asking)), yes);
     t.equal(lookups.at(-1), 'hit_positive');

@@ -523,6 +523,12 @@ t.test('connections, cache or a memory limit that do not fit are reported with a
     text: /^a full cache \(GATECAR_CACHE_MAX_ENTRIES=100000\) may take 179 MiB .* limited to 152 MiB$/,
     mend: /^NODE_OPTIONS=--max-old-space-size=179 /,
   });
+  t.match(await memory({ GATECAR_MEMORY_LIMIT: '120Mi' }), {
+    result: 'warn',
+    text: /take 119 MiB; the memory limit of 120 MiB leaves less than gatecar needs for connections and requests$/,
+    mend: /^kubectl describe pod {3}# set a memory limit above 125Mi, or a smaller GATECAR_CACHE_MAX_ENTRIES$/,
+  });
+  t.match(await memory({ GATECAR_MEMORY_LIMIT: '128Mi' }), { result: 'ok' }, 'its parts take less than the limit');
   t.match(await memory({ GATECAR_MEMORY_LIMIT: '128Mi', GATECAR_CACHE_MAX_ENTRIES: '100000' }), {
     result: 'fail',
     text: /=100000\) take 251 MiB, which is more than the memory limit of 128 MiB$/,

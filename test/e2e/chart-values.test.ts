@@ -1,4 +1,4 @@
-import { cpSync, readFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadAllYaml } from '@kubernetes/client-node';
 import t from 'tap';
@@ -100,11 +100,19 @@ t.test('the chart’s values', { skip: skipWithout(gatewayMissing('helm')) }, as
     'an unknown setting by the back door': [{ extraEnv: [{ name: 'GATECAR_CACHETTL' }] }, /extraEnv\/0\/name/],
     'a setting by both doors': [
       { extraEnv: [{ name: 'GATECAR_LISTEN', value: ':1' }] },
-      /extraEnv: GATECAR_LISTEN is set by config or tls already/,
+      /extraEnv: GATECAR_LISTEN must be set as config\.listen, which has a value already/,
     ],
     'a setting by gatecar’s door and by bindcar’s': [
       { extraEnv: [{ name: 'BIND_TOKEN_AUDIENCES', value: 'other' }] },
-      /extraEnv: BIND_TOKEN_AUDIENCES is set by config or tls already/,
+      /extraEnv: BIND_TOKEN_AUDIENCES must be set as config\.tokenAudiences, which has a value already/,
+    ],
+    'a certificate by tls and by the back door': [
+      { tls: { existingSecret: 'tls' }, extraEnv: [{ name: 'GATECAR_TLS_CERT_FILE', value: '/a' }] },
+      /extraEnv: GATECAR_TLS_CERT_FILE is set by tls already/,
+    ],
+    'more memory than the container gets': [
+      { config: { memoryLimit: '512Mi' } },
+      /config\.memoryLimit must not be more than resources\.limits\.memory; got "512Mi" and "256Mi"/,
     ],
     'two certificates': [
       { tls: { existingSecret: 'tls' }, config: { tlsCertFile: '/a', tlsKeyFile: '/b' } },
@@ -155,6 +163,15 @@ t.test('the chart’s values', { skip: skipWithout(gatewayMissing('helm')) }, as
     });
   }
 
+  t.test('config.memoryLimit is compared with the limit of the container, however either is written', async t => {
+    const rendered = async (memoryLimit: string, memory: string | number | null) =>
+      (await template(run, { config: { memoryLimit }, resources: { limits: { memory } } })).status === 0;
+    t.equal(await rendered('1Gi', '1024Mi'), true);
+    t.equal(await rendered('1025Mi', '1Gi'), false);
+    t.equal(await rendered('1Gi', null), true, 'no limit');
+    t.equal(await rendered('1Gi', 268435456), true, 'a unit that only gatecar check compares');
+  });
+
   t.test('the time to drain follows from the settings, and can be given', async t => {
     const graceOf = async (values: Yaml) => at(podOf(await render(run, values)), 'spec.terminationGracePeriodSeconds');
     t.equal(await graceOf({}), 30);
@@ -186,7 +203,8 @@ t.test('the chart’s values', { skip: skipWithout(gatewayMissing('helm')) }, as
           config: configValues(goodSettings(settingRule(name))),
           extraEnv: [{ name: alias, value: 'x' }],
         };
-        t.match((await template(run, values)).stderr, `extraEnv: ${alias} is set by config or tls already`);
+        const named = `extraEnv: ${alias} must be set as config.${chartName(name)}, which has a value already`;
+        t.match((await template(run, values)).stderr, named);
       }
     }
     t.ok(settings.some(({ aliases }) => aliases.length > 0));
@@ -280,6 +298,20 @@ t.test('the chart’s values', { skip: skipWithout(gatewayMissing('helm')) }, as
         ?.trim(),
       script.trim(),
     );
+  });
+
+  t.test('the fragment of the README for a pod of your own renders as it is printed', async t => {
+    const readme = readFileSync(join(CHART, 'README.md'), 'utf8');
+    const [, fragment = ''] = /^```yaml\n(spec:\n {2}template:\n[^`]*)^```/m.exec(readme) ?? [];
+    const chart = scratch(t);
+    cpSync(parent, chart, { recursive: true });
+    const head = 'apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: my-app }\n';
+    writeFileSync(join(chart, 'templates/app.yaml'), head + fragment);
+    const pod = podOf(await render(run, {}, chart));
+    t.match(at(pod, 'spec.securityContext'), { fsGroup: 65532 });
+    t.match(at(pod, 'metadata.annotations'), { 'gatecar/allowlists': /^[0-9a-f]{64}$/ });
+    t.match(containerOf(pod)['volumeMounts'], [{}, { name: 'gatecar-socket', mountPath: '/run/gatecar' }]);
+    t.equal((at(pod, 'spec.containers') as Yaml[]).length, 2);
   });
 
   t.test('variables of extraEnv are expanded as Kubernetes does', async t => {

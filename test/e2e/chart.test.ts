@@ -134,7 +134,12 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
     const [, command = ''] = /^helm (install (?:.*\\\n)*.*)$/m.exec(README) ?? [];
     const words = command.replaceAll('\\\n', '').replaceAll("'", '').replace('charts/gatecar', CHART).split(/ +/);
     const notes = await demand(run, 'helm', words);
-    for (const next of ['rollout status deployment/gatecar', 'helm test gatecar', '//gatecar.gatecar.svc:9080/auth']) {
+    for (const next of [
+      'rollout status deployment/gatecar',
+      'helm test gatecar',
+      '//gatecar.gatecar.svc:9080/auth',
+      'memory limit of 256Mi',
+    ]) {
       t.match(notes, next);
     }
     t.match(notes, 'image.repository is the placeholder', 'which the README’s is');

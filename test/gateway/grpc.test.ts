@@ -595,7 +595,9 @@ t.test('with no room left, each connection has two calls, and others are denied 
   const waiting = [0, 1].map(() => rawCall(session, {}, framed(CHECK)));
   await until(() => asked === 2);
   t.match(await rawCall(session, {}, framed(CHECK)), { status: '0', code: 0 }, 'not an RPC error');
-  t.match(decided[0], { decision: { kind: 'unavailable', reason: 'overloaded' } });
+  t.match(decided[0], {
+    decision: { kind: 'unavailable', reason: 'overloaded', cause: 'transfers_memory_full' },
+  });
   const other = rawCall(rawSession(t, address), {}, framed(CHECK));
   await until(() => asked === 3);
   decision.resolve(allow);

@@ -27,6 +27,7 @@ t.test('every metric of the contract is there, with its labels', async t => {
     waiting: { limitBytes: 300, usedBytes: 30 },
   });
   all.notAdmitted('unverified', 'queue full');
+  all.notAdmitted('unknown', 'waiting_memory_full');
   all.shed();
   all.renewed('accepted');
   all.keysFetched(true);
@@ -75,6 +76,7 @@ t.test('every metric of the contract is there, with its labels', async t => {
     'gatecar_review_concurrency_limit 16',
     'gatecar_reviews_not_admitted_total{lane="unverified",cause="queue full"} 1',
     'gatecar_reviews_not_admitted_total{lane="refresh",cause="no turn in time"} 0',
+    'gatecar_reviews_not_admitted_total{lane="unknown",cause="waiting_memory_full"} 1',
     'gatecar_reviews_shed_total 1',
     'gatecar_renewals_total{outcome="accepted"} 1',
     'gatecar_cluster_keys_fetches_total{outcome="success"} 1',

@@ -23,6 +23,19 @@ t.test('a failure of standard output is named on standard error, once', async t 
   closeSync(full);
 });
 
+t.test('if the reader of standard output is gone, the message does not say that lines wait', async t => {
+  const script = `
+    const { LOG_LINES } = await import(${JSON.stringify(MODULE)});
+    process.stdin.once('end', () => LOG_LINES.write('one\\n')).resume();`;
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', script], { stdio: 'pipe' });
+  child.stdout.destroy();
+  child.stdout.once('close', () => child.stdin.end());
+  t.match(
+    await text(child.stderr),
+    /^gatecar: standard output failed: EPIPE; lost lines are counted in gatecar_log_lines_dropped_total\n$/,
+  );
+});
+
 t.test('nothing is opened or written before the first line', async t => {
   t.equal(STANDARD_OUTPUT.delaysExit(), false);
   t.strictSame(await ERROR_LINES.finish(0), { lost: 0, delaysExit: false });

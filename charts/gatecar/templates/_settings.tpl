@@ -95,6 +95,15 @@ A text as it must stand in `env[].value`, `command` or `args` so that the contai
 {{- end -}}
 {{- end }}
 
+{{- /* An amount of memory in bytes; 0 where it is written in another way than 256Mi or 1Gi, and where there is none. */ -}}
+{{- define "gatecar.bytes" -}}
+{{- $number := regexFind "^[0-9]+" . | int64 -}}
+{{- if regexMatch "^[0-9]+Mi$" . -}}{{- mul $number 1048576 -}}
+{{- else if regexMatch "^[0-9]+Gi$" . -}}{{- mul $number 1073741824 -}}
+{{- else -}}0
+{{- end -}}
+{{- end }}
+
 {{- /* Whole seconds that a drain may take. */ -}}
 {{- define "gatecar.drainSeconds" -}}
 {{- $delay := include "gatecar.milliseconds" (default "5s" .Values.config.shutdownDelay) | int64 -}}

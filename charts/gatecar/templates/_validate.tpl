@@ -59,8 +59,10 @@ gatecar itself are those of src/config/rules.ts.
 {{- $setting := default (ternary (trimPrefix "GATECAR_" .name) "" (hasPrefix "GATECAR_" .name)) (get $aliases .name) -}}
 {{- if $setting -}}
 {{- $key := $setting | lower | camelcase | untitle -}}
-{{- if hasKey $settings (printf "GATECAR_%s" $setting) -}}
-{{- $faults = append $faults (printf "extraEnv: %s is set by config or tls already" .name) -}}
+{{- if and (hasPrefix "TLS_" $setting) (hasKey $settings (printf "GATECAR_%s" $setting)) (empty (get $.Values.config $key)) -}}
+{{- $faults = append $faults (printf "extraEnv: %s is set by tls already" .name) -}}
+{{- else if hasKey $settings (printf "GATECAR_%s" $setting) -}}
+{{- $faults = append $faults (printf "extraEnv: %s must be set as config.%s, which has a value already" .name $key) -}}
 {{- else if not .valueFrom -}}
 {{- $faults = append $faults (printf "extraEnv: %s must be set as config.%s, where the chart checks it; extraEnv takes a setting only from a Secret or ConfigMap (valueFrom)" .name $key) -}}
 {{- else if has $setting $followed -}}
@@ -97,6 +99,10 @@ gatecar itself are those of src/config/rules.ts.
 {{- $drain := include "gatecar.drainSeconds" . | int64 -}}
 {{- if le (include "gatecar.terminationGracePeriodSeconds" . | int64) $drain -}}
 {{- $faults = append $faults (printf "terminationGracePeriodSeconds must be more than the %d s of config.shutdownDelay and config.shutdownTimeout, else the kubelet cuts requests off" $drain) -}}
+{{- end -}}
+{{- $memory := include "gatecar.bytes" (dig "limits" "memory" "" (default dict .Values.resources) | toString) | int64 -}}
+{{- if and $memory (gt (include "gatecar.bytes" (default "" .Values.config.memoryLimit) | int64) $memory) -}}
+{{- $faults = append $faults (printf "config.memoryLimit must not be more than resources.limits.memory; got %q and %q" .Values.config.memoryLimit (toString .Values.resources.limits.memory)) -}}
 {{- end -}}
 {{- with .Values.autoscaling -}}
 {{- if gt (int .minReplicas) (int .maxReplicas) -}}
