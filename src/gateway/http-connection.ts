@@ -104,9 +104,9 @@ export class HttpConnection extends PacedConnection {
 
   /** Reads the body of a request whose answer has been sent. Until then it is left in the network. */
   readBody(): void {
+    this.#followWaiting();
     if (!this.#waitsForResponse) return;
     this.#waitsForResponse = false;
-    this.#followWaiting();
     this.#nextTurn();
   }
 
