@@ -21,7 +21,9 @@ export function buildBundle(): void {
 export function imageForm(): ImageForm {
   const instructions = finalStage();
   const here = (value: string) => value.replaceAll('/app/', `${ROOT}/`);
-  const env = values(instructions, 'ENV').flatMap(line => line.split(/\s+/).map(pair => pair.split(/=(.*)/s)));
+  const env = values(instructions, 'ENV').flatMap(line =>
+    [...line.matchAll(/(\w+)=(?:"([^"]*)"|(\S+))/g)].map(([, name, quoted, plain]) => [name, quoted ?? plain]),
+  );
   const [entrypoint] = values(instructions, 'ENTRYPOINT');
   const [, ...args] = JSON.parse(entrypoint ?? '[]') as string[];
   if (!args.at(-1)?.endsWith('.js')) throw new Error(`the Dockerfile's ENTRYPOINT runs no bundle: ${entrypoint}`);

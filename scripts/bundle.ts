@@ -1,10 +1,9 @@
 import { join } from 'node:path';
 import { build, type Metafile } from 'esbuild';
-import { leanBundle } from './lean-bundle.ts';
 
 /**
- * One tree-shaken bundle, `gatecar.js` and its chunks: what is rarely needed (kubeconfig, gRPC, spans, dev) is loaded when it is
- * asked for. Says what is in it.
+ * Bundles `src/main.ts` and all of its packages: `gatecar.js` and its chunks. Code that few start-ups need (kubeconfig,
+ * gRPC, spans, dev, commands) is in chunks that are imported on first use. Returns esbuild's list of what is in the bundle.
  */
 export async function bundle(root: string, outdir: string): Promise<Metafile> {
   const { metafile } = await build({
@@ -14,8 +13,7 @@ export async function bundle(root: string, outdir: string): Promise<Metafile> {
     outdir,
     bundle: true,
     splitting: true,
-    // Errors and profiles name functions as the source does: by names that are left as they are. To shorten them and keep them
-    // beside (`keepNames`) costs a call for each function that is made, on the way of each request.
+    // Identifiers are not shortened: errors and profiles name functions as the source does.
     minifyWhitespace: true,
     minifySyntax: true,
     format: 'esm',
@@ -23,9 +21,8 @@ export async function bundle(root: string, outdir: string): Promise<Metafile> {
     target: 'node24',
     legalComments: 'none',
     logLevel: 'warning',
-    plugins: [leanBundle(root)],
-    // Some dependencies are CommonJS and expect its globals. All that is left for them to require is built in: Node's own loader of
-    // CommonJS is not started for that, nor is what an ES module gets of `node:module`.
+    // Dependencies in CommonJS expect its globals. All packages are bundled, so that only built-in modules are left to
+    // require. Anything else is reported by name and never loaded from outside the bundle.
     banner: {
       js: [
         "const require = name => process.getBuiltinModule(name) ?? (() => { throw new Error(name + ' is not in this bundle') })();",

@@ -12,7 +12,6 @@ import { ListenError } from './operations/listen.ts';
 import { describeError, logger } from './operations/log.ts';
 import { ERROR_LINES, LOG_LINES, STANDARD_OUTPUT } from './operations/process-output.ts';
 import { WriteError, writeWhole } from './operations/standard-stream.ts';
-import { releaseStartMemory } from './operations/start-memory.ts';
 import { TlsFileError } from './operations/tls-files.ts';
 import { type Running, serve } from './serve.ts';
 
@@ -28,9 +27,6 @@ const EXIT_READER_GONE = 128 + 13;
 /** How long the last lines may take to be written, in milliseconds: after a drain, and after an uncaught error. */
 const LAST_LINES_MS = 2_000;
 const LAST_LINES_OF_FAULT_MS = 500;
-
-/** When a start is over, in milliseconds after it listens: the API server was asked, and the kubelet has hardly sent anybody. */
-const STARTED_AFTER_MS = 1_000;
 
 await main(process.argv.slice(2));
 
@@ -67,7 +63,6 @@ async function run(command: Command, args: string[]): Promise<void> {
   }
   const config = readConfig(args, process.env);
   resolve(await serve(config, surroundings(), logger(config.logLevel)));
-  setTimeout(releaseStartMemory, STARTED_AFTER_MS).unref();
 }
 
 /** The commands that answer and end; loaded only where they are asked for. */

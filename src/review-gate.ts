@@ -128,7 +128,6 @@ export function reviewGate({ config, surroundings, counters, log, requests, vers
     authorityDown: () => watch.authorityDown,
     onLookup(result) {
       counters.looked(result);
-      lag.work();
       if (result === 'hit_positive') pace.good();
       if (result === 'stale') grace.served();
     },

@@ -214,19 +214,6 @@ t.test('without a command it serves', async t => {
   t.notMatch(out, 'curl -i');
 });
 
-t.test('once it has started, what only that needed is given back', async t => {
-  const args = ['--listen=127.0.0.1:0', '--ops-listen=127.0.0.1:0', '--kube-api-url=http://127.0.0.1:1'];
-  const child = spawn(process.execPath, ['--trace-gc', MAIN, ...args], { env: { PATH: process.env['PATH'] } });
-  t.teardown(() => child.kill('SIGKILL'));
-  let out = '';
-  child.stdout.on('data', chunk => {
-    out += chunk;
-  });
-  // V8's word for a collection that was asked for.
-  await until(() => /Mark-Compact \(reduce\) .* testing/.test(out));
-  t.ok(out.indexOf('"msg":"listening"') < out.indexOf('Mark-Compact (reduce)'));
-});
-
 t.test('`gatecar dev` runs until it is told to stop', async t => {
   const args = ['dev', '--listen=127.0.0.1:0', '--ops-listen=127.0.0.1:0'];
   const child: ChildProcess = spawn(process.execPath, [MAIN, ...args], { env: { PATH: process.env['PATH'] } });

@@ -31,9 +31,9 @@ export const memory: Scenario = {
       );
       await gatecar.stop();
     }
-    told(bench, 'start to ready, ms', took, 300);
-    told(bench, 'idle, resident MB', idle, 64);
-    told(bench, 'full load, resident MB at most', busy, 110);
+    told(bench, 'start to ready, ms', took, 250);
+    told(bench, 'idle, resident MB', idle, 80);
+    told(bench, 'full load, resident MB at most', busy, 130);
     const bytes = compressedImageBytes();
     told(bench, 'packed image layers, MB', [bytes / 1e6], 1);
     bench.check('one token is one review of each process', authority.reviews === 2 * bench.rounds - 1);

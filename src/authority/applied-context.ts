@@ -1,5 +1,6 @@
-import type { Cluster, KubeConfig, User } from '@kubernetes/client-node';
+import type { Cluster, KubeConfig } from '@kubernetes/client-node';
 import type { WatchedFile } from '../files/watched-file.ts';
+import type { ExecPlugin, ExecStatus } from './exec-plugin.ts';
 import {
   EndpointError,
   errorCode,
@@ -14,7 +15,8 @@ import {
 export interface AppliedContext {
   readonly config: KubeConfig;
   readonly cluster: Cluster;
-  readonly user: User;
+  /** The exec plugin of the user, which `config` does not have. */
+  readonly plugin: { readonly command: string; readonly run: ExecPlugin } | undefined;
 }
 
 /** What the library writes into request options; its own types follow `node-fetch` and `ws`. */
@@ -38,7 +40,7 @@ export interface CredentialFiles {
 
 /** What a kubeconfig's context shows and trusts. @param held our bearer credential that is still good. */
 export async function toEndpoint(
-  { config, cluster, user }: AppliedContext,
+  { config, cluster, plugin }: AppliedContext,
   files: CredentialFiles,
   held: string | undefined,
 ): Promise<KubeEndpoint> {
@@ -49,10 +51,13 @@ export async function toEndpoint(
   // As kubectl has it, a kubeconfig's credentials are shown over TLS only; the library would refuse plain http as such.
   const isPlain = /^http:/i.test(cluster.server);
   try {
-    if (!isPlain) await config.applyToHTTPSOptions(applied);
+    if (!isPlain) {
+      await config.applyToHTTPSOptions(applied);
+      applyPlugin(applied, await plugin?.run());
+    }
   } catch (error) {
-    // What a plugin wrote may be a credential; its exit is all that is told.
-    const what = user.exec ? `the exec plugin ${user.exec.command}` : 'the credential';
+    // The error may hold the plugin's output, which may be a credential: only its code is reported.
+    const what = plugin ? `the exec plugin ${plugin.command}` : 'the credential';
     throw new EndpointError(`kubeconfig: ${what} failed: ${errorCode(error)}`);
   }
   const headers: Record<string, string> = {};
@@ -70,6 +75,13 @@ export async function toEndpoint(
     tls: toTls(applied),
     proxyUrl: cluster.proxyUrl,
   };
+}
+
+/** A static token of the user takes precedence, as in client-node. */
+function applyPlugin(applied: AppliedOptions, credential: ExecStatus | undefined): void {
+  if (credential?.clientCertificateData) applied.cert = credential.clientCertificateData;
+  if (credential?.clientKeyData) applied.key = credential.clientKeyData;
+  if (credential?.token) applied.headers['Authorization'] ??= `Bearer ${credential.token}`;
 }
 
 function toTls({ ca, cert, key, servername, rejectUnauthorized }: AppliedOptions): KubeTls {

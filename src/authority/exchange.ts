@@ -1,72 +1,15 @@
 import type { Dispatcher } from 'undici';
 import type { HttpAnswer } from './review-answer.ts';
 
-/** A request under way. */
-export interface Exchange {
-  /** The whole answer. Rejects with undici's error where there is none. */
-  readonly answer: Promise<HttpAnswer>;
-  /** Ends it, and the connection that it uses: what would come there is nobody's answer any more. */
-  cut(): void;
-}
-
-/** Sends a request, and reads its answer as it comes: undici's own `request` makes a stream of each, for a third of the whole cost. */
-export function exchange(dispatcher: Dispatcher, request: Dispatcher.DispatchOptions): Exchange {
-  const reader = new AnswerReader();
-  dispatcher.dispatch(request, reader);
-  return reader;
-}
-
-class AnswerReader implements Dispatcher.DispatchHandler, Exchange {
-  readonly answer: Promise<HttpAnswer>;
-  readonly #resolve: (answer: HttpAnswer) => void;
-  readonly #reject: (error: Error) => void;
-  #controller: Dispatcher.DispatchController | undefined;
-  #isCut = false;
-  #status = 0;
-  #headers: Readonly<Record<string, unknown>> = {};
-  #chunks: Buffer[] = [];
-
-  constructor() {
-    const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer>();
-    this.answer = promise;
-    this.#resolve = resolve;
-    this.#reject = reject;
-  }
-
-  cut(): void {
-    this.#isCut = true;
-    this.#controller?.abort(new Error('cut'));
-  }
-
-  /** Its turn on a connection has come. */
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller;
-    if (this.#isCut) this.cut();
-  }
-
-  /** More than once where heads come before that of the answer (RFC 9110 §15.2). */
-  onResponseStart(
-    _controller: Dispatcher.DispatchController,
-    status: number,
-    headers: Readonly<Record<string, unknown>>,
-  ): void {
-    this.#status = status;
-    this.#headers = headers;
-  }
-
-  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    this.#chunks.push(chunk);
-  }
-
-  onResponseEnd(): void {
-    const [first, ...rest] = this.#chunks;
-    const bytes = first !== undefined && rest.length === 0 ? first : Buffer.concat(this.#chunks);
-    this.#resolve(answerOf(this.#status, this.#headers, bytes.toString('utf8')));
-  }
-
-  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    this.#reject(error);
-  }
+/**
+ * Sends a request and reads the whole response.
+ *
+ * @param request its `signal` aborts the request and closes the connection that it uses.
+ * @throws undici's error if no whole response arrives.
+ */
+export async function exchange(dispatcher: Dispatcher, request: Dispatcher.RequestOptions): Promise<HttpAnswer> {
+  const { statusCode, headers, body } = await dispatcher.request(request);
+  return answerOf(statusCode, headers, await body.text());
 }
 
 function answerOf(status: number, headers: Readonly<Record<string, unknown>>, body: string): HttpAnswer {

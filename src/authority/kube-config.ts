@@ -1,7 +1,7 @@
 import type { Cluster, KubeConfig, User } from '@kubernetes/client-node';
 import { type WatchedFile, watchedFile } from '../files/watched-file.ts';
 import { type AppliedContext, kept, toEndpoint } from './applied-context.ts';
-import { boundPlugins } from './exec-plugin.ts';
+import { execConfigOf, execPlugin, withoutExec } from './exec-plugin.ts';
 import { EndpointError, type EndpointSource, type KubeEndpoint, readPart } from './kube-endpoint.ts';
 
 // The one door to @kubernetes/client-node. It is opened when first needed: importing it takes a quarter of a second and
@@ -48,8 +48,7 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
   const resolve = async (): Promise<KubeEndpoint> => {
     const parts = await read();
     if (loaded === undefined || parts.some(({ content }, at) => content !== loaded?.parts[at]?.content)) {
-      const fresh = await load(parts, context);
-      boundPlugins(fresh.config, giveUpAfterMs);
+      const fresh = await load(parts, context, giveUpAfterMs);
       const path = fresh.tokenFilePath;
       loaded = { ...fresh, tokenFile: path === undefined ? undefined : watchedFile(path, now) };
     }
@@ -88,7 +87,7 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
       return resolving;
     },
     drop() {
-      // The library keeps a plugin's credential until it says it has run out; only a new KubeConfig asks again.
+      // A plugin's credential is kept until it expires; only a kubeconfig that is loaded again runs the plugin again.
       loaded = undefined;
       isRefused = true;
       recheck();
@@ -111,7 +110,7 @@ interface Loaded extends AppliedContext {
 /** Stands in where a context has no user: without one, the library would leave out the cluster's CA bundle as well. */
 const NOBODY: User = { name: '' };
 
-async function load(parts: readonly Part[], context: string | undefined): Promise<Loaded> {
+async function load(parts: readonly Part[], context: string | undefined, pluginTimeoutMs: number): Promise<Loaded> {
   const { KubeConfig, loadYaml } = await clientNode();
   const { dirname, resolve } = await import('node:path');
   const config = new KubeConfig();
@@ -134,7 +133,10 @@ async function load(parts: readonly Part[], context: string | undefined): Promis
   }
   if (context !== undefined) config.setCurrentContext(context);
   const { cluster, user } = currentOf(config);
-  return { parts, config, cluster, user, tokenFilePath: tokenFiles.get(user.name) };
+  const exec = execConfigOf(user);
+  const plugin = exec && { command: exec.command, run: execPlugin(exec, { timeoutMs: pluginTimeoutMs }) };
+  config.users = [withoutExec(user)];
+  return { parts, config, cluster, plugin, tokenFilePath: tokenFiles.get(user.name) };
 }
 
 /** kubectl's merge rules: the first file to name a cluster, user, context or current context wins. */

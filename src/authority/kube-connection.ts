@@ -1,6 +1,6 @@
 import type { OutageCause } from '../decision/decision.ts';
 import { renewal, sameCredential } from './credential-renewal.ts';
-import { type Exchange, exchange } from './exchange.ts';
+import { exchange } from './exchange.ts';
 import { dispatcherFor } from './kube-dispatcher.ts';
 import { EndpointError, type EndpointSource, errorCode, type KubeEndpoint } from './kube-endpoint.ts';
 import { outageOf } from './outage-of.ts';
@@ -48,8 +48,6 @@ interface Question {
   readonly body: string | undefined;
   readonly signal: AbortSignal;
   readonly headers?: Headers | undefined;
-  /** What the signal has to end. */
-  underWay?: Exchange;
 }
 
 /** Opens nothing before the first {@link KubeConnection.post}; a source that fails is tried again by the next. */
@@ -72,14 +70,14 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
     // What took long before was a file or a plugin, which know no signal.
     if (signal.aborted) throw new KubeConnectionError('timeout');
     const { origin, prefix, own } = targetOf(endpoint);
-    question.underWay = exchange(dispatchers[method].get(endpoint), {
+    return exchange(dispatchers[method].get(endpoint), {
       origin,
       path: prefix + path,
       method,
       headers: headers === undefined ? own[method] : { ...own[method], ...headers, ...endpoint.headers },
       body,
+      signal,
     });
-    return question.underWay.answer;
   };
 
   /** How to ask once more, where that may help: a review changes nothing, so it can be repeated. */
@@ -118,10 +116,7 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
   const ask = (question: Question): Promise<HttpAnswer> => {
     const { signal } = question;
     const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer>();
-    const abort = (): void => {
-      question.underWay?.cut();
-      reject(new KubeConnectionError('timeout'));
-    };
+    const abort = (): void => reject(new KubeConnectionError('timeout'));
     if (signal.aborted) abort();
     else signal.addEventListener('abort', abort, { once: true });
     const end = (): void => signal.removeEventListener('abort', abort);

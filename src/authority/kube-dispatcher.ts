@@ -31,7 +31,7 @@ export function dispatcherFor(maxConnections: number): KubeDispatcher {
   };
 }
 
-/** A proxy is spoken to as the API server is: undici would offer it HTTP/2, which is not in the image's bundle. */
+/** A TLS proxy is offered HTTP/1.1 only, like the API server. */
 const HTTP_1 = { allowH2: false };
 
 function newDispatcher(tls: KubeTls, proxyUrl: string | undefined, maxConnections: number): Dispatcher {

@@ -1,62 +1,28 @@
-/** How often the event loop is asked whether it comes round in time, in milliseconds. */
+/** The interval of the timer whose delay is measured, in milliseconds. */
 const TICK_MS = 20;
 
-/**
- * For how long after the last work, in milliseconds. Fifty times a second are most of what a sidecar at rest does: code that
- * runs so often is optimized, by compilers of which it would hold seven megabytes for good.
- */
-const REST_AFTER_MS = 5_000;
-
 export interface EventLoopLag {
-  /** By how much the event loop is behind, in milliseconds, round after round: one long pause alone counts for nothing. */
+  /** The delay of the event loop in milliseconds. A single long pause does not count. */
   now(): number;
-  /** Says that there is work, whose lag may be asked for at any time. */
-  work(): void;
   stop(): void;
 }
 
 /**
- * Measures with a timer that should come every 20 ms. One that is overdue tells before it has come. A collection of garbage
- * or the loading of a module holds a process up once; one that has too much to do is late two times running. The first
- * work starts it: until two rounds are over, nothing is known.
+ * Measures how late a timer of 20 ms fires. The lag is the smaller delay of the last two rounds: a garbage collection or the
+ * loading of a module delays one round, and overload delays every round. A timer that is overdue counts before it fires.
  */
 export function eventLoopLag(clock: () => number = () => performance.now()): EventLoopLag {
-  let expected = 0;
+  let expected = clock() + TICK_MS;
   let previous = 0;
   let last = 0;
-  let hasWorked = false;
-  let workedAt = 0;
-  let timer: NodeJS.Timeout | undefined;
-  const stop = (): void => {
-    clearInterval(timer);
-    timer = undefined;
-  };
-  const start = (): void => {
-    previous = 0;
-    last = 0;
-    workedAt = clock();
-    expected = workedAt + TICK_MS;
-    timer = setInterval(() => {
-      const at = clock();
-      previous = last;
-      last = Math.max(0, at - expected);
-      expected = at + TICK_MS;
-      if (hasWorked) workedAt = at;
-      hasWorked = false;
-      if (at - workedAt > REST_AFTER_MS) stop();
-    }, TICK_MS).unref();
-  };
-  // For each decision: nothing but a mark.
-  const work = (): void => {
-    hasWorked = true;
-    if (timer === undefined) start();
-  };
+  const timer = setInterval(() => {
+    const now = clock();
+    previous = last;
+    last = Math.max(0, now - expected);
+    expected = now + TICK_MS;
+  }, TICK_MS).unref();
   return {
-    now() {
-      work();
-      return Math.min(last, Math.max(previous, clock() - expected));
-    },
-    work,
-    stop,
+    now: () => Math.min(last, Math.max(previous, clock() - expected)),
+    stop: () => clearInterval(timer),
   };
 }

@@ -364,6 +364,17 @@ t.test('an exec plugin', async t => {
     t.equal(await authorization(fromTexts(t, [kubeconfig({ user: { exec } })]).source), 'Bearer from-env');
   });
 
+  t.test('does not replace a static token of its user', async t => {
+    const { source } = fromTexts(t, [kubeconfig({ user: { ...execUser('token'), token: 'static' } })]);
+    t.equal(await authorization(source), 'Bearer static');
+  });
+
+  t.test('is found in an auth-provider', async t => {
+    const provider = { name: 'exec', config: execUser('token') };
+    const { source } = fromTexts(t, [kubeconfig({ user: { 'auth-provider': provider } })]);
+    t.equal(await authorization(source), 'Bearer plugin-token-1');
+  });
+
   t.test('gives a client certificate', async t => {
     const { source } = fromTexts(t, [kubeconfig({ user: execUser('client-certificate') })]);
     t.match(await source.current(), { headers: {}, tls: { cert: 'plugin-certificate', key: 'plugin-key' } });

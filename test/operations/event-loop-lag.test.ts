@@ -47,34 +47,6 @@ t.test(
   },
 );
 
-t.test('is measured only while there is work', async t => {
-  const started = t.capture(globalThis, 'setInterval', globalThis.setInterval);
-  const cleared = t.capture(globalThis, 'clearInterval', globalThis.clearInterval);
-  const { clock, lag, tick } = ticking();
-  t.teardown(() => lag.stop());
-  t.equal(started().length, 0, 'not before the first');
-  lag.work();
-  lag.now();
-  t.equal(started().length, 1);
-  await tick();
-  clock.advance(5_000);
-  lag.work();
-  await tick();
-  clock.advance(5_000);
-  await tick();
-  t.equal(cleared().length, 0);
-  clock.advance(1);
-  await tick();
-  t.equal(cleared().length, 1, 'nor five seconds after the last');
-  clock.advance(60_000);
-  t.equal(lag.now(), 0, 'the time in between is no lag');
-  t.equal(started().length, 1);
-  clock.advance(320);
-  await tick();
-  clock.advance(420);
-  t.equal(lag.now(), 300, 'and from the next on it is measured again');
-});
-
 t.test('the real clock is taken unless another is given', async t => {
   const lag = eventLoopLag();
   t.teardown(() => lag.stop());
