@@ -66,7 +66,6 @@ const REVEALS_TOKENS: Readonly<Record<string, string>> = {
   'authority/token-review.ts': 'asks about it',
   'authority/cluster-keys.ts': 'checks its signature',
   'cache/key.ts': 'hashes it, salted',
-  'credential/bearer.ts': 'judges its characters',
   'credential/claims.ts': 'reads its claims',
   'credential/redaction.ts': 'cuts its encodings out of text',
   'credential/token.ts': 'cuts it out of text',
