@@ -1,45 +1,17 @@
-import { equalTexts } from '../cache/equal-texts.ts';
 import type { CacheKey } from '../cache/key.ts';
 import type { VerdictStore } from '../cache/verdict-store.ts';
 import { readClaims } from '../credential/claims.ts';
 import type { Token } from '../credential/token.ts';
-import type { Identity } from '../identity/identity.ts';
-import { identityPacker, type Packed, PackedServiceAccount } from '../identity/packed.ts';
+import { identityInterner } from '../identity/identity-interner.ts';
 import type { Accepted } from './authority.ts';
 import { type Life, lifeOf } from './renewal.ts';
 
-/** How many accounts, and how many nodes, are known again when they come with another token. */
-const MAX_SHARED = 1024;
-
-/** A yes as it is stored: in one object, with no number that needs one of its own, since there may be a hundred thousand. */
+/** An accepted token as it is stored. */
 export interface Known extends Accepted, Life {
-  /** The token's own end, in seconds since the epoch (as milliseconds, an object of its own), where it has one. */
+  /** The `exp` claim, in seconds since the epoch; `undefined` if the token has none. */
   readonly expiresAt: number | undefined;
-  /** Each life has one renewal at the most. */
+  /** Set once a renewal is scheduled: each stored verdict is renewed at most once. */
   renewing: boolean;
-}
-
-/** A ServiceAccount, and itself the verdict on one of its tokens. */
-class KnownServiceAccount extends PackedServiceAccount implements Known {
-  readonly freshUntil: number;
-  readonly renewFrom: number;
-  readonly expiresAt: number | undefined;
-  renewing = false;
-
-  constructor(packed: Packed, { freshUntil, renewFrom }: Life, expiresAt: number | undefined) {
-    super(packed);
-    this.freshUntil = freshUntil;
-    this.renewFrom = renewFrom;
-    this.expiresAt = expiresAt;
-  }
-
-  get kind(): 'accepted' {
-    return 'accepted';
-  }
-
-  get identity(): Identity {
-    return this;
-  }
 }
 
 /** @param wallClockMs milliseconds since the epoch. */
@@ -64,22 +36,20 @@ export interface KeepOptions {
 /**
  * Keeps a yes for its time and the time of grace, both never past the token's own end.
  *
- * @returns hands back the yes as it is kept, so that who is told it first is told the same as all others.
+ * @returns a function that returns the verdict as stored, so that all requests get the same object.
  */
 export function keeper(options: KeepOptions): (key: CacheKey, token: Token, verdict: Accepted) => Accepted {
   const { accepted, ttlMs, graceMs, refreshAhead } = options;
   const { now = () => performance.now(), wallClock = Date.now } = options;
-  const pack = identityPacker(equalTexts(MAX_SHARED), equalTexts(MAX_SHARED));
+  const intern = identityInterner();
   return (key, token, verdict) => {
     if (ttlMs === 0) return verdict;
     const expiresAtMs = readClaims(token)?.expiresAtMs;
     const expiresAt = expiresAtMs === undefined ? undefined : expiresAtMs / 1000;
     const tokenLifetimeMs = (expiresAtMs ?? Number.POSITIVE_INFINITY) - wallClock();
-    const life = lifeOf({ startedAt: now(), ttlMs, tokenLifetimeMs, refreshAhead });
-    const packed = pack(verdict.identity);
-    const known: Known = packed
-      ? new KnownServiceAccount(packed, life, expiresAt)
-      : { kind: 'accepted', identity: verdict.identity, ...life, expiresAt, renewing: false };
+    const { freshUntil, renewFrom } = lifeOf({ startedAt: now(), ttlMs, tokenLifetimeMs, refreshAhead });
+    const identity = intern(verdict.identity);
+    const known: Known = { kind: 'accepted', identity, freshUntil, renewFrom, expiresAt, renewing: false };
     accepted.set(key, known, Math.min(ttlMs + graceMs, tokenLifetimeMs));
     return known;
   };
