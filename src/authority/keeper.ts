@@ -21,20 +21,20 @@ export function hasEnded({ expiresAt }: Known, wallClockMs: number): boolean {
 
 export interface KeepOptions {
   readonly accepted: VerdictStore<Known>;
-  /** How long a yes is kept, in milliseconds; 0 keeps none. */
+  /** How long an accepted token is stored, in milliseconds; 0 stores none. */
   readonly ttlMs: number;
-  /** How long past its TTL a yes may be served while nobody can be asked, in milliseconds; 0: it may not. */
+  /** How long after its TTL it may be served while the API server is unreachable, in milliseconds. */
   readonly graceMs: number;
-  /** Whether a yes in use is renewed before it ends. */
+  /** Whether results in use are refreshed before they expire. */
   readonly refreshAhead: boolean;
   /** Milliseconds on the clock of the stores. */
   readonly now?: () => number;
-  /** Milliseconds since the epoch: what a token's `exp` is compared with. */
+  /** Milliseconds since the epoch. It is compared with the token's `exp`. */
   readonly wallClock?: () => number;
 }
 
 /**
- * Keeps a yes for its time and the time of grace, both never past the token's own end.
+ * Stores accepted tokens for TTL and grace, but never past the token's `exp`.
  *
  * @returns a function that returns the verdict as stored, so that all requests get the same object.
  */
