@@ -6,7 +6,7 @@ import { judge, type Policy } from './policy/policy.ts';
 /** What else a gateway knows of a request: the client's address, for the failure limit alone, its trace and its size. */
 export type Question = Pick<Asking, 'client' | 'trail' | 'heldBytes'>;
 
-/** Decides about one request by its credential. Answers at once, without a promise, where the verdict is known. */
+/** Decides about one request by its credential. Returns no promise if the verdict is cached. */
 export type Authorize = (credential: Credential, question?: Question) => Decision | Promise<Decision>;
 
 const MISSING: Deny = { kind: 'deny', reason: 'credentials_missing', detail: '' };
@@ -28,9 +28,6 @@ export function authorizeWith(authority: Authority, policy: Policy): Authorize {
     }
   };
   return (credential, question) => {
-    // What is known was well-formed when it was asked about, and its key is no other text's.
-    const known = credential.token && authority.known?.(credential.token, question);
-    if (known !== undefined) return decide(known);
     if (credential.kind !== 'token') return withoutToken(credential);
     const verdict = authority.review(credential.token, question);
     return verdict instanceof Promise ? verdict.then(decide) : decide(verdict);

@@ -55,7 +55,7 @@ const DOORS: Readonly<Record<string, { readonly values: readonly string[]; reado
   },
   'lru-cache': {
     values: [
-      ...['cache/equal-texts.ts', 'cache/failure-counter.ts', 'cache/verdict-store.ts', 'gateway/answer.ts'],
+      ...['cache/failure-counter.ts', 'cache/verdict-store.ts', 'gateway/answer.ts'],
       'operations/flood-gate.ts',
     ],
   },
@@ -69,7 +69,6 @@ const REVEALS_TOKENS: Readonly<Record<string, string>> = {
   'authority/token-review.ts': 'asks about it',
   'authority/cluster-keys.ts': 'checks its signature',
   'cache/key.ts': 'hashes it, salted',
-  'credential/bearer.ts': 'judges its characters',
   'credential/claims.ts': 'reads its claims',
   'credential/redaction.ts': 'cuts its encodings out of text',
   'credential/token.ts': 'cuts it out of text',

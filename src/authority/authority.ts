@@ -80,11 +80,6 @@ export interface Asking {
  */
 export interface Authority {
   review(token: Token, asking?: Asking): Verdict | Promise<Verdict>;
-  /**
-   * A verdict that is at hand, without a review, where the stage or one behind it remembers any. Any text may be asked
-   * about, also what could be nobody's token.
-   */
-  known?(token: Token, asking?: Asking): Accepted | Refused | undefined;
 }
 
 /** An {@link Unavailable} verdict of the API server's or our own side; retry after a second unless it asked for more. */

@@ -63,8 +63,11 @@ export interface CacheOptions extends KeepOptions {
   readonly setTimer?: (callback: () => void, ms: number) => void;
 }
 
-/** An {@link Authority} that remembers. What it knows counts as a look-up where there is something. */
-export type Cached = Authority & Required<Pick<Authority, 'known'>>;
+/** An {@link Authority} that caches. */
+export interface Cached extends Authority {
+  /** Returns the cached verdict and starts no review. Only a hit counts as a look-up. */
+  known(token: Token, asking?: Asking): Accepted | Refused | undefined;
+}
 
 /**
  * Remembers verdicts on tokens (never on requests: policy is judged on each), and shares a running review among all who

@@ -1,5 +1,5 @@
 import type { FailureCounter } from '../cache/failure-counter.ts';
-import type { Refused, Verdict } from './authority.ts';
+import type { Authority, Refused, Verdict } from './authority.ts';
 import type { Cached } from './cached.ts';
 
 /**
@@ -11,13 +11,12 @@ import type { Cached } from './cached.ts';
  * nothing back: an attacker may own one good token. Reviews under way when the limit is reached are finished; a place
  * kept for each would refuse good tokens that come together from one address. Without a client's address nothing counts.
  */
-export function limited(inner: Cached, failures: FailureCounter): Cached {
+export function limited(inner: Cached, failures: FailureCounter): Authority {
   const count = (client: string, verdict: Verdict): Verdict => {
     if (verdict.kind === 'refused') failures.failed(client, verdict);
     return verdict;
   };
   return {
-    known: inner.known,
     review(token, asking) {
       const client = asking?.client;
       if (client === undefined) return inner.review(token, asking);

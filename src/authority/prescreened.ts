@@ -22,7 +22,6 @@ export function prescreened(inner: Authority, options: PrescreenOptions): Author
     return refused('token_rejected', INVALID_BEARER_TOKEN);
   };
   return {
-    known: (token, asking) => (token.length > MAX_TOKEN_LENGTH ? undefined : inner.known?.(token, asking)),
     review(token, asking) {
       if (token.length > MAX_TOKEN_LENGTH) return refuse('length');
       if (opaqueTokens === 'refuse' && readClaims(token) === undefined) return refuse('opaque');

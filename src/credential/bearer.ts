@@ -1,12 +1,10 @@
-import { revealToken, Token } from './token.ts';
+import { Token } from './token.ts';
 
 /** What a request carries in `Authorization`. */
 export type Credential =
-  /** `foreign` is of another scheme than Bearer; `presented` is the whole value then, for redaction. */
-  | { readonly kind: 'absent' | 'foreign' | 'empty'; readonly token?: undefined; readonly presented?: Token }
-  /** With what stood in the token's place, where there was something; `presented` is all of it otherwise, for redaction. */
-  | { readonly kind: 'malformed'; readonly token?: Token; readonly presented?: Token }
-  | { readonly kind: 'token'; readonly token: Token; readonly presented?: undefined };
+  /** `presented` is all of the field that may hold a secret. It is kept for redaction alone. */
+  | { readonly kind: 'absent' | 'foreign' | 'empty' | 'malformed'; readonly presented?: Token }
+  | { readonly kind: 'token'; readonly token: Token };
 
 const ABSENT: Credential = { kind: 'absent' };
 const EMPTY: Credential = { kind: 'empty' };
@@ -42,7 +40,7 @@ function valuesFrom(rawHeaders: readonly string[]): string[] {
 
 /** What a request presented as its credential, well-formed or not: it must not be logged. */
 export function presentedIn(credential: Credential): Token | undefined {
-  return credential.token ?? credential.presented;
+  return credential.kind === 'token' ? credential.token : credential.presented;
 }
 
 /**
@@ -58,23 +56,7 @@ export function parseAuthorization(value: string | undefined): Credential {
   const rest = value.slice(SCHEME.length);
   if (rest === '' || rest === ' ') return EMPTY;
   if (rest.charCodeAt(0) !== 0x20) return { kind: 'malformed', presented: new Token(rest) };
-  return new BearerCredential(rest.slice(1));
-}
-
-/**
- * Judges its token's characters when its kind is first asked for: that takes as long as the hash by which a token that is
- * known is found, and what is known was judged before.
- */
-class BearerCredential {
-  readonly token: Token;
-  #kind: 'token' | 'malformed' | undefined;
-
-  constructor(value: string) {
-    this.token = new Token(value);
-  }
-
-  get kind(): 'token' | 'malformed' {
-    this.#kind ??= B64_TOKEN.test(revealToken(this.token)) ? 'token' : 'malformed';
-    return this.#kind;
-  }
+  const text = rest.slice(1);
+  const token = new Token(text);
+  return B64_TOKEN.test(text) ? { kind: 'token', token } : { kind: 'malformed', presented: token };
 }

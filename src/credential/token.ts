@@ -9,22 +9,9 @@ const PLACEHOLDER = '[token]';
  */
 export class Token {
   readonly #value: string;
-  #keyedBy: object | undefined;
-  #key = '';
 
   constructor(value: string) {
     this.#value = value;
-  }
-
-  /** What {@link note} was last told by the same, and by nobody else since: a token's key is asked for twice where it is unknown. */
-  noted(by: object): string | undefined {
-    return this.#keyedBy === by ? this.#key : undefined;
-  }
-
-  /** @param key from which the token cannot be had back; it goes with the token. */
-  note(by: object, key: string): void {
-    this.#keyedBy = by;
-    this.#key = key;
   }
 
   /** Length in characters; those that are well-formed (RFC 6750) are ASCII, so also in bytes. */

@@ -1,6 +1,5 @@
 import { encodeItem, encodeValue } from './encode.ts';
 import type { Identity } from './identity.ts';
-import { FIRST_GROUP, groupOf, LAST_GROUP, PackedServiceAccount, usernameOf } from './packed.ts';
 
 /** A header's short name after the prefix, in the order in which headers claim their share of {@link VALUES_LIMIT}. */
 export const IDENTITY_HEADERS = [
@@ -99,29 +98,7 @@ export function identityLines(prefix: string, start: string): (identity: Identit
 function identityValues(prefix: string): (identity: Identity | undefined) => readonly string[] {
   const limit = valuesLimit(prefix);
   const nobody = IDENTITY_HEADERS.map(() => '');
-  // Most verdicts have the one list that is asked for.
-  let audiences: readonly string[] = [];
-  let known: Fitting = { text: '', whole: true };
-  return identity => {
-    if (identity === undefined) return nobody;
-    if (!(identity instanceof PackedServiceAccount)) return fit(identity, limit);
-    if (audiences !== identity.audiences) {
-      known = fitList(identity.audiences, limit);
-      audiences = identity.audiences;
-    }
-    return (known.whole ? fitPacked(identity, known.text, limit) : undefined) ?? fit(identity, limit);
-  };
-}
-
-/** What {@link fit} makes of values that need no encoding; `undefined` where they do not all fit. */
-function fitPacked({ values }: PackedServiceAccount, audiences: string, limit: number): readonly string[] | undefined {
-  const [namespace, name, uid, pod, podUid, node, nodeUid, credentialId] = values;
-  const user = usernameOf(namespace, name);
-  const groups = `${FIRST_GROUP},${groupOf(namespace)},${LAST_GROUP}`;
-  const single = user.length + uid.length + namespace.length + name.length + credentialId.length;
-  const bound = pod.length + podUid.length + node.length + nodeUid.length;
-  if (single + bound + audiences.length + groups.length > limit) return undefined;
-  return [user, uid, namespace, name, pod, podUid, node, nodeUid, credentialId, audiences, groups, ''];
+  return identity => (identity === undefined ? nobody : fit(identity, limit));
 }
 
 /** The values, in the order of {@link IDENTITY_HEADERS}. */

@@ -44,10 +44,10 @@ export function parseServiceAccount(username: string): ServiceAccountName | unde
   return NAMESPACE.test(namespace) && SUBDOMAIN.test(name) ? { namespace, name } : undefined;
 }
 
-/** Builds the {@link Identity} from a TokenReview's user and the audiences it was accepted for. */
+/** Builds the frozen {@link Identity} from a TokenReview's user and the audiences it was accepted for. */
 export function toIdentity(user: UserInfo, audiences: readonly string[]): Identity {
   const extra = (key: string): string => user.extra[`authentication.kubernetes.io/${key}`]?.[0] ?? '';
-  return {
+  return Object.freeze({
     username: user.username,
     uid: user.uid,
     groups: user.groups,
@@ -58,5 +58,5 @@ export function toIdentity(user: UserInfo, audiences: readonly string[]): Identi
     nodeUid: extra('node-uid'),
     credentialId: extra('credential-id'),
     audiences,
-  };
+  });
 }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import t from 'tap';
 import { type Accepted, type Refused, type Trail, unavailable, type Verdict } from '../../src/authority/authority.ts';
 import { type CacheOptions, cached, type LookupResult } from '../../src/authority/cached.ts';
@@ -32,7 +33,7 @@ const known = (verdict: Accepted): Known => {
 /** What whoever asked is told, whatever else is kept with it. */
 function told<T>(verdict: T): T | Accepted {
   const { kind, identity, staleForMs } = Object(verdict) as Partial<Accepted>;
-  return kind === 'accepted' && identity === yes.identity && staleForMs === undefined ? yes : verdict;
+  return kind === 'accepted' && isDeepStrictEqual(identity, yes.identity) && staleForMs === undefined ? yes : verdict;
 }
 
 function cache(answer?: (token: Token) => Verdict | Promise<Verdict>, options: Partial<CacheOptions> = {}) {
@@ -114,15 +115,14 @@ t.test('a verdict that was found without a review is told at once, and remembere
   }
 });
 
-t.test('a ServiceAccount, which is stored in less room, reads as it was accepted', async t => {
+t.test('a stored identity equals the one that the review returned, and is frozen', async t => {
   const identity = MY_APP;
   const { authority } = cache(() => ({ kind: 'accepted', identity }));
   await authority.review(token);
   const verdict = authority.review(token) as Accepted;
   t.equal(verdict.kind, 'accepted');
-  t.not(verdict.identity, identity);
-  for (const field of Object.keys(identity) as (keyof Identity)[])
-    t.strictSame(verdict.identity[field], identity[field], field);
+  t.strictSame(verdict.identity, identity);
+  t.ok(Object.isFrozen(verdict.identity));
 });
 
 t.test('a yes is asked about again after its time to live', async t => {

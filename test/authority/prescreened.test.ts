@@ -59,15 +59,3 @@ t.test('nobody has to be told of refusals', async t => {
   const authority = prescreened(scriptedAuthority(), { opaqueTokens: 'refuse' });
   t.strictSame(authority.review(OPAQUE), REFUSED);
 });
-
-t.test('what is known is told without a check, but for the length', async t => {
-  const known = prescreened({ review: () => yes, known: () => yes }, { opaqueTokens: 'refuse' });
-  t.equal(known.known?.(OPAQUE), yes);
-  t.equal(known.known?.(new Token('x'.repeat(MAX_TOKEN_LENGTH))), yes);
-  t.equal(known.known?.(new Token('x'.repeat(MAX_TOKEN_LENGTH + 1))), undefined);
-  t.equal(
-    prescreened(scriptedAuthority(), { opaqueTokens: 'ask' }).known?.(OPAQUE),
-    undefined,
-    'where nobody remembers',
-  );
-});

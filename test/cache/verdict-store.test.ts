@@ -1,4 +1,3 @@
-import { LRUCache } from 'lru-cache';
 import t from 'tap';
 import type { CacheKey } from '../../src/cache/key.ts';
 import { type EvictionCause, MAX_LOOKS, verdictStore } from '../../src/cache/verdict-store.ts';
@@ -152,71 +151,4 @@ t.test('asking for the number of a great many looks at none of them', async t =>
   t.equal(looks, 0);
   store.delete(key('one more'));
   t.equal(store.size, 0);
-});
-
-t.test('takes room as it is needed, and keeps all as it was when it takes more', t => {
-  const { clock, evicted, store } = setUp(6_000);
-  for (let made = 0; made < 5_999; made += 1) {
-    store.set(key(`${made}`), { of: `${made}` }, made === 600 ? 50 : 10_000);
-    if (made % 1_000 === 0) store.get(key('7'));
-  }
-  t.equal(store.size, 5_999);
-  store.set(key('last'), { of: 'last' }, 10_000);
-  t.strictSame(evicted, [], 'while there is room to be had nobody makes any');
-  store.set(key('too many'), { of: 'too many' }, 10_000);
-  store.set(key('two too many'), { of: 'two too many' }, 10_000);
-  t.strictSame(evicted, ['capacity', 'capacity']);
-  t.notOk(store.get(key('0')), 'it is the least recently used that do');
-  t.notOk(store.get(key('1')));
-  t.ok(store.get(key('7')));
-  clock.advance(51);
-  t.notOk(store.get(key('600')), 'each had its time');
-  t.strictSame(store.get(key('601')), { of: '601' });
-  clock.advance(9_950);
-  t.equal(store.size, 0);
-  t.end();
-});
-
-t.test('what is dead makes room for what is new, and is told', t => {
-  const { clock, evicted, store } = setUp(1_000);
-  for (let made = 0; made < 512; made += 1) store.set(key(`${made}`), { of: `${made}` }, 10);
-  clock.advance(11);
-  store.set(key('new'), { of: 'new' }, 10);
-  t.strictSame(evicted, new Array(512).fill('expired'));
-  t.equal(store.size, 1);
-  t.end();
-});
-
-t.test('takes no room for what it may have before it has it, unless that is a great many', t => {
-  const took = (maxEntries: number): number => {
-    const before = process.memoryUsage().heapUsed;
-    const { store } = setUp(maxEntries);
-    store.set(key('a'), { of: 'a' }, 1000);
-    return process.memoryUsage().heapUsed - before;
-  };
-  const [few, many] = [took(100_000), took(1_000_000)];
-  t.ok(few < 500_000, `${few} bytes`);
-  t.ok(many > 10_000_000, `${many} bytes`);
-  t.end();
-});
-
-t.test('what is at the very end of its time when room is made does not outlive it', async t => {
-  const { clock, store } = setUp(10_000);
-  for (let at = 0; at < 512; at += 1) store.set(key(`${at}`), { of: `${at}` }, 2000);
-  clock.advance(2000);
-  store.set(key('new'), { of: 'new' }, 60_000);
-  clock.advance(1);
-  for (let at = 0; at < 512; at += 1) if (store.get(key(`${at}`)) !== undefined) t.fail(`${at} outlives its time`);
-  t.equal(store.size, 1);
-});
-
-t.test('where one comes as another goes, they are not all looked at for each', async t => {
-  const looks = t.capture(LRUCache.prototype, 'purgeStale', LRUCache.prototype.purgeStale);
-  const { clock, store } = setUp(10_000);
-  for (let at = 0; at < 2000; at += 1) {
-    // Of 512, one always ends a moment before the next comes.
-    store.set(key(`${at}`), { of: `${at}` }, 511.5);
-    clock.advance(1);
-  }
-  t.ok(looks().length < 5);
 });

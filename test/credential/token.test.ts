@@ -13,17 +13,6 @@ t.test('a token gives its characters to who asks by name, and its length to ever
   t.equal(token.length, SECRET.length);
 });
 
-t.test('a key is noted for who made it, and for nobody else', async t => {
-  const one = new Token(SECRET);
-  const [maker, other] = [{}, {}];
-  t.equal(one.noted(maker), undefined);
-  one.note(maker, 'key');
-  t.equal(one.noted(maker), 'key');
-  t.equal(one.noted(other), undefined);
-  one.note(other, 'another');
-  t.strictSame([one.noted(maker), one.noted(other)], [undefined, 'another']);
-});
-
 t.test('whatever makes text of a token shows [token]', async t => {
   const error = new Error(`cannot review ${token}`);
   const shown: Record<string, string> = {

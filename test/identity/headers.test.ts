@@ -1,5 +1,4 @@
 import t from 'tap';
-import { equalTexts } from '../../src/cache/equal-texts.ts';
 import {
   IDENTITY_HEADERS,
   identityLines,
@@ -9,7 +8,6 @@ import {
   valuesLimit,
 } from '../../src/identity/headers.ts';
 import type { Identity } from '../../src/identity/identity.ts';
-import { identityPacker, type Packed, PackedServiceAccount } from '../../src/identity/packed.ts';
 import { MY_APP, NOBODY } from '../fixtures/identities.ts';
 import { NASTY_PIECES, seeded } from '../fixtures/seeded.ts';
 
@@ -168,30 +166,4 @@ t.test('lines are the list’s, whoever it is', async t => {
       t.equal(lines(identity), `HTTP/1.1 200 OK\r\n${linesOf(identityRenderer(prefix)(identity))}`);
     }
   }
-});
-
-t.test('who is packed is rendered as if he were not, up to the last byte that fits', async t => {
-  const pack = identityPacker(equalTexts(10), equalTexts(10));
-  const list = identityRenderer(PREFIX);
-  const lines = identityLines(PREFIX, '');
-  const spare =
-    valuesLimit(PREFIX) -
-    list(MY_APP)
-      .filter((_, at) => at % 2 === 1 && at < 24)
-      .join('').length;
-  const more: Partial<Identity>[] = [
-    ...[{}, { pod: '', podUid: '', node: '', nodeUid: '' }, { uid: '', credentialId: '', audiences: [] }],
-    ...[{ audiences: ['a,b', 'c d', 'ü'] }, { audiences: ['bindcar', ''] }, { audiences: ['a'.repeat(5000)] }],
-    ...[spare - 1, spare, spare + 1, 5000].map(length => ({ pod: MY_APP.pod + 'p'.repeat(length) })),
-    ...[spare - 1, spare, spare + 1].map(length => ({ audiences: [...MY_APP.audiences.slice(1), 'a'.repeat(length)] })),
-  ];
-  const truncated = new Set<string | undefined>();
-  // In turns, since lists of audiences are known again.
-  for (const identity of [...more, ...more.toReversed()].map(one => ({ ...MY_APP, ...one }))) {
-    const kept = new PackedServiceAccount(pack(identity) as Packed);
-    t.strictSame(list(kept), list(identity));
-    t.equal(lines(kept), linesOf(list(identity)));
-    truncated.add(list(kept)[list(kept).indexOf(`${PREFIX}Truncated`) + 1]);
-  }
-  t.ok(truncated.has('') && truncated.has('Groups') && truncated.has('Pod'), [...truncated].join(' '));
 });

@@ -83,3 +83,7 @@ t.test('what the API server does not say is empty', async t => {
   const { pod, podUid, node, nodeUid, credentialId } = toIdentity({ username: 'a', uid: '', groups: [], extra }, []);
   t.strictSame([pod, podUid, node, nodeUid, credentialId], ['', '', '', '', '']);
 });
+
+t.test('an identity is frozen', async t => {
+  t.ok(Object.isFrozen(toIdentity({ username: 'alice', uid: '', groups: [], extra: {} }, [])));
+});
