@@ -9,7 +9,7 @@ export type SignatureCheck =
   | 'bad'
   /** The token names a key that is not among them, or another algorithm than that key's. */
   | 'unknown key'
-  /** A form that is not read: no JWS, or no key named. */
+  /** A form that gatecar does not verify: not a JWS, no key named, or an extension demanded. */
   | 'unknown form';
 
 /** Public keys by their `kid`. */
@@ -95,13 +95,16 @@ export function signingKeys(jwks: Readonly<Record<string, unknown>>): SigningKey
     return keys;
   };
   const usable = [...published.keys()].some(kid => named(kid).length > 0);
-  const headerOf = lastHeader();
   let slowChecks = 0;
-  const checkSlowly = async (able: readonly SigningKey[], signed: Buffer, bytes: Buffer): Promise<SignatureCheck> => {
+  const checkSlowly = async (
+    able: readonly SigningKey[],
+    signed: Buffer,
+    signature: Buffer,
+  ): Promise<SignatureCheck> => {
     if (slowChecks >= MAX_SLOW_CHECKS) return 'unknown form';
     slowChecks += 1;
     try {
-      const made = await Promise.all(able.map(key => verifyBeside(key.digest, signed, key.key, bytes)));
+      const made = await Promise.all(able.map(key => verifyBeside(key.digest, signed, key.key, signature)));
       return made.includes(true) ? 'good' : 'bad';
     } finally {
       slowChecks -= 1;
@@ -110,16 +113,13 @@ export function signingKeys(jwks: Readonly<Record<string, unknown>>): SigningKey
   return {
     usable,
     check(jws) {
-      const end = jws.lastIndexOf('.');
-      const signature = jws.slice(end + 1);
-      const header = headerOf(jws);
-      if (header?.['kid'] === undefined || !BASE64URL.test(signature)) return 'unknown form';
+      const parsed = parseJws(jws);
+      if (parsed === undefined) return 'unknown form';
+      const { header, signed, signature } = parsed;
       const able = named(header['kid']).filter(({ algorithm }) => algorithm === header['alg']);
       if (able.length === 0) return 'unknown key';
-      const signed = Buffer.from(jws.slice(0, end), 'latin1');
-      const bytes = Buffer.from(signature, 'base64url');
-      if (able.some(({ isSlow }) => isSlow)) return checkSlowly(able, signed, bytes);
-      return able.some(({ digest, key }) => verify(digest, signed, key, bytes)) ? 'good' : 'bad';
+      if (able.some(({ isSlow }) => isSlow)) return checkSlowly(able, signed, signature);
+      return able.some(({ digest, key }) => verify(digest, signed, key, signature)) ? 'good' : 'bad';
     },
   };
 }
@@ -168,30 +168,36 @@ function publicKey(jwk: Jwk): KeyObject | undefined {
   }
 }
 
-/** Reads the protected header of a JWS. All that one key has signed begin alike, so the last one that could be read is kept. */
-function lastHeader() {
-  let start: string | undefined;
-  let header: ReturnType<typeof protectedHeader>;
-  return (jws: string) => {
-    const isOfThree = () => jws.indexOf('.', start?.length) === jws.lastIndexOf('.');
-    if (start !== undefined && jws.startsWith(start) && isOfThree()) return header;
-    const read = protectedHeader(jws);
-    if (read === undefined) return undefined;
-    // A copy: a part of a string holds on to all of it, and that is a token.
-    start = Buffer.from(jws.slice(0, jws.indexOf('.') + 1), 'latin1').toString('latin1');
-    header = read;
-    return header;
-  };
+interface Jws {
+  readonly header: Readonly<Record<string, unknown>>;
+  /** What the signature was made of. */
+  readonly signed: Buffer;
+  readonly signature: Buffer;
 }
 
-/** @returns `undefined` for what is no compact JWS (RFC 7515 §7.1), or has a header that is no JSON object. */
-function protectedHeader(jws: string): Readonly<Record<string, unknown>> | undefined {
-  const parts = jws.split('.');
-  const first = parts[0] as string;
-  if (parts.length !== 3 || !BASE64URL.test(first)) return undefined;
+/**
+ * @returns `undefined` if this is not a compact JWS (RFC 7515 §7.1), if it names no key, or if it demands an extension
+ *   (`crit`, §4.1.11): gatecar knows none.
+ */
+function parseJws(jws: string): Jws | undefined {
+  const [protectedHeader = '', payload = '', signature = '', more] = jws.split('.');
+  if (more !== undefined || ![protectedHeader, payload, signature].every(isBase64url)) return undefined;
+  const header = parseObject(Buffer.from(protectedHeader, 'base64url').toString('utf8'));
+  if (header?.['kid'] === undefined || Object.hasOwn(header, 'crit')) return undefined;
+  const signed = Buffer.from(`${protectedHeader}.${payload}`, 'latin1');
+  return { header, signed, signature: Buffer.from(signature, 'base64url') };
+}
+
+/** Node decodes any text. A length that no bytes have would be cut. */
+function isBase64url(text: string): boolean {
+  return BASE64URL.test(text) && text.length % 4 !== 1;
+}
+
+/** @returns `undefined` if the text is not a JSON object. */
+function parseObject(text: string): Readonly<Record<string, unknown>> | undefined {
   try {
-    const header: unknown = JSON.parse(Buffer.from(first, 'base64url').toString('utf8'));
-    return typeof header === 'object' && header !== null ? { ...header } : undefined;
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? { ...value } : undefined;
   } catch {
     return undefined;
   }

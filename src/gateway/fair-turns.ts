@@ -17,8 +17,17 @@ export class SharedConnection {
   handled = 0;
   /** Streams that are open. */
   open = 0;
+  /** Calls that wait for a review. */
+  pending = 0;
+  /** Called when what is open, pending or allowed has changed. */
+  onChange: () => void = () => {};
   /** Whether one of its requests has been allowed: clients without a valid token share their turns among themselves. */
   hasBeenAllowed = false;
+
+  /** Whether gatecar owes it a decision. */
+  get isBusy(): boolean {
+    return this.pending > 0 || this.isQueued;
+  }
 }
 
 /** How many requests are handled in one turn, and for how many milliseconds. */

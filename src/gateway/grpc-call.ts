@@ -18,6 +18,8 @@ export class GrpcCall extends HeldStream {
   readonly startMs: number;
   readonly connection: SharedConnection;
   messageWait: MessageWait | undefined;
+  /** Whether it waits for a review. */
+  isPending = false;
   /** How much of its message may be held without a reservation, in bytes. */
   unreservedBytes = 0;
 
@@ -54,7 +56,6 @@ export const STATUS = {
   RESOURCE_EXHAUSTED: 8,
   UNIMPLEMENTED: 12,
   INTERNAL: 13,
-  UNAVAILABLE: 14,
 } as const;
 
 export type FailureStatus = (typeof STATUS)[keyof typeof STATUS];
@@ -70,18 +71,12 @@ export function isOpen(stream: ServerHttp2Stream): boolean {
   return !stream.destroyed && !stream.closed;
 }
 
-/** Answers a call whose answer is one message. @param message as it is sent, see `frame`. */
+/** Answers a call with one message. @param message as it is sent, see `frame`. */
 export function answerCall(stream: ServerHttp2Stream, message: Buffer): void {
   if (!isOpen(stream)) return;
-  beginAnswer(stream, OK);
-  stream.end(message);
-}
-
-/** Begins an answer of any number of messages, which `stream.end` ends with these trailers. */
-export function beginAnswer(stream: ServerHttp2Stream, trailers: Readonly<Record<string, string>>): void {
   stream.respond(HEAD, WITH_TRAILERS);
-  // One function for all of them where the trailers are the same.
-  stream.on('wantTrailers', trailers === OK ? sendOk : () => stream.sendTrailers(trailers));
+  stream.on('wantTrailers', sendOk);
+  stream.end(message);
 }
 
 function sendOk(this: ServerHttp2Stream): void {

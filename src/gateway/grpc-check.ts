@@ -1,6 +1,6 @@
 import type { Authorize, Question } from '../authorize.ts';
 import { type Credential, readCredential } from '../credential/bearer.ts';
-import type { Allow, Decision, Unavailable } from '../decision/decision.ts';
+import type { Allow, Decision, Deny } from '../decision/decision.ts';
 import type { Answer } from './answer.ts';
 import { clientIn, forwardedIn, traceIn } from './check-forwarded.ts';
 import { CheckRequest } from './check-request.ts';
@@ -8,43 +8,33 @@ import { checkResponse } from './check-response.ts';
 import { type Decided, type Follow, INTERNAL_ERROR } from './decided.ts';
 import type { ReadyRequest } from './fair-turns.ts';
 import type { Forwarded, ForwardedOptions } from './forwarded.ts';
-import { answerCall, type GrpcCall } from './grpc-call.ts';
+import { answerCall, failCall, type GrpcCall, STATUS } from './grpc-call.ts';
+import { beforeDeadline } from './grpc-deadline.ts';
+import { decoded } from './protobuf.ts';
 import type { UnderWay } from './under-way.ts';
-
-/** The longest that Node's timers can wait; past it they fire at once. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
-
-/** How long before a gateway's deadline it is answered: this part of the time it gave, and milliseconds at the least. */
-const DEADLINE_MARGIN = 0.1;
-const DEADLINE_MARGIN_MS = 20;
 
 /** What a check takes while it waits for a review, in bytes, besides its message. */
 const HELD_BYTES = 6 * 1024;
 
-/** What the units of `grpc-timeout` are in milliseconds. */
-const TIMEOUT_UNITS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
+const NO_MESSAGE: Buffer = Buffer.alloc(0);
+
+/** The decision on a message that cannot be decoded: it holds no credential that counts. */
+export const UNREADABLE: Deny = { kind: 'deny', reason: 'credentials_malformed', detail: '' };
 
 export interface CheckOptions extends ForwardedOptions {
   readonly authorize: Authorize;
   readonly answer: (decision: Decision) => Answer;
   readonly onDecision?: (decided: Decided) => void;
   readonly follow?: Follow | undefined;
-  /** Told of an error nobody foresaw; the request has been answered as unavailable. */
+  /** Called with an unexpected error. The request has been answered as unavailable. */
   readonly onFault: (error: unknown) => void;
-  /** Milliseconds on a clock that is never set. */
+  /** Milliseconds on a monotonic clock. */
   readonly now?: () => number;
 }
 
-const LATE: Unavailable = {
-  kind: 'unavailable',
-  reason: 'authority_unavailable',
-  cause: 'timeout',
-  retryAfterSeconds: 1,
-};
-
 /** Answers calls of `Check`. */
 export interface Checker {
-  /** Decides by the credential in the message. @throws {ProtobufError} if the bytes are not a `CheckRequest`. */
+  /** Decides by the credential in the message. */
   check(message: Buffer, call: GrpcCall): void;
   /** Answers without a message. */
   answer(call: GrpcCall, decision: Exclude<Decision, Allow>): void;
@@ -54,168 +44,128 @@ export interface Checker {
 export interface CallEvents {
   /** The call waits for a review. */
   onPending(call: GrpcCall): void;
-  /** Its review has ended, with those of all that waited for the same one. It is answered when it is its turn. */
+  /** The review has ended, for all calls that waited for it. `check` answers the call and is run in the call's turn. */
   onDecided(call: GrpcCall, check: ReadyRequest): void;
-  /** Its answer has been written, which its client has yet to read. */
+  /** The answer has been written. The client has yet to read it. */
   onAnswered(call: GrpcCall, decision: Decision): void;
 }
 
 /**
- * Answers `Check` as the HTTP listener answers `/auth`. It never fails as an RPC, which a gateway may take as leave to
- * fail open: our own faults, and a deadline that is about to pass, are answered as a denial with status `UNAVAILABLE`.
+ * Answers `Check` as the HTTP listener answers `/auth`. The call never fails as an RPC, which a gateway may take as leave
+ * to fail open: internal errors and a deadline that is about to pass are answered as a denial with status `UNAVAILABLE`.
  */
 export function checker(options: CheckOptions, calls: UnderWay, events: CallEvents): Checker {
-  const desk = new Desk(options, calls, events);
+  const { authorize, follow, onDecision, onFault, now = () => performance.now() } = options;
+  const responseTo = cachedResponses();
+
+  const begin = (call: GrpcCall, request: CheckRequest): Check => {
+    calls.begin();
+    return new Check(call, request, options);
+  };
+  const finish = (check: Check, decision: Decision): void => {
+    if (check.isAnswered) return;
+    const { call } = check;
+    const answer = options.answer(decision);
+    const response = responseTo(answer);
+    check.isAnswered = true;
+    calls.end();
+    answerCall(call.stream, response);
+    events.onAnswered(call, decision);
+    check.decision = decision;
+    check.answer = answer;
+    check.durationMs = now() - call.startMs;
+    onDecision?.(check);
+  };
+  const fail = (check: Check, error: unknown): void => {
+    onFault(error);
+    try {
+      finish(check, INTERNAL_ERROR);
+    } catch (second) {
+      onFault(second);
+      if (check.isAnswered) return;
+      check.isAnswered = true;
+      calls.end();
+      failCall(check.call.stream, STATUS.INTERNAL, 'the call cannot be answered');
+    }
+  };
+  const attempt = (check: Check, step: () => void): void => {
+    try {
+      step();
+    } catch (error) {
+      fail(check, error);
+    }
+  };
+  const decideLater = (check: Check, pending: Promise<Decision>): void => {
+    const { call, request } = check;
+    request.keep();
+    events.onPending(call);
+    beforeDeadline(call, pending, now)
+      .then(decision => {
+        events.onDecided(call, { handle: () => attempt(check, () => finish(check, decision)), keep() {} });
+      })
+      .catch(error => fail(check, error));
+  };
+
+  const reply: Checker['answer'] = (call, decision) => {
+    const check = begin(call, new CheckRequest(NO_MESSAGE));
+    attempt(check, () => finish(check, decision));
+  };
+
   return {
     check(message, call) {
-      const check = new Check(desk, call, new CheckRequest(message));
-      try {
-        const decision = check.decide();
-        if (decision instanceof Promise) check.await(decision);
-        else check.finish(decision);
-      } catch (error) {
-        check.fail(error);
-      }
+      const request = decoded(() => new CheckRequest(message));
+      if (request === undefined) return reply(call, UNREADABLE);
+      const check = begin(call, request);
+      attempt(check, () => {
+        check.trail = follow?.(() => traceIn(call, request, check.credential, options));
+        const decision = authorize(check.credential, check);
+        if (decision instanceof Promise) decideLater(check, decision);
+        else finish(check, decision);
+      });
     },
-    answer(call, decision) {
-      const check = new Check(desk, call, new CheckRequest(NO_MESSAGE));
-      try {
-        check.finish(decision);
-      } catch (error) {
-        check.fail(error);
-      }
-    },
+    answer: reply,
   };
 }
 
-const NO_MESSAGE: Buffer = Buffer.alloc(0);
-
-/** What all checks of one listener share. */
-class Desk {
-  readonly options: CheckOptions;
-  readonly calls: UnderWay;
-  readonly now: () => number;
-  readonly events: CallEvents;
-  readonly #rendered = new WeakMap<Answer, Buffer>();
-
-  constructor(options: CheckOptions, calls: UnderWay, events: CallEvents) {
-    this.options = options;
-    this.calls = calls;
-    this.events = events;
-    this.now = options.now ?? (() => performance.now());
-  }
-
-  /** As it is sent; rendered once for as long as the answer is kept. */
-  messageOf(answer: Answer): Buffer {
-    let message = this.#rendered.get(answer);
-    if (message === undefined) {
-      message = checkResponse(answer);
-      this.#rendered.set(answer, message);
-    }
-    return message;
-  }
+/** Renders each answer once for as long as it is cached. */
+function cachedResponses(): (answer: Answer) => Buffer {
+  const responses = new WeakMap<Answer, Buffer>();
+  return answer => {
+    const response = responses.get(answer) ?? checkResponse(answer);
+    responses.set(answer, response);
+    return response;
+  };
 }
 
-/** One check and what became of it: an object with methods, and no closures, as one request over HTTP is. */
-class Check implements Decided, Question, ReadyRequest {
+/** A request over gRPC and the decision on it. */
+class Check implements Decided, Question {
   readonly protocol = 'grpc';
+  readonly call: GrpcCall;
+  readonly request: CheckRequest;
   readonly credential: Credential;
   trail: Decided['trail'];
   decision: Decision = INTERNAL_ERROR;
   answer!: Answer;
   durationMs = 0;
-  readonly #desk: Desk;
-  readonly #call: GrpcCall;
-  readonly #request: CheckRequest;
-  #answered = false;
+  isAnswered = false;
+  readonly #options: ForwardedOptions;
 
-  constructor(desk: Desk, call: GrpcCall, request: CheckRequest) {
-    this.#desk = desk;
-    this.#call = call;
-    this.#request = request;
+  constructor(call: GrpcCall, request: CheckRequest, options: ForwardedOptions) {
+    this.call = call;
+    this.request = request;
+    this.#options = options;
     this.credential = readCredential(request.authorization);
-    desk.calls.begin();
-  }
-
-  decide(): Decision | Promise<Decision> {
-    const { options } = this.#desk;
-    const { authorize, follow } = options;
-    this.trail = follow?.(() => traceIn(this.#call, this.#request, this.credential, options));
-    return authorize(this.credential, this);
-  }
-
-  await(decision: Promise<Decision>): void {
-    this.#request.keep();
-    this.#desk.events.onPending(this.#call);
-    this.#beforeDeadline(decision)
-      .then(decided => {
-        this.decision = decided;
-        this.#desk.events.onDecided(this.#call, this);
-      })
-      .catch(error => this.fail(error));
   }
 
   get client(): string | undefined {
-    return clientIn(this.#call, this.#request, this.#desk.options);
+    return clientIn(this.call, this.request, this.#options);
   }
 
   get heldBytes(): number {
-    return HELD_BYTES + this.#request.size + this.#call.heldBytes;
+    return HELD_BYTES + this.request.size + this.call.heldBytes;
   }
-
-  handle(): void {
-    try {
-      this.finish(this.decision);
-    } catch (error) {
-      this.fail(error);
-    }
-  }
-
-  keep(): void {}
 
   forwarded(): Forwarded {
-    return forwardedIn(this.#call, this.#request, this.credential, this.#desk.options);
+    return forwardedIn(this.call, this.request, this.credential, this.#options);
   }
-
-  finish(decision: Decision): void {
-    if (this.#answered) return;
-    const desk = this.#desk;
-    const { options, calls, now } = desk;
-    const answer = options.answer(decision);
-    const message = desk.messageOf(answer);
-    this.#answered = true;
-    calls.end();
-    answerCall(this.#call.stream, message);
-    desk.events.onAnswered(this.#call, decision);
-    this.decision = decision;
-    this.answer = answer;
-    this.durationMs = now() - this.#call.startMs;
-    options.onDecision?.(this);
-  }
-
-  fail(error: unknown): void {
-    this.#desk.options.onFault(error);
-    this.finish(INTERNAL_ERROR);
-  }
-
-  /** The decision, or that it came too late for this gateway, while it can still be told. The review itself goes on. */
-  async #beforeDeadline(decision: Promise<Decision>): Promise<Decision> {
-    const allowed = timeoutIn(this.#call);
-    if (allowed === undefined) return decision;
-    const given = this.#call.startMs + allowed - this.#desk.now();
-    const left = given - Math.max(given * DEADLINE_MARGIN, DEADLINE_MARGIN_MS);
-    const { promise: late, resolve } = Promise.withResolvers<Decision>();
-    const timer = setTimeout(() => resolve(LATE), Math.min(Math.max(left, 0), MAX_TIMER_MS));
-    try {
-      return await Promise.race([decision, late]);
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-}
-
-/** How long the gateway waits, in milliseconds. What is no time is no limit: a failed call would be worse than a late one. */
-function timeoutIn({ headers }: GrpcCall): number | undefined {
-  const [, value, unit = ''] = /^(\d{1,8})([HMSmun])$/.exec(String(headers['grpc-timeout'])) ?? [];
-  return value === undefined ? undefined : Number(value) * (TIMEOUT_UNITS[unit] as number);
 }

@@ -12,104 +12,76 @@ export function frame(message: string): Buffer {
   return bytes;
 }
 
-/** What becomes of the message of a call. One of the two is called, once, unless the call ends before. */
-export interface MessageHandler {
-  /** The message has come, or all of it but the body. Its bytes are to be copied if they are kept. */
-  message(bytes: Buffer, call: GrpcCall): void;
-  fault(fault: MessageFault, call: GrpcCall): void;
+/**
+ * Reads the message of a call. When it has come, gatecar does not wait for the client any more.
+ *
+ * @param streams in which the call reserves what is kept of its message.
+ * @param done called once, unless the call ends before: with the message (all of it, or all but the body), or with the
+ *   reason why there is none. The bytes must be copied if they are kept.
+ */
+export function readMessage(call: GrpcCall, streams: HeldStreams, done: MessageHandler): void {
+  new Incoming(call, streams, done);
 }
 
-/** Reads the messages of calls that have one. */
-export class MessageReader {
-  readonly #streams: HeldStreams;
-  #whole: Incoming[] = [];
+export type MessageHandler = (message: Buffer | MessageFault) => void;
 
-  constructor(streams: HeldStreams) {
-    this.#streams = streams;
-  }
-
-  /** Reads the message of a call. From its end on, gatecar does not wait for the client any more. */
-  read(call: GrpcCall, handler: MessageHandler): void {
-    new Incoming(call, handler, this);
-  }
-
-  get streams(): HeldStreams {
-    return this.#streams;
-  }
-
-  /** The end of a stream nearly always comes with the last of its message. If not, it may be long in coming. */
-  holdSoon(incoming: Incoming): void {
-    if (this.#whole.push(incoming) === 1) setImmediate(this.#holdWhole);
-  }
-
-  readonly #holdWhole = (): void => {
-    const whole = this.#whole;
-    this.#whole = [];
-    for (const incoming of whole) incoming.hold();
-  };
-}
-
-/** A call whose message comes. What hangs on the listeners of a stream is let go once it has been used. */
+/** A message that is being received. It drops its references when it is done, since the stream keeps its listeners. */
 class Incoming implements MessageWait {
   readonly #call: GrpcCall;
-  readonly #reader: MessageReader;
+  readonly #streams: HeldStreams;
   readonly #assembly = new Assembly();
-  #handler: MessageHandler | undefined;
+  #done: MessageHandler | undefined;
   readonly #add = (piece: Buffer): void => this.add(piece);
-  readonly #end = (): void => this.end();
+  readonly #end = (): void => this.#finish(this.#assembly.take());
 
-  constructor(call: GrpcCall, handler: MessageHandler, reader: MessageReader) {
+  constructor(call: GrpcCall, streams: HeldStreams, done: MessageHandler) {
     this.#call = call;
-    this.#handler = handler;
-    this.#reader = reader;
+    this.#streams = streams;
+    this.#done = done;
     call.messageWait = this;
-    reader.streams.waits(call);
+    streams.waits(call);
     call.stream.on('data', this.#add).on('end', this.#end);
   }
 
-  /** The client has been waited for long enough, or others need the room. */
+  /** The client has been waited for long enough, or other calls need the room. */
   giveUp(): void {
-    const head = this.#assembly.takeHead();
-    this.#finish(head ?? 'late');
-  }
-
-  hold(): void {
-    // What would be held now is not released any more.
-    if (this.#handler === undefined || this.#call.stream.destroyed) return;
-    const before = this.#assembly.held;
-    this.#assembly.hold();
-    this.#settle(before, undefined);
+    this.#finish(this.#assembly.takeHead() ?? 'late');
   }
 
   add(piece: Buffer): void {
-    const assembly = this.#assembly;
-    const before = assembly.held;
-    this.#settle(before, assembly.add(piece));
-    if (assembly.held === 0) this.#reader.holdSoon(this);
+    const before = this.#assembly.held;
+    const fault = this.#assembly.add(piece);
+    this.#reserve(before, fault);
+    // The end of a stream nearly always comes with the last of its message. If not, it may be long in coming.
+    if (this.#assembly.held === 0) setImmediate(() => this.#hold());
   }
 
-  end(): void {
-    this.#finish(this.#assembly.take());
+  #hold(): void {
+    // What would be held now is not released any more.
+    if (this.#done === undefined || this.#call.stream.destroyed) return;
+    const before = this.#assembly.held;
+    this.#assembly.hold();
+    this.#reserve(before, undefined);
   }
 
-  #settle(before: number, fault: MessageFault | undefined): void {
+  #reserve(before: number, fault: MessageFault | undefined): void {
     const { held } = this.#assembly;
     const more = held - before;
     if (fault !== undefined) this.#finish(fault);
-    else if (more !== 0 && held > this.#call.unreservedBytes && !this.#reader.streams.hold(this.#call, more))
+    else if (more !== 0 && held > this.#call.unreservedBytes && !this.#streams.hold(this.#call, more)) {
       this.#finish('no_room');
+    }
   }
 
   #finish(message: Buffer | MessageFault): void {
-    const handler = this.#handler as MessageHandler;
-    this.#handler = undefined;
+    const done = this.#done as MessageHandler;
+    this.#done = undefined;
     const call = this.#call;
     call.messageWait = undefined;
-    this.#reader.streams.waitsNoMore(call);
-    // What still comes is dropped as it comes.
+    this.#streams.waitsNoMore(call);
+    // Later data is dropped as it comes.
     call.stream.off('data', this.#add).off('end', this.#end).resume();
     this.#assembly.take();
-    if (Buffer.isBuffer(message)) handler.message(message, call);
-    else handler.fault(message, call);
+    done(message);
   }
 }

@@ -4,16 +4,16 @@ import type { Budget } from '../limits/budget.ts';
 import { HeldStreams } from '../limits/held-streams.ts';
 import type { ConnectionIntakeOptions } from './connection-intake.ts';
 import { OVERLOADED } from './decided.ts';
-import { FairTurns, type ReadyRequest, type RequestLimits, type SharedConnection } from './fair-turns.ts';
+import { FairTurns, type RequestLimits, type SharedConnection } from './fair-turns.ts';
 import { TURNS_OF_A_CALL } from './frame-turns.ts';
 import type { MessageFault } from './grpc-assembly.ts';
 import { type FailureStatus, failCall, GrpcCall, isOpen, refuseRequest, STATUS } from './grpc-call.ts';
-import { type CheckOptions, checker } from './grpc-check.ts';
+import { type CheckOptions, checker, UNREADABLE } from './grpc-check.ts';
+import { LATE } from './grpc-deadline.ts';
 import { grpcHealth } from './grpc-health.ts';
-import { MessageReader } from './grpc-message.ts';
+import { readMessage } from './grpc-message.ts';
 import { http2Listener } from './http2-listener.ts';
 import type { ListenerOptions } from './listener.ts';
-import { ProtobufError } from './protobuf.ts';
 import { underWay } from './under-way.ts';
 
 /** How often a connection is asked whether it is still there, and how long it may take to say so, in milliseconds. */
@@ -59,12 +59,9 @@ const UNRESERVED_MESSAGE_BYTES = 4 * 1024;
 /** How long gatecar waits for the rest of a message, or for an answer to be read, in milliseconds. */
 const CLIENT_TIMEOUT_MS = 10_000;
 
-/** What is decided on a `Check` whose message cannot be read: there is no credential in it that counts. */
-const UNREADABLE: Deny = { kind: 'deny', reason: 'credentials_malformed', detail: '' };
-
 const FAULT_DECISIONS: Readonly<Record<MessageFault, Deny | Unavailable>> = {
   undecodable: UNREADABLE,
-  late: { kind: 'unavailable', reason: 'authority_unavailable', cause: 'timeout', retryAfterSeconds: 1 },
+  late: LATE,
   no_room: OVERLOADED,
 };
 
@@ -74,32 +71,18 @@ const FAULT_STATUS: Readonly<Record<MessageFault, readonly [status: FailureStatu
   no_room: [STATUS.RESOURCE_EXHAUSTED, 'too many calls'],
 };
 
-/** A message that has come, for the turn in which it is handled. */
-class ReadyMessage implements ReadyRequest {
-  readonly #call: GrpcCall;
-  readonly #handle: (message: Buffer, call: GrpcCall) => void;
-  #message: Buffer;
-
-  constructor(message: Buffer, call: GrpcCall, handle: (message: Buffer, call: GrpcCall) => void) {
-    this.#message = message;
-    this.#call = call;
-    this.#handle = handle;
-  }
-
-  handle(): void {
-    if (isOpen(this.#call.stream)) this.#handle(this.#message, this.#call);
-  }
-
-  keep(): void {
-    this.#message = Buffer.from(this.#message);
-  }
+/** A method of a service. */
+interface Method {
+  handle(message: Buffer, call: GrpcCall): void;
+  /** Answers a call whose message has not come. */
+  fault(fault: MessageFault, call: GrpcCall): void;
 }
 
 /**
  * Listens for Envoy's `Check`, see {@link checker}, and for the standard health service.
  *
- * This is gRPC over HTTP/2 as far as two services of few methods need it, on node:http2 alone: a library for all of gRPC took
- * three times as long for a call as Node for its frames.
+ * This is gRPC over HTTP/2 as far as unary methods need it, on node:http2 alone. A gRPC library fails the call where gatecar
+ * must deny, and buffers the messages that gatecar must limit.
  */
 export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
   const { onFault, requests, now = () => performance.now(), pingEveryMs = PING_EVERY_MS } = options;
@@ -107,7 +90,6 @@ export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
   const calls = underWay();
   const health = grpcHealth(['', AUTHORIZATION_SERVICE]);
   const streams = new HeldStreams(requests, now);
-  const messages = new MessageReader(streams);
   const turns = new FairTurns(PER_TURN);
   const turnsOfAllowed = new FairTurns(PER_TURN_OF_ALLOWED);
   const turnsOf = ({ hasBeenAllowed }: SharedConnection): FairTurns => {
@@ -115,49 +97,41 @@ export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
     turns.shorten(TURNS_OF_A_CALL);
     return turnsOfAllowed;
   };
+  const endWait = (call: GrpcCall): void => {
+    if (call.isPending) call.connection.pending -= 1;
+    call.isPending = false;
+    call.connection.onChange();
+  };
   const checks = checker(options, calls, {
-    // From now on it counts as a request that waits for a review, with its stream.
-    onPending: call => streams.release(call),
+    onPending(call) {
+      // From now on it counts as a request that waits for a review, with its stream.
+      streams.release(call);
+      call.isPending = true;
+      call.connection.pending += 1;
+      call.connection.onChange();
+    },
     onDecided: (call, check) => turnsOf(call.connection).add(call.connection, check),
     onAnswered(call, decision) {
       if (decision.kind === 'allow') call.connection.hasBeenAllowed = true;
+      endWait(call);
       if (isOpen(call.stream)) streams.waitsForReader(call, STREAM_BYTES);
     },
   });
 
-  /** Runs `handle`. Bytes that are not the message that the method takes are a fault, and other errors end the call. */
-  const method = (handle: (message: Buffer, call: GrpcCall) => void, fault: Method['fault']): Method => {
-    const guarded = (call: GrpcCall, run: () => void): void => {
-      try {
-        run();
-      } catch (error) {
-        onFault(error);
-        failCall(call.stream, ...FAULT_STATUS.undecodable);
-      }
-    };
-    const onFaultOf: Method['fault'] = (what, call) => guarded(call, () => fault(what, call));
-    return {
-      fault: onFaultOf,
-      handle: (message, call) =>
-        guarded(call, () => {
-          try {
-            handle(message, call);
-          } catch (error) {
-            if (!(error instanceof ProtobufError)) throw error;
-            onFaultOf('undecodable', call);
-          }
-        }),
-    };
-  };
-  const healthMethod = (handle: (message: Buffer, call: GrpcCall) => void): Method =>
-    method(handle, (fault, { stream }) => failCall(stream, ...FAULT_STATUS[fault]));
+  const failHealth: Method['fault'] = (fault, { stream }) => failCall(stream, ...FAULT_STATUS[fault]);
+  const healthMethod = (handle: Method['handle']): Method => ({
+    fault: failHealth,
+    handle(message, call) {
+      handle(message, call);
+      if (isOpen(call.stream)) streams.waitsForReader(call, STREAM_BYTES);
+    },
+  });
   const methods = new Map<string | undefined, Method>([
     [
       `/${AUTHORIZATION_SERVICE}/Check`,
-      method(checks.check, (fault, call) => checks.answer(call, FAULT_DECISIONS[fault])),
+      { handle: checks.check, fault: (fault, call) => checks.answer(call, FAULT_DECISIONS[fault]) },
     ],
     [`/${HEALTH_SERVICE}/Check`, healthMethod(health.check)],
-    [`/${HEALTH_SERVICE}/Watch`, healthMethod(health.watch)],
     [`/${HEALTH_SERVICE}/List`, healthMethod(health.list)],
   ]);
 
@@ -166,19 +140,39 @@ export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
       const startMs = now();
       if (headers[':method'] !== 'POST') return refuseRequest(stream, 405);
       if (!isGrpc(headers['content-type'])) return refuseRequest(stream, 415);
-      const called = methods.get(headers[':path']);
-      if (called === undefined) return failCall(stream, STATUS.UNIMPLEMENTED, 'there is no such method');
+      const method = methods.get(headers[':path']);
+      if (method === undefined) return failCall(stream, STATUS.UNIMPLEMENTED, 'there is no such method');
       const call = new GrpcCall(stream, headers, peer, startMs, connection);
-      stream.once('close', () => streams.release(call));
+      stream.once('close', () => {
+        streams.release(call);
+        endWait(call);
+      });
       const headerBytes = rawHeaders.reduce((bytes, text) => bytes + text.length, 0);
       const isReserved = streams.hold(call, STREAM_BYTES + HELD_PER_HEADER_BYTE * headerBytes);
       if (!isReserved) {
-        if (connection.open > UNRESERVED_STREAMS) return called.fault('no_room', call);
+        if (connection.open > UNRESERVED_STREAMS) {
+          stream.resume();
+          return method.fault('no_room', call);
+        }
         call.unreservedBytes = UNRESERVED_MESSAGE_BYTES;
       }
-      messages.read(call, {
-        message: bytes => turnsOf(connection).add(connection, new ReadyMessage(bytes, call, called.handle)),
-        fault: called.fault,
+      readMessage(call, streams, message => {
+        if (typeof message === 'string') return method.fault(message, call);
+        let bytes = message;
+        turnsOf(connection).add(connection, {
+          handle() {
+            if (!isOpen(stream)) return;
+            try {
+              method.handle(bytes, call);
+            } catch (error) {
+              onFault(error);
+              method.fault('undecodable', call);
+            }
+          },
+          keep() {
+            bytes = Buffer.from(bytes);
+          },
+        });
       });
     },
     { ...options, isTrusted: peer => options.trusted.has(peer) },
@@ -207,18 +201,11 @@ export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
     setServing: health.setServing,
     async close() {
       const closed = listener.close();
-      health.close();
       await Promise.race([closed, calls.settled()]);
       destroy();
     },
     destroy,
   };
-}
-
-/** How a method handles its message, or that there is none. */
-interface Method {
-  handle(message: Buffer, call: GrpcCall): void;
-  fault(fault: MessageFault, call: GrpcCall): void;
 }
 
 /** Messages of other codecs (`application/grpc+json`) and other framings (`application/grpc-web`) are not read. */

@@ -14,7 +14,6 @@ import { FrameTurns, TURNS_OF_A_CALL, type TurnShare } from './frame-turns.ts';
 import { followHandshakes } from './handshake-failure.ts';
 import { Http2Connection } from './http2-connection.ts';
 import { contextOptions, handshakeOptions, type ListenerOptions, peerOf } from './listener.ts';
-import { useStreamTable } from './stream-table.ts';
 
 /** What one connection may cost. Node's own bounds for floods of resets, pings, settings and continuations stay as they are. */
 const LIMITS: ServerOptions = {
@@ -88,7 +87,6 @@ export function http2Listener(take: TakeStream, options: Http2ListenerOptions): 
     const shared = new SharedConnection();
     const connection = isTrusted(peer) ? socket : new Http2Connection(socket, shared, turnsOf, requests);
     const session = performServerHandshake(connection, LIMITS);
-    useStreamTable(session);
     sessions.set(session, socket);
     session.once('close', () => {
       sessions.delete(session);
@@ -97,7 +95,11 @@ export function http2Listener(take: TakeStream, options: Http2ListenerOptions): 
     });
     session.on('error', () => {});
     const pooled = intake.pooledOf(socket);
-    pooled.isBusy = () => shared.open > 0;
+    pooled.isBusy = () => shared.isBusy;
+    shared.onChange = () => {
+      if (shared.hasBeenAllowed || shared.isBusy) pool.waitsNoMore(pooled);
+      else pool.waits(pooled);
+    };
     const ended = (): void => {
       shared.open -= 1;
     };
@@ -105,7 +107,9 @@ export function http2Listener(take: TakeStream, options: Http2ListenerOptions): 
       stream.on('error', ignore);
       shared.open += 1;
       pooled.activeAtMs = performance.now();
-      if (pooled.isListed) pool.waitsNoMore(pooled);
+      // The connection that has been inactive for longest gives way first.
+      pool.waitsNoMore(pooled);
+      shared.onChange();
       stream.once('close', ended);
       take({ stream, headers, rawHeaders, peer, connection: shared });
     });

@@ -14,6 +14,16 @@ export class ProtobufError extends Error {
   override readonly name = 'ProtobufError';
 }
 
+/** @returns what `decode` returns; `undefined` if the bytes are not the message that it decodes. */
+export function decoded<T>(decode: () => T): T | undefined {
+  try {
+    return decode();
+  } catch (error) {
+    if (error instanceof ProtobufError) return undefined;
+    throw error;
+  }
+}
+
 /**
  * Walks over a message in protobuf's wire format (https://protobuf.dev/programming-guides/encoding). Whatever is malformed
  * throws a {@link ProtobufError}, and nothing is read past the end that is given.

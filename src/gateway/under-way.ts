@@ -3,7 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 /** How long an answer may take to leave once it is given, and a request to come that was sent before we closed, in milliseconds. */
 const SETTLE_MS = 250;
 
-/** Counts calls: connections and health watches need not ever end, and are not waited for. */
+/** Counts calls. Connections are not waited for: a client may keep one open for ever. */
 export interface UnderWay {
   begin(): void;
   end(): void;

@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { type Client, credentials, makeClientConstructor } from '@grpc/grpc-js';
 import { service } from 'grpc-health-check';
 import t, { type Test } from 'tap';
@@ -6,17 +5,14 @@ import { answerer } from '../../src/gateway/answer.ts';
 import { trustedPeers } from '../../src/gateway/forwarded.ts';
 import { AUTHORIZATION_SERVICE, type GrpcGateway, grpcGateway } from '../../src/gateway/grpc.ts';
 import { roomyLimits } from '../fixtures/limits.ts';
-import { beginCall, framed, rawCall, rawSession } from '../fixtures/raw-call.ts';
-import { until } from '../fixtures/until.ts';
+import { framed, rawCall, rawSession } from '../fixtures/raw-call.ts';
 
 const CHECK = '/grpc.health.v1.Health/Check';
 const WATCH = '/grpc.health.v1.Health/Watch';
 
-type Watch = AsyncIterable<{ status: string }> & { cancel(): void; on(name: 'error', listener: () => void): void };
 type HealthClient = Client & {
   check(request: object, done: (error: Error | null, response: { status: string }) => void): void;
   list(request: object, done: (error: Error | null, response: { statuses: object }) => void): void;
-  watch(request: object): Watch;
 };
 
 async function start(t: Test): Promise<{ gateway: GrpcGateway; address: string; health: HealthClient }> {
@@ -66,65 +62,14 @@ t.test('all of them are listed', async t => {
   t.same(statuses, { '': { status: 'SERVING' }, [AUTHORIZATION_SERVICE]: { status: 'SERVING' } });
 });
 
-t.test('who watches is told at once, and of each change until we close', async t => {
-  const { gateway, health } = await start(t);
-  const [known, unknown] = ['', 'other'].map(name => {
-    const watch = health.watch({ service: name });
-    return watch[Symbol.asyncIterator]();
-  });
-  t.strictSame((await known?.next())?.value, { status: 'NOT_SERVING' });
-  t.strictSame((await unknown?.next())?.value, { status: 'SERVICE_UNKNOWN' });
-  gateway.setServing(true);
-  t.strictSame((await known?.next())?.value, { status: 'SERVING' });
-  gateway.setServing(true);
-  gateway.setServing(false);
-  t.strictSame((await known?.next())?.value, { status: 'NOT_SERVING' }, 'and not of what is no change');
-  const ends = [known, unknown].map(watch => t.rejects(async () => void (await watch?.next()), { code: 14 }));
-  await gateway.close();
-  await Promise.all(ends);
-});
-
-t.test('who has left is told no more', async t => {
-  const { gateway, address, health } = await start(t);
-  const session = rawSession(t, address);
-  const watching = beginCall(session, { ':path': WATCH });
-  watching.end(framed(Buffer.alloc(0)));
-  await once(watching, 'data');
-  watching.close(8);
-  await once(watching, 'close');
-  // Gone before it is read.
-  const hurried = beginCall(session, { ':path': WATCH });
-  hurried.end(framed(Buffer.alloc(0)));
-  hurried.close(8);
-  await until(async () => (await statusOf(health, '')) === 'NOT_SERVING');
-  gateway.setServing(true);
-  t.equal(await statusOf(health, ''), 'SERVING');
-});
-
-t.test('what cannot be read is refused', async t => {
+t.test('Watch is not implemented, and a client of it is told so', async t => {
   const { address } = await start(t);
-  const session = rawSession(t, address);
-  for (const path of [CHECK, WATCH]) {
-    t.match(await rawCall(session, { ':path': path }, framed(Buffer.of(0x0a, 9))), { status: '13', code: 0 });
-  }
+  const answer = await rawCall(rawSession(t, address), { ':path': WATCH }, framed(Buffer.alloc(0)));
+  t.match(answer, { status: '12', code: 0 });
 });
 
-t.test('64 streams may watch at once, and another may when one of them has ended', async t => {
+t.test('a request that cannot be read is refused', async t => {
   const { address } = await start(t);
-  const session = rawSession(t, address);
-  const watch = () => {
-    const stream = beginCall(session, { ':path': WATCH });
-    stream.end(framed(Buffer.alloc(0)));
-    return stream;
-  };
-  const watching = Array.from({ length: 64 }, watch);
-  await Promise.all(watching.map(stream => once(stream, 'data')));
-  t.match(await rawCall(session, { ':path': WATCH }, framed(Buffer.alloc(0))), { status: '8', code: 0 });
-  watching[0]?.close(8);
-  // The server learns of it with the next frames.
-  await until(async () => {
-    const stream = watch();
-    const [first] = await Promise.race([once(stream, 'data'), once(stream, 'close')]);
-    return Buffer.isBuffer(first);
-  });
+  const answer = await rawCall(rawSession(t, address), { ':path': CHECK }, framed(Buffer.of(0x0a, 9)));
+  t.match(answer, { status: '13', code: 0 });
 });

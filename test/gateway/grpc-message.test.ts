@@ -5,7 +5,7 @@ import t, { type Test } from 'tap';
 import { SharedConnection } from '../../src/gateway/fair-turns.ts';
 import type { MessageFault } from '../../src/gateway/grpc-assembly.ts';
 import { answerCall, failCall, GrpcCall, STATUS } from '../../src/gateway/grpc-call.ts';
-import { frame, MessageReader } from '../../src/gateway/grpc-message.ts';
+import { frame, readMessage } from '../../src/gateway/grpc-message.ts';
 import { Budget } from '../../src/limits/budget.ts';
 import { HeldStreams } from '../../src/limits/held-streams.ts';
 import { fakeClock } from '../fixtures/clock.ts';
@@ -34,7 +34,6 @@ interface Reading {
 async function startReading(t: Test, maxBytes = 1024 * KIB, now = () => 0): Promise<Reading> {
   const budget = new Budget(maxBytes);
   const held = new HeldStreams(budget, now, 0);
-  const reader = new MessageReader(held);
   const messages: Buffer[] = [];
   const faults: MessageFault[] = [];
   const streams: ServerHttp2Stream[] = [];
@@ -46,16 +45,15 @@ async function startReading(t: Test, maxBytes = 1024 * KIB, now = () => 0): Prom
     streams.push(stream);
     const call = new GrpcCall(stream, headers, '', 0, new SharedConnection());
     stream.once('close', () => held.release(call));
-    reader.read(call, {
-      message(message) {
-        messages.push(Buffer.from(message));
-        answerCall(stream, OK);
-        held.waits(call);
-      },
-      fault(fault) {
-        faults.push(fault);
-        failCall(stream, STATUS.INTERNAL, fault);
-      },
+    readMessage(call, held, message => {
+      if (typeof message === 'string') {
+        faults.push(message);
+        failCall(stream, STATUS.INTERNAL, message);
+        return;
+      }
+      messages.push(Buffer.from(message));
+      answerCall(stream, OK);
+      held.waits(call);
     });
   });
   server.listen(0, '127.0.0.1');

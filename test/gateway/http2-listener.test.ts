@@ -81,12 +81,13 @@ t.test('whoever does not answer by the second time is let go, and who does stays
   const dumb = await open(t, port);
   dumb.write(PREFACE);
   dumb.write(SETTINGS);
-  // The sessions begin in the order of the connections.
-  await once(dumb, 'data');
+  // Connections start in turns of the event loop. The settings of the last one say that all have started.
+  const started = once(dumb, 'data');
   const left = Promise.all([silent, dumb].map(socket => closed(socket.resume())));
   const connections = () =>
     new Promise<number>(resolve => listener.server.getConnections((_error, count) => resolve(count)));
   await until(async () => (await connections()) === 4);
+  await started;
   const pinged = once(alive, 'ping');
   listener.askWhoIsThere();
   await pinged;

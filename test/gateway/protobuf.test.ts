@@ -1,6 +1,7 @@
 import { loadSync } from '@grpc/proto-loader';
 import t from 'tap';
 import {
+  decoded,
   delimitedField,
   message,
   numberField,
@@ -91,4 +92,24 @@ t.test('what is written, another reader reads', async t => {
       t.match(status.deserialize(bytes), { code, message: text });
     }
   }
+});
+
+t.test('bytes that are not a message decode to undefined, and another error is thrown', async t => {
+  t.equal(
+    decoded(() => 'message'),
+    'message',
+  );
+  t.equal(
+    decoded(() => {
+      throw new ProtobufError('it ends too early');
+    }),
+    undefined,
+  );
+  t.throws(
+    () =>
+      decoded(() => {
+        throw new TypeError('no field');
+      }),
+    { name: 'TypeError' },
+  );
 });
