@@ -52,8 +52,7 @@ const DOORS: Readonly<Record<string, { readonly values: readonly string[]; reado
   },
   'lru-cache': {
     values: [
-      ...['cache/equal-texts.ts', 'cache/failure-counter.ts', 'cache/verdict-store.ts', 'gateway/answer.ts'],
-      'operations/flood-gate.ts',
+      ...['cache/equal-texts.ts', 'cache/failure-counter.ts', 'cache/verdict-store.ts', 'operations/flood-gate.ts'],
     ],
   },
   pino: { values: ['operations/log.ts'] },

@@ -102,6 +102,31 @@ t.test('an allow is exactly 200, with every identity header once and nothing tha
   t.notOk(names.some(name => /content-type|transfer-encoding|vary|etag|^server$/i.test(name ?? '')));
 });
 
+t.test('every auth request is served by the Fastify route of `/auth`, and no other request is', async t => {
+  const { app } = httpGateway({
+    ...roomyLimits(),
+    authorize,
+    answer: render,
+    trusted: trustedPeers([]),
+    clientIpHeader: undefined,
+  });
+  const routes: (string | undefined)[] = [];
+  app.addHook('onRequest', async ({ routeOptions }) => {
+    routes.push(routeOptions.url);
+  });
+  await app.ready();
+  for (const method of METHODS) t.ok(app.hasRoute({ method, url: '/auth' }), method);
+  app.server.listen(0, '127.0.0.1');
+  await once(app.server, 'listening');
+  t.teardown(() => app.server.close());
+  const url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
+  const statusOf = async (path: string) => (await ask(url, { path, token: 'good' })).status;
+  t.equal(await statusOf('/auth'), 200);
+  t.equal(await statusOf('/auth/x?y'), 200);
+  t.equal(await statusOf('/authx'), 404);
+  t.strictSame(routes, ['/auth', '/auth', undefined]);
+});
+
 t.test('a denial is JSON of known length, with its challenge', async t => {
   const { url } = await start(t);
   const { status, headers, body } = await ask(url, { token: 'bad' });
@@ -526,6 +551,29 @@ t.test('an error of ours', async t => {
       t.equal((await ask(url, { token: 'good' })).status, 200);
       t.strictSame(faults, [fault]);
     }
+  });
+
+  t.test('in rendering every response closes the connection', async t => {
+    const answer = () => {
+      throw fault;
+    };
+    for (const decide of [authorize, async (credential: Parameters<Authorize>[0]) => authorize(credential)]) {
+      const { open, faults } = await start(t, { answer, authorize: decide });
+      const conversation = await open();
+      conversation.send(head('GET /auth HTTP/1.1', GOOD));
+      t.strictSame(await conversation.closed, []);
+      t.strictSame(faults, [fault, fault]);
+    }
+  });
+
+  t.test('in logging an error of ours leaves its response as it is', async t => {
+    const logged = new Error('nobody foresaw this either');
+    const onDecision = () => {
+      throw logged;
+    };
+    const { url, faults } = await start(t, { onDecision, authorize: () => Promise.reject(fault) });
+    t.equal((await ask(url, { token: 'good' })).status, 503);
+    t.strictSame(faults, [fault, logged]);
   });
 
   t.test('needs nobody who listens', async t => {

@@ -2,7 +2,6 @@ import t from 'tap';
 import { equalTexts } from '../../src/cache/equal-texts.ts';
 import {
   IDENTITY_HEADERS,
-  identityLines,
   identityRenderer,
   MAX_PREFIX_LENGTH,
   REMOVE_HEADER,
@@ -155,25 +154,9 @@ t.test('with the longest prefix there are still 2 KiB for values', async t => {
   t.ok(valuesLimit(LONGEST_PREFIX) >= 2048);
 });
 
-/** The lines that a list of headers makes. */
-function linesOf(headers: readonly string[]): string {
-  return headers.map((text, at) => (at % 2 === 0 ? `${text}: ` : `${text}\r\n`)).join('');
-}
-
-t.test('lines are the list’s, whoever it is', async t => {
-  const big = { username: 'u'.repeat(9000), groups: Array.from({ length: 300 }, (_, at) => `group-${at}`) };
-  for (const prefix of [PREFIX, LONGEST_PREFIX, 'X-']) {
-    const lines = identityLines(prefix, 'HTTP/1.1 200 OK\r\n');
-    for (const identity of [undefined, MY_APP, NOBODY, { ...MY_APP, ...big }, { ...MY_APP, groups: ['ü', ''] }]) {
-      t.equal(lines(identity), `HTTP/1.1 200 OK\r\n${linesOf(identityRenderer(prefix)(identity))}`);
-    }
-  }
-});
-
 t.test('who is packed is rendered as if he were not, up to the last byte that fits', async t => {
   const pack = identityPacker(equalTexts(10), equalTexts(10));
   const list = identityRenderer(PREFIX);
-  const lines = identityLines(PREFIX, '');
   const spare =
     valuesLimit(PREFIX) -
     list(MY_APP)
@@ -190,7 +173,6 @@ t.test('who is packed is rendered as if he were not, up to the last byte that fi
   for (const identity of [...more, ...more.toReversed()].map(one => ({ ...MY_APP, ...one }))) {
     const kept = new PackedServiceAccount(pack(identity) as Packed);
     t.strictSame(list(kept), list(identity));
-    t.equal(lines(kept), linesOf(list(identity)));
     truncated.add(list(kept)[list(kept).indexOf(`${PREFIX}Truncated`) + 1]);
   }
   t.ok(truncated.has('') && truncated.has('Groups') && truncated.has('Pod'), [...truncated].join(' '));
