@@ -1,6 +1,7 @@
 import type { Authorize, Question } from '../authorize.ts';
 import { type Credential, readCredential } from '../credential/bearer.ts';
 import type { Allow, Decision, Unavailable } from '../decision/decision.ts';
+import type { Identity } from '../identity/identity.ts';
 import type { Answer } from './answer.ts';
 import { clientIn, forwardedIn, traceIn } from './check-forwarded.ts';
 import { CheckRequest } from './check-request.ts';
@@ -96,7 +97,7 @@ class Desk {
   readonly calls: UnderWay;
   readonly now: () => number;
   readonly events: CallEvents;
-  readonly #rendered = new WeakMap<Answer, Buffer>();
+  readonly #allows = new WeakMap<Identity, Buffer>();
 
   constructor(options: CheckOptions, calls: UnderWay, events: CallEvents) {
     this.options = options;
@@ -105,12 +106,16 @@ class Desk {
     this.now = options.now ?? (() => performance.now());
   }
 
-  /** As it is sent; rendered once for as long as the answer is kept. */
-  messageOf(answer: Answer): Buffer {
-    let message = this.#rendered.get(answer);
+  /** Encodes a response. The message of an allow is kept as long as its identity is cached: encoding is expensive. */
+  messageOf(decision: Decision, answer: Answer): Buffer {
+    // A stale response also contains its age.
+    if (decision.kind !== 'allow' || decision.staleSeconds !== undefined) return checkResponse(answer);
+    const { identity } = decision;
+    if (identity === undefined) return checkResponse(answer);
+    let message = this.#allows.get(identity);
     if (message === undefined) {
       message = checkResponse(answer);
-      this.#rendered.set(answer, message);
+      this.#allows.set(identity, message);
     }
     return message;
   }
@@ -182,7 +187,7 @@ class Check implements Decided, Question, ReadyRequest {
     const desk = this.#desk;
     const { options, calls, now } = desk;
     const answer = options.answer(decision);
-    const message = desk.messageOf(answer);
+    const message = desk.messageOf(decision, answer);
     this.#answered = true;
     calls.end();
     answerCall(this.#call.stream, message);
