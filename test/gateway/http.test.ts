@@ -676,6 +676,22 @@ t.test('a request that is followed has its trail with the question, and with the
   t.equal(decided[0]?.trail, trail);
 });
 
+t.test('the memory of a request that waits is estimated by its headers and its target', async t => {
+  const heldBytes: (number | undefined)[] = [];
+  const { answer } = await start(t, {
+    authorize(credential, question) {
+      heldBytes.push(question?.heldBytes);
+      return authorize(credential);
+    },
+  });
+  await answer(head('GET /auth HTTP/1.1', GOOD));
+  await answer(head(`GET /auth?${'q'.repeat(1000)} HTTP/1.1`, GOOD));
+  await answer(head('GET /auth HTTP/1.1', GOOD, `X: ${'x'.repeat(1000)}`));
+  const [plain = 0, longTarget = 0, longHeader = 0] = heldBytes;
+  t.equal(longTarget - plain, 1001);
+  t.ok(longHeader - plain >= 2000);
+});
+
 t.test(
   'what is not valid HTTP behind a request that is owed its answer leaves it that answer, and the last',
   async t => {
