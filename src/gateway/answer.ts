@@ -18,8 +18,8 @@ export interface AnswererOptions extends AnswerSettings {
 }
 
 /**
- * Envoy accepts no other status than 200 as an allow. If an allow has a body, nginx opens a new connection for each
- * request.
+ * Envoy accepts no other status than 200 as an allow. If an allow has a body, nginx opens a new
+ * connection for each request.
  */
 const ALLOW_HEADERS = ['Content-Length', '0', 'Cache-Control', 'no-store'] as const;
 

@@ -106,7 +106,10 @@ class Desk {
     this.now = options.now ?? (() => performance.now());
   }
 
-  /** Encodes a response. The message of an allow is kept as long as its identity is cached: encoding is expensive. */
+  /**
+   * Encodes a response. The message of an allow is kept as long as its identity is cached: encoding
+   * is expensive.
+   */
   messageOf(decision: Decision, answer: Answer): Buffer {
     // A stale response also contains its age.
     if (decision.kind !== 'allow' || decision.staleSeconds !== undefined) return checkResponse(answer);

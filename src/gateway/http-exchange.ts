@@ -9,13 +9,13 @@ import { type Forwarded, type ForwardedOptions, readForwarded, reportedClient, r
 import { LINGER_MS, writeAnswer } from './http-answer.ts';
 import { connectionOf } from './http-server.ts';
 
-/** Estimated memory of a request that waits for a review, in bytes: fixed, and for each byte of its head. */
+/** Estimated memory of a request that waits for a review, in bytes: fixed, and per byte of its head. */
 const HELD_BYTES = 6 * 1024;
 const HELD_PER_BYTE = 2;
 
 /**
- * Responses to requests that waited for a review, in one turn of the event loop. One review can release thousands of
- * requests: they must not block the others.
+ * Responses to requests that waited for a review, in one turn of the event loop. One review can
+ * release thousands of requests: they must not block the others.
  */
 const RESPONSES_PER_TURN: RequestLimits = { inAll: 64, perConnection: 1, ms: 3 };
 
@@ -134,7 +134,7 @@ class Exchange implements Decided, Question, ReadyRequest {
       this.finish(INTERNAL_ERROR);
     } catch (again) {
       onFault(again);
-      // A gateway treats a closed connection as a failed check. It would wait for a response that never comes.
+      // Otherwise the gateway would wait for a response that never comes.
       if (!response.headersSent) response.destroy();
     }
   }

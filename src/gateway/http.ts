@@ -18,15 +18,16 @@ export interface HttpGateway {
   destroy(): void;
 }
 
-/** The one route, and a path that has none. */
+/** The only route, and a path without a route. */
 const AUTH_ROUTE = '/auth';
 const NO_ROUTE = '/';
 
 /**
- * The auth listener: `/auth` and `/auth/*` in any method; any other path is a 404.
+ * Creates the auth listener: `/auth` and `/auth/*` in any method; any other path is a 404.
  *
- * The response depends on the `Authorization` header alone. Fastify's checks of paths, methods, content types and
- * expectations are switched off: a gateway would read their responses as a failure of gatecar.
+ * The response depends on the `Authorization` header alone. Fastify's checks of paths, methods,
+ * content types and expectations are switched off: a gateway would read their responses as a
+ * failure of gatecar.
  */
 export function httpGateway(options: HttpGatewayOptions): HttpGateway {
   const handle = gate(options);
@@ -51,7 +52,8 @@ export function httpGateway(options: HttpGatewayOptions): HttpGateway {
   server.server.on('checkContinue', ignoreExpectation).on('checkExpectation', ignoreExpectation);
 
   server.all(AUTH_ROUTE, (request, reply) => {
-    // Fastify would send header names in lower case, and end the response before a body has been read.
+    // Fastify would send header names in lower case, and end the response before the request's body
+    // has been read.
     reply.hijack();
     const peer = peerOf(server.server, request.socket);
     handle({ request: request.raw, response: reply.raw, target: request.originalUrl, peer });
