@@ -9,7 +9,7 @@ export interface Answer {
   readonly headers: readonly string[];
   /** JSON, or empty for an allow. */
   readonly body: string;
-  /** The error text in the body, for protocols that carry a separate message. Empty for an allow. */
+  /** The error text in the body, for protocols with a separate message. Empty for an allow. */
   readonly text: string;
 }
 

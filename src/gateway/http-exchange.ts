@@ -9,7 +9,7 @@ import { type Forwarded, type ForwardedOptions, readForwarded, reportedClient, r
 import { LINGER_MS, writeAnswer } from './http-answer.ts';
 import { connectionOf } from './http-server.ts';
 
-/** Estimated memory of a request that waits for a review, in bytes: fixed, and per byte of its head. */
+/** Estimated memory of a request that waits for a review, in bytes: fixed, and per head byte. */
 const HELD_BYTES = 6 * 1024;
 const HELD_PER_BYTE = 2;
 
@@ -42,7 +42,7 @@ export interface AuthRequest {
   readonly peer: string;
 }
 
-/** Creates a handler that responds to each request by its credential. The handler does not throw. */
+/** Creates a handler that responds to each request by its credential. */
 export function gate(options: ExchangeOptions): (request: AuthRequest) => void {
   const turns = new FairTurns(RESPONSES_PER_TURN);
   return request => {
