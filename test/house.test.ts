@@ -54,10 +54,7 @@ const DOORS: Readonly<Record<string, { readonly values: readonly string[]; reado
     types: ['app.ts', 'operations/listen.ts'],
   },
   'lru-cache': {
-    values: [
-      ...['cache/failure-counter.ts', 'cache/verdict-store.ts', 'gateway/answer.ts'],
-      'operations/flood-gate.ts',
-    ],
+    values: [...['cache/failure-counter.ts', 'cache/verdict-store.ts', 'operations/flood-gate.ts']],
   },
   pino: { values: ['operations/log.ts'] },
   'prom-client': { values: ['operations/metrics.ts'] },

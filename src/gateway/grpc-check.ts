@@ -56,7 +56,6 @@ export interface CallEvents {
  */
 export function checker(options: CheckOptions, calls: UnderWay, events: CallEvents): Checker {
   const { authorize, follow, onDecision, onFault, now = () => performance.now() } = options;
-  const responseTo = cachedResponses();
 
   const begin = (call: GrpcCall, request: CheckRequest): Check => {
     calls.begin();
@@ -66,7 +65,7 @@ export function checker(options: CheckOptions, calls: UnderWay, events: CallEven
     if (check.isAnswered) return;
     const { call } = check;
     const answer = options.answer(decision);
-    const response = responseTo(answer);
+    const response = checkResponse(answer);
     check.isAnswered = true;
     calls.end();
     answerCall(call.stream, response);
@@ -124,16 +123,6 @@ export function checker(options: CheckOptions, calls: UnderWay, events: CallEven
       });
     },
     answer: reply,
-  };
-}
-
-/** Renders each answer once for as long as it is cached. */
-function cachedResponses(): (answer: Answer) => Buffer {
-  const responses = new WeakMap<Answer, Buffer>();
-  return answer => {
-    const response = responses.get(answer) ?? checkResponse(answer);
-    responses.set(answer, response);
-    return response;
   };
 }
 

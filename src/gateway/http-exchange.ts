@@ -4,137 +4,108 @@ import { type Credential, readCredential } from '../credential/bearer.ts';
 import type { Decision } from '../decision/decision.ts';
 import type { Answer } from './answer.ts';
 import { type Decided, type Follow, INTERNAL_ERROR } from './decided.ts';
-import { type Departing, Departures } from './departures.ts';
 import { FairTurns, type ReadyRequest, type RequestLimits, SharedConnection } from './fair-turns.ts';
 import { type Forwarded, type ForwardedOptions, readForwarded, reportedClient, reportedTrace } from './forwarded.ts';
 import { LINGER_MS, writeAnswer } from './http-answer.ts';
-import { connectionOf, KEEP_ALIVE_MS } from './http-server.ts';
-import { wholeHead } from './whole-head.ts';
+import { connectionOf } from './http-server.ts';
 
-/** What a request takes while it waits, in bytes: by itself, and for each byte of its head. */
+/** Estimated memory of a request that waits for a review, in bytes: fixed, and per head byte. */
 const HELD_BYTES = 6 * 1024;
 const HELD_PER_BYTE = 2;
 
-/** How many of those that have waited for a review are answered in one turn of the event loop. */
-const ANSWERS_PER_TURN: RequestLimits = { inAll: 64, perConnection: 1, ms: 3 };
+/**
+ * Responses to requests that waited for a review, in one turn of the event loop. One review can
+ * release thousands of requests: they must not block the others.
+ */
+const RESPONSES_PER_TURN: RequestLimits = { inAll: 64, perConnection: 1, ms: 3 };
 
 export interface ExchangeOptions extends ForwardedOptions {
   readonly authorize: Authorize;
   readonly answer: (decision: Decision) => Answer;
   readonly onDecision?: (decided: Decided) => void;
   readonly follow?: Follow | undefined;
-  /** Told of an error nobody foresaw; the request has been answered 503. */
+  /** Called with an unexpected error. The client gets a 503 if no response was sent before. */
   readonly onFault?: (error: unknown) => void;
-  /** While true, answers ask the gateway to leave the connection. */
+  /** While true, responses ask the gateway to close the connection. */
   readonly draining?: () => boolean;
   readonly now?: () => number;
   readonly lingerMs?: number;
 }
 
-/** Answers a request by its credential. @param peer its address; empty on a Unix socket. */
-export type Handle = (request: IncomingMessage, response: ServerResponse, peer: string) => void;
+/** What a handler needs of an HTTP request. */
+export interface AuthRequest {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  /** The request target as the client sent it. */
+  readonly target: string;
+  /** The address of the peer; empty on a Unix socket. */
+  readonly peer: string;
+}
 
-/** Answers each request by its credential. */
-export function gate(options: ExchangeOptions): Handle {
-  const desk = new Desk(options);
-  return (request, response, peer) => {
-    const exchange = new Exchange(desk, request, response, peer);
+/** Creates a handler that responds to each request by its credential. */
+export function gate(options: ExchangeOptions): (request: AuthRequest) => void {
+  const turns = new FairTurns(RESPONSES_PER_TURN);
+  return request => {
+    const exchange = new Exchange(options, request);
     try {
-      const decision = desk.decide(exchange);
-      if (decision instanceof Promise) desk.await(exchange, decision);
-      else desk.answer(exchange, decision);
+      const decision = exchange.decide();
+      if (decision instanceof Promise) exchange.await(decision, turns);
+      else exchange.finish(decision);
     } catch (error) {
       exchange.fail(error);
     }
   };
 }
 
-/** What all requests of one listener share. */
-class Desk {
-  readonly options: ExchangeOptions;
-  readonly now: () => number;
-  readonly draining: () => boolean;
-  readonly lingerMs: number;
-  readonly whole = wholeHead(KEEP_ALIVE_MS);
-  readonly #departures = new Departures();
-  readonly #turns = new FairTurns(ANSWERS_PER_TURN);
-
-  constructor(options: ExchangeOptions) {
-    this.options = options;
-    this.now = options.now ?? (() => performance.now());
-    this.draining = options.draining ?? (() => false);
-    this.lingerMs = options.lingerMs ?? LINGER_MS;
-  }
-
-  decide(exchange: Exchange): Decision | Promise<Decision> {
-    return this.options.authorize(exchange.credential, exchange);
-  }
-
-  /** What was decided at once may wait for others of its kind; who has waited for a review has waited enough. */
-  answer(exchange: Exchange, decision: Decision): void {
-    exchange.decision = decision;
-    this.#departures.add(exchange);
-  }
-
-  await(exchange: Exchange, decision: Promise<Decision>): void {
-    this.#departures.pass(exchange.startedAt);
-    decision
-      .then(decided => {
-        exchange.decision = decided;
-        this.#turns.add(new SharedConnection(), exchange);
-      })
-      .catch(error => exchange.fail(error));
-  }
-}
-
-/**
- * One request and what became of it. An object with methods, and no closures: most requests are answered at once, and
- * making five functions for each of them took as long as finding the answer.
- */
-class Exchange implements Decided, Departing, Question, ReadyRequest {
+/** One request, its decision and its response. */
+class Exchange implements Decided, Question, ReadyRequest {
   readonly protocol = 'http';
-  readonly request: IncomingMessage;
   readonly credential: Credential;
-  readonly peer: string;
-  readonly startedAt: number;
-  readonly trail: Decided['trail'];
+  trail: Decided['trail'];
   decision: Decision = INTERNAL_ERROR;
   answer!: Answer;
   durationMs = 0;
-  readonly #desk: Desk;
-  readonly #response: ServerResponse;
+  readonly #options: ExchangeOptions;
+  readonly #auth: AuthRequest;
+  readonly #startedAt: number;
 
-  constructor(desk: Desk, request: IncomingMessage, response: ServerResponse, peer: string) {
-    this.#desk = desk;
-    this.#response = response;
-    this.startedAt = desk.now();
-    this.request = request;
-    this.credential = readCredential(request.rawHeaders);
-    this.peer = peer;
-    const { follow } = desk.options;
-    this.trail = follow?.(() => reportedTrace(this.peer, request.headers, this.credential, desk.options));
+  constructor(options: ExchangeOptions, auth: AuthRequest) {
+    this.#options = options;
+    this.#auth = auth;
+    this.#startedAt = this.#now();
+    this.credential = readCredential(auth.request.rawHeaders);
   }
 
   get client(): string | undefined {
-    return reportedClient(this.peer, this.request.headers, this.#desk.options);
+    return reportedClient(this.#auth.peer, this.#auth.request.headers, this.#options);
   }
 
   get heldBytes(): number {
-    const { url = '', rawHeaders } = this.request;
-    return rawHeaders.reduce((bytes, text) => bytes + HELD_PER_BYTE * text.length, HELD_BYTES + url.length);
+    const { request, target } = this.#auth;
+    return request.rawHeaders.reduce((bytes, text) => bytes + HELD_PER_BYTE * text.length, HELD_BYTES + target.length);
   }
 
   forwarded(): Forwarded {
-    return readForwarded(this.peer, this.request.headers, this.credential, this.#desk.options);
+    return readForwarded(this.#auth.peer, this.#auth.request.headers, this.credential, this.#options);
+  }
+
+  decide(): Decision | Promise<Decision> {
+    const { authorize, follow } = this.#options;
+    const { peer, request } = this.#auth;
+    this.trail = follow?.(() => reportedTrace(peer, request.headers, this.credential, this.#options));
+    return authorize(this.credential, this);
+  }
+
+  await(decision: Promise<Decision>, turns: FairTurns): void {
+    decision
+      .then(decided => {
+        this.decision = decided;
+        turns.add(new SharedConnection(), this);
+      })
+      .catch(error => this.fail(error));
   }
 
   handle(): void {
-    this.leave();
-  }
-
-  keep(): void {}
-
-  leave(): void {
     try {
       this.finish(this.decision);
     } catch (error) {
@@ -142,27 +113,33 @@ class Exchange implements Decided, Departing, Question, ReadyRequest {
     }
   }
 
+  keep(): void {}
+
   finish(decision: Decision): void {
-    const desk = this.#desk;
-    const { options, whole, lingerMs } = desk;
-    const { request } = this;
-    const response = this.#response;
-    const connection = connectionOf(request);
-    const answer = options.answer(decision);
-    const draining = desk.draining();
-    if (answer.head !== undefined && !draining && whole.suits(request, response) && !connection.hasBody) {
-      whole.write(response, answer.head, answer.body);
-    } else {
-      writeAnswer(connection, request, response, answer, { draining, lingerMs });
-    }
+    const { request, response } = this.#auth;
+    const { draining = () => false, lingerMs = LINGER_MS } = this.#options;
     this.decision = decision;
-    this.answer = answer;
-    this.durationMs = desk.now() - this.startedAt;
-    options.onDecision?.(this);
+    this.answer = this.#options.answer(decision);
+    writeAnswer(connectionOf(request), request, response, this.answer, { draining: draining(), lingerMs });
+    this.durationMs = this.#now() - this.#startedAt;
+    this.#options.onDecision?.(this);
   }
 
   fail(error: unknown): void {
-    this.#desk.options.onFault?.(error);
-    if (!this.#response.headersSent) this.finish(INTERNAL_ERROR);
+    const { onFault = () => {} } = this.#options;
+    const { response } = this.#auth;
+    onFault(error);
+    if (response.headersSent) return;
+    try {
+      this.finish(INTERNAL_ERROR);
+    } catch (again) {
+      onFault(again);
+      // Otherwise the gateway would wait for a response that never comes.
+      if (!response.headersSent) response.destroy();
+    }
+  }
+
+  #now(): number {
+    return this.#options.now?.() ?? performance.now();
   }
 }

@@ -20,7 +20,7 @@ const MAX_HEADER_BYTES = 64 * 1024;
  * Longer than gateways keep an idle connection (Envoy: an hour), so that it is always they who close: a request sent
  * into our closing would fail.
  */
-export const KEEP_ALIVE_MS = 61 * 60 * 1000;
+const KEEP_ALIVE_MS = 61 * 60 * 1000;
 
 /** How many requests that came behind others on their connections are read in one turn of the event loop. */
 const REQUESTS_PER_TURN = 16;

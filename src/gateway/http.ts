@@ -18,40 +18,46 @@ export interface HttpGateway {
   destroy(): void;
 }
 
+/** The only route, and a path without a route. */
+const AUTH_ROUTE = '/auth';
+const NO_ROUTE = '/';
+
 /**
- * The auth listener: `/auth` and `/auth/*` in any method; anything else is 404.
+ * Creates the auth listener: `/auth` and `/auth/*` in any method; any other path is a 404.
  *
- * The answer depends on the `Authorization` header alone. Fastify's usual care about paths, methods, content types and
- * expectations is switched off one by one, since each would answer something that a gateway reads as an error of ours.
+ * The response depends on the `Authorization` header alone. Fastify's checks of paths, methods,
+ * content types and expectations are switched off: a gateway would read their responses as a
+ * failure of gatecar.
  */
 export function httpGateway(options: HttpGatewayOptions): HttpGateway {
   const handle = gate(options);
   let listener: HttpServer | undefined;
   const server = Fastify({
     logger: false,
-    // Whatever it is, and however it is written, it is not found.
-    rewriteUrl: () => '/',
+    rewriteUrl: ({ url = '' }) => (isAuthPath(url) ? AUTH_ROUTE : NO_ROUTE),
     exposeHeadRoutes: false,
     forceCloseConnections: false,
     return503OnClosing: false,
     clientErrorHandler: refuseConnection,
-    // Past its router: there is one path, and the router costs as much as a look-up in the cache.
     serverFactory: handler => {
-      const built = httpServer((request, response) => {
-        if (isAuthPath(request.url as string)) handle(request, response, peerOf(built.server, request.socket));
-        else handler(request, response);
-      }, options);
-      listener = built;
-      return built.server;
+      listener = httpServer(handler, { ...options, allowedStatus: 200 });
+      return listener.server;
     },
   });
-  // Without a body in Fastify's eyes, no method's body is awaited or its content type judged.
+  // Fastify then waits for no body and checks no content type, whatever the method.
   for (const method of METHODS) server.addHttpMethod(method, { hasBody: false, overrideExisting: true });
-  // `Expect` is neither met nor refused: the credential decides.
+  // Neither met nor rejected: the credential decides.
   const ignoreExpectation = (request: IncomingMessage, response: ServerResponse) =>
     server.server.emit('request', request, response);
   server.server.on('checkContinue', ignoreExpectation).on('checkExpectation', ignoreExpectation);
 
+  server.all(AUTH_ROUTE, (request, reply) => {
+    // Fastify would send header names in lower case, and end the response before the request's body
+    // has been read.
+    reply.hijack();
+    const peer = peerOf(server.server, request.socket);
+    handle({ request: request.raw, response: reply.raw, target: request.originalUrl, peer });
+  });
   server.setNotFoundHandler(({ raw }, reply) => {
     if (connectionOf(raw).hasBody) reply.header('Connection', 'close');
     return reply.code(404).send({ error: 'Not found: ask /auth' });

@@ -70,30 +70,6 @@ export function identityRenderer(prefix: string): (identity: Identity | undefine
   };
 }
 
-/**
- * Renders identities as {@link identityRenderer} does, as lines of an HTTP/1.1 head: where many tokens are in use, most
- * answers are rendered for one request alone, and by way of a list that takes a sixth of the whole decision.
- *
- * @param start what stands before them.
- */
-export function identityLines(prefix: string, start: string): (identity: Identity | undefined) => string {
-  const names = IDENTITY_HEADERS.map(name => prefix + name);
-  const valuesOf = identityValues(prefix);
-  // Filled in anew each time, and joined: `+=` would make a tree of all pieces, which is walked at each use.
-  const pieces = names.flatMap((name, at) => [`${at === 0 ? start : '\r\n'}${name}: `, '']);
-  return identity => {
-    const values = valuesOf(identity);
-    let empty = '';
-    for (let at = 0; at < names.length; at += 1) {
-      const value = values[at] as string;
-      pieces[2 * at + 1] = value;
-      if (value === '') empty += empty === '' ? names[at] : `,${names[at]}`;
-    }
-    pieces[2 * names.length] = empty === '' ? '\r\n' : `\r\n${REMOVE_HEADER}: ${empty}\r\n`;
-    return pieces.join('');
-  };
-}
-
 /** The values, in the order of {@link IDENTITY_HEADERS}, as they stand in a header. */
 function identityValues(prefix: string): (identity: Identity | undefined) => readonly string[] {
   const limit = valuesLimit(prefix);

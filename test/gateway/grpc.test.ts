@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { Client, credentials } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import type { Authorize } from '../../src/authorize.ts';
-import type { Decision } from '../../src/decision/decision.ts';
+import type { Allow, Decision } from '../../src/decision/decision.ts';
 import { answerer } from '../../src/gateway/answer.ts';
 import type { Decided } from '../../src/gateway/decided.ts';
 import { type Forwarded, trustedPeers } from '../../src/gateway/forwarded.ts';
@@ -135,6 +135,32 @@ t.test('an allow overwrites the identity headers and removes the empty ones', as
     headers.filter(({ header }) => header.value === '').map(({ header }) => header.key),
   );
   t.match(decided, [{ protocol: 'grpc', decision: { kind: 'allow' }, credential: { kind: 'token' } }]);
+});
+
+t.test('each allow has the headers of its own identity, and only a stale one says that it is stale', async t => {
+  const other = { ...identity, username: 'bob' };
+  const allows: Allow[] = [
+    { kind: 'allow', identity },
+    { kind: 'allow', identity, staleSeconds: 7 },
+    { kind: 'allow', identity },
+    { kind: 'allow', identity: other },
+    { kind: 'allow', identity: undefined },
+  ];
+  const decisions = allows.values();
+  const { client } = await startGate(t, () => decisions.next().value as Allow);
+  const headers = [];
+  for (const _ of allows) {
+    const { ok_response } = await client.checkHeaders({ authorization: 'Bearer abc' });
+    headers.push(headersOf(ok_response?.headers ?? []));
+  }
+  t.strictSame(
+    headers.map(one => one['x-auth-request-user']),
+    [identity.username, identity.username, identity.username, 'bob', ''],
+  );
+  t.strictSame(
+    headers.map(one => one['x-gatecar-stale']),
+    [undefined, '7', undefined, undefined, undefined],
+  );
 });
 
 t.test('a refusal is a denied response with the same status, headers and body as over HTTP', async t => {

@@ -102,6 +102,31 @@ t.test('an allow is exactly 200, with every identity header once and nothing tha
   t.notOk(names.some(name => /content-type|transfer-encoding|vary|etag|^server$/i.test(name ?? '')));
 });
 
+t.test('every auth request is served by the Fastify route of `/auth`, and no other request is', async t => {
+  const { app } = httpGateway({
+    ...roomyLimits(),
+    authorize,
+    answer: render,
+    trusted: trustedPeers([]),
+    clientIpHeader: undefined,
+  });
+  const routes: (string | undefined)[] = [];
+  app.addHook('onRequest', async ({ routeOptions }) => {
+    routes.push(routeOptions.url);
+  });
+  await app.ready();
+  for (const method of METHODS) t.ok(app.hasRoute({ method, url: '/auth' }), method);
+  app.server.listen(0, '127.0.0.1');
+  await once(app.server, 'listening');
+  t.teardown(() => app.server.close());
+  const url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
+  const statusOf = async (path: string) => (await ask(url, { path, token: 'good' })).status;
+  t.equal(await statusOf('/auth'), 200);
+  t.equal(await statusOf('/auth/x?y'), 200);
+  t.equal(await statusOf('/authx'), 404);
+  t.strictSame(routes, ['/auth', '/auth', undefined]);
+});
+
 t.test('a denial is JSON of known length, with its challenge', async t => {
   const { url } = await start(t);
   const { status, headers, body } = await ask(url, { token: 'bad' });
@@ -528,6 +553,29 @@ t.test('an error of ours', async t => {
     }
   });
 
+  t.test('in rendering every response closes the connection', async t => {
+    const answer = () => {
+      throw fault;
+    };
+    for (const decide of [authorize, async (credential: Parameters<Authorize>[0]) => authorize(credential)]) {
+      const { open, faults } = await start(t, { answer, authorize: decide });
+      const conversation = await open();
+      conversation.send(head('GET /auth HTTP/1.1', GOOD));
+      t.strictSame(await conversation.closed, []);
+      t.strictSame(faults, [fault, fault]);
+    }
+  });
+
+  t.test('in logging an error of ours leaves its response as it is', async t => {
+    const logged = new Error('nobody foresaw this either');
+    const onDecision = () => {
+      throw logged;
+    };
+    const { url, faults } = await start(t, { onDecision, authorize: () => Promise.reject(fault) });
+    t.equal((await ask(url, { token: 'good' })).status, 503);
+    t.strictSame(faults, [fault, logged]);
+  });
+
   t.test('needs nobody who listens', async t => {
     const { app: gateway } = httpGateway({
       ...roomyLimits(),
@@ -626,6 +674,22 @@ t.test('a request that is followed has its trail with the question, and with the
   );
   t.match(parents, [{ spanId: span }]);
   t.equal(decided[0]?.trail, trail);
+});
+
+t.test('the memory of a request that waits is estimated by its headers and its target', async t => {
+  const heldBytes: (number | undefined)[] = [];
+  const { answer } = await start(t, {
+    authorize(credential, question) {
+      heldBytes.push(question?.heldBytes);
+      return authorize(credential);
+    },
+  });
+  await answer(head('GET /auth HTTP/1.1', GOOD));
+  await answer(head(`GET /auth?${'q'.repeat(1000)} HTTP/1.1`, GOOD));
+  await answer(head('GET /auth HTTP/1.1', GOOD, `X: ${'x'.repeat(1000)}`));
+  const [plain = 0, longTarget = 0, longHeader = 0] = heldBytes;
+  t.equal(longTarget - plain, 1001);
+  t.ok(longHeader - plain >= 2000);
 });
 
 t.test(

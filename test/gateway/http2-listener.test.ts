@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import t, { type Test } from 'tap';
+import type { SharedConnection } from '../../src/gateway/fair-turns.ts';
 import { type Http2Listener, type Http2ListenerOptions, http2Listener } from '../../src/gateway/http2-listener.ts';
 import { Budget } from '../../src/limits/budget.ts';
 import { CONNECTION_BYTES, ConnectionPool } from '../../src/limits/connection-pool.ts';
@@ -25,7 +26,7 @@ const frameOf = (type: number, flags: number, stream: number, payload = Buffer.a
 };
 const SETTINGS = frameOf(4, 0, 0);
 
-type Answer = (stream: ServerHttp2Stream) => void;
+type Answer = (stream: ServerHttp2Stream, connection: SharedConnection) => unknown;
 
 interface Started {
   readonly listener: Http2Listener;
@@ -43,7 +44,7 @@ async function start(t: Test, take: Answer = () => {}, options: Partial<Http2Lis
       streams.push(stream);
       connection.hasBeenAllowed = true;
       peers.push(peer);
-      take(stream);
+      take(stream, connection);
     },
     { ...roomyLimits(), ...options },
   );
@@ -360,13 +361,15 @@ t.test('a connection that is reset, or does not speak HTTP/2, ends alone', async
 });
 
 t.test(
-  'a full pool closes a connection without an open stream for a new one, and none that waits for an answer',
+  'a full pool closes a connection to which no decision is owed for a new one, and none that waits for a review',
   async t => {
     const pool = new ConnectionPool(2 * CONNECTION_BYTES.grpc, { minIdleMs: 0 });
-    const { address, streams } = await start(t, () => {}, { pool });
+    const connections: SharedConnection[] = [];
+    const { address, streams } = await start(t, (_stream, connection) => connections.push(connection), { pool });
     const [busy, idle] = [rawSession(t, address), rawSession(t, address)];
     const waiting = beginCall(busy);
     await until(() => streams.length === 1);
+    (connections[0] as SharedConnection).pending = 1;
     const done = beginCall(idle);
     await until(() => streams.length === 2);
     answer(streams[1] as ServerHttp2Stream);
@@ -380,5 +383,35 @@ t.test(
     await until(() => streams.length === 3);
     answer(streams[0] as ServerHttp2Stream);
     await once(waiting, 'response');
+  },
+);
+
+t.test(
+  'a connection without an allowed request gives way when no review is awaited on it, the least active first',
+  async t => {
+    const pool = new ConnectionPool(3 * CONNECTION_BYTES.grpc);
+    const connections: SharedConnection[] = [];
+    const take: Answer = (_stream, connection) => {
+      connection.hasBeenAllowed = false;
+      connections.push(connection);
+      connection.onChange();
+    };
+    const { address, streams } = await start(t, take, { pool });
+    const sessions = [0, 1, 2].map(() => rawSession(t, address));
+    for (const [index, session] of sessions.entries()) {
+      beginCall(session);
+      await until(() => streams.length === index + 1);
+    }
+    const [pending, inactive, active] = sessions as [ClientHttp2Session, ClientHttp2Session, ClientHttp2Session];
+    (connections[0] as SharedConnection).pending = 1;
+    connections[0]?.onChange();
+    beginCall(inactive);
+    await until(() => streams.length === 4);
+    beginCall(active);
+    await until(() => streams.length === 5);
+    const ended = closed(inactive);
+    beginCall(rawSession(t, address));
+    await ended;
+    t.notOk(pending.closed || active.closed);
   },
 );

@@ -1,7 +1,6 @@
 import t from 'tap';
 import {
   IDENTITY_HEADERS,
-  identityLines,
   identityRenderer,
   MAX_PREFIX_LENGTH,
   REMOVE_HEADER,
@@ -151,19 +150,4 @@ t.test('an empty item is left out, for it could not be told from none, and that 
 
 t.test('with the longest prefix there are still 2 KiB for values', async t => {
   t.ok(valuesLimit(LONGEST_PREFIX) >= 2048);
-});
-
-/** The lines that a list of headers makes. */
-function linesOf(headers: readonly string[]): string {
-  return headers.map((text, at) => (at % 2 === 0 ? `${text}: ` : `${text}\r\n`)).join('');
-}
-
-t.test('lines are the list’s, whoever it is', async t => {
-  const big = { username: 'u'.repeat(9000), groups: Array.from({ length: 300 }, (_, at) => `group-${at}`) };
-  for (const prefix of [PREFIX, LONGEST_PREFIX, 'X-']) {
-    const lines = identityLines(prefix, 'HTTP/1.1 200 OK\r\n');
-    for (const identity of [undefined, MY_APP, NOBODY, { ...MY_APP, ...big }, { ...MY_APP, groups: ['ü', ''] }]) {
-      t.equal(lines(identity), `HTTP/1.1 200 OK\r\n${linesOf(identityRenderer(prefix)(identity))}`);
-    }
-  }
 });
