@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import t, { type Test } from 'tap';
-import type { SharedConnection } from '../../src/gateway/fair-turns.ts';
+import { SharedConnection } from '../../src/gateway/fair-turns.ts';
 import { type Http2Listener, type Http2ListenerOptions, http2Listener } from '../../src/gateway/http2-listener.ts';
 import { Budget } from '../../src/limits/budget.ts';
 import { CONNECTION_BYTES, ConnectionPool } from '../../src/limits/connection-pool.ts';
@@ -26,7 +26,7 @@ const frameOf = (type: number, flags: number, stream: number, payload = Buffer.a
 };
 const SETTINGS = frameOf(4, 0, 0);
 
-type Answer = (stream: ServerHttp2Stream, connection: SharedConnection) => unknown;
+type Answer = (stream: ServerHttp2Stream, connection?: SharedConnection) => unknown;
 
 interface Started {
   readonly listener: Http2Listener;
@@ -43,6 +43,7 @@ async function start(t: Test, take: Answer = () => {}, options: Partial<Http2Lis
     ({ stream, peer, connection }) => {
       streams.push(stream);
       connection.hasBeenAllowed = true;
+      connection.onChange();
       peers.push(peer);
       take(stream, connection);
     },
@@ -54,6 +55,8 @@ async function start(t: Test, take: Answer = () => {}, options: Partial<Http2Lis
   const { port } = listener.server.address() as AddressInfo;
   return { listener, port, address: `127.0.0.1:${port}`, streams, peers };
 }
+
+type Session = ReturnType<typeof rawSession>;
 
 const answer: Answer = stream => {
   if (!stream.closed) stream.respond({ ':status': 204 }, { endStream: true });
@@ -365,11 +368,16 @@ t.test(
   async t => {
     const pool = new ConnectionPool(2 * CONNECTION_BYTES.grpc, { minIdleMs: 0 });
     const connections: SharedConnection[] = [];
-    const { address, streams } = await start(t, (_stream, connection) => connections.push(connection), { pool });
+    const { address, streams } = await start(
+      t,
+      (_stream, connection) => connections.push(connection as SharedConnection),
+      { pool },
+    );
     const [busy, idle] = [rawSession(t, address), rawSession(t, address)];
     const waiting = beginCall(busy);
     await until(() => streams.length === 1);
     (connections[0] as SharedConnection).pending = 1;
+    connections[0]?.onChange();
     const done = beginCall(idle);
     await until(() => streams.length === 2);
     answer(streams[1] as ServerHttp2Stream);
@@ -391,7 +399,7 @@ t.test(
   async t => {
     const pool = new ConnectionPool(3 * CONNECTION_BYTES.grpc);
     const connections: SharedConnection[] = [];
-    const take: Answer = (_stream, connection) => {
+    const take: Answer = (_stream, connection = new SharedConnection()) => {
       connection.hasBeenAllowed = false;
       connections.push(connection);
       connection.onChange();
@@ -402,7 +410,7 @@ t.test(
       beginCall(session);
       await until(() => streams.length === index + 1);
     }
-    const [pending, inactive, active] = sessions as [ClientHttp2Session, ClientHttp2Session, ClientHttp2Session];
+    const [pending, inactive, active] = sessions as [Session, Session, Session];
     (connections[0] as SharedConnection).pending = 1;
     connections[0]?.onChange();
     beginCall(inactive);
