@@ -40,7 +40,6 @@ export interface HttpConnectionOptions {
  * connection waits for a decision, and at most one answer waits to be read.
  */
 export class HttpConnection extends PacedConnection {
-  readonly remoteAddress: string | undefined;
   readonly #options: HttpConnectionOptions;
   readonly #pooled: PooledConnection;
   /** Read from the network and not yet given to the parser. A part of a chunk keeps all of it in memory. */
@@ -63,7 +62,6 @@ export class HttpConnection extends PacedConnection {
     this.#pooled = options.pooled;
     this.#pooled.isBusy = () => this.#owesDecision;
     this.#pooled.release = () => this.destroy();
-    this.remoteAddress = socket.remoteAddress;
   }
 
   /** The answer that gatecar owes on this connection, or that has not been written yet. */
@@ -108,11 +106,6 @@ export class HttpConnection extends PacedConnection {
     if (!this.#waitsForResponse) return;
     this.#waitsForResponse = false;
     this.#nextTurn();
-  }
-
-  /** Closes once all that was written has been sent. */
-  destroySoon(): void {
-    this.socket.destroySoon();
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
@@ -228,7 +221,8 @@ export class HttpConnection extends PacedConnection {
 
   #nextTurn(): void {
     this.#waitsForTurn = true;
-    this.#pause();
+    this.socket.pause();
+    this.#account();
     this.#options.turns.add(() => {
       this.#waitsForTurn = false;
       if (this.destroyed) return false;
@@ -238,17 +232,13 @@ export class HttpConnection extends PacedConnection {
   }
 
   #afterResponse(): void {
-    this.#pause();
+    this.socket.pause();
+    this.#account();
     this.#waitsForResponse = true;
     this.#response?.once('close', () => {
       this.#waitsForResponse = false;
       if (!this.#waitsForTurn && !this.destroyed) this.#nextTurn();
     });
-  }
-
-  #pause(): void {
-    this.socket.pause();
-    this.#account();
   }
 
   /** The client sends no more. The server ends the connection then, so that is passed on after the last request. */

@@ -7,17 +7,24 @@ import { Duplex, type DuplexOptions } from 'node:stream';
  */
 export abstract class PacedConnection extends Duplex {
   readonly socket: Socket;
+  readonly remoteAddress: string | undefined;
   #writeDone: (() => void) | undefined;
 
   constructor(socket: Socket, options?: DuplexOptions) {
     super(options);
     this.socket = socket;
+    this.remoteAddress = socket.remoteAddress;
     socket
       .on('data', (chunk: Buffer) => this.receive(chunk))
       .on('drain', () => this.#drained())
       .once('end', () => this.endInput())
       .once('close', () => this.destroy())
       .on('error', error => this.destroy(error));
+  }
+
+  /** Closes once all that was written has been sent. */
+  destroySoon(): void {
+    this.socket.destroySoon();
   }
 
   /** Called for what has been read from the socket. */

@@ -63,3 +63,15 @@ t.test('the connection is destroyed with its socket, with the error of the socke
   t.equal(message, 'reset');
   t.ok(connection.destroyed);
 });
+
+t.test('a connection that is to be closed sends what was written before', async t => {
+  const { client, connection } = await open(t);
+  t.equal(connection.remoteAddress, '127.0.0.1');
+  const received = once(client, 'data');
+  connection.write('last words');
+  connection.destroySoon();
+  t.equal(String(await received), 'last words');
+  client.end();
+  await once(client, 'close');
+  t.ok(connection.destroyed);
+});
