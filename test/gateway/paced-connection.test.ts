@@ -50,6 +50,7 @@ t.test('a write is done when the socket has room again, and not before', async t
 
 t.test('what the client sends, and its end, come to the subclass; the end of the stream ends the socket', async t => {
   const { client, connection } = await open(t);
+  connection.resume();
   client.resume().end('hello');
   await once(client, 'end');
   t.strictSame([connection.received, connection.inputEnded], [['hello'], true]);
