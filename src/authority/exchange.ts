@@ -1,5 +1,16 @@
 import type { Dispatcher } from 'undici';
-import type { HttpAnswer } from './review-answer.ts';
+
+/** An HTTP answer of whatever stands at the API server's address. */
+export interface HttpAnswer {
+  readonly status: number;
+  readonly body: string;
+  /** `Retry-After` in seconds, where it was a number. */
+  readonly retryAfterSeconds: number | undefined;
+  /** `max-age` of `Cache-Control` in seconds, where it was told. */
+  readonly maxAgeSeconds?: number | undefined;
+  /** `Date` in milliseconds since the epoch, in whole seconds; `undefined` if absent, malformed, or of a cached response. */
+  readonly sentAtMs?: number | undefined;
+}
 
 /**
  * Sends a request and reads the whole response.

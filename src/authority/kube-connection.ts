@@ -1,10 +1,10 @@
 import type { OutageCause } from '../decision/decision.ts';
 import { renewal, sameCredential } from './credential-renewal.ts';
+import type { HttpAnswer } from './exchange.ts';
 import { exchange } from './exchange.ts';
 import { dispatcherFor } from './kube-dispatcher.ts';
 import { EndpointError, type EndpointSource, errorCode, type KubeEndpoint } from './kube-endpoint.ts';
 import { outageOf } from './outage-of.ts';
-import type { HttpAnswer } from './review-answer.ts';
 
 /** No answer came, or none that could be read. Says the class of fault, never what was sent or received. */
 export class KubeConnectionError extends Error {

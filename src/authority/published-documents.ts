@@ -1,5 +1,5 @@
+import type { HttpAnswer } from './exchange.ts';
 import { KubeConnectionError } from './kube-connection.ts';
-import type { HttpAnswer } from './review-answer.ts';
 import { type SigningKeys, signingKeys } from './signing-keys.ts';
 
 export const DISCOVERY_PATH = '/.well-known/openid-configuration';

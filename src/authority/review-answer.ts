@@ -3,18 +3,7 @@ import type { Token } from '../credential/token.ts';
 import { encodeValue } from '../identity/encode.ts';
 import { type Identity, toIdentity, type UserInfo } from '../identity/identity.ts';
 import { type Refused, unavailable, type Verdict } from './authority.ts';
-
-/** An HTTP answer of whatever stands at the API server's address. */
-export interface HttpAnswer {
-  readonly status: number;
-  readonly body: string;
-  /** `Retry-After` in seconds, where it was a number. */
-  readonly retryAfterSeconds: number | undefined;
-  /** `max-age` of `Cache-Control` in seconds, where it was told. */
-  readonly maxAgeSeconds?: number | undefined;
-  /** `Date` in milliseconds since the epoch, in whole seconds; `undefined` if absent, malformed, or of a cached response. */
-  readonly sentAtMs?: number | undefined;
-}
+import type { HttpAnswer } from './exchange.ts';
 
 /** The API server's own text for a token that none of its authenticators knows. */
 export const INVALID_BEARER_TOKEN = 'invalid bearer token';

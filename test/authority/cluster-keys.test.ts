@@ -1,9 +1,9 @@
 import { generateKeyPairSync, sign } from 'node:crypto';
 import t from 'tap';
 import { type ClusterKeysOptions, clusterKeys } from '../../src/authority/cluster-keys.ts';
+import type { HttpAnswer } from '../../src/authority/exchange.ts';
 import { KubeConnectionError } from '../../src/authority/kube-connection.ts';
 import { DISCOVERY_PATH, JWKS_PATH } from '../../src/authority/published-documents.ts';
-import type { HttpAnswer } from '../../src/authority/review-answer.ts';
 import { Token } from '../../src/credential/token.ts';
 import { ISSUER, tokenIssuer } from '../../src/dev/token-issuer.ts';
 import { fakeClock } from '../fixtures/clock.ts';

@@ -1,6 +1,6 @@
 import t from 'tap';
+import type { HttpAnswer } from '../../src/authority/exchange.ts';
 import type { KubeConnection } from '../../src/authority/kube-connection.ts';
-import type { HttpAnswer } from '../../src/authority/review-answer.ts';
 import { judgeClocks, watchClock } from '../../src/commands/clock.ts';
 
 const NOW = Date.UTC(2025, 5, 1, 12);
