@@ -1,5 +1,5 @@
 import type { JsonWebKey } from 'node:crypto';
-import { type DevAuthority, startDevAuthority } from '../src/dev/authority.ts';
+import { type DevAuthority, startDevAuthority } from '../src/dev/fake-api-server.ts';
 import { type TokenIssuer, tokenIssuer } from '../src/dev/token-issuer.ts';
 import type { Bench } from './scenario.ts';
 

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:http2';
 import { buffer } from 'node:stream/consumers';
-import { type Bare, startBare } from './bare.ts';
+import { type Bare, startBare } from './baseline.ts';
 import { CHECK } from './check-request.ts';
 import type { Bench } from './scenario.ts';
 

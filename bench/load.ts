@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import { LOAD_CORE } from './measured-process.ts';
+import { LOAD_CORE } from './pinned-process.ts';
 import { quantile } from './statistics.ts';
 
 /** What a load generator saw. */

@@ -1,7 +1,7 @@
-import type { Source } from '../src/authority/authority.ts';
+import type { Source } from '../src/authentication/token-authenticator.ts';
 import type { Decision, OutageCause, Reason } from '../src/decision/decision.ts';
-import type { Protocol } from '../src/gateway/decided.ts';
-import { type AuditLine, MAX_AUDITED_AUDIENCES, MAX_AUDITED_LENGTH } from '../src/operations/audit-log.ts';
+import type { Protocol } from '../src/gateway/decision-event.ts';
+import { type AuditLine, MAX_AUDITED_AUDIENCES, MAX_AUDITED_LENGTH } from '../src/observability/audit-log.ts';
 
 /** Every word of a type, which the compiler counts. */
 const words = <T extends string>(all: Record<T, true>): string[] => Object.keys(all);

@@ -1,7 +1,7 @@
 // Makes what the image ships, in dist/: the bundle, the files it reads, which packages are in it and their licences.
 import { chmod, copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { GATEWAYS } from '../src/commands/gateway-texts.ts';
+import { GATEWAYS } from '../src/cli/gateway-config/templates.ts';
 import { cycloneDx, licenseTexts, shippedPackages } from './bill-of-materials.ts';
 import { bundle } from './bundle.ts';
 

@@ -3,27 +3,27 @@ import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Config } from './config/schema.ts';
 import type { TracingSettings } from './config/tracing-settings.ts';
-import type { Surroundings } from './endpoint-source.ts';
-import { answerer } from './gateway/answer.ts';
-import type { Protocol } from './gateway/decided.ts';
-import { trustedPeers } from './gateway/forwarded.ts';
-import type { GrpcGateway, GrpcGatewayOptions } from './gateway/grpc.ts';
-import { type HttpGateway, httpGateway } from './gateway/http.ts';
-import { connectionOf, httpServer } from './gateway/http-server.ts';
-import { refuseConnection } from './gateway/refuse-connection.ts';
+import type { Surroundings } from './kube/endpoint-selection.ts';
+import { answerer } from './gateway/auth-response.ts';
+import type { Protocol } from './gateway/decision-event.ts';
+import { trustedPeers } from './gateway/forwarded-headers.ts';
+import type { GrpcGateway, GrpcGatewayOptions } from './gateway/grpc/listener.ts';
+import { type HttpGateway, httpGateway } from './gateway/http/listener.ts';
+import { connectionOf, httpServer } from './gateway/http/server.ts';
+import { refuseConnection } from './gateway/http/client-error.ts';
 import { Budget } from './limits/budget.ts';
 import { CONNECTION_BYTES, ConnectionPool } from './limits/connection-pool.ts';
 import { ALLOWED_ONLY_SHARE, type ProcessLimits, processLimits, processMemory } from './limits/process-limits.ts';
-import { auditLog } from './operations/audit-log.ts';
-import { type DecisionLog, decisionLog } from './operations/decision-log.ts';
-import { handshakeLog } from './operations/handshake-log.ts';
-import type { Health } from './operations/health.ts';
-import { type FollowedTls, listenerTls } from './operations/listener-tls.ts';
-import type { Logger } from './operations/log.ts';
-import { type Metrics, metrics } from './operations/metrics.ts';
-import { opsServer } from './operations/ops-server.ts';
-import type { Tracing } from './operations/tracing.ts';
-import { openGate, reviewGate } from './review-gate.ts';
+import { auditLog } from './observability/audit-log.ts';
+import { type DecisionLog, decisionLog } from './observability/decision-log.ts';
+import { handshakeLog } from './observability/handshake-log.ts';
+import type { Health } from './server/health.ts';
+import { type FollowedTls, listenerTls } from './tls/tls-reloader.ts';
+import type { Logger } from './observability/logging/logger.ts';
+import { type Metrics, metrics } from './observability/metrics.ts';
+import { opsServer } from './server/ops-listener.ts';
+import type { Tracing } from './observability/tracing.ts';
+import { openGate, reviewGate } from './auth-pipeline.ts';
 
 /** All parts, wired and not yet listening. */
 export interface App {
@@ -144,12 +144,12 @@ function openOps(health: Health, counters: Metrics): FastifyInstance {
 
 /** Loaded only where it is asked for. */
 async function openTracing(settings: TracingSettings, log: Logger): Promise<Tracing> {
-  const tracing = await import('./operations/tracing.ts');
+  const tracing = await import('./observability/tracing.ts');
   return tracing.openTracing(settings, VERSION, log);
 }
 
 /** Loaded only where it is asked for. */
 async function openGrpc(options: GrpcGatewayOptions): Promise<GrpcGateway> {
-  const { grpcGateway } = await import('./gateway/grpc.ts');
+  const { grpcGateway } = await import('./gateway/grpc/listener.ts');
   return grpcGateway(options);
 }

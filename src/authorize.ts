@@ -1,5 +1,5 @@
-import type { Accepted, Asking, Authority, Refused, Verdict } from './authority/authority.ts';
-import type { Credential } from './credential/bearer.ts';
+import type { Accepted, Asking, Authority, Refused, Verdict } from './authentication/token-authenticator.ts';
+import type { Credential } from './credential/authorization-header.ts';
 import { type Allow, type Decision, type Deny, OTHER_SCHEME } from './decision/decision.ts';
 import { judge, type Policy } from './policy/policy.ts';
 

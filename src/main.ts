@@ -2,17 +2,17 @@
 import process from 'node:process';
 import { buffer } from 'node:stream/consumers';
 import { VERSION } from './app.ts';
-import { UsageError } from './commands/command.ts';
-import { plain } from './commands/terminal.ts';
-import { ConfigError, readConfig } from './config/config.ts';
+import { UsageError } from './cli/command.ts';
+import { plain } from './cli/output.ts';
+import { ConfigError, readConfig } from './config/load.ts';
 import { help } from './config/help.ts';
 import { readTracingSettings } from './config/tracing-settings.ts';
-import { clusterAddress, type Surroundings } from './endpoint-source.ts';
-import { ListenError } from './operations/listen.ts';
-import { describeError, logger } from './operations/log.ts';
-import { ERROR_LINES, LOG_LINES, STANDARD_OUTPUT } from './operations/process-output.ts';
-import { WriteError, writeWhole } from './operations/standard-stream.ts';
-import { TlsFileError } from './operations/tls-files.ts';
+import { clusterAddress, type Surroundings } from './kube/endpoint-selection.ts';
+import { ListenError } from './server/listen.ts';
+import { describeError, logger } from './observability/logging/logger.ts';
+import { ERROR_LINES, LOG_LINES, STANDARD_OUTPUT } from './observability/logging/process-output.ts';
+import { WriteError, writeWhole } from './observability/logging/standard-stream.ts';
+import { TlsFileError } from './tls/tls-files.ts';
 import { type Running, serve } from './serve.ts';
 
 const COMMANDS = ['serve', 'dev', 'check', 'explain', 'gateway'] as const;
@@ -67,7 +67,7 @@ async function run(command: Command, args: string[]): Promise<void> {
 
 /** The commands that answer and end; loaded only where they are asked for. */
 async function runOnce(command: Exclude<Command, 'serve' | 'dev'>, args: string[]): Promise<number> {
-  const { COMMANDS_THAT_END } = await import('./commands/commands-that-end.ts');
+  const { COMMANDS_THAT_END } = await import('./cli/one-shot-commands.ts');
   let text = '';
   let complaints = '';
   const code = await COMMANDS_THAT_END[command]({
@@ -93,7 +93,7 @@ async function runOnce(command: Exclude<Command, 'serve' | 'dev'>, args: string[
 
 async function helpOf(command: Command): Promise<string> {
   if (command === 'serve' || command === 'dev') return help();
-  return (await import('./commands/command-help.ts')).COMMAND_HELP[command];
+  return (await import('./cli/command-help.ts')).COMMAND_HELP[command];
 }
 
 function surroundings(): Surroundings {

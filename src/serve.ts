@@ -1,10 +1,10 @@
 import { type App, createApp, VERSION } from './app.ts';
-import { warnings } from './config/rules.ts';
+import { warnings } from './config/cross-setting-rules.ts';
 import type { Config } from './config/schema.ts';
-import type { Surroundings } from './endpoint-source.ts';
-import { type Drainable, drain } from './operations/drain.ts';
-import { listen, listenOn } from './operations/listen.ts';
-import type { Logger } from './operations/log.ts';
+import type { Surroundings } from './kube/endpoint-selection.ts';
+import { type Drainable, drain } from './server/drain.ts';
+import { listen, listenOn } from './server/listen.ts';
+import type { Logger } from './observability/logging/logger.ts';
 
 /** A running sidecar. */
 export interface Running {

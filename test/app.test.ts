@@ -6,23 +6,23 @@ import process from 'node:process';
 import { Writable } from 'node:stream';
 import t, { type Test } from 'tap';
 import { createApp, VERSION } from '../src/app.ts';
-import { readConfig } from '../src/config/config.ts';
+import { readConfig } from '../src/config/load.ts';
 import { IN_CLUSTER_CA_FILE, IN_CLUSTER_TOKEN_FILE } from '../src/config/schema.ts';
 import { readTracingSettings } from '../src/config/tracing-settings.ts';
-import { type Address, address } from '../src/config/types.ts';
+import { type Address, address } from '../src/config/setting-types.ts';
 import { revealToken } from '../src/credential/token.ts';
-import { startDevAuthority } from '../src/dev/authority.ts';
+import { startDevAuthority } from '../src/dev/fake-api-server.ts';
 import { ISSUER, type TokenRequest, tokenIssuer } from '../src/dev/token-issuer.ts';
-import { clusterAddress, type Surroundings } from '../src/endpoint-source.ts';
+import { clusterAddress, type Surroundings } from '../src/kube/endpoint-selection.ts';
 import { CONNECTION_BYTES } from '../src/limits/connection-pool.ts';
-import { listen } from '../src/operations/listen.ts';
-import { type Logger, logger } from '../src/operations/log.ts';
+import { listen } from '../src/server/listen.ts';
+import { type Logger, logger } from '../src/observability/logging/logger.ts';
 import { ask } from './fixtures/ask.ts';
 import { envoyClient } from './fixtures/envoy-client.ts';
 import { kubeconfig } from './fixtures/kubeconfig.ts';
 import { listenerFiles } from './fixtures/listener-files.ts';
 import { startOtlpReceiver } from './fixtures/otlp-receiver.ts';
-import { scratch } from './fixtures/scratch.ts';
+import { scratch } from './fixtures/temp-dir.ts';
 import {
   accepts,
   answers,

@@ -1,12 +1,12 @@
 import t from 'tap';
-import type { Authority, Verdict } from '../src/authority/authority.ts';
+import type { Authority, Verdict } from '../src/authentication/token-authenticator.ts';
 import { authorizeAnybody, authorizeWith } from '../src/authorize.ts';
-import { parseAuthorization } from '../src/credential/bearer.ts';
+import { parseAuthorization } from '../src/credential/authorization-header.ts';
 import { revealToken } from '../src/credential/token.ts';
 import { OTHER_SCHEME } from '../src/decision/decision.ts';
 import type { Policy } from '../src/policy/policy.ts';
 import { MY_APP } from './fixtures/identities.ts';
-import { scriptedAuthority } from './fixtures/scripted-authority.ts';
+import { scriptedAuthority } from './fixtures/stub-authenticator.ts';
 
 const EVERYBODY: Policy = { allowedNamespaces: undefined, allowedServiceAccounts: undefined };
 const NAMESPACE_CI: Policy = { ...EVERYBODY, allowedNamespaces: new Set(['ci']) };

@@ -10,7 +10,7 @@ import { VERSION } from '../src/app.ts';
 import { skipWithout } from './e2e/fixtures/support/missing-tools.ts';
 import { ask } from './fixtures/ask.ts';
 import { startGatecarProcess } from './fixtures/gatecar-process.ts';
-import { scratch } from './fixtures/scratch.ts';
+import { scratch } from './fixtures/temp-dir.ts';
 import { accepts, hangs, reviews, startStandIn } from './fixtures/stand-in-api-server.ts';
 import { until } from './fixtures/until.ts';
 

@@ -7,7 +7,7 @@ import { startGatecar, WITH_GRPC } from '../gatecar.ts';
 import { startBareHttp2 } from '../grpc.ts';
 import { h2load } from '../load.ts';
 import type { Scenario } from '../scenario.ts';
-import { takeTurns, tell } from '../take-turns.ts';
+import { takeTurns, tell } from '../interleave.ts';
 
 export const cachedGrpc: Scenario = {
   name: 'cached-grpc',

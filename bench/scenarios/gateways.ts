@@ -1,15 +1,15 @@
 import { envoyExample, startEnvoy } from '../../test/e2e/fixtures/support/envoy.ts';
 import { exampleConfig, replaceOnce, startNginx } from '../../test/e2e/fixtures/support/nginx.ts';
 import { ask } from '../../test/fixtures/ask.ts';
-import { startBareHttp } from '../bare.ts';
+import { startBareHttp } from '../baseline.ts';
 import { checkRequest } from '../check-request.ts';
 import { benchAuthority } from '../dev-authority.ts';
 import { startGatecar, WITH_GRPC } from '../gatecar.ts';
 import { startBareHttp2 } from '../grpc.ts';
 import { wrk } from '../load.ts';
-import type { MeasuredProcess } from '../measured-process.ts';
+import type { MeasuredProcess } from '../pinned-process.ts';
 import type { Bench, Scenario } from '../scenario.ts';
-import { type Contender, takeTurns, tell } from '../take-turns.ts';
+import { type Contender, takeTurns, tell } from '../interleave.ts';
 
 /** Few: what is looked at is how long one takes, and not how many wait. */
 const CONNECTIONS = 4;

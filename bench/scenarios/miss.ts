@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { startCluster } from '../../test/e2e/fixtures/support/cluster.ts';
-import { type Asker, startAsker } from '../asker.ts';
-import { startBare } from '../bare.ts';
+import { type Asker, startAsker } from '../load-client.ts';
+import { startBare } from '../baseline.ts';
 import { countConnections } from '../connection-counter.ts';
 import { startGatecar } from '../gatecar.ts';
 import type { Bench, Scenario } from '../scenario.ts';

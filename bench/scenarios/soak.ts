@@ -6,7 +6,7 @@ import { CHECK, checkRequest } from '../check-request.ts';
 import { benchAuthority } from '../dev-authority.ts';
 import { startGatecar, WITH_GRPC } from '../gatecar.ts';
 import { h2load, wrk } from '../load.ts';
-import { openDescriptors, residentMb } from '../measured-process.ts';
+import { openDescriptors, residentMb } from '../pinned-process.ts';
 import type { Scenario } from '../scenario.ts';
 
 /** Until the load's connections are closed on both sides. */

@@ -20,7 +20,7 @@ import {
   statusOneOf,
   wholeNumber,
   word,
-} from './types.ts';
+} from './setting-types.ts';
 
 /** One setting: the only source of its names, type, default, limits and help. */
 export interface Setting<T, D extends string | undefined = string | undefined> {

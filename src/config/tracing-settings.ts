@@ -1,4 +1,4 @@
-import type { Environment } from './config.ts';
+import type { Environment } from './load.ts';
 
 /** What OpenTelemetry's own variables ask for that its library does not read by itself. */
 export interface TracingSettings {

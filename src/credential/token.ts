@@ -4,7 +4,7 @@ const PLACEHOLDER = '[token]';
 
 /**
  * A bearer token that cannot be printed by accident: template strings, `JSON.stringify`, `util.inspect` and loggers all
- * show `[token]`. The value sits in a private field, and {@link revealToken} is the only way to it; `test/house.test.ts`
+ * show `[token]`. The value sits in a private field, and {@link revealToken} is the only way to it; `test/architecture.test.ts`
  * holds the short list of modules that may call it.
  */
 export class Token {

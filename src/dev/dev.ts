@@ -1,9 +1,9 @@
-import { type Environment, readConfig } from '../config/config.ts';
+import { type Environment, readConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { parseServiceAccount } from '../identity/identity.ts';
-import { logger } from '../operations/log.ts';
+import { logger } from '../observability/logging/logger.ts';
 import { type Running, serve } from '../serve.ts';
-import { startDevAuthority } from './authority.ts';
+import { startDevAuthority } from './fake-api-server.ts';
 import { ISSUER, type TokenIssuer, tokenIssuer } from './token-issuer.ts';
 
 /** Where our own authority stands in for the API server, so a real one's settings must not interfere. */

@@ -1,4 +1,4 @@
-import type { TurnOptions } from './frame-turns.ts';
+import type { TurnOptions } from './grpc/frame-turns.ts';
 
 /** A request whose bytes have all come. */
 export interface ReadyRequest {

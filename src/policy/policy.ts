@@ -1,5 +1,5 @@
 import type { Deny } from '../decision/decision.ts';
-import { encodeValue } from '../identity/encode.ts';
+import { encodeValue } from '../identity/header-encoding.ts';
 import type { Identity } from '../identity/identity.ts';
 
 /** Who may pass once the API server has said who it is. `undefined` stands for everybody. */

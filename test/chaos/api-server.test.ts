@@ -9,7 +9,7 @@ import { skipWithout } from '../e2e/fixtures/support/missing-tools.ts';
 import { ServiceAccountKeys } from '../e2e/fixtures/support/service-account-keys.ts';
 import { until } from '../e2e/fixtures/support/until.ts';
 import { ask } from '../fixtures/ask.ts';
-import { HEAP, hasDoneNoWrong, heldBy, holdsNoMore, recovers } from './fixtures/after.ts';
+import { HEAP, hasDoneNoWrong, heldBy, holdsNoMore, recovers } from './fixtures/recovery-assertions.ts';
 import { Load, type Tokens } from './fixtures/load.ts';
 
 // The real API server goes away in every way, under load. Nobody gets in who should not, a good token is never told no, and

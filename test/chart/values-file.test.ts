@@ -4,7 +4,7 @@ import { loadYaml } from '@kubernetes/client-node';
 import t from 'tap';
 import { readValues } from '../../scripts/chart/values-file.ts';
 import { chartName } from '../../scripts/chart/values-schema.ts';
-import { readConfig } from '../../src/config/config.ts';
+import { readConfig } from '../../src/config/load.ts';
 import { SETTINGS } from '../../src/config/schema.ts';
 
 const text = readFileSync(join(import.meta.dirname, '../../charts/gatecar/values.yaml'), 'utf8');

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { readConfig } from '../../src/config/config.ts';
+import { readConfig } from '../../src/config/load.ts';
 import {
   flagName,
   IN_CLUSTER_CA_FILE,

@@ -1,9 +1,9 @@
 import t from 'tap';
-import { parseAuthorization, presentedIn } from '../../src/credential/bearer.ts';
+import { parseAuthorization, presentedIn } from '../../src/credential/authorization-header.ts';
 import { redact, redactor, repeatsToken } from '../../src/credential/redaction.ts';
 import { Token } from '../../src/credential/token.ts';
-import { newJwt, newOpaque } from '../fixtures/leaks.ts';
-import { seeded } from '../fixtures/seeded.ts';
+import { newJwt, newOpaque } from '../fixtures/find-token.ts';
+import { seeded } from '../fixtures/seeded-random.ts';
 import { HIDDEN, leakedInAnyForm, RECOGNISABLE, SPOILED } from '../fixtures/token-encodings.ts';
 
 /** What a log keeps of a request, and what is no token though it looks like one. */

@@ -1,7 +1,7 @@
 import { request } from 'node:http';
 import t, { type Test } from 'tap';
 import { dev } from '../../src/dev/dev.ts';
-import { scratch } from '../fixtures/scratch.ts';
+import { scratch } from '../fixtures/temp-dir.ts';
 
 const QUIET = { GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0', GATECAR_LOG_LEVEL: 'silent' };
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { loadYaml } from '@kubernetes/client-node';
 import t, { type Test } from 'tap';
 import { alertRules, RULES_FILE, type RuleGroups } from '../fixtures/alert-rules.ts';
-import { scratch } from '../fixtures/scratch.ts';
+import { scratch } from '../fixtures/temp-dir.ts';
 import { gatewayBinary, gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { ask, type Question } from '../fixtures/ask.ts';
 import { at, exampleDocuments, exampleReadme, IDENTITY_NAMES, sortedNames, type Yaml } from '../fixtures/examples.ts';
-import { scratch } from '../fixtures/scratch.ts';
+import { scratch } from '../fixtures/temp-dir.ts';
 import { type Bindcar, OPEN_PATHS, startBindcar } from './fixtures/support/bindcar.ts';
 import { type CertificateFiles, createAuthority, createServerCertificate } from './fixtures/support/certificates.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
@@ -17,7 +17,7 @@ import { ingressNginxConfig } from './fixtures/support/ingress-nginx.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { nginxMissing, replaceOnce, startNginx } from './fixtures/support/nginx.ts';
-import { serviceAccountIdentity } from './fixtures/support/replies.ts';
+import { serviceAccountIdentity } from './fixtures/support/response-matchers.ts';
 
 // Who gets through the gateways of `examples/bindcar`: real gatecar with the settings of its values, real Envoy with its
 // configuration, real nginx with what ingress-nginx makes of its Ingress, before a stand-in for bindcar.

@@ -3,7 +3,7 @@ import { symlinkSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
 import { at, exampleDocuments, exampleReadme, type Yaml } from '../fixtures/examples.ts';
-import { scratch } from '../fixtures/scratch.ts';
+import { scratch } from '../fixtures/temp-dir.ts';
 import { type BindcarExample, brokenLinks } from './fixtures/support/bindcar-links.ts';
 import { gatewayBinary, gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { CHART, clusterTools, demand, type Outcome, render } from './fixtures/support/helm.ts';

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap';
-import { IDENTITY_HEADERS } from '../../src/identity/headers.ts';
+import { IDENTITY_HEADERS } from '../../src/identity/identity-headers.ts';
 import { ask, askRaw } from '../fixtures/ask.ts';
 import { startGate } from '../fixtures/gatecar.ts';
 import { answers, startStandIn } from '../fixtures/stand-in-api-server.ts';

@@ -3,14 +3,14 @@ import { join } from 'node:path';
 import { loadAllYaml } from '@kubernetes/client-node';
 import t from 'tap';
 import { chartName } from '../../scripts/chart/values-schema.ts';
-import { readConfig } from '../../src/config/config.ts';
+import { readConfig } from '../../src/config/load.ts';
 import { SETTINGS } from '../../src/config/schema.ts';
-import { IDENTITY_HEADERS } from '../../src/identity/headers.ts';
+import { IDENTITY_HEADERS } from '../../src/identity/identity-headers.ts';
 import { alertRules, README_ADDRESS, type RuleGroups } from '../fixtures/alert-rules.ts';
 import { configValues } from '../fixtures/chart-values.ts';
 import { DASHBOARD_FILE } from '../fixtures/dashboard.ts';
 import { at, type Yaml } from '../fixtures/examples.ts';
-import { scratch } from '../fixtures/scratch.ts';
+import { scratch } from '../fixtures/temp-dir.ts';
 import { badSettings, goodSettings, rulesWithFixtures } from '../fixtures/settings.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import {

@@ -7,7 +7,7 @@ import { loadYaml } from '@kubernetes/client-node';
 import t, { type Test } from 'tap';
 import { ask } from '../fixtures/ask.ts';
 import { at, type Yaml } from '../fixtures/examples.ts';
-import { scratch } from '../fixtures/scratch.ts';
+import { scratch } from '../fixtures/temp-dir.ts';
 import { createAuthority, createServerCertificate } from './fixtures/support/certificates.ts';
 import { runGatecar } from './fixtures/support/gatecar-command.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';

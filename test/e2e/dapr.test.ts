@@ -4,7 +4,7 @@ import { loadYaml } from '@kubernetes/client-node';
 import t, { type Test } from 'tap';
 import { ask } from '../fixtures/ask.ts';
 import { at, exampleDocuments, exampleReadme, type Yaml } from '../fixtures/examples.ts';
-import { scratch } from '../fixtures/scratch.ts';
+import { scratch } from '../fixtures/temp-dir.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { type AccessControl, type Dapr, startDapr } from './fixtures/support/dapr.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
@@ -13,7 +13,7 @@ import { clusterTools, containerOf, documentOf, environmentOf, podOf, render } f
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { startKubectlProxy } from './fixtures/support/kubectl-proxy.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
-import { identityIn, refusalOf, rejected } from './fixtures/support/replies.ts';
+import { identityIn, refusalOf, rejected } from './fixtures/support/response-matchers.ts';
 import { until } from './fixtures/support/until.ts';
 
 // `examples/dapr`, addresses aside: a stand-in for daprd in front of the real `kubectl proxy` and API server.

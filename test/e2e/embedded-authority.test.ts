@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import t, { type Test } from 'tap';
-import { startDevAuthority } from '../../src/dev/authority.ts';
+import { startDevAuthority } from '../../src/dev/fake-api-server.ts';
 import { type TokenRequest, tokenIssuer } from '../../src/dev/token-issuer.ts';
 import { ask, type Reply } from '../fixtures/ask.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { apiAudience, kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
-import { identityIn, refusalOf } from './fixtures/support/replies.ts';
+import { identityIn, refusalOf } from './fixtures/support/response-matchers.ts';
 import { ServiceAccountKeys } from './fixtures/support/service-account-keys.ts';
 import { until } from './fixtures/support/until.ts';
 

@@ -1,6 +1,6 @@
 import { Agent } from 'node:http';
 import t, { type Test } from 'tap';
-import { IDENTITY_HEADERS } from '../../src/identity/headers.ts';
+import { IDENTITY_HEADERS } from '../../src/identity/identity-headers.ts';
 import { ask } from '../fixtures/ask.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { askHttp2 } from './fixtures/support/ask-http2.ts';
@@ -13,7 +13,7 @@ import { gatewaySuite, listening, newNeighbours, ODD_PATHS } from './fixtures/su
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { replaceOnce } from './fixtures/support/nginx.ts';
-import { serviceAccountIdentity } from './fixtures/support/replies.ts';
+import { serviceAccountIdentity } from './fixtures/support/response-matchers.ts';
 import { startTcpCounter } from './fixtures/support/tcp-counter.ts';
 import { until } from './fixtures/support/until.ts';
 

@@ -18,7 +18,7 @@ import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { replaceOnce } from './fixtures/support/nginx.ts';
 
 // The examples of gateways that are not run here, before the gateways' own schemas. What they say is held by
-// test/laws/examples-fail-closed.test.ts.
+// test/invariants/examples-fail-closed.test.ts.
 
 /** The kinds that an example needs to be known. */
 const KINDS: Readonly<Record<string, readonly string[]>> = {

@@ -3,11 +3,11 @@ import { ask } from '../fixtures/ask.ts';
 import { metric } from '../fixtures/metrics.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
-import { each, keysRead } from './fixtures/support/guarding.ts';
+import { each, keysRead } from './fixtures/support/concurrent-requests.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { randomToken } from './fixtures/support/opaque-tokens.ts';
-import { refusalOf, rejected } from './fixtures/support/replies.ts';
+import { refusalOf, rejected } from './fixtures/support/response-matchers.ts';
 import { until } from './fixtures/support/until.ts';
 
 // The API server is guarded from whoever makes up tokens, and gatecar goes on without it; it is the API server that counts.

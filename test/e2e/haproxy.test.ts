@@ -11,7 +11,7 @@ import { type HaproxyExample, haproxyExample, startHaproxy } from './fixtures/su
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { replaceOnce } from './fixtures/support/nginx.ts';
-import { identityIn } from './fixtures/support/replies.ts';
+import { identityIn } from './fixtures/support/response-matchers.ts';
 import { startSilentServer } from './fixtures/support/silent-server.ts';
 import { startTcpCounter } from './fixtures/support/tcp-counter.ts';
 

@@ -2,12 +2,12 @@ import { createHmac, randomUUID } from 'node:crypto';
 import t from 'tap';
 import { ask, askRaw } from '../fixtures/ask.ts';
 import { decisions, faultsOf } from '../fixtures/audit-lines.ts';
-import { leaked } from '../fixtures/leaks.ts';
+import { leaked } from '../fixtures/find-token.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
-import { denial, refusalOf, rejected } from './fixtures/support/replies.ts';
+import { denial, refusalOf, rejected } from './fixtures/support/response-matchers.ts';
 import { ServiceAccountKeys } from './fixtures/support/service-account-keys.ts';
 import { until } from './fixtures/support/until.ts';
 

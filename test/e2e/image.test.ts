@@ -16,7 +16,7 @@ import { buildImage, imageToolsMissing, RUNTIME_BASE } from './fixtures/support/
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { exampleConfig, nginxMissing, startNginx } from './fixtures/support/nginx.ts';
-import { identityIn, serviceAccountIdentity } from './fixtures/support/replies.ts';
+import { identityIn, serviceAccountIdentity } from './fixtures/support/response-matchers.ts';
 import { underLoad } from './fixtures/support/under-load.ts';
 import { until } from './fixtures/support/until.ts';
 

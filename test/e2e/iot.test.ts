@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { ask, type Question } from '../fixtures/ask.ts';
 import { exampleReadme } from '../fixtures/examples.ts';
-import { scratch } from '../fixtures/scratch.ts';
+import { scratch } from '../fixtures/temp-dir.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { createAuthority, createServerCertificate } from './fixtures/support/certificates.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
@@ -14,7 +14,7 @@ import { clusterTools, demand } from './fixtures/support/helm.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { exampleConfig, nginxMissing, replaceOnce, startNginx } from './fixtures/support/nginx.ts';
-import { identityIn } from './fixtures/support/replies.ts';
+import { identityIn } from './fixtures/support/response-matchers.ts';
 import { until } from './fixtures/support/until.ts';
 
 // `examples/iot`: its manifests, and the commands of its README as they are written.

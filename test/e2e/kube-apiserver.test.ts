@@ -180,7 +180,7 @@ t.test('a kube-apiserver of our own', { skip: skipWithout(kubeApiServerMissing()
 });
 
 t.test('nothing survives a test that is killed', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
-  const module = new URL('./fixtures/support/kube-apiserver.ts', import.meta.url).href;
+  const module = new URL('fixtures/support/kube-apiserver.ts', import.meta.url).href;
   const script = `import { startKubeApiServer } from '${module}';
     const api = await startKubeApiServer();
     await api.pause(); // suspended, it cannot end by itself

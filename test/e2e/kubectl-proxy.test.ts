@@ -9,8 +9,8 @@ import { containerOf, environmentOf, podOf } from './fixtures/support/helm.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { startKubectlProxy } from './fixtures/support/kubectl-proxy.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
-import { startHop } from './fixtures/support/recording-hop.ts';
-import { identityIn, refusalOf, rejected } from './fixtures/support/replies.ts';
+import { startHop } from './fixtures/support/recording-proxy.ts';
+import { identityIn, refusalOf, rejected } from './fixtures/support/response-matchers.ts';
 import { until } from './fixtures/support/until.ts';
 
 // `examples/kubectl-proxy`, addresses aside, with the real thing between gatecar and the API server.

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { IDENTITY_HEADERS } from '../../src/identity/headers.ts';
+import { IDENTITY_HEADERS } from '../../src/identity/identity-headers.ts';
 import { ask, askRaw } from '../fixtures/ask.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
@@ -8,7 +8,7 @@ import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { exampleConfig, nginxMissing, startNginx } from './fixtures/support/nginx.ts';
-import { identity, identityIn, serviceAccountIdentity } from './fixtures/support/replies.ts';
+import { identity, identityIn, serviceAccountIdentity } from './fixtures/support/response-matchers.ts';
 import { until } from './fixtures/support/until.ts';
 
 // `examples/nginx/nginx.conf` as it stands, but for its addresses, between a client and an application.

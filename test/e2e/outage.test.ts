@@ -7,7 +7,7 @@ import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-pr
 import type { KubeObject } from './fixtures/support/kube-api.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
-import { refusalOf } from './fixtures/support/replies.ts';
+import { refusalOf } from './fixtures/support/response-matchers.ts';
 import { until } from './fixtures/support/until.ts';
 
 // The API server cannot be asked, for each reason a real one has, and then it can again.

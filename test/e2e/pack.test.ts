@@ -7,7 +7,7 @@ import t from 'tap';
 import { VERSION } from '../../src/app.ts';
 import { ask } from '../fixtures/ask.ts';
 import { startOtlpReceiver } from '../fixtures/otlp-receiver.ts';
-import { Children } from './fixtures/support/children.ts';
+import { Children } from './fixtures/support/process-cleanup.ts';
 import { freePort } from './fixtures/support/free-port.ts';
 import { until } from './fixtures/support/until.ts';
 

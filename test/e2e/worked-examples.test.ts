@@ -13,7 +13,7 @@ import {
   refusalOf,
   rejected,
   serviceAccountIdentity,
-} from './fixtures/support/replies.ts';
+} from './fixtures/support/response-matchers.ts';
 
 // What the guide promises its readers, on the real API server.
 

@@ -5,7 +5,7 @@ import { startGate, type TestGate } from '../fixtures/gatecar.ts';
 import { isLast, type RecordedRequest, recordings, requestWith } from '../fixtures/recorded.ts';
 
 // What each gateway really sends, byte for byte but for the token. Where the files come from stands in their comments; for
-// checks over gRPC see test/laws/recorded-checks.test.ts.
+// checks over gRPC see test/invariants/recorded-checks.test.ts.
 
 const GATEWAYS = [
   ...['apisix', 'caddy', 'envoy-gateway', 'envoy-http', 'f5-nginx', 'gateway-api', 'haproxy', 'haproxy-auth-request'],

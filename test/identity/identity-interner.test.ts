@@ -4,7 +4,7 @@ import t from 'tap';
 import type { Identity } from '../../src/identity/identity.ts';
 import { identityInterner, MAX_INTERNED, MAX_INTERNED_LENGTH } from '../../src/identity/identity-interner.ts';
 import { MY_APP, NOBODY } from '../fixtures/identities.ts';
-import { NASTY_PIECES, seeded } from '../fixtures/seeded.ts';
+import { NASTY_PIECES, seeded } from '../fixtures/seeded-random.ts';
 
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;

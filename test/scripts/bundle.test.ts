@@ -11,7 +11,7 @@ import t from 'tap';
 import { bundle } from '../../scripts/bundle.ts';
 import { kubeconfig } from '../fixtures/kubeconfig.ts';
 import { listenerFiles } from '../fixtures/listener-files.ts';
-import { scratch } from '../fixtures/scratch.ts';
+import { scratch } from '../fixtures/temp-dir.ts';
 import { accepts, startStandIn } from '../fixtures/stand-in-api-server.ts';
 import { pem, startTlsServer } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
@@ -90,7 +90,7 @@ t.test('the bundle', async t => {
     t.ok(packagesIn(files).includes('@kubernetes/client-node'));
     t.match(output, /the API server can be asked/);
     const grpc = await start({ ...url, GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
-    t.ok(sourcesIn(grpc.files).includes('src/gateway/grpc.ts'));
+    t.ok(sourcesIn(grpc.files).includes('src/gateway/grpc/listener.ts'));
     const all = sourcesIn(outputs.map(([path]) => fileName(path)));
     t.ok(LAZY.every(path => all.includes(path)));
   });

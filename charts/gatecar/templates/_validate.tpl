@@ -1,6 +1,6 @@
 {{- /*
 What gatecar or the API server would refuse and no schema can say, said at once and by the value's name. The rules of
-gatecar itself are those of src/config/rules.ts.
+gatecar itself are those of src/config/cross-setting-rules.ts.
 */ -}}
 {{- define "gatecar.validate" -}}
 {{- $faults := list -}}

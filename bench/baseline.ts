@@ -1,0 +1,51 @@
+import type { JsonWebKey } from 'node:crypto';
+import { join } from 'node:path';
+import { ask, type Reply } from '../test/fixtures/ask.ts';
+import { type MeasuredProcess, startMeasured } from './pinned-process.ts';
+import type { Bench } from './scenario.ts';
+
+/** A server that does nothing but answer what it was given. */
+export interface Bare extends MeasuredProcess {
+  readonly url: string;
+}
+
+/** Headers that node:http adds by itself, or does not. */
+const OF_THE_CONNECTION = ['connection', 'date', 'keep-alive'];
+
+/** node:http with gatecar's own answer to this, and where it has a `key`, with a verification of each request's token before it. */
+export async function startBareHttp(
+  bench: Bench,
+  url: string,
+  headers: Record<string, string>,
+  key?: JsonWebKey,
+): Promise<Bare> {
+  const { origin, pathname: path } = new URL(url);
+  const reply = await ask(origin, { path, headers });
+  const head = pairs(reply.rawHeaders).filter(([name = '']) => !OF_THE_CONNECTION.includes(name.toLowerCase()));
+  const answer = { status: reply.status, head: head.flat(), body: reply.body, key };
+  const name = key ? 'bare node:http that verifies' : 'bare node:http';
+  const bare = await startBare(bench, name, 'bare-http.ts', JSON.stringify(answer));
+  const same = await ask(bare.url, { path, headers });
+  bench.check('the bare server answers as gatecar does', isDeepEqual(shown(reply), shown(same)));
+  return bare;
+}
+
+/** Starts one of the servers to measure against; it tells its port. */
+export async function startBare(bench: Bench, name: string, script: string, input: string): Promise<Bare> {
+  const args = [join(import.meta.dirname, 'servers', script)];
+  const process = await startMeasured(bench, { name, args, input, ready: line => line });
+  return { ...process, url: `http://127.0.0.1:${process.told}` };
+}
+
+function shown({ status, rawHeaders, body }: Reply): unknown {
+  const names = pairs(rawHeaders).map(([name = '', value]) => (name.toLowerCase() === 'date' ? [name] : [name, value]));
+  return { status, names: names.map(pair => pair.join(': ').toLowerCase()).sort(), body };
+}
+
+function isDeepEqual(one: unknown, other: unknown): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
+function pairs(rawHeaders: readonly string[]): string[][] {
+  return Array.from({ length: rawHeaders.length / 2 }, (_, at) => rawHeaders.slice(at * 2, at * 2 + 2));
+}

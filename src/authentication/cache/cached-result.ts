@@ -1,0 +1,56 @@
+import type { CacheKey } from './cache-key.ts';
+import type { VerdictStore } from './result-store.ts';
+import { readClaims } from '../../credential/jwt-claims.ts';
+import type { Token } from '../../credential/token.ts';
+import { identityInterner } from '../../identity/identity-interner.ts';
+import type { Accepted } from '../token-authenticator.ts';
+import { type Life, lifeOf } from './refresh-schedule.ts';
+
+/** An accepted token as it is stored. */
+export interface Known extends Accepted, Life {
+  /** The `exp` claim, in seconds since the epoch; `undefined` if the token has none. */
+  readonly expiresAt: number | undefined;
+  /** Set once a renewal is scheduled: each stored verdict is renewed at most once. */
+  renewing: boolean;
+}
+
+/** @param wallClockMs milliseconds since the epoch. */
+export function hasEnded({ expiresAt }: Known, wallClockMs: number): boolean {
+  return expiresAt !== undefined && wallClockMs >= expiresAt * 1000;
+}
+
+export interface KeepOptions {
+  readonly accepted: VerdictStore<Known>;
+  /** How long an accepted token is stored, in milliseconds; 0 stores none. */
+  readonly ttlMs: number;
+  /** How long after its TTL it may be served while the API server is unreachable, in milliseconds. */
+  readonly graceMs: number;
+  /** Whether results in use are refreshed before they expire. */
+  readonly refreshAhead: boolean;
+  /** Milliseconds on the clock of the stores. */
+  readonly now?: () => number;
+  /** Milliseconds since the epoch. It is compared with the token's `exp`. */
+  readonly wallClock?: () => number;
+}
+
+/**
+ * Stores accepted tokens for TTL and grace, but never past the token's `exp`.
+ *
+ * @returns a function that returns the verdict as stored, so that all requests get the same object.
+ */
+export function keeper(options: KeepOptions): (key: CacheKey, token: Token, verdict: Accepted) => Accepted {
+  const { accepted, ttlMs, graceMs, refreshAhead } = options;
+  const { now = () => performance.now(), wallClock = Date.now } = options;
+  const intern = identityInterner();
+  return (key, token, verdict) => {
+    if (ttlMs === 0) return verdict;
+    const expiresAtMs = readClaims(token)?.expiresAtMs;
+    const expiresAt = expiresAtMs === undefined ? undefined : expiresAtMs / 1000;
+    const tokenLifetimeMs = (expiresAtMs ?? Number.POSITIVE_INFINITY) - wallClock();
+    const { freshUntil, renewFrom } = lifeOf({ startedAt: now(), ttlMs, tokenLifetimeMs, refreshAhead });
+    const identity = intern(verdict.identity);
+    const known: Known = { kind: 'accepted', identity, freshUntil, renewFrom, expiresAt, renewing: false };
+    accepted.set(key, known, Math.min(ttlMs + graceMs, tokenLifetimeMs));
+    return known;
+  };
+}

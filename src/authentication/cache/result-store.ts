@@ -1,0 +1,61 @@
+import { LRUCache } from 'lru-cache';
+import type { CacheKey } from './cache-key.ts';
+
+/** Why an entry was removed. `expired` is normal. `capacity` means that the store is too small. */
+export type EvictionCause = 'capacity' | 'expired';
+
+/**
+ * Up to this many entries, reading `size` removes the expired ones first. To check a million entries
+ * would block the event loop for most of a second.
+ */
+export const MAX_LOOKS = 20_000;
+
+export interface VerdictStoreOptions {
+  readonly maxEntries: number;
+  readonly onEviction?: (cause: EvictionCause) => void;
+  /** A monotonic clock in milliseconds. The default is `performance`. */
+  readonly clock?: { now(): number };
+}
+
+/** A bounded store of verdicts, each with its own time to live. */
+export interface VerdictStore<V extends object> {
+  get(key: CacheKey): V | undefined;
+  /** Stores a verdict for `ttlMs` milliseconds, or not at all if that is not positive. */
+  set(key: CacheKey, verdict: V, ttlMs: number): void;
+  delete(key: CacheKey): void;
+  /** Live entries. Of more than {@link MAX_LOOKS}, expired ones are counted too. */
+  readonly size: number;
+}
+
+/**
+ * Creates a store for `maxEntries`. A full store drops the least recently used entry. The arrays
+ * of the LRUCache are allocated at once for all entries, at 56 bytes each.
+ */
+export function verdictStore<V extends object>(options: VerdictStoreOptions): VerdictStore<V> {
+  const { maxEntries, onEviction = () => {}, clock = performance } = options;
+  const entries: LRUCache<CacheKey, V> = new LRUCache({
+    max: maxEntries,
+    perf: clock,
+    // Each look-up reads the clock. The default runs a timer and serves entries up to 1 ms past
+    // their TTL.
+    ttlResolution: 0,
+    dispose: (_verdict, key, reason) => {
+      // An expired entry may be evicted to make room. The store was then not too small.
+      if (reason === 'evict' && entries.getRemainingTTL(key) > 0) onEviction('capacity');
+      else if (reason === 'evict' || reason === 'expire') onEviction('expired');
+    },
+  });
+  return {
+    get: key => entries.get(key),
+    set(key, verdict, ttlMs) {
+      if (ttlMs > 0) entries.set(key, verdict, { ttl: ttlMs });
+    },
+    delete(key) {
+      entries.delete(key);
+    },
+    get size() {
+      if (entries.size <= MAX_LOOKS) entries.purgeStale();
+      return entries.size;
+    },
+  };
+}

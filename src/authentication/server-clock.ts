@@ -1,0 +1,136 @@
+import type { KubeConnection } from '../kube/api-client.ts';
+
+/** The largest difference between the two clocks at which token times are checked locally, in milliseconds. */
+export const MAX_SKEW_MS = 30_000;
+
+/** How long one comparison counts, in milliseconds: either clock may be set at any time. */
+const FRESH_MS = 10_000;
+
+/** How long after the last difference beyond {@link MAX_SKEW_MS} the clocks count as different, in milliseconds. */
+const DIFFERS_MS = 60_000;
+
+/** Slower responses tell too little about when they were sent, in milliseconds. */
+const MAX_DURATION_MS = 5000;
+
+/** A `Date` names whole seconds, rounded down. */
+const RESOLUTION_MS = 1000;
+
+/** Elapsed times on the two local clocks that differ by more, in milliseconds: the wall clock was set. */
+const MAX_STEP_MS = 2000;
+
+/** `unknown` also if the last comparison is too old, or gatecar's clock was set since. */
+export type ClockState = 'agrees' | 'differs' | 'unknown';
+
+/** The API server's clock, estimated from the `Date` of its responses (RFC 9110 §6.6.1). */
+export interface ServerClock {
+  readonly state: ClockState;
+  /** Until when a state of `agrees` lasts without another comparison, in milliseconds on the monotonic clock. */
+  readonly freshUntil: number;
+  /** How far gatecar's clock is ahead, in milliseconds; negative if it is behind, `undefined` before the first response. */
+  readonly skewMs: number | undefined;
+  /** The API server's time in milliseconds since the epoch; the local time before the first response. */
+  time(): number;
+  /** Compares the clocks. @param startedAt when the request was sent, in milliseconds on the monotonic clock. */
+  compare(sentAtMs: number, startedAt: number): void;
+}
+
+export interface ServerClockOptions {
+  /** Called when the clocks begin to differ by more than {@link MAX_SKEW_MS}, and when they agree again. */
+  readonly onChange?: (differs: boolean, skewMs: number) => void;
+  /** Milliseconds since the epoch. */
+  readonly wallClock?: () => number;
+  /** Milliseconds on a clock that never goes back. */
+  readonly now?: () => number;
+}
+
+/** The skew is at least `low` and at most `high`. */
+interface Bounds {
+  readonly low: number;
+  readonly high: number;
+}
+
+/** What both clocks of gatecar told at the last comparison, and what was known of the skew. */
+interface Comparison extends Bounds {
+  readonly wall: number;
+  readonly at: number;
+}
+
+/**
+ * Estimates the API server's clock. A response was sent between its request and its arrival, and in the second that
+ * its `Date` names, so each one bounds the skew; bounds that overlap narrow each other.
+ *
+ * API servers behind one address may have different clocks. One that differs counts for a minute, whatever the others
+ * say: then token times are not checked locally, which rejects no valid token.
+ */
+export function serverClock(options: ServerClockOptions = {}): ServerClock {
+  const { onChange = () => {}, wallClock = Date.now, now = () => performance.now() } = options;
+  let last: Comparison | undefined;
+  let differedAt = Number.NEGATIVE_INFINITY;
+  let differs = false;
+
+  const wasSet = ({ wall, at }: Comparison): boolean => Math.abs(wallClock() - wall - (now() - at)) > MAX_STEP_MS;
+
+  return {
+    get state() {
+      if (last === undefined) return 'unknown';
+      if (now() - differedAt < DIFFERS_MS) return 'differs';
+      return now() - last.at >= FRESH_MS || wasSet(last) ? 'unknown' : 'agrees';
+    },
+    get freshUntil() {
+      return (last?.at ?? Number.NEGATIVE_INFINITY) + FRESH_MS;
+    },
+    get skewMs() {
+      return last && skewOf(last, (last.low + last.high) / 2);
+    },
+    time() {
+      const wall = wallClock();
+      if (last === undefined) return wall;
+      // The later of both: a wall clock that was set back must not make a token live longer.
+      return Math.max(wall, last.wall + now() - last.at) - skewOf(last, last.low);
+    },
+    compare(sentAtMs, startedAt) {
+      const at = now();
+      if (at - startedAt > MAX_DURATION_MS) return;
+      const wall = wallClock();
+      const bounds = { low: wall - (at - startedAt) - sentAtMs - RESOLUTION_MS, high: wall - sentAtMs };
+      const narrowed = last === undefined || wasSet(last) ? bounds : (overlap(last, bounds) ?? bounds);
+      last = { ...narrowed, wall, at };
+      if (Math.max(-last.low, last.high) > MAX_SKEW_MS) differedAt = at;
+      const differ = at - differedAt < DIFFERS_MS;
+      if (differ === differs) return;
+      differs = differ;
+      onChange(differs, (last.low + last.high) / 2);
+    },
+  };
+}
+
+/** No skew that is within the bounds is corrected. */
+function skewOf({ low, high }: Bounds, skewMs: number): number {
+  return low <= 0 && high >= 0 ? 0 : skewMs;
+}
+
+function overlap(one: Bounds, other: Bounds): Bounds | undefined {
+  const low = Math.max(one.low, other.low);
+  const high = Math.min(one.high, other.high);
+  return low <= high ? { low, high } : undefined;
+}
+
+/** Compares the clocks on each successful response. Others may come from a proxy, with the proxy's clock. */
+export function comparingClocks(
+  inner: KubeConnection,
+  clock: Pick<ServerClock, 'compare'>,
+  now: () => number = () => performance.now(),
+): KubeConnection {
+  const compared = async (ask: () => ReturnType<KubeConnection['get']>) => {
+    const startedAt = now();
+    const response = await ask();
+    const isItsOwn = response.status === 200 || response.status === 201;
+    if (isItsOwn && response.sentAtMs !== undefined) clock.compare(response.sentAtMs, startedAt);
+    return response;
+  };
+  return {
+    post: (path, body, signal, headers) => compared(() => inner.post(path, body, signal, headers)),
+    get: (path, signal) => compared(() => inner.get(path, signal)),
+    close: () => inner.close(),
+  };
+}

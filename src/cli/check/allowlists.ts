@@ -1,0 +1,73 @@
+import type { KubeConnection } from '../../kube/api-client.ts';
+import type { Config } from '../../config/schema.ts';
+import { parseServiceAccount, type ServiceAccountName } from '../../identity/identity.ts';
+import { type Finding, ok, warn } from './check-result.ts';
+import { quoted } from '../output.ts';
+
+/** More names are not looked up. */
+const MOST_LOOKUPS = 50;
+
+interface Named {
+  readonly path: string;
+  readonly name: string;
+  /** What would make it. */
+  readonly make: string;
+}
+
+/** Allowlists that name what is not there. gatecar has no right to look, and needs none: then that is said, and all is well. */
+export async function checkAllowlists(connection: KubeConnection, config: Config): Promise<Finding[]> {
+  const { allowedNamespaces: namespaces, allowedServiceAccounts: accounts, reviewTimeoutMs } = config;
+  if (namespaces === undefined && accounts === undefined) {
+    return [ok('allowlists', 'none is set: every ServiceAccount with a good token passes')];
+  }
+  const names = (accounts ?? []).map(account => parseServiceAccount(account) as ServiceAccountName);
+  const named: Named[] = [
+    ...(namespaces ?? []).map(name => ({
+      path: `/api/v1/namespaces/${name}`,
+      name,
+      make: `kubectl create namespace ${name}`,
+    })),
+    ...names.map(({ namespace, name }) => ({
+      path: `/api/v1/namespaces/${namespace}/serviceaccounts/${name}`,
+      name: `${namespace}/${name}`,
+      make: `kubectl create serviceaccount ${name} --namespace ${namespace}`,
+    })),
+  ];
+  const shut = names.filter(({ namespace }) => namespaces !== undefined && !namespaces.includes(namespace));
+  const [first] = shut;
+  return [
+    await lookUp(connection, named, reviewTimeoutMs),
+    ...(first === undefined
+      ? []
+      : [
+          warn(
+            'allowlists',
+            `${quoted(shut.map(({ namespace, name }) => `${namespace}/${name}`))} never pass: both lists must, and GATECAR_ALLOWED_NAMESPACES does not name them`,
+            `GATECAR_ALLOWED_NAMESPACES=${[namespaces, first.namespace].flat()}`,
+          ),
+        ]),
+  ];
+}
+
+async function lookUp(connection: KubeConnection, named: readonly Named[], timeoutMs: number): Promise<Finding> {
+  const missing: Named[] = [];
+  for (const one of named.slice(0, MOST_LOOKUPS)) {
+    const status = await statusOf(connection, one.path, timeoutMs);
+    if (status === 404) missing.push(one);
+    else if (status !== 200) {
+      const how = 'kubectl get namespaces; kubectl get serviceaccounts --all-namespaces';
+      return ok('allowlists', `we may not look whether those named are there, as it should be; you may: ${how}`);
+    }
+  }
+  const [first] = missing;
+  if (first === undefined) return ok('allowlists', 'all that they name is there');
+  return warn('allowlists', `${quoted(missing.map(({ name }) => name))} are named and not there`, first.make);
+}
+
+/** `undefined` where there is no answer. */
+function statusOf(connection: KubeConnection, path: string, timeoutMs: number): Promise<number | undefined> {
+  return connection.get(path, AbortSignal.timeout(timeoutMs)).then(
+    ({ status }) => status,
+    () => undefined,
+  );
+}

@@ -1,0 +1,61 @@
+import { X509Certificate } from 'node:crypto';
+import type { KubeEndpoint } from '../../kube/endpoint.ts';
+import { readClaims, readJwt } from '../../credential/jwt-claims.ts';
+import { Token } from '../../credential/token.ts';
+import { type Finding, fail, ok, warn } from './check-result.ts';
+import { quoted } from '../output.ts';
+
+/** gatecar's own bearer token, where it has one. */
+export function ownToken({ headers }: KubeEndpoint): Token | undefined {
+  const [, value] = /^Bearer (.+)$/i.exec(headers['authorization'] ?? '') ?? [];
+  return value === undefined ? undefined : new Token(value);
+}
+
+/** Whose a token says it is, as a `kubectl --as` takes it; for remedies alone, since nobody has verified it. */
+export function ownName(token: Token | undefined): string {
+  const sub = token && readJwt(token)?.claims['sub'];
+  return typeof sub === 'string' && /^[a-z0-9:.@_-]{1,253}$/i.test(sub) ? sub : 'system:serviceaccount:gatecar:gatecar';
+}
+
+const RENEW =
+  'kubectl create token gatecar --namespace gatecar   # in a pod the kubelet renews it: kubectl describe pod';
+
+/** gatecar's own credential, by what it says itself. It is not printed. */
+export function checkCredential(endpoint: KubeEndpoint, nowMs: number): Finding {
+  const token = ownToken(endpoint);
+  if (token !== undefined) return checkToken(token, nowMs);
+  const { headers, tls, baseUrl } = endpoint;
+  if (tls.cert !== undefined) return checkCertificate(tls.cert, nowMs);
+  if (headers['authorization'] !== undefined) return ok('credential', 'name and password');
+  if (!baseUrl.startsWith('https:')) return ok('credential', 'none is sent: who answers over plain http has its own');
+  return warn(
+    'credential',
+    'none: to the API server we are system:anonymous',
+    'gatecar --help   # GATECAR_KUBE_TOKEN_FILE',
+  );
+}
+
+function checkToken(token: Token, nowMs: number): Finding {
+  const claims = readClaims(token);
+  if (claims === undefined) return ok('credential', 'an opaque bearer token, whose end cannot be seen');
+  const { expiresAtMs, audiences } = claims;
+  const what = `a token of ${quoted(readJwt(token)?.claims['sub'])} for ${quoted(audiences ?? [])}`;
+  if (expiresAtMs === undefined) return ok('credential', `${what}, which never expires`);
+  const until = new Date(Math.min(expiresAtMs, 8.64e15)).toISOString();
+  if (nowMs > expiresAtMs) {
+    return fail('credential', `${what}, which expired ${until}; it is ${new Date(nowMs).toISOString()} here`, RENEW);
+  }
+  return ok('credential', `${what}, until ${until}`);
+}
+
+function checkCertificate(pem: Buffer | string, nowMs: number): Finding {
+  try {
+    const { subject, validToDate } = new X509Certificate(pem);
+    const what = `a client certificate of ${quoted(subject)}`;
+    return nowMs > validToDate.getTime()
+      ? fail('credential', `${what}, which expired ${validToDate.toISOString()}`, 'kubectl config view --minify')
+      : ok('credential', `${what}, until ${validToDate.toISOString()}`);
+  } catch {
+    return fail('credential', 'the client certificate cannot be read', 'kubectl config view --minify');
+  }
+}

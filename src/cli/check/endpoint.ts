@@ -1,0 +1,132 @@
+import { lookup } from 'node:dns/promises';
+import { connect, isIP, type Socket } from 'node:net';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { errorCode, type KubeEndpoint } from '../../kube/endpoint.ts';
+import { type Finding, fail, ok, warn } from './check-result.ts';
+import { quoted } from '../output.ts';
+
+const ADDRESS_MEND = 'kubectl config view --minify   # for GATECAR_KUBE_API_URL or GATECAR_KUBECONFIG';
+
+/** Whether the API server's address leads anywhere, and who is there. Sends nothing, our credential least of all. */
+export async function checkEndpoint(endpoint: KubeEndpoint, timeoutMs: number, nowMs: number): Promise<Finding[]> {
+  const { proxyUrl } = endpoint;
+  const baseUrl = withoutUserInfo(endpoint.baseUrl);
+  if (proxyUrl !== undefined) {
+    return [
+      ok('address', `${baseUrl} through the proxy ${new URL(proxyUrl).host}, whose connection is not tried here`),
+    ];
+  }
+  const { protocol, hostname, port } = new URL(baseUrl);
+  const host = hostname.replace(/^\[|\]$/g, '');
+  const isTls = protocol === 'https:';
+  const target = { host, port: Number(port || (isTls ? 443 : 80)), timeoutMs };
+  const unreached = await reach(target);
+  if (unreached !== undefined) return [fail('address', `${baseUrl} ${unreached}`, ADDRESS_MEND)];
+  const reached = ok('address', `${baseUrl} resolves and takes connections`);
+  if (!isTls) return [reached, ok('tls', 'none: plain http')];
+  return [reached, await checkTls({ ...endpoint, baseUrl }, target, nowMs)];
+}
+
+/** A kubeconfig's URL may hold a name and a password. */
+function withoutUserInfo(baseUrl: string): string {
+  return baseUrl.replace(/(?<=^https?:\/\/)[^/]*@/i, '');
+}
+
+interface Target {
+  readonly host: string;
+  readonly port: number;
+  readonly timeoutMs: number;
+}
+
+/** What keeps us from a connection, if anything does. */
+async function reach({ host, port, timeoutMs }: Target): Promise<string | undefined> {
+  try {
+    if (isIP(host) === 0) await lookup(host);
+  } catch (error) {
+    return `does not resolve (${errorCode(error)})`;
+  }
+  const { socket, trouble } = await settled(connect({ host, port }), 'connect', timeoutMs);
+  socket.destroy();
+  if (trouble === undefined) return undefined;
+  return trouble === 'ECONNREFUSED' ? 'refuses connections: nobody listens there' : `cannot be reached (${trouble})`;
+}
+
+async function checkTls(
+  { tls, baseUrl }: Pick<KubeEndpoint, 'tls' | 'baseUrl'>,
+  { host, port, timeoutMs }: Target,
+  nowMs: number,
+): Promise<Finding> {
+  // Whoever is there is let finish the handshake, so as to be told from others; nothing is said to them.
+  const named = isIP(host) === 0 ? { servername: host } : {};
+  const handshake = () =>
+    connectTls({ host, port, ...named, ...tls, rejectUnauthorized: false, ALPNProtocols: ['http/1.1'] });
+  let socket: TLSSocket;
+  try {
+    socket = handshake();
+  } catch (error) {
+    return fail('tls', `the CA bundle or the client certificate cannot be used (${errorCode(error)})`, CA_MEND);
+  }
+  const { trouble } = await settled(socket, 'secureConnect', timeoutMs);
+  try {
+    if (trouble !== undefined) return fail('tls', `${baseUrl} does not speak TLS with us (${trouble})`, ADDRESS_MEND);
+    if (tls.rejectUnauthorized === false) {
+      return warn('tls', 'insecure-skip-tls-verify: anybody can be the API server, and get our credential', CA_MEND);
+    }
+    return judgeCertificate(socket, nowMs);
+  } finally {
+    socket.destroy();
+  }
+}
+
+const CA_MEND =
+  "kubectl config view --raw --minify --output 'jsonpath={.clusters[0].cluster.certificate-authority-data}' | base64 -d   # for GATECAR_KUBE_CA_FILE";
+
+const DAY_MS = 86_400_000;
+
+/** OpenSSL's codes for a certificate whose time is not now. */
+const OUT_OF_TIME: Readonly<Record<string, string>> = {
+  CERT_HAS_EXPIRED: 'has expired',
+  CERT_NOT_YET_VALID: 'is not valid yet',
+};
+
+function judgeCertificate(socket: TLSSocket, nowMs: number): Finding {
+  const { valid_from: from, valid_to: to, subjectaltname: names, issuer } = socket.getPeerCertificate();
+  if (socket.authorized) {
+    const soon = Date.parse(to) - nowMs < DAY_MS;
+    const text = `the certificate is the API server's, by the CA we trust; valid until ${to}`;
+    return soon ? warn('tls', text, 'kubeadm certs check-expiration') : ok('tls', text);
+  }
+  // A code, whatever the types say of it.
+  const code = String(socket.authorizationError);
+  const untimely = OUT_OF_TIME[code];
+  if (untimely !== undefined) {
+    return fail(
+      'tls',
+      `the certificate ${untimely}: ${from} to ${to}; it is ${new Date(nowMs).toUTCString()} here`,
+      'kubeadm certs check-expiration',
+    );
+  }
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    return fail(
+      'tls',
+      `the certificate is for ${quoted(names)}, not for the host of the address (${code})`,
+      ADDRESS_MEND,
+    );
+  }
+  return fail('tls', `the certificate is of ${quoted(issuer?.CN)}, which is not the CA we trust (${code})`, CA_MEND);
+}
+
+/** Waits for an event of a socket: the code of what came in its place, `timeout` included. */
+async function settled<S extends Socket>(
+  socket: S,
+  event: string,
+  timeoutMs: number,
+): Promise<{ socket: S; trouble: string | undefined }> {
+  const { promise, resolve } = Promise.withResolvers<string | undefined>();
+  const timer = setTimeout(() => resolve('timeout'), timeoutMs);
+  socket.once(event, () => resolve(undefined));
+  socket.on('error', error => resolve(errorCode(error)));
+  const trouble = await promise;
+  clearTimeout(timer);
+  return { socket, trouble };
+}

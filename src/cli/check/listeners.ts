@@ -1,0 +1,94 @@
+import { request as requestHttp } from 'node:http';
+import { request as requestHttps } from 'node:https';
+import { createServer } from 'node:net';
+import { text } from 'node:stream/consumers';
+import type { Config } from '../../config/schema.ts';
+import type { Address } from '../../config/setting-types.ts';
+import { type BindTarget, type ListenError, listenOn } from '../../server/listen.ts';
+import { checkMaterial, type TlsFileError, type TlsPaths, tlsFiles } from '../../tls/tls-files.ts';
+import { type Finding, fail, ok } from './check-result.ts';
+
+const ASK_TIMEOUT_MS = 1000;
+
+/** Whether the listeners' addresses are free or gatecar's already, and their TLS files can be used. */
+export async function checkListeners(config: Config, nowMs: number): Promise<Finding[]> {
+  const { listen, opsListen, grpcListen, tlsCertFile: certFile, tlsKeyFile: keyFile } = config;
+  const isTls = certFile !== undefined;
+  const auth = await checkAddress('GATECAR_LISTEN', listen, () => answersAsGatecar(listen, isTls, '/auth'));
+  const ops = await checkAddress('GATECAR_OPS_LISTEN', opsListen, () => answersAsGatecar(opsListen, false, '/metrics'));
+  const found = [auth, ops];
+  if (grpcListen !== undefined) {
+    // It has no words of its own without a token; where the others are gatecar's, so is it.
+    const isOurs = async () => [auth, ops].every(one => one.text.endsWith(OURS));
+    found.push(await checkAddress('GATECAR_GRPC_LISTEN', grpcListen, isOurs));
+  }
+  if (certFile !== undefined && keyFile !== undefined) {
+    found.push(await checkTlsFiles({ certFile, keyFile, clientCaFile: config.tlsClientCaFile }, nowMs));
+  }
+  return found;
+}
+
+const OURS = 'gatecar is there already';
+
+async function checkAddress(setting: string, address: Address, isOurs: () => Promise<boolean>): Promise<Finding> {
+  try {
+    await listenOn(tryOut, address, setting);
+    return ok('listeners', `${setting}: ${address.text} is free`);
+  } catch (error) {
+    const { message: text } = error as ListenError;
+    if (!text.endsWith('EADDRINUSE')) return fail('listeners', text, `gatecar --help   # ${setting}`);
+    if (await isOurs()) return ok('listeners', `${setting}: ${address.text}: ${OURS}`);
+    return fail('listeners', `${text}: another process is there`, 'ss --listening --numeric --processes');
+  }
+}
+
+/** Listens, and stops at once. */
+function tryOut(target: BindTarget): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const server = createServer();
+  server.once('error', reject);
+  server.listen(target, () => server.close(() => resolve('')));
+  return promise;
+}
+
+/** Whether what only gatecar says is said there. Nothing secret is sent. */
+async function answersAsGatecar(address: Address, isTls: boolean, path: string): Promise<boolean> {
+  const where =
+    address.kind === 'unix' ? { socketPath: address.path } : { host: address.host ?? 'localhost', port: address.port };
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const asked = (isTls ? requestHttps : requestHttp)(
+    // Who it is is not taken on trust, since nothing depends on it.
+    { ...where, path, agent: false, rejectUnauthorized: false, signal: AbortSignal.timeout(ASK_TIMEOUT_MS) },
+    response => {
+      const isAuth = /realm="gatecar"/.test(response.headers['www-authenticate'] ?? '');
+      text(response).then(
+        body => resolve(isAuth || body.includes('gatecar_build_info{')),
+        () => resolve(false),
+      );
+    },
+  );
+  asked.on('error', () => resolve(false));
+  asked.end();
+  return promise;
+}
+
+async function checkTlsFiles(paths: TlsPaths, nowMs: number): Promise<Finding> {
+  try {
+    const { notAfter } = checkMaterial(await tlsFiles(paths).read(), paths);
+    const until = notAfter.toISOString();
+    if (nowMs > notAfter.getTime()) {
+      return fail(
+        'listeners',
+        `the certificate in ${paths.certFile} expired ${until}`,
+        `openssl x509 -noout -dates -in ${paths.certFile}`,
+      );
+    }
+    return ok('listeners', `the certificate in ${paths.certFile} and its key can be used, until ${until}`);
+  } catch (error) {
+    return fail(
+      'listeners',
+      (error as TlsFileError).message,
+      `openssl x509 -noout -subject -dates -in ${paths.certFile}`,
+    );
+  }
+}

@@ -1,0 +1,36 @@
+import { type CommandLine, readCommandLine } from '../config/arguments.ts';
+import type { Environment } from '../config/load.ts';
+import type { Surroundings } from '../kube/endpoint-selection.ts';
+import type { Terminal } from './output.ts';
+
+/** What a command is given by the process. */
+export interface CommandContext {
+  readonly args: readonly string[];
+  readonly env: Environment;
+  readonly surroundings: Surroundings;
+  readonly version: string;
+  readonly terminal: Terminal;
+  /** Milliseconds since the epoch. */
+  readonly wallClock?: () => number;
+}
+
+/** Says how a command is used rightly; the process ends with {@link EXIT_USAGE}. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+export const EXIT_USAGE = 2;
+
+/** How results are written. */
+export type Output = 'text' | 'json';
+
+/** Parts the command's own flags from the settings. @throws {UsageError} for an output that is not known. */
+export function readCommand(
+  args: readonly string[],
+  ownFlags: readonly string[] = [],
+): CommandLine & { readonly output: Output } {
+  const line = readCommandLine(args, ['output', ...ownFlags]);
+  const output = line.own.has('output') ? line.own.get('output') : 'text';
+  if (output !== 'text' && output !== 'json') throw new UsageError('--output must be text or json');
+  return { ...line, output };
+}

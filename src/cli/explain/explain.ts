@@ -1,0 +1,146 @@
+import { readFile } from 'node:fs/promises';
+import { readConfig } from '../../config/load.ts';
+import type { Config } from '../../config/schema.ts';
+import { type Credential, parseAuthorization } from '../../credential/authorization-header.ts';
+import { readJwt, type UnverifiedJwt } from '../../credential/jwt-claims.ts';
+import { redactJwts, redactToken } from '../../credential/token.ts';
+import { answerer, headerPairs } from '../../gateway/auth-response.ts';
+import { REMOVE_HEADER } from '../../identity/identity-headers.ts';
+import { type CommandContext, readCommand, UsageError } from '../command.ts';
+import { type Walk, walkCorridor } from './dry-run.ts';
+import type { Step } from './report-step.ts';
+import { stepsOf } from './report.ts';
+import { asciiJson, columns, type Painter, painter, plain, type Terminal, type Tone } from '../output.ts';
+
+/** What `gatecar explain --output json` prints. */
+export interface Explained {
+  /** As the token has them; nobody has verified them. Absent for what is no JWT. */
+  readonly unverified?: UnverifiedJwt;
+  readonly steps: readonly Step[];
+  readonly decision: {
+    readonly kind: 'allow' | 'deny' | 'unavailable';
+    readonly reason?: string;
+    readonly status: number;
+    readonly text?: string;
+  };
+  /** For the upstream, where it is an allow; for the gateway's client, where it is none. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Identity headers that are empty, so that the gateway removes the client's own. */
+  readonly removed: readonly string[];
+}
+
+const EXIT_CODES = { allow: 0, deny: 1, unavailable: 3 } as const;
+
+/** More than the longest token that is looked at. */
+const MAX_INPUT_BYTES = 1024 * 1024;
+
+const MIN_SECRET_LENGTH = 16;
+
+const NEVER_AN_ARGUMENT =
+  'a token is never an argument, which every user of this machine can see and shells keep: ' +
+  'pipe it in (kubectl create token … | gatecar explain) or name a file that holds it';
+
+/**
+ * `gatecar explain`: what would be decided about a token, step by step, and why. It is asked about as the server asks, and
+ * never printed.
+ *
+ * @returns the exit code: 0 for an allow, 1 for a denial, 3 where nobody could be asked.
+ * @throws {UsageError | ConfigError}
+ */
+export async function explainCommand(context: CommandContext): Promise<number> {
+  const { args, env, terminal, wallClock = Date.now } = context;
+  const { own, operands, settings, output } = readCommand(args, ['file']);
+  const file = fileOf(own, operands);
+  const config = readConfig(settings, env);
+  const credential = credentialOf(await input(file, terminal));
+  const walk = await walkCorridor(credential, { ...context, config, wallClock });
+  const explained = explanationOf(credential, walk, config, wallClock());
+  const told = output === 'json' ? `${asciiJson(explained, 2)}\n` : textOf(explained, painter(terminal, env));
+  terminal.write(withoutToken(told, credential));
+  return EXIT_CODES[explained.decision.kind];
+}
+
+/** A last look: nothing that was read should be in there, unless it is so short that it is in words by chance. */
+function withoutToken(text: string, credential: Credential): string {
+  const isSecret = credential.kind === 'token' && credential.token.length >= MIN_SECRET_LENGTH;
+  return redactJwts(isSecret ? redactToken(text, credential.token) : text);
+}
+
+function fileOf(own: ReadonlyMap<string, string | undefined>, operands: readonly string[]): string | undefined {
+  const named = [...(own.has('file') ? [own.get('file')] : []), ...operands];
+  if (named.length > 1) throw new UsageError(`explain takes one file; ${NEVER_AN_ARGUMENT}`);
+  const [file = '-'] = named;
+  return file === '-' ? undefined : file;
+}
+
+async function input(file: string | undefined, terminal: Terminal): Promise<string> {
+  const bytes = file === undefined ? await terminal.readInput() : await readTokenFile(file);
+  if (bytes.length > MAX_INPUT_BYTES) throw new UsageError('what was read is far too long for a token');
+  const text = bytes.toString('latin1').trim();
+  if (text === '') throw new UsageError('nothing was read: a token is expected on standard input, or in a file');
+  return text;
+}
+
+async function readTokenFile(file: string): Promise<Buffer> {
+  try {
+    return await readFile(file);
+  } catch {
+    // Somebody may have put a token in the place of a name, so neither it nor the error is repeated.
+    throw new UsageError(`the file that was named cannot be read; ${NEVER_AN_ARGUMENT}`);
+  }
+}
+
+/** A token, or what stands in `Authorization`, whole. */
+function credentialOf(text: string): Credential {
+  const value = text.replace(/^authorization:\s*/i, '');
+  return parseAuthorization(/^(\S+ |bearer$|$)/i.test(value) ? value : `Bearer ${value}`);
+}
+
+function explanationOf(credential: Credential, walk: Walk, config: Config, nowMs: number): Explained {
+  const { decision } = walk;
+  const answer = answerer(config)(decision);
+  const unverified = credential.kind === 'token' ? readJwt(credential.token) : undefined;
+  const isAllow = decision.kind === 'allow';
+  const shown = [...headerPairs(answer.headers)].filter(([name]) =>
+    isAllow ? name.startsWith(config.identityHeaderPrefix) : name !== 'Content-Length',
+  );
+  const removed = [...headerPairs(answer.headers)].find(([name]) => name === REMOVE_HEADER)?.[1] ?? '';
+  return {
+    ...(unverified && { unverified }),
+    steps: stepsOf(credential, walk, config, nowMs),
+    decision: {
+      kind: decision.kind,
+      ...(decision.kind !== 'allow' && { reason: decision.reason }),
+      status: answer.status,
+      ...(answer.text !== '' && { text: answer.text }),
+    },
+    headers: Object.fromEntries(shown.filter(([, value]) => value !== '')),
+    removed: removed === '' ? [] : removed.split(','),
+  };
+}
+
+const TONES: Readonly<Record<Step['result'] | Explained['decision']['kind'], Tone>> = {
+  ...{ passes: 'good', refuses: 'bad', skipped: 'quiet', warning: 'doubtful', fault: 'bad' },
+  ...{ allow: 'good', deny: 'bad', unavailable: 'doubtful' },
+};
+
+function textOf({ unverified, steps, decision, headers, removed }: Explained, paint: Painter): string {
+  const claims = unverified
+    ? `claims, which nobody has verified:\n${asciiJson({ ...unverified.header }, 2)}\n${asciiJson(unverified.claims, 2)}\n\n`
+    : '';
+  const rows = steps.map(({ step, result, text, mend }): [string, string] => [
+    step,
+    `${paint(TONES[result], result)}: ${plain(text)}${mend === undefined ? '' : `\nmend: ${plain(mend)}`}`,
+  ]);
+  const { kind, reason, status, text } = decision;
+  const verdict = [kind, ...(reason === undefined ? [] : [reason])].join(', ');
+  const told = text === undefined ? '' : `: ${text}`;
+  const listed = columns(Object.entries(headers), '  ');
+  const whose = kind === 'allow' ? 'headers for the upstream' : "headers for the gateway's client";
+  const without = removed.length === 0 ? '' : `  removed from the request: ${removed.join(', ')}\n`;
+  return (
+    `${claims}${columns(rows)}\n` +
+    `decision: ${paint(TONES[kind], verdict)} (HTTP ${status})${told}\n\n` +
+    `${whose}:\n${listed}${without}`
+  );
+}

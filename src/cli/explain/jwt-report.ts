@@ -1,0 +1,87 @@
+import { type ClaimCheck, claimRefusals } from '../../authentication/jwt-precheck.ts';
+import type { Config } from '../../config/schema.ts';
+import { readClaims, type UnverifiedClaims } from '../../credential/jwt-claims.ts';
+import type { Token } from '../../credential/token.ts';
+import type { Walk } from './dry-run.ts';
+import { passes, refuses, type Said, skipped } from './report-step.ts';
+import { quoted } from '../output.ts';
+
+const LOCAL_STEPS = ['issuer', 'audience', 'expiry', 'not before', 'signature'] as const;
+type LocalStep = (typeof LOCAL_STEPS)[number];
+
+/** What is checked before anybody is asked. After a refusal the rest is looked at all the same, to be told. */
+export function localSteps(token: Token, walk: Walk, config: Config, nowMs: number): Record<string, Said> {
+  const whole = unexamined(token, walk, config);
+  if (whole !== undefined) return { 'local checks': skipped(whole) };
+  const claims = readClaims(token) as UnverifiedClaims;
+  const found = claimRefusals(claims, config.tokenAudiences, nowMs);
+  const isRefused = (check: ClaimCheck) => found.some(one => one.check === check);
+  const said: Record<LocalStep, Said> = {
+    issuer: passes(`${quoted(claims.issuer)}, the cluster's own`),
+    audience: audienceStep(claims, config, isRefused('audience')),
+    expiry: ifClocksAgree(walk, expiryStep(claims, nowMs, isRefused('expired'))),
+    'not before': ifClocksAgree(walk, notBeforeStep(claims, isRefused('not yet valid'))),
+    signature: signatureStep(walk, config),
+  };
+  return said;
+}
+
+function unexamined(token: Token, { refusedBy, keys, keysProblem }: Walk, config: Config): string | undefined {
+  if (refusedBy === 'length' || refusedBy === 'opaque') return 'refused before';
+  if (config.localChecks === 'off') return 'GATECAR_LOCAL_CHECKS is off';
+  const claims = readClaims(token);
+  if (claims === undefined) return 'an opaque token has nothing to check here';
+  const issuer = keys?.issuer;
+  if (issuer === undefined) return `the cluster's issuer and keys could not be had: ${quoted(keysProblem)}`;
+  if (claims.issuer === issuer) return undefined;
+  return `the issuer ${quoted(claims.issuer)} is not the cluster's own, ${quoted(issuer)}: the API server decides`;
+}
+
+function audienceStep({ audiences }: UnverifiedClaims, { tokenAudiences: asked }: Config, isRefused: boolean): Said {
+  if (asked.length === 0) return skipped('GATECAR_TOKEN_AUDIENCES is empty: the API server takes its own');
+  if (audiences === undefined) return skipped('it has no list of audiences: the API server decides');
+  const text = `for ${quoted(audiences)}; GATECAR_TOKEN_AUDIENCES is ${quoted(asked)}`;
+  return isRefused
+    ? refuses(text, `kubectl create token NAME --namespace NAMESPACE --audience ${asked[0]}`)
+    : passes(text);
+}
+
+/** Times that this clock rejects count only if the API server's clock agrees. */
+function ifClocksAgree({ clockState }: Walk, said: Said): Said {
+  if (said.result !== 'refuses' || clockState === 'agrees') return said;
+  return skipped(`${said.text}; not compared with the API server's clock, or too far from it: the API server decides`);
+}
+
+function expiryStep({ expiresAtMs }: UnverifiedClaims, nowMs: number, isRefused: boolean): Said {
+  if (expiresAtMs === undefined) return passes('it never expires: a legacy token');
+  const text = `${nowMs > expiresAtMs ? 'expired' : 'expires'} ${time(expiresAtMs)}; it is ${time(nowMs)} here`;
+  return isRefused
+    ? refuses(text, 'kubectl create token NAME --namespace NAMESPACE   # or mount one that renews itself')
+    : passes(text);
+}
+
+function notBeforeStep({ notBeforeMs }: UnverifiedClaims, isRefused: boolean): Said {
+  if (notBeforeMs === undefined) return passes('it has no nbf');
+  const text = `valid from ${time(notBeforeMs)} on`;
+  return isRefused ? refuses(text, 'gatecar check   # compares this clock with that of the API server') : passes(text);
+}
+
+/** A date may be past all that `Date` knows. */
+function time(ms: number): string {
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? 'at no time that can be told' : date.toISOString();
+}
+
+function signatureStep({ signature }: Walk, { localChecks }: Config): Said {
+  if (localChecks !== 'signature') return skipped('GATECAR_LOCAL_CHECKS is claims');
+  switch (signature) {
+    case 'good':
+      return passes("one of the cluster's keys made it");
+    case 'bad':
+      return refuses("it names one of the cluster's keys, which did not make it");
+    default:
+      return skipped(
+        'it names no key that the cluster publishes, or is in a form that is not read here: the API server decides',
+      );
+  }
+}

@@ -1,0 +1,59 @@
+import { closest } from '../../config/suggest-name.ts';
+import { shownArgument } from '../../config/arguments.ts';
+import { readConfig } from '../../config/load.ts';
+import type { Config } from '../../config/schema.ts';
+import { type CommandContext, readCommand, UsageError } from '../command.ts';
+import { GATEWAYS, type GatewayName, gatewayText } from './templates.ts';
+
+const NAMES = Object.keys(GATEWAYS) as GatewayName[];
+
+/**
+ * `gatecar gateway <name> [file]`: prints that gateway's configuration for the settings in force, and says beside it what it
+ * cannot know.
+ *
+ * @returns the exit code, 0.
+ * @throws {UsageError | ConfigError}
+ */
+export async function gatewayCommand({ args, env, terminal }: CommandContext): Promise<number> {
+  const { operands, settings } = readCommand(args);
+  const [given, wanted, ...more] = operands;
+  if (given === undefined || more.length > 0) throw new UsageError(`gateway takes one name of ${NAMES.join(', ')}`);
+  const name = NAMES.find(one => one === given);
+  if (name === undefined) throw new UsageError(unknown(given, NAMES, 'gateway'));
+  const files: readonly string[] = GATEWAYS[name].files;
+  const names = files.map(nameOf);
+  const file = wanted === undefined ? files[0] : files.find(one => nameOf(one) === wanted);
+  if (file === undefined) throw new UsageError(unknown(wanted as string, names, `file of ${name}`));
+  const config = readConfig(settings, env);
+  terminal.write(await gatewayText(name, file, config));
+  const others = names.filter(one => one !== nameOf(file));
+  if (wanted === undefined && others.length > 0) {
+    terminal.complain(`gatecar: more of it: ${others.map(one => `gatecar gateway ${name} ${one}`).join(', ')}\n`);
+  }
+  for (const note of notes(name, config)) terminal.complain(`gatecar: ${note}\n`);
+  return 0;
+}
+
+function nameOf(file: string): string {
+  return file.slice(file.indexOf('/') + 1);
+}
+
+function unknown(given: string, known: readonly string[], what: string): string {
+  const nearest = closest(given, known);
+  const hint = nearest === undefined ? '.' : `; did you mean ${nearest}?`;
+  return `${JSON.stringify(shownArgument(given))} is no known ${what}${hint} Known: ${known.join(', ')}`;
+}
+
+/** What the text leaves to whoever puts it to use. */
+function notes(name: GatewayName, { grpcListen, tlsCertFile }: Config): string[] {
+  const asksByGrpc = name === 'envoy-grpc' || name === 'contour';
+  const knowsTls = 'tls' in GATEWAYS[name];
+  const tls = knowsTls
+    ? "it verifies gatecar's certificate: put in your own's name and CA"
+    : 'it asks without TLS, which these settings ask for: see the README of the example';
+  return [
+    ...(asksByGrpc && grpcListen === undefined ? ['it asks over gRPC, which is off: GATECAR_GRPC_LISTEN=:9082'] : []),
+    ...('asked' in GATEWAYS[name] ? [] : ["it asks a Service: put in your own's name and port"]),
+    ...(tlsCertFile === undefined ? [] : [tls]),
+  ];
+}

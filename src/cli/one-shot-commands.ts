@@ -1,0 +1,11 @@
+import { checkCommand } from './check/check.ts';
+import type { CommandContext } from './command.ts';
+import { explainCommand } from './explain/explain.ts';
+import { gatewayCommand } from './gateway-config/gateway-config.ts';
+
+/** What answers and ends, each with its exit code. */
+export const COMMANDS_THAT_END = {
+  check: checkCommand,
+  explain: explainCommand,
+  gateway: gatewayCommand,
+} as const satisfies Record<string, (context: CommandContext) => Promise<number>>;

@@ -1,0 +1,148 @@
+import { BlockList, isIP } from 'node:net';
+import type { Config } from './schema.ts';
+import type { Address } from './setting-types.ts';
+
+/** A rule about several settings at once. */
+export interface CrossRule {
+  /** The settings it is about. It says nothing while one of them is at fault by itself. */
+  readonly about: readonly (keyof Config)[];
+  /** @returns `undefined` where the rule is kept. */
+  readonly fault: (config: Config) => string | undefined;
+}
+
+const quote = (text: string): string => JSON.stringify(text);
+
+/** Every rule that no setting can break alone. */
+export const CROSS_RULES = {
+  'basic-mode-is-local': {
+    about: ['mode', 'allowInsecureBasic', 'listen'],
+    fault: ({ mode, allowInsecureBasic, listen }) =>
+      mode === 'basic' && !allowInsecureBasic && !isLocal(listen)
+        ? 'GATECAR_MODE=basic verifies no token: GATECAR_LISTEN must be a loopback address or a Unix socket, or ' +
+          `GATECAR_ALLOW_INSECURE_BASIC must be true; got ${quote(listen.text)}`
+        : undefined,
+  },
+  'basic-mode-grpc-is-local': {
+    about: ['mode', 'allowInsecureBasic', 'grpcListen'],
+    fault: ({ mode, allowInsecureBasic, grpcListen }) =>
+      mode === 'basic' && !allowInsecureBasic && grpcListen !== undefined && !isLocal(grpcListen)
+        ? 'GATECAR_MODE=basic verifies no token: GATECAR_GRPC_LISTEN must be a loopback address or a Unix socket, or ' +
+          `GATECAR_ALLOW_INSECURE_BASIC must be true; got ${quote(grpcListen.text)}`
+        : undefined,
+  },
+  'listeners-differ': {
+    about: ['listen', 'opsListen'],
+    fault: ({ listen, opsListen }) =>
+      areSame(listen, opsListen)
+        ? `GATECAR_LISTEN and GATECAR_OPS_LISTEN must differ; got ${quote(listen.text)} for both`
+        : undefined,
+  },
+  'grpc-listener-differs': {
+    about: ['listen', 'opsListen', 'grpcListen'],
+    fault: ({ listen, opsListen, grpcListen }) =>
+      grpcListen !== undefined && (areSame(grpcListen, listen) || areSame(grpcListen, opsListen))
+        ? 'GATECAR_GRPC_LISTEN must differ from GATECAR_LISTEN and GATECAR_OPS_LISTEN; ' +
+          `got ${quote(grpcListen.text)} twice`
+        : undefined,
+  },
+  'client-ip-header-needs-trusted-peers': {
+    about: ['clientIpHeader', 'trustedPeers'],
+    fault: ({ clientIpHeader, trustedPeers }) =>
+      clientIpHeader !== undefined && trustedPeers === undefined
+        ? 'GATECAR_CLIENT_IP_HEADER needs GATECAR_TRUSTED_PEERS: a header counts only from a peer that is trusted; ' +
+          `got ${quote(clientIpHeader)}`
+        : undefined,
+  },
+  'failure-limit-needs-client-addresses': {
+    about: ['failureLimit', 'trustedPeers', 'clientIpHeader', 'grpcListen'],
+    // Over gRPC Envoy tells the address by itself.
+    fault: ({ failureLimit, trustedPeers, clientIpHeader, grpcListen }) =>
+      failureLimit !== undefined && (trustedPeers === undefined || (clientIpHeader ?? grpcListen) === undefined)
+        ? 'GATECAR_FAILURE_LIMIT needs GATECAR_TRUSTED_PEERS, and GATECAR_CLIENT_IP_HEADER or GATECAR_GRPC_LISTEN: it ' +
+          `counts by the client address that a trusted peer tells; got ${failureLimit.count} in ${failureLimit.windowMs} ms`
+        : undefined,
+  },
+  'tls-needs-certificate-and-key': {
+    about: ['tlsCertFile', 'tlsKeyFile'],
+    fault: ({ tlsCertFile, tlsKeyFile }) =>
+      (tlsCertFile === undefined) !== (tlsKeyFile === undefined)
+        ? 'GATECAR_TLS_CERT_FILE and GATECAR_TLS_KEY_FILE must be set together; ' +
+          `got only ${quote(String(tlsCertFile ?? tlsKeyFile))}`
+        : undefined,
+  },
+  'client-ca-needs-certificate': {
+    about: ['tlsCertFile', 'tlsClientCaFile'],
+    fault: ({ tlsCertFile, tlsClientCaFile }) =>
+      tlsClientCaFile !== undefined && tlsCertFile === undefined
+        ? 'GATECAR_TLS_CLIENT_CA_FILE needs GATECAR_TLS_CERT_FILE: without TLS no client shows a certificate; ' +
+          `got ${quote(tlsClientCaFile)}`
+        : undefined,
+  },
+  'grace-needs-a-ttl': {
+    about: ['graceMs', 'cacheTtlMs'],
+    fault: ({ graceMs, cacheTtlMs }) =>
+      graceMs > 0 && cacheTtlMs === 0
+        ? 'GATECAR_GRACE needs GATECAR_CACHE_TTL above 0, since a verdict that is not kept cannot be served later; got ' +
+          `GATECAR_GRACE of ${graceMs} ms`
+        : undefined,
+  },
+  'context-needs-kubeconfig': {
+    about: ['kubeApiUrl', 'kubeContext'],
+    fault: ({ kubeApiUrl, kubeContext }) =>
+      kubeApiUrl !== undefined && kubeContext !== undefined
+        ? 'GATECAR_KUBE_API_URL and GATECAR_KUBE_CONTEXT must not both be set, since a context belongs to a kubeconfig; ' +
+          `got ${quote(kubeApiUrl)} and ${quote(kubeContext)}`
+        : undefined,
+  },
+} as const satisfies Record<string, CrossRule>;
+
+/**
+ * Faults that no setting has alone.
+ *
+ * @param faulty the settings that have faults of their own, and no value in `config`.
+ */
+export function crossFaults(config: Config, faulty: ReadonlySet<string>): string[] {
+  return Object.values<CrossRule>(CROSS_RULES)
+    .filter(({ about }) => !about.some(key => faulty.has(key)))
+    .flatMap(({ fault }) => fault(config) ?? []);
+}
+
+/** What works but deserves a second look. */
+export function warnings(config: Config): string[] {
+  const found: string[] = [];
+  if (config.mode === 'basic') {
+    found.push('basic mode: tokens are NOT verified; any well-formed token passes');
+    if (config.allowedNamespaces || config.allowedServiceAccounts) {
+      found.push('basic mode knows no identity: the allowlists are not applied');
+    }
+    if (config.failureLimit) found.push('basic mode refuses no token: the failure limit has no effect');
+    return found;
+  }
+  if (config.tokenAudiences.length === 0) {
+    found.push('GATECAR_TOKEN_AUDIENCES is empty: tokens for the API server itself pass, whoever they were meant for');
+  }
+  const url = config.kubeApiUrl === undefined ? undefined : new URL(config.kubeApiUrl);
+  if (url?.protocol === 'http:' && !isLoopback(url.hostname.replace(/^\[|\]$/g, ''))) {
+    found.push('GATECAR_KUBE_API_URL is plain http to another host: tokens travel unencrypted');
+  }
+  return found;
+}
+
+/** Port 0 asks for any port, and gets another each time. */
+function areSame(one: Address, other: Address): boolean {
+  return one.text === other.text && !/:0$/.test(one.text);
+}
+
+function isLocal(address: Address): boolean {
+  return address.kind === 'unix' || (address.host !== undefined && isLoopback(address.host));
+}
+
+const LOOPBACK = new BlockList();
+LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4');
+LOOPBACK.addAddress('::1', 'ipv6');
+
+function isLoopback(host: string): boolean {
+  const version = isIP(host);
+  if (version === 0) return host === 'localhost';
+  return LOOPBACK.check(host, version === 6 ? 'ipv6' : 'ipv4');
+}

@@ -1,0 +1,127 @@
+import { closest } from './suggest-name.ts';
+import { readArgument, shownArgument } from './arguments.ts';
+import { crossFaults } from './cross-setting-rules.ts';
+import { type Config, flagName, SETTINGS, type Setting } from './schema.ts';
+
+/** All that is wrong with the settings, one line each: name, rule, value given (never a secret's). */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  readonly faults: readonly string[];
+
+  constructor(faults: readonly string[]) {
+    super(faults.join('\n'));
+    this.faults = faults;
+  }
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+const ALL: readonly (readonly [key: string, setting: Setting<unknown>])[] = Object.entries(SETTINGS);
+
+/**
+ * Reads the settings from flags (`--name=value`, `--name value`, `--name` for true) and environment; a flag beats the
+ * environment.
+ *
+ * @throws {ConfigError} with every fault at once.
+ */
+export function readConfig(args: readonly string[], env: Environment): Config {
+  const faults: string[] = [];
+  const flags = readFlags(args, faults);
+  checkNames(env, faults);
+  const config: Record<string, unknown> = {};
+  const faulty = new Set<string>();
+  for (const [key, setting] of ALL) {
+    const read = readSetting(setting, flags.get(flagName(setting)) ?? fromEnvironment(setting, env));
+    if ('fault' in read) {
+      faults.push(read.fault);
+      faulty.add(key);
+    } else {
+      config[key] = read.value;
+    }
+  }
+  faults.push(...crossFaults(config as Config, faulty));
+  if (faults.length > 0) throw new ConfigError(faults);
+  return Object.freeze(config) as Config;
+}
+
+interface Fault {
+  readonly fault: string;
+}
+
+interface Given {
+  readonly source: string;
+  readonly text: string;
+}
+
+function readSetting(setting: Setting<unknown>, given: Given | Fault | undefined): { value: unknown } | Fault {
+  const { type, emptyIsUnset } = setting;
+  if (given === undefined || ('text' in given && given.text === '' && emptyIsUnset)) {
+    return { value: setting.default === undefined ? undefined : type.parse(setting.default) };
+  }
+  if ('fault' in given) return given;
+  const value = type.parse(given.text);
+  if (value === undefined) return { fault: `${given.source} must be ${type.rule}; got ${show(setting, given)}` };
+  return { value };
+}
+
+function show({ type }: Setting<unknown>, { text }: Given): string {
+  return (type.show ?? JSON.stringify)(text);
+}
+
+function fromEnvironment(setting: Setting<unknown>, env: Environment): Given | Fault | undefined {
+  const given = [setting.name, ...setting.aliases].flatMap((source): Given[] => {
+    const text = env[source];
+    return text === undefined || (text === '' && setting.emptyIsUnset) ? [] : [{ source, text }];
+  });
+  const [first] = given;
+  if (given.every(({ text }) => text === first?.text)) return first;
+  const sources = given.map(({ source }) => source).join(' and ');
+  const texts = given.map(one => show(setting, one)).join(' and ');
+  return { fault: `${sources} must not be set to different values; got ${texts}` };
+}
+
+function readFlags(args: readonly string[], faults: string[]): Map<string, Given | Fault> {
+  const known = new Map(ALL.map(([, setting]) => [flagName(setting), setting]));
+  const flags = new Map<string, Given | Fault>();
+  const rest = [...args];
+  while (rest.length > 0) {
+    const { name, text, setting, given } = readArgument(rest, known);
+    if (setting === undefined) {
+      const names = [...known.keys()].map(one => `--${one}`);
+      faults.push(unknown(shownArgument(given), names, 'argument'));
+      continue;
+    }
+    if (flags.has(name)) flags.set(name, { fault: `--${name} is given twice` });
+    else if (text === undefined) flags.set(name, { fault: `--${name} needs a value` });
+    else flags.set(name, { source: `--${name}`, text });
+  }
+  return flags;
+}
+
+const SERVICE_LINK_NAME =
+  /^GATECAR_(?:[A-Z0-9_]+_)?(?:SERVICE_(?:HOST|PORT)(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/;
+const SERVICE_LINK_URL = /^(tcp|udp|sctp):\/\//;
+
+/**
+ * Whether Kubernetes sets this in every pod for a Service whose name begins with `gatecar` (service links), as it does
+ * `GATECAR_SERVICE_HOST`, `GATECAR_PORT_9080_TCP_ADDR`, `GATECAR_X_SERVICE_PORT_AUTH`. A bare `…_PORT` of theirs is a URL.
+ */
+function isServiceLink(name: string, value: string): boolean {
+  if (!SERVICE_LINK_NAME.test(name)) return false;
+  return !/(?<!_SERVICE|_TCP|_UDP|_SCTP)_PORT$/.test(name) || SERVICE_LINK_URL.test(value);
+}
+
+function checkNames(env: Environment, faults: string[]): void {
+  const known = ALL.map(([, setting]) => setting.name as string);
+  for (const [name, value] of Object.entries(env)) {
+    if (value === undefined || !name.startsWith('GATECAR_') || known.includes(name)) continue;
+    if (!isServiceLink(name, value)) faults.push(unknown(name, known, 'setting'));
+  }
+}
+
+function unknown(name: string, known: readonly string[], what: string): string {
+  const nearest = closest(name, known);
+  // A fault is one line, whatever somebody took for a name.
+  const shown = JSON.stringify(name).slice(1, -1);
+  return `${shown} is no known ${what}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`;
+}

@@ -1,0 +1,316 @@
+import { isIP, isIPv6 } from 'node:net';
+import { MAX_PREFIX_LENGTH } from '../identity/identity-headers.ts';
+import { NAMESPACE, parseServiceAccount } from '../identity/identity.ts';
+import { numberPattern } from './integer-range-pattern.ts';
+
+/**
+ * What JSON Schema says of a setting's value, for the chart's `values.schema.json`. Helm reads it with Go's regular
+ * expressions, which know no look-around.
+ */
+export type JsonSchema = Readonly<Record<string, unknown>>;
+
+/** How one kind of setting is read from text. */
+export interface SettingType<T> {
+  /** Completes the sentence "NAME must be …". */
+  readonly rule: string;
+  /** @returns `undefined` where the rule is broken. */
+  readonly parse: (text: string) => T | undefined;
+  readonly json: JsonSchema;
+  /** How a value may be shown in an error; absent: as it is. */
+  readonly show?: (text: string) => string;
+}
+
+/** Where a listener listens, and how it was written. */
+export type Address =
+  | { readonly kind: 'tcp'; readonly host: string | undefined; readonly port: number; readonly text: string }
+  | { readonly kind: 'unix'; readonly path: string; readonly text: string };
+
+/** What a line end too many in a ConfigMap leaves behind, and no path or name has on purpose. */
+const CONTROL = /[\x00-\x1f\x7f]/;
+const WITHOUT_CONTROLS = '[^\\x00-\\x1f\\x7f]';
+
+/** What the system lets a Unix socket's path have. */
+const MAX_SOCKET_PATH_BYTES = 107;
+
+export const address: SettingType<Address> = {
+  rule: `an address: host:port, :port, [v6]:port or unix:/path of at most ${MAX_SOCKET_PATH_BYTES} bytes`,
+  parse(text) {
+    if (text.startsWith('unix:')) {
+      const path = text.slice('unix:'.length);
+      const good = /^\/./.test(path) && !CONTROL.test(path) && Buffer.byteLength(path) <= MAX_SOCKET_PATH_BYTES;
+      return good ? { kind: 'unix', path, text } : undefined;
+    }
+    const [, v6, name, digits] = /^(?:\[([^\]]*)\]|([A-Za-z0-9._-]*)):(\d{1,5})$/.exec(text) ?? [];
+    const port = Number(digits);
+    if (digits === undefined || port > 65_535) return undefined;
+    if (v6 !== undefined) return isIPv6(v6) ? { kind: 'tcp', host: v6, port, text } : undefined;
+    return { kind: 'tcp', host: name === '' ? undefined : name, port, text };
+  },
+  json: {
+    type: 'string',
+    pattern: `^(unix:/${WITHOUT_CONTROLS}{1,106}|(\\[[0-9a-fA-F:.]+(%[A-Za-z0-9._-]+)?\\]|[A-Za-z0-9._-]*):[0-9]{1,5})$`,
+  },
+};
+
+/** The owner can always connect. No bit but read and write means anything for a socket. */
+export const socketMode: SettingType<number> = {
+  rule: 'an octal mode such as 0660: read and write for the owner, any of the two for group and others',
+  parse: text => (/^0?6[0246]{2}$/.test(text) ? Number.parseInt(text, 8) : undefined),
+  json: { type: 'string', pattern: '^0?6[0246]{2}$' },
+};
+
+/** One of these words, exactly as written. */
+export function oneOf<const T extends string>(...values: readonly T[]): SettingType<T> {
+  return {
+    rule: `one of ${values.join(', ')}`,
+    parse: text => values.find(value => value === text),
+    json: { type: 'string', enum: values },
+  };
+}
+
+export const flag: SettingType<boolean> = {
+  rule: 'true or false',
+  parse: text => (text === 'true' ? true : text === 'false' ? false : undefined),
+  json: { type: 'boolean' },
+};
+
+/** One of these HTTP statuses. */
+export function statusOneOf<const T extends number>(...values: readonly T[]): SettingType<T> {
+  return {
+    rule: `one of ${values.join(', ')}`,
+    parse: text => values.find(value => String(value) === text),
+    json: { type: 'integer', enum: values },
+  };
+}
+
+/** A decimal number without sign, point or exponent, `min` and `max` included. */
+export function wholeNumber(min: number, max: number): SettingType<number> {
+  return {
+    rule: `a whole number from ${min} to ${max}`,
+    parse(text) {
+      const value = Number(text);
+      return /^\d{1,9}$/.test(text) && value >= min && value <= max ? value : undefined;
+    },
+    json: { type: 'integer', minimum: min, maximum: max },
+  };
+}
+
+const UNIT_MS = { ms: 1, s: 1000, m: 60_000 } as const;
+
+/** A duration in milliseconds, as `500ms`, `10s` or `2m`; `0` needs no unit. */
+export function duration(min: string, max: string): SettingType<number> {
+  const [least, most] = [toMs(min), toMs(max)];
+  const units = Object.entries(UNIT_MS).map(
+    ([unit, ms]) => numberPattern(Math.ceil(least / ms), Math.floor(most / ms)) + unit,
+  );
+  return {
+    rule: `a duration from ${min} to ${max}, such as 500ms, 10s or 2m`,
+    parse(text) {
+      const ms = toMs(text);
+      return ms >= least && ms <= most ? ms : undefined;
+    },
+    json: { type: 'string', pattern: `^(${[...(least === 0 ? ['0'] : []), ...units].join('|')})$` },
+  };
+}
+
+function toMs(text: string): number {
+  if (text === '0') return 0;
+  const [, digits, unit] = /^(\d{1,9})(ms|s|m)$/.exec(text) ?? [];
+  return digits === undefined ? Number.NaN : Number(digits) * UNIT_MS[unit as keyof typeof UNIT_MS];
+}
+
+const UNIT_BYTES = { Mi: 1024 ** 2, Gi: 1024 ** 3 } as const;
+
+/** A number of bytes, as Kubernetes writes quantities of memory: `256Mi` or `1Gi`. */
+export function bytes(min: string, max: string): SettingType<number> {
+  const [least, most] = [toBytes(min), toBytes(max)];
+  const units = Object.entries(UNIT_BYTES).map(
+    ([unit, size]) => numberPattern(Math.ceil(least / size), Math.floor(most / size)) + unit,
+  );
+  return {
+    rule: `an amount of memory from ${min} to ${max}, such as 256Mi or 1Gi`,
+    parse(text) {
+      const value = toBytes(text);
+      return value >= least && value <= most ? value : undefined;
+    },
+    json: { type: 'string', pattern: `^(${units.join('|')})$` },
+  };
+}
+
+function toBytes(text: string): number {
+  const [, digits, unit] = /^(\d{1,9})(Mi|Gi)$/.exec(text) ?? [];
+  return digits === undefined ? Number.NaN : Number(digits) * UNIT_BYTES[unit as keyof typeof UNIT_BYTES];
+}
+
+export interface Rate {
+  readonly count: number;
+  readonly windowMs: number;
+}
+
+/** So many in a time, as `20/1m`. */
+export const rate: SettingType<Rate> = {
+  rule: 'a number from 1 to 999999, a slash and a time from 1s to 60m, such as 20/1m',
+  parse(text) {
+    const [, count, window = ''] = /^([1-9]\d{0,5})\/(.+)$/.exec(text) ?? [];
+    const windowMs = duration('1s', '60m').parse(window);
+    return count === undefined || windowMs === undefined ? undefined : { count: Number(count), windowMs };
+  },
+  json: { type: 'string', pattern: `^[1-9][0-9]{0,5}/${String(duration('1s', '60m').json['pattern']).slice(1)}` },
+};
+
+/** Splits on commas and newlines, as ConfigMap values need; trims, and drops empty items. */
+export function splitList(text: string): string[] {
+  return text
+    .split(/[,\n]/)
+    .map(item => item.trim())
+    .filter(item => item !== '');
+}
+
+interface ListOptions {
+  readonly rule: string;
+  /** Each item follows this; it stands in the JSON schema too. */
+  readonly item: RegExp;
+  /** What no pattern can say. */
+  readonly isItem?: (item: string) => boolean;
+  readonly mayBeEmpty?: boolean;
+}
+
+function list({ rule, item, isItem = () => true, mayBeEmpty = false }: ListOptions): SettingType<string[]> {
+  return {
+    rule,
+    parse(text) {
+      const items = [...new Set(splitList(text))];
+      if (items.length === 0 && !mayBeEmpty) return undefined;
+      return items.every(one => item.test(one) && isItem(one)) ? items : undefined;
+    },
+    json: { type: 'array', items: { type: 'string', pattern: item.source }, ...(!mayBeEmpty && { minItems: 1 }) },
+  };
+}
+
+export const audiences = list({
+  rule: 'a list of audiences, each of at most 512 printable ASCII characters without spaces; empty asks for none',
+  item: /^[!-+\--~]{1,512}$/,
+  mayBeEmpty: true,
+});
+
+export const namespaces = list({
+  rule: 'a list of at least one namespace name (an empty list could mean all or none)',
+  item: NAMESPACE,
+});
+
+export const serviceAccounts = list({
+  rule: 'a list of at least one system:serviceaccount:<namespace>:<name> (an empty list could mean all or none)',
+  item: /^system:serviceaccount:[a-z0-9-]{1,63}:[a-z0-9.-]{1,253}$/,
+  isItem: item => parseServiceAccount(item) !== undefined,
+});
+
+const OCTET = numberPattern(0, 255);
+const IPV4_PEER = `${OCTET}(\\.${OCTET}){3}(/${numberPattern(0, 32)})?`;
+const IPV6_PEER = `[0-9a-fA-F.:]*:[0-9a-fA-F.:]*(/${numberPattern(0, 128)})?`;
+
+export const peers = list({
+  rule: 'a list of at least one IP address, CIDR or unix',
+  item: new RegExp(`^(unix|${IPV4_PEER}|${IPV6_PEER})$`),
+  isItem(item) {
+    const host = item.replace(/\/.*/, '');
+    const bits = Number(item.slice(host.length + 1));
+    const version = isIP(host);
+    return item === 'unix' || (version === 4 && bits <= 32) || (version === 6 && bits <= 128);
+  },
+});
+
+/** RFC 9110's `token` without underscores, which gateways drop or take for dashes. */
+const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^`|~-]{1,128}$/;
+
+export const headerName: SettingType<string> = {
+  rule: 'a header name of at most 128 characters, without underscores',
+  parse: text => (HEADER_NAME.test(text) ? text : undefined),
+  json: { type: 'string', pattern: HEADER_NAME.source },
+};
+
+export const headerPrefix: SettingType<string> = {
+  rule: `a header name prefix of letters, digits and dashes that ends in a dash, at most ${MAX_PREFIX_LENGTH} characters`,
+  parse: text => (/^[A-Za-z][A-Za-z0-9-]*-$/.test(text) && text.length <= MAX_PREFIX_LENGTH ? text : undefined),
+  json: { type: 'string', pattern: '^[A-Za-z][A-Za-z0-9-]*-$', maxLength: MAX_PREFIX_LENGTH },
+};
+
+/** Headers that belong to the connection or to our own credential and may not be set by hand. */
+const FORBIDDEN_HEADERS = new Set([
+  'authorization',
+  'connection',
+  'content-length',
+  'content-type',
+  'expect',
+  'host',
+  'keep-alive',
+  'te',
+  'transfer-encoding',
+  'upgrade',
+]);
+
+/** Go and JavaScript agree on no flag for it. */
+function anyCase(text: string): string {
+  return text.replaceAll(/[a-z]/g, letter => `[${letter}${letter.toUpperCase()}]`);
+}
+
+export const headerPairs: SettingType<Readonly<Record<string, string>>> = {
+  rule: 'a list of name=value headers in printable ASCII, each name once, none of them Authorization, Host or about body or connection',
+  parse(text) {
+    const headers: Record<string, string> = {};
+    for (const item of splitList(text)) {
+      const at = item.indexOf('=');
+      const name = item.slice(0, at).trim().toLowerCase();
+      const value = item.slice(at + 1).trim();
+      const good = at > 0 && HEADER_NAME.test(name) && /^[\x20-\x7e]*$/.test(value);
+      if (!good || FORBIDDEN_HEADERS.has(name) || Object.hasOwn(headers, name)) return undefined;
+      headers[name] = value;
+    }
+    return headers;
+  },
+  json: {
+    type: 'array',
+    items: {
+      type: 'string',
+      pattern: "^[A-Za-z0-9!#$%&'*+.^`|~-]{1,128} *=[ -+\\--~]*$",
+      not: { pattern: `^(${[...FORBIDDEN_HEADERS].map(anyCase).join('|')}) *=.*$` },
+    },
+  },
+  // May hold a proxy's token (dapr-api-token).
+  show: () => 'a value that is not shown',
+};
+
+export const baseUrl: SettingType<string> = {
+  rule: 'an http or https URL without credentials, query or fragment',
+  parse(text) {
+    const url = URL.canParse(text) ? new URL(text) : undefined;
+    if (url === undefined || !/^https?:\/\//i.test(text)) return undefined;
+    if (url.username || url.password || /[?#]/.test(text)) return undefined;
+    return url.origin + url.pathname.replace(/\/+$/, '');
+  },
+  json: { type: 'string', pattern: '^[hH][tT][tT][pP][sS]?://([^/?#@: ]+|\\[[^/?#@ ]+\\])(:[0-9]{1,5})?(/[^?#]*)?$' },
+  // A password may hold any character, a query a token.
+  show: text =>
+    JSON.stringify(text.replace(/^(https?:\/\/)?.*@/is, '$1[credentials]@').replace(/([?#]).+$/s, '$1[not shown]')),
+};
+
+export const path: SettingType<string> = {
+  rule: 'a path without control characters',
+  parse: text => (CONTROL.test(text) ? undefined : text),
+  json: { type: 'string', pattern: `^${WITHOUT_CONTROLS}*$` },
+};
+
+/** Several paths parted as in `PATH`. */
+export const paths: SettingType<string[]> = {
+  rule: 'one or more paths without control characters, parted by colons',
+  parse(text) {
+    const found = text.split(':').filter(one => one !== '');
+    return found.length > 0 && !CONTROL.test(text) ? found : undefined;
+  },
+  json: { type: 'string', pattern: `^(${WITHOUT_CONTROLS}*[^\\x00-\\x1f\\x7f:]${WITHOUT_CONTROLS}*)?$` },
+};
+
+export const word: SettingType<string> = {
+  rule: 'a name without control characters',
+  parse: text => (CONTROL.test(text) ? undefined : text),
+  json: { type: 'string', pattern: `^${WITHOUT_CONTROLS}*$` },
+};

@@ -1,0 +1,54 @@
+import type { Decision } from '../decision/decision.ts';
+import { type AnswerSettings, type Explanation, explain } from '../decision/error-response.ts';
+import { identityRenderer } from '../identity/identity-headers.ts';
+
+/** A decision as a response to any gateway, whatever the protocol. */
+export interface Answer {
+  readonly status: 200 | 401 | 403 | 503;
+  /** Flat list of names and values. Each one overwrites what the gateway has under that name. */
+  readonly headers: readonly string[];
+  /** JSON, or empty for an allow. */
+  readonly body: string;
+  /** The error text in the body, for protocols with a separate message. Empty for an allow. */
+  readonly text: string;
+}
+
+export interface AnswererOptions extends AnswerSettings {
+  readonly identityHeaderPrefix: string;
+}
+
+/**
+ * Envoy accepts no other status than 200 as an allow. If an allow has a body, nginx opens a new
+ * connection for each request.
+ */
+const ALLOW_HEADERS = ['Content-Length', '0', 'Cache-Control', 'no-store'] as const;
+
+const STALE_HEADER = 'X-Gatecar-Stale';
+
+/** Renders decisions as responses. */
+export function answerer(options: AnswererOptions): (decision: Decision) => Answer {
+  const identityHeaders = identityRenderer(options.identityHeaderPrefix);
+  return decision => {
+    if (decision.kind !== 'allow') return refuse(explain(decision, options));
+    const headers = [...ALLOW_HEADERS, ...identityHeaders(decision.identity)];
+    if (decision.staleSeconds !== undefined) headers.push(STALE_HEADER, String(decision.staleSeconds));
+    return { status: 200, headers, body: '', text: '' };
+  };
+}
+
+/** The names and values of a flat list, in pairs. */
+export function* headerPairs(flat: readonly string[]): Generator<[name: string, value: string]> {
+  for (let at = 0; at < flat.length; at += 2) yield [flat[at] as string, flat[at + 1] as string];
+}
+
+function refuse({ status, text, reason, challenge, retryAfterSeconds }: Explanation): Answer {
+  const body = JSON.stringify({ error: text });
+  const headers = [
+    ...['Content-Type', 'application/json', 'Content-Length', String(Buffer.byteLength(body))],
+    ...['Cache-Control', 'no-store'],
+  ];
+  if (challenge !== undefined) headers.push('WWW-Authenticate', challenge);
+  if (reason !== undefined) headers.push('X-Gatecar-Reason', reason);
+  if (retryAfterSeconds !== undefined) headers.push('Retry-After', String(retryAfterSeconds));
+  return { status, headers, body, text };
+}

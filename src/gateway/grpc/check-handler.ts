@@ -1,0 +1,160 @@
+import type { Authorize, Question } from '../../authorize.ts';
+import { type Credential, readCredential } from '../../credential/authorization-header.ts';
+import type { Allow, Decision, Deny } from '../../decision/decision.ts';
+import type { Answer } from '../auth-response.ts';
+import { clientIn, forwardedIn, traceIn } from './check-attributes.ts';
+import { CheckRequest } from './message/check-request.ts';
+import { checkResponse } from './check-response.ts';
+import { type Decided, type Follow, INTERNAL_ERROR } from '../decision-event.ts';
+import type { ReadyRequest } from '../fair-turns.ts';
+import type { Forwarded, ForwardedOptions } from '../forwarded-headers.ts';
+import { answerCall, failCall, type GrpcCall, STATUS } from './grpc-call.ts';
+import { beforeDeadline } from './deadline.ts';
+import { decoded } from './message/protobuf.ts';
+import type { UnderWay } from './in-flight.ts';
+
+/** What a check takes while it waits for a review, in bytes, besides its message. */
+const HELD_BYTES = 6 * 1024;
+
+const NO_MESSAGE: Buffer = Buffer.alloc(0);
+
+/** The decision on a message that cannot be decoded: it holds no credential that counts. */
+export const UNREADABLE: Deny = { kind: 'deny', reason: 'credentials_malformed', detail: '' };
+
+export interface CheckOptions extends ForwardedOptions {
+  readonly authorize: Authorize;
+  readonly answer: (decision: Decision) => Answer;
+  readonly onDecision?: (decided: Decided) => void;
+  readonly follow?: Follow | undefined;
+  /** Called with an unexpected error. The request has been answered as unavailable. */
+  readonly onFault: (error: unknown) => void;
+  /** Milliseconds on a monotonic clock. */
+  readonly now?: () => number;
+}
+
+/** Answers calls of `Check`. */
+export interface Checker {
+  /** Decides by the credential in the message. */
+  check(message: Buffer, call: GrpcCall): void;
+  /** Answers without a message. */
+  answer(call: GrpcCall, decision: Exclude<Decision, Allow>): void;
+}
+
+/** What a listener does when a call changes. */
+export interface CallEvents {
+  /** The call waits for a review. */
+  onPending(call: GrpcCall): void;
+  /** The review has ended, for all calls that waited for it. `check` answers the call and is run in the call's turn. */
+  onDecided(call: GrpcCall, check: ReadyRequest): void;
+  /** The answer has been written. The client has yet to read it. */
+  onAnswered(call: GrpcCall, decision: Decision): void;
+}
+
+/**
+ * Answers `Check` as the HTTP listener answers `/auth`. The call never fails as an RPC, which a gateway may take as leave
+ * to fail open: internal errors and a deadline that is about to pass are answered as a denial with status `UNAVAILABLE`.
+ */
+export function checker(options: CheckOptions, calls: UnderWay, events: CallEvents): Checker {
+  const { authorize, follow, onDecision, onFault, now = () => performance.now() } = options;
+
+  const begin = (call: GrpcCall, request: CheckRequest): Check => {
+    calls.begin();
+    return new Check(call, request, options);
+  };
+  const finish = (check: Check, decision: Decision): void => {
+    if (check.isAnswered) return;
+    const { call } = check;
+    const answer = options.answer(decision);
+    const response = checkResponse(answer);
+    check.isAnswered = true;
+    calls.end();
+    answerCall(call.stream, response);
+    events.onAnswered(call, decision);
+    check.decision = decision;
+    check.answer = answer;
+    check.durationMs = now() - call.startMs;
+    onDecision?.(check);
+  };
+  const fail = (check: Check, error: unknown): void => {
+    onFault(error);
+    try {
+      finish(check, INTERNAL_ERROR);
+    } catch (second) {
+      onFault(second);
+      if (check.isAnswered) return;
+      check.isAnswered = true;
+      calls.end();
+      failCall(check.call.stream, STATUS.INTERNAL, 'the call cannot be answered');
+    }
+  };
+  const attempt = (check: Check, step: () => void): void => {
+    try {
+      step();
+    } catch (error) {
+      fail(check, error);
+    }
+  };
+  const decideLater = (check: Check, pending: Promise<Decision>): void => {
+    const { call, request } = check;
+    request.keep();
+    events.onPending(call);
+    beforeDeadline(call, pending, now)
+      .then(decision => {
+        events.onDecided(call, { handle: () => attempt(check, () => finish(check, decision)), keep() {} });
+      })
+      .catch(error => fail(check, error));
+  };
+
+  const reply: Checker['answer'] = (call, decision) => {
+    const check = begin(call, new CheckRequest(NO_MESSAGE));
+    attempt(check, () => finish(check, decision));
+  };
+
+  return {
+    check(message, call) {
+      const request = decoded(() => new CheckRequest(message));
+      if (request === undefined) return reply(call, UNREADABLE);
+      const check = begin(call, request);
+      attempt(check, () => {
+        check.trail = follow?.(() => traceIn(call, request, check.credential, options));
+        const decision = authorize(check.credential, check);
+        if (decision instanceof Promise) decideLater(check, decision);
+        else finish(check, decision);
+      });
+    },
+    answer: reply,
+  };
+}
+
+/** A request over gRPC and the decision on it. */
+class Check implements Decided, Question {
+  readonly protocol = 'grpc';
+  readonly call: GrpcCall;
+  readonly request: CheckRequest;
+  readonly credential: Credential;
+  trail: Decided['trail'];
+  decision: Decision = INTERNAL_ERROR;
+  answer!: Answer;
+  durationMs = 0;
+  isAnswered = false;
+  readonly #options: ForwardedOptions;
+
+  constructor(call: GrpcCall, request: CheckRequest, options: ForwardedOptions) {
+    this.call = call;
+    this.request = request;
+    this.#options = options;
+    this.credential = readCredential(request.authorization);
+  }
+
+  get client(): string | undefined {
+    return clientIn(this.call, this.request, this.#options);
+  }
+
+  get heldBytes(): number {
+    return HELD_BYTES + this.request.size + this.call.heldBytes;
+  }
+
+  forwarded(): Forwarded {
+    return forwardedIn(this.call, this.request, this.credential, this.#options);
+  }
+}

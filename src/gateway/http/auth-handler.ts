@@ -1,0 +1,145 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Authorize, Question } from '../../authorize.ts';
+import { type Credential, readCredential } from '../../credential/authorization-header.ts';
+import type { Decision } from '../../decision/decision.ts';
+import type { Answer } from '../auth-response.ts';
+import { type Decided, type Follow, INTERNAL_ERROR } from '../decision-event.ts';
+import { FairTurns, type ReadyRequest, type RequestLimits, SharedConnection } from '../fair-turns.ts';
+import { type Forwarded, type ForwardedOptions, readForwarded, reportedClient, reportedTrace } from '../forwarded-headers.ts';
+import { LINGER_MS, writeAnswer } from './response-writer.ts';
+import { connectionOf } from './server.ts';
+
+/** Estimated memory of a request that waits for a review, in bytes: fixed, and per head byte. */
+const HELD_BYTES = 6 * 1024;
+const HELD_PER_BYTE = 2;
+
+/**
+ * Responses to requests that waited for a review, in one turn of the event loop. One review can
+ * release thousands of requests: they must not block the others.
+ */
+const RESPONSES_PER_TURN: RequestLimits = { inAll: 64, perConnection: 1, ms: 3 };
+
+export interface ExchangeOptions extends ForwardedOptions {
+  readonly authorize: Authorize;
+  readonly answer: (decision: Decision) => Answer;
+  readonly onDecision?: (decided: Decided) => void;
+  readonly follow?: Follow | undefined;
+  /** Called with an unexpected error. The client gets a 503 if no response was sent before. */
+  readonly onFault?: (error: unknown) => void;
+  /** While true, responses ask the gateway to close the connection. */
+  readonly draining?: () => boolean;
+  readonly now?: () => number;
+  readonly lingerMs?: number;
+}
+
+/** What a handler needs of an HTTP request. */
+export interface AuthRequest {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  /** The request target as the client sent it. */
+  readonly target: string;
+  /** The address of the peer; empty on a Unix socket. */
+  readonly peer: string;
+}
+
+/** Creates a handler that responds to each request by its credential. */
+export function gate(options: ExchangeOptions): (request: AuthRequest) => void {
+  const turns = new FairTurns(RESPONSES_PER_TURN);
+  return request => {
+    const exchange = new Exchange(options, request);
+    try {
+      const decision = exchange.decide();
+      if (decision instanceof Promise) exchange.await(decision, turns);
+      else exchange.finish(decision);
+    } catch (error) {
+      exchange.fail(error);
+    }
+  };
+}
+
+/** One request, its decision and its response. */
+class Exchange implements Decided, Question, ReadyRequest {
+  readonly protocol = 'http';
+  readonly credential: Credential;
+  trail: Decided['trail'];
+  decision: Decision = INTERNAL_ERROR;
+  answer!: Answer;
+  durationMs = 0;
+  readonly #options: ExchangeOptions;
+  readonly #auth: AuthRequest;
+  readonly #startedAt: number;
+
+  constructor(options: ExchangeOptions, auth: AuthRequest) {
+    this.#options = options;
+    this.#auth = auth;
+    this.#startedAt = this.#now();
+    this.credential = readCredential(auth.request.rawHeaders);
+  }
+
+  get client(): string | undefined {
+    return reportedClient(this.#auth.peer, this.#auth.request.headers, this.#options);
+  }
+
+  get heldBytes(): number {
+    const { request, target } = this.#auth;
+    return request.rawHeaders.reduce((bytes, text) => bytes + HELD_PER_BYTE * text.length, HELD_BYTES + target.length);
+  }
+
+  forwarded(): Forwarded {
+    return readForwarded(this.#auth.peer, this.#auth.request.headers, this.credential, this.#options);
+  }
+
+  decide(): Decision | Promise<Decision> {
+    const { authorize, follow } = this.#options;
+    const { peer, request } = this.#auth;
+    this.trail = follow?.(() => reportedTrace(peer, request.headers, this.credential, this.#options));
+    return authorize(this.credential, this);
+  }
+
+  await(decision: Promise<Decision>, turns: FairTurns): void {
+    decision
+      .then(decided => {
+        this.decision = decided;
+        turns.add(new SharedConnection(), this);
+      })
+      .catch(error => this.fail(error));
+  }
+
+  handle(): void {
+    try {
+      this.finish(this.decision);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  keep(): void {}
+
+  finish(decision: Decision): void {
+    const { request, response } = this.#auth;
+    const { draining = () => false, lingerMs = LINGER_MS } = this.#options;
+    this.decision = decision;
+    this.answer = this.#options.answer(decision);
+    writeAnswer(connectionOf(request), request, response, this.answer, { draining: draining(), lingerMs });
+    this.durationMs = this.#now() - this.#startedAt;
+    this.#options.onDecision?.(this);
+  }
+
+  fail(error: unknown): void {
+    const { onFault = () => {} } = this.#options;
+    const { response } = this.#auth;
+    onFault(error);
+    if (response.headersSent) return;
+    try {
+      this.finish(INTERNAL_ERROR);
+    } catch (again) {
+      onFault(again);
+      // Otherwise the gateway would wait for a response that never comes.
+      if (!response.headersSent) response.destroy();
+    }
+  }
+
+  #now(): number {
+    return this.#options.now?.() ?? performance.now();
+  }
+}

@@ -1,0 +1,44 @@
+import { Server as NetServer } from 'node:net';
+import type { HttpConnection } from './http-connection.ts';
+import type { HttpServer } from './server.ts';
+
+/** How long a connection that has sent nothing yet may still send its request, in milliseconds. */
+const SILENT_GRACE_MS = 250;
+
+/** How long one that has begun a request may take to complete it, in milliseconds. */
+const PARTIAL_GRACE_MS = 2_000;
+
+/** Closes an HTTP server without losing a request. */
+export function drainable(
+  { server, connections, intake }: HttpServer,
+  { silentGraceMs = SILENT_GRACE_MS, partialGraceMs = PARTIAL_GRACE_MS } = {},
+): { close(): Promise<void>; destroy(): void } {
+  const closeIf = (isDone: (connection: HttpConnection) => boolean): void => {
+    for (const connection of connections) {
+      if (connection.pendingResponse === undefined && isDone(connection)) connection.destroySoon();
+    }
+  };
+  return {
+    close: () =>
+      new Promise(resolve => {
+        closeIf(connection => !connection.isNew && !connection.hasPartialRequest);
+        const timers = [
+          setTimeout(() => closeIf(connection => !connection.hasPartialRequest), silentGraceMs),
+          setTimeout(() => {
+            closeIf(() => true);
+            for (const socket of intake.handshaking) socket.destroy();
+          }, partialGraceMs),
+        ];
+        // Not the HTTP server's own: it closes connections whose next request has come and has not been parsed.
+        NetServer.prototype.close.call(server, () => {
+          for (const timer of timers) clearTimeout(timer);
+          resolve();
+        });
+      }),
+    destroy() {
+      server.close();
+      for (const connection of connections) connection.destroy();
+      for (const socket of intake.handshaking) socket.destroy();
+    },
+  };
+}

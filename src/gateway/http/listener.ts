@@ -1,0 +1,77 @@
+import { type IncomingMessage, METHODS, type ServerResponse } from 'node:http';
+import Fastify, { type FastifyInstance } from 'fastify';
+import { drainable } from './connection-drain.ts';
+import { type ExchangeOptions, gate } from './auth-handler.ts';
+import { connectionOf, type HttpServer, type HttpServerOptions, httpServer } from './server.ts';
+import { peerOf } from '../../tls/listener-options.ts';
+import { refuseConnection } from './client-error.ts';
+
+export interface HttpGatewayOptions extends ExchangeOptions, HttpServerOptions {
+  readonly now?: () => number;
+}
+
+export interface HttpGateway {
+  readonly app: FastifyInstance;
+  /** Accepts no more, finishes what has begun, and resolves when no connection is left. */
+  close(): Promise<void>;
+  /** Ends every connection at once. */
+  destroy(): void;
+}
+
+/** The only route, and a path without a route. */
+const AUTH_ROUTE = '/auth';
+const NO_ROUTE = '/';
+
+/**
+ * Creates the auth listener: `/auth` and `/auth/*` in any method; any other path is a 404.
+ *
+ * The response depends on the `Authorization` header alone. Fastify's checks of paths, methods,
+ * content types and expectations are switched off: a gateway would read their responses as a
+ * failure of gatecar.
+ */
+export function httpGateway(options: HttpGatewayOptions): HttpGateway {
+  const handle = gate(options);
+  let listener: HttpServer | undefined;
+  const server = Fastify({
+    logger: false,
+    rewriteUrl: ({ url = '' }) => (isAuthPath(url) ? AUTH_ROUTE : NO_ROUTE),
+    exposeHeadRoutes: false,
+    forceCloseConnections: false,
+    return503OnClosing: false,
+    clientErrorHandler: refuseConnection,
+    serverFactory: handler => {
+      listener = httpServer(handler, { ...options, allowedStatus: 200 });
+      return listener.server;
+    },
+  });
+  // Fastify then waits for no body and checks no content type, whatever the method.
+  for (const method of METHODS) server.addHttpMethod(method, { hasBody: false, overrideExisting: true });
+  // Neither met nor rejected: the credential decides.
+  const ignoreExpectation = (request: IncomingMessage, response: ServerResponse) =>
+    server.server.emit('request', request, response);
+  server.server.on('checkContinue', ignoreExpectation).on('checkExpectation', ignoreExpectation);
+
+  server.all(AUTH_ROUTE, (request, reply) => {
+    // Fastify would send header names in lower case, and end the response before the request's body
+    // has been read.
+    reply.hijack();
+    const peer = peerOf(server.server, request.socket);
+    handle({ request: request.raw, response: reply.raw, target: request.originalUrl, peer });
+  });
+  server.setNotFoundHandler(({ raw }, reply) => {
+    if (connectionOf(raw).hasBody) reply.header('Connection', 'close');
+    return reply.code(404).send({ error: 'Not found: ask /auth' });
+  });
+  return { app: server, ...drainable(listener as unknown as HttpServer) };
+}
+
+/**
+ * `/auth`, `/auth/…` and `/auth?…`; a proxy's absolute-form target (RFC 9112 §3.2.2) counts by its path. `/auth*` is what
+ * Envoy's `path_prefix` makes of `OPTIONS *`.
+ */
+function isAuthPath(url: string): boolean {
+  const path = url.startsWith('/') ? url : url.replace(/^https?:\/\/[^/?#]*/i, '');
+  if (!path.startsWith('/auth')) return false;
+  const next = path.charCodeAt(5);
+  return Number.isNaN(next) || next === 0x2f /* / */ || next === 0x3f /* ? */ || path === '/auth*';
+}

@@ -1,0 +1,59 @@
+import type { HttpAnswer } from '../kube/http-request.ts';
+import { KubeConnectionError } from '../kube/api-client.ts';
+import { type SigningKeys, signingKeys } from './jws-verifier.ts';
+
+export const DISCOVERY_PATH = '/.well-known/openid-configuration';
+export const JWKS_PATH = '/openid/v1/jwks';
+
+/** How long a document is current if the API server does not say, and at most, in seconds. */
+const DEFAULT_LIFETIME_SECONDS = 3600;
+const MAX_LIFETIME_SECONDS = 86_400;
+
+/** Gets a document of the API server. @throws {KubeConnectionError} if there is no response. */
+export type GetDocument = (path: string) => Promise<HttpAnswer>;
+
+/** A document as it came, not yet parsed. */
+export interface PublishedDocument {
+  readonly body: string;
+  readonly lifetimeMs: number;
+}
+
+/** Gets a document. @throws {KubeConnectionError} also for any other status than 200. */
+export async function getDocument(get: GetDocument, path: string): Promise<PublishedDocument> {
+  const { status, body, maxAgeSeconds = DEFAULT_LIFETIME_SECONDS } = await get(path);
+  if (status !== 200) throw new KubeConnectionError('unexpected status', `GET ${path}: HTTP ${status}`);
+  return { body, lifetimeMs: Math.min(maxAgeSeconds, MAX_LIFETIME_SECONDS) * 1000 };
+}
+
+/** Reads the issuer (OpenID Connect Discovery 1.0 §4). @throws {KubeConnectionError} for any other document. */
+export function readIssuer(body: string): string {
+  const { issuer } = parse(body, DISCOVERY_PATH);
+  if (typeof issuer !== 'string' || issuer === '') throw malformed(DISCOVERY_PATH);
+  return issuer;
+}
+
+/** Reads a JWK Set (RFC 7517 §5). @throws {KubeConnectionError} for any other document. */
+export function readKeys(body: string): SigningKeys {
+  const jwks = parse(body, JWKS_PATH);
+  try {
+    return signingKeys(jwks);
+  } catch {
+    throw malformed(JWKS_PATH);
+  }
+}
+
+function parse(body: string, path: string): Record<string, unknown> {
+  let content: unknown;
+  try {
+    content = JSON.parse(body);
+  } catch {
+    // The parse error quotes the document.
+    content = undefined;
+  }
+  if (typeof content !== 'object' || content === null) throw malformed(path);
+  return { ...content };
+}
+
+function malformed(path: string): KubeConnectionError {
+  return new KubeConnectionError('unexpected status', `GET ${path}: not the document that is expected`);
+}

@@ -1,0 +1,188 @@
+import type { OutageCause } from '../decision/decision.ts';
+import { renewal, sameCredential } from './credential-refresh.ts';
+import type { HttpAnswer } from './http-request.ts';
+import { exchange } from './http-request.ts';
+import { dispatcherFor } from './dispatcher.ts';
+import { EndpointError, type EndpointSource, errorCode, type KubeEndpoint } from './endpoint.ts';
+import { outageOf } from './network-error.ts';
+
+/** No answer came, or none that could be read. Says the class of fault, never what was sent or received. */
+export class KubeConnectionError extends Error {
+  override readonly name = 'KubeConnectionError';
+  readonly outage: OutageCause;
+
+  constructor(outage: OutageCause, message: string = outage) {
+    super(message);
+    this.outage = outage;
+  }
+}
+
+/** Kept-alive HTTP to the API server. */
+export interface KubeConnection {
+  /**
+   * Posts JSON to a path below the endpoint's base URL.
+   *
+   * @param signal ends everything, reading files and running plugins included.
+   * @param headers sent beside our own, for whoever traces.
+   * @throws {KubeConnectionError} where no whole answer could be had.
+   */
+  post(path: string, body: string, signal: AbortSignal, headers?: Headers): Promise<HttpAnswer>;
+  /** Gets JSON, likewise. */
+  get(path: string, signal: AbortSignal): Promise<HttpAnswer>;
+  close(): Promise<void>;
+}
+
+export interface KubeConnectionOptions {
+  readonly source: () => Promise<EndpointSource>;
+  /** How many connections for posts may be open at once; {@link KubeConnection.get} has one more, and no post waits for it. */
+  readonly maxConnections: number;
+  readonly userAgent: string;
+  readonly now?: () => number;
+}
+
+type Headers = Readonly<Record<string, string>>;
+
+interface Question {
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  readonly body: string | undefined;
+  readonly signal: AbortSignal;
+  readonly headers?: Headers | undefined;
+}
+
+/** Opens nothing before the first {@link KubeConnection.post}; a source that fails is tried again by the next. */
+export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
+  const dispatchers = { POST: dispatcherFor(options.maxConnections), GET: dispatcherFor(1) };
+  const targetOf = latest((endpoint: KubeEndpoint) => target(endpoint, options.userAgent));
+  const credentials = renewal(options.now ?? (() => performance.now()));
+  let opened: Promise<EndpointSource> | undefined;
+
+  const source = (): Promise<EndpointSource> => {
+    opened ??= options.source().catch(error => {
+      opened = undefined;
+      throw error;
+    });
+    return opened;
+  };
+
+  const send = (endpoint: KubeEndpoint, question: Question): Promise<HttpAnswer> => {
+    const { method, path, body = null, signal, headers } = question;
+    // What took long before was a file or a plugin, which know no signal.
+    if (signal.aborted) throw new KubeConnectionError('timeout');
+    const { origin, prefix, own } = targetOf(endpoint);
+    return exchange(dispatchers[method].get(endpoint), {
+      origin,
+      path: prefix + path,
+      method,
+      headers: headers === undefined ? own[method] : { ...own[method], ...headers, ...endpoint.headers },
+      body,
+      signal,
+    });
+  };
+
+  /** How to ask once more, where that may help: a review changes nothing, so it can be repeated. */
+  const another = async (error: unknown, endpoints: EndpointSource, tried: KubeEndpoint): Promise<KubeEndpoint> => {
+    const outage = outageOf(error);
+    // The server may close a kept-alive connection just as we use it.
+    if (outage === 'connection reset') return endpoints.current();
+    if (outage !== 'tls') throw error;
+    // The one side may have been given its new certificate a moment before the other.
+    endpoints.recheck();
+    const fresh = await endpoints.current();
+    if (fresh.tls === tried.tls) throw error;
+    return fresh;
+  };
+
+  const attempt = async (question: Question): Promise<HttpAnswer> => {
+    const endpoints = await source();
+    let endpoint = await endpoints.current();
+    let answer: HttpAnswer;
+    try {
+      answer = await send(endpoint, question);
+    } catch (error) {
+      endpoint = await another(error, endpoints, endpoint);
+      answer = await send(endpoint, question);
+    }
+    if (answer.status !== 401) return answer;
+    // Our own credential was refused, not the caller's. It may have been rotated since it was read.
+    const fresh = await credentials.renew(endpoints, endpoint);
+    if (sameCredential(endpoint, fresh)) return answer;
+    const second = await send(fresh, question);
+    if (second.status === 401) credentials.inVain();
+    return second;
+  };
+
+  /** Past the signal nobody waits any more, also for files and plugins, which are left alone. */
+  const ask = (question: Question): Promise<HttpAnswer> => {
+    const { signal } = question;
+    const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer>();
+    const abort = (): void => reject(new KubeConnectionError('timeout'));
+    if (signal.aborted) abort();
+    else signal.addEventListener('abort', abort, { once: true });
+    const end = (): void => signal.removeEventListener('abort', abort);
+    attempt(question).then(
+      answer => {
+        end();
+        resolve(answer);
+      },
+      error => {
+        end();
+        reject(told(error));
+      },
+    );
+    return promise;
+  };
+
+  return {
+    post: (path, body, signal, headers) => ask({ method: 'POST', path, body, signal, headers }),
+    get: (path, signal) => ask({ method: 'GET', path, body: undefined, signal }),
+    async close() {
+      await Promise.all([dispatchers.POST.close(), dispatchers.GET.close()]);
+    },
+  };
+}
+
+/** What of an endpoint goes into each request. */
+interface Target {
+  readonly origin: string;
+  /** The base URL's path. */
+  readonly prefix: string;
+  readonly own: Readonly<Record<Question['method'], Headers>>;
+}
+
+function target({ baseUrl, headers }: KubeEndpoint, userAgent: string): Target {
+  const url = new URL(baseUrl);
+  const accept = 'application/json';
+  return {
+    origin: url.origin,
+    prefix: url.pathname.replace(/\/+$/, ''),
+    own: {
+      POST: { 'content-type': 'application/json', accept, 'user-agent': userAgent, ...headers },
+      // The cluster's keys have a type of their own, and nothing is answered (406) where it is not accepted.
+      GET: {
+        accept: `${accept}, application/jwk-set+json`,
+        // The current keys are asked for, not those that a proxy has kept.
+        'cache-control': 'no-cache',
+        'user-agent': userAgent,
+        ...headers,
+      },
+    },
+  };
+}
+
+/** Makes it once for as long as it is asked for the same. */
+function latest<A extends object, B>(make: (from: A) => B): (from: A) => B {
+  let made: { readonly from: A; readonly to: B } | undefined;
+  return from => {
+    if (made?.from !== from) made = { from, to: make(from) };
+    return made.to;
+  };
+}
+
+/** An error in our own words. */
+function told(error: unknown): KubeConnectionError {
+  if (error instanceof KubeConnectionError) return error;
+  if (error instanceof EndpointError) return new KubeConnectionError('no client', error.message);
+  const outage = outageOf(error);
+  return new KubeConnectionError(outage, `${outage} (${errorCode(error)})`);
+}

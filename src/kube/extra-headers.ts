@@ -1,0 +1,47 @@
+import { watchedFile } from '../files/watched-file.ts';
+import { EndpointError, type EndpointSource, readPart } from './endpoint.ts';
+
+/** A value that begins so names the file that holds it. */
+const FILE = /^@(?=\/)/;
+
+/**
+ * Adds headers to those of an endpoint: what a proxy on the way goes by. A value `@/path` is the content of that file, so
+ * that a secret need not stand in the environment; like our own credential it is read again when it changes and when we
+ * were refused.
+ *
+ * @throws {EndpointError} from `current`, naming the file that cannot be read or holds no value.
+ */
+export function withHeaders(
+  source: EndpointSource,
+  headers: Readonly<Record<string, string>>,
+  now?: () => number,
+): EndpointSource {
+  if (Object.keys(headers).length === 0) return source;
+  const parts = Object.entries(headers).map(([name, value]) => ({
+    name,
+    value,
+    file: FILE.test(value) ? watchedFile(value.slice(1), now) : undefined,
+  }));
+  return {
+    async current() {
+      const endpoint = await source.current();
+      const added: Record<string, string> = {};
+      for (const { name, value, file } of parts) {
+        const what = `file ${value.slice(1)} of header ${name}`;
+        added[name] = file === undefined ? value : headerValue(await readPart(file, what), what);
+      }
+      return { ...endpoint, headers: { ...endpoint.headers, ...added } };
+    },
+    drop() {
+      source.drop();
+      for (const { file } of parts) file?.drop();
+    },
+    recheck: () => source.recheck(),
+  };
+}
+
+function headerValue(content: Buffer, what: string): string {
+  const value = content.toString('utf8').trim();
+  if (!/^[\x20-\x7e]+$/.test(value)) throw new EndpointError(`${what} does not hold a header's value`);
+  return value;
+}

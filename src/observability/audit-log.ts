@@ -1,0 +1,103 @@
+import type { Source, Trail } from '../authentication/token-authenticator.ts';
+import type { Config } from '../config/schema.ts';
+import { redact } from '../credential/redaction.ts';
+import type { Decision, OutageCause, Reason } from '../decision/decision.ts';
+import type { Decided, Protocol } from '../gateway/decision-event.ts';
+import { encodeItem, encodeValue } from '../identity/header-encoding.ts';
+import type { Identity } from '../identity/identity.ts';
+import { fingerprint } from './logging/token-fingerprint.ts';
+import type { Logger } from './logging/logger.ts';
+import { type Told, told } from './logging/request-log-fields.ts';
+
+/** What is longer is cut; all that the API server names by its own rules is shorter. */
+export const MAX_AUDITED_LENGTH = 512;
+export const MAX_AUDITED_AUDIENCES = 16;
+
+/** One decision as it is audited: `audit.schema.json` says the same to machines. What is not known is left out. */
+export interface AuditLine extends Partial<Told> {
+  readonly audit: true;
+  readonly sequence: number;
+  readonly decision: Decision['kind'];
+  readonly reason?: Reason | undefined;
+  readonly detail?: string | undefined;
+  readonly cause?: OutageCause | undefined;
+  readonly status: number;
+  readonly user?: string | undefined;
+  readonly uid?: string | undefined;
+  readonly audiences?: readonly string[] | undefined;
+  readonly staleSeconds?: number | undefined;
+  readonly source: Source;
+  readonly token?: string | undefined;
+  readonly protocol: Protocol;
+  readonly durationMs: number;
+}
+
+export interface AuditLog {
+  record(decided: Decided): void;
+  /** What a request is followed with. */
+  readonly follow: () => Trail;
+}
+
+/**
+ * A line for each decision, or each that is no allow, beside the log's own: `"audit": true` tells them apart. Neither level
+ * nor flood gate holds one back.
+ *
+ * Lines are numbered from 1. Like all output they are dropped, not waited for, where standard output is not read: no
+ * decision waits for a disk. A number that is missing says so to whoever reads them.
+ *
+ * @returns `undefined` where none are wanted.
+ */
+export function auditLog(log: Logger, wanted: Config['audit']): AuditLog | undefined {
+  if (wanted === 'off') return undefined;
+  const lines = log.child({}, { level: 'info' });
+  let sequence = 0;
+  return {
+    record(decided) {
+      if (wanted === 'denied' && decided.decision.kind === 'allow') return;
+      sequence += 1;
+      lines.info(auditLine(decided, sequence));
+    },
+    follow: () => ({ source: 'local' }),
+  };
+}
+
+function auditLine(decided: Decided, sequence: number): AuditLine {
+  const { protocol, decision, answer, credential, durationMs, trail } = decided;
+  return {
+    audit: true,
+    sequence,
+    decision: decision.kind,
+    ...about(decision),
+    status: answer.status,
+    source: trail?.source ?? 'local',
+    ...(credential.kind === 'token' && { token: fingerprint(credential.token) }),
+    protocol,
+    ...told(decided),
+    durationMs: Math.round(durationMs * 1000) / 1000,
+  };
+}
+
+function about(decision: Decision): Partial<AuditLine> {
+  switch (decision.kind) {
+    case 'allow':
+      return { ...who(decision.identity), staleSeconds: decision.staleSeconds };
+    case 'deny':
+      return { reason: decision.reason, detail: decision.detail || undefined, ...who(decision.identity) };
+    case 'unavailable':
+      return { reason: decision.reason, cause: decision.cause };
+  }
+}
+
+/** The API server's words, which a webhook or a name may have chosen: printable ASCII, and bounded. */
+function who(identity: Identity | undefined): Partial<AuditLine> {
+  if (identity === undefined) return {};
+  return {
+    user: cut(encodeValue(redact(identity.username))),
+    uid: cut(encodeValue(redact(identity.uid))) || undefined,
+    audiences: identity.audiences.slice(0, MAX_AUDITED_AUDIENCES).map(audience => cut(encodeItem(redact(audience)))),
+  };
+}
+
+function cut(text: string): string {
+  return text.slice(0, MAX_AUDITED_LENGTH);
+}

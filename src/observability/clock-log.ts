@@ -1,0 +1,15 @@
+import type { Logger } from './logging/logger.ts';
+
+/**
+ * Logs one line when gatecar's clock and the API server's begin to differ, and one when they agree again.
+ *
+ * @returns what is called on each change; `skewMs` is how far gatecar's clock is ahead.
+ */
+export function clockLog(log: Pick<Logger, 'info' | 'warn'>): (differs: boolean, skewMs: number) => void {
+  return (differs, skewMs) => {
+    const skewSeconds = Math.round(skewMs / 1000);
+    if (differs)
+      log.warn({ skewSeconds }, "clock skew: token times are not checked locally, the API server's clock counts");
+    else log.info({ skewSeconds }, "clock skew is over: this clock and the API server's agree");
+  };
+}

@@ -1,0 +1,89 @@
+import { redact } from '../credential/redaction.ts';
+import type { Allow, Decision, Deny } from '../decision/decision.ts';
+import type { Decided } from '../gateway/decision-event.ts';
+import { encodeValue } from '../identity/header-encoding.ts';
+import { fingerprint } from './logging/token-fingerprint.ts';
+import { type FloodGate, floodGate } from './logging/log-rate-limit.ts';
+import type { Logger } from './logging/logger.ts';
+import { told } from './logging/request-log-fields.ts';
+
+const WINDOW_MS = 10_000;
+
+export interface DecisionLog {
+  record(decided: Decided): void;
+  /** Tells what is still held back. */
+  close(): void;
+}
+
+/**
+ * A line for each decision: denials at `info`, outages at `warn`, allows at `debug`. Lines are equal where reason and
+ * user are; past ten in ten seconds they are counted and told in one.
+ */
+export function decisionLog(log: Logger, windowMs = WINDOW_MS): DecisionLog {
+  const gate: FloodGate = floodGate({
+    burst: 10,
+    windowMs,
+    maxKinds: 1000,
+    onSummary: (kind, suppressed) => {
+      const [reason = '', ...username] = kind.split(' ');
+      log.info(
+        { reason, ...(username.length > 0 && { username: username.join(' ') }), suppressed },
+        'more of the same',
+      );
+    },
+  });
+  const timer = setInterval(() => gate.sweep(), windowMs).unref();
+
+  return {
+    record(decided) {
+      const { decision } = decided;
+      if (decision.kind === 'allow') {
+        if (log.isLevelEnabled('debug')) log.debug(lineOf(decided), 'allowed');
+        return;
+      }
+      const level = decision.kind === 'deny' ? 'info' : 'warn';
+      if (!log.isLevelEnabled(level) || !gate.admit(kindOf(decision))) return;
+      log[level](lineOf(decided), decision.kind === 'deny' ? 'denied' : 'could not ask');
+    },
+    close() {
+      clearInterval(timer);
+      gate.sweep(true);
+    },
+  };
+}
+
+function kindOf(refusal: Exclude<Decision, Allow>): string {
+  const username = refusal.kind === 'deny' ? nameIn(refusal) : undefined;
+  return username === undefined ? refusal.reason : `${refusal.reason} ${username}`;
+}
+
+/** A webhook may name a user by a token. */
+function nameIn({ username }: Deny): string | undefined {
+  return username === undefined ? undefined : redact(username);
+}
+
+function lineOf(decided: Decided): Record<string, unknown> {
+  const { protocol, decision, answer, credential, durationMs } = decided;
+  return {
+    ...about(decision),
+    protocol,
+    status: answer.status,
+    ...(credential.kind === 'token' && { token: fingerprint(credential.token) }),
+    ...told(decided),
+    durationMs: Math.round(durationMs * 1000) / 1000,
+  };
+}
+
+function about(decision: Decision): Record<string, unknown> {
+  switch (decision.kind) {
+    case 'allow':
+      return {
+        username: decision.identity && encodeValue(redact(decision.identity.username)),
+        staleSeconds: decision.staleSeconds,
+      };
+    case 'deny':
+      return { reason: decision.reason, detail: decision.detail || undefined, username: nameIn(decision) };
+    case 'unavailable':
+      return { reason: decision.reason, cause: decision.cause };
+  }
+}

@@ -1,0 +1,67 @@
+import type { Protocol } from '../gateway/decision-event.ts';
+import type { HandshakeFailure, OnHandshakeFailure } from '../tls/handshake-failure.ts';
+import { floodGate } from './logging/log-rate-limit.ts';
+import type { Logger } from './logging/logger.ts';
+
+const REASONS: Readonly<Record<HandshakeFailure, true>> = {
+  client_certificate_missing: true,
+  client_certificate_expired: true,
+  client_certificate_purpose: true,
+  client_certificate_untrusted: true,
+  server_certificate_rejected: true,
+  plain_http: true,
+  not_tls: true,
+  protocol_version: true,
+  no_common_cipher: true,
+  no_common_protocol: true,
+  timeout: true,
+  connection_closed: true,
+  other: true,
+};
+
+/** Every reason, counted from 0. */
+export const HANDSHAKE_FAILURES = Object.keys(REASONS) as readonly HandshakeFailure[];
+
+const WINDOW_MS = 10_000;
+
+/** Longer than any IP address with the name of an interface. */
+const MAX_PEER_LENGTH = 64;
+
+export interface HandshakeLog {
+  /** A listener's reporter. */
+  of(listener: Protocol): OnHandshakeFailure;
+  /** Logs what is still held back. */
+  close(): void;
+}
+
+/**
+ * Counts failed TLS handshakes, and logs them in summary: one line for each listener and reason, then one with their
+ * number for each window in which there were more.
+ */
+export function handshakeLog(
+  log: Pick<Logger, 'info'>,
+  count: (listener: Protocol, reason: HandshakeFailure) => void,
+  windowMs = WINDOW_MS,
+): HandshakeLog {
+  const gate = floodGate({
+    burst: 1,
+    windowMs,
+    maxKinds: 2 * HANDSHAKE_FAILURES.length,
+    onSummary: (kind, suppressed) => {
+      const [protocol, reason] = kind.split(' ');
+      log.info({ protocol, reason, suppressed }, 'more TLS handshakes failed');
+    },
+  });
+  const timer = setInterval(() => gate.sweep(), windowMs).unref();
+  return {
+    of: protocol => (reason, peer) => {
+      count(protocol, reason);
+      if (!gate.admit(`${protocol} ${reason}`)) return;
+      log.info({ protocol, reason, peer: peer?.slice(0, MAX_PEER_LENGTH) }, 'TLS handshake failed');
+    },
+    close() {
+      clearInterval(timer);
+      gate.sweep(true);
+    },
+  };
+}

@@ -1,0 +1,28 @@
+import type { Logger } from './logging/logger.ts';
+
+export interface GraceWatch {
+  /** A verdict was served past its time to live. */
+  served(): void;
+  /** The API server could be asked again. */
+  ended(): void;
+  /** Whether such verdicts are being served. */
+  readonly active: boolean;
+}
+
+/** One line when verdicts begin to be served past their time, and one when that is over. */
+export function graceWatch(log: Pick<Logger, 'info' | 'warn'>): GraceWatch {
+  let count = 0;
+  return {
+    get active() {
+      return count > 0;
+    },
+    served() {
+      if (count === 0) log.warn('grace: known verdicts are served past their time, for the API server cannot be asked');
+      count += 1;
+    },
+    ended() {
+      if (count > 0) log.info({ served: count }, 'grace: over, the API server can be asked again');
+      count = 0;
+    },
+  };
+}

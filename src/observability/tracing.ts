@@ -1,0 +1,146 @@
+import {
+  createTraceState,
+  ROOT_CONTEXT,
+  type Span,
+  SpanKind,
+  SpanStatusCode,
+  TraceFlags,
+  type Tracer,
+  trace,
+} from '@opentelemetry/api';
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
+import { defaultResource, detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
+import {
+  AlwaysOffSampler,
+  AlwaysOnSampler,
+  BatchSpanProcessor,
+  ParentBasedSampler,
+  type Sampler,
+  type SpanExporter,
+  TraceIdRatioBasedSampler,
+  TracerProvider,
+} from '@opentelemetry/sdk-trace';
+import type { ReviewSpan, Trail } from '../authentication/token-authenticator.ts';
+import type { TracingSettings } from '../config/tracing-settings.ts';
+import type { Decided, Follow } from '../gateway/decision-event.ts';
+import type { TraceParent } from '../gateway/trace-context.ts';
+import type { Logger } from './logging/logger.ts';
+
+/** How long what has not been sent may take at the end, in milliseconds. */
+const FLUSH_LIMIT_MS = 2_000;
+
+/** Spans of requests and of their reviews, sent by OTLP. */
+export interface Tracing {
+  readonly follow: Follow;
+  /** Ends the request's span. */
+  decided(decided: Decided): void;
+  /** Sends what is left, for a while. */
+  close(): Promise<void>;
+}
+
+/**
+ * Begins to send spans to where OpenTelemetry's variables say. They are sent in batches beside everything else: a receiver
+ * that fails or hangs delays no answer, what does not fit its queue is dropped, and its faults are logged once.
+ *
+ * No attribute is of a client's own words: no token, path or name.
+ */
+export function openTracing(settings: TracingSettings, version: string, log: Logger): Tracing {
+  for (const warning of settings.warnings) log.warn(warning);
+  const resource = defaultResource()
+    .merge(resourceFromAttributes({ 'service.name': 'gatecar', 'service.version': version }))
+    .merge(detectResources({ detectors: [envDetector] }));
+  const exporter = telling(new OTLPTraceExporter(), log);
+  const provider = new TracerProvider({
+    resource,
+    sampler: samplerOf(settings),
+    spanProcessors: [new BatchSpanProcessor({ exporter })],
+  });
+  const tracer = provider.getTracer('gatecar', version);
+  return {
+    follow: parent => new Traced(tracer, parent()),
+    decided({ trail, ...decided }) {
+      if (trail instanceof Traced) trail.end(decided);
+    },
+    async close() {
+      const { promise: late, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, FLUSH_LIMIT_MS);
+      await Promise.race([provider.shutdown().catch(() => {}), late]);
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** A request with a span of its own, below the gateway's where that was told. */
+class Traced implements Trail {
+  source: Trail['source'] = 'local';
+  readonly #tracer: Tracer;
+  readonly #span: Span;
+
+  constructor(tracer: Tracer, parent: TraceParent | undefined) {
+    this.#tracer = tracer;
+    this.#span = tracer.startSpan('authorize', { kind: SpanKind.SERVER }, parent && contextOf(parent));
+  }
+
+  get span() {
+    return this.#span.spanContext();
+  }
+
+  reviewing(): ReviewSpan {
+    const above = trace.setSpan(ROOT_CONTEXT, this.#span);
+    const span = this.#tracer.startSpan('TokenReview', { kind: SpanKind.CLIENT }, above);
+    const { traceId, spanId, traceFlags, traceState } = span.spanContext();
+    const flags = traceFlags.toString(16).padStart(2, '0');
+    const tracestate = traceState?.serialize();
+    return {
+      headers: { traceparent: `00-${traceId}-${spanId}-${flags}`, ...(tracestate && { tracestate }) },
+      end(outcome) {
+        span.setAttribute('gatecar.outcome', outcome);
+        if (outcome !== 'accepted' && outcome !== 'refused') span.setStatus({ code: SpanStatusCode.ERROR });
+        span.end();
+      },
+    };
+  }
+
+  end({ decision, protocol, answer }: Omit<Decided, 'trail'>): void {
+    this.#span.setAttributes({
+      ...{ 'gatecar.protocol': protocol, 'gatecar.decision': decision.kind, 'gatecar.source': this.source },
+      ...(decision.kind !== 'allow' && { 'gatecar.reason': decision.reason }),
+      ...(decision.kind === 'unavailable' && { 'gatecar.cause': decision.cause }),
+      'http.response.status_code': answer.status,
+    });
+    if (decision.kind === 'unavailable') this.#span.setStatus({ code: SpanStatusCode.ERROR });
+    this.#span.end();
+  }
+}
+
+function contextOf({ traceId, spanId, flags, state }: TraceParent) {
+  const traceState = state === undefined ? {} : { traceState: createTraceState(state) };
+  const traceFlags = flags & TraceFlags.SAMPLED;
+  return trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId, traceFlags, isRemote: true, ...traceState });
+}
+
+function samplerOf({ sampler, ratio }: TracingSettings): Sampler {
+  const root = sampler.endsWith('always_on')
+    ? new AlwaysOnSampler()
+    : sampler.endsWith('always_off')
+      ? new AlwaysOffSampler()
+      : new TraceIdRatioBasedSampler(ratio);
+  return sampler.startsWith('parentbased_') ? new ParentBasedSampler({ root }) : root;
+}
+
+/** The same exporter, with a line of log when it begins to fail and one when it no longer does. */
+function telling(exporter: SpanExporter, log: Logger): SpanExporter {
+  let failing = false;
+  return {
+    export(spans, done) {
+      exporter.export(spans, result => {
+        const { error } = result;
+        if (error !== undefined && !failing) log.warn({ err: error }, 'spans cannot be sent');
+        if (error === undefined && failing) log.info('spans are sent again');
+        failing = error !== undefined;
+        done(result);
+      });
+    },
+    shutdown: () => exporter.shutdown(),
+  };
+}

@@ -1,0 +1,121 @@
+import { lstat, unlink } from 'node:fs/promises';
+import { type AddressInfo, connect, isIPv6 } from 'node:net';
+import type { FastifyInstance } from 'fastify';
+import type { Address } from '../config/setting-types.ts';
+
+/** Says which setting's address could not be listened on, and why. */
+export class ListenError extends Error {
+  override readonly name = 'ListenError';
+}
+
+/** Where a server is told to listen. */
+export type BindTarget = { readonly host: string; readonly port: number } | { readonly path: string };
+
+/**
+ * Starts a server listening.
+ *
+ * @returns where it is: `127.0.0.1:9080`, `[::]:9080` or `unix:/path`.
+ * @throws the network's error, with its `code`.
+ */
+export type Bind = (target: BindTarget) => Promise<string>;
+
+/** Permissions of a Unix socket, unless others are asked for. */
+const SOCKET_MODE = 0o660;
+
+/**
+ * Listens on an address of the configuration, and says where.
+ *
+ * @param setting named if it fails.
+ * @param socketMode permissions of a Unix socket.
+ * @throws {ListenError}
+ */
+export async function listenOn(
+  bind: Bind,
+  address: Address,
+  setting: string,
+  socketMode: number = SOCKET_MODE,
+): Promise<string> {
+  try {
+    if (address.kind === 'unix') return await listenUnix(withMode(bind, socketMode), address.path);
+    if (address.host !== undefined) return await bind({ host: address.host, port: address.port });
+    return await listenEverywhere(bind, address.port);
+  } catch (error) {
+    throw new ListenError(`${setting}: cannot listen on ${address.text}: ${codeOf(error)}`);
+  }
+}
+
+/** {@link listenOn} for an HTTP server. */
+export async function listen(
+  server: FastifyInstance,
+  address: Address,
+  setting: string,
+  socketMode?: number,
+): Promise<string> {
+  await server.ready();
+  return listenOn(target => bindHttp(server, target), address, setting, socketMode);
+}
+
+/**
+ * Makes sockets with these permissions. They are made by the umask and not changed afterwards: there is no moment at
+ * which others could connect, and no path that could be swapped meanwhile. Node binds a socket before `listen` returns,
+ * so nothing else of this process runs under that umask.
+ */
+function withMode(bind: Bind, mode: number): Bind {
+  return target => {
+    const before = process.umask(0o777 & ~mode);
+    try {
+      return bind(target);
+    } finally {
+      process.umask(before);
+    }
+  };
+}
+
+async function listenEverywhere(bind: Bind, port: number): Promise<string> {
+  try {
+    return await bind({ host: '::', port });
+  } catch (error) {
+    // No IPv6 on this machine.
+    if (!['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(codeOf(error))) throw error;
+    return await bind({ host: '0.0.0.0', port });
+  }
+}
+
+async function listenUnix(bind: Bind, path: string): Promise<string> {
+  try {
+    return await bind({ path });
+  } catch (error) {
+    // A socket that nobody answers on is left over from a process that was killed. Any other file is not ours to remove.
+    if (codeOf(error) !== 'EADDRINUSE' || !(await lstat(path)).isSocket() || (await answers(path))) throw error;
+    await unlink(path);
+    return await bind({ path });
+  }
+}
+
+function bindHttp({ server }: FastifyInstance, target: BindTarget): Promise<string> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(target, () => {
+      server.off('error', reject);
+      if ('path' in target) return resolve(`unix:${target.path}`);
+      const { address, port } = server.address() as AddressInfo;
+      return resolve(`${isIPv6(address) ? `[${address}]` : address}:${port}`);
+    });
+  });
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = connect(path);
+    const end = (answered: boolean) => {
+      socket.destroy();
+      resolve(answered);
+    };
+    socket.once('connect', () => end(true)).once('error', () => end(false));
+  });
+}
+
+function codeOf(error: unknown): string {
+  const { code } = error as { code?: unknown };
+  return typeof code === 'string' ? code : 'unknown error';
+}

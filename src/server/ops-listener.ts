@@ -1,0 +1,72 @@
+import { type IncomingMessage, METHODS, type RequestListener, type Server } from 'node:http';
+import type { Socket } from 'node:net';
+import { setTimeout as wait } from 'node:timers/promises';
+import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
+import type { Health } from './health.ts';
+import type { Metrics } from '../observability/metrics.ts';
+
+/** The least time between two renderings of the metrics, in milliseconds. */
+const RENDER_EVERY_MS = 50;
+
+export interface OpsServerOptions {
+  readonly health: Health;
+  readonly metrics: Pick<Metrics, 'scrape' | 'contentType'>;
+  /** Builds the server below, with its limits. */
+  readonly listener: (handler: RequestListener) => Server;
+  readonly hasBody: (request: IncomingMessage) => boolean;
+  /** Ends a connection on which no valid HTTP comes. */
+  readonly onClientError: (error: Error & { code?: string }, socket: Socket) => void;
+}
+
+/** The ops listener: `/livez`, `/readyz` (`?verbose`), `/metrics`. It never gives an auth answer and reads no body. */
+export function opsServer(options: OpsServerOptions): FastifyInstance {
+  const { health, metrics, listener, hasBody, onClientError } = options;
+  // Fastify's own texts repeat the URL, and whoever mistakes this listener for the other may have put a token there.
+  const notFound = (reply: FastifyReply) => reply.code(404).type('text/plain').send('not found\n');
+  const server = Fastify({
+    logger: false,
+    forceCloseConnections: false,
+    serverFactory: listener,
+    clientErrorHandler: onClientError,
+    frameworkErrors: (_error, _request, reply) => notFound(reply),
+  });
+  for (const method of METHODS) server.addHttpMethod(method, { hasBody: false, overrideExisting: true });
+  server.addHook('onRequest', async ({ raw }, reply) => {
+    if (hasBody(raw)) reply.header('Connection', 'close');
+  });
+  server.setNotFoundHandler((_request, reply) => notFound(reply));
+  server.get('/livez', (_request, reply) => reply.type('text/plain').send('ok\n'));
+  server.get<{ Querystring: { verbose?: string } }>('/readyz', (request, reply) => {
+    const verbose = request.query.verbose !== undefined;
+    return reply
+      .code(health.ready ? 200 : 503)
+      .header('Cache-Control', 'no-store')
+      .type('text/plain')
+      .send(verbose ? health.report() : health.ready ? 'ok\n' : 'not ready; see /readyz?verbose\n');
+  });
+  const scrape = sharedRendering(metrics.scrape, RENDER_EVERY_MS);
+  server.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await scrape()));
+  return server;
+}
+
+/**
+ * One rendering for all that ask before it begins. It begins at once if the last one is `everyMs` ago, so that a flood of
+ * scrapes costs no more than a rendering in that time.
+ */
+export function sharedRendering(
+  render: () => Promise<string>,
+  everyMs: number,
+  now: () => number = () => performance.now(),
+): () => Promise<string> {
+  let next: Promise<string> | undefined;
+  let lastMs = Number.NEGATIVE_INFINITY;
+  const renderNow = (): Promise<string> => {
+    next = undefined;
+    lastMs = now();
+    return render();
+  };
+  return () => {
+    next ??= wait(Math.max(0, lastMs + everyMs - now())).then(renderNow);
+    return next;
+  };
+}

@@ -1,0 +1,317 @@
+import t, { type Test } from 'tap';
+import { UsageError } from '../../../src/cli/command.ts';
+import { type Explained, explainCommand } from '../../../src/cli/explain/explain.ts';
+import { revealToken } from '../../../src/credential/token.ts';
+import { startDevAuthority } from '../../../src/dev/fake-api-server.ts';
+import { type TokenRequest, tokenIssuer } from '../../../src/dev/token-issuer.ts';
+import { ask } from '../../fixtures/ask.ts';
+import { type CommandSurroundings, runCommand } from '../../fixtures/command.ts';
+import { startGate } from '../../fixtures/gatecar.ts';
+import { leaked } from '../../fixtures/find-token.ts';
+import { everyOutage } from '../../fixtures/outages.ts';
+import { scratch } from '../../fixtures/temp-dir.ts';
+import { accepts, answers, reviews, type StandIn, startStandIn } from '../../fixtures/stand-in-api-server.ts';
+import { unsignedJwt } from '../../fixtures/unsigned-jwt.ts';
+
+async function gate(t: Test, settings: Record<string, string> = {}) {
+  const gatecar = await startGate(settings);
+  t.teardown(() => gatecar.stop());
+  return { ...gatecar, env: { GATECAR_KUBE_API_URL: gatecar.authority.url, ...settings } };
+}
+
+async function standIn(t: Test, behaviour: StandIn['behaviour']) {
+  const api = await startStandIn(behaviour);
+  t.teardown(() => api.close());
+  return api;
+}
+
+/** What is explained, by steps, and the exit code. */
+async function explain(surroundings: CommandSurroundings) {
+  const run = await runCommand(explainCommand, {
+    ...surroundings,
+    args: [...(surroundings.args ?? []), '--output=json'],
+  });
+  const explained = JSON.parse(run.out) as Explained;
+  const steps = Object.fromEntries(explained.steps.map(({ step, ...said }) => [step, said]));
+  return { ...explained, steps, code: run.code };
+}
+
+const ISSUER = 'https://kubernetes.default.svc';
+const NOW = Date.UTC(2025, 5, 1, 12);
+
+t.test('a good token: its claims, a word of each step, the decision and the headers for the upstream', async t => {
+  const { env, token } = await gate(t, { GATECAR_ALLOWED_NAMESPACES: 'default' });
+  const input = `${token({ pod: 'web-0' })}\n`;
+  const { code, out } = await runCommand(explainCommand, { env, input });
+  t.equal(code, 0);
+  for (const line of [
+    /^claims, which nobody has verified:$/m,
+    /^ {2}"sub": "system:serviceaccount:default:my-app",$/m,
+    /^credential {2}passes: a bearer token of \d+ characters, a JWT$/m,
+    /^signature {3}passes: one of the cluster's keys made it$/m,
+    /^review {6}passes: authenticated as "system:serviceaccount:default:my-app" for \["bindcar"\]$/m,
+    /^policy {6}passes: GATECAR_ALLOWED_NAMESPACES is \["default"\]$/m,
+    /^clock {7}passes: no more than 30 s apart$/m,
+    /^decision: allow \(HTTP 200\)$/m,
+    /^headers for the upstream:$/m,
+    /^ {2}X-Auth-Request-Pod +web-0$/m,
+    /^ {2}removed from the request: X-Auth-Request-Node, X-Auth-Request-Node-Uid, X-Auth-Request-Truncated$/m,
+  ]) {
+    t.match(out, line);
+  }
+  t.equal(leaked(out, [input.trim()]), undefined);
+});
+
+t.test('it says what the server answers, whatever the token and the settings', async t => {
+  for (const settings of [
+    {},
+    { GATECAR_ALLOWED_NAMESPACES: 'ci', GATECAR_POLICY_DENIED_STATUS: '403' },
+    { GATECAR_LOCAL_CHECKS: 'claims', GATECAR_OPAQUE_TOKENS: 'refuse', GATECAR_ERROR_DETAIL: 'generic' },
+    { GATECAR_LOCAL_CHECKS: 'off', GATECAR_IDENTITY_HEADER_PREFIX: 'X-Bind-' },
+    { GATECAR_MODE: 'basic', GATECAR_LISTEN: '127.0.0.1:0' },
+  ]) {
+    const { env, auth, token } = await gate(t, settings);
+    const good = token();
+    const tokens = [
+      ...[good, `${good.slice(0, -4)}AAAA`, token({ audiences: ['other'] }), token({ namespace: 'ci' })],
+      ...[token({ expiresInSeconds: -3600 }), token({ notBeforeSeconds: 3600 }), 'opaque', 'a'.repeat(16_385)],
+      ...['two words', 'spoilt"token', 'Basic dXNlcjpwYXNz', revealToken(unsignedJwt({ iss: 'somebody' }))],
+    ];
+    for (const one of tokens) {
+      const header = one.startsWith('Basic ') ? one : `Bearer ${one}`;
+      const reply = await ask(auth, { headers: { Authorization: header } });
+      const { decision, headers, code } = await explain({ env, input: header });
+      const what = `${JSON.stringify(settings)} ${tokens.indexOf(one)}`;
+      t.equal(decision.status, reply.status, what);
+      t.equal(code, reply.status === 200 ? 0 : 1, what);
+      for (const [name, value] of Object.entries(headers)) t.equal(reply.headers[name.toLowerCase()], value, what);
+      if (reply.status !== 200) t.equal(JSON.parse(reply.body).error, decision.text, what);
+      else t.equal(headers['X-Auth-Request-User'] ?? '', reply.headers['x-auth-request-user'] ?? '', what);
+    }
+  }
+});
+
+t.test('each local check that refuses is told, with what to type, and the API server is not asked', async t => {
+  const issuer = tokenIssuer();
+  const authority = await startDevAuthority({ issuer });
+  t.teardown(() => authority.close());
+  const env = { GATECAR_KUBE_API_URL: authority.url };
+  const token = (more: Partial<TokenRequest> = {}) =>
+    issuer.issue({ namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'], ...more });
+  const wrong = await explain({ env, input: token({ audiences: ['elsewhere'], expiresInSeconds: -3600 }) });
+  t.match(wrong, {
+    code: 1,
+    decision: { kind: 'deny', reason: 'token_rejected', status: 401 },
+    steps: {
+      audience: {
+        ...{ result: 'refuses', text: 'for ["elsewhere"]; GATECAR_TOKEN_AUDIENCES is ["bindcar"]' },
+        mend: 'kubectl create token NAME --namespace NAMESPACE --audience bindcar',
+      },
+      expiry: { result: 'refuses', text: /^expired \S+Z; it is \S+Z here$/, mend: /^kubectl create token/ },
+      signature: { result: 'passes' },
+      review: { result: 'skipped', text: 'not asked: refused before' },
+      policy: { result: 'skipped' },
+    },
+  });
+  const early = await explain({ env, input: token({ notBeforeSeconds: 3600 }) });
+  t.match(early.steps['not before'], { result: 'refuses', text: /^valid from /, mend: /^gatecar check/ });
+  const forged = await explain({ env, input: `${token().slice(0, -4)}AAAA` });
+  t.match(forged.steps['signature'], { result: 'refuses', text: /which did not make it$/ });
+  t.equal(authority.reviews, 0);
+});
+
+t.test('what is too long, or opaque where that is refused, stops at the prescreen', async t => {
+  const { env } = await gate(t, { GATECAR_OPAQUE_TOKENS: 'refuse' });
+  const long = await explain({ env, input: 'a'.repeat(16_385) });
+  t.match(long.steps, {
+    prescreen: { result: 'refuses', text: /^longer than 16384/ },
+    'local checks': { text: 'refused before' },
+  });
+  const opaque = await explain({ env, input: 'opaque' });
+  t.match(opaque.steps, { prescreen: { result: 'refuses', text: /^no JWT/ }, credential: { text: /opaque/ } });
+  t.notOk('unverified' in opaque, 'and has no claims');
+});
+
+t.test('what cannot be judged here is left to the API server, and it is said why', async t => {
+  const api = await standIn(t, reviews({ error: 'invalid bearer token' }));
+  const env = { GATECAR_KUBE_API_URL: api.url };
+  const input = revealToken(unsignedJwt({ iss: ISSUER, aud: 7 }));
+  const skipped = async (settings: Record<string, string>, token = input) =>
+    (await explain({ env: { ...env, ...settings }, input: token })).steps;
+  t.match(await skipped({}), {
+    'local checks': {
+      result: 'skipped',
+      text: /could not be had: "GET \/\.well-known\/openid-configuration: HTTP 404"$/,
+    },
+    review: { result: 'refuses', text: 'not authenticated: invalid bearer token' },
+  });
+  t.match(await skipped({ GATECAR_LOCAL_CHECKS: 'off' }), { 'local checks': { text: 'GATECAR_LOCAL_CHECKS is off' } });
+  t.match(await skipped({}, 'opaque'), { 'local checks': { text: /^an opaque token/ } });
+  api.documents['/.well-known/openid-configuration'] = { issuer: ISSUER };
+  api.documents['/openid/v1/jwks'] = { keys: [] };
+  t.match(await skipped({}, revealToken(unsignedJwt({ iss: 'https://other' }))), {
+    'local checks': {
+      text: `the issuer "https://other" is not the cluster's own, "${ISSUER}": the API server decides`,
+    },
+  });
+  t.match(await skipped({}), {
+    audience: { result: 'skipped', text: /^it has no list of audiences/ },
+    expiry: { result: 'passes', text: /never expires/ },
+    'not before': { result: 'passes', text: 'it has no nbf' },
+    signature: { result: 'skipped', text: /names no key that the cluster publishes/ },
+  });
+  const odd = revealToken(unsignedJwt({ iss: ISSUER, aud: ['bindcar'], exp: 1e300 }));
+  t.match(await skipped({ GATECAR_LOCAL_CHECKS: 'claims', GATECAR_TOKEN_AUDIENCES: '' }, odd), {
+    audience: { result: 'skipped', text: /^GATECAR_TOKEN_AUDIENCES is empty/ },
+    expiry: { result: 'passes', text: /^expires at no time that can be told/ },
+    signature: { result: 'skipped', text: 'GATECAR_LOCAL_CHECKS is claims' },
+  });
+});
+
+t.test('an answer of the API server that is no yes is told in words', async t => {
+  const api = await standIn(t, accepts({ audiences: [] }));
+  const env = { GATECAR_KUBE_API_URL: api.url };
+  t.match(await explain({ env, input: 'opaque' }), {
+    steps: { review: { result: 'refuses', text: 'authenticated, but not for ["bindcar"]: it knows no audiences' } },
+    decision: { reason: 'audience_mismatch' },
+  });
+  api.behaviour = accepts({ user: {} });
+  t.match((await explain({ env, input: 'opaque' })).steps['review'], {
+    text: 'authenticated, but it does not say who it is',
+  });
+});
+
+t.test('whom the policy refuses is told with the line that would let them in', async t => {
+  const api = await standIn(t, accepts());
+  const env = { GATECAR_KUBE_API_URL: api.url };
+  const policy = async (settings: Record<string, string>) =>
+    (await explain({ env: { ...env, ...settings }, input: 'opaque' })).steps['policy'];
+  t.match(await policy({ GATECAR_ALLOWED_NAMESPACES: 'ci' }), {
+    ...{ result: 'refuses', mend: 'GATECAR_ALLOWED_NAMESPACES=ci,default' },
+    text: '"system:serviceaccount:default:my-app" is not allowed: GATECAR_ALLOWED_NAMESPACES is ["ci"]',
+  });
+  t.match(await policy({ GATECAR_ALLOWED_SERVICE_ACCOUNTS: 'system:serviceaccount:ci:b' }), {
+    mend: 'GATECAR_ALLOWED_SERVICE_ACCOUNTS=system:serviceaccount:ci:b,system:serviceaccount:default:my-app',
+  });
+  t.match(await policy({}), { result: 'passes', text: 'no allowlist is set: everybody passes' });
+  api.behaviour = accepts({ user: { username: 'jane' } });
+  t.match(await policy({ GATECAR_ALLOWED_NAMESPACES: 'ci' }), { mend: /no ServiceAccount$/ });
+});
+
+t.test('every outage is told as one, with its cause and exit code 3, and nothing of the token', async t => {
+  for (const { name, behaviour, cause } of everyOutage) {
+    const api = await standIn(t, behaviour);
+    const timeout = { GATECAR_REVIEW_TIMEOUT: cause === 'timeout' ? '100ms' : '20s' };
+    const input = revealToken(unsignedJwt({ iss: ISSUER, jti: 'x'.repeat(40) }));
+    const env = { GATECAR_KUBE_API_URL: api.url, ...timeout };
+    const { code, out } = await runCommand(explainCommand, { env, input });
+    t.equal(code, 3, name);
+    t.match(out, /^review {8}fault: could not ask: [a-z]/m, name);
+    t.match(out, /^ +mend: (kubectl|gatecar) /m, name);
+    t.match(out, /^decision: unavailable, authority_unavailable \(HTTP 503\)/m, name);
+    t.equal(leaked(out, [input]), undefined, name);
+  }
+});
+
+t.test('clocks that differ are told beside what they lead to', async t => {
+  const api = await standIn(t, answers(403, {}, { date: new Date(NOW).toUTCString() }));
+  const env = { GATECAR_KUBE_API_URL: api.url };
+  const clock = async (nowMs: number, settings: Record<string, string> = {}) =>
+    (await explain({ env: { ...env, ...settings }, input: 'opaque', wallClock: () => nowMs })).steps['clock'];
+  t.match(await clock(NOW + 600_500), { result: 'warning', text: /is 600 s ahead of/, mend: /^timedatectl/ });
+  t.match(await clock(NOW - 40_000), { result: 'warning', text: /is 41 s behind/ });
+  api.behaviour = (_request, response) => {
+    response.sendDate = false;
+    response.writeHead(403).end();
+  };
+  t.equal(await clock(NOW, { GATECAR_LOCAL_CHECKS: 'off' }), undefined, 'where no time is told, none is compared');
+});
+
+t.test('times that only a skewed clock rejects are left to the API server', async t => {
+  const { env, token } = await gate(t);
+  for (const [input, aheadMs, step] of [
+    [token({ expiresInSeconds: 300 }), 600_000, 'expiry'],
+    [token(), -600_000, 'not before'],
+  ] as const) {
+    const { code, steps } = await explain({ env, input, wallClock: () => Date.now() + aheadMs });
+    t.equal(code, 0, step);
+    t.match(steps[step], { result: 'skipped', text: /; .* the API server decides$/ });
+    t.match(steps['review'], { result: 'passes' });
+  }
+});
+
+t.test('what is no credential is told without asking anybody', async t => {
+  const api = await standIn(t, accepts());
+  const env = { GATECAR_KUBE_API_URL: api.url };
+  const cases: [input: string, reason: string, text: RegExp][] = [
+    ['two words', 'credentials_malformed', /another scheme than Bearer/],
+    ['Authorization: Basic dXNlcg==', 'credentials_malformed', /another scheme than Bearer/],
+    ['spoilt"token', 'credentials_malformed', /holds characters, or line ends/],
+    ['two\nlines', 'credentials_malformed', /holds characters, or line ends/],
+    ['Bearer', 'token_empty', /the token is empty/],
+    ['Authorization:', 'credentials_missing', /there is none/],
+  ];
+  for (const [input, reason, text] of cases) {
+    t.match(await explain({ env, input }), {
+      ...{ code: 1, decision: { kind: 'deny', reason, status: 401 }, removed: [] },
+      steps: { credential: { result: 'refuses', text } },
+    });
+  }
+  t.equal(api.connections, 0);
+});
+
+t.test('basic mode is told for what it is', async t => {
+  const env = { GATECAR_MODE: 'basic', GATECAR_LISTEN: '127.0.0.1:9080' };
+  t.match(await explain({ env, input: 'anything' }), {
+    ...{ code: 0, steps: { mode: { result: 'warning', text: /nothing is verified/ } } },
+    headers: {},
+    removed: ['X-Auth-Request-User'],
+  });
+});
+
+t.test('a token is read from a file, a whole header too', async t => {
+  const { env, token } = await gate(t);
+  const directory = scratch(t, { token: `authorization: bearer ${token()}\n` });
+  for (const args of [[`${directory}/token`], ['--file', `${directory}/token`], [`--file=${directory}/token`]]) {
+    t.equal((await runCommand(explainCommand, { env, args })).code, 0, args.join(' '));
+  }
+  t.equal((await runCommand(explainCommand, { env, args: ['-'], input: token() })).code, 0);
+});
+
+t.test('a token as an argument is refused, and not repeated', async t => {
+  const secret = revealToken(unsignedJwt({ iss: ISSUER, jti: 'x'.repeat(40) }));
+  for (const args of [[secret], ['--file', secret], [`--file=${secret}`], ['-', secret], [secret, secret]]) {
+    const error = (await t.rejects(runCommand(explainCommand, { args }), { name: 'UsageError' })) as UsageError;
+    t.match(error.message, /a token is never an argument, .*pipe it in/);
+    t.equal(leaked(error.message, [secret]), undefined);
+  }
+  for (const args of [['--token', secret], [`--token=${secret}`], [`--${secret}`]]) {
+    const error = (await t.rejects(runCommand(explainCommand, { args }), { name: 'ConfigError' })) as Error;
+    t.equal(leaked(error.message, [secret]), undefined);
+  }
+});
+
+t.test('nothing, and far too much, are faults of usage', async t => {
+  await t.rejects(
+    runCommand(explainCommand, { input: ' \n' }),
+    new UsageError('nothing was read: a token is expected on standard input, or in a file'),
+  );
+  await t.rejects(
+    runCommand(explainCommand, { input: 'a'.repeat(1024 * 1024 + 1) }),
+    new UsageError('what was read is far too long for a token'),
+  );
+});
+
+t.test('settings at fault are told as such', async t => {
+  await t.rejects(runCommand(explainCommand, { args: ['--mode=open'], input: 'x' }), { name: 'ConfigError' });
+});
+
+t.test('colours are for people', async t => {
+  const env = { GATECAR_MODE: 'basic', GATECAR_LISTEN: '127.0.0.1:9080' };
+  const plain = await runCommand(explainCommand, { env, input: 'x' });
+  const coloured = await runCommand(explainCommand, { env, input: 'x', isTerminal: true });
+  t.notMatch(plain.out, '\u001b');
+  t.match(coloured.out, '\u001b[32mallow\u001b[0m');
+  const json = await runCommand(explainCommand, { env, input: 'x', args: ['--output', 'json'], isTerminal: true });
+  t.notMatch(json.out, '\u001b');
+});

@@ -1,0 +1,50 @@
+import t from 'tap';
+import { readCommandLine, shownArgument } from '../../src/config/arguments.ts';
+import { faultsOf } from '../fixtures/settings.ts';
+
+t.test("a command's own flags and its operands are parted from the settings, wherever they stand", async t => {
+  const args = ['--mode', 'basic', 'file', '--output', 'json', '--refresh-ahead', '--grace=1s', '-', '--file=a=b'];
+  t.strictSame(readCommandLine(args, ['output', 'file']), {
+    own: new Map([
+      ['output', 'json'],
+      ['file', 'a=b'],
+    ]),
+    operands: ['file', '-'],
+    settings: ['--mode', 'basic', '--refresh-ahead', '--grace=1s'],
+  });
+});
+
+t.test('a flag of its own without a value has none', async t => {
+  const { own, settings } = readCommandLine(['--output', '--mode=basic'], ['output']);
+  t.strictSame([...own], [['output', undefined]]);
+  t.strictSame(settings, ['--mode=basic']);
+});
+
+t.test('a list may end with a flag, and a switch takes true and false alone', async t => {
+  for (const args of [
+    ['--mode'],
+    ['--mode', '--grace=1s'],
+    ['--refresh-ahead', 'false'],
+    ['--refresh-ahead', 'true'],
+  ]) {
+    t.strictSame(readCommandLine(args, []), { own: new Map(), operands: [], settings: args });
+  }
+  t.strictSame(readCommandLine(['--refresh-ahead', 'yes'], []).operands, ['yes']);
+});
+
+t.test('what nobody knows is left to the settings, with the value that most likely is its own', async t => {
+  t.strictSame(readCommandLine(['--nonsense', 'x', 'y'], []), {
+    own: new Map(),
+    operands: ['y'],
+    settings: ['--nonsense', 'x'],
+  });
+});
+
+t.test('a mistyped word is shown, and what may be a secret is not', async t => {
+  for (const word of ['sreve', '--token-audience', '-kube-headers', '--nonsense']) t.equal(shownArgument(word), word);
+  const token = `eyJhbGciOiJSUzI1NiJ9.${'a'.repeat(40)}.b`;
+  for (const secret of [token, `--${token}`, 'abcdefghijklmnop']) {
+    t.equal(shownArgument(secret), `(an argument of ${secret.length} characters, which may be a secret)`);
+    t.strictSame(faultsOf([secret], {}), [`${shownArgument(secret)} is no known argument`]);
+  }
+});

@@ -1,0 +1,191 @@
+import t from 'tap';
+import { type ConfigError, readConfig } from '../../src/config/load.ts';
+import { CROSS_RULES } from '../../src/config/cross-setting-rules.ts';
+import { type Config, flagName, SETTINGS } from '../../src/config/schema.ts';
+import { badSettings, expectedFault, faultsOf, goodSettings, rulesWithFixtures } from '../fixtures/settings.ts';
+
+const settings = Object.entries(SETTINGS) as [keyof Config, (typeof SETTINGS)[keyof Config]][];
+const DEFAULTS = readConfig([], {});
+
+t.test('every setting and every rule about several has a pair of good and bad files', async t => {
+  const rules = [...settings.map(([, setting]) => flagName(setting)), ...Object.keys(CROSS_RULES)];
+  t.strictSame(rulesWithFixtures(), rules.sort());
+});
+
+for (const rule of rulesWithFixtures()) {
+  t.test(`${rule}: the good file is taken, the bad one is refused with its exact message`, async t => {
+    t.strictSame(faultsOf([], goodSettings(rule)), []);
+    t.strictSame(faultsOf([], badSettings(rule)), [expectedFault(rule)]);
+  });
+}
+
+t.test('every setting in its good file takes effect, as a variable and as a flag', async t => {
+  for (const [key, setting] of settings) {
+    const { [setting.name]: text = '', ...others } = goodSettings(flagName(setting));
+    const value = readConfig([], { ...others, [setting.name]: text })[key];
+    t.notSame(value, DEFAULTS[key], setting.name);
+    t.strictSame(readConfig([`--${flagName(setting)}=${text}`], others)[key], value, flagName(setting));
+  }
+});
+
+t.test('the configuration cannot be changed', async t => {
+  t.ok(Object.isFrozen(DEFAULTS));
+});
+
+t.test('all faults are told at once: arguments, names, settings in their order, and rules about several', async t => {
+  const rules = settings.map(([, { name }]) => flagName({ name })).filter(rule => !/^(ops-)?listen$/.test(rule));
+  const env = {
+    ...Object.fromEntries(rules.flatMap(rule => Object.entries(badSettings(rule)))),
+    ...{ GATECAR_LISTEN: ':9081', GATECAR_TRUSTED_PEERS: 'nobody' },
+  };
+  const error = t.throws(() => readConfig(['--nonsense'], { ...env, GATECAR_NONSENSE: '1' })) as ConfigError;
+  t.strictSame(error.faults, [
+    ...['--nonsense is no known argument', 'GATECAR_NONSENSE is no known setting'],
+    ...rules.map(rule => expectedFault(rule).replace('10.0.0.0/33', 'nobody')),
+    expectedFault('listeners-differ'),
+  ]);
+  t.equal(error.name, 'ConfigError');
+  t.equal(error.message, error.faults.join('\n'));
+});
+
+t.test('every fault is one line, whatever it is about', async t => {
+  const faults = faultsOf(['a\nb', '--a\nb=1'], { 'GATECAR_A\nB': '1', GATECAR_MODE: 'a\nb' });
+  t.equal(faults.length, 4);
+  t.strictSame(
+    faults.filter(fault => fault.includes('\n')),
+    [],
+  );
+});
+
+t.test('a rule about several says nothing while one of them is at fault by itself', async t => {
+  const env = { GATECAR_MODE: 'basic', GATECAR_LISTEN: 'nonsense' };
+  const faults = faultsOf([], env);
+  t.equal(faults.length, 1);
+  t.match(faults[0], /^GATECAR_LISTEN must be an address/);
+  t.strictSame(faultsOf(['--listen'], { GATECAR_MODE: 'basic' }), ['--listen needs a value']);
+});
+
+t.test('an unknown GATECAR_ name is a fault, with the nearest name if one is near', async t => {
+  t.strictSame(faultsOf([], { GATECAR_TOKEN_AUDIENCE: 'bindcar' }), [
+    'GATECAR_TOKEN_AUDIENCE is no known setting; did you mean GATECAR_TOKEN_AUDIENCES?',
+  ]);
+  t.strictSame(faultsOf([], { GATECAR_SOMETHING_ELSE_ALTOGETHER: 's3cret' }), [
+    'GATECAR_SOMETHING_ELSE_ALTOGETHER is no known setting',
+  ]);
+  t.strictSame(faultsOf([], { GATECARD: '1', MY_GATECAR_MODE: '1', PATH: '/bin', gatecar_mode: 'x' }), []);
+});
+
+t.test('a variable that is there without a value is not there', async t => {
+  t.strictSame(faultsOf([], { GATECAR_NONSENSE: undefined, GATECAR_MODE: undefined }), []);
+});
+
+t.test('the service links that Kubernetes puts into every pod are no settings', async t => {
+  const link = 'tcp://10.0.0.7:9080';
+  const links = {
+    ...{ GATECAR_SERVICE_HOST: '10.0.0.7', GATECAR_SERVICE_PORT: '9080', GATECAR_SERVICE_PORT_AUTH: '9080' },
+    ...{ GATECAR_PORT: link, GATECAR_PORT_9080_TCP: link, GATECAR_PORT_9080_TCP_PROTO: 'tcp' },
+    ...{ GATECAR_PORT_9080_TCP_PORT: '9080', GATECAR_PORT_9080_TCP_ADDR: '10.0.0.7' },
+    ...{ GATECAR_X_SERVICE_HOST: '10.0.0.7', GATECAR_X_SERVICE_PORT: '9080', GATECAR_X_SERVICE_PORT_AUTH: '9080' },
+    ...{ GATECAR_X_1_PORT: 'udp://[fd00::7]:53', GATECAR_X_1_PORT_53_UDP: 'udp://[fd00::7]:53' },
+    ...{ GATECAR_X_1_PORT_53_UDP_ADDR: 'fd00::7', GATECAR_X_PORT_1_SCTP: 'sctp://10.0.0.7:1' },
+  };
+  t.strictSame(faultsOf([], links), []);
+});
+
+t.test('what only looks like a service link is still unknown', async t => {
+  for (const [name, value] of Object.entries({
+    ...{ GATECAR_PORT: '9080', GATECAR_LISTEN_PORT: '9080', GATECAR_SERVICE: 'x', GATECAR_PORT_TCP: 'tcp://x:1' },
+    ...{ GATECAR_PORT_9080_TCP_HOST: 'x', GATECAR_SERVICE_HOSTS: 'x', GATECAR_PORT_9080: 'tcp://x:1' },
+  })) {
+    t.match(faultsOf([], { [name]: value }), [new RegExp(`^${name} is no known setting`)], name);
+  }
+});
+
+t.test('an alias stands for its setting, and is the one named when it is at fault', async t => {
+  for (const [key, { name, aliases }] of settings) {
+    for (const alias of aliases) {
+      const [good = '', bad = ''] = [goodSettings, badSettings].map(read => read(flagName({ name }))[name] ?? '');
+      t.strictSame(readConfig([], { [alias]: good })[key], readConfig([], { [name]: good })[key], alias);
+      t.strictSame(faultsOf([], { [alias]: bad }), [expectedFault(flagName({ name })).replace(name, alias)], alias);
+    }
+  }
+});
+
+t.test('a setting and its alias may both be set to the same, and not to different values', async t => {
+  const same = { GATECAR_TOKEN_AUDIENCES: 'a', BIND_TOKEN_AUDIENCES: 'a' };
+  t.strictSame(readConfig([], same).tokenAudiences, ['a']);
+  t.strictSame(faultsOf([], { ...same, BIND_TOKEN_AUDIENCES: '' }), [
+    'GATECAR_TOKEN_AUDIENCES and BIND_TOKEN_AUDIENCES must not be set to different values; got "a" and ""',
+  ]);
+  t.strictSame(readConfig(['--token-audiences=c'], { ...same, BIND_TOKEN_AUDIENCES: 'b' }).tokenAudiences, ['c']);
+});
+
+t.test('an empty path or name is none, also beside its alias', async t => {
+  const env = { GATECAR_KUBECONFIG: '', KUBECONFIG: '/a', GATECAR_KUBE_CONTEXT: '', GATECAR_KUBE_TOKEN_FILE: '' };
+  t.strictSame(readConfig([], env), { ...DEFAULTS, kubeConfigFiles: ['/a'] });
+  t.strictSame(readConfig(['--kubeconfig='], { KUBECONFIG: '/a' }), DEFAULTS, 'and an empty flag says so');
+});
+
+t.test('a flag beats the environment, even an environment at fault', async t => {
+  const env = { GATECAR_CACHE_TTL: '5s', GATECAR_TOKEN_AUDIENCES: 'two words', BIND_TOKEN_AUDIENCES: 'other' };
+  const { cacheTtlMs, tokenAudiences } = readConfig(['--cache-ttl=7s', '--token-audiences', 'mine'], env);
+  t.strictSame({ cacheTtlMs, tokenAudiences }, { cacheTtlMs: 7000, tokenAudiences: ['mine'] });
+});
+
+t.test('a flag’s value follows after an equals sign or as the next argument, and a switch needs none', async t => {
+  const { allowInsecureBasic, kubeHeaders, cacheTtlMs } = readConfig(
+    ['--allow-insecure-basic', '--kube-headers=a=b', '--cache-ttl', '1s'],
+    {},
+  );
+  t.strictSame(
+    { allowInsecureBasic, kubeHeaders, cacheTtlMs },
+    { ...{ allowInsecureBasic: true, cacheTtlMs: 1000 }, kubeHeaders: { a: 'b' } },
+  );
+  for (const [args, expected] of [
+    [['--allow-insecure-basic'], true],
+    [['--allow-insecure-basic', 'true'], true],
+    [['--allow-insecure-basic', 'false'], false],
+    [['--allow-insecure-basic=false'], false],
+  ] as const) {
+    t.equal(readConfig(args, { GATECAR_ALLOW_INSECURE_BASIC: 'true' }).allowInsecureBasic, expected, args.join(' '));
+  }
+});
+
+t.test('a flag without its value, given twice or unknown is a fault, and so is any other argument', async t => {
+  const faults: [args: string[], ...faults: string[]][] = [
+    [['--cache-ttl'], '--cache-ttl needs a value'],
+    [['--token-audiences', '--mode=basic', '--listen=unix:/a'], '--token-audiences needs a value'],
+    [['--mode=basic', '--mode', 'tokenreview'], '--mode is given twice'],
+    [['--mode=', '--mode='], '--mode is given twice'],
+    [['--mode='], '--mode must be one of tokenreview, basic; got ""'],
+    [['--cache-tll', '5s'], '--cache-tll is no known argument; did you mean --cache-ttl?'],
+    [['--cache-tll=5s'], '--cache-tll is no known argument; did you mean --cache-ttl?'],
+    [
+      ['--something-quite-different', '--mode=basik'],
+      ...['--something-quite-different is no known argument', '--mode must be one of tokenreview, basic; got "basik"'],
+    ],
+    [['--something-quite-different', '--mode', 'tokenreview'], '--something-quite-different is no known argument'],
+    [['--cache-tll=5s', 'x'], '--cache-tll is no known argument; did you mean --cache-ttl?', 'x is no known argument'],
+    [['something'], 'something is no known argument'],
+    [['--allow-insecure-basic', 'yes'], 'yes is no known argument'],
+    [['-v', 'x'], '-v is no known argument', 'x is no known argument'],
+    [['--', '--=x', 'a=b'], '-- is no known argument', '-- is no known argument', 'a is no known argument'],
+  ];
+  for (const [args, ...expected] of faults) t.strictSame(faultsOf(args, {}), expected, args.join(' '));
+});
+
+t.test('lists split on commas and newlines, are trimmed, and lose what is empty or twice', async t => {
+  const text = '\n  dns-system ,ci\n\n,\tci,\r\ndefault\r\n';
+  t.strictSame(readConfig([], { GATECAR_ALLOWED_NAMESPACES: text }).allowedNamespaces, ['dns-system', 'ci', 'default']);
+  t.strictSame(readConfig([], { BIND_TOKEN_AUDIENCES: ' \n,' }).tokenAudiences, []);
+});
+
+t.test('an allowlist that is set but empty is a fault, under either name', async t => {
+  for (const name of ['ALLOWED_NAMESPACES', 'ALLOWED_SERVICE_ACCOUNTS']) {
+    for (const prefix of ['GATECAR_', 'BIND_']) {
+      for (const text of ['', ' ', '\n', ',', ' ,\n']) {
+        t.match(faultsOf([], { [prefix + name]: text }), [/must be a list of at least one .* could mean all or none/]);
+      }
+    }
+  }
+});

@@ -1,0 +1,328 @@
+import t from 'tap';
+import * as types from '../../src/config/setting-types.ts';
+
+const { parse: parseAddress } = types.address;
+
+const times = (text: string, count: number): string => text.repeat(count);
+
+t.test('an address is host:port, :port, [v6]:port or unix:/path', async t => {
+  const tcp = (text: string, host: string | undefined, port: number) =>
+    t.strictSame(parseAddress(text), { kind: 'tcp', host, port, text });
+  tcp(':9080', undefined, 9080);
+  tcp('127.0.0.1:0', '127.0.0.1', 0);
+  tcp('my-host.example_1:65535', 'my-host.example_1', 65_535);
+  tcp('[::]:9080', '::', 9080);
+  tcp('[fe80::1%eth0]:9080', 'fe80::1%eth0', 9080);
+  t.strictSame(parseAddress('unix:/run/a b.sock'), { kind: 'unix', path: '/run/a b.sock', text: 'unix:/run/a b.sock' });
+});
+
+t.test('anything else is no address', async t => {
+  const bad = [
+    ...['', ':', '9080', 'host', 'host:', 'host:http', 'host:-1', 'host:65536', 'host:123456', ':9080 ', ' :9080'],
+    ...['::1:9080', '[::1]', '[::1]9080', '[]:9080', '[1.2.3.4]:9080', '[host]:9080', '[::1:9080', 'a:b:9080'],
+    ...['http://host:9080', 'ho st:9080', 'host/path:9080', 'hóst:9080', ':9080\n', 'host\n:9080'],
+    ...['unix:', 'unix:/', 'unix:relative', 'UNIX:/run/a', 'unix:/run/a\n', 'unix:/a\0b'],
+  ];
+  for (const text of bad) t.equal(parseAddress(text), undefined, JSON.stringify(text));
+});
+
+t.test('a socket’s path is as long in bytes as the system lets it be', async t => {
+  t.ok(parseAddress(`unix:/${times('a', 106)}`));
+  t.notOk(parseAddress(`unix:/${times('a', 107)}`));
+  t.ok(parseAddress(`unix:/${times('é', 53)}`));
+  t.notOk(parseAddress(`unix:/${times('é', 54)}`));
+});
+
+t.test('one of several words is taken as it is written, and no other', async t => {
+  const { parse } = types.oneOf('full', 'generic');
+  t.equal(parse('generic'), 'generic');
+  for (const text of ['', 'Full', 'full ', 'ful', 'full,generic']) t.equal(parse(text), undefined, text);
+});
+
+t.test('true and false are the only flags', async t => {
+  t.equal(types.flag.parse('true'), true);
+  t.equal(types.flag.parse('false'), false);
+  for (const text of ['', 'TRUE', '1', '0', 'yes', 'true ']) t.equal(types.flag.parse(text), undefined, text);
+});
+
+t.test('one of several statuses is a number', async t => {
+  const { parse } = types.statusOneOf(401, 403);
+  t.equal(parse('403'), 403);
+  for (const text of ['', '503', '0401', '401.0', '4e2', ' 401']) t.equal(parse(text), undefined, text);
+});
+
+t.test('a whole number lies between its limits, both included', async t => {
+  const { parse } = types.wholeNumber(1, 100);
+  for (const [text, value] of [
+    ['1', 1],
+    ['100', 100],
+    ['007', 7],
+  ] as const)
+    t.equal(parse(text), value, text);
+  for (const text of ['', '0', '101', '-1', '+1', '1.0', '1e1', '0x1', ' 1', 'Infinity', '1'.repeat(20)]) {
+    t.equal(parse(text), undefined, text);
+  }
+});
+
+t.test('a duration is a number of ms, s or m between its limits, both included', async t => {
+  const { parse } = types.duration('10ms', '2m');
+  for (const [text, ms] of [
+    ['10ms', 10],
+    ['500ms', 500],
+    ['1s', 1000],
+    ['2m', 120_000],
+    ['120s', 120_000],
+  ] as const) {
+    t.equal(parse(text), ms, text);
+  }
+  for (const text of ['', '0', '9ms', '121s', '3m', '10', '1 s', '1S', '1.5s', '-1s', '1h', '1s500ms', 's', ' 1s']) {
+    t.equal(parse(text), undefined, JSON.stringify(text));
+  }
+});
+
+t.test('a duration of nothing needs no unit, where nothing is allowed', async t => {
+  for (const text of ['0', '0s', '0ms', '0m']) t.equal(types.duration('0', '10m').parse(text), 0, text);
+});
+
+t.test('an amount of memory is a number of Mi or Gi between its limits, both included', async t => {
+  const { parse, json } = types.bytes('64Mi', '2Gi');
+  const pattern = new RegExp((json as { pattern: string }).pattern);
+  for (const [text, bytes] of [
+    ['64Mi', 64 * 1024 ** 2],
+    ['2048Mi', 2 * 1024 ** 3],
+    ['1Gi', 1024 ** 3],
+    ['2Gi', 2 * 1024 ** 3],
+  ] as const) {
+    t.equal(parse(text), bytes, text);
+    t.match(text, pattern);
+  }
+  for (const text of [
+    '',
+    '0',
+    '63Mi',
+    '2049Mi',
+    '3Gi',
+    '128',
+    '128M',
+    '128MB',
+    '128mi',
+    '1.5Gi',
+    '-1Gi',
+    ' 1Gi',
+    '1Ti',
+  ]) {
+    t.equal(parse(text), undefined, JSON.stringify(text));
+    t.notMatch(text, pattern);
+  }
+});
+
+t.test('a rate is a count, a slash and a window', async t => {
+  const { parse } = types.rate;
+  t.strictSame(parse('20/1m'), { count: 20, windowMs: 60_000 });
+  t.strictSame(parse('1/1s'), { count: 1, windowMs: 1000 });
+  t.strictSame(parse('999999/60m'), { count: 999_999, windowMs: 3_600_000 });
+  for (const text of [
+    '',
+    '20',
+    '20/',
+    '/1m',
+    '0/1m',
+    '-1/1m',
+    '1000000/1m',
+    '20/0s',
+    '20/61m',
+    '20/999ms',
+    '20 / 1m',
+    '20/1m/1m',
+  ]) {
+    t.equal(parse(text), undefined, JSON.stringify(text));
+  }
+});
+
+t.test('lists split on commas and newlines; items are trimmed, and empty ones dropped', async t => {
+  t.strictSame(types.splitList(' a,b\n c \r\n,,\n d e\t'), ['a', 'b', 'c', 'd e']);
+  t.strictSame(types.splitList(' ,\n'), []);
+});
+
+t.test('a list is taken whole or not at all, and each item once', async t => {
+  t.strictSame(types.namespaces.parse('b,a,b'), ['b', 'a']);
+  t.equal(types.namespaces.parse('a,B'), undefined);
+});
+
+t.test('an audience is printable ASCII without spaces, and there may be none', async t => {
+  const { parse } = types.audiences;
+  t.strictSame(parse('https://kubernetes.default.svc,bindcar,a=b;c"d'), [
+    'https://kubernetes.default.svc',
+    'bindcar',
+    'a=b;c"d',
+  ]);
+  t.strictSame(parse(''), []);
+  t.ok(parse(times('a', 512)));
+  for (const text of ['a b', 'ü', 'a\tb', 'a\0', times('a', 513)])
+    t.equal(parse(text), undefined, JSON.stringify(text));
+});
+
+t.test('a namespace is a name that the API server would give one', async t => {
+  t.strictSame(types.namespaces.parse('kube-system,1,a'), ['kube-system', '1', 'a']);
+  for (const text of ['', 'A', 'a_b', 'a.b', '-a', 'a-', '*', times('a', 64)])
+    t.equal(types.namespaces.parse(text), undefined, text);
+});
+
+t.test('a ServiceAccount is its whole username', async t => {
+  const { parse } = types.serviceAccounts;
+  t.strictSame(parse('system:serviceaccount:a:b.c'), ['system:serviceaccount:a:b.c']);
+  for (const text of [
+    '',
+    'a:b',
+    'system:serviceaccount:a',
+    'system:serviceaccount:a:b:c',
+    'system:serviceaccount:-a:b',
+    'system:serviceaccount:a:*',
+    'system:node:a',
+  ]) {
+    t.equal(parse(text), undefined, text);
+  }
+});
+
+t.test('a peer is an address, a network or unix', async t => {
+  const good = [
+    '10.0.0.1',
+    '10.0.0.0/8',
+    '0.0.0.0/0',
+    '192.0.2.1/32',
+    '::1',
+    'fd00::/8',
+    '::/0',
+    '::1/128',
+    '::ffff:10.0.0.0/104',
+    'unix',
+  ];
+  t.strictSame(types.peers.parse(good.join()), good);
+  const bad = [
+    '',
+    'localhost',
+    '10.0.0',
+    '10.0.0.0/',
+    '10.0.0.0/33',
+    '10.0.0.0/-1',
+    '10.0.0.0/8/8',
+    '::/129',
+    '::1%eth0',
+    'UNIX',
+    'unix/8',
+    '/8',
+    '10.0.0.0/ 8',
+    '10.0.0.0/0x8',
+    '*',
+  ];
+  for (const text of bad) t.equal(types.peers.parse(text), undefined, text);
+});
+
+t.test('a header’s name has no underscore, which gateways take for a dash', async t => {
+  for (const text of ['X-Real-IP', 'x', "!#$%&'*+-.^`|~9", times('a', 128)])
+    t.equal(types.headerName.parse(text), text);
+  for (const text of ['', 'X_Real_IP', 'a b', 'a:', 'é', 'a,b', 'a\n', times('a', 129)])
+    t.equal(types.headerName.parse(text), undefined, JSON.stringify(text));
+});
+
+t.test('a prefix of header names ends in a dash', async t => {
+  for (const text of ['X-', 'X-Auth-Request-', `${times('a', 39)}-`]) t.equal(types.headerPrefix.parse(text), text);
+  for (const text of ['', '-', 'X', 'X_', '1-', 'X -', 'X-\r\nA-', `${times('a', 40)}-`])
+    t.equal(types.headerPrefix.parse(text), undefined, JSON.stringify(text));
+});
+
+t.test('headers are name=value, names in lower case', async t => {
+  const { parse } = types.headerPairs;
+  t.strictSame(parse('Dapr-App-Id = kube-proxy.proxy-system\nx-a=b=c, x-empty='), {
+    'dapr-app-id': 'kube-proxy.proxy-system',
+    'x-a': 'b=c',
+    'x-empty': '',
+  });
+  t.strictSame(parse(''), {});
+  t.strictSame(parse('constructor=1'), { constructor: '1' });
+  for (const text of ['a', '=b', 'no-equals-sign', 'a b=c', 'a_b=c', 'a=ü', 'a=b\0', 'a=1,A=2'])
+    t.equal(parse(text), undefined, JSON.stringify(text));
+});
+
+t.test('headers that belong to the connection, the body or our own credential cannot be set', async t => {
+  const names = [
+    'Authorization',
+    'Connection',
+    'Content-Length',
+    'Content-Type',
+    'Expect',
+    'Host',
+    'Keep-Alive',
+    'TE',
+    'Transfer-Encoding',
+    'Upgrade',
+  ];
+  for (const name of names) t.equal(types.headerPairs.parse(`x-a=b,${name}=c`), undefined, name);
+});
+
+t.test('what headers hold is never shown', async t => {
+  t.equal(types.headerPairs.show?.('dapr-api-token=s3cret'), 'a value that is not shown');
+});
+
+t.test('a base URL is http or https, and loses its last slashes', async t => {
+  const urls = {
+    'https://kube.example': 'https://kube.example',
+    'HTTPS://Kube.example:443/': 'https://kube.example',
+    'http://127.0.0.1:8001': 'http://127.0.0.1:8001',
+    'http://[::1]:8001/a/b//': 'http://[::1]:8001/a/b',
+    'http://127.0.0.1:3500/v1.0/invoke/app.ns/method': 'http://127.0.0.1:3500/v1.0/invoke/app.ns/method',
+  };
+  for (const [text, url] of Object.entries(urls)) t.equal(types.baseUrl.parse(text), url, text);
+});
+
+t.test('a base URL has no credentials, query or fragment', async t => {
+  const bad = [
+    '',
+    'kube.example',
+    'kube.example:6443',
+    '//kube.example',
+    'https:',
+    'https://',
+    'https:kube.example',
+    'ftp://a',
+    'unix:/a',
+    'https://a:b',
+    'https://a b',
+  ];
+  const more = [
+    'https://user@a',
+    'https://user:pass@a',
+    'https://:pass@a',
+    'https://a?b',
+    'https://a/?',
+    'https://a#',
+    'https://a/#b',
+  ];
+  for (const text of [...bad, ...more]) t.equal(types.baseUrl.parse(text), undefined, text);
+});
+
+t.test('a base URL is shown without what may be secret in it', async t => {
+  t.equal(types.baseUrl.show?.('https://user:pa/s@s?@kube.example'), '"https://[credentials]@kube.example"');
+  t.equal(types.baseUrl.show?.('kube.example:6443/a?token=b#c'), '"kube.example:6443/a?[not shown]"');
+});
+
+t.test('paths and names are taken as they are, but for control characters', async t => {
+  for (const { parse } of [types.path, types.word]) {
+    for (const text of ['/a b/ü', 'relative', 'arn:aws:eks:eu-west-1:1:cluster/dev', ' ']) t.equal(parse(text), text);
+    for (const text of ['/a\n', '\r', 'a\0b', '\x7f', '\x1f']) t.equal(parse(text), undefined, JSON.stringify(text));
+  }
+});
+
+t.test('several paths are parted by colons, and there is at least one', async t => {
+  t.strictSame(types.paths.parse('/a'), ['/a']);
+  t.strictSame(types.paths.parse(':/a::/b c:'), ['/a', '/b c']);
+  for (const text of ['', ':', '::', '/a:/b\n']) t.equal(types.paths.parse(text), undefined, JSON.stringify(text));
+});
+
+t.test('the mode of a socket is octal, and its owner can always connect', async t => {
+  const { parse } = types.socketMode;
+  t.equal(parse('0660'), 0o660);
+  t.equal(parse('600'), 0o600);
+  t.equal(parse('0666'), 0o666);
+  for (const bad of ['', '0755', '0060', '0460', '4660', '0o660', '432', '0660\n']) t.equal(parse(bad), undefined, bad);
+});

@@ -1,0 +1,75 @@
+import { type Client, credentials, makeClientConstructor } from '@grpc/grpc-js';
+import { service } from 'grpc-health-check';
+import t, { type Test } from 'tap';
+import { answerer } from '../../../src/gateway/auth-response.ts';
+import { trustedPeers } from '../../../src/gateway/forwarded-headers.ts';
+import { AUTHORIZATION_SERVICE, type GrpcGateway, grpcGateway } from '../../../src/gateway/grpc/listener.ts';
+import { roomyLimits } from '../../fixtures/limits.ts';
+import { framed, rawCall, rawSession } from '../../fixtures/raw-call.ts';
+
+const CHECK = '/grpc.health.v1.Health/Check';
+const WATCH = '/grpc.health.v1.Health/Watch';
+
+type HealthClient = Client & {
+  check(request: object, done: (error: Error | null, response: { status: string }) => void): void;
+  list(request: object, done: (error: Error | null, response: { statuses: object }) => void): void;
+};
+
+async function start(t: Test): Promise<{ gateway: GrpcGateway; address: string; health: HealthClient }> {
+  const gateway = grpcGateway({
+    ...roomyLimits(),
+    authorize: () => ({ kind: 'allow', identity: undefined }),
+    answer: answerer({
+      ...{ policyDeniedStatus: 401, unavailableStatus: 503, errorDetail: 'full' },
+      identityHeaderPrefix: 'X-',
+    }),
+    trusted: trustedPeers([]),
+    clientIpHeader: undefined,
+    onFault: error => t.fail(String(error)),
+  });
+  const address = await gateway.listen({ host: '127.0.0.1', port: 0 });
+  const Health = makeClientConstructor(service as never, 'Health');
+  const health = new Health(address, credentials.createInsecure()) as unknown as HealthClient;
+  t.teardown(() => {
+    health.close();
+    gateway.destroy();
+  });
+  return { gateway, address, health };
+}
+
+const statusOf = (health: HealthClient, name: string): Promise<string> =>
+  new Promise((resolve, reject) =>
+    health.check({ service: name }, (error, response) => (error ? reject(error) : resolve(response.status))),
+  );
+
+t.test('both names say whether we serve, and no other is known', async t => {
+  const { gateway, health } = await start(t);
+  t.equal(await statusOf(health, ''), 'NOT_SERVING');
+  gateway.setServing(true);
+  t.equal(await statusOf(health, ''), 'SERVING');
+  t.equal(await statusOf(health, AUTHORIZATION_SERVICE), 'SERVING');
+  gateway.setServing(false);
+  t.equal(await statusOf(health, AUTHORIZATION_SERVICE), 'NOT_SERVING');
+  for (const name of ['other', 'constructor', 'é']) await t.rejects(statusOf(health, name), { code: 5 });
+});
+
+t.test('all of them are listed', async t => {
+  const { gateway, health } = await start(t);
+  gateway.setServing(true);
+  const { statuses } = await new Promise<{ statuses: object }>((resolve, reject) =>
+    health.list({}, (error, response) => (error ? reject(error) : resolve(response))),
+  );
+  t.same(statuses, { '': { status: 'SERVING' }, [AUTHORIZATION_SERVICE]: { status: 'SERVING' } });
+});
+
+t.test('Watch is not implemented, and a client of it is told so', async t => {
+  const { address } = await start(t);
+  const answer = await rawCall(rawSession(t, address), { ':path': WATCH }, framed(Buffer.alloc(0)));
+  t.match(answer, { status: '12', code: 0 });
+});
+
+t.test('a request that cannot be read is refused', async t => {
+  const { address } = await start(t);
+  const answer = await rawCall(rawSession(t, address), { ':path': CHECK }, framed(Buffer.of(0x0a, 9)));
+  t.match(answer, { status: '13', code: 0 });
+});

@@ -1,0 +1,693 @@
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect, constants } from 'node:http2';
+import { connect as connectTcp } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Client, credentials } from '@grpc/grpc-js';
+import t, { type Test } from 'tap';
+import type { Authorize } from '../../../src/authorize.ts';
+import type { Allow, Decision } from '../../../src/decision/decision.ts';
+import { answerer } from '../../../src/gateway/auth-response.ts';
+import type { Decided } from '../../../src/gateway/decision-event.ts';
+import { type Forwarded, trustedPeers } from '../../../src/gateway/forwarded-headers.ts';
+import {
+  AUTHORIZATION_SERVICE,
+  type GrpcGateway,
+  type GrpcGatewayOptions,
+  grpcGateway,
+} from '../../../src/gateway/grpc/listener.ts';
+import { toIdentity } from '../../../src/identity/identity.ts';
+import { Budget } from '../../../src/limits/budget.ts';
+import { type EnvoyClient, envoyClient, headersOf } from '../../fixtures/envoy-client.ts';
+import { roomyLimits } from '../../fixtures/limits.ts';
+import { answerTo, beginCall, framed, rawCall, rawSession } from '../../fixtures/raw-call.ts';
+import { until } from '../../fixtures/until.ts';
+
+const identity = toIdentity(
+  { username: 'system:serviceaccount:default:my-app', uid: 'u', groups: ['a', 'b'], extra: {} },
+  ['bindcar'],
+);
+const allow: Decision = { kind: 'allow', identity };
+
+/** A check with a credential, by hand: `attributes.request.http.headers`. */
+const CHECK = field(
+  1,
+  field(
+    4,
+    field(
+      2,
+      field(
+        3,
+        Buffer.concat(
+          [...['authorization', 'Bearer abc'].entries()].map(([at, text]) => field(at + 1, Buffer.from(text))),
+        ),
+      ),
+    ),
+  ),
+);
+
+interface Gate {
+  readonly client: EnvoyClient;
+  readonly gateway: GrpcGateway;
+  readonly address: string;
+  readonly decided: Decided[];
+  /** What each decision's `forwarded` said at its time. */
+  readonly forwarded: Forwarded[];
+  readonly faults: unknown[];
+}
+
+const optionsFor = (authorize: Authorize): GrpcGatewayOptions => ({
+  ...roomyLimits(),
+  authorize,
+  answer: answerer({
+    ...{
+      identityHeaderPrefix: 'X-Auth-Request-',
+      policyDeniedStatus: 403,
+      unavailableStatus: 503,
+      errorDetail: 'full',
+    },
+  }),
+  trusted: trustedPeers([]),
+  clientIpHeader: undefined,
+  onFault: () => {},
+});
+
+async function startGate(
+  t: Test,
+  authorize: Authorize,
+  {
+    peers = [] as string[],
+    clientIpHeader = undefined as string | undefined,
+    limitsClients = false,
+    path = '',
+    host = '127.0.0.1',
+    pingEveryMs = undefined as number | undefined,
+    maxKeptBytes = undefined as number | undefined,
+    onDecision = () => {},
+    follow = undefined as GrpcGatewayOptions['follow'],
+  } = {},
+): Promise<Gate> {
+  const decided: Decided[] = [];
+  const forwarded: Forwarded[] = [];
+  const faults: unknown[] = [];
+  const gateway = grpcGateway({
+    ...roomyLimits(),
+    ...optionsFor(authorize),
+    trusted: trustedPeers(peers),
+    clientIpHeader,
+    limitsClients,
+    follow,
+    onDecision(one) {
+      decided.push(one);
+      forwarded.push(one.forwarded());
+      onDecision();
+    },
+    onFault: error => faults.push(error),
+    ...(pingEveryMs !== undefined && { pingEveryMs }),
+    ...(maxKeptBytes !== undefined && { maxKeptBytes }),
+  });
+  const address = await gateway.listen(path === '' ? { host, port: 0 } : { path });
+  const client = envoyClient(address);
+  t.teardown(() => {
+    client.close();
+    gateway.destroy();
+  });
+  return { client, gateway, address, decided, forwarded, faults };
+}
+
+const denyMissing: Authorize = credential =>
+  credential.kind === 'token' ? allow : { kind: 'deny', reason: 'credentials_missing', detail: '' };
+
+t.test('an allow overwrites the identity headers and removes the empty ones', async t => {
+  const { client, decided } = await startGate(t, () => allow);
+  const response = await client.checkHeaders({ authorization: 'Bearer abc' });
+  t.equal(response.status.code, 0);
+  t.equal(response.http_response, 'ok_response');
+  const headers = response.ok_response?.headers ?? [];
+  t.match(headersOf(headers), { 'x-auth-request-user': identity.username, 'x-auth-request-groups': 'a,b' });
+  t.ok(
+    headers.every(one => one.append === null && one.append_action === 0),
+    'neither append nor append_action is set, which overwrites',
+  );
+  t.strictSame(
+    response.ok_response?.headers_to_remove,
+    headers.filter(({ header }) => header.value === '').map(({ header }) => header.key),
+  );
+  t.match(decided, [{ protocol: 'grpc', decision: { kind: 'allow' }, credential: { kind: 'token' } }]);
+});
+
+t.test('each allow has the headers of its own identity, and only a stale one says that it is stale', async t => {
+  const other = { ...identity, username: 'bob' };
+  const allows: Allow[] = [
+    { kind: 'allow', identity },
+    { kind: 'allow', identity, staleSeconds: 7 },
+    { kind: 'allow', identity },
+    { kind: 'allow', identity: other },
+    { kind: 'allow', identity: undefined },
+  ];
+  const decisions = allows.values();
+  const { client } = await startGate(t, () => decisions.next().value as Allow);
+  const headers = [];
+  for (const _ of allows) {
+    const { ok_response } = await client.checkHeaders({ authorization: 'Bearer abc' });
+    headers.push(headersOf(ok_response?.headers ?? []));
+  }
+  t.strictSame(
+    headers.map(one => one['x-auth-request-user']),
+    [identity.username, identity.username, identity.username, 'bob', ''],
+  );
+  t.strictSame(
+    headers.map(one => one['x-gatecar-stale']),
+    [undefined, '7', undefined, undefined, undefined],
+  );
+});
+
+t.test('a refusal is a denied response with the same status, headers and body as over HTTP', async t => {
+  const decisions: [Decision, status: number, code: number][] = [
+    [{ kind: 'deny', reason: 'token_rejected', detail: 'expired' }, 401, 16],
+    [{ kind: 'deny', reason: 'namespace_denied', detail: 'x' }, 403, 7],
+    [{ kind: 'unavailable', reason: 'overloaded', cause: 'too many reviews', retryAfterSeconds: 3 }, 503, 14],
+  ];
+  for (const [decision, status, code] of decisions) {
+    const { client } = await startGate(t, async () => decision);
+    const { status: rpc, denied_response: denied } = await client.checkHeaders({ authorization: 'Bearer abc' });
+    t.equal(rpc.code, code);
+    t.equal(denied?.status.code, status);
+    t.equal(JSON.parse(denied?.body ?? '').error, rpc.message);
+    t.match(headersOf(denied?.headers ?? []), { 'x-gatecar-reason': decision.kind === 'allow' ? '' : decision.reason });
+  }
+});
+
+t.test('what is no whole request is denied as one without a credential, and never an RPC error', async t => {
+  const { client } = await startGate(t, denyMissing);
+  for (const request of [
+    {},
+    { attributes: {} },
+    { attributes: { request: {} } },
+    { attributes: { request: { http: {} } } },
+  ]) {
+    t.match(await client.check(request), { status: { code: 16 }, http_response: 'denied_response' });
+  }
+});
+
+t.test('merged, repeated and non-UTF-8 authorization is malformed', async t => {
+  const kinds: string[] = [];
+  const { client, address } = await startGate(t, credential => {
+    kinds.push(credential.kind);
+    return denyMissing(credential);
+  });
+  await client.checkHeaders({ authorization: 'Bearer a,Bearer b' });
+  await client.checkHeaders({ authorization: 'Bearer !' });
+  const raw = rawClient(t, address);
+  const pair = (value: Buffer) => field(1, Buffer.concat([field(1, Buffer.from('authorization')), field(3, value)]));
+  const request = (headers: Buffer) => field(1, field(4, field(2, field(13, headers))));
+  await raw(request(pair(Buffer.from('Bearer abc'))));
+  await raw(request(Buffer.concat([pair(Buffer.from('Bearer abc')), pair(Buffer.from('Bearer abc'))])));
+  await raw(request(pair(Buffer.from('Bearer a\xff', 'latin1'))));
+  t.strictSame(kinds, ['malformed', 'malformed', 'token', 'malformed', 'malformed']);
+});
+
+t.test('a fault of ours is a denial with status UNAVAILABLE, told once', async t => {
+  for (const authorize of [
+    () => {
+      throw new Error('no');
+    },
+    () => Promise.reject(new Error('no')),
+  ]) {
+    const { client, faults } = await startGate(t, authorize);
+    const response = await client.checkHeaders({ authorization: 'Bearer abc' });
+    t.match(response, { status: { code: 14 }, denied_response: { status: { code: 503 } } });
+    t.match(faults, [{ message: 'no' }]);
+  }
+});
+
+t.test('a fault after the answer is told, and the answer stays as it was', async t => {
+  const { client, faults } = await startGate(t, () => allow, {
+    onDecision() {
+      throw new Error('no counter');
+    },
+  });
+  t.equal((await client.checkHeaders({ authorization: 'Bearer abc' })).status.code, 0);
+  t.match(faults, [{ message: 'no counter' }]);
+});
+
+t.test('a deadline that is about to pass is answered in time, as unavailable', async t => {
+  const never = new Promise<Decision>(() => {});
+  const { client, decided } = await startGate(t, () => never);
+  for (const ms of [2000, 1]) {
+    const answer = client.checkHeaders({ authorization: 'Bearer abc' }, new Date(Date.now() + ms));
+    if (ms === 2000) t.match(await answer, { status: { code: 14 }, http_response: 'denied_response' });
+    else await answer.catch(() => {});
+  }
+  t.match(decided[0], { decision: { reason: 'authority_unavailable', cause: 'timeout' } });
+});
+
+t.test('a decision within the deadline is told, and one that comes after it is not told twice', async t => {
+  const late = Promise.withResolvers<Decision>();
+  const { client, decided } = await startGate(t, credential =>
+    credential.kind === 'token' ? late.promise : Promise.resolve(allow),
+  );
+  t.equal((await client.checkHeaders({}, new Date(Date.now() + 60_000))).status.code, 0);
+  t.equal((await client.checkHeaders({ authorization: 'Bearer a' }, new Date(Date.now() + 1000))).status.code, 14);
+  late.resolve(allow);
+  await late.promise;
+  t.equal(decided.length, 2);
+});
+
+t.test('a gateway’s time is read in every unit, and what is no time is no limit', async t => {
+  const late = Promise.withResolvers<Decision>();
+  const calls: unknown[] = [];
+  const { address, decided } = await startGate(t, credential => {
+    calls.push(credential);
+    return late.promise;
+  });
+  const session = rawSession(t, address);
+  for (const timeout of ['1S', '100m', '90000u', '99999999n', '0m']) {
+    t.equal((await rawCall(session, { 'grpc-timeout': timeout }, framed(CHECK))).status, '0', timeout);
+    t.match(decided.pop(), { decision: { cause: 'timeout' } }, timeout);
+  }
+  calls.length = 0;
+  const limits = ['1H', '1M', '99999999H', '1', 'S', '1s', ' 1m', '-1m', '1.5m', '100000000n', '1m,1m', ''];
+  const answers = limits.map(timeout => rawCall(session, { 'grpc-timeout': timeout }, framed(CHECK)));
+  await until(() => calls.length === limits.length);
+  late.resolve(allow);
+  for (const { status } of await Promise.all(answers)) t.equal(status, '0');
+  t.ok(decided.length === limits.length && decided.every(({ decision }) => decision.kind === 'allow'));
+});
+
+t.test('what Envoy says of the request counts from a trusted peer alone', async t => {
+  const request = {
+    attributes: {
+      source: { address: { socket_address: { address: '203.0.113.9' } } },
+      request: { http: { id: '7', method: 'PUT', path: '/zones?x=1', headers: { 'x-real-ip': '198.51.100.1' } } },
+    },
+  };
+  const trusted = await startGate(t, denyMissing, { peers: ['127.0.0.1'] });
+  await trusted.client.check(request);
+  t.strictSame(trusted.forwarded[0], {
+    clientAddress: '203.0.113.9',
+    requestId: '7',
+    method: 'PUT',
+    uri: '/zones',
+    trace: undefined,
+  });
+  const header = await startGate(t, denyMissing, { peers: ['127.0.0.1'], clientIpHeader: 'x-real-ip' });
+  await header.client.check(request);
+  t.match(header.forwarded[0], { clientAddress: '198.51.100.1' });
+  const stranger = await startGate(t, denyMissing);
+  await stranger.client.check(request);
+  t.match(stranger.forwarded[0], { clientAddress: '127.0.0.1', requestId: undefined, uri: undefined });
+});
+
+t.test('the trace is that of the call, else that of the request’s own headers, and a trusted peer’s alone', async t => {
+  const [call, header] = ['b7ad6b7169203331', '00f067aa0ba902b7'].map(
+    span => `00-4bf92f3577b34da6a3ce929d0e0e4736-${span}-01`,
+  ) as [string, string];
+  const request = { attributes: { request: { http: { headers: { traceparent: header, tracestate: 'of=header' } } } } };
+  const spans = async (peers: string[]) => {
+    const { client, forwarded } = await startGate(t, denyMissing, { peers });
+    await client.check(request, undefined, { traceparent: call, tracestate: ['a=b', 'c=d'] });
+    await client.check(request, undefined, { traceparent: call });
+    await client.check(request, undefined, { traceparent: [call, call] });
+    await client.check(request);
+    await client.check({});
+    return forwarded.map(({ trace }) => trace && [trace.spanId, trace.state]);
+  };
+  const ofHeader = ['00f067aa0ba902b7', 'of=header'];
+  t.strictSame(await spans(['127.0.0.1']), [
+    ...[['b7ad6b7169203331', 'a=b, c=d'], ['b7ad6b7169203331', undefined], undefined, ofHeader, undefined],
+  ]);
+  t.strictSame(await spans([]), [undefined, undefined, undefined, undefined, undefined]);
+});
+
+t.test('what Envoy gives as the client’s address counts only where it is one', async t => {
+  const { client, forwarded } = await startGate(t, denyMissing, { peers: ['127.0.0.1'] });
+  for (const address of ['2001:db8::9', 'x\r\n\x9b2J', 'fe80::1%\x9b2J', '']) {
+    await client.check({ attributes: { source: { address: { socket_address: { address } } } } });
+  }
+  t.strictSame(
+    forwarded.map(({ clientAddress }) => clientAddress),
+    ['2001:db8::9', '127.0.0.1', '127.0.0.1', '127.0.0.1'],
+  );
+});
+
+t.test('a request that is followed has its trail with the question, and with the decision', async t => {
+  const trail = { source: 'local' as const };
+  const questions: unknown[] = [];
+  const authorize: Authorize = (_credential, question) => {
+    questions.push(question);
+    return allow;
+  };
+  const parents: unknown[] = [];
+  const { client, decided } = await startGate(t, authorize, {
+    peers: ['127.0.0.1'],
+    follow(parent) {
+      parents.push(parent());
+      return trail;
+    },
+  });
+  const span = '00f067aa0ba902b7';
+  await client.checkHeaders({ traceparent: `00-4bf92f3577b34da6a3ce929d0e0e4736-${span}-01` });
+  t.match(parents, [{ spanId: span }]);
+  t.match(questions, [{ client: undefined, trail }]);
+  t.ok((questions[0] as { heldBytes: number }).heldBytes > span.length, 'with what it would hold while it waits');
+  t.equal(decided[0]?.trail, trail);
+});
+
+t.test('for the failure limit the client is who Envoy saw, whatever a header says', async t => {
+  const seen: (string | undefined)[] = [];
+  const authorize: Authorize = (_credential, question) => {
+    seen.push(question?.client);
+    return allow;
+  };
+  const from = (address: string | undefined) => ({
+    attributes: {
+      ...(address !== undefined && { source: { address: { socket_address: { address } } } }),
+      request: { http: { headers: { 'x-real-ip': '198.51.100.1' } } },
+    },
+  });
+  const peers = ['127.0.0.1', '203.0.113.128/25'];
+  const limiting = await startGate(t, authorize, { peers, limitsClients: true, clientIpHeader: 'x-real-ip' });
+  for (const address of ['203.0.113.9', '2001:db8::9', '203.0.113.200', 'made up', undefined]) {
+    await limiting.client.check(from(address));
+  }
+  t.strictSame(seen.splice(0), ['203.0.113.9', '2001:db8::9', undefined, undefined, undefined]);
+  const stranger = await startGate(t, authorize, { peers: ['::1'], limitsClients: true });
+  await stranger.client.check(from('203.0.113.9'));
+  const unlimited = await startGate(t, authorize, { peers });
+  await unlimited.client.check(from('203.0.113.9'));
+  t.strictSame(seen, [undefined, undefined]);
+});
+
+t.test('it listens on a Unix socket, whose peers `unix` trusts', async t => {
+  // The path of a Unix socket has 107 bytes at the most, which a fixture's folder may exceed.
+  const folder = await mkdtemp(join(tmpdir(), 'gatecar-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const path = join(folder, 'grpc.sock');
+  const { client, address, forwarded } = await startGate(t, denyMissing, { peers: ['unix'], path });
+  t.equal(address, `unix:${path}`);
+  await client.checkHeaders({});
+  t.match(forwarded, [{ requestId: '7', uri: '/x' }]);
+});
+
+t.test('an IPv6 listener says its address in brackets, and a port that is taken names the network error', async t => {
+  const { client, address: v6 } = await startGate(t, () => allow, { host: '::1' });
+  t.match(v6, /^\[::1\]:\d+$/);
+  t.equal((await client.checkHeaders({})).status.code, 0);
+  const other = grpcGateway(optionsFor(() => allow));
+  t.teardown(() => other.destroy());
+  await t.rejects(other.listen({ host: '::1', port: Number(v6.split(':').at(-1)) }), { code: 'EADDRINUSE' });
+});
+
+t.test('what is no call of a method that we have is refused as HTTP/2 and gRPC say', async t => {
+  const { address, faults, decided } = await startGate(t, () => allow);
+  const session = rawSession(t, address);
+  const message = framed(CHECK);
+  for (const [headers, http, grpc] of [
+    [{ ':method': 'GET' }, 405],
+    [{ ':method': 'HEAD' }, 405],
+    [{ 'content-type': 'application/json' }, 415],
+    [{ 'content-type': 'application/grpc-web' }, 415],
+    [{ 'content-type': 'application/grpc+json' }, 415],
+    [{ 'content-type': undefined }, 415],
+    [{ ':path': '/' }, 200, '12'],
+    [{ ':path': `/${AUTHORIZATION_SERVICE}/check` }, 200, '12'],
+    [{ ':path': `/${AUTHORIZATION_SERVICE}/Check?x` }, 200, '12'],
+    [{ ':path': '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo' }, 200, '12'],
+  ] as const) {
+    const answer = await rawCall(session, headers, message);
+    t.match(answer, { headers: { ':status': http }, status: grpc ?? 'undefined', code: 0 }, JSON.stringify(headers));
+  }
+  t.strictSame(decided, []);
+  for (const type of ['application/grpc+proto', 'application/grpc; charset=utf-8', 'Application/gRPC']) {
+    t.match(await rawCall(session, { 'content-type': type }, message), { status: '0' }, type);
+  }
+  t.match(await rawCall(session, {}, framed(Buffer.from('no message'))), { status: '0', code: 0 });
+  t.match(decided.at(-1), { decision: { kind: 'deny', reason: 'credentials_malformed' } });
+  t.strictSame(faults, []);
+});
+
+t.test('where not even the denial for a fault of ours can be made, the call fails', async t => {
+  const faults: unknown[] = [];
+  const gateway = grpcGateway({
+    ...roomyLimits(),
+    ...optionsFor(() => allow),
+    answer() {
+      throw new Error('no answer');
+    },
+    onFault: error => faults.push(error),
+  });
+  t.teardown(() => gateway.destroy());
+  const session = rawSession(t, await gateway.listen({ host: '127.0.0.1', port: 0 }));
+  t.match(await rawCall(session, {}, framed(CHECK)), { status: '13' });
+  t.match(faults, [{ message: 'no answer' }, { message: 'no answer' }]);
+});
+
+t.test('40 calls of one connection that wait for one review are all answered when it ends', async t => {
+  const decision = Promise.withResolvers<Decision>();
+  let asked = 0;
+  const { address, decided } = await startGate(t, () => {
+    asked += 1;
+    return decision.promise;
+  });
+  const session = rawSession(t, address);
+  const calls = Array.from({ length: 40 }, () => rawCall(session, {}, framed(CHECK)));
+  await until(() => asked === 40);
+  decision.resolve(allow);
+  for (const answer of await Promise.all(calls)) t.match(answer, { status: '0', code: 0 });
+  t.equal(decided.length, 40);
+});
+
+t.test('a health check with a compressed message fails', async t => {
+  const { address } = await startGate(t, () => allow);
+  const headers = { ':path': '/grpc.health.v1.Health/Check' };
+  const answer = await rawCall(rawSession(t, address), headers, framed(Buffer.alloc(0), 1));
+  t.match(answer, { status: '13', code: 0 });
+});
+
+t.test('a call fails if no answer to it can be rendered after a review, and closing does not wait for it', async t => {
+  const faults: unknown[] = [];
+  const gateway = grpcGateway({
+    ...optionsFor(async () => allow),
+    answer() {
+      throw new Error('no answer');
+    },
+    onFault: error => faults.push(error),
+  });
+  t.teardown(() => gateway.destroy());
+  const session = rawSession(t, await gateway.listen({ host: '127.0.0.1', port: 0 }));
+  t.match(await rawCall(session, {}, framed(CHECK)), { status: '13' });
+  t.match(faults, [{ message: 'no answer' }, { message: 'no answer' }]);
+  await gateway.close();
+});
+
+t.test('an error while a call is answered as unavailable leaves that answer as it is', async t => {
+  const faults: unknown[] = [];
+  const render = optionsFor(() => allow).answer;
+  const gateway = grpcGateway({
+    ...optionsFor(() => allow),
+    answer(decision) {
+      if (decision.kind !== 'unavailable') throw new Error('no answer');
+      return render(decision);
+    },
+    onDecision() {
+      throw new Error('no counter');
+    },
+    onFault: error => faults.push(error),
+  });
+  t.teardown(() => gateway.destroy());
+  const session = rawSession(t, await gateway.listen({ host: '127.0.0.1', port: 0 }));
+  t.match(await rawCall(session, {}, framed(CHECK)), { status: '0', code: 0 });
+  t.match(faults, [{ message: 'no answer' }, { message: 'no counter' }]);
+});
+
+t.test('who leaves while its token is asked about is told nothing, and its connection goes on', async t => {
+  const decisions: PromiseWithResolvers<Decision>[] = [];
+  const { address, faults, decided } = await startGate(t, () => {
+    const decision = Promise.withResolvers<Decision>();
+    decisions.push(decision);
+    return decision.promise;
+  });
+  const session = rawSession(t, address);
+  const gone = beginCall(session);
+  const left = answerTo(gone);
+  gone.end(framed(CHECK));
+  await until(() => decisions.length === 1);
+  gone.close(constants.NGHTTP2_CANCEL);
+  await left;
+  const next = rawCall(session, {}, framed(CHECK));
+  await until(() => decisions.length === 2);
+  for (const { resolve } of decisions) resolve(allow);
+  t.match(await next, { status: '0' });
+  t.equal(decided.length, 2);
+  t.strictSame(faults, []);
+});
+
+t.test('closing waits for what is under way', async t => {
+  const asked = Promise.withResolvers<void>();
+  const decision = Promise.withResolvers<Decision>();
+  const { client, gateway } = await startGate(t, () => {
+    asked.resolve();
+    return decision.promise;
+  });
+  const answer = client.checkHeaders({ authorization: 'Bearer abc' });
+  await asked.promise;
+  const closed = gateway.close();
+  decision.resolve(allow);
+  t.equal((await answer).status.code, 0);
+  await closed;
+});
+
+t.test('closing does not wait for a connection without a call', async t => {
+  const { gateway, address } = await startGate(t, () => allow);
+  const silent = connectTcp(Number(address.split(':')[1]), '127.0.0.1');
+  await once(silent, 'connect');
+  await gateway.close();
+  silent.resume();
+  await once(silent, 'close');
+});
+
+t.test('a connection that does not answer is let go', async t => {
+  const { address } = await startGate(t, () => allow, { pingEveryMs: 20 });
+  const silent = connectTcp(Number(address.split(':')[1]), '127.0.0.1');
+  silent.resume();
+  await once(silent, 'close');
+});
+
+t.test('a deadline of weeks is no hurry', async t => {
+  const decision = Promise.withResolvers<Decision>();
+  const { client } = await startGate(t, () => decision.promise);
+  const answer = client.checkHeaders({ authorization: 'Bearer a' }, new Date(Date.now() + 20 * 24 * 3_600_000));
+  decision.resolve(allow);
+  t.equal((await answer).status.code, 0);
+});
+
+t.test('a connection may hold 1,024 streams at once', async t => {
+  const { address } = await startGate(t, () => allow);
+  const session = connect(`http://${address}`);
+  t.teardown(() => session.destroy());
+  const settings = await new Promise<{ maxConcurrentStreams?: number }>(resolve =>
+    session.once('remoteSettings', resolve),
+  );
+  t.equal(settings.maxConcurrentStreams, 1024);
+});
+
+t.test('a head of up to 1 MiB is read, and a larger one is denied without an RPC error', async t => {
+  const { client, decided } = await startGate(t, () => allow);
+  t.equal((await client.checkHeaders({ x: 'a'.repeat(1_000_000) })).status.code, 0);
+  t.match(await client.checkHeaders({ x: 'a'.repeat(1_100_000) }), { status: { code: 16 } });
+  t.match(decided[1], { decision: { kind: 'deny', reason: 'credentials_malformed' } });
+});
+
+t.test('a body of any length is dropped as it comes, and the credential before it decides', async t => {
+  const { client, decided } = await startGate(t, () => allow);
+  for (const [body, raw_body] of [
+    ['b'.repeat(6_000_000), ''],
+    ['', Buffer.alloc(12_000_000, 'r')],
+  ]) {
+    const http = { headers: { authorization: 'Bearer abc' }, body, raw_body };
+    t.equal((await client.check({ attributes: { request: { http } } })).status.code, 0);
+  }
+  t.strictSame(
+    decided.map(({ credential }) => credential.kind),
+    ['token', 'token'],
+  );
+});
+
+/** Sends bytes as a CheckRequest, for what the official files do not have yet. */
+function rawClient(t: Test, address: string): (request: Buffer) => Promise<unknown> {
+  const client = new Client(address, credentials.createInsecure());
+  t.teardown(() => client.close());
+  const same = (bytes: Buffer) => bytes;
+  return request =>
+    new Promise((resolve, reject) =>
+      client.makeUnaryRequest(`/${AUTHORIZATION_SERVICE}/Check`, same, same, request, (error, response) =>
+        error ? reject(error) : resolve(response),
+      ),
+    );
+}
+
+/** A length-delimited protobuf field. */
+function field(number: number, content: Buffer): Buffer {
+  return Buffer.concat([Buffer.from([(number << 3) | 2, content.length]), content]);
+}
+
+t.test('who leaves before the decision leaves no fault, and does not pass for a peer on a Unix socket', async t => {
+  const asked = Promise.withResolvers<void>();
+  const decision = Promise.withResolvers<Decision>();
+  const told = Promise.withResolvers<void>();
+  const authorize: Authorize = () => {
+    asked.resolve();
+    return decision.promise;
+  };
+  const gate = await startGate(t, authorize, { peers: ['unix'], onDecision: () => told.resolve() });
+  const gone = gate.client.checkHeaders({ 'x-request-id': 'said' }).catch(error => error);
+  await asked.promise;
+  gate.gateway.destroy();
+  await gone;
+  decision.resolve({ kind: 'deny', reason: 'credentials_missing', detail: '' });
+  await told.promise;
+  t.match(gate.forwarded, [{ clientAddress: '127.0.0.1', requestId: undefined }]);
+  t.same(gate.faults, []);
+});
+
+t.test('an answer that cannot be rendered is unavailable, after a review and without a message too', async t => {
+  const faults: unknown[] = [];
+  const render = optionsFor(() => allow).answer;
+  const gateway = grpcGateway({
+    ...optionsFor(async () => allow),
+    answer(decision) {
+      if (decision.kind !== 'unavailable') throw new Error('no answer');
+      return render(decision);
+    },
+    onFault: error => faults.push(error),
+  });
+  const address = await gateway.listen({ host: '127.0.0.1', port: 0 });
+  const client = envoyClient(address);
+  t.teardown(() => {
+    client.close();
+    gateway.destroy();
+  });
+  t.match(await client.checkHeaders({ authorization: 'Bearer abc' }), { status: { code: 14 } });
+  t.match(await rawCall(rawSession(t, address), {}, framed(CHECK, 1)), { status: '0' });
+  t.match(faults, [{ message: 'no answer' }, { message: 'no answer' }]);
+});
+
+t.test('with no room left, each connection has two calls, and others are denied as overloaded', async t => {
+  const decision = Promise.withResolvers<Decision>();
+  const decided: Decided[] = [];
+  let asked = 0;
+  const gateway = grpcGateway({
+    ...optionsFor(() => {
+      asked += 1;
+      return decision.promise;
+    }),
+    requests: new Budget(0),
+    onDecision: one => decided.push(one),
+  });
+  t.teardown(() => gateway.destroy());
+  const address = await gateway.listen({ host: '127.0.0.1', port: 0 });
+  // The end of the stream comes with the message. A message that waits for its end would need room of its own.
+  const ask = (session: ReturnType<typeof rawSession>) => {
+    const stream = beginCall(session);
+    const reply = answerTo(stream);
+    stream.end(framed(CHECK));
+    return reply;
+  };
+  const session = rawSession(t, address);
+  const waiting = [0, 1].map(() => ask(session));
+  await until(() => asked === 2);
+  t.match(await ask(session), { status: '0', code: 0 }, 'not an RPC error');
+  t.match(decided[0], {
+    decision: { kind: 'unavailable', reason: 'overloaded', cause: 'transfers_memory_full' },
+  });
+  const other = ask(rawSession(t, address));
+  await until(() => asked === 3);
+  decision.resolve(allow);
+  t.match(await Promise.all([...waiting, other]), [{ status: '0' }, { status: '0' }, { status: '0' }]);
+  t.strictSame(
+    decided.slice(1).map(one => one.decision.kind),
+    ['allow', 'allow', 'allow'],
+  );
+});

@@ -1,0 +1,238 @@
+import { once } from 'node:events';
+import { constants, createServer, type Http2Server, type ServerHttp2Stream } from 'node:http2';
+import type { AddressInfo } from 'node:net';
+import t, { type Test } from 'tap';
+import { SharedConnection } from '../../../../src/gateway/fair-turns.ts';
+import type { MessageFault } from '../../../../src/gateway/grpc/message/message-assembly.ts';
+import { answerCall, failCall, GrpcCall, STATUS } from '../../../../src/gateway/grpc/grpc-call.ts';
+import { frame, readMessage } from '../../../../src/gateway/grpc/message/message-reader.ts';
+import { Budget } from '../../../../src/limits/budget.ts';
+import { HeldStreams } from '../../../../src/limits/held-streams.ts';
+import { fakeClock } from '../../../fixtures/clock.ts';
+import { answerTo, beginCall, framed, rawCall, rawSession } from '../../../fixtures/raw-call.ts';
+import { until } from '../../../fixtures/until.ts';
+
+/** A call whose answer is read. */
+function readCall(session: ReturnType<typeof rawSession>) {
+  return beginCall(session).resume();
+}
+
+const OK = frame('fine');
+const KIB = 1024;
+
+interface Reading {
+  readonly address: string;
+  readonly budget: Budget;
+  readonly held: HeldStreams;
+  /** As they were when they were read. */
+  readonly messages: Buffer[];
+  readonly faults: MessageFault[];
+  readonly streams: ServerHttp2Stream[];
+}
+
+/** A server that reads messages, answers each with `fine`, and fails calls without one. */
+async function startReading(t: Test, maxBytes = 1024 * KIB, now = () => 0): Promise<Reading> {
+  const budget = new Budget(maxBytes);
+  const held = new HeldStreams(budget, now, 0);
+  const messages: Buffer[] = [];
+  const faults: MessageFault[] = [];
+  const streams: ServerHttp2Stream[] = [];
+  const server: Http2Server = createServer();
+  const sessions = new Set<{ destroy(): void }>();
+  server.on('session', session => sessions.add(session));
+  server.on('stream', (stream, headers) => {
+    stream.on('error', () => {});
+    streams.push(stream);
+    const call = new GrpcCall(stream, headers, '', 0, new SharedConnection());
+    stream.once('close', () => held.release(call));
+    readMessage(call, held, message => {
+      if (typeof message === 'string') {
+        faults.push(message);
+        failCall(stream, STATUS.INTERNAL, message);
+        return;
+      }
+      messages.push(Buffer.from(message));
+      answerCall(stream, OK);
+      held.waits(call);
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => {
+    server.close();
+    for (const session of sessions) session.destroy();
+  });
+  const { port } = server.address() as AddressInfo;
+  return { address: `127.0.0.1:${port}`, budget, held, messages, faults, streams };
+}
+
+/** A `CheckRequest` with so many bytes of body. @param fill of the body. */
+function checkWith(bodyBytes: number, fill = 'b'): Buffer {
+  const http = Buffer.concat([field(4, Buffer.from('/path')), field(11, Buffer.alloc(bodyBytes, fill))]);
+  return field(1, field(4, field(2, http)));
+}
+
+function field(number: number, content: Buffer): Buffer {
+  const length: number[] = [];
+  let rest = content.length;
+  for (; rest >= 0x80; rest >>= 7) length.push((rest & 0x7f) | 0x80);
+  return Buffer.concat([Buffer.from([(number << 3) | 2, ...length, rest]), content]);
+}
+
+t.test('a message is the same in however many pieces it comes', async t => {
+  const { address, messages } = await startReading(t);
+  const session = rawSession(t, address);
+  const message = Buffer.from(Array.from({ length: 5_000 }, (_, i) => i & 0xff));
+  const whole = framed(message);
+  for (const sizes of [[5005], [1, 1, 1, 1, 1, 5_000], [4, 5_001], [5, 5_000], [6, 1, 4_998], [3_000, 2_000, 5]]) {
+    let at = 0;
+    const pieces = sizes.map(size => {
+      at += size;
+      return whole.subarray(at - size, at);
+    });
+    const { status, body, headers } = await rawCall(session, {}, ...pieces);
+    t.equal(status, '0', `${sizes}`);
+    t.strictSame(body, OK);
+    t.equal(headers['content-type'], 'application/grpc');
+    t.strictSame(messages.pop(), message);
+  }
+  t.strictSame((await rawCall(session, {}, framed(Buffer.alloc(0)))).body, OK, 'an empty message is one');
+});
+
+t.test('input that is not one whole uncompressed message is a fault, and the connection goes on', async t => {
+  const { address, messages, faults } = await startReading(t);
+  const session = rawSession(t, address);
+  const whole = framed(Buffer.from('message'));
+  const compressed = Buffer.from(whole);
+  compressed[0] = 1;
+  for (const pieces of [[], [whole.subarray(0, 3)], [whole.subarray(0, 9)], [compressed], [whole, whole]]) {
+    t.equal((await rawCall(session, {}, ...pieces)).status, '13');
+    t.equal(faults.pop(), 'undecodable');
+  }
+  const large = framed(checkWith(100 * KIB));
+  t.equal((await rawCall(session, {}, large.subarray(0, 90 * KIB))).status, '13', 'a large message that is cut short');
+  t.equal(
+    (await rawCall(session, {}, framed(Buffer.alloc(100 * KIB, 7)))).status,
+    '13',
+    'a large one that is not protobuf',
+  );
+  t.strictSame(faults.splice(0), ['undecodable', 'undecodable']);
+  t.equal(messages.length, 0);
+  t.equal((await rawCall(session, {}, whole)).status, '0');
+});
+
+t.test('a body takes no memory, however large it is', async t => {
+  const { address, budget, messages } = await startReading(t, 8 * KIB);
+  const session = rawSession(t, address);
+  t.equal((await rawCall(session, {}, framed(checkWith(4096 * KIB)))).status, '0');
+  t.strictSame(
+    messages,
+    [checkWith(0).subarray(0, -2)].map(() => messages[0] as Buffer),
+  );
+  t.match((messages[0] as Buffer).toString('latin1'), /\/path/);
+  t.ok((messages[0] as Buffer).length < 100);
+  t.equal(budget.usedBytes, 0);
+});
+
+t.test('unfinished messages are limited in total, and the oldest gives way to a new one', async t => {
+  const { address, budget, faults } = await startReading(t, 60 * KIB);
+  const [one, other] = [rawSession(t, address), rawSession(t, address)];
+  const unfinished = framed(Buffer.alloc(60 * KIB)).subarray(0, 30 * KIB);
+  const first = readCall(one);
+  first.write(unfinished);
+  await until(() => budget.usedBytes > 0);
+  const second = readCall(other);
+  second.write(unfinished);
+  await once(first, 'close');
+  t.strictSame(faults, ['late']);
+  t.ok(budget.usedBytes > 0 && budget.usedBytes <= 60 * KIB);
+  const third = await rawCall(one, {}, framed(Buffer.alloc(64 * KIB)));
+  t.equal(third.status, '13', 'a message that is larger than all the room there is');
+  t.strictSame(faults.slice(1), ['late', 'no_room']);
+  await until(() => budget.usedBytes === 0);
+});
+
+t.test('a whole message whose call does not end is counted too', async t => {
+  const { address, budget, messages } = await startReading(t);
+  const call = readCall(rawSession(t, address));
+  call.write(framed(Buffer.alloc(1000)));
+  await until(() => budget.usedBytes >= 1000);
+  t.equal(messages.length, 0);
+  call.end();
+  await once(call, 'close');
+  t.equal(messages.length, 1);
+  await until(() => budget.usedBytes === 0);
+});
+
+t.test('a message that does not come in time is a fault, unless only the body is missing', async t => {
+  const clock = fakeClock();
+  const { address, held, faults, messages, streams } = await startReading(t, 1024 * KIB, clock.now);
+  const session = rawSession(t, address);
+  const [silent, begun, withHead, inHead] = [0, 1, 2, 3].map(() => beginCall(session)) as [
+    ReturnType<typeof beginCall>,
+    ReturnType<typeof beginCall>,
+    ReturnType<typeof beginCall>,
+    ReturnType<typeof beginCall>,
+  ];
+  const large = framed(checkWith(100 * KIB));
+  begun.write(framed(Buffer.from('x')).subarray(0, 4));
+  withHead.write(large.subarray(0, 50 * KIB));
+  inHead.write(large.subarray(0, 16));
+  await until(() => streams.length === 4 && streams[2]?.readableFlowing === true);
+  // The bytes of all four have come once those that were sent last are held.
+  t.equal((await rawCall(session, {}, framed(Buffer.from('y')))).status, '0');
+  messages.length = 0;
+  held.expire(1000);
+  t.strictSame([faults.length, messages.length], [0, 0]);
+  clock.advance(1001);
+  const ended = Promise.all([silent, begun, withHead, inHead].map(answerTo));
+  held.expire(1000);
+  withHead.end();
+  t.strictSame(
+    (await ended).map(({ status }) => status),
+    ['13', '13', '0', '13'],
+  );
+  t.strictSame(faults, ['late', 'late', 'late']);
+  t.match(messages.map(String), [/\/path/]);
+});
+
+t.test('a client that does not read its answer is given up in time', async t => {
+  const clock = fakeClock();
+  const { address, held, budget, streams } = await startReading(t, 1024 * KIB, clock.now);
+  const session = rawSession(t, address);
+  session.settings({ initialWindowSize: 0 });
+  await once(session, 'localSettings');
+  const call = beginCall(session);
+  call.end(framed(Buffer.from('x')));
+  await until(() => streams[0]?.writableEnded === true);
+  clock.advance(1001);
+  held.expire(1000);
+  await once(call, 'close');
+  t.equal(call.rstCode, constants.NGHTTP2_CANCEL);
+  await until(() => budget.usedBytes === 0);
+});
+
+t.test('a call that is reset leaves nothing behind, however far it had come', async t => {
+  const { address, budget, streams } = await startReading(t);
+  const session = rawSession(t, address);
+  const whole = framed(Buffer.alloc(1000));
+  for (const bytes of [0, 3, 500, whole.length]) {
+    const call = beginCall(session);
+    const before = streams.length;
+    if (bytes > 0) call.write(whole.subarray(0, bytes));
+    await until(() => streams.length > before && (bytes === 0 || budget.usedBytes > 0));
+    call.close(constants.NGHTTP2_CANCEL);
+    await until(() => streams.at(-1)?.closed === true && budget.usedBytes === 0);
+  }
+});
+
+t.test('a call that has ended is neither failed nor answered', async t => {
+  const { address, streams } = await startReading(t);
+  const call = beginCall(rawSession(t, address));
+  await until(() => streams.length === 1);
+  const [stream] = streams as [ServerHttp2Stream];
+  call.close(constants.NGHTTP2_CANCEL);
+  await until(() => stream.closed);
+  t.doesNotThrow(() => failCall(stream, STATUS.INTERNAL, 'too late'));
+  t.doesNotThrow(() => answerCall(stream, OK));
+});

@@ -1,0 +1,114 @@
+import { once } from 'node:events';
+import type { ServerResponse } from 'node:http';
+import { type AddressInfo, connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import t, { type Test } from 'tap';
+import { drainable } from '../../../src/gateway/http/connection-drain.ts';
+import { httpServer } from '../../../src/gateway/http/server.ts';
+import type { ListenerTls } from '../../../src/tls/listener-options.ts';
+import { roomyLimits } from '../../fixtures/limits.ts';
+import { pem } from '../../fixtures/tls-server.ts';
+import { until } from '../../fixtures/until.ts';
+
+const GET = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n';
+
+async function start(t: Test, handler: (response: ServerResponse) => void, tls = false) {
+  const material = { cert: pem('server.crt'), key: pem('server.key'), clientCa: undefined } as never;
+  const shown: ListenerTls | undefined = tls ? { material, onReplaced: () => {} } : undefined;
+  const http = httpServer((_request, response) => handler(response), { ...roomyLimits(), tls: shown });
+  const { server, connections } = http;
+  const listener = drainable(http, { silentGraceMs: 50, partialGraceMs: 150 });
+  const accepted: Socket[] = [];
+  server.on('connection', socket => accepted.push(socket));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => listener.destroy());
+  const open = async (bytes: string): Promise<Socket> => {
+    const before = accepted.length;
+    const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
+    await until(() => accepted.length > before);
+    socket.write(bytes);
+    return socket;
+  };
+  return { server, listener, accepted, connections, open };
+}
+
+const received = async (socket: Socket): Promise<string> => {
+  let text = '';
+  for await (const chunk of socket) text += chunk;
+  return text;
+};
+
+t.test('connections without a whole request are let go, what is under way is finished', async t => {
+  const answers: ServerResponse[] = [];
+  const { listener, connections, open } = await start(t, response => {
+    answers.push(response);
+  });
+  const silent = await open('');
+  const half = await open('GET / HTTP/1.1\r\nHost: x\r\n');
+  const asking = await open(GET);
+  await until(() => answers.length === 1);
+  t.strictSame(
+    [...connections].map(({ pendingResponse }) => pendingResponse !== undefined),
+    [false, false, true],
+  );
+  const closed = listener.close();
+  t.strictSame(await Promise.all([received(silent), received(half)]), ['', '']);
+  answers[0]?.setHeader('Connection', 'close').end('done');
+  t.match(await received(asking), /^HTTP\/1\.1 200 OK[\s\S]*done/);
+  await closed;
+});
+
+t.test('the beginning of a next request on a kept-alive connection holds up nothing', async t => {
+  const { listener, open, connections } = await start(t, response => response.end());
+  const socket = await open(`${GET}GET /a`);
+  await once(socket, 'data');
+  await until(() => [...connections][0]?.pendingResponse === undefined);
+  const rest = received(socket);
+  await listener.close();
+  t.equal(await rest, '');
+});
+
+t.test('a request that is on its way when the listener closes is still answered', async t => {
+  const { listener, open } = await start(t, response => response.setHeader('Connection', 'close').end('in time'));
+  const socket = await open('');
+  const closed = listener.close();
+  socket.write(GET);
+  t.match(await received(socket), /in time/);
+  await closed;
+});
+
+t.test('over TLS too, whether the handshake is done or not', async t => {
+  const answers: ServerResponse[] = [];
+  const { server, listener, open } = await start(t, response => answers.push(response), true);
+  const secure = async (bytes: string) => {
+    const accepted = once(server, 'secureConnection');
+    const { port } = server.address() as AddressInfo;
+    const socket = connectTls({ port, host: '127.0.0.1', ca: pem('ca.crt') });
+    await accepted;
+    if (!socket.authorized) await once(socket, 'secureConnect');
+    socket.write(bytes);
+    return socket;
+  };
+  const greeting = await open('\x16\x03\x01');
+  const silent = await secure('');
+  const half = await secure('GET / HTTP/1.1\r\nHost: x\r\n');
+  const asking = await secure(GET);
+  await until(() => answers.length === 1);
+  const closed = listener.close();
+  t.strictSame(await Promise.all([received(greeting), received(silent), received(half)]), ['', '', '']);
+  answers[0]?.setHeader('Connection', 'close').end('done');
+  t.match(await received(asking), /^HTTP\/1\.1 200 OK[\s\S]*done/);
+  await closed;
+});
+
+t.test('destroying ends all of it at once, a handshake under way among it', async t => {
+  const { server, listener, open } = await start(t, () => {}, true);
+  const greeting = await open('\x16\x03\x01');
+  const closed = listener.close();
+  const ended = new Promise(resolve => greeting.on('error', () => {}).once('close', resolve));
+  listener.destroy();
+  await ended;
+  await closed;
+  t.notOk(server.listening);
+});

@@ -1,0 +1,279 @@
+import { randomBytes } from 'node:crypto';
+import { Agent } from 'node:http';
+import t, { type Test } from 'tap';
+import type { AuditLine } from '../../src/observability/audit-log.ts';
+import { ask } from '../fixtures/ask.ts';
+import { auditLines, decisions, faultsOf } from '../fixtures/audit-lines.ts';
+import { converse, head } from '../fixtures/conversation.ts';
+import { envoyClient } from '../fixtures/envoy-client.ts';
+import { startGatecar, type TestGatecar } from '../fixtures/gatecar.ts';
+import { startGatecarProcess } from '../fixtures/gatecar-process.ts';
+import { everywhere, leaked, newJwt } from '../fixtures/find-token.ts';
+import { metric, reaches } from '../fixtures/metrics.ts';
+import { mutate, TOKEN } from '../fixtures/mutate-request.ts';
+import { seeded } from '../fixtures/seeded-random.ts';
+import {
+  accepts,
+  answers,
+  type Behaviour,
+  heldBack,
+  resets,
+  reviews,
+  type StandIn,
+  startStandIn,
+} from '../fixtures/stand-in-api-server.ts';
+import { until } from '../fixtures/until.ts';
+
+const SEED = 20_240_601;
+const SPOILED = 300;
+const MIB = 1024 * 1024;
+
+/** Line ends of every kind, what terminals take for commands, what JSON lets pass, quotes, and a line of our own. */
+const FORGERY = `a\r\n{"audit":true,"decision":"allow"}\u2028\u2029\u0085\x1b[2J\x9b2J\x00\\"\ud800\u202eü`;
+const LATIN1 = FORGERY.replace(/[^\t\x20-\x7e\x80-\xff]/g, '');
+
+async function open(t: Test, settings: Record<string, string> = {}) {
+  const standIn = await startStandIn(accepts());
+  t.teardown(() => standIn.close());
+  const gatecar = await startGatecar({
+    GATECAR_KUBE_API_URL: standIn.url,
+    GATECAR_TRUSTED_PEERS: '127.0.0.1',
+    GATECAR_CLIENT_IP_HEADER: 'X-Forwarded-For',
+    GATECAR_ALLOWED_NAMESPACES: 'default',
+    GATECAR_AUDIT: 'all',
+    GATECAR_LOG_LEVEL: 'silent',
+    ...settings,
+  });
+  t.teardown(() => gatecar.stop());
+  return { standIn, gatecar, lines: () => auditLines(gatecar.logText()) };
+}
+
+/** What an API server, or a webhook behind it, may say. */
+const SAID: readonly Behaviour[] = [
+  ...[accepts(), accepts({ user: { username: FORGERY, uid: FORGERY }, audiences: ['bindcar', FORGERY] })],
+  ...[accepts({ user: { username: 'ü'.repeat(100_000), uid: 'x'.repeat(100_000) } })],
+  ...[accepts({ user: { username: `system:serviceaccount:ci:${FORGERY}` } }), accepts({ user: {} })],
+  ...[accepts({ audiences: [] }), reviews({ error: FORGERY }), reviews({ error: 'x'.repeat(100_000) })],
+  ...[answers(500, FORGERY), answers(201, '{'), answers(429, '', { 'retry-after': '1' }), resets],
+];
+
+/** What a client or a gateway may say beside its credential. */
+function* said(jwt: string): Generator<Record<string, string>> {
+  yield everywhere(jwt);
+  yield everywhere(LATIN1);
+  yield everywhere('x'.repeat(3000));
+  yield everywhere('/%0d%0a%e2%80%a8?\\"');
+  yield { Authorization: `Bearer ${LATIN1}` };
+  yield { Authorization: 'Bearer ' };
+  yield { Authorization: 'Basic x' };
+  yield {};
+}
+
+async function askEverything(standIn: StandIn, gatecar: TestGatecar, jwt: string): Promise<void> {
+  for (const [at, behaviour] of SAID.entries()) {
+    standIn.behaviour = behaviour;
+    for (const headers of said(jwt)) {
+      await ask(gatecar.auth, { headers });
+      if (headers['Authorization'] === undefined) await ask(gatecar.auth, { headers, token: `${jwt}${at}` });
+    }
+  }
+  standIn.behaviour = accepts();
+}
+
+async function sendSpoiled(gatecar: TestGatecar, token: string): Promise<void> {
+  const random = seeded(SEED);
+  const valid = head(
+    'GET /auth HTTP/1.1',
+    `Authorization: Bearer ${TOKEN}`,
+    `X-Original-URI: /a/${TOKEN}`,
+    'X-Request-ID: a',
+  );
+  for (let at = 0; at < SPOILED; at += 1) {
+    const conversation = await converse(gatecar.auth);
+    conversation.send(mutate(valid, random, valid).replaceAll(TOKEN, token));
+    conversation.end();
+    await conversation.closed;
+  }
+}
+
+async function checkEverything(gatecar: TestGatecar, jwt: string): Promise<void> {
+  const envoy = envoyClient(gatecar.grpc);
+  for (const text of [FORGERY.replace('\ud800', ''), jwt, 'x'.repeat(100_000), '']) {
+    const http = { id: text, method: text, path: `/${text}?${text}`, headers: { 'x-request-id': text } };
+    for (const authorization of [`Bearer ${jwt}`, 'Bearer', text]) {
+      await envoy.check({
+        attributes: {
+          source: { address: { socket_address: { address: text } } },
+          request: { http: { ...http, headers: { ...http.headers, authorization } } },
+        },
+      });
+    }
+  }
+  await envoy.check({});
+  envoy.close();
+}
+
+t.test(
+  'whatever is asked, and however it is answered: a line each, as the schema says, and no token in any',
+  async t => {
+    const { standIn, gatecar, lines } = await open(t, { GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+    const jwt = newJwt();
+    await askEverything(standIn, gatecar, jwt);
+    await sendSpoiled(gatecar, jwt);
+    await checkEverything(gatecar, jwt);
+
+    const all = lines();
+    t.equal(all.length, await decisions(gatecar.ops));
+    t.ok(all.length > SAID.length * 12 + SPOILED / 2, `${all.length} decisions`);
+    t.strictSame(faultsOf(all), []);
+    t.same(
+      all.map(({ sequence }) => sequence),
+      all.map((_, at) => at + 1),
+    );
+    t.match(gatecar.logText(), /^[\n\x20-\x7e]*$/, 'every line is printable ASCII');
+    t.equal(gatecar.logText().split('\n').length, all.length + 1, 'and there is no other');
+    for (const line of gatecar.logText().split('\n')) t.ok(line.length < 8192);
+    t.equal(leaked(gatecar.logText(), [jwt]), undefined);
+    for (const kind of ['allow', 'deny', 'unavailable'] as const) {
+      t.equal(all.filter(({ decision }) => decision === kind).length, await decisions(gatecar.ops, kind), kind);
+      t.ok(all.some(({ decision }) => decision === kind));
+    }
+    for (const protocol of ['http', 'grpc'] as const) t.ok(all.some(line => line.protocol === protocol));
+  },
+);
+
+t.test('`denied` has a line for each that is no yes, `off` has none, and neither changes an answer', async t => {
+  const statuses: number[][] = [];
+  for (const wanted of ['all', 'denied', 'off']) {
+    const { standIn, gatecar, lines } = await open(t, { GATECAR_AUDIT: wanted });
+    const seen: number[] = [];
+    for (const behaviour of [accepts(), reviews({ error: 'no' }), answers(500, '')]) {
+      standIn.behaviour = behaviour;
+      for (let at = 0; at < 20; at += 1) seen.push((await ask(gatecar.auth, { token: `${seen.length}` })).status);
+    }
+    statuses.push(seen);
+    const kinds = { all: 'allow|deny|unavailable', denied: 'deny|unavailable', off: 'none' }[wanted] ?? '';
+    t.equal(lines().length, await decisions(gatecar.ops, kinds), wanted);
+    t.strictSame(faultsOf(lines()), []);
+  }
+  t.strictSame(statuses[1], statuses[0]);
+  t.strictSame(statuses[2], statuses[0]);
+});
+
+t.test('a line says where its answer came from', async t => {
+  const { standIn, gatecar, lines } = await open(t, {
+    GATECAR_OPAQUE_TOKENS: 'refuse',
+    GATECAR_GRACE: '1m',
+    GATECAR_CACHE_TTL: '20ms',
+  });
+  const last = (): AuditLine | undefined => lines().at(-1);
+  const jwt = newJwt();
+  await ask(gatecar.auth);
+  t.match(last(), { reason: 'credentials_missing', source: 'local' });
+  await ask(gatecar.auth, { token: 'opaque' });
+  t.match(last(), { reason: 'token_rejected', source: 'local' });
+  standIn.behaviour = reviews({ error: 'no' });
+  await ask(gatecar.auth, { token: newJwt() });
+  t.match(last(), { reason: 'token_rejected', source: 'review' });
+
+  const held = heldBack(accepts());
+  standIn.behaviour = held.behaviour;
+  const both = [ask(gatecar.auth, { token: jwt }), ask(gatecar.auth, { token: jwt })];
+  await until(() => held.mostAtOnce === 1);
+  await reaches(gatecar.ops, 'gatecar_cache_lookups_total{result="coalesced"}', 1);
+  held.letGo();
+  await Promise.all(both);
+  t.strictSame(
+    lines()
+      .slice(-2)
+      .map(({ source }) => source)
+      .sort(),
+    ['review', 'shared'],
+  );
+  standIn.behaviour = answers(500, '');
+  await until(() => ask(gatecar.auth, { token: jwt }).then(() => last()?.source === 'grace'));
+  t.match(last(), { decision: 'allow', user: 'system:serviceaccount:default:my-app', staleSeconds: 0 });
+});
+
+t.test('a verdict that is known is told as such', async t => {
+  const { gatecar, lines } = await open(t);
+  await ask(gatecar.auth, { token: 'good' });
+  await ask(gatecar.auth, { token: 'good' });
+  t.match(lines(), [{ source: 'review' }, { source: 'cache' }]);
+});
+
+t.test('the trace that a trusted peer tells is in its lines of log and audit, over HTTP and gRPC', async t => {
+  const { gatecar, lines } = await open(t, { GATECAR_GRPC_LISTEN: '127.0.0.1:0', GATECAR_LOG_LEVEL: 'debug' });
+  const [trace_id, span_id] = ['4bf92f3577b34da6a3ce929d0e0e4736', '00f067aa0ba902b7'];
+  const traceparent = `00-${trace_id}-${span_id}-01`;
+  for (const token of ['good', '']) await ask(gatecar.auth, { token, headers: { traceparent } });
+  const envoy = envoyClient(gatecar.grpc);
+  await envoy.check({}, undefined, { traceparent });
+  envoy.close();
+  for (const none of ['x', `${traceparent}-`, '']) await ask(gatecar.auth, { headers: { traceparent: none } });
+  t.match(lines().slice(0, 3), Array(3).fill({ trace_id, span_id }));
+  t.strictSame(lines().filter(line => 'trace_id' in line || 'span_id' in line).length, 3);
+  t.strictSame(faultsOf(lines()), []);
+  const logged = gatecar.logs().filter(line => line['audit'] === undefined && line['trace_id'] === trace_id);
+  t.match(logged, [
+    { msg: 'allowed', span_id },
+    { msg: 'denied', span_id },
+    { msg: 'denied', span_id },
+  ]);
+});
+
+t.test('on SIGTERM every line is written before the process ends', async t => {
+  const { standIn } = await open(t);
+  const gatecar = await startGatecarProcess({
+    ...{ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT: 'all', GATECAR_LOG_LEVEL: 'info' },
+  });
+  t.teardown(() => gatecar.stop());
+  const agent = new Agent({ keepAlive: true, maxSockets: 16 });
+  await Promise.all(Array.from({ length: 2000 }, () => ask(gatecar.auth, { token: 'good', agent })));
+  agent.destroy();
+  gatecar.kill('SIGTERM');
+  t.equal(await gatecar.exitCode, 0);
+  t.equal(auditLines(gatecar.output()).length, 2000);
+});
+
+t.test(
+  'output that nobody reads holds no answer up: what is too much is dropped, counted, and missing by its number',
+  async t => {
+    const { standIn } = await open(t);
+    const gatecar = await startGatecarProcess({
+      ...{ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT: 'all', GATECAR_TRUSTED_PEERS: '127.0.0.1' },
+      // At which an allow is no line of the log.
+      GATECAR_LOG_LEVEL: 'info',
+    });
+    t.teardown(() => gatecar.stop());
+    const agent = new Agent({ keepAlive: true, maxSockets: 16 });
+    t.teardown(() => agent.destroy());
+    const headers = Object.fromEntries(
+      ['X-Request-ID', 'X-Original-URI'].map(name => [name, randomBytes(128).toString('hex')]),
+    );
+    const wrong: unknown[] = [];
+    const flood = async (count: number) => {
+      for (let left = count; left > 0; left -= 500) {
+        const replies = Array.from({ length: 500 }, () => ask(gatecar.auth, { token: 'good', agent, headers }));
+        wrong.push(...(await Promise.all(replies)).filter(({ status }) => status !== 200));
+      }
+    };
+    gatecar.stopReading();
+    await flood(6000);
+    const before = await gatecar.memory();
+    t.ok((await metric(gatecar.ops, 'gatecar_log_lines_dropped_total')) > 0);
+    await flood(4000);
+    const grown = ((await gatecar.memory()).heapUsed - before.heapUsed) / MIB;
+    t.strictSame(wrong, []);
+    t.ok(grown < 4, `the heap grew by ${grown.toFixed(1)} MiB`);
+    const dropped = await metric(gatecar.ops, 'gatecar_log_lines_dropped_total');
+
+    gatecar.readAgain();
+    gatecar.kill('SIGTERM');
+    await gatecar.exitCode;
+    const lines = auditLines(gatecar.output());
+    t.equal(lines.length + dropped, 10_000);
+    t.ok(lines.every(({ sequence }, at) => sequence > (lines[at - 1]?.sequence ?? 0)));
+    t.strictSame(faultsOf(lines), [], 'no line is cut or mixed with another');
+  },
+);

@@ -1,0 +1,903 @@
+import { getEventListeners } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { createServer, type RequestListener } from 'node:http';
+import { createSecureServer } from 'node:http2';
+import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { createServer as createTlsServer } from 'node:tls';
+import { inspect } from 'node:util';
+import t, { type Test } from 'tap';
+import type { HttpAnswer } from '../../src/kube/http-request.ts';
+import { kubeConfigEndpoint } from '../../src/kube/kubeconfig.ts';
+import { type KubeConnection, KubeConnectionError, kubeConnection } from '../../src/kube/api-client.ts';
+import { EndpointError, type EndpointSource, explicitEndpoint } from '../../src/kube/endpoint.ts';
+import { withHeaders } from '../../src/kube/extra-headers.ts';
+import { fakeClock } from '../fixtures/clock.ts';
+import { endPlugin, execUser, kubeconfig, pluginRuns } from '../fixtures/kubeconfig.ts';
+import { leaked } from '../fixtures/find-token.ts';
+import { projectedVolume } from '../fixtures/projected-volume.ts';
+import { scratch } from '../fixtures/temp-dir.ts';
+import { answers, type Behaviour, hangs, resets, type StandIn, startStandIn } from '../fixtures/stand-in-api-server.ts';
+import { pem, startTlsServer } from '../fixtures/tls-server.ts';
+import { until } from '../fixtures/until.ts';
+
+const ok = answers(201, '{}');
+/** Ends no test that goes well. */
+const patient = () => AbortSignal.timeout(20_000);
+
+function connectTo(
+  t: Test,
+  source: EndpointSource | (() => Promise<EndpointSource>),
+  maxConnections = 8,
+  now?: () => number,
+) {
+  const connection = kubeConnection({
+    source: typeof source === 'function' ? source : async () => source,
+    maxConnections,
+    userAgent: 'gatecar/test',
+    ...(now && { now }),
+  });
+  t.teardown(() => connection.close());
+  return connection;
+}
+
+const at = (url: string) => explicitEndpoint({ url, tokenFile: undefined, caFile: undefined });
+/** What a request failed with. */
+async function failure(work: Promise<unknown>): Promise<KubeConnectionError> {
+  const error = await work.catch(error => error);
+  if (!(error instanceof KubeConnectionError)) throw new Error('did not fail as it should');
+  return error;
+}
+
+const post = (connection: KubeConnection, signal = patient()) => connection.post('/review', '{"a":1}', signal);
+
+/** So many requests, one after the other. */
+async function postInTurn(connection: KubeConnection, count: number): Promise<HttpAnswer[]> {
+  const all: HttpAnswer[] = [];
+  for (let request = 0; request < count; request += 1) {
+    all.push(await post(connection));
+    // undici lets a connection rest for the turn in which an answer ended, so as not to take stray bytes for the next.
+    await nextTurn();
+  }
+  return all;
+}
+
+async function standIn(t: Test, behaviour: Behaviour): Promise<StandIn> {
+  const api = await startStandIn(behaviour);
+  t.teardown(() => api.close());
+  return api;
+}
+
+t.test('a document is asked for without a body, and how long it may be kept is told', async t => {
+  const asked: string[] = [];
+  const { createServer } = await import('node:http');
+  const server = createServer((request, response) => {
+    asked.push(
+      `${request.method} ${request.url} ${request.headers['content-type']} ${request.headers['content-length']} ${request.headers.accept} ${request.headers['cache-control']}`,
+    );
+    response
+      .writeHead(200, { 'Cache-Control': 'public, max-age=3600', Date: 'Sun, 01 Jun 2025 12:00:00 GMT' })
+      .end('{}');
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => server.close());
+  const connection = connectTo(t, at(`http://127.0.0.1:${(server.address() as AddressInfo).port}/base`));
+  t.strictSame(await connection.get('/openid/v1/jwks', patient()), {
+    ...{ status: 200, body: '{}', retryAfterSeconds: undefined, maxAgeSeconds: 3600 },
+    sentAtMs: Date.UTC(2025, 5, 1, 12),
+  });
+  t.strictSame(asked, [
+    'GET /base/openid/v1/jwks undefined undefined application/json, application/jwk-set+json no-cache',
+  ]);
+});
+
+t.test('the time of a response is read only if it is one, and its own', async t => {
+  const date = 'Sun, 01 Jun 2025 12:00:00 GMT';
+  const sentAt = Date.UTC(2025, 5, 1, 12);
+  for (const [headers, sentAtMs] of [
+    [{ date }, sentAt],
+    [{ date, age: '0' }, undefined],
+    [{ date: '2025' }, undefined],
+    [{ date: '2025-06-01T12:00:00Z' }, undefined],
+    [{ date: 'Sun, 99 Jun 2025 12:00:00 GMT' }, undefined],
+    [{ date: 'Thu, 01 Jan 1970 00:00:00 GMT' }, undefined],
+    [{ date: '' }, undefined],
+  ] as const) {
+    const api = await standIn(t, answers(201, '{}', headers));
+    t.equal((await post(connectTo(t, at(api.url)))).sentAtMs, sentAtMs, JSON.stringify(headers));
+  }
+});
+
+/** A server that hands its connections to `handle`, so that it can speak other than HTTP. */
+async function tcpServer(t: Test, handle: (socket: Socket) => void): Promise<string> {
+  const server = createTcpServer(socket => {
+    t.teardown(() => socket.destroy());
+    handle(socket.on('error', () => {}));
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => server.close());
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+t.test('a request goes below the base URL’s path, with our headers, and its answer comes back whole', async t => {
+  const api = await standIn(t, answers(403, 'the body', { 'retry-after': '7', date: 'yesterday' }));
+  for (const base of [`${api.url}/prefix`, `${api.url}/prefix/`]) {
+    const source = withHeaders(at(base), { 'dapr-app-id': 'kube-proxy' });
+    t.strictSame(await post(connectTo(t, source)), {
+      ...{ status: 403, body: 'the body', retryAfterSeconds: 7, maxAgeSeconds: undefined },
+      sentAtMs: undefined,
+    });
+  }
+  t.match(api.requests, [
+    {
+      path: '/prefix/review',
+      body: '{"a":1}',
+      headers: {
+        'content-type': 'application/json',
+        accept: 'application/json',
+        'user-agent': 'gatecar/test',
+        'dapr-app-id': 'kube-proxy',
+        authorization: undefined,
+      },
+    },
+    { path: '/prefix/review' },
+  ]);
+});
+
+t.test('Retry-After counts where it is a whole number of seconds', async t => {
+  const api = await standIn(t, ok);
+  const connection = connectTo(t, at(api.url));
+  const values = { 0: 0, 120: 120, '-1': undefined, '1.5': undefined, 'Wed, 21 Oct 2026 07:28:00 GMT': undefined };
+  for (const [header, seconds] of Object.entries(values)) {
+    api.behaviour = answers(429, '', { 'retry-after': header });
+    t.equal((await post(connection)).retryAfterSeconds, seconds, header);
+  }
+  api.behaviour = answers(429, '');
+  t.equal((await post(connection)).retryAfterSeconds, undefined);
+});
+
+t.test('headers of whoever traces go beside ours, and never in the place of those that the endpoint needs', async t => {
+  const api = await standIn(t, ok);
+  const source = withHeaders(at(api.url), { 'dapr-app-id': 'kube-proxy' });
+  const connection = connectTo(t, source);
+  await connection.post('/review', '{}', patient(), { traceparent: '00-1-2-01', 'dapr-app-id': 'other' });
+  await post(connection);
+  t.match(api.requests[0]?.headers, {
+    traceparent: '00-1-2-01',
+    'dapr-app-id': 'kube-proxy',
+    'user-agent': 'gatecar/test',
+  });
+  t.match(api.requests[1]?.headers, { traceparent: undefined, 'dapr-app-id': 'kube-proxy' });
+});
+
+t.test('an answer is read whole, whatever comes before it and however it is cut into pieces', async t => {
+  const api = await standIn(t, (_request, response) => {
+    response.writeEarlyHints({ link: '</style.css>; rel=preload' });
+    response.writeHead(201);
+    const bytes = Buffer.from('{"name":"zoë"}');
+    response.write(bytes.subarray(0, 12), () => response.end(bytes.subarray(12)));
+  });
+  t.match(await post(connectTo(t, at(api.url))), { status: 201, body: '{"name":"zoë"}' });
+});
+
+t.test('a document that does not come keeps no review waiting, however few connections there are', async t => {
+  const requested = Promise.withResolvers<void>();
+  const { createServer } = await import('node:http');
+  const server = createServer((request, response) => {
+    if (request.method === 'GET') requested.resolve();
+    else response.writeHead(201).end('{}');
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const connection = connectTo(t, at(`http://127.0.0.1:${(server.address() as AddressInfo).port}`), 1);
+  const deadline = new AbortController();
+  const document = failure(connection.get('/openid/v1/jwks', deadline.signal));
+  await requested.promise;
+  t.match(await post(connection), { status: 201 });
+  deadline.abort();
+  t.match(await document, { outage: 'timeout' });
+});
+
+t.test('a thousand requests one after the other use one connection', async t => {
+  const api = await standIn(t, ok);
+  const connection = connectTo(t, at(api.url));
+  await postInTurn(connection, 1000);
+  t.equal(api.requests.length, 1000);
+  t.equal(api.connections, 1);
+});
+
+t.test('a thousand requests without a pause between them use two connections at the most', async t => {
+  const api = await standIn(t, ok);
+  const connection = connectTo(t, at(api.url));
+  for (let request = 0; request < 1000; request += 1) await post(connection);
+  t.ok(api.connections <= 2);
+});
+
+t.test('no more connections are open at once than may', async t => {
+  let waiting = 0;
+  let most = 0;
+  const api = await standIn(t, (request, response) => {
+    waiting += 1;
+    most = Math.max(most, waiting);
+    setImmediate(() => {
+      waiting -= 1;
+      ok(request, response);
+    });
+  });
+  const connection = connectTo(t, at(api.url), 4);
+  await Promise.all(Array.from({ length: 64 }, () => post(connection)));
+  t.equal(api.connections, 4);
+  t.ok(most <= 4);
+});
+
+t.test('a connection cut just as it is used costs one repetition, and no more', async t => {
+  const api = await standIn(t, ok);
+  const connection = connectTo(t, at(api.url));
+  await post(connection);
+  let cuts = 0;
+  api.behaviour = (request, response) => {
+    cuts += 1;
+    (cuts === 1 ? resets : ok)(request, response);
+  };
+  t.match(await post(connection), { status: 201 });
+  t.equal(api.requests.length, 3);
+
+  api.behaviour = resets;
+  t.match(await failure(post(connection)), { outage: 'connection reset' });
+  t.equal(api.requests.length, 5);
+});
+
+t.test('what is not a cut connection is not repeated', async t => {
+  const api = await standIn(t, (_request, response) => response.socket?.end('SSH-2.0-OpenSSH\r\n'));
+  t.match(await failure(post(connectTo(t, at(api.url)))), { outage: 'connection failed' });
+  t.equal(api.requests.length, 1);
+});
+
+t.test('a server that closes idle connections is asked again without a word', async t => {
+  const api = await standIn(t, (request, response) => {
+    response.setHeader('connection', 'close');
+    ok(request, response);
+  });
+  const connection = connectTo(t, at(api.url));
+  for (let request = 0; request < 5; request += 1) t.match(await post(connection), { status: 201 });
+  t.equal(api.connections, 5);
+});
+
+t.test('a redirect is an answer and is not followed', async t => {
+  const elsewhere = await standIn(t, ok);
+  for (const status of [301, 302, 307, 308]) {
+    const api = await standIn(t, answers(status, '', { location: `${elsewhere.url}/review` }));
+    t.match(await post(connectTo(t, at(api.url))), { status });
+  }
+  t.equal(elsewhere.requests.length, 0);
+});
+
+t.test('an answer of a mebibyte is read, one byte more is not', async t => {
+  const limit = 1024 * 1024;
+  const chunked =
+    (size: number): Behaviour =>
+    (_request, response) => {
+      response.writeHead(200);
+      response.write('x'.repeat(size - 1));
+      response.end('x');
+    };
+  const api = await standIn(t, ok);
+  const connection = connectTo(t, at(api.url));
+  for (const sized of [(size: number) => answers(200, 'x'.repeat(size)), chunked]) {
+    api.behaviour = sized(limit);
+    t.equal((await post(connection)).body.length, limit);
+    api.behaviour = sized(limit + 1);
+    t.match(await failure(post(connection)), { outage: 'response too large' });
+  }
+});
+
+t.test('our own credential', async t => {
+  /** Takes the one credential and refuses every other. */
+  const wants =
+    (authorization: string): Behaviour =>
+    (request, response) =>
+      answers(request.headers.authorization === authorization ? 201 : 401, '{}')(request, response);
+
+  async function withToken(t: Test, behaviour: Behaviour) {
+    const api = await standIn(t, behaviour);
+    const volume = await projectedVolume(t.testdir(), { token: 'old', 'ca.crt': pem('ca.crt') });
+    const files = { tokenFile: volume.path('token'), caFile: volume.path('ca.crt') };
+    return { api, volume, connection: connectTo(t, explicitEndpoint({ url: api.url, ...files })) };
+  }
+
+  t.test('that was rotated is re-read after a 401 and shown once more', async t => {
+    const { api, volume, connection } = await withToken(t, ok);
+    await post(connection);
+    await volume.swap({ token: 'new', 'ca.crt': pem('ca.crt') });
+    api.behaviour = wants('Bearer new');
+    t.match(await post(connection), { status: 201 });
+    t.strictSame(
+      api.requests.map(request => request.headers.authorization),
+      ['Bearer old', 'Bearer old', 'Bearer new'],
+    );
+    t.equal(api.connections, 1, 'the same CA bundle keeps its connection');
+  });
+
+  t.test('that is the same after a 401 is not shown again', async t => {
+    const { api, connection } = await withToken(t, wants('Bearer other'));
+    t.match(await post(connection), { status: 401 });
+    t.equal(api.requests.length, 1);
+  });
+
+  t.test('that is refused twice is shown no third time', async t => {
+    const { api, volume, connection } = await withToken(t, ok);
+    await post(connection);
+    await volume.swap({ token: 'new', 'ca.crt': pem('ca.crt') });
+    api.behaviour = answers(401, '{}');
+    t.match(await post(connection), { status: 401 });
+    t.equal(api.requests.length, 3);
+  });
+
+  t.test('is taken from a plugin anew after a 401', async t => {
+    const api = await startTlsServer(t);
+    const directory = scratch(t);
+    const config = join(directory, 'config');
+    const cluster = { server: api.url, 'certificate-authority-data': Buffer.from(pem('ca.crt')).toString('base64') };
+    await writeFile(config, kubeconfig({ cluster, user: execUser('token', join(directory, 'runs')) }));
+    const shown: (string | undefined)[] = [];
+    api.handle = (request, response) => {
+      shown.push(request.headers.authorization);
+      response.writeHead(shown.length === 2 ? 401 : 201).end('{}');
+    };
+    const none = { context: undefined, tokenFile: undefined, caFile: undefined };
+    const connection = connectTo(t, kubeConfigEndpoint({ files: [config], ...none }));
+    for (let request = 0; request < 2; request += 1) t.match(await post(connection), { status: 201 });
+    t.strictSame(shown, ['Bearer plugin-token-1', 'Bearer plugin-token-1', 'Bearer plugin-token-2']);
+  });
+
+  t.test(
+    'that many reviews at once are refused with is renewed by one run of the plugin, and not one of them fails',
+    async t => {
+      const api = await startTlsServer(t);
+      const directory = scratch(t);
+      const [config, runs] = [join(directory, 'config'), join(directory, 'runs')];
+      const cluster = { server: api.url, 'certificate-authority-data': Buffer.from(pem('ca.crt')).toString('base64') };
+      await writeFile(config, kubeconfig({ cluster, user: execUser('token', runs) }));
+      let good = 'Bearer plugin-token-1';
+      api.handle = (request, response) => {
+        response.writeHead(request.headers.authorization === good ? 201 : 401).end('{}');
+      };
+      const none = { context: undefined, tokenFile: undefined, caFile: undefined };
+      const connection = connectTo(t, kubeConfigEndpoint({ files: [config], ...none }), 4);
+      await post(connection);
+      for (const run of [2, 3]) {
+        good = `Bearer plugin-token-${run}`;
+        const all = await Promise.all(Array.from({ length: 64 }, () => post(connection)));
+        t.strictSame(new Set(all.map(({ status }) => status)), new Set([201]));
+        t.equal(pluginRuns(runs).length, run);
+      }
+    },
+  );
+
+  t.test('that is refused whatever the plugin says has it run once a second, not once a review', async t => {
+    const clock = fakeClock();
+    const api = await standIn(t, answers(401, '{}'));
+    const endpoint = await at(api.url).current();
+    let drops = 0;
+    const source: EndpointSource = {
+      current: async () => ({ ...endpoint, headers: { authorization: `Bearer ${drops}` } }),
+      drop() {
+        drops += 1;
+      },
+      recheck() {},
+    };
+    const connection = connectTo(t, source, 8, clock.now);
+    for (let review = 0; review < 10; review += 1) t.match(await post(connection), { status: 401 });
+    t.equal(drops, 1);
+    clock.advance(1000);
+    await post(connection);
+    t.equal(drops, 2);
+  });
+
+  t.test('that is a header of a proxy on the way is read anew, and shown once more where it has changed', async t => {
+    const volume = await projectedVolume(t.testdir(), { token: 'one' });
+    const shown: unknown[] = [];
+    const api = await standIn(t, (request, response) => {
+      shown.push(request.headers['dapr-api-token']);
+      response.writeHead(request.headers['dapr-api-token'] === 'two' ? 201 : 401).end('invalid api token\n');
+    });
+    const clock = fakeClock();
+    const headers = { 'dapr-api-token': `@${volume.path('token')}` };
+    // A clock of its own that stands: nothing but the refusal has the file looked at again.
+    const connection = connectTo(t, withHeaders(at(api.url), headers, fakeClock().now), 8, clock.now);
+    t.match(await post(connection), { status: 401 });
+    t.strictSame(shown, ['one'], 'the same value is not shown again');
+    await volume.swap({ token: 'two' });
+    clock.advance(1000);
+    t.match(await post(connection), { status: 201 });
+    t.strictSame(shown, ['one', 'one', 'two']);
+  });
+
+  t.test('that differs only in its client certificate is shown once more', async t => {
+    const api = await standIn(t, answers(401, '{}'));
+    let reads = 0;
+    const source: EndpointSource = {
+      async current() {
+        reads += 1;
+        return { baseUrl: api.url, headers: {}, tls: { cert: `certificate ${reads}` }, proxyUrl: undefined };
+      },
+      drop() {},
+      recheck() {},
+    };
+    t.match(await post(connectTo(t, source)), { status: 401 });
+    t.equal(api.requests.length, 2);
+  });
+});
+
+t.test('without an endpoint', async t => {
+  t.test('there is no client, and it says why in our own words', async t => {
+    const source = explicitEndpoint({ url: 'http://127.0.0.1:1', tokenFile: '/not/there', caFile: undefined });
+    const message = 'token file /not/there cannot be read: ENOENT';
+    t.match(await failure(post(connectTo(t, source))), { outage: 'no client', message });
+  });
+
+  t.test('the source is asked for again, and once it is there, no more', async t => {
+    const api = await standIn(t, ok);
+    let asked = 0;
+    const connection = connectTo(t, async () => {
+      asked += 1;
+      if (asked === 1) throw new EndpointError('not yet');
+      return at(api.url);
+    });
+    t.match(await failure(post(connection)), { outage: 'no client', message: 'not yet' });
+    for (let request = 0; request < 3; request += 1) t.match(await post(connection), { status: 201 });
+    t.equal(asked, 2);
+  });
+
+  t.test('a plugin that hangs ends with the review', async t => {
+    const directory = scratch(t);
+    const runs = join(directory, 'runs');
+    await writeFile(join(directory, 'config'), kubeconfig({ user: execUser('hang-at-first', runs) }));
+    const none = { context: undefined, tokenFile: undefined, caFile: undefined };
+    const connection = connectTo(t, kubeConfigEndpoint({ files: [join(directory, 'config')], ...none }));
+    const outcome = post(connection, AbortSignal.timeout(500)).catch(error => error);
+    t.match(await outcome, { outage: 'timeout', message: 'timeout' });
+    await endPlugin(runs);
+  });
+
+  t.test('an error that is no one’s in particular is a failed connection', async t => {
+    const connection = connectTo(t, async () => {
+      throw new TypeError('secret');
+    });
+    t.match(await failure(post(connection)), {
+      outage: 'connection failed',
+      message: 'connection failed (unknown error)',
+    });
+  });
+});
+
+t.test('over TLS', async t => {
+  const ca = (name: string) => Buffer.from(pem(name)).toString('base64');
+  const trusting = { 'certificate-authority-data': ca('ca.crt') };
+
+  /** A connection by a kubeconfig that can be changed. */
+  function byKubeconfig(t: Test, text: string) {
+    const file = join(scratch(t, { config: text }), 'config');
+    const clock = fakeClock();
+    const none = { context: undefined, tokenFile: undefined, caFile: undefined };
+    const connection = connectTo(t, kubeConfigEndpoint({ files: [file], ...none, now: clock.now }));
+    const change = async (changed: string) => {
+      await writeFile(file, changed);
+      clock.advance(10_000);
+    };
+    return { connection, change };
+  }
+
+  t.test('a server is believed that the CA signed, and its connection kept', async t => {
+    const api = await startTlsServer(t);
+    const { connection } = byKubeconfig(t, kubeconfig({ cluster: { server: api.url, ...trusting } }));
+    for (const answer of await postInTurn(connection, 10)) t.match(answer, { status: 200, body: '{}' });
+    t.equal(api.connections, 1);
+  });
+
+  /** A server that speaks HTTP/2 to whoever does, as the API server. */
+  async function bothVersions(t: Test) {
+    const versions: string[] = [];
+    const material = { cert: pem('server.crt'), key: pem('server.key') };
+    const server = createSecureServer({ allowHTTP1: true, ...material }, (request, response) => {
+      versions.push(request.httpVersion);
+      request.resume().once('end', () => response.end('{}'));
+    });
+    const sockets = new Set<Socket>();
+    server.on('connection', socket => sockets.add(socket));
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+    t.teardown(() => {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    });
+    return { url: `https://127.0.0.1:${(server.address() as AddressInfo).port}`, versions };
+  }
+
+  t.test('a server that speaks HTTP/2 as well is asked over HTTP/1.1', async t => {
+    const { url, versions } = await bothVersions(t);
+    const { connection } = byKubeconfig(t, kubeconfig({ cluster: { server: url, ...trusting } }));
+    t.match(await post(connection), { status: 200 });
+    t.strictSame(versions, ['1.1']);
+  });
+
+  t.test('a peer that falls silent is left with the review that it leaves without an answer', async t => {
+    const { port } = new URL((await bothVersions(t)).url);
+    let isSilent = false;
+    const between = await tcpServer(t, socket => {
+      const upstream = connect(Number(port), '127.0.0.1').on('error', () => {});
+      t.teardown(() => upstream.destroy());
+      // This one: whoever connects afterwards is heard.
+      let isLost = false;
+      const pass = (to: Socket) => (chunk: Buffer) => {
+        isLost ||= isSilent;
+        if (!isLost) to.write(chunk);
+      };
+      socket.on('data', pass(upstream));
+      upstream.on('data', pass(socket));
+    });
+    const { connection } = byKubeconfig(t, kubeconfig({ cluster: { server: `https://${between}`, ...trusting } }));
+    t.match(await post(connection), { status: 200 });
+    isSilent = true;
+    t.match(await failure(post(connection, AbortSignal.timeout(50))), { outage: 'timeout' });
+    isSilent = false;
+    t.match(await post(connection), { status: 200 });
+  });
+
+  t.test('a server that another CA signed, or nobody we know, is not asked', async t => {
+    const api = await startTlsServer(t);
+    for (const cluster of [{}, { 'certificate-authority-data': ca('other-ca.crt') }]) {
+      const { connection } = byKubeconfig(t, kubeconfig({ cluster: { server: api.url, ...cluster } }));
+      t.match(await failure(post(connection)), { outage: 'tls' });
+    }
+    t.strictSame(api.clients, []);
+  });
+
+  t.test('a server of another name is not asked, unless that is the name to expect', async t => {
+    const api = await startTlsServer(t, 'server-by-name');
+    const cluster = { server: api.url, ...trusting };
+    const { connection, change } = byKubeconfig(t, kubeconfig({ cluster }));
+    t.match(await failure(post(connection)), { outage: 'tls', message: 'tls (ERR_TLS_CERT_ALTNAME_INVALID)' });
+    t.strictSame(api.clients, []);
+    await change(kubeconfig({ cluster: { ...cluster, 'tls-server-name': 'kubernetes.default.svc' } }));
+    t.match(await post(connection), { status: 200 });
+  });
+
+  t.test('verification can be skipped', async t => {
+    const api = await startTlsServer(t, 'server-by-name');
+    const cluster = { server: api.url, 'insecure-skip-tls-verify': true };
+    t.match(await post(byKubeconfig(t, kubeconfig({ cluster })).connection), { status: 200 });
+  });
+
+  t.test('a client certificate is shown, and a renewed one on a new connection', async t => {
+    const api = await startTlsServer(t);
+    const text = (name: string) =>
+      kubeconfig({
+        cluster: { server: api.url, ...trusting },
+        user: { 'client-certificate-data': ca(`${name}.crt`), 'client-key-data': ca(`${name}.key`) },
+      });
+    const { connection, change } = byKubeconfig(t, text('client'));
+    await postInTurn(connection, 2);
+    await change(text('client-renewed'));
+    await postInTurn(connection, 2);
+    t.strictSame(api.clients, ['gatecar', 'gatecar', 'gatecar-renewed', 'gatecar-renewed']);
+    t.equal(api.connections, 2);
+  });
+
+  t.test('a CA bundle that was replaced is taken up without an error for what is under way', async t => {
+    const api = await startTlsServer(t);
+    const volume = await projectedVolume(t.testdir(), { 'ca.crt': pem('ca.crt') });
+    const clock = fakeClock();
+    const files = { tokenFile: undefined, caFile: volume.path('ca.crt') };
+    const connection = connectTo(t, explicitEndpoint({ url: api.url, ...files, now: clock.now }));
+    const held = Promise.withResolvers<void>();
+    api.handle = (_request, response) => held.promise.then(() => response.end('{}'));
+    const underWay = post(connection);
+    await until(() => api.clients.length === 1);
+
+    await volume.swap({ 'ca.crt': `${pem('other-ca.crt')}${pem('ca.crt')}` });
+    clock.advance(1000);
+    api.handle = (_request, response) => response.end('{}');
+    t.match(await post(connection), { status: 200 });
+    t.equal(api.connections, 2);
+    held.resolve();
+    t.match(await underWay, { status: 200 });
+
+    await volume.swap({ 'ca.crt': pem('other-ca.crt') });
+    clock.advance(1000);
+    t.match(await failure(post(connection)), { outage: 'tls' });
+  });
+
+  t.test(
+    'a server that has its new certificate before we have looked for the new bundle is believed all the same',
+    async t => {
+      const api = await startTlsServer(t);
+      const volume = await projectedVolume(t.testdir(), { 'ca.crt': pem('other-ca.crt') });
+      const files = { tokenFile: undefined, caFile: volume.path('ca.crt') };
+      const connection = connectTo(t, explicitEndpoint({ url: api.url, ...files, now: fakeClock().now }));
+      t.match(await failure(post(connection)), { outage: 'tls' });
+      await volume.swap({ 'ca.crt': pem('ca.crt') });
+      t.match(await post(connection), { status: 200 });
+    },
+  );
+
+  t.test('a review that is cut off while the bundle is replaced is asked again under the new one', async t => {
+    const api = await startTlsServer(t);
+    const volume = await projectedVolume(t.testdir(), { 'ca.crt': pem('ca.crt') });
+    const clock = fakeClock();
+    const files = { tokenFile: undefined, caFile: volume.path('ca.crt') };
+    const connection = connectTo(t, explicitEndpoint({ url: api.url, ...files, now: clock.now }));
+    const held: (() => void)[] = [];
+    api.handle = (request, _response) => held.push(() => request.socket.destroy());
+    const underWay = post(connection);
+    await until(() => held.length === 1);
+    await volume.swap({ 'ca.crt': `${pem('other-ca.crt')}${pem('ca.crt')}` });
+    clock.advance(1000);
+    api.handle = (_request, response) => response.end('{}');
+    t.match(await post(connection), { status: 200 });
+    held[0]?.();
+    t.match(await underWay, { status: 200 });
+  });
+
+  t.test('a bundle that holds no certificate is no reason to trust', async t => {
+    const api = await startTlsServer(t);
+    const caFile = join(scratch(t, { 'ca.crt': 'no certificate' }), 'ca.crt');
+    const connection = connectTo(t, explicitEndpoint({ url: api.url, tokenFile: undefined, caFile }));
+    t.match(await failure(post(connection)), { outage: 'tls' });
+    t.strictSame(api.clients, []);
+  });
+
+  t.test('a server that speaks plain HTTP is a fault of TLS', async t => {
+    const api = await standIn(t, ok);
+    t.match(await failure(post(connectTo(t, at(api.url.replace('http:', 'https:'))))), { outage: 'tls' });
+  });
+});
+
+t.test('through a proxy', async t => {
+  /** An HTTP proxy that opens tunnels (RFC 9110 §9.3.6) and forwards requests for plain http. */
+  async function startProxy(t: Test, refuse = false) {
+    const asked: string[] = [];
+    const forward: RequestListener = (request, response) => {
+      asked.push(`${request.method} ${request.url}`);
+      response.writeHead(201).end('{"by":"proxy"}');
+    };
+    const sockets = new Set<Socket>();
+    const proxy = createServer(forward);
+    proxy.on('connect', (request, socket) => {
+      asked.push(`CONNECT ${request.url} ${request.headers['proxy-authorization']}`);
+      if (refuse) {
+        socket.end('HTTP/1.1 407 Proxy Authentication Required\r\n\r\n');
+        return;
+      }
+      const { hostname, port } = new URL(`http://${request.url}`);
+      const upstream = connect(Number(port), hostname, () => {
+        socket.write('HTTP/1.1 200 Connection Established\r\n\r\n');
+        upstream.pipe(socket).pipe(upstream);
+      });
+      sockets.add(upstream);
+      for (const one of [socket, upstream]) one.on('error', () => {});
+    });
+    proxy.on('connection', socket => sockets.add(socket));
+    await new Promise<void>(resolve => proxy.listen(0, '127.0.0.1', resolve));
+    t.teardown(() => {
+      proxy.close();
+      for (const socket of sockets) socket.destroy();
+    });
+    return { asked, host: `127.0.0.1:${(proxy.address() as AddressInfo).port}` };
+  }
+
+  const through = (t: Test, server: string, proxyUrl: string) => {
+    const data = Buffer.from(pem('ca.crt')).toString('base64');
+    const cluster = { server, 'proxy-url': proxyUrl, 'certificate-authority-data': data };
+    const file = join(scratch(t, { config: kubeconfig({ cluster }) }), 'config');
+    const none = { context: undefined, tokenFile: undefined, caFile: undefined };
+    return connectTo(t, kubeConfigEndpoint({ files: [file], ...none }));
+  };
+
+  t.test('TLS goes end to end in a tunnel that is kept', async t => {
+    const api = await startTlsServer(t);
+    const proxy = await startProxy(t);
+    const connection = through(t, api.url, `http://jane:secret@${proxy.host}`);
+    for (const answer of await postInTurn(connection, 3)) t.match(answer, { status: 200 });
+    const credential = Buffer.from('jane:secret').toString('base64');
+    t.strictSame(proxy.asked, [`CONNECT ${new URL(api.url).host} Basic ${credential}`]);
+    t.equal(api.connections, 1);
+  });
+
+  t.test('the server is verified all the same', async t => {
+    const api = await startTlsServer(t, 'server-by-name');
+    const proxy = await startProxy(t);
+    t.match(await failure(post(through(t, api.url, `http://${proxy.host}`))), { outage: 'tls' });
+    t.strictSame(api.clients, []);
+  });
+
+  t.test('plain http is forwarded', async t => {
+    const api = await standIn(t, ok);
+    const proxy = await startProxy(t);
+    t.match(await post(through(t, api.url, `http://${proxy.host}`)), { body: '{"by":"proxy"}' });
+    t.strictSame(proxy.asked, [`POST ${api.url}/review`]);
+  });
+
+  t.test('a proxy that refuses is a failed connection, told without its credential', async t => {
+    const api = await startTlsServer(t);
+    const proxy = await startProxy(t, true);
+    const error = await post(through(t, api.url, `http://jane:proxy-secret@${proxy.host}`)).catch(error => error);
+    t.match(error, { name: 'KubeConnectionError', outage: 'connection failed' });
+    t.notMatch(inspect(error, { showHidden: true, depth: Number.POSITIVE_INFINITY }), 'proxy-secret');
+  });
+
+  t.test('one over TLS is offered HTTP/1.1 alone', async t => {
+    const api = await startTlsServer(t);
+    const offered: string[][] = [];
+    const material = { cert: pem('server.crt'), key: pem('server.key') };
+    const ALPNCallback = ({ protocols }: { protocols: string[] }) => {
+      offered.push(protocols);
+      return protocols[0];
+    };
+    // The proxy's own certificate is of nobody whom this process trusts; what is offered comes before.
+    const proxy = createTlsServer({ ...material, ALPNCallback }).on('tlsClientError', () => {});
+    await new Promise<void>(resolve => proxy.listen(0, '127.0.0.1', resolve));
+    t.teardown(() => proxy.close());
+    const { port } = proxy.address() as AddressInfo;
+    t.match(await failure(post(through(t, api.url, `https://localhost:${port}`))), { outage: 'tls' });
+    t.ok(offered.length > 0);
+    for (const protocols of offered) t.strictSame(protocols, ['http/1.1']);
+  });
+
+  t.test('one of another kind is no client, and the next endpoint works', async t => {
+    const api = await standIn(t, ok);
+    let proxyUrl: string | undefined;
+    const tls = {};
+    const source: EndpointSource = {
+      current: async () => ({ baseUrl: api.url, headers: {}, tls, proxyUrl }),
+      drop() {},
+      recheck() {},
+    };
+    const connection = connectTo(t, source);
+    t.match(await postInTurn(connection, 1), [{ status: 201 }]);
+    proxyUrl = 'socks5://127.0.0.1:1080';
+    const message = 'kubeconfig: only an http or https proxy-url is supported';
+    t.match(await failure(post(connection)), { outage: 'no client', message });
+    proxyUrl = undefined;
+    t.match(await postInTurn(connection, 1), [{ status: 201 }]);
+    t.equal(api.connections, 1);
+  });
+});
+
+t.test('the deadline', async t => {
+  const headOnly: Behaviour = (_request, response) => response.writeHead(200).flushHeaders();
+  const trickle: Behaviour = (_request, response) => {
+    response.writeHead(200).write('{');
+    const timer = setInterval(() => response.write(' '), 5);
+    response.once('close', () => clearInterval(timer));
+  };
+
+  t.test('ends whatever it is that takes long, and the next request fares better', async t => {
+    for (const behaviour of [hangs, headOnly, trickle]) {
+      const api = await standIn(t, behaviour);
+      const connection = connectTo(t, at(api.url));
+      t.match(await failure(post(connection, AbortSignal.timeout(50))), { outage: 'timeout' });
+      t.equal(api.requests.length, 1, 'and it is not repeated');
+      api.behaviour = ok;
+      t.match(await post(connection), { status: 201 });
+    }
+  });
+
+  t.test('ends what still waits for a connection: it is never sent', async t => {
+    const api = await standIn(t, hangs);
+    const connection = connectTo(t, at(api.url), 1);
+    const [first, second] = [new AbortController(), new AbortController()];
+    const hanging = failure(post(connection, first.signal));
+    await until(() => api.requests.length === 1);
+    const waiting = failure(post(connection, second.signal));
+    const third = post(connection);
+    await nextTurn();
+    second.abort();
+    t.match(await waiting, { outage: 'timeout' });
+    api.behaviour = ok;
+    first.abort();
+    t.match(await hanging, { outage: 'timeout' });
+    t.match(await third, { status: 201 });
+    t.equal(api.requests.length, 2);
+  });
+
+  t.test('ends a TLS handshake that comes to nothing', async t => {
+    const host = await tcpServer(t, () => {});
+    const connection = connectTo(t, at(`https://${host}`));
+    t.match(await failure(post(connection, AbortSignal.timeout(50))), { outage: 'timeout' });
+  });
+
+  t.test('that has passed already ends it before it begins', async t => {
+    const connection = connectTo(t, () => new Promise(() => {}));
+    t.match(await failure(post(connection, AbortSignal.abort())), { outage: 'timeout' });
+  });
+
+  t.test('that passes while a file or a plugin takes its time has nothing sent afterwards', async t => {
+    const api = await standIn(t, ok);
+    const { promise, resolve } = Promise.withResolvers<EndpointSource>();
+    const connection = connectTo(t, () => promise);
+    const deadline = new AbortController();
+    const asked = failure(post(connection, deadline.signal));
+    deadline.abort();
+    t.match(await asked, { outage: 'timeout' });
+    resolve(at(api.url));
+    await post(connection);
+    t.equal(api.requests.length, 1);
+  });
+
+  t.test('leaves no listener behind', async t => {
+    const api = await standIn(t, ok);
+    const connection = connectTo(t, at(api.url));
+    const { signal } = new AbortController();
+    await post(connection, signal);
+    api.behaviour = resets;
+    await t.rejects(post(connection, signal));
+    t.equal(getEventListeners(signal, 'abort').length, 0);
+  });
+});
+
+t.test('what goes wrong below HTTP is told by its class', async t => {
+  const closed = await startStandIn(ok);
+  await closed.close();
+  const cut = await tcpServer(t, socket => socket.destroy());
+  const cases: [outage: string, url: string][] = [
+    ['connection refused', closed.url],
+    // A label this long cannot be looked up, so nobody is asked.
+    ['host not found', `http://${'x'.repeat(64)}.invalid`],
+    ['connection reset', `http://${cut}`],
+    ['connection reset', `https://${cut}`],
+    ['connection failed', 'http://127.0.0.1:99999'],
+  ];
+  for (const [outage, url] of cases) t.match(await failure(post(connectTo(t, at(url)))), { outage }, url);
+});
+
+t.test('no error tells what was sent, what came back or our own credential', async t => {
+  const secrets = ['the-callers-own-bearer-token', 'our-own-service-account-token', 'what-the-server-answered'];
+  const [callers, ours, answered] = secrets;
+  const tokenFile = join(scratch(t, { token: `${ours}` }), 'token');
+  const api = await standIn(t, ok);
+  const connection = connectTo(t, explicitEndpoint({ url: api.url, tokenFile, caFile: undefined }));
+  const failures: Behaviour[] = [
+    resets,
+    hangs,
+    answers(200, `${answered}${'x'.repeat(1024 * 1024)}`),
+    (_request, response) => response.socket?.end(`HTTP/1.1 ${answered}\r\n\r\n`),
+    (_request, response) => response.socket?.end(`HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n${answered}`),
+  ];
+  for (const behaviour of failures) {
+    api.behaviour = behaviour;
+    const error = await connection.post('/review', `${callers}`, AbortSignal.timeout(200)).catch(error => error);
+    t.type(error, KubeConnectionError);
+    const shown = inspect(error, { showHidden: true, depth: Number.POSITIVE_INFINITY });
+    t.equal(leaked(`${shown}${error.stack}${JSON.stringify(error)}`, secrets), undefined);
+  }
+});
+
+t.test('a credential that cannot be a header is an outage, and is not told', async t => {
+  const api = await standIn(t, ok);
+  const headers = { authorization: 'Bearer our-own\nsecret-token' };
+  const source: EndpointSource = {
+    current: async () => ({ baseUrl: api.url, headers, tls: {}, proxyUrl: undefined }),
+    drop() {},
+    recheck() {},
+  };
+  const error = await post(connectTo(t, source)).catch(error => error);
+  t.match(error, { outage: 'connection failed', message: 'connection failed (UND_ERR_INVALID_ARG)' });
+  t.notMatch(inspect(error), 'secret-token');
+});
+
+t.test('after closing no connection is left, and what was under way ends', async t => {
+  const api = await standIn(t, ok);
+  const connection = connectTo(t, at(api.url));
+  await post(connection);
+  api.behaviour = hangs;
+  const underWay = post(connection).catch(error => error);
+  await until(() => api.requests.length === 2);
+  await connection.close();
+  t.match(await underWay, { name: 'KubeConnectionError', outage: 'connection failed' });
+  t.match(await failure(post(connection)), { outage: 'connection failed' });
+  await connectTo(t, at(api.url)).close();
+});

@@ -1,0 +1,449 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import process from 'node:process';
+import { inspect } from 'node:util';
+import t, { type Test } from 'tap';
+import { type KubeConfigOptions, kubeConfigEndpoint } from '../../src/kube/kubeconfig.ts';
+import { EndpointError, type EndpointSource } from '../../src/kube/endpoint.ts';
+import { fakeClock } from '../fixtures/clock.ts';
+import { endPlugin, execUser, kubeconfig, pluginRuns } from '../fixtures/kubeconfig.ts';
+import { projectedVolume } from '../fixtures/projected-volume.ts';
+import { scratch } from '../fixtures/temp-dir.ts';
+import { pem } from '../fixtures/tls-server.ts';
+import { until } from '../fixtures/until.ts';
+
+/** A source for kubeconfigs with these texts, in this order. */
+function fromTexts(t: Test, texts: readonly string[], options: Partial<KubeConfigOptions> = {}) {
+  const directory = scratch(t, Object.fromEntries(texts.map((text, at) => [`config-${at}`, text])));
+  const files = texts.map((_, at) => join(directory, `config-${at}`));
+  const clock = fakeClock();
+  const none = { context: undefined, tokenFile: undefined, caFile: undefined };
+  return { directory, files, clock, source: kubeConfigEndpoint({ files, ...none, now: clock.now, ...options }) };
+}
+
+const authorization = async (source: EndpointSource) => (await source.current()).headers['authorization'];
+
+const base64 = (text: string) => Buffer.from(text).toString('base64');
+
+t.test('a kubeconfig as kubectl writes it gives address, CA, token and how to trust', async t => {
+  const { source } = fromTexts(t, [
+    `apiVersion: v1
+kind: Config
+preferences: {}
+current-context: dev
+clusters:
+- name: dev-cluster
+  cluster:
+    server: https://127.0.0.1:6443/prefix//
+    certificate-authority-data: ${base64('the CA')}
+    tls-server-name: kubernetes.default.svc
+    proxy-url: http://127.0.0.1:3128
+contexts:
+- name: dev
+  context:
+    cluster: dev-cluster
+    user: developer
+    namespace: default
+users:
+- name: developer
+  user:
+    token: |
+      a-kubeconfig-token
+`,
+  ]);
+  const endpoint = await source.current();
+  t.strictSame(endpoint, {
+    baseUrl: 'https://127.0.0.1:6443/prefix',
+    headers: { authorization: 'Bearer a-kubeconfig-token' },
+    tls: { ca: Buffer.from('the CA'), servername: 'kubernetes.default.svc' },
+    proxyUrl: 'http://127.0.0.1:3128',
+  });
+});
+
+t.test('what a kubeconfig does not say is left out', async t => {
+  const { source } = fromTexts(t, [kubeconfig()]);
+  t.strictSame(await source.current(), {
+    baseUrl: 'https://127.0.0.1:6443',
+    headers: {},
+    tls: {},
+    proxyUrl: undefined,
+  });
+});
+
+t.test('skipped verification and an impersonated user are taken over', async t => {
+  const { source } = fromTexts(t, [
+    kubeconfig({ cluster: { 'insecure-skip-tls-verify': true }, user: { token: 'ours', as: 'jane' } }),
+  ]);
+  t.match(await source.current(), { tls: { rejectUnauthorized: false }, headers: { 'impersonate-user': 'jane' } });
+});
+
+t.test('client certificates come from data, or from files beside the kubeconfig', async t => {
+  const data = { 'client-certificate-data': base64('certificate'), 'client-key-data': base64('key') };
+  const paths = { 'client-certificate': 'pki/client.crt', 'client-key': 'pki/client.key' };
+  const directory = t.testdir({
+    data: kubeconfig({ cluster: { 'certificate-authority-data': base64('ca') }, user: data }),
+    paths: kubeconfig({ cluster: { 'certificate-authority': 'pki/ca.crt' }, user: paths }),
+    pki: { 'ca.crt': 'ca', 'client.crt': 'certificate', 'client.key': 'key' },
+  });
+  for (const name of ['data', 'paths']) {
+    const files = [join(directory, name)];
+    const source = kubeConfigEndpoint({ files, context: undefined, tokenFile: undefined, caFile: undefined });
+    t.strictSame((await source.current()).tls, {
+      ca: Buffer.from('ca'),
+      cert: Buffer.from('certificate'),
+      key: Buffer.from('key'),
+    });
+  }
+});
+
+t.test('a name and a password become basic authentication', async t => {
+  const { source } = fromTexts(t, [kubeconfig({ user: { username: 'jane', password: 'pass:word' } })]);
+  t.match(await source.current(), { headers: { authorization: `Basic ${base64('jane:pass:word')}` } });
+});
+
+t.test('a user’s token file is found beside the kubeconfig, trimmed, and followed', async t => {
+  const directory = t.testdir({ config: kubeconfig({ user: { tokenFile: 'volume/token' } }), volume: {} });
+  const volume = await projectedVolume(join(directory, 'volume'), { token: 'one\n' });
+  const clock = fakeClock();
+  const files = [join(directory, 'config')];
+  const none = { context: undefined, tokenFile: undefined, caFile: undefined };
+  const source = kubeConfigEndpoint({ files, ...none, now: clock.now });
+  t.equal(await authorization(source), 'Bearer one');
+  await volume.swap({ token: 'two\n' });
+  clock.advance(10_000);
+  t.equal(await authorization(source), 'Bearer two');
+  await volume.swap({ token: 'six\n' });
+  source.drop();
+  t.equal(await authorization(source), 'Bearer six');
+});
+
+t.test('a token file and a CA file of the settings replace what the kubeconfig says', async t => {
+  const directory = t.testdir({ token: 'from-settings', 'ca.crt': 'CA of the settings' });
+  const settings = { tokenFile: join(directory, 'token'), caFile: join(directory, 'ca.crt') };
+  for (const user of [{ token: 'from-kubeconfig' }, { tokenFile: 'not-there' }, { username: 'jane', password: 'x' }]) {
+    const { source } = fromTexts(
+      t,
+      [kubeconfig({ cluster: { 'certificate-authority-data': base64('ca') }, user })],
+      settings,
+    );
+    t.match(await source.current(), {
+      headers: { authorization: 'Bearer from-settings' },
+      tls: { ca: Buffer.from('CA of the settings') },
+    });
+  }
+});
+
+t.test('over plain http a kubeconfig’s credential is not shown, and one of the settings is', async t => {
+  const text = kubeconfig({ cluster: { server: 'http://127.0.0.1:8001/' }, user: { token: 'from-kubeconfig' } });
+  const plain = { baseUrl: 'http://127.0.0.1:8001', headers: {}, tls: {}, proxyUrl: undefined };
+  t.strictSame(await fromTexts(t, [text]).source.current(), plain);
+  const tokenFile = join(scratch(t, { token: 'from-settings' }), 'token');
+  t.equal(await authorization(fromTexts(t, [text], { tokenFile }).source), 'Bearer from-settings');
+  const own = kubeconfig({ cluster: { server: 'HTTP://127.0.0.1:8001' }, user: { tokenFile: 'not-there' } });
+  t.strictSame((await fromTexts(t, [own]).source.current()).headers, {});
+});
+
+t.test('a context without a user has no credential, and the cluster’s CA all the same', async t => {
+  const { source } = fromTexts(t, [
+    kubeconfig({
+      cluster: { 'certificate-authority-data': base64('ca') },
+      contexts: [{ name: 'main', context: { cluster: 'main' } }],
+    }),
+  ]);
+  t.match(await source.current(), { headers: {}, tls: { ca: Buffer.from('ca') } });
+});
+
+t.test('several files are merged: the first to name a thing wins', async t => {
+  const first = kubeconfig({
+    clusters: [{ name: 'a', cluster: { server: 'https://a.example' } }],
+    users: [{ name: 'jane', user: { token: 'first-jane' } }],
+    contexts: [{ name: 'one', context: { cluster: 'a', user: 'jane' } }],
+    'current-context': 'one',
+  });
+  const second = kubeconfig({
+    clusters: [
+      { name: 'a', cluster: { server: 'https://not-this.example' } },
+      { name: 'b', cluster: { server: 'https://b.example' } },
+    ],
+    users: [
+      { name: 'jane', user: { tokenFile: 'not-this' } },
+      { name: 'joe', user: { token: 'second-joe' } },
+    ],
+    contexts: [
+      { name: 'one', context: { cluster: 'b', user: 'joe' } },
+      { name: 'two', context: { cluster: 'b', user: 'joe' } },
+      { name: 'mixed', context: { cluster: 'a', user: 'joe' } },
+    ],
+    'current-context': 'two',
+  });
+  const expected = {
+    one: ['https://a.example', 'Bearer first-jane'],
+    two: ['https://b.example', 'Bearer second-joe'],
+    mixed: ['https://a.example', 'Bearer second-joe'],
+  };
+  for (const [context, [baseUrl, credential]] of Object.entries(expected)) {
+    const { source } = fromTexts(t, [first, second], { context });
+    t.match(await source.current(), { baseUrl });
+    t.equal(await authorization(source), credential);
+  }
+  t.match(await fromTexts(t, [first, second]).source.current(), { baseUrl: 'https://a.example' });
+  t.match(await fromTexts(t, [second, first]).source.current(), { baseUrl: 'https://b.example' });
+
+  const onlyUsers = kubeconfig({ clusters: [], contexts: [], 'current-context': '' });
+  t.match(await fromTexts(t, [onlyUsers, first]).source.current(), { baseUrl: 'https://a.example' });
+});
+
+t.test('a token file belongs to the kubeconfig that names its user first', async t => {
+  const text = kubeconfig({ user: { tokenFile: 'token' } });
+  const [first, second] = [scratch(t, { config: text, token: 'first' }), scratch(t, { config: text, token: 'second' })];
+  const files = [join(first, 'config'), join(second, 'config')];
+  const source = kubeConfigEndpoint({ files, context: undefined, tokenFile: undefined, caFile: undefined });
+  t.equal(await authorization(source), 'Bearer first');
+});
+
+t.test('a kubeconfig that leads nowhere says what is missing', async t => {
+  const cases: [message: string, text: string, context?: string][] = [
+    ['kubeconfig: no current-context; set GATECAR_KUBE_CONTEXT', kubeconfig({ 'current-context': undefined })],
+    ['kubeconfig: there is no context "staging"', kubeconfig(), 'staging'],
+    ['kubeconfig: there is no context "gone"', kubeconfig({ 'current-context': 'gone' })],
+    ['kubeconfig: context "main" names no known cluster', kubeconfig({ clusters: [] })],
+    ['kubeconfig: context "main" names no known user', kubeconfig({ users: [] })],
+    [
+      'kubeconfig: the server of the cluster is no http or https URL',
+      kubeconfig({ cluster: { server: 'https://x:99999' } }),
+    ],
+    ['kubeconfig: the server of the cluster is no http or https URL', kubeconfig({ cluster: { server: 'unix:///x' } })],
+    [
+      'kubeconfig: the credential has characters that no header can carry',
+      kubeconfig({ user: { token: 'ours\r\nX-Other: 1' } }),
+    ],
+  ];
+  for (const [message, text, context] of cases) {
+    await t.rejects(fromTexts(t, [text], { context }).source.current(), new EndpointError(message));
+  }
+});
+
+t.test('what is no kubeconfig is named, and not quoted', async t => {
+  const texts = [
+    '',
+    'null',
+    'token: {secret-token',
+    'users: secret-token',
+    'users: [{user: {token: secret-token}}]',
+    'clusters: [{name: secret-token}]',
+    'contexts: [{name: secret-token, context: {}}]',
+    '\0secret-token',
+  ];
+  for (const text of texts) {
+    const { source, files } = fromTexts(t, [text]);
+    await t.rejects(source.current(), new EndpointError(`kubeconfig ${files[0]} is not a valid kubeconfig`));
+  }
+  for (const text of ['secret-token', '- secret-token']) {
+    const message = 'kubeconfig: no current-context; set GATECAR_KUBE_CONTEXT';
+    await t.rejects(fromTexts(t, [text]).source.current(), new EndpointError(message));
+  }
+});
+
+t.test('a file that cannot be read is named with the system’s code', async t => {
+  const { source, files } = fromTexts(t, [kubeconfig()], { files: ['/not/there'] });
+  t.equal(files.length, 1);
+  await t.rejects(source.current(), new EndpointError('kubeconfig /not/there cannot be read: ENOENT'));
+  const cases: [message: string, user: Record<string, string>][] = [
+    ['kubeconfig: the credential failed: ENOENT', { 'client-certificate': 'not-there', 'client-key': 'not-there' }],
+    ['token file cannot be read: ENOENT', { tokenFile: 'not-there' }],
+  ];
+  for (const [message, user] of cases) {
+    await t.rejects(fromTexts(t, [kubeconfig({ user })]).source.current(), new EndpointError(message));
+  }
+  const caFile = '/not/there';
+  await t.rejects(
+    fromTexts(t, [kubeconfig()], { caFile }).source.current(),
+    new EndpointError('CA file cannot be read: ENOENT'),
+  );
+});
+
+t.test('a changed kubeconfig is taken up after ten seconds, or at once when dropped', async t => {
+  const { source, files, clock } = fromTexts(t, [kubeconfig({ user: { token: 'old' } })]);
+  t.equal(await authorization(source), 'Bearer old');
+  await writeFile(String(files[0]), kubeconfig({ user: { token: 'newer' } }));
+  clock.advance(9999);
+  t.equal(await authorization(source), 'Bearer old');
+  clock.advance(1);
+  t.equal(await authorization(source), 'Bearer newer');
+  await writeFile(String(files[0]), kubeconfig({ user: { token: 'newest' } }));
+  source.drop();
+  t.equal(await authorization(source), 'Bearer newest');
+});
+
+t.test(
+  'a kubeconfig that is being written is no reason to stop with what it said before, until that is refused',
+  async t => {
+    const { source, files, clock } = fromTexts(t, [kubeconfig({ user: { token: 'good' } })]);
+    await source.current();
+    await writeFile(String(files[0]), kubeconfig({ user: { token: 'new' } }).slice(0, 60));
+    clock.advance(10_000);
+    t.equal(await authorization(source), 'Bearer good');
+    await writeFile(String(files[0]), kubeconfig({ user: { token: 'new' } }));
+    clock.advance(999);
+    t.equal(await authorization(source), 'Bearer good');
+    clock.advance(1);
+    t.equal(await authorization(source), 'Bearer new', 'it is looked at again after a second');
+    await writeFile(String(files[0]), '{');
+    source.drop();
+    await t.rejects(source.current(), { name: 'EndpointError', message: /is not a valid kubeconfig/ });
+    await t.rejects(source.current(), { name: 'EndpointError' });
+  },
+);
+
+t.test('what is at fault with TLS has the files looked at at once, and no plugin run', async t => {
+  const file = join(scratch(t), 'runs');
+  const user = execUser('token', file);
+  const { source, files } = fromTexts(t, [kubeconfig({ user })]);
+  const { tls } = await source.current();
+  source.recheck();
+  t.equal((await source.current()).tls, tls);
+  t.equal(pluginRuns(file).length, 1);
+  const cluster = { 'certificate-authority-data': base64(pem('ca.crt')) };
+  await writeFile(String(files[0]), kubeconfig({ user, cluster }));
+  source.recheck();
+  t.equal(String((await source.current()).tls.ca), pem('ca.crt'));
+});
+
+t.test('a CA bundle that is being written does not take the place of a whole one', async t => {
+  const caFile = join(scratch(t, { 'ca.crt': pem('ca.crt') }), 'ca.crt');
+  const { source } = fromTexts(t, [kubeconfig({ cluster: { 'certificate-authority': caFile }, user: { token: 'a' } })]);
+  const first = await source.current();
+  await writeFile(caFile, pem('other-ca.crt').slice(0, 100));
+  source.recheck();
+  t.equal((await source.current()).tls, first.tls);
+  await writeFile(caFile, pem('other-ca.crt'));
+  source.recheck();
+  t.equal(String((await source.current()).tls.ca), pem('other-ca.crt'));
+});
+
+t.test('TLS material that reads the same is the same object, and another one when anything in it changes', async t => {
+  const material = { cluster: { 'certificate-authority-data': base64(pem('ca.crt')) }, user: { token: 'a' } };
+  const { source, files } = fromTexts(t, [kubeconfig(material)]);
+  let last = (await source.current()).tls;
+  const next = async (change: Parameters<typeof kubeconfig>[0]) => {
+    await writeFile(String(files[0]), kubeconfig(change));
+    source.drop();
+    return (await source.current()).tls;
+  };
+  t.equal(await next({ ...material, user: { token: 'b' } }), last);
+  const changes = [
+    { cluster: { 'certificate-authority-data': base64(pem('other-ca.crt')) } },
+    { cluster: { 'tls-server-name': 'one' } },
+    { cluster: { 'tls-server-name': 'two' } },
+    { cluster: { 'tls-server-name': 'two', 'insecure-skip-tls-verify': true } },
+    { user: { 'client-certificate-data': base64('one'), 'client-key-data': base64('key') } },
+    { user: { 'client-certificate-data': base64('two'), 'client-key-data': base64('key') } },
+    { user: { 'client-certificate-data': base64('two'), 'client-key-data': base64('other') } },
+  ];
+  for (const change of changes) {
+    const tls = await next(change);
+    t.not(tls, last, JSON.stringify(change));
+    t.equal(await next(change), tls);
+    last = tls;
+  }
+});
+
+t.test('the process’s own clock counts unless another is given', async t => {
+  const { files, source: other } = fromTexts(t, [kubeconfig({ user: { token: 'a' } })]);
+  const source = kubeConfigEndpoint({ files, context: undefined, tokenFile: undefined, caFile: undefined });
+  const first = await source.current();
+  t.equal(await source.current(), first, 'ten seconds have not passed');
+  t.strictSame(await other.current(), first);
+});
+
+t.test('an exec plugin', async t => {
+  t.test('gives a token, and hears the environment that the kubeconfig sets', async t => {
+    const { source } = fromTexts(t, [kubeconfig({ user: execUser('token') })]);
+    t.equal(await authorization(source), 'Bearer plugin-token-1');
+    const exec = { ...execUser('token').exec, env: [{ name: 'PLUGIN_TOKEN', value: 'from-env' }] };
+    t.equal(await authorization(fromTexts(t, [kubeconfig({ user: { exec } })]).source), 'Bearer from-env');
+  });
+
+  t.test('does not replace a static token of its user', async t => {
+    const { source } = fromTexts(t, [kubeconfig({ user: { ...execUser('token'), token: 'static' } })]);
+    t.equal(await authorization(source), 'Bearer static');
+  });
+
+  t.test('is found in an auth-provider', async t => {
+    const provider = { name: 'exec', config: execUser('token') };
+    const { source } = fromTexts(t, [kubeconfig({ user: { 'auth-provider': provider } })]);
+    t.equal(await authorization(source), 'Bearer plugin-token-1');
+  });
+
+  t.test('gives a client certificate', async t => {
+    const { source } = fromTexts(t, [kubeconfig({ user: execUser('client-certificate') })]);
+    t.match(await source.current(), { headers: {}, tls: { cert: 'plugin-certificate', key: 'plugin-key' } });
+  });
+
+  t.test('runs once for all who wait, and not again for a credential without an end', async t => {
+    const file = join(scratch(t), 'runs');
+    const { source, clock } = fromTexts(t, [kubeconfig({ user: execUser('token', file) })]);
+    const all = await Promise.all(Array.from({ length: 8 }, () => authorization(source)));
+    t.strictSame(new Set(all), new Set(['Bearer plugin-token-1']));
+    clock.advance(60_000);
+    t.equal(await authorization(source), 'Bearer plugin-token-1');
+    t.equal(pluginRuns(file).length, 1);
+  });
+
+  t.test('runs anew for a credential that has run out, at most every ten seconds', async t => {
+    const file = join(scratch(t), 'runs');
+    const { source, clock } = fromTexts(t, [kubeconfig({ user: execUser('short-lived', file) })]);
+    t.equal(await authorization(source), 'Bearer plugin-token-1');
+    clock.advance(9999);
+    t.equal(await authorization(source), 'Bearer plugin-token-1');
+    clock.advance(1);
+    t.equal(await authorization(source), 'Bearer plugin-token-2');
+  });
+
+  t.test('runs anew when its credential was refused', async t => {
+    const file = join(scratch(t), 'runs');
+    const { source } = fromTexts(t, [kubeconfig({ user: execUser('token', file) })]);
+    await source.current();
+    source.drop();
+    t.equal(await authorization(source), 'Bearer plugin-token-2');
+  });
+
+  t.test('that fails is named, and what it wrote is not told', async t => {
+    for (const behaviour of ['fail', 'rubbish', 'no-status']) {
+      const { source } = fromTexts(t, [kubeconfig({ user: execUser(behaviour) })]);
+      const message = `kubeconfig: the exec plugin ${process.execPath} failed: unknown error`;
+      const error = await source.current().then(String, error => error);
+      t.strictSame(error, new EndpointError(message), behaviour);
+      t.notMatch(inspect(error, { depth: Number.POSITIVE_INFINITY, showHidden: true }), 'secret-plugin-token');
+    }
+    const { source } = fromTexts(t, [kubeconfig({ user: { exec: { command: '/not/there' } } })]);
+    await t.rejects(source.current(), new EndpointError('kubeconfig: the exec plugin /not/there failed: ENOENT'));
+  });
+
+  t.test('that gives nothing leaves us without a credential', async t => {
+    const { source } = fromTexts(t, [kubeconfig({ user: execUser('nothing') })]);
+    t.strictSame((await source.current()).headers, {});
+  });
+
+  t.test('that failed is run anew the next time', async t => {
+    const { source, files } = fromTexts(t, [kubeconfig({ user: execUser('fail') })]);
+    await t.rejects(source.current(), { name: 'EndpointError' });
+    await writeFile(String(files[0]), kubeconfig({ user: execUser('token') }));
+    source.drop();
+    t.equal(await authorization(source), 'Bearer plugin-token-1');
+  });
+
+  t.test('that hangs is given up after a minute', async t => {
+    const file = join(scratch(t), 'runs');
+    const { source, clock } = fromTexts(t, [kubeconfig({ user: execUser('hang-at-first', file) })]);
+    const hung = source.current();
+    await until(() => pluginRuns(file).length === 1);
+    t.teardown(() => endPlugin(file));
+    clock.advance(59_999);
+    const waiting = source.current();
+    clock.advance(1);
+    t.equal(await authorization(source), 'Bearer plugin-token-2');
+    t.equal(pluginRuns(file).length, 2);
+    t.equal(await Promise.race([hung, waiting, 'still waiting']), 'still waiting');
+  });
+});

@@ -1,0 +1,16 @@
+import t from 'tap';
+import { clockLog } from '../../src/observability/clock-log.ts';
+
+t.test('each change is one line, with the skew in seconds', async t => {
+  const lines: unknown[] = [];
+  const changed = clockLog({
+    info: (...line: unknown[]) => lines.push(['info', ...line]),
+    warn: (...line: unknown[]) => lines.push(['warn', ...line]),
+  });
+  changed(true, -600_400);
+  changed(false, 900);
+  t.strictSame(lines, [
+    ['warn', { skewSeconds: -600 }, "clock skew: token times are not checked locally, the API server's clock counts"],
+    ['info', { skewSeconds: 1 }, "clock skew is over: this clock and the API server's agree"],
+  ]);
+});

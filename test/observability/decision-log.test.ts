@@ -1,0 +1,144 @@
+import { Writable } from 'node:stream';
+import t, { type Test } from 'tap';
+import { parseAuthorization } from '../../src/credential/authorization-header.ts';
+import { Token } from '../../src/credential/token.ts';
+import type { Decision } from '../../src/decision/decision.ts';
+import type { Decided } from '../../src/gateway/decision-event.ts';
+import { decisionLog } from '../../src/observability/decision-log.ts';
+import { fingerprint } from '../../src/observability/logging/token-fingerprint.ts';
+import { logger } from '../../src/observability/logging/logger.ts';
+import { until } from '../fixtures/until.ts';
+import { acceptedAs } from '../fixtures/verdicts.ts';
+
+function open(t: Test, level = 'debug', windowMs?: number) {
+  let text = '';
+  const destination = new Writable({
+    write(chunk, _encoding, done) {
+      text += chunk;
+      done();
+    },
+  });
+  const decisions = decisionLog(logger(level, destination), windowMs);
+  t.teardown(() => decisions.close());
+  const lines = () =>
+    text
+      .split('\n')
+      .filter(Boolean)
+      .map(line => JSON.parse(line));
+  return { decisions, lines };
+}
+
+function decided(decision: Decision, authorization: string | undefined = 'Bearer abc'): Decided {
+  return {
+    protocol: 'http',
+    decision,
+    answer: { status: decision.kind === 'allow' ? 200 : 401, headers: [], body: '', text: '' },
+    credential: parseAuthorization(authorization),
+    durationMs: 1.23456,
+    forwarded: () => ({ clientAddress: '192.0.2.1', requestId: 'r', method: 'GET', uri: '/x', trace: undefined }),
+    trail: undefined,
+  };
+}
+
+const denial: Decision = { kind: 'deny', reason: 'namespace_denied', detail: 'ns', username: 'me' };
+
+t.test('a denial is one line at info with all that is known and the fingerprint of the token', async t => {
+  const { decisions, lines } = open(t, 'info');
+  decisions.record(decided(denial));
+  t.strictSame(Object.keys(lines()[0]).sort(), [
+    ...['clientAddress', 'detail', 'durationMs', 'level', 'method', 'msg', 'name', 'protocol', 'reason', 'requestId'],
+    ...['status', 'time', 'token', 'uri', 'username'],
+  ]);
+  t.match(lines(), [
+    {
+      level: 'info',
+      msg: 'denied',
+      reason: 'namespace_denied',
+      detail: 'ns',
+      username: 'me',
+      status: 401,
+      token: fingerprint(new Token('abc')),
+      durationMs: 1.235,
+      requestId: 'r',
+      uri: '/x',
+    },
+  ]);
+});
+
+t.test('where there was no token the line has none', async t => {
+  const { decisions, lines } = open(t);
+  decisions.record(decided({ kind: 'deny', reason: 'credentials_missing', detail: '' }, ''));
+  t.notOk('token' in lines()[0]);
+  t.notOk('detail' in lines()[0]);
+});
+
+t.test('an outage is a warning', async t => {
+  const { decisions, lines } = open(t);
+  decisions.record(
+    decided({ kind: 'unavailable', reason: 'authority_unavailable', cause: 'timeout', retryAfterSeconds: 1 }),
+  );
+  t.match(lines(), [{ level: 'warn', msg: 'could not ask', reason: 'authority_unavailable', cause: 'timeout' }]);
+});
+
+t.test('allows are written at debug alone, each of them', async t => {
+  const allow: Decision = { kind: 'allow', identity: acceptedAs('my-app').identity };
+  const quiet = open(t, 'info');
+  quiet.decisions.record(decided(allow));
+  t.strictSame(quiet.lines(), []);
+  const loud = open(t, 'debug');
+  for (let line = 0; line < 20; line += 1) loud.decisions.record(decided(allow));
+  loud.decisions.record(decided({ kind: 'allow', identity: undefined }));
+  t.equal(loud.lines().length, 21);
+  t.match(loud.lines()[0], { level: 'debug', msg: 'allowed', username: 'system:serviceaccount:default:my-app' });
+});
+
+t.test('a user’s name is one line of printable ASCII, also where it is let through', async t => {
+  const { decisions, lines } = open(t);
+  const { identity } = acceptedAs();
+  decisions.record(decided({ kind: 'allow', identity: { ...identity, username: 'jané\n' } }));
+  t.equal(lines()[0].username, 'jan%C3%A9%0A');
+});
+
+t.test('a user whom a webhook named by a JWT is not logged by it', async t => {
+  const { decisions, lines } = open(t);
+  const jwt = 'eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJhYmNkZWZnIn0.c2lnbmF0dXJl';
+  const { identity } = acceptedAs();
+  decisions.record(decided({ kind: 'allow', identity: { ...identity, username: `user:${jwt}` } }));
+  decisions.record(decided({ ...denial, username: btoa(jwt) }));
+  t.match(lines(), [{ username: 'user:[token]' }, { username: '[token]' }]);
+});
+
+t.test('a level that is off costs no line, no count and no reading of headers', async t => {
+  const { decisions, lines } = open(t, 'error');
+  const unread = { forwarded: () => t.fail('nobody wants to know') as never };
+  for (let line = 0; line < 20; line += 1) decisions.record({ ...decided(denial), ...unread });
+  decisions.record({ ...decided({ kind: 'allow', identity: undefined }), ...unread });
+  decisions.close();
+  t.strictSame(lines(), []);
+});
+
+t.test('a flood of equal lines is summarised, and other users and reasons still have theirs', async t => {
+  const { decisions, lines } = open(t);
+  for (let line = 0; line < 100; line += 1) decisions.record(decided(denial));
+  for (let line = 0; line < 12; line += 1) decisions.record(decided({ ...denial, username: 'somebody else' }));
+  for (let line = 0; line < 11; line += 1) {
+    decisions.record(decided({ kind: 'deny', reason: 'token_rejected', detail: '' }));
+  }
+  t.equal(lines().length, 10 + 10 + 10);
+  decisions.close();
+  const summaries = lines()
+    .slice(-3)
+    .sort((one, other) => other.suppressed - one.suppressed);
+  t.match(summaries, [
+    { msg: 'more of the same', reason: 'namespace_denied', username: 'me', suppressed: 90 },
+    { msg: 'more of the same', reason: 'namespace_denied', username: 'somebody else', suppressed: 2 },
+    { msg: 'more of the same', reason: 'token_rejected', suppressed: 1 },
+  ]);
+});
+
+t.test('what was held back is told when its time ends, though nothing more comes', async t => {
+  const { decisions, lines } = open(t, 'info', 20);
+  for (let line = 0; line < 12; line += 1) decisions.record(decided(denial));
+  await until(() => lines().length > 10);
+  t.match(lines().at(-1), { msg: 'more of the same', reason: 'namespace_denied', username: 'me', suppressed: 2 });
+});

@@ -1,0 +1,20 @@
+import t from 'tap';
+import { graceWatch } from '../../src/observability/stale-serving-log.ts';
+
+t.test('one line when it begins and one when it is over, however many verdicts were served', async t => {
+  const lines: unknown[] = [];
+  const log = { warn: (...line: unknown[]) => lines.push(line), info: (...line: unknown[]) => lines.push(line) };
+  const watch = graceWatch(log as unknown as Parameters<typeof graceWatch>[0]);
+  watch.ended();
+  t.equal(watch.active, false);
+  for (let round = 0; round < 2; round += 1) {
+    for (let verdict = 0; verdict < 3; verdict += 1) watch.served();
+    t.equal(watch.active, true);
+    watch.ended();
+    watch.ended();
+    t.equal(watch.active, false);
+  }
+  const begin = ['grace: known verdicts are served past their time, for the API server cannot be asked'];
+  const end = [{ served: 3 }, 'grace: over, the API server can be asked again'];
+  t.strictSame(lines, [begin, end, begin, end]);
+});

@@ -1,0 +1,133 @@
+import process from 'node:process';
+import { Writable } from 'node:stream';
+import t, { type Test } from 'tap';
+import type { SamplerName, TracingSettings } from '../../src/config/tracing-settings.ts';
+import type { Decision } from '../../src/decision/decision.ts';
+import type { Decided } from '../../src/gateway/decision-event.ts';
+import type { TraceParent } from '../../src/gateway/trace-context.ts';
+import { logger } from '../../src/observability/logging/logger.ts';
+import { openTracing } from '../../src/observability/tracing.ts';
+import { startOtlpReceiver } from '../fixtures/otlp-receiver.ts';
+import { until } from '../fixtures/until.ts';
+
+const PARENT: TraceParent = {
+  ...{ traceId: '4bf92f3577b34da6a3ce929d0e0e4736', spanId: '00f067aa0ba902b7', flags: 0xff, state: 'a=1' },
+};
+const ALLOW: Decision = { kind: 'allow', identity: undefined };
+const OUTAGE: Decision = {
+  ...{ kind: 'unavailable', reason: 'authority_unavailable', cause: 'timeout', retryAfterSeconds: 1 },
+};
+
+const decided = (trail: Decided['trail'], decision: Decision = ALLOW): Decided => ({
+  ...{ protocol: 'http', decision, credential: { kind: 'absent' }, durationMs: 1, trail },
+  answer: { status: decision.kind === 'allow' ? 200 : 503, headers: [], body: '', text: '' },
+  forwarded: () => t.fail('nothing of the client’s own words is wanted') as never,
+});
+
+async function open(t: Test, settings: Partial<TracingSettings> = {}) {
+  const receiver = await startOtlpReceiver();
+  t.teardown(() => receiver.close());
+  process.env['OTEL_EXPORTER_OTLP_ENDPOINT'] = receiver.url;
+  t.teardown(() => {
+    delete process.env['OTEL_EXPORTER_OTLP_ENDPOINT'];
+  });
+  let text = '';
+  const destination = new Writable({
+    write(chunk, _encoding, done) {
+      text += chunk;
+      done();
+    },
+  });
+  const tracing = openTracing(
+    { sampler: 'parentbased_always_on', ratio: 1, warnings: [], ...settings },
+    '1.2.3',
+    logger('info', destination),
+  );
+  return { tracing, receiver, log: () => text };
+}
+
+t.test('a request’s span is below the gateway’s, and a review’s below that', async t => {
+  const { tracing, receiver } = await open(t);
+  const trail = tracing.follow(() => PARENT);
+  t.equal(trail.source, 'local');
+  const review = trail.reviewing?.();
+  t.match(review?.headers, { traceparent: /^00-4bf92f3577b34da6a3ce929d0e0e4736-[0-9a-f]{16}-01$/, tracestate: 'a=1' });
+  review?.end('accepted');
+  trail.source = 'review';
+  tracing.decided(decided(trail));
+  await tracing.close();
+  t.match(receiver.spans, [
+    { name: 'TokenReview', parentId: trail.span?.spanId, attributes: { 'gatecar.outcome': 'accepted' }, status: 0 },
+    { name: 'authorize', spanId: trail.span?.spanId, parentId: PARENT.spanId, traceId: PARENT.traceId, status: 0 },
+  ]);
+  t.match(receiver.spans[1]?.attributes, { 'gatecar.source': 'review' });
+  t.match(receiver.spans[0]?.resource, { 'service.name': 'gatecar', 'service.version': '1.2.3' });
+});
+
+t.test('without a parent a trace begins, and what could not be decided is an error', async t => {
+  const { tracing, receiver } = await open(t);
+  const trail = tracing.follow(() => undefined);
+  const review = trail.reviewing?.();
+  t.strictSame(Object.keys(review?.headers ?? {}), ['traceparent']);
+  review?.end('refused');
+  trail.reviewing?.().end('timeout');
+  tracing.decided(decided(trail, OUTAGE));
+  tracing.decided(decided({ source: 'cache' }));
+  tracing.decided(decided(undefined));
+  await tracing.close();
+  t.match(receiver.spans, [{ status: 0 }, { status: 2 }, { parentId: '', status: 2 }]);
+  t.equal(receiver.spans.length, 3);
+});
+
+t.test('each sampler keeps what its name says', async t => {
+  const kept = async (sampler: SamplerName, ratio = 1): Promise<boolean[]> => {
+    const { tracing, receiver } = await open(t, { sampler, ratio });
+    const parents = [undefined, { ...PARENT, flags: 1 }, { ...PARENT, flags: 0, state: undefined }];
+    const trails = parents.map(parent => tracing.follow(() => parent));
+    for (const trail of trails) tracing.decided(decided(trail));
+    await tracing.close();
+    return trails.map(({ span }) => receiver.spans.some(({ spanId }) => spanId === span?.spanId));
+  };
+  t.strictSame(await kept('always_on'), [true, true, true]);
+  t.strictSame(await kept('always_off'), [false, false, false]);
+  t.strictSame(await kept('traceidratio', 0), [false, false, false]);
+  t.strictSame(await kept('parentbased_always_on'), [true, true, false]);
+  t.strictSame(await kept('parentbased_always_off'), [false, true, false]);
+  t.strictSame(await kept('parentbased_traceidratio', 0), [false, true, false]);
+  t.strictSame(await kept('parentbased_traceidratio', 1), [true, true, false]);
+});
+
+t.test('what is asked for and not done is told at once', async t => {
+  const { tracing, log } = await open(t, { warnings: ['not done'] });
+  t.match(log(), '"level":"warn"');
+  t.match(log(), 'not done');
+  await tracing.close();
+});
+
+t.test('faults of the receiver are told when they begin and when they end', async t => {
+  process.env['OTEL_EXPORTER_OTLP_TIMEOUT'] = '10000';
+  const { tracing, receiver, log } = await open(t);
+  const send = async () => {
+    const before = receiver.requests.length;
+    tracing.decided(decided(tracing.follow(() => undefined)));
+    await until(() => receiver.requests.length > before);
+  };
+  receiver.answer = response => response.writeHead(400).end('no');
+  await send();
+  await until(() => log().includes('spans cannot be sent'));
+  t.match(log(), '"message":"Bad Request"', 'and why');
+  await send();
+  receiver.answer = response => response.writeHead(200).end();
+  await send();
+  await until(() => log().includes('spans are sent again'));
+  t.equal(log().match(/cannot be sent/g)?.length, 1);
+  await tracing.close();
+});
+
+t.test('a receiver that hangs is not waited for', async t => {
+  const { tracing, receiver } = await open(t);
+  receiver.answer = () => {};
+  tracing.decided(decided(tracing.follow(() => undefined)));
+  await tracing.close();
+  t.equal(receiver.requests.length, 1);
+});

@@ -1,0 +1,108 @@
+import { once } from 'node:events';
+import { Agent, get, type Server, type ServerResponse } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+import { setTimeout as wait } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import { drainable } from '../../src/gateway/http/connection-drain.ts';
+import { type HttpServer, httpServer } from '../../src/gateway/http/server.ts';
+import { drain } from '../../src/server/drain.ts';
+import { roomyLimits } from '../fixtures/limits.ts';
+import { until } from '../fixtures/until.ts';
+
+async function start(
+  t: Test,
+  handler: (response: ServerResponse) => void,
+): Promise<{ http: HttpServer; server: Server; url: string }> {
+  const http = httpServer((_request, response) => handler(response), roomyLimits());
+  const { server } = http;
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.closeAllConnections());
+  return { http, server, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
+}
+
+const silent = { warn: () => {} } as never;
+
+t.test('what is under way is finished, then it resolves', async t => {
+  const asked = Promise.withResolvers<ServerResponse>();
+  const { http, server, url } = await start(t, asked.resolve);
+  const answer = once(get(url, { agent: false }), 'response');
+  const response = await asked.promise;
+  const drained = drain({ listeners: [drainable(http)], log: silent, delayMs: 0, timeoutMs: 60_000 });
+  response.end('done');
+  const [incoming] = await answer;
+  incoming.resume();
+  await drained;
+  t.notOk(server.listening);
+});
+
+t.test('while the delay lasts it serves as before', async t => {
+  const { http, server, url } = await start(t, response => response.end());
+  const drained = drain({ listeners: [drainable(http)], log: silent, delayMs: 50, timeoutMs: 60_000 });
+  t.ok(server.listening);
+  const [incoming] = await once(get(url, { agent: false }), 'response');
+  t.equal(incoming.statusCode, 200);
+  incoming.resume();
+  await drained;
+});
+
+t.test('idle connections are let go', async t => {
+  const { http, url } = await start(t, response => response.end());
+  const agent = new Agent({ keepAlive: true });
+  t.teardown(() => agent.destroy());
+  const [incoming] = await once(get(url, { agent }), 'response');
+  incoming.resume();
+  await once(incoming, 'close');
+  await drain({ listeners: [drainable(http)], log: silent, delayMs: 0, timeoutMs: 60_000 });
+  t.pass('it resolved although the client would have kept its connection');
+});
+
+t.test('what does not finish in its time is ended, and that is said', async t => {
+  const asked = Promise.withResolvers<ServerResponse>();
+  const { http, url } = await start(t, asked.resolve);
+  const outgoing = get(url, { agent: false });
+  const failed = once(outgoing, 'error');
+  await asked.promise;
+  const lines: string[] = [];
+  const log = { warn: (line: string) => lines.push(line) } as never;
+  await drain({ listeners: [drainable(http)], log, delayMs: 0, timeoutMs: 20 });
+  t.match((await failed)[0], { code: 'ECONNRESET' });
+  t.match(lines, [/still under way/]);
+});
+
+t.test('a connection that never sent a byte is let go, but not before its request could have come', async t => {
+  const { http, server, url } = await start(t, response => response.end());
+  const listener = drainable(http);
+  let accepted = 0;
+  server.on('connection', () => {
+    accepted += 1;
+  });
+  const open = () => connect(Number(new URL(url).port), '127.0.0.1');
+  const [late, mute] = [open(), open()];
+  await until(() => accepted === 2);
+  const drained = drain({ listeners: [listener], log: silent, delayMs: 0, timeoutMs: 60_000 });
+  await wait(20);
+  late.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+  const [answer] = await once(late, 'data');
+  t.match(String(answer), /^HTTP\/1\.1 200 /);
+  mute.resume();
+  await once(mute, 'close');
+  await drained;
+});
+
+t.test('what is under way is not cut when silent connections are', async t => {
+  const asked = Promise.withResolvers<ServerResponse>();
+  const { http, server, url } = await start(t, asked.resolve);
+  const listener = drainable(http);
+  const answer = once(get(url, { agent: false }), 'response');
+  const response = await asked.promise;
+  const mute = connect(Number(new URL(url).port), '127.0.0.1').resume();
+  await once(server, 'connection');
+  const drained = drain({ listeners: [listener], log: silent, delayMs: 0, timeoutMs: 60_000 });
+  await once(mute, 'close');
+  response.end('done');
+  const [incoming] = await answer;
+  t.equal(incoming.statusCode, 200);
+  incoming.resume();
+  await drained;
+});

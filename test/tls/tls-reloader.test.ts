@@ -1,0 +1,165 @@
+import { rename, writeFile } from 'node:fs/promises';
+import t, { type Test } from 'tap';
+import { readConfig } from '../../src/config/load.ts';
+import type { TlsMaterial } from '../../src/tls/listener-options.ts';
+import { followedTls, listenerTls } from '../../src/tls/tls-reloader.ts';
+import { logger } from '../../src/observability/logging/logger.ts';
+import { metrics, type TlsReload } from '../../src/observability/metrics.ts';
+import { listenerFiles, listenerSecret } from '../fixtures/listener-files.ts';
+import { pem } from '../fixtures/tls-server.ts';
+import { until } from '../fixtures/until.ts';
+
+type Line = [level: string, text: string, problem?: string];
+
+async function follow(t: Test, more: { now?: () => number; pollEveryMs?: number } = {}) {
+  const files = await listenerFiles(t);
+  const lines: Line[] = [];
+  const reloads: TlsReload[] = [];
+  const taken: string[] = [];
+  const write = (level: string) => (fields: object, text: string) =>
+    lines.push([level, text, ...('problem' in fields ? [String(fields.problem)] : [])] as Line);
+  const log = { info: write('info'), warn: write('warn') } as unknown as Parameters<typeof followedTls>[0]['log'];
+  const tls = await followedTls({ paths: files.paths, log, onReload: one => reloads.push(one), ...more });
+  t.teardown(() => tls.stop());
+  tls.onReplaced(({ cert }: TlsMaterial) => taken.push(String(cert)));
+  return { files, tls, lines, reloads, taken };
+}
+
+const STAYS = 'new TLS files cannot be used; what was in force stays';
+const IN_FORCE = 'new TLS files are in force';
+
+t.test('files that stay as they are do nothing, though they are swapped', async t => {
+  const { files, tls, lines, reloads } = await follow(t);
+  t.equal(String(tls.material.cert), pem('server.crt'));
+  for (let look = 0; look < 3; look += 1) await tls.look();
+  await files.swap(listenerSecret('server'));
+  for (let look = 0; look < 3; look += 1) await tls.look();
+  t.strictSame([lines, reloads], [[], []]);
+});
+
+t.test('new files are in force once they read the same for two looks', async t => {
+  const { files, tls, lines, reloads, taken } = await follow(t);
+  await files.swap(listenerSecret('server-by-name', 'other-ca'));
+  await tls.look();
+  t.strictSame(taken, []);
+  await tls.look();
+  t.strictSame(taken, [pem('server-by-name.crt')]);
+  t.equal(String(tls.material.key), pem('server-by-name.key'));
+  t.equal(String(tls.material.clientCa), pem('other-ca.crt'));
+  await tls.look();
+  t.strictSame([lines, reloads], [[['info', IN_FORCE]], ['success']]);
+});
+
+t.test('files written in place, one after the other, are no fault however the looks fall between', async t => {
+  const { files, tls, reloads, taken } = await follow(t);
+  const { certFile, keyFile } = files.paths;
+  const cert = pem('server-by-name.crt');
+  for (const [path, text] of [
+    [certFile, cert.slice(0, 100)],
+    [certFile, cert],
+    [keyFile, ''],
+    [keyFile, pem('server-by-name.key')],
+  ] as const) {
+    await writeFile(path, text);
+    await tls.look();
+  }
+  t.strictSame([reloads, taken], [[], []]);
+  await tls.look();
+  t.strictSame([reloads, taken], [['success'], [cert]]);
+});
+
+t.test('what cannot be used is told once, what was in force stays, and the next good files are taken', async t => {
+  const { files, tls, lines, reloads, taken } = await follow(t);
+  const bad: Record<string, string>[] = [
+    { 'tls.key': pem('client.key') },
+    { 'tls.crt': 'rubbish' },
+    { 'tls.key': '' },
+    { 'ca.crt': pem('ca.crt').slice(0, 200) },
+  ];
+  for (const [i, change] of bad.entries()) {
+    await files.swap({ ...listenerSecret('server-by-name'), ...change });
+    for (let look = 0; look < 4; look += 1) await tls.look();
+    t.equal(lines.length, i + 1, 'one line');
+  }
+  t.strictSame(taken, []);
+  t.equal(String(tls.material.cert), pem('server.crt'));
+  t.ok(lines.every(([level, text]) => level === 'warn' && text === STAYS));
+  t.match(lines[0]?.[2], /^GATECAR_TLS_KEY_FILE must be a file that holds the key of the first certificate/);
+  t.match(lines[3]?.[2], /^GATECAR_TLS_CLIENT_CA_FILE must be/);
+
+  await files.swap(listenerSecret('server-by-name'));
+  await tls.look();
+  await tls.look();
+  t.strictSame(taken, [pem('server-by-name.crt')]);
+  t.strictSame(reloads, ['failure', 'failure', 'failure', 'failure', 'success']);
+});
+
+t.test(
+  'files that vanish leave in force what was, and are told once unless they are back at the next look',
+  async t => {
+    const { files, tls, lines, reloads } = await follow(t);
+    const { certFile, keyFile } = files.paths;
+    await rename(certFile, `${certFile}.away`);
+    await tls.look();
+    await rename(`${certFile}.away`, certFile);
+    await tls.look();
+    t.strictSame(lines, []);
+
+    await rename(certFile, `${certFile}.away`);
+    for (let look = 0; look < 4; look += 1) await tls.look();
+    const gone = (setting: string, path: string) =>
+      ['warn', STAYS, `${setting} must be a file that can be read; got "${path}": ENOENT`] as const;
+    t.strictSame([lines, reloads], [[gone('GATECAR_TLS_CERT_FILE', certFile)], ['failure']]);
+    t.equal(String(tls.material.cert), pem('server.crt'));
+
+    await rename(`${certFile}.away`, certFile);
+    await rename(keyFile, `${keyFile}.away`);
+    for (let look = 0; look < 3; look += 1) await tls.look();
+    t.strictSame(lines.slice(1), [gone('GATECAR_TLS_KEY_FILE', keyFile)]);
+  },
+);
+
+t.test('a certificate that has run out is warned of at the start, and never taken in place of another', async t => {
+  let now = Date.now();
+  const { files, tls, lines, reloads } = await follow(t, { now: () => now });
+  t.equal(tls.notAfterSeconds * 1000, Date.parse(new Date(tls.notAfterSeconds * 1000).toISOString()));
+  now = tls.notAfterSeconds * 1000 + 100_000_000_000;
+  await files.swap(listenerSecret('server-by-name'));
+  await tls.look();
+  await tls.look();
+  t.strictSame([lines, reloads], [[['warn', STAYS, 'the new certificate has run out']], ['failure']]);
+  const late = await follow(t, { now: () => now });
+  t.strictSame(late.lines, [['warn', 'the certificate of the listeners has run out']]);
+});
+
+t.test('once started it looks by itself, and no more once stopped', async t => {
+  const { files, tls, taken } = await follow(t, { pollEveryMs: 1 });
+  tls.start();
+  await files.swap(listenerSecret('server-by-name'));
+  await until(() => taken.length === 1);
+  tls.stop();
+  const { tls: stopped } = await follow(t);
+  stopped.stop();
+  stopped.start();
+  t.equal(taken.length, 1);
+});
+
+t.test('files that cannot be used to begin with are an error', async t => {
+  const { paths } = await listenerFiles(t);
+  const options = { log: logger('silent'), onReload: () => {} };
+  await t.rejects(followedTls({ ...options, paths: { ...paths, keyFile: paths.certFile } }), { name: 'TlsFileError' });
+  await t.rejects(followedTls({ ...options, paths: { ...paths, clientCaFile: '/nowhere' } }), { message: /ENOENT/ });
+});
+
+t.test('the settings say whether there is TLS, and the metrics until when', async t => {
+  const { settings } = await listenerFiles(t);
+  const counters = metrics('1');
+  t.equal(await listenerTls(readConfig([], {}), counters, logger('silent')), undefined);
+  t.notMatch(await counters.scrape(), /^gatecar_tls_certificate_not_after_seconds \d/m);
+  const tls = await listenerTls(readConfig([], settings), counters, logger('silent'));
+  t.ok(tls?.material.clientCa);
+  t.match(
+    await counters.scrape(),
+    new RegExp(`^gatecar_tls_certificate_not_after_seconds ${tls?.notAfterSeconds}$`, 'm'),
+  );
+});
