@@ -7,8 +7,8 @@
 //   npm run bench -- --soak --minutes 10       with the soak
 //   npm run bench -- --record                  results of record: bench/results.json, bench/RESULTS.md, docs/bench.svg
 import { parseArgs } from 'node:util';
-import { buildBundle } from './production-build.ts';
 import { moveToLoadCore } from './pinned-process.ts';
+import { buildBundle } from './production-build.ts';
 import { record } from './record.ts';
 import { runScenario } from './run-scenario.ts';
 import type { Row, Scenario } from './scenario.ts';

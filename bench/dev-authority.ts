@@ -1,5 +1,5 @@
 import type { JsonWebKey } from 'node:crypto';
-import { type DevAuthority, startDevAuthority } from '../src/dev/fake-api-server.ts';
+import { type FakeApiServer, startFakeApiServer } from '../src/dev/fake-api-server.ts';
 import { type TokenIssuer, tokenIssuer } from '../src/dev/token-issuer.ts';
 import type { Bench } from './scenario.ts';
 
@@ -23,7 +23,7 @@ const SUBJECT = {
 
 /** In this process, until the scenario ends. */
 export async function benchAuthority(bench: Bench, issuer: TokenIssuer = tokenIssuer()): Promise<BenchAuthority> {
-  const authority: DevAuthority = await startDevAuthority({ issuer });
+  const authority: FakeApiServer = await startFakeApiServer({ issuer });
   bench.teardown(() => authority.close());
   return {
     settings: { GATECAR_KUBE_API_URL: authority.url },

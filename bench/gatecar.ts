@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ask } from '../test/fixtures/ask.ts';
 import { metric } from '../test/fixtures/metrics.ts';
-import { imageForm } from './production-build.ts';
 import { type MeasuredProcess, startMeasured } from './pinned-process.ts';
+import { imageForm } from './production-build.ts';
 import type { Bench } from './scenario.ts';
 
 const READY_LIMIT_MS = 10_000;

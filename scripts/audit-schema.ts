@@ -1,5 +1,5 @@
-import type { Source } from '../src/authentication/token-authenticator.ts';
-import type { Decision, OutageCause, Reason } from '../src/decision/decision.ts';
+import type { ResultSource } from '../src/authentication/token-authenticator.ts';
+import type { Decision, Reason, UnavailableCause } from '../src/decision/decision.ts';
 import type { Protocol } from '../src/gateway/decision-event.ts';
 import { type AuditLine, MAX_AUDITED_AUDIENCES, MAX_AUDITED_LENGTH } from '../src/observability/audit-log.ts';
 
@@ -7,7 +7,7 @@ import { type AuditLine, MAX_AUDITED_AUDIENCES, MAX_AUDITED_LENGTH } from '../sr
 const words = <T extends string>(all: Record<T, true>): string[] => Object.keys(all);
 
 const DECISIONS = words<Decision['kind']>({ allow: true, deny: true, unavailable: true });
-const SOURCES = words<Source>({ cache: true, grace: true, review: true, shared: true, local: true });
+const SOURCES = words<ResultSource>({ cache: true, grace: true, review: true, shared: true, local: true });
 const PROTOCOLS = words<Protocol>({ http: true, grpc: true });
 const REASONS = words<Reason>({
   credentials_missing: true,
@@ -22,7 +22,7 @@ const REASONS = words<Reason>({
   authority_unavailable: true,
   overloaded: true,
 });
-const CAUSES = words<OutageCause>({
+const CAUSES = words<UnavailableCause>({
   'no client': true,
   timeout: true,
   'connection refused': true,

@@ -1,40 +1,40 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
+import { createAuthPipeline, createBasicModePipeline } from './auth-pipeline.ts';
 import type { Config } from './config/schema.ts';
 import type { TracingSettings } from './config/tracing-settings.ts';
-import type { Surroundings } from './kube/endpoint-selection.ts';
-import { answerer } from './gateway/auth-response.ts';
+import { createResponseRenderer } from './gateway/auth-response.ts';
 import type { Protocol } from './gateway/decision-event.ts';
-import { trustedPeers } from './gateway/forwarded-headers.ts';
-import type { GrpcGateway, GrpcGatewayOptions } from './gateway/grpc/listener.ts';
-import { type HttpGateway, httpGateway } from './gateway/http/listener.ts';
+import { trustedProxies } from './gateway/forwarded-headers.ts';
+import type { GrpcListener, GrpcListenerOptions } from './gateway/grpc/listener.ts';
+import { handleClientError } from './gateway/http/client-error.ts';
+import { createHttpListener, type HttpListener } from './gateway/http/listener.ts';
 import { connectionOf, httpServer } from './gateway/http/server.ts';
-import { refuseConnection } from './gateway/http/client-error.ts';
+import type { RuntimeEnvironment } from './kube/endpoint-selection.ts';
 import { Budget } from './limits/budget.ts';
 import { CONNECTION_BYTES, ConnectionPool } from './limits/connection-pool.ts';
 import { ALLOWED_ONLY_SHARE, type ProcessLimits, processLimits, processMemory } from './limits/process-limits.ts';
 import { auditLog } from './observability/audit-log.ts';
 import { type DecisionLog, decisionLog } from './observability/decision-log.ts';
 import { handshakeLog } from './observability/handshake-log.ts';
-import type { Health } from './server/health.ts';
-import { type FollowedTls, listenerTls } from './tls/tls-reloader.ts';
 import type { Logger } from './observability/logging/logger.ts';
 import { type Metrics, metrics } from './observability/metrics.ts';
-import { opsServer } from './server/ops-listener.ts';
 import type { Tracing } from './observability/tracing.ts';
-import { openGate, reviewGate } from './auth-pipeline.ts';
+import type { Health } from './server/health.ts';
+import { opsServer } from './server/ops-listener.ts';
+import { listenerTls, type TlsReloader } from './tls/tls-reloader.ts';
 
 /** All parts, wired and not yet listening. */
 export interface App {
-  readonly auth: HttpGateway;
+  readonly auth: HttpListener;
   readonly ops: FastifyInstance;
   /** `undefined` where it is not asked for. */
-  readonly grpc: GrpcGateway | undefined;
+  readonly grpc: GrpcListener | undefined;
   readonly health: Health;
   readonly decisions: DecisionLog;
   /** `undefined` where the listeners are plain. */
-  readonly tls: FollowedTls | undefined;
+  readonly tls: TlsReloader | undefined;
   /** How many connections without TLS the auth listener has room for, if there are no others. */
   readonly maxPlainConnections: number;
   readonly limits: ProcessLimits;
@@ -54,7 +54,7 @@ const OPS_KEEP_ALIVE_MS = 75_000;
 export const VERSION: string = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8')).version;
 
 /** The floor plan: every part built from the configuration. @throws {TlsFileError} naming what of it cannot be used. */
-export async function createApp(config: Config, surroundings: Surroundings, log: Logger): Promise<App> {
+export async function createApp(config: Config, surroundings: RuntimeEnvironment, log: Logger): Promise<App> {
   const counters = metrics(VERSION);
   const tls = await listenerTls(config, counters, log);
   const decisions = decisionLog(log);
@@ -69,14 +69,14 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
   counters.observeBudgets({ connections: pool.budget, transfers: requests, waiting });
   const gate =
     config.mode === 'basic'
-      ? openGate(log)
-      : reviewGate({ config, surroundings, counters, log, requests: waiting, version: VERSION });
+      ? createBasicModePipeline(log)
+      : createAuthPipeline({ config, surroundings, counters, log, requests: waiting, version: VERSION });
   let draining = false;
 
-  const gateway: GrpcGatewayOptions = {
+  const gateway: GrpcListenerOptions = {
     authorize: gate.authorize,
-    answer: answerer(config),
-    trusted: trustedPeers(config.trustedPeers ?? []),
+    answer: createResponseRenderer(config),
+    trusted: trustedProxies(config.trustedPeers ?? []),
     clientIpHeader: config.clientIpHeader?.toLowerCase(),
     limitsClients: config.failureLimit !== undefined,
     follow: tracing?.follow ?? audit?.follow,
@@ -100,7 +100,7 @@ export async function createApp(config: Config, surroundings: Surroundings, log:
   gate.health.onReadiness(ready => grpc?.setServing(ready));
 
   return {
-    auth: httpGateway({ ...gateway, ...of('http'), draining: () => draining }),
+    auth: createHttpListener({ ...gateway, ...of('http'), draining: () => draining }),
     ops: openOps(gate.health, counters),
     grpc,
     health: gate.health,
@@ -138,7 +138,7 @@ function openOps(health: Health, counters: Metrics): FastifyInstance {
         onRejected: () => counters.dropped('ops'),
       }).server,
     hasBody: request => connectionOf(request).hasBody,
-    onClientError: refuseConnection,
+    onClientError: handleClientError,
   });
 }
 
@@ -149,7 +149,7 @@ async function openTracing(settings: TracingSettings, log: Logger): Promise<Trac
 }
 
 /** Loaded only where it is asked for. */
-async function openGrpc(options: GrpcGatewayOptions): Promise<GrpcGateway> {
-  const { grpcGateway } = await import('./gateway/grpc/listener.ts');
+async function openGrpc(options: GrpcListenerOptions): Promise<GrpcListener> {
+  const { createGrpcListener: grpcGateway } = await import('./gateway/grpc/listener.ts');
   return grpcGateway(options);
 }

@@ -1,34 +1,34 @@
-import { admitted } from './authentication/queue/review-queue.ts';
-import type { Authority, Refused } from './authentication/token-authenticator.ts';
-import { type Cached, cached, type WaitingMemory } from './authentication/cache/result-cache.ts';
-import { type ClusterKeys, clusterKeys } from './jwks/cluster-jwks.ts';
-import { examined } from './authentication/jwt-precheck.ts';
-import type { Known } from './authentication/cache/cached-result.ts';
-import { type KubeConnection, kubeConnection } from './kube/api-client.ts';
-import { limited } from './authentication/client-failure-limit.ts';
-import { prescreened } from './authentication/token-screening.ts';
-import { refusalPace } from './authentication/rejection-throttle.ts';
-import { comparingClocks, serverClock } from './authentication/server-clock.ts';
-import { shedding } from './authentication/load-shedding.ts';
-import { tokenReview } from './authentication/token-review.ts';
-import { type Authorize, authorizeAnybody, authorizeWith } from './authorize.ts';
+import { createCacheKeyFn } from './authentication/cache/cache-key.ts';
+import type { CachedResult } from './authentication/cache/cached-result.ts';
+import { type ResultCache, type WaitingMemory, withResultCache } from './authentication/cache/result-cache.ts';
+import { createResultStore } from './authentication/cache/result-store.ts';
+import { withClientFailureLimit } from './authentication/client-failure-limit.ts';
 import { failureCounter } from './authentication/failure-counter.ts';
-import { cacheKeys } from './authentication/cache/cache-key.ts';
-import { verdictStore } from './authentication/cache/result-store.ts';
+import { withJwtPrecheck } from './authentication/jwt-precheck.ts';
+import { withLoadShedding } from './authentication/load-shedding.ts';
+import { withReviewQueue } from './authentication/queue/review-queue.ts';
+import { createRejectionThrottle } from './authentication/rejection-throttle.ts';
+import { comparingClocks, serverClock } from './authentication/server-clock.ts';
+import type { Rejected, TokenAuthenticator } from './authentication/token-authenticator.ts';
+import { tokenReview } from './authentication/token-review.ts';
+import { withTokenScreening } from './authentication/token-screening.ts';
+import { type Authorize, authorizeBasicMode, createAuthorizer } from './authorize.ts';
 import type { Config } from './config/schema.ts';
 import { Token } from './credential/token.ts';
-import { endpointSource, type Surroundings } from './kube/endpoint-selection.ts';
-import { clockLog } from './observability/clock-log.ts';
-import { eventLoopLag } from './server/event-loop-lag.ts';
-import { graceWatch } from './observability/stale-serving-log.ts';
-import { type Health, health } from './server/health.ts';
-import { keysLog } from './observability/jwks-log.ts';
+import { type ClusterJwks, createClusterJwks } from './jwks/cluster-jwks.ts';
+import { createKubeApiClient, type KubeApiClient } from './kube/api-client.ts';
+import { createEndpointSource, type RuntimeEnvironment } from './kube/endpoint-selection.ts';
+import { logClockSkew } from './observability/clock-log.ts';
+import { logJwksTransitions } from './observability/jwks-log.ts';
 import type { Logger } from './observability/logging/logger.ts';
 import type { Metrics } from './observability/metrics.ts';
+import { logStaleServing } from './observability/stale-serving-log.ts';
 import type { Policy } from './policy/policy.ts';
+import { eventLoopLag } from './server/event-loop-lag.ts';
+import { type Health, health } from './server/health.ts';
 
 /** Whatever decides, and what it needs of the house. */
-export interface Gate {
+export interface AuthPipeline {
   readonly authorize: Authorize;
   readonly health: Health;
   close(): Promise<void>;
@@ -53,13 +53,13 @@ const MAX_KEYS_WAIT_MS = 250;
 const MAX_ADDRESSES = 50_000;
 
 /** Basic mode: nobody is asked. */
-export function openGate(log: Logger): Gate {
-  return { authorize: authorizeAnybody, health: health({ log, probe: undefined }), close: async () => {} };
+export function createBasicModePipeline(log: Logger): AuthPipeline {
+  return { authorize: authorizeBasicMode, health: health({ log, probe: undefined }), close: async () => {} };
 }
 
-export interface ReviewGateOptions {
+export interface AuthPipelineOptions {
   readonly config: Config;
-  readonly surroundings: Surroundings;
+  readonly surroundings: RuntimeEnvironment;
   readonly counters: Metrics;
   readonly log: Logger;
   /** For requests that wait for a review, of all listeners. */
@@ -68,38 +68,45 @@ export interface ReviewGateOptions {
 }
 
 /** `prescreened(limited(cached(shedding(examined(admitted(tokenReview(connection)))))))`, and who watches over it. */
-export function reviewGate({ config, surroundings, counters, log, requests, version }: ReviewGateOptions): Gate {
+export function createAuthPipeline({
+  config,
+  surroundings,
+  counters,
+  log,
+  requests,
+  version,
+}: AuthPipelineOptions): AuthPipeline {
   const { tokenAudiences: audiences, reviewTimeoutMs } = config;
-  const clock = serverClock({ onChange: clockLog(log) });
-  const connection = comparingClocks(openConnection(config, surroundings, version), clock);
-  const asking: Authority = tokenReview({
+  const clock = serverClock({ onChange: logClockSkew(log) });
+  const connection = comparingClocks(createApiClient(config, surroundings, version), clock);
+  const asking: TokenAuthenticator = tokenReview({
     connection,
     audiences,
     onReview(review) {
       counters.reviewed(review.outcome, review.durationMs);
       // Where others can be verified: what a token webhook takes too long for says nothing of the API server.
-      watch.reviewed(review, review.lane === 'unverified' && keys?.held === true);
+      watch.recordReview(review, review.priority === 'unverified' && keys?.held === true);
     },
   });
-  const keys = publishedKeys(config, connection, counters, log);
-  const pace = refusalPace({
+  const keys = createJwks(config, connection, counters, log);
+  const pace = createRejectionThrottle({
     atOnce: 1,
     everyMs: REFUSAL_EVERY_MS,
     maxWaiting: Math.min(MAX_WAITING_REFUSALS, reviewTimeoutMs / 4 / REFUSAL_EVERY_MS),
   });
-  const admission = admitted(asking, {
+  const admission = withReviewQueue(asking, {
     maxConcurrency: config.reviewMaxConcurrency,
     maxQueue: config.reviewMaxQueue,
     maxWaitMs: reviewTimeoutMs / 2,
     unverifiedShare: () => (keys?.held ? UNVERIFIED_SHARE : 1),
     protecting: () => pace.protecting,
-    onAdmitted: counters.queuedFor,
-    onRefused: counters.notAdmitted,
+    onAdmitted: counters.recordQueueTime,
+    onRefused: counters.recordQueueRejection,
   });
   const examining =
     keys === undefined
       ? admission
-      : examined(admission, {
+      : withJwtPrecheck(admission, {
           keys,
           clock,
           audiences,
@@ -108,13 +115,23 @@ export function reviewGate({ config, surroundings, counters, log, requests, vers
           pace,
         });
   const lag = eventLoopLag();
-  const shedder = shedding(examining, { lagMs: lag.now, maxLagMs: MAX_LAG_MS, onShed: counters.shed });
+  const shedder = withLoadShedding(examining, {
+    lagMs: lag.current,
+    maxLagMs: MAX_LAG_MS,
+    onShed: counters.recordShed,
+  });
   const maxEntries = config.cacheMaxEntries;
-  const accepted = verdictStore<Known>({ maxEntries, onEviction: cause => counters.evicted('accepted', cause) });
-  const refused = verdictStore<Refused>({ maxEntries, onEviction: cause => counters.evicted('refused', cause) });
-  const grace = graceWatch(log);
-  const remembering = cached(shedder, {
-    key: cacheKeys(audiences),
+  const accepted = createResultStore<CachedResult>({
+    maxEntries,
+    onEviction: cause => counters.recordEviction('authenticated', cause),
+  });
+  const refused = createResultStore<Rejected>({
+    maxEntries,
+    onEviction: cause => counters.recordEviction('rejected', cause),
+  });
+  const grace = logStaleServing(log);
+  const remembering = withResultCache(shedder, {
+    key: createCacheKeyFn(audiences),
     accepted,
     refused,
     ttlMs: config.cacheTtlMs,
@@ -123,43 +140,44 @@ export function reviewGate({ config, surroundings, counters, log, requests, vers
     refreshAhead: config.refreshAhead,
     reviewTimeoutMs,
     waiting: requests,
-    onWaitingMemoryFull: () => counters.notAdmitted('unknown', 'waiting_memory_full'),
+    onWaitingMemoryFull: () => counters.recordQueueRejection('unknown', 'waiting_memory_full'),
     wallClock: clock.time,
-    authorityDown: () => watch.authorityDown,
+    authorityDown: () => watch.apiServerDown,
     onLookup(result) {
-      counters.looked(result);
-      if (result === 'hit_positive') pace.good();
+      counters.recordLookup(result);
+      if (result === 'hit_positive') pace.noteValidTraffic();
       if (result === 'stale') grace.served();
     },
-    onRenewal: counters.renewed,
+    onRenewal: counters.recordRefresh,
   });
-  const authority = prescreened(withFailureLimit(config, remembering), {
+  const authority = withTokenScreening(withFailureLimit(config, remembering), {
     opaqueTokens: config.opaqueTokens,
     onRefusal: counters.refusedLocally,
   });
 
   // Nobody's token: all that is of interest is whether it can be asked about. It goes first, since its answer ends what an
   // outage or a request for less has brought about.
-  const nobody = new Token('gatecar-readiness-probe');
+  const probeToken = new Token('gatecar-readiness-probe');
   const watch = health({
     log,
-    probe: async () => admission.review(nobody, { lane: 'verified', signal: AbortSignal.timeout(reviewTimeoutMs) }),
+    probe: async () =>
+      admission.authenticate(probeToken, { priority: 'verified', signal: AbortSignal.timeout(reviewTimeoutMs) }),
     onAuthorityUp() {
       grace.ended();
       keys?.refresh();
     },
   });
-  counters.observe({
-    entries: store => (store === 'accepted' ? accepted : refused).size,
+  counters.setGauges({
+    entries: store => (store === 'authenticated' ? accepted : refused).size,
     inFlight: admission.inFlight,
     queued: admission.queued,
     reviewLimit: () => admission.limit,
-    authorityUp: () => watch.authorityUp,
+    authorityUp: () => watch.apiServerUp,
     graceActive: () => grace.active,
     clockSkewMs: () => clock.skewMs,
   });
   return {
-    authorize: authorizeWith(authority, policyOf(config)),
+    authorize: createAuthorizer(authority, policyFromConfig(config)),
     health: watch,
     async close() {
       watch.stop();
@@ -170,43 +188,43 @@ export function reviewGate({ config, surroundings, counters, log, requests, vers
 }
 
 /** The connection to the API server that the settings name. */
-export function openConnection(config: Config, surroundings: Surroundings, version: string): KubeConnection {
-  return kubeConnection({
-    source: () => endpointSource(config, surroundings),
+export function createApiClient(config: Config, surroundings: RuntimeEnvironment, version: string): KubeApiClient {
+  return createKubeApiClient({
+    source: () => createEndpointSource(config, surroundings),
     maxConnections: config.reviewMaxConcurrency,
     userAgent: `gatecar/${version}`,
   });
 }
 
 /** Who may pass by the settings. */
-export function policyOf({ allowedNamespaces, allowedServiceAccounts }: Config): Policy {
+export function policyFromConfig({ allowedNamespaces, allowedServiceAccounts }: Config): Policy {
   return {
     allowedNamespaces: allowedNamespaces && new Set(allowedNamespaces),
     allowedServiceAccounts: allowedServiceAccounts && new Set(allowedServiceAccounts),
   };
 }
 
-function withFailureLimit({ failureLimit }: Config, inner: Cached): Authority {
+function withFailureLimit({ failureLimit }: Config, inner: ResultCache): TokenAuthenticator {
   if (failureLimit === undefined) return inner;
   const { count: failures, windowMs } = failureLimit;
-  return limited(inner, failureCounter({ failures, windowMs, maxAddresses: MAX_ADDRESSES }));
+  return withClientFailureLimit(inner, failureCounter({ failures, windowMs, maxAddresses: MAX_ADDRESSES }));
 }
 
 /** What the cluster publishes for checking tokens here; `undefined` where that is not wanted. */
-function publishedKeys(
+function createJwks(
   { localChecks, reviewTimeoutMs }: Config,
-  connection: KubeConnection,
+  connection: KubeApiClient,
   counters: Metrics,
   log: Logger,
-): ClusterKeys | undefined {
+): ClusterJwks | undefined {
   if (localChecks === 'off') return undefined;
-  const tell = keysLog(log);
-  return clusterKeys({
+  const tell = logJwksTransitions(log);
+  return createClusterJwks({
     get: path => connection.get(path, AbortSignal.timeout(reviewTimeoutMs)),
     withKeys: localChecks === 'signature',
     maxWaitMs: Math.min(MAX_KEYS_WAIT_MS, reviewTimeoutMs / 4),
     onFetch(problem) {
-      counters.keysFetched(problem === undefined);
+      counters.recordJwksFetch(problem === undefined);
       tell(problem);
     },
   });

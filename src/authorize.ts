@@ -1,27 +1,33 @@
-import type { Accepted, Asking, Authority, Refused, Verdict } from './authentication/token-authenticator.ts';
+import type {
+  Authenticated,
+  AuthResult,
+  Rejected,
+  ReviewContext,
+  TokenAuthenticator,
+} from './authentication/token-authenticator.ts';
 import type { Credential } from './credential/authorization-header.ts';
 import { type Allow, type Decision, type Deny, OTHER_SCHEME } from './decision/decision.ts';
-import { judge, type Policy } from './policy/policy.ts';
+import { evaluatePolicy, type Policy } from './policy/policy.ts';
 
 /** What else a gateway knows of a request: the client's address, for the failure limit alone, its trace and its size. */
-export type Question = Pick<Asking, 'client' | 'trail' | 'heldBytes'>;
+export type RequestContext = Pick<ReviewContext, 'client' | 'trail' | 'heldBytes'>;
 
 /** Decides about one request by its credential. Returns no promise if the verdict is cached. */
-export type Authorize = (credential: Credential, question?: Question) => Decision | Promise<Decision>;
+export type Authorize = (credential: Credential, question?: RequestContext) => Decision | Promise<Decision>;
 
 const MISSING: Deny = { kind: 'deny', reason: 'credentials_missing', detail: '' };
-const FOREIGN: Deny = { kind: 'deny', reason: 'credentials_malformed', detail: OTHER_SCHEME };
+const OTHER_SCHEME_DECISION: Deny = { kind: 'deny', reason: 'credentials_malformed', detail: OTHER_SCHEME };
 const MALFORMED: Deny = { kind: 'deny', reason: 'credentials_malformed', detail: '' };
 const EMPTY: Deny = { kind: 'deny', reason: 'token_empty', detail: '' };
-const ANYBODY: Allow = { kind: 'allow', identity: undefined };
+const BASIC_MODE_IDENTITY: Allow = { kind: 'allow', identity: undefined };
 
 /** The corridor: credential → authority → policy → decision. */
-export function authorizeWith(authority: Authority, policy: Policy): Authorize {
-  const decide = (verdict: Verdict): Decision => {
+export function createAuthorizer(authority: TokenAuthenticator, policy: Policy): Authorize {
+  const decide = (verdict: AuthResult): Decision => {
     switch (verdict.kind) {
-      case 'accepted':
-        return judge(verdict.identity, policy) ?? allow(verdict);
-      case 'refused':
+      case 'authenticated':
+        return evaluatePolicy(verdict.identity, policy) ?? allow(verdict);
+      case 'rejected':
         return deny(verdict);
       case 'unavailable':
         return verdict;
@@ -29,20 +35,20 @@ export function authorizeWith(authority: Authority, policy: Policy): Authorize {
   };
   return (credential, question) => {
     if (credential.kind !== 'token') return withoutToken(credential);
-    const verdict = authority.review(credential.token, question);
+    const verdict = authority.authenticate(credential.token, question);
     return verdict instanceof Promise ? verdict.then(decide) : decide(verdict);
   };
 }
 
 /** Basic mode: a well-formed credential passes, whoever's it is. */
-export const authorizeAnybody: Authorize = credential =>
-  credential.kind === 'token' ? ANYBODY : withoutToken(credential);
+export const authorizeBasicMode: Authorize = credential =>
+  credential.kind === 'token' ? BASIC_MODE_IDENTITY : withoutToken(credential);
 
-function deny({ reason, detail, retryAfterSeconds }: Refused): Deny {
+function deny({ reason, detail, retryAfterSeconds }: Rejected): Deny {
   return { kind: 'deny', reason, detail, ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) };
 }
 
-function allow({ identity, staleForMs }: Accepted): Allow {
+function allow({ identity, staleForMs }: Authenticated): Allow {
   if (staleForMs === undefined) return { kind: 'allow', identity };
   return { kind: 'allow', identity, staleSeconds: Math.floor(staleForMs / 1000) };
 }
@@ -52,7 +58,7 @@ function withoutToken(credential: Exclude<Credential, { kind: 'token' }>): Deny 
     case 'absent':
       return MISSING;
     case 'foreign':
-      return FOREIGN;
+      return OTHER_SCHEME_DECISION;
     case 'malformed':
       return MALFORMED;
     case 'empty':

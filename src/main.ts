@@ -3,17 +3,17 @@ import process from 'node:process';
 import { buffer } from 'node:stream/consumers';
 import { VERSION } from './app.ts';
 import { UsageError } from './cli/command.ts';
-import { plain } from './cli/output.ts';
-import { ConfigError, readConfig } from './config/load.ts';
+import { stripControl } from './cli/output.ts';
 import { help } from './config/help.ts';
+import { ConfigError, readConfig } from './config/load.ts';
 import { readTracingSettings } from './config/tracing-settings.ts';
-import { clusterAddress, type Surroundings } from './kube/endpoint-selection.ts';
-import { ListenError } from './server/listen.ts';
+import { inClusterAddress, type RuntimeEnvironment } from './kube/endpoint-selection.ts';
 import { describeError, logger } from './observability/logging/logger.ts';
 import { ERROR_LINES, LOG_LINES, STANDARD_OUTPUT } from './observability/logging/process-output.ts';
 import { WriteError, writeWhole } from './observability/logging/standard-stream.ts';
+import { type RunningServer, serve } from './serve.ts';
+import { ListenError } from './server/listen.ts';
 import { TlsFileError } from './tls/tls-files.ts';
-import { type Running, serve } from './serve.ts';
 
 const COMMANDS = ['serve', 'dev', 'check', 'explain', 'gateway'] as const;
 type Command = (typeof COMMANDS)[number];
@@ -34,7 +34,7 @@ async function main(args: string[]): Promise<void> {
   const command = COMMANDS.find(name => name === args[0]) ?? 'serve';
   const rest = COMMANDS.includes(args[0] as Command) ? args.slice(1) : args;
   ignoreSignals();
-  failOnUncaught();
+  exitOnUncaughtError();
   try {
     if (args.includes('--help') || args.includes('-h')) await print(await helpOf(command));
     else if (args.includes('--version')) await print(`${VERSION}\n`);
@@ -51,10 +51,10 @@ async function main(args: string[]): Promise<void> {
 
 async function run(command: Command, args: string[]): Promise<void> {
   if (command !== 'serve' && command !== 'dev') {
-    process.exitCode = await runOnce(command, args);
+    process.exitCode = await runOneShotCommand(command, args);
     return;
   }
-  const { promise: started, resolve } = Promise.withResolvers<Running>();
+  const { promise: started, resolve } = Promise.withResolvers<RunningServer>();
   stopOnSignal(started);
   if (command === 'dev') {
     const { dev } = await import('./dev/dev.ts');
@@ -66,14 +66,14 @@ async function run(command: Command, args: string[]): Promise<void> {
 }
 
 /** The commands that answer and end; loaded only where they are asked for. */
-async function runOnce(command: Exclude<Command, 'serve' | 'dev'>, args: string[]): Promise<number> {
-  const { COMMANDS_THAT_END } = await import('./cli/one-shot-commands.ts');
+async function runOneShotCommand(command: Exclude<Command, 'serve' | 'dev'>, args: string[]): Promise<number> {
+  const { ONE_SHOT_COMMANDS: COMMANDS_THAT_END } = await import('./cli/one-shot-commands.ts');
   let text = '';
   let complaints = '';
   const code = await COMMANDS_THAT_END[command]({
     args,
     env: process.env,
-    surroundings: surroundings(),
+    runtimeEnvironment: surroundings(),
     version: VERSION,
     terminal: {
       write: part => {
@@ -96,9 +96,9 @@ async function helpOf(command: Command): Promise<string> {
   return (await import('./cli/command-help.ts')).COMMAND_HELP[command];
 }
 
-function surroundings(): Surroundings {
+function surroundings(): RuntimeEnvironment {
   return {
-    inCluster: clusterAddress(process.env),
+    inCluster: inClusterAddress(process.env),
     // As kubectl does. The system's own list of users has no entry for the made-up user ids that some clusters run as.
     homeDirectory: process.env['HOME'] || undefined,
     tracing: readTracingSettings(process.env),
@@ -111,11 +111,11 @@ function surroundings(): Surroundings {
  * @param started settles once gatecar listens. A signal before that is not lost: the default action of one is not taken
  *   by the first process of a container.
  */
-function stopOnSignal(started: Promise<Running>): void {
+function stopOnSignal(started: Promise<RunningServer>): void {
   let stopping = false;
   const onSignal = (_signal: NodeJS.Signals, number: number): void => {
-    if (stopping) end(128 + number, 0);
-    else started.then(running => running.stop()).then(() => end(0, LAST_LINES_MS));
+    if (stopping) exitAfterLogFlush(128 + number, 0);
+    else started.then(running => running.stop()).then(() => exitAfterLogFlush(0, LAST_LINES_MS));
     stopping = true;
   };
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, onSignal);
@@ -131,7 +131,7 @@ function ignoreSignals(): void {
 }
 
 /** Exits when the last lines are written, or could not be within `limitMs`; then it writes `unwritten` to standard error. */
-async function end(code: number, limitMs: number, unwritten = ''): Promise<void> {
+async function exitAfterLogFlush(code: number, limitMs: number, unwritten = ''): Promise<void> {
   const log = await LOG_LINES.finish(limitMs);
   if (log.lost > 0) ERROR_LINES.write(`${unwritten}gatecar: lines not written to standard output: ${log.lost}\n`);
   const errors = await ERROR_LINES.finish(limitMs);
@@ -143,14 +143,14 @@ async function end(code: number, limitMs: number, unwritten = ''): Promise<void>
 }
 
 /** An unexpected error leaves an unknown state: the process logs it and ends, so that the kubelet restarts it. */
-function failOnUncaught(): void {
+function exitOnUncaughtError(): void {
   const log = logger('info');
   const onUncaught = (error: unknown): void => {
     log.fatal({ err: error }, 'uncaught error');
-    end(
+    exitAfterLogFlush(
       EXIT_FAILURE,
       LAST_LINES_OF_FAULT_MS,
-      `gatecar: uncaught error: ${plain(`${describeError(error)['message']}`)}\n`,
+      `gatecar: uncaught error: ${stripControl(`${describeError(error)['message']}`)}\n`,
     );
   };
   process.on('uncaughtException', onUncaught);
@@ -168,6 +168,6 @@ function failPrint({ code, message }: WriteError): void {
 }
 
 function fail(code: number, lines: readonly string[]): void {
-  ERROR_LINES.write(lines.map(line => `gatecar: ${plain(line)}\n`).join(''));
+  ERROR_LINES.write(lines.map(line => `gatecar: ${stripControl(line)}\n`).join(''));
   process.exitCode = code;
 }

@@ -1,13 +1,13 @@
 import { type App, createApp, VERSION } from './app.ts';
 import { warnings } from './config/cross-setting-rules.ts';
 import type { Config } from './config/schema.ts';
-import type { Surroundings } from './kube/endpoint-selection.ts';
-import { type Drainable, drain } from './server/drain.ts';
-import { listen, listenOn } from './server/listen.ts';
+import type { RuntimeEnvironment } from './kube/endpoint-selection.ts';
 import type { Logger } from './observability/logging/logger.ts';
+import { type Drainable, drain } from './server/drain.ts';
+import { bindAddress, listen } from './server/listen.ts';
 
 /** A running sidecar. */
-export interface Running {
+export interface RunningServer {
   /** Where it listens. */
   readonly auth: string;
   readonly ops: string;
@@ -22,7 +22,7 @@ export interface Running {
  * @throws {ListenError} naming the setting whose address cannot be had.
  * @throws {TlsFileError} naming the setting whose file cannot be used.
  */
-export async function serve(config: Config, surroundings: Surroundings, log: Logger): Promise<Running> {
+export async function serve(config: Config, surroundings: RuntimeEnvironment, log: Logger): Promise<RunningServer> {
   const app = await createApp(config, surroundings, log);
   const listeners = [app.auth, ...(app.grpc ? [app.grpc] : [])];
   try {
@@ -40,14 +40,14 @@ export async function serve(config: Config, surroundings: Surroundings, log: Log
     app.tls?.start();
     return { auth, ops, grpc, stop: () => stop(app, listeners, config, log) };
   } catch (error) {
-    await release(app);
+    await shutDown(app);
     throw error;
   }
 }
 
 async function listenGrpc({ grpc }: App, { grpcListen, socketMode }: Config): Promise<string | undefined> {
   if (grpc === undefined || grpcListen === undefined) return undefined;
-  return listenOn(target => grpc.listen(target), grpcListen, 'GATECAR_GRPC_LISTEN', socketMode);
+  return bindAddress(target => grpc.listen(target), grpcListen, 'GATECAR_GRPC_LISTEN', socketMode);
 }
 
 async function stop(app: App, listeners: readonly Drainable[], config: Config, log: Logger): Promise<void> {
@@ -55,11 +55,11 @@ async function stop(app: App, listeners: readonly Drainable[], config: Config, l
   app.drain();
   const { shutdownDelayMs: delayMs, shutdownTimeoutMs: timeoutMs } = config;
   await drain({ listeners, log, delayMs, timeoutMs });
-  await release(app);
+  await shutDown(app);
   log.info('stopped');
 }
 
-async function release(app: App): Promise<void> {
+async function shutDown(app: App): Promise<void> {
   await app.close();
   const { server } = app.ops;
   server.close();

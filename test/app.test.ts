@@ -8,21 +8,20 @@ import t, { type Test } from 'tap';
 import { createApp, VERSION } from '../src/app.ts';
 import { readConfig } from '../src/config/load.ts';
 import { IN_CLUSTER_CA_FILE, IN_CLUSTER_TOKEN_FILE } from '../src/config/schema.ts';
-import { readTracingSettings } from '../src/config/tracing-settings.ts';
 import { type Address, address } from '../src/config/setting-types.ts';
+import { readTracingSettings } from '../src/config/tracing-settings.ts';
 import { revealToken } from '../src/credential/token.ts';
-import { startDevAuthority } from '../src/dev/fake-api-server.ts';
+import { startFakeApiServer } from '../src/dev/fake-api-server.ts';
 import { ISSUER, type TokenRequest, tokenIssuer } from '../src/dev/token-issuer.ts';
-import { clusterAddress, type Surroundings } from '../src/kube/endpoint-selection.ts';
+import { inClusterAddress, type RuntimeEnvironment } from '../src/kube/endpoint-selection.ts';
 import { CONNECTION_BYTES } from '../src/limits/connection-pool.ts';
-import { listen } from '../src/server/listen.ts';
 import { type Logger, logger } from '../src/observability/logging/logger.ts';
+import { listen } from '../src/server/listen.ts';
 import { ask } from './fixtures/ask.ts';
 import { envoyClient } from './fixtures/envoy-client.ts';
 import { kubeconfig } from './fixtures/kubeconfig.ts';
 import { listenerFiles } from './fixtures/listener-files.ts';
 import { startOtlpReceiver } from './fixtures/otlp-receiver.ts';
-import { scratch } from './fixtures/temp-dir.ts';
 import {
   accepts,
   answers,
@@ -32,10 +31,11 @@ import {
   type StandIn,
   startStandIn,
 } from './fixtures/stand-in-api-server.ts';
+import { scratch } from './fixtures/temp-dir.ts';
 import { unsignedJwt } from './fixtures/unsigned-jwt.ts';
 import { until } from './fixtures/until.ts';
 
-const NOWHERE: Surroundings = { inCluster: undefined, homeDirectory: undefined };
+const NOWHERE: RuntimeEnvironment = { inCluster: undefined, homeDirectory: undefined };
 const POD = { host: '127.0.0.1', port: '1' };
 const JWT = revealToken(unsignedJwt({ sub: 'somebody' }));
 
@@ -60,7 +60,7 @@ async function startApp(
   t: Test,
   settings: Record<string, string> = {},
   level = 'debug',
-  surroundings: Surroundings = NOWHERE,
+  surroundings: RuntimeEnvironment = NOWHERE,
 ) {
   const api = await startStandIn(accepts());
   t.teardown(() => api.close());
@@ -76,14 +76,14 @@ async function startApp(
 }
 
 /** Why this configuration could not ask, as `/readyz?verbose` says it. */
-async function problem(t: Test, settings: Record<string, string>, surroundings: Surroundings): Promise<string> {
+async function problem(t: Test, settings: Record<string, string>, surroundings: RuntimeEnvironment): Promise<string> {
   // The library that reads kubeconfigs takes its time to load under a coverage tool.
   const config = readConfig([], { GATECAR_REVIEW_TIMEOUT: '30s', ...settings });
   const app = await createApp(config, surroundings, logger('silent'));
   t.teardown(() => app.close());
   t.teardown(() => app.ops.close());
   app.health.start();
-  await until(() => app.health.authorityUp || !app.health.report().includes('not asked yet'));
+  await until(() => app.health.apiServerUp || !app.health.report().includes('not asked yet'));
   return /^\[-\]asked-once failed: (.*)$/m.exec(app.health.report())?.[1] ?? 'none';
 }
 
@@ -102,9 +102,9 @@ t.test('a verdict goes from the API server through the cache to the answer, the 
     'gatecar_requests_total{protocol="http",decision="allow",reason=""} 3',
     'gatecar_cache_lookups_total{result="miss"} 1',
     'gatecar_cache_lookups_total{result="hit_positive"} 2',
-    'gatecar_cache_entries{store="accepted"} 1',
-    'gatecar_cache_entries{store="refused"} 0',
-    'gatecar_reviews_total{outcome="accepted"} 1',
+    'gatecar_cache_entries{store="authenticated"} 1',
+    'gatecar_cache_entries{store="rejected"} 0',
+    'gatecar_reviews_total{outcome="authenticated"} 1',
     'gatecar_review_duration_seconds_count 1',
     'gatecar_review_queue_seconds_count 1',
     'gatecar_request_duration_seconds_count{decision="allow"} 3',
@@ -123,11 +123,11 @@ t.test('each store evicts and counts for itself, and both are bounded', async t 
   for (const token of ['c', 'd', 'e']) await ask(url, { token });
   const metrics = await scrape();
   for (const line of [
-    'gatecar_cache_entries{store="accepted"} 1',
-    'gatecar_cache_entries{store="refused"} 1',
-    'gatecar_cache_evictions_total{store="accepted",cause="capacity"} 1',
-    'gatecar_cache_evictions_total{store="refused",cause="capacity"} 2',
-    'gatecar_reviews_total{outcome="refused"} 3',
+    'gatecar_cache_entries{store="authenticated"} 1',
+    'gatecar_cache_entries{store="rejected"} 1',
+    'gatecar_cache_evictions_total{store="authenticated",cause="capacity"} 1',
+    'gatecar_cache_evictions_total{store="rejected",cause="capacity"} 2',
+    'gatecar_reviews_total{outcome="rejected"} 3',
   ]) {
     t.ok(metrics.includes(line), line);
   }
@@ -159,8 +159,8 @@ t.test('concurrency, queue and what is shown of them are those of the settings',
   const { api, url, scrape } = await startApp(t, settings);
   api.behaviour = hangs;
   const waiting = ['a', 'b', 'c', 'd', 'e'].map(token => ask(url, { token }).catch(() => undefined));
-  await until(async () => (await scrape()).includes('gatecar_reviews_queued{lane="unverified"} 3'));
-  t.ok((await scrape()).includes('gatecar_reviews_in_flight{lane="unverified"} 2'));
+  await until(async () => (await scrape()).includes('gatecar_reviews_queued{priority="unverified"} 3'));
+  t.ok((await scrape()).includes('gatecar_reviews_in_flight{priority="unverified"} 2'));
   t.equal(api.connections, 2);
   t.match(await ask(url, { token: 'f' }), { status: 503, headers: { 'x-gatecar-reason': 'overloaded' } });
   await api.close();
@@ -191,7 +191,7 @@ t.test(
     const rejected = (await Promise.race(answers)) ?? {};
     t.match(rejected, { status: 503, headers: { 'x-gatecar-reason': 'overloaded' } });
     t.ok(lines().some(({ cause }) => cause === 'waiting_memory_full'));
-    const counter = 'gatecar_reviews_not_admitted_total{lane="unknown",cause="waiting_memory_full"} ';
+    const counter = 'gatecar_reviews_not_admitted_total{priority="unknown",cause="waiting_memory_full"} ';
     t.match((await scrape()).find(line => line.startsWith(counter))?.slice(counter.length), /^[1-9]/);
     await api.close();
     await Promise.all(answers);
@@ -215,9 +215,9 @@ t.test('local refusals cost no review and are counted', async t => {
   t.ok(metrics.includes('gatecar_local_refusals_total{check="length"} 1'));
 });
 
-t.test('what the cluster’s own keys tell is refused here, and chooses the lane', async t => {
+t.test('what the cluster’s own keys tell is refused here, and chooses the priority', async t => {
   const issuer = tokenIssuer();
-  const authority = await startDevAuthority({ issuer });
+  const authority = await startFakeApiServer({ issuer });
   t.teardown(() => authority.close());
   const { app, url, scrape, lines } = await startApp(t, { GATECAR_KUBE_API_URL: authority.url });
   app.health.start();
@@ -257,14 +257,14 @@ t.test(
       const { app, api, url, scrape } = await startApp(t, settings);
       Object.assign(api.documents, { '/.well-known/openid-configuration': { issuer: 'i' }, '/openid/v1/jwks': jwks });
       app.health.start();
-      await until(() => app.health.authorityUp);
+      await until(() => app.health.apiServerUp);
       if (checks !== 'off') await until(async () => (await scrape()).includes('gatecar_cluster_keys_readable 1'));
       const held = heldBack(accepts());
       api.behaviour = held.behaviour;
       const waiting = Array.from({ length: 10 }, (_, at) => ask(url, { token: `opaque-${at}` }));
-      const line = `gatecar_reviews_queued{lane="unverified"} ${10 - inFlight}`;
+      const line = `gatecar_reviews_queued{priority="unverified"} ${10 - inFlight}`;
       await until(async () => (await scrape()).includes(line));
-      t.ok((await scrape()).includes(`gatecar_reviews_in_flight{lane="unverified"} ${inFlight}`), checks);
+      t.ok((await scrape()).includes(`gatecar_reviews_in_flight{priority="unverified"} ${inFlight}`), checks);
       held.letGo();
       await Promise.all(waiting);
     }
@@ -298,7 +298,7 @@ t.test('with grace a known token passes through an outage, marked; its begin and
   t.ok((await scrape()).includes('gatecar_grace_active 1'));
   t.notOk((await scrape()).includes('gatecar_cache_lookups_total{result="stale"} 0'));
   api.behaviour = accepts();
-  await until(() => app.health.authorityUp);
+  await until(() => app.health.apiServerUp);
   const reply = await ask(url, { token: 'known' });
   t.match(reply, { status: 200 });
   t.equal(reply.headers['x-gatecar-stale'], undefined);
@@ -333,7 +333,7 @@ t.test('what no known token would fail at is no outage to serve a revoked one by
   const no = reviews({ authenticated: false });
   api.behaviour = (request, response) => (request.token === 'opaque' ? hangs : no)(request, response);
   t.equal((await ask(url, { token: 'opaque' })).status, 503);
-  t.notOk(app.health.authorityUp);
+  t.notOk(app.health.apiServerUp);
   t.match(await ask(url, { token }), { status: 401, headers: { 'x-gatecar-reason': 'token_rejected' } });
 });
 
@@ -449,7 +449,7 @@ t.test('basic mode asks nobody', async t => {
 });
 
 t.test('where the API server is', async t => {
-  const inCluster: Surroundings = { inCluster: POD, homeDirectory: undefined };
+  const inCluster: RuntimeEnvironment = { inCluster: POD, homeDirectory: undefined };
   const https = 'https://127.0.0.1:1';
 
   t.test('an address is taken before everything else', async t => {
@@ -495,7 +495,7 @@ t.test('where the API server is', async t => {
   });
 
   t.test('in a pod it is the pod’s own account, with files that are named in place of the mounted ones', async t => {
-    const home: Surroundings = { inCluster: POD, homeDirectory: '/not/there' };
+    const home: RuntimeEnvironment = { inCluster: POD, homeDirectory: '/not/there' };
     t.equal(await problem(t, {}, home), `CA file ${IN_CLUSTER_CA_FILE} cannot be read: ENOENT`);
     const directory = scratch(t, { 'ca.crt': 'CA', token: 'ours' });
     const ca = { GATECAR_KUBE_CA_FILE: join(directory, 'ca.crt') };
@@ -618,10 +618,10 @@ t.test('where spans are asked for, requests and reviews have them, and lines nam
 });
 
 t.test('a pod knows its API server by what the kubelet put into its environment', async t => {
-  t.strictSame(clusterAddress({ KUBERNETES_SERVICE_HOST: '10.0.0.1', KUBERNETES_SERVICE_PORT: '443', HOME: '/' }), {
+  t.strictSame(inClusterAddress({ KUBERNETES_SERVICE_HOST: '10.0.0.1', KUBERNETES_SERVICE_PORT: '443', HOME: '/' }), {
     ...{ host: '10.0.0.1', port: '443' },
   });
-  t.equal(clusterAddress({ KUBERNETES_SERVICE_PORT: '443' }), undefined);
+  t.equal(inClusterAddress({ KUBERNETES_SERVICE_PORT: '443' }), undefined);
 });
 
 t.test(

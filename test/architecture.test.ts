@@ -8,42 +8,58 @@ import coverageMap from './fixtures/coverage-map.ts';
 const ROOT = join(import.meta.dirname, '..');
 const SRC = join(ROOT, 'src');
 
-/** What each room, and each file on the corridor, may import. Inward only: nobody knows `app.ts`, few `operations`. */
+/** What each folder, and each file at the root of `src/`, may import. No folder imports `app.ts`. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   credential: [],
   identity: [],
+  files: [],
+  limits: [],
   config: ['identity'],
   decision: ['identity'],
   policy: ['decision', 'identity'],
-  cache: ['credential'],
-  files: [],
-  limits: [],
-  authority: ['cache', 'credential', 'decision', 'files', 'identity'],
-  gateway: ['authorize.ts', 'credential', 'decision', 'identity', 'limits'],
-  operations: ['authority', 'cache', 'config', 'credential', 'decision', 'files', 'gateway', 'identity'],
-  commands: [
-    ...['authority', 'authorize.ts', 'config', 'credential', 'decision', 'kube/endpoint-selection.ts', 'gateway', 'identity'],
-    ...['limits', 'operations', 'auth-pipeline.ts'],
-  ],
-  dev: ['config', 'identity', 'operations', 'serve.ts'],
-  'authorize.ts': ['authority', 'credential', 'decision', 'policy'],
-  'kube/endpoint-selection.ts': ['authority', 'config'],
+  tls: ['config', 'files', 'observability'],
+  kube: ['config', 'decision', 'files', 'tls'],
+  jwks: ['credential', 'kube'],
+  authentication: ['credential', 'decision', 'identity', 'jwks', 'kube'],
+  'authorize.ts': ['authentication', 'credential', 'decision', 'policy'],
+  gateway: ['authorize.ts', 'credential', 'decision', 'identity', 'limits', 'tls'],
+  observability: ['authentication', 'config', 'credential', 'decision', 'gateway', 'identity', 'tls'],
+  server: ['authentication', 'config', 'observability'],
   'auth-pipeline.ts': [
-    ...['authority', 'authorize.ts', 'cache', 'config', 'credential', 'kube/endpoint-selection.ts', 'operations', 'policy'],
+    ...['authentication', 'authorize.ts', 'config', 'credential', 'jwks', 'kube', 'observability', 'policy', 'server'],
   ],
-  'app.ts': ['config', 'kube/endpoint-selection.ts', 'gateway', 'limits', 'operations', 'auth-pipeline.ts'],
-  'serve.ts': ['app.ts', 'config', 'kube/endpoint-selection.ts', 'operations'],
-  'main.ts': ['app.ts', 'commands', 'config', 'dev', 'kube/endpoint-selection.ts', 'operations', 'serve.ts'],
+  'app.ts': ['auth-pipeline.ts', 'config', 'gateway', 'kube', 'limits', 'observability', 'server', 'tls'],
+  'serve.ts': ['app.ts', 'config', 'kube', 'observability', 'server'],
+  cli: [
+    ...[
+      'auth-pipeline.ts',
+      'authentication',
+      'authorize.ts',
+      'config',
+      'credential',
+      'decision',
+      'gateway',
+      'identity',
+    ],
+    ...['jwks', 'kube', 'limits', 'server', 'tls'],
+  ],
+  dev: ['config', 'identity', 'observability', 'serve.ts'],
+  'main.ts': ['app.ts', 'cli', 'config', 'dev', 'kube', 'observability', 'serve.ts', 'server', 'tls'],
 };
 
-/** Of these rooms `operations` knows the shapes alone: counters and logs are told, and ask nobody. */
-const TYPES_ONLY_FOR_OPERATIONS = ['authority', 'cache', 'config', 'decision', 'gateway'];
+/** Of these folders `observability` imports only types: metrics and logs call nothing of them. */
+const TYPES_ONLY_FOR_OBSERVABILITY = ['authentication', 'config', 'decision', 'gateway', 'tls'];
+
+const MAX_FILES_PER_FOLDER = 12;
+
+/** Private parts of Node, V8 and packages that were once used here. */
+const PRIVATE_INTERFACES = /_header\b|_httpMessage|_parent\b|getOwnPropertySymbols|setFlagsFromString|execFn/;
 
 /** The one door to each vendor; two where it serves two purposes, and who may name its types beside. */
 const DOORS: Readonly<Record<string, { readonly values: readonly string[]; readonly types?: readonly string[] }>> = {
   '@kubernetes/client-node': {
     values: ['kube/kubeconfig.ts'],
-    types: ['kube/kubeconfig-auth.ts', 'kube/exec-plugin.ts'],
+    types: ['kube/exec-plugin.ts', 'kube/kubeconfig-auth.ts'],
   },
   '@opentelemetry/api': { values: ['observability/tracing.ts'] },
   '@opentelemetry/exporter-trace-otlp-proto': { values: ['observability/tracing.ts'] },
@@ -54,7 +70,13 @@ const DOORS: Readonly<Record<string, { readonly values: readonly string[]; reado
     types: ['app.ts', 'server/listen.ts'],
   },
   'lru-cache': {
-    values: [...['authentication/failure-counter.ts', 'authentication/cache/result-store.ts', 'observability/logging/log-rate-limit.ts']],
+    values: [
+      ...[
+        'authentication/cache/result-store.ts',
+        'authentication/failure-counter.ts',
+        'observability/logging/log-rate-limit.ts',
+      ],
+    ],
   },
   pino: { values: ['observability/logging/logger.ts'] },
   'prom-client': { values: ['observability/metrics.ts'] },
@@ -174,7 +196,7 @@ t.test('imports point inward: each room knows those of the table and no other', 
       if (other === room && room !== path) continue;
       used[room] = (used[room] ?? new Set()).add(other);
       t.ok(MAY_IMPORT[room]?.includes(other), `${path} imports ${target(path, one)}`);
-      if (room === 'operations' && TYPES_ONLY_FOR_OPERATIONS.includes(other)) {
+      if (room === 'observability' && TYPES_ONLY_FOR_OBSERVABILITY.includes(other)) {
         t.ok(one.typeOnly, `${path} imports types alone from ${target(path, one)}`);
       }
     }
@@ -270,6 +292,20 @@ t.test('whatever function a file exports says what it does', async t => {
       t.match(text.slice(0, index), /\/\*\*(?:(?!\*\/).)+\*\/\n$/s, `${path}: ${line}`);
     }
   }
+});
+
+t.test('no private interface of Node, V8 or a package is used', async t => {
+  for (const { path, text } of files) t.notMatch(text, PRIVATE_INTERFACES, path);
+  for (const path of globSync('scripts/**/*.ts', { cwd: ROOT })) {
+    t.notMatch(readFileSync(join(ROOT, path), 'utf8'), PRIVATE_INTERFACES, path);
+  }
+});
+
+t.test('folders are small', async t => {
+  const folders = new Map<string, number>();
+  for (const { path } of files) folders.set(dirname(path), (folders.get(dirname(path)) ?? 0) + 1);
+  for (const [folder, count] of folders)
+    t.ok(count <= MAX_FILES_PER_FOLDER, `${folder} has ${count} files of ${MAX_FILES_PER_FOLDER}`);
 });
 
 t.test('files are short', async t => {

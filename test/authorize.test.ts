@@ -1,6 +1,6 @@
 import t from 'tap';
-import type { Authority, Verdict } from '../src/authentication/token-authenticator.ts';
-import { authorizeAnybody, authorizeWith } from '../src/authorize.ts';
+import type { AuthResult, TokenAuthenticator } from '../src/authentication/token-authenticator.ts';
+import { authorizeBasicMode, createAuthorizer } from '../src/authorize.ts';
 import { parseAuthorization } from '../src/credential/authorization-header.ts';
 import { revealToken } from '../src/credential/token.ts';
 import { OTHER_SCHEME } from '../src/decision/decision.ts';
@@ -11,16 +11,16 @@ import { scriptedAuthority } from './fixtures/stub-authenticator.ts';
 const EVERYBODY: Policy = { allowedNamespaces: undefined, allowedServiceAccounts: undefined };
 const NAMESPACE_CI: Policy = { ...EVERYBODY, allowedNamespaces: new Set(['ci']) };
 
-const OUTAGE: Verdict = {
+const OUTAGE: AuthResult = {
   ...{ kind: 'unavailable', reason: 'authority_unavailable', cause: 'timeout', retryAfterSeconds: 3 },
 };
 
 /** An authority that always says the same, and remembers what it was asked. */
-function saying(verdict: Verdict | Promise<Verdict>): Authority & { readonly asked: string[] } {
+function saying(verdict: AuthResult | Promise<AuthResult>): TokenAuthenticator & { readonly asked: string[] } {
   const asked: string[] = [];
   return {
     asked,
-    review(token) {
+    authenticate(token) {
       asked.push(revealToken(token));
       return verdict;
     },
@@ -30,8 +30,8 @@ function saying(verdict: Verdict | Promise<Verdict>): Authority & { readonly ask
 const good = parseAuthorization('Bearer a-token');
 
 t.test('what is no token is denied, and nobody is asked', async t => {
-  const authority = saying({ kind: 'accepted', identity: MY_APP });
-  const authorize = authorizeWith(authority, EVERYBODY);
+  const authority = saying({ kind: 'authenticated', identity: MY_APP });
+  const authorize = createAuthorizer(authority, EVERYBODY);
   const expected = {
     absent: ['credentials_missing', ''],
     foreign: ['credentials_malformed', OTHER_SCHEME],
@@ -39,7 +39,7 @@ t.test('what is no token is denied, and nobody is asked', async t => {
     empty: ['token_empty', ''],
   } as const;
   for (const [kind, [reason, detail]] of Object.entries(expected)) {
-    for (const decide of [authorize, authorizeAnybody]) {
+    for (const decide of [authorize, authorizeBasicMode]) {
       t.strictSame(decide({ kind } as { kind: keyof typeof expected }), { kind: 'deny', reason, detail });
     }
   }
@@ -47,42 +47,43 @@ t.test('what is no token is denied, and nobody is asked', async t => {
 });
 
 t.test('an accepted token that the policy lets pass is allowed, with its identity', async t => {
-  const authority = saying({ kind: 'accepted', identity: MY_APP });
-  const decision = authorizeWith(authority, EVERYBODY)(good);
+  const authority = saying({ kind: 'authenticated', identity: MY_APP });
+  const decision = createAuthorizer(authority, EVERYBODY)(good);
   t.strictSame(decision, { kind: 'allow', identity: MY_APP });
   t.strictSame(authority.asked, ['a-token']);
 });
 
 t.test('a verdict that serves by grace says for how long, in whole seconds, and is judged all the same', async t => {
-  const stale: Verdict = { kind: 'accepted', identity: MY_APP, staleForMs: 2999 };
-  t.strictSame(authorizeWith(saying(stale), EVERYBODY)(good), { kind: 'allow', identity: MY_APP, staleSeconds: 2 });
-  t.match(authorizeWith(saying(stale), NAMESPACE_CI)(good), { kind: 'deny', reason: 'namespace_denied' });
+  const stale: AuthResult = { kind: 'authenticated', identity: MY_APP, staleForMs: 2999 };
+  t.strictSame(createAuthorizer(saying(stale), EVERYBODY)(good), { kind: 'allow', identity: MY_APP, staleSeconds: 2 });
+  t.match(createAuthorizer(saying(stale), NAMESPACE_CI)(good), { kind: 'deny', reason: 'namespace_denied' });
 });
 
 t.test('an accepted token is judged by the policy', async t => {
-  const decision = authorizeWith(saying({ kind: 'accepted', identity: MY_APP }), NAMESPACE_CI)(good);
+  const decision = createAuthorizer(saying({ kind: 'authenticated', identity: MY_APP }), NAMESPACE_CI)(good);
   t.match(decision, { kind: 'deny', reason: 'namespace_denied', detail: 'default', username: MY_APP.username });
 });
 
 t.test('a refused token is denied for the reason of the refusal', async t => {
   for (const reason of ['token_rejected', 'audience_mismatch', 'user_missing'] as const) {
-    const decision = authorizeWith(saying({ kind: 'refused', reason, detail: 'why' }), EVERYBODY)(good);
+    const decision = createAuthorizer(saying({ kind: 'rejected', reason, detail: 'why' }), EVERYBODY)(good);
     t.strictSame(decision, { kind: 'deny', reason, detail: 'why' });
   }
 });
 
 t.test('an outage stays an outage, whatever the policy', async t => {
-  for (const policy of [EVERYBODY, NAMESPACE_CI]) t.equal(authorizeWith(saying(OUTAGE), policy)(good), OUTAGE);
+  for (const policy of [EVERYBODY, NAMESPACE_CI]) t.equal(createAuthorizer(saying(OUTAGE), policy)(good), OUTAGE);
 });
 
 t.test('a verdict that is known is decided at once, without a promise', async t => {
-  t.notOk(authorizeWith(saying(OUTAGE), EVERYBODY)(good) instanceof Promise);
-  t.notOk(authorizeWith(saying({ kind: 'accepted', identity: MY_APP }), EVERYBODY)(good) instanceof Promise);
+  t.notOk(createAuthorizer(saying(OUTAGE), EVERYBODY)(good) instanceof Promise);
+  t.notOk(createAuthorizer(saying({ kind: 'authenticated', identity: MY_APP }), EVERYBODY)(good) instanceof Promise);
 });
 
 t.test('a verdict that must be waited for is decided likewise', async t => {
-  const later = (verdict: Verdict, policy: Policy) => authorizeWith(saying(Promise.resolve(verdict)), policy)(good);
-  const accepted: Verdict = { kind: 'accepted', identity: MY_APP };
+  const later = (verdict: AuthResult, policy: Policy) =>
+    createAuthorizer(saying(Promise.resolve(verdict)), policy)(good);
+  const accepted: AuthResult = { kind: 'authenticated', identity: MY_APP };
   t.ok(later(accepted, EVERYBODY) instanceof Promise);
   t.strictSame(await later(accepted, EVERYBODY), { kind: 'allow', identity: MY_APP });
   t.match(await later(accepted, NAMESPACE_CI), { kind: 'deny', reason: 'namespace_denied' });
@@ -90,8 +91,8 @@ t.test('a verdict that must be waited for is decided likewise', async t => {
 });
 
 t.test('a malformed credential is denied before the authority is asked', async t => {
-  const authority = saying({ kind: 'accepted', identity: MY_APP });
-  const authorize = authorizeWith(authority, EVERYBODY);
+  const authority = saying({ kind: 'authenticated', identity: MY_APP });
+  const authorize = createAuthorizer(authority, EVERYBODY);
   t.match(authorize(parseAuthorization('Bearer not well-formed')), { reason: 'credentials_malformed' });
   t.strictSame(authority.asked, []);
   t.match(authorize(good), { kind: 'allow' });
@@ -99,16 +100,16 @@ t.test('a malformed credential is denied before the authority is asked', async t
 });
 
 t.test('basic mode lets every well-formed token pass, and says nothing of whose it is', async t => {
-  t.strictSame(authorizeAnybody(good), { kind: 'allow', identity: undefined });
+  t.strictSame(authorizeBasicMode(good), { kind: 'allow', identity: undefined });
 });
 
 t.test('where a client is told, it goes along, and a refusal keeps when to come back', t => {
-  const refusal: Verdict = { kind: 'refused', reason: 'too_many_failures', detail: '', retryAfterSeconds: 7 };
+  const refusal: AuthResult = { kind: 'rejected', reason: 'too_many_failures', detail: '', retryAfterSeconds: 7 };
   const authority = scriptedAuthority(() => refusal);
-  t.strictSame(authorizeWith(authority, EVERYBODY)(good, { client: '192.0.2.1' }), {
+  t.strictSame(createAuthorizer(authority, EVERYBODY)(good, { client: '192.0.2.1' }), {
     ...{ kind: 'deny', reason: 'too_many_failures', detail: '', retryAfterSeconds: 7 },
   });
-  authorizeWith(authority, EVERYBODY)(good);
+  createAuthorizer(authority, EVERYBODY)(good);
   t.strictSame(
     authority.asked.map(({ asking }) => asking),
     [{ client: '192.0.2.1' }, undefined],

@@ -10,8 +10,8 @@ import { VERSION } from '../src/app.ts';
 import { skipWithout } from './e2e/fixtures/support/missing-tools.ts';
 import { ask } from './fixtures/ask.ts';
 import { startGatecarProcess } from './fixtures/gatecar-process.ts';
-import { scratch } from './fixtures/temp-dir.ts';
 import { accepts, hangs, reviews, startStandIn } from './fixtures/stand-in-api-server.ts';
+import { scratch } from './fixtures/temp-dir.ts';
 import { until } from './fixtures/until.ts';
 
 // A dozen processes take their time on a busy machine.

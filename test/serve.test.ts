@@ -14,8 +14,8 @@ import { ask } from './fixtures/ask.ts';
 import { converse } from './fixtures/conversation.ts';
 import { envoyClient } from './fixtures/envoy-client.ts';
 import { listenerFiles, listenerSecret } from './fixtures/listener-files.ts';
-import { scratch } from './fixtures/temp-dir.ts';
 import { accepts, startStandIn } from './fixtures/stand-in-api-server.ts';
+import { scratch } from './fixtures/temp-dir.ts';
 import { pem } from './fixtures/tls-server.ts';
 import { until } from './fixtures/until.ts';
 

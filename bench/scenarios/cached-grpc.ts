@@ -5,9 +5,9 @@ import { CHECK, checkRequest } from '../check-request.ts';
 import { benchAuthority } from '../dev-authority.ts';
 import { startGatecar, WITH_GRPC } from '../gatecar.ts';
 import { startBareHttp2 } from '../grpc.ts';
+import { takeTurns, tell } from '../interleave.ts';
 import { h2load } from '../load.ts';
 import type { Scenario } from '../scenario.ts';
-import { takeTurns, tell } from '../interleave.ts';
 
 export const cachedGrpc: Scenario = {
   name: 'cached-grpc',

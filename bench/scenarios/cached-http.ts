@@ -1,9 +1,9 @@
 import { startBareHttp } from '../baseline.ts';
 import { benchAuthority } from '../dev-authority.ts';
 import { startGatecar } from '../gatecar.ts';
+import { takeTurns, tell } from '../interleave.ts';
 import { wrk } from '../load.ts';
 import type { Scenario } from '../scenario.ts';
-import { takeTurns, tell } from '../interleave.ts';
 
 export const cachedHttp: Scenario = {
   name: 'cached-http',

@@ -6,10 +6,10 @@ import { checkRequest } from '../check-request.ts';
 import { benchAuthority } from '../dev-authority.ts';
 import { startGatecar, WITH_GRPC } from '../gatecar.ts';
 import { startBareHttp2 } from '../grpc.ts';
+import { type Contender, takeTurns, tell } from '../interleave.ts';
 import { wrk } from '../load.ts';
 import type { MeasuredProcess } from '../pinned-process.ts';
 import type { Bench, Scenario } from '../scenario.ts';
-import { type Contender, takeTurns, tell } from '../interleave.ts';
 
 /** Few: what is looked at is how long one takes, and not how many wait. */
 const CONNECTIONS = 4;

@@ -2,9 +2,9 @@ import { ask } from '../../test/fixtures/ask.ts';
 import { startBareHttp } from '../baseline.ts';
 import { benchAuthority } from '../dev-authority.ts';
 import { startGatecar } from '../gatecar.ts';
+import { takeTurns, tell } from '../interleave.ts';
 import { wrk } from '../load.ts';
 import type { Scenario } from '../scenario.ts';
-import { takeTurns, tell } from '../interleave.ts';
 
 export const junk: Scenario = {
   name: 'junk',

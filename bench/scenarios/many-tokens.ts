@@ -2,15 +2,15 @@ import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startAsker } from '../load-client.ts';
 import { benchAuthority } from '../dev-authority.ts';
-import { type Gatecar, startGatecar } from '../gatecar.ts';
 import { hastyIssuer } from '../fast-token-issuer.ts';
+import { type Gatecar, startGatecar } from '../gatecar.ts';
+import { takeTurns, tell } from '../interleave.ts';
 import { wrk } from '../load.ts';
+import { startAsker } from '../load-client.ts';
 import { LOAD_CORE, residentMb } from '../pinned-process.ts';
 import type { Scenario } from '../scenario.ts';
 import { median } from '../statistics.ts';
-import { takeTurns, tell } from '../interleave.ts';
 
 const PROBE = ['--expose-gc', '--import', join(import.meta.dirname, '../memory-probe.mjs')];
 const MORE_MB = 512;

@@ -2,9 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ask } from '../../test/fixtures/ask.ts';
 import { benchAuthority } from '../dev-authority.ts';
 import { startGatecar } from '../gatecar.ts';
-import { compressedImageBytes } from '../production-build.ts';
 import { wrk } from '../load.ts';
 import { residentMb } from '../pinned-process.ts';
+import { compressedImageBytes } from '../production-build.ts';
 import type { Bench, Scenario } from '../scenario.ts';
 
 const IDLE_MS = 2_000;

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { startCluster } from '../../test/e2e/fixtures/support/cluster.ts';
-import { type Asker, startAsker } from '../load-client.ts';
 import { startBare } from '../baseline.ts';
 import { countConnections } from '../connection-counter.ts';
 import { startGatecar } from '../gatecar.ts';
+import { type Asker, startAsker } from '../load-client.ts';
 import type { Bench, Scenario } from '../scenario.ts';
 import type { Job } from '../servers/asker.ts';
 import { quantile, ratios } from '../statistics.ts';

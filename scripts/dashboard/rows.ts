@@ -189,20 +189,20 @@ export const ROWS: readonly Row[] = [
         queries: [{ expr: quantile(0.99, '', 'gatecar_review_queue_seconds'), legend: 'slowest hundredth' }],
       },
       {
-        title: 'Under way, by lane',
+        title: 'Under way, by priority',
         description:
           'Against the limit, which sinks by itself while the API server answers 429. Unverified tokens get a quarter at most.',
         unit: 'short',
         queries: [
-          { expr: sumBy('lane', of('gatecar_reviews_in_flight')), legend: '{{lane}}' },
+          { expr: sumBy('priority', of('gatecar_reviews_in_flight')), legend: '{{priority}}' },
           { expr: `sum(${of('gatecar_review_concurrency_limit')})`, legend: 'limit' },
         ],
       },
       {
-        title: 'Waiting, by lane',
+        title: 'Waiting, by priority',
         description: 'Only unverified is long? That is junk, and good tokens pass it by.',
         unit: 'short',
-        queries: [{ expr: sumBy('lane', of('gatecar_reviews_queued')), legend: '{{lane}}' }],
+        queries: [{ expr: sumBy('priority', of('gatecar_reviews_queued')), legend: '{{priority}}' }],
       },
       {
         title: 'Turned away',
@@ -210,7 +210,10 @@ export const ROWS: readonly Row[] = [
           'Reviews that never began: no place, no turn in time, no memory for one more that waits, or our own event loop behind.',
         unit: 'ops',
         queries: [
-          { expr: sumBy('lane, cause', rate('gatecar_reviews_not_admitted_total')), legend: '{{lane}}: {{cause}}' },
+          {
+            expr: sumBy('priority, cause', rate('gatecar_reviews_not_admitted_total')),
+            legend: '{{priority}}: {{cause}}',
+          },
           { expr: `sum(${rate('gatecar_reviews_shed_total')})`, legend: 'event loop behind' },
         ],
       },

@@ -1,6 +1,6 @@
+import type { ResultCache } from './cache/result-cache.ts';
 import type { FailureCounter } from './failure-counter.ts';
-import type { Authority, Refused, Verdict } from './token-authenticator.ts';
-import type { Cached } from './cache/result-cache.ts';
+import type { AuthResult, Rejected, TokenAuthenticator } from './token-authenticator.ts';
 
 /**
  * Refuses unknown tokens of a client address that has failed too often, without a review; whatever is known is answered
@@ -11,28 +11,28 @@ import type { Cached } from './cache/result-cache.ts';
  * nothing back: an attacker may own one good token. Reviews under way when the limit is reached are finished; a place
  * kept for each would refuse good tokens that come together from one address. Without a client's address nothing counts.
  */
-export function limited(inner: Cached, failures: FailureCounter): Authority {
-  const count = (client: string, verdict: Verdict): Verdict => {
-    if (verdict.kind === 'refused') failures.failed(client, verdict);
+export function withClientFailureLimit(inner: ResultCache, failures: FailureCounter): TokenAuthenticator {
+  const count = (client: string, verdict: AuthResult): AuthResult => {
+    if (verdict.kind === 'rejected') failures.failed(client, verdict);
     return verdict;
   };
   return {
-    review(token, asking) {
+    authenticate(token, asking) {
       const client = asking?.client;
-      if (client === undefined) return inner.review(token, asking);
+      if (client === undefined) return inner.authenticate(token, asking);
       const blockedForMs = failures.blockedForMs(client);
-      if (blockedForMs > 0) return inner.known(token, asking) ?? tooMany(blockedForMs);
-      const known = inner.known(token, asking);
+      if (blockedForMs > 0) return inner.getCached(token, asking) ?? tooManyFailures(blockedForMs);
+      const known = inner.getCached(token, asking);
       if (known !== undefined) return known;
-      const verdict = inner.review(token, asking);
+      const verdict = inner.authenticate(token, asking);
       return verdict instanceof Promise ? verdict.then(reviewed => count(client, reviewed)) : count(client, verdict);
     },
   };
 }
 
-function tooMany(blockedForMs: number): Refused {
+function tooManyFailures(blockedForMs: number): Rejected {
   return {
-    kind: 'refused',
+    kind: 'rejected',
     reason: 'too_many_failures',
     detail: '',
     retryAfterSeconds: Math.ceil(blockedForMs / 1000),

@@ -38,11 +38,11 @@ export function failureCounter(options: FailureCounterOptions): FailureCounter {
   };
   return {
     blockedForMs(address) {
-      const window = open(countedAs(address));
+      const window = open(rateLimitKey(address));
       return window !== undefined && window.count >= failures ? window.endsAt - now() : 0;
     },
     failed(address, failure) {
-      const key = countedAs(address);
+      const key = rateLimitKey(address);
       const window = open(key);
       if (window === undefined) {
         // A copy: an address is part of a header, and a part of a string holds on to all of it, 64 KiB that a client chose.
@@ -64,7 +64,7 @@ export function failureCounter(options: FailureCounterOptions): FailureCounter {
  *
  * @param address an IP address without a zone.
  */
-export function countedAs(address: string): string {
+export function rateLimitKey(address: string): string {
   if (isIPv4(address) || !isIPv6(address)) return address;
   const canonical = new URL(`http://[${address}]`).hostname.slice(1, -1);
   const mapped = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(canonical);

@@ -1,5 +1,5 @@
 import type { Unavailable } from '../decision/decision.ts';
-import type { Authority } from './token-authenticator.ts';
+import type { TokenAuthenticator } from './token-authenticator.ts';
 
 const OVERLOADED: Unavailable = {
   kind: 'unavailable',
@@ -8,7 +8,7 @@ const OVERLOADED: Unavailable = {
   retryAfterSeconds: 1,
 };
 
-export interface SheddingOptions {
+export interface LoadSheddingOptions {
   /** By how much the event loop is behind, in milliseconds. */
   readonly lagMs: () => number;
   readonly maxLagMs: number;
@@ -19,10 +19,13 @@ export interface SheddingOptions {
  * Turns new questions away while this process cannot keep up. It stands behind the cache: what is known costs less to
  * answer than to explain a refusal, and is answered to the last. Renewals go on, or what is known would soon be new.
  */
-export function shedding(inner: Authority, { lagMs, maxLagMs, onShed = () => {} }: SheddingOptions): Authority {
+export function withLoadShedding(
+  inner: TokenAuthenticator,
+  { lagMs, maxLagMs, onShed = () => {} }: LoadSheddingOptions,
+): TokenAuthenticator {
   return {
-    review(token, asking) {
-      if (asking?.lane === 'refresh' || lagMs() <= maxLagMs) return inner.review(token, asking);
+    authenticate(token, asking) {
+      if (asking?.priority === 'refresh' || lagMs() <= maxLagMs) return inner.authenticate(token, asking);
       onShed();
       return OVERLOADED;
     },

@@ -1,4 +1,4 @@
-export interface RefusalPaceOptions {
+export interface RejectionThrottleOptions {
   /** How many refusals are told at once, and how long until the next are, in milliseconds. */
   readonly atOnce: number;
   readonly everyMs: number;
@@ -9,27 +9,27 @@ export interface RefusalPaceOptions {
 }
 
 /** Who made up a token can wait for being told. */
-export interface RefusalPace {
+export interface RejectionThrottle {
   /** A good token was asked about: there is somebody to protect. */
-  good(): void;
+  noteValidTraffic(): void;
   /** Whether that was within the last second. */
   readonly protecting: boolean;
   /**
    * Settles when a refusal may be told, at its signal at the latest; `undefined` where that is at once. Told later, it would
    * be taken for an outage, and by grace for leave to let in whom the API server has just refused.
    */
-  turn(signal?: AbortSignal): Promise<void> | undefined;
+  waitForSlot(signal?: AbortSignal): Promise<void> | undefined;
 }
 
 /** How long after a good token's question refusals are still paced, in milliseconds. */
-const PROTECT_MS = 1000;
+const ACTIVE_AFTER_VALID_MS = 1000;
 
 /**
  * Tells refusals no faster than a part of the event loop can bear, as long as good tokens are asked about too: whoever
  * sends junk on so many connections sends the next when the last is answered, and would have all the time there is. Where
  * nobody else asks, and past the bound, nothing waits.
  */
-export function refusalPace(options: RefusalPaceOptions): RefusalPace {
+export function createRejectionThrottle(options: RejectionThrottleOptions): RejectionThrottle {
   const { atOnce, everyMs, maxWaiting, now = () => performance.now() } = options;
   const { setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
   const waiting = new Set<() => void>();
@@ -52,14 +52,14 @@ export function refusalPace(options: RefusalPaceOptions): RefusalPace {
     tellSoon();
   };
 
-  const pace: RefusalPace = {
-    good() {
-      protectUntil = now() + PROTECT_MS;
+  const pace: RejectionThrottle = {
+    noteValidTraffic() {
+      protectUntil = now() + ACTIVE_AFTER_VALID_MS;
     },
     get protecting() {
       return now() < protectUntil;
     },
-    turn(signal) {
+    waitForSlot(signal) {
       if (!pace.protecting || waiting.size >= maxWaiting || signal?.aborted) return undefined;
       return new Promise(resolve => {
         const told = (): void => {

@@ -1,4 +1,4 @@
-import type { KubeConnection } from '../kube/api-client.ts';
+import type { KubeApiClient } from '../kube/api-client.ts';
 
 /** The largest difference between the two clocks at which token times are checked locally, in milliseconds. */
 export const MAX_SKEW_MS = 30_000;
@@ -117,11 +117,11 @@ function overlap(one: Bounds, other: Bounds): Bounds | undefined {
 
 /** Compares the clocks on each successful response. Others may come from a proxy, with the proxy's clock. */
 export function comparingClocks(
-  inner: KubeConnection,
+  inner: KubeApiClient,
   clock: Pick<ServerClock, 'compare'>,
   now: () => number = () => performance.now(),
-): KubeConnection {
-  const compared = async (ask: () => ReturnType<KubeConnection['get']>) => {
+): KubeApiClient {
+  const compared = async (ask: () => ReturnType<KubeApiClient['get']>) => {
     const startedAt = now();
     const response = await ask();
     const isItsOwn = response.status === 200 || response.status === 201;

@@ -2,8 +2,8 @@ import { redact, redactor, repeatsToken } from '../credential/redaction.ts';
 import type { Token } from '../credential/token.ts';
 import { encodeValue } from '../identity/header-encoding.ts';
 import { type Identity, toIdentity, type UserInfo } from '../identity/identity.ts';
-import { type Refused, unavailable, type Verdict } from './token-authenticator.ts';
-import type { HttpAnswer } from '../kube/http-request.ts';
+import type { HttpResponse } from '../kube/http-request.ts';
+import { type AuthResult, type Rejected, unavailable } from './token-authenticator.ts';
 
 /** The API server's own text for a token that none of its authenticators knows. */
 export const INVALID_BEARER_TOKEN = 'invalid bearer token';
@@ -22,29 +22,29 @@ const MAX_RETRY_AFTER_SECONDS = 60;
  * @param audiences those asked for; the answer counts only if it confirms one of them, since an API server or webhook that
  *   does not know audiences answers `authenticated: true` and means "for the API server".
  */
-export function readReviewAnswer(answer: HttpAnswer, token: Token, audiences: readonly string[]): Verdict {
-  if (answer.status !== 200 && answer.status !== 201) return outage(answer);
+export function parseTokenReviewResponse(answer: HttpResponse, token: Token, audiences: readonly string[]): AuthResult {
+  if (answer.status !== 200 && answer.status !== 201) return toUnavailable(answer);
   const status = statusOf(parseObject(answer.body));
   if (status === undefined) return unavailable('not a TokenReview');
   if (!status.authenticated) {
-    return refused('token_rejected', sanitize(status.error, token) || 'Token not authenticated');
+    return rejected('token_rejected', sanitizeErrorMessage(status.error, token) || 'Token not authenticated');
   }
   const accepted = acceptedAudiences(status.audiences, audiences);
-  if (accepted === undefined) return refused('audience_mismatch', '');
-  if (status.user === undefined) return refused('user_missing', '');
+  if (accepted === undefined) return rejected('audience_mismatch', '');
+  if (status.user === undefined) return rejected('user_missing', '');
   // The API server takes an empty or absent credential for its anonymous user and says "authenticated".
-  if (isAnonymous(status.user)) return refused('token_rejected', INVALID_BEARER_TOKEN);
+  if (isAnonymous(status.user)) return rejected('token_rejected', INVALID_BEARER_TOKEN);
   const identity = toIdentity(status.user, accepted);
-  if (repeats(identity, token)) return unavailable('not a TokenReview');
-  return { kind: 'accepted', identity };
+  if (containsToken(identity, token)) return unavailable('not a TokenReview');
+  return { kind: 'authenticated', identity };
 }
 
 /** A refusal of the token. */
-export function refused(reason: Refused['reason'], detail: string): Refused {
-  return { kind: 'refused', reason, detail };
+export function rejected(reason: Rejected['reason'], detail: string): Rejected {
+  return { kind: 'rejected', reason, detail };
 }
 
-function outage(answer: HttpAnswer): Verdict {
+function toUnavailable(answer: HttpResponse): AuthResult {
   const retryAfter = Math.min(answer.retryAfterSeconds ?? 1, MAX_RETRY_AFTER_SECONDS);
   switch (answer.status) {
     case 401:
@@ -98,7 +98,7 @@ function isAnonymous(user: UserInfo): boolean {
  * Whether a user is named by its own token, as a webhook may do it: headers and logs would carry the token on, and with
  * the token cut out, two users would look alike.
  */
-function repeats(identity: Identity, token: Token): boolean {
+function containsToken(identity: Identity, token: Token): boolean {
   if (token.length < MIN_SECRET_LENGTH) return false;
   const holds = (value: unknown): boolean =>
     typeof value === 'string'
@@ -116,7 +116,7 @@ function acceptedAudiences(confirmed: readonly string[], asked: readonly string[
 }
 
 /** One bounded line of printable ASCII that repeats no token, the caller's or ours, whatever the API server or the token says. */
-export function sanitize(text: string, token: Token): string {
+export function sanitizeErrorMessage(text: string, token: Token): string {
   const withoutToken = token.length < MIN_SECRET_LENGTH ? redact : redactor(token);
   const line = encodeValue(withoutToken(text).trim());
   // A copy: a part of a string holds on to all of it, and a verdict is kept.

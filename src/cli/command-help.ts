@@ -4,7 +4,7 @@ const NAMES = Object.keys(GATEWAYS);
 
 /** The texts of `gatecar <command> --help`. */
 export const COMMAND_HELP = {
-  check: `gatecar check: whether these settings work here; if not, why, and the command that mends it.
+  check: `gatecar check: whether these settings work here; if not, why, and the command that fixes it.
 
 Usage: gatecar check [--output text|json] [--setting=value ...]
 
@@ -15,7 +15,7 @@ allowlists that name what is not there (where we may look), the listeners' addre
 cache and connections fit the memory. What needs something that failed is left out. Settings:
 those of gatecar serve, see gatecar --help.
 
-  --output json   one document: { ok: boolean, findings: [{ check, result: ok|warn|fail, text, mend? }] }
+  --output json   one document: { ok: boolean, findings: [{ check, result: ok|warn|fail, text, fix? }] }
 
 Exit code: 0 where nothing fails, 1 where something does, 2 usage.
 
@@ -34,7 +34,7 @@ The API server is asked as the server would ask; the cache and the limits of a r
 looked at. Settings: those of gatecar serve, see gatecar --help.
 
   --file FILE     the file that holds the token; - is standard input
-  --output json   one document: { unverified?: { header, claims }, steps: [{ step, result, text, mend? }],
+  --output json   one document: { unverified?: { header, claims }, steps: [{ step, result, text, fix? }],
                   decision: { kind, reason?, status, text? }, headers: { name: value }, removed: [name] }
 
 Exit code: 0 allow, 1 deny, 2 usage or settings, 3 the API server could not be asked.

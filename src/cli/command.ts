@@ -1,13 +1,13 @@
 import { type CommandLine, readCommandLine } from '../config/arguments.ts';
 import type { Environment } from '../config/load.ts';
-import type { Surroundings } from '../kube/endpoint-selection.ts';
+import type { RuntimeEnvironment } from '../kube/endpoint-selection.ts';
 import type { Terminal } from './output.ts';
 
 /** What a command is given by the process. */
 export interface CommandContext {
   readonly args: readonly string[];
   readonly env: Environment;
-  readonly surroundings: Surroundings;
+  readonly runtimeEnvironment: RuntimeEnvironment;
   readonly version: string;
   readonly terminal: Terminal;
   /** Milliseconds since the epoch. */

@@ -4,7 +4,7 @@ import { explainCommand } from './explain/explain.ts';
 import { gatewayCommand } from './gateway-config/gateway-config.ts';
 
 /** What answers and ends, each with its exit code. */
-export const COMMANDS_THAT_END = {
+export const ONE_SHOT_COMMANDS = {
   check: checkCommand,
   explain: explainCommand,
   gateway: gatewayCommand,

@@ -14,14 +14,14 @@ export interface Terminal {
 }
 
 /** How something turned out, in a word. */
-export type Tone = 'good' | 'doubtful' | 'bad' | 'quiet';
+export type Severity = 'good' | 'doubtful' | 'bad' | 'quiet';
 
-const CODES: Readonly<Record<Tone, number>> = { good: 32, doubtful: 33, bad: 31, quiet: 2 };
+const CODES: Readonly<Record<Severity, number>> = { good: 32, doubtful: 33, bad: 31, quiet: 2 };
 
-export type Painter = (tone: Tone, text: string) => string;
+export type Colorizer = (tone: Severity, text: string) => string;
 
 /** Paints for people, unless they want no colours (`NO_COLOR`, set and not empty: no-color.org). */
-export function painter({ isTerminal }: Pick<Terminal, 'isTerminal'>, env: Environment): Painter {
+export function colorizer({ isTerminal }: Pick<Terminal, 'isTerminal'>, env: Environment): Colorizer {
   const colours = isTerminal && !env['NO_COLOR'];
   return (tone, text) => (colours ? `\u001b[${CODES[tone]}m${text}\u001b[0m` : text);
 }
@@ -32,12 +32,12 @@ const MAX_QUOTED_LENGTH = 300;
  * A value that somebody else wrote, as JSON on one line of printable ASCII: no token in it, and nothing that a terminal
  * would take for an order.
  */
-export function quoted(value: unknown): string {
+export function quoteUntrusted(value: unknown): string {
   const text = asciiJson(value);
   return text.length <= MAX_QUOTED_LENGTH ? text : `${text.slice(0, MAX_QUOTED_LENGTH)}…`;
 }
 
-/** {@link quoted} without a limit, and over several lines where `indent` is given. */
+/** {@link quoteUntrusted} without a limit, and over several lines where `indent` is given. */
 export function asciiJson(value: unknown, indent?: number): string {
   const withoutTokens = (_key: string, part: unknown) => (typeof part === 'string' ? redact(part) : part);
   const text = JSON.stringify(value, withoutTokens, indent) ?? 'undefined';
@@ -47,7 +47,7 @@ export function asciiJson(value: unknown, indent?: number): string {
 /**
  * A line of our own words that may repeat a setting's or a file's: no token in it, and no order to a terminal.
  */
-export function plain(line: string): string {
+export function stripControl(line: string): string {
   const orders = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
   return redact(line).replace(orders, found => found.split('').map(escaped).join(''));
 }

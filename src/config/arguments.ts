@@ -36,7 +36,7 @@ function valueAfter({ type }: Setting<unknown>, rest: string[]): string | undefi
 }
 
 /** An argument as it may be shown: a token that somebody wrote there is not repeated. */
-export function shownArgument(given: string): string {
+export function redactArgument(given: string): string {
   if (given.length < SECRET_LENGTH || /^--?[a-zA-Z][a-zA-Z-]{0,40}$/.test(given)) return given;
   return `(an argument of ${given.length} characters, which may be a secret)`;
 }

@@ -28,7 +28,7 @@ Usage: gatecar [serve] [--setting=value ...]
 
   serve      the sidecar (the default)
   dev        the sidecar with an embedded authority that issues and reviews real tokens
-  check      whether these settings work here; if not, why, and the command that mends it
+  check      whether these settings work here; if not, why, and the command that fixes it
   explain    what would be decided about a token, step by step, and why
   gateway    prints that gateway's configuration for the settings in force
   --help     this text; after a command that ends by itself, that of the command

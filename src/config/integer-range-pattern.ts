@@ -4,7 +4,7 @@
  *
  * @param min not negative.
  */
-export function numberPattern(min: number, max: number): string {
+export function integerRangePattern(min: number, max: number): string {
   const parts: string[] = [];
   for (let low = min; low <= max; ) {
     // As many last digits as may be anything, then how far the digit before them may go.

@@ -1,7 +1,7 @@
-import { closest } from './suggest-name.ts';
-import { readArgument, shownArgument } from './arguments.ts';
+import { readArgument, redactArgument } from './arguments.ts';
 import { crossFaults } from './cross-setting-rules.ts';
 import { type Config, flagName, SETTINGS, type Setting } from './schema.ts';
+import { suggestName } from './suggest-name.ts';
 
 /** All that is wrong with the settings, one line each: name, rule, value given (never a secret's). */
 export class ConfigError extends Error {
@@ -88,7 +88,7 @@ function readFlags(args: readonly string[], faults: string[]): Map<string, Given
     const { name, text, setting, given } = readArgument(rest, known);
     if (setting === undefined) {
       const names = [...known.keys()].map(one => `--${one}`);
-      faults.push(unknown(shownArgument(given), names, 'argument'));
+      faults.push(unknown(redactArgument(given), names, 'argument'));
       continue;
     }
     if (flags.has(name)) flags.set(name, { fault: `--${name} is given twice` });
@@ -120,7 +120,7 @@ function checkNames(env: Environment, faults: string[]): void {
 }
 
 function unknown(name: string, known: readonly string[], what: string): string {
-  const nearest = closest(name, known);
+  const nearest = suggestName(name, known);
   // A fault is one line, whatever somebody took for a name.
   const shown = JSON.stringify(name).slice(1, -1);
   return `${shown} is no known ${what}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`;

@@ -2,13 +2,14 @@ import {
   address,
   audiences,
   baseUrl,
+  boolean,
   bytes,
   duration,
-  flag,
   headerName,
   headerPairs,
   headerPrefix,
   namespaces,
+  nonControlText,
   oneOf,
   path,
   paths,
@@ -19,7 +20,6 @@ import {
   socketMode,
   statusOneOf,
   wholeNumber,
-  word,
 } from './setting-types.ts';
 
 /** One setting: the only source of its names, type, default, limits and help. */
@@ -77,7 +77,7 @@ export const SETTINGS = {
   ),
   allowInsecureBasic: setting(
     'GATECAR_ALLOW_INSECURE_BASIC',
-    flag,
+    boolean,
     'false',
     'Lets `basic` mode listen on other than loopback addresses.',
   ),
@@ -183,7 +183,7 @@ export const SETTINGS = {
   ),
   refreshAhead: setting(
     'GATECAR_REFRESH_AHEAD',
-    flag,
+    boolean,
     'true',
     'Renews a verdict that is in use before it ends, in the background.',
   ),
@@ -240,9 +240,15 @@ export const SETTINGS = {
     'kubeconfig. Without it: the pod’s own ServiceAccount, else `~/.kube/config`; never a guessed `localhost`.',
     { aliases: ['KUBECONFIG'], emptyIsUnset: true },
   ),
-  kubeContext: setting('GATECAR_KUBE_CONTEXT', word, undefined, "Context instead of the kubeconfig's current one.", {
-    emptyIsUnset: true,
-  }),
+  kubeContext: setting(
+    'GATECAR_KUBE_CONTEXT',
+    nonControlText,
+    undefined,
+    "Context instead of the kubeconfig's current one.",
+    {
+      emptyIsUnset: true,
+    },
+  ),
   kubeApiUrl: setting(
     'GATECAR_KUBE_API_URL',
     baseUrl,

@@ -1,7 +1,7 @@
 import { isIP, isIPv6 } from 'node:net';
-import { MAX_PREFIX_LENGTH } from '../identity/identity-headers.ts';
 import { NAMESPACE, parseServiceAccount } from '../identity/identity.ts';
-import { numberPattern } from './integer-range-pattern.ts';
+import { MAX_PREFIX_LENGTH } from '../identity/identity-headers.ts';
+import { integerRangePattern } from './integer-range-pattern.ts';
 
 /**
  * What JSON Schema says of a setting's value, for the chart's `values.schema.json`. Helm reads it with Go's regular
@@ -68,7 +68,7 @@ export function oneOf<const T extends string>(...values: readonly T[]): SettingT
   };
 }
 
-export const flag: SettingType<boolean> = {
+export const boolean: SettingType<boolean> = {
   rule: 'true or false',
   parse: text => (text === 'true' ? true : text === 'false' ? false : undefined),
   json: { type: 'boolean' },
@@ -101,7 +101,7 @@ const UNIT_MS = { ms: 1, s: 1000, m: 60_000 } as const;
 export function duration(min: string, max: string): SettingType<number> {
   const [least, most] = [toMs(min), toMs(max)];
   const units = Object.entries(UNIT_MS).map(
-    ([unit, ms]) => numberPattern(Math.ceil(least / ms), Math.floor(most / ms)) + unit,
+    ([unit, ms]) => integerRangePattern(Math.ceil(least / ms), Math.floor(most / ms)) + unit,
   );
   return {
     rule: `a duration from ${min} to ${max}, such as 500ms, 10s or 2m`,
@@ -125,7 +125,7 @@ const UNIT_BYTES = { Mi: 1024 ** 2, Gi: 1024 ** 3 } as const;
 export function bytes(min: string, max: string): SettingType<number> {
   const [least, most] = [toBytes(min), toBytes(max)];
   const units = Object.entries(UNIT_BYTES).map(
-    ([unit, size]) => numberPattern(Math.ceil(least / size), Math.floor(most / size)) + unit,
+    ([unit, size]) => integerRangePattern(Math.ceil(least / size), Math.floor(most / size)) + unit,
   );
   return {
     rule: `an amount of memory from ${min} to ${max}, such as 256Mi or 1Gi`,
@@ -204,9 +204,9 @@ export const serviceAccounts = list({
   isItem: item => parseServiceAccount(item) !== undefined,
 });
 
-const OCTET = numberPattern(0, 255);
-const IPV4_PEER = `${OCTET}(\\.${OCTET}){3}(/${numberPattern(0, 32)})?`;
-const IPV6_PEER = `[0-9a-fA-F.:]*:[0-9a-fA-F.:]*(/${numberPattern(0, 128)})?`;
+const OCTET = integerRangePattern(0, 255);
+const IPV4_PEER = `${OCTET}(\\.${OCTET}){3}(/${integerRangePattern(0, 32)})?`;
+const IPV6_PEER = `[0-9a-fA-F.:]*:[0-9a-fA-F.:]*(/${integerRangePattern(0, 128)})?`;
 
 export const peers = list({
   rule: 'a list of at least one IP address, CIDR or unix',
@@ -309,7 +309,7 @@ export const paths: SettingType<string[]> = {
   json: { type: 'string', pattern: `^(${WITHOUT_CONTROLS}*[^\\x00-\\x1f\\x7f:]${WITHOUT_CONTROLS}*)?$` },
 };
 
-export const word: SettingType<string> = {
+export const nonControlText: SettingType<string> = {
   rule: 'a name without control characters',
   parse: text => (CONTROL.test(text) ? undefined : text),
   json: { type: 'string', pattern: `^${WITHOUT_CONTROLS}*$` },

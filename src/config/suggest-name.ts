@@ -1,5 +1,5 @@
 /** The known name nearest to a mistyped one by edits (Levenshtein), if any is near enough to be meant. */
-export function closest(name: string, known: readonly string[]): string | undefined {
+export function suggestName(name: string, known: readonly string[]): string | undefined {
   let best: { readonly name: string; readonly edits: number } | undefined;
   for (const candidate of known) {
     const edits = distance(name, candidate);

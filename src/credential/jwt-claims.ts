@@ -32,9 +32,9 @@ export function readClaims(token: Token): UnverifiedClaims | undefined {
   const { iss, aud, exp, nbf } = jwt.claims;
   return {
     issuer: typeof iss === 'string' ? iss : undefined,
-    audiences: listed(aud),
-    expiresAtMs: milliseconds(orItsText(exp)),
-    notBeforeMs: milliseconds(nbf),
+    audiences: toAudienceList(aud),
+    expiresAtMs: toMilliseconds(parseNumericDate(exp)),
+    notBeforeMs: toMilliseconds(nbf),
   };
 }
 
@@ -48,13 +48,13 @@ export function readJwt(token: Token): UnverifiedJwt | undefined {
 }
 
 /** RFC 7519 §4.1.3: one audience may stand without a list. */
-function listed(aud: unknown): readonly string[] | undefined {
+function toAudienceList(aud: unknown): readonly string[] | undefined {
   if (typeof aud === 'string') return [aud];
   return Array.isArray(aud) && aud.every(item => typeof item === 'string') ? aud : undefined;
 }
 
 /** RFC 7519 §2 NumericDate, which may have a fraction. */
-function milliseconds(date: unknown): number | undefined {
+function toMilliseconds(date: unknown): number | undefined {
   return typeof date === 'number' && Number.isFinite(date) ? date * 1000 : undefined;
 }
 
@@ -62,7 +62,7 @@ function milliseconds(date: unknown): number | undefined {
  * Some issuers write the end of a token as a text, and the API server's OIDC authenticator takes that. A yes must not outlive
  * it all the same.
  */
-function orItsText(date: unknown): unknown {
+function parseNumericDate(date: unknown): unknown {
   return typeof date === 'string' && JSON_NUMBER.test(date) ? Number(date) : date;
 }
 

@@ -47,7 +47,7 @@ export interface Deny {
 export interface Unavailable {
   readonly kind: 'unavailable';
   readonly reason: UnavailableReason;
-  readonly cause: OutageCause;
+  readonly cause: UnavailableCause;
   /** Seconds after which asking again makes sense. */
   readonly retryAfterSeconds: number;
 }
@@ -56,7 +56,7 @@ export interface Unavailable {
  * The classes of outage: what a client, a log line and a metric may know of one. The raw error stays where it was caught,
  * since it may quote an answer that repeats the token.
  */
-export type OutageCause =
+export type UnavailableCause =
   | 'no client'
   | 'timeout'
   | 'connection refused'

@@ -1,19 +1,19 @@
 import { type Decision, OTHER_SCHEME, type Reason } from './decision.ts';
 
 /** How an operator wants refusals answered. */
-export interface AnswerSettings {
+export interface ResponseSettings {
   readonly policyDeniedStatus: 401 | 403;
   readonly unavailableStatus: 401 | 403 | 503;
   readonly errorDetail: 'full' | 'generic';
 }
 
 /** What is said about a decision that is no allow, whatever the gateway's protocol. */
-export interface Explanation {
+export interface ErrorResponse {
   readonly status: 401 | 403 | 503;
   readonly text: string;
   /** `undefined` where the operator wants no detail told. */
   readonly reason: Reason | undefined;
-  /** The `WWW-Authenticate` value (RFC 6750 §3); `undefined` for a 503, which no credential would mend. */
+  /** The `WWW-Authenticate` value (RFC 6750 §3); `undefined` for a 503, which no credential would fix. */
   readonly challenge: string | undefined;
   readonly retryAfterSeconds: number | undefined;
 }
@@ -62,14 +62,14 @@ const TABLE: { readonly [R in Reason]: Row } = {
     text: refusal => `Token validation failed: ServiceAccount not authorized: ${detailOf(refusal)}`,
     error: 'insufficient_scope',
   },
-  authority_unavailable: { status: 'unavailable', text: outageText, error: undefined },
+  authority_unavailable: { status: 'unavailable', text: unavailableText, error: undefined },
   overloaded: { status: 'unavailable', text: () => 'Too many token reviews in progress', error: undefined },
 };
 
 const GENERIC_TEXT = { 401: 'Unauthorized', 403: 'Forbidden', 503: 'Service Unavailable' } as const;
 
 /** The one table from reason to status, text and challenge. */
-export function explain(refusal: Refusal, settings: AnswerSettings): Explanation {
+export function toErrorResponse(refusal: Refusal, settings: ResponseSettings): ErrorResponse {
   const row = TABLE[refusal.reason];
   const status = statusOf(row, settings);
   const generic = settings.errorDetail === 'generic';
@@ -82,7 +82,7 @@ export function explain(refusal: Refusal, settings: AnswerSettings): Explanation
   };
 }
 
-function statusOf(row: Row, settings: AnswerSettings): 401 | 403 | 503 {
+function statusOf(row: Row, settings: ResponseSettings): 401 | 403 | 503 {
   switch (row.status) {
     case 'denied':
       return 401;
@@ -107,7 +107,7 @@ function detailOf(refusal: Refusal): string {
   return refusal.kind === 'deny' ? refusal.detail : refusal.cause;
 }
 
-function outageText(refusal: Refusal): string {
+function unavailableText(refusal: Refusal): string {
   const cause = detailOf(refusal);
   return cause === 'no client' ? 'Failed to create Kubernetes client' : `TokenReview API call failed: ${cause}`;
 }

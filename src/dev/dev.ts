@@ -2,8 +2,8 @@ import { type Environment, readConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { parseServiceAccount } from '../identity/identity.ts';
 import { logger } from '../observability/logging/logger.ts';
-import { type Running, serve } from '../serve.ts';
-import { startDevAuthority } from './fake-api-server.ts';
+import { type RunningServer, serve } from '../serve.ts';
+import { startFakeApiServer } from './fake-api-server.ts';
 import { ISSUER, type TokenIssuer, tokenIssuer } from './token-issuer.ts';
 
 /** Where our own authority stands in for the API server, so a real one's settings must not interfere. */
@@ -24,9 +24,13 @@ const API_SERVER_SETTINGS = [
  *
  * @throws {ConfigError}
  */
-export async function dev(args: readonly string[], env: Environment, print: (text: string) => void): Promise<Running> {
+export async function dev(
+  args: readonly string[],
+  env: Environment,
+  print: (text: string) => void,
+): Promise<RunningServer> {
   const issuer = tokenIssuer();
-  const authority = await startDevAuthority({ issuer });
+  const authority = await startFakeApiServer({ issuer });
   try {
     const config = readConfig(args, devEnvironment(args, env, authority.url));
     const running = await serve(config, { inCluster: undefined, homeDirectory: undefined }, logger(config.logLevel));
@@ -61,7 +65,7 @@ function devEnvironment(args: readonly string[], env: Environment, authorityUrl:
   };
 }
 
-function introduction(running: Running, authorityUrl: string, config: Config, issuer: TokenIssuer): string {
+function introduction(running: RunningServer, authorityUrl: string, config: Config, issuer: TokenIssuer): string {
   const account = passingAccount(config);
   const audiences = config.tokenAudiences.slice(0, 1);
   const good = {

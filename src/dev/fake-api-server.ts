@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { ISSUER, type ServiceAccountClaims, type TokenIssuer } from './token-issuer.ts';
 
 /** A TokenReview API on loopback that knows the tokens of one issuer. For development and tests. */
-export interface DevAuthority {
+export interface FakeApiServer {
   /** Base URL, for `GATECAR_KUBE_API_URL`. */
   readonly url: string;
   readonly server: Server;
@@ -14,7 +14,7 @@ export interface DevAuthority {
   close(): Promise<void>;
 }
 
-export interface DevAuthorityOptions {
+export interface FakeApiServerOptions {
   readonly issuer: TokenIssuer;
   readonly now?: () => number;
 }
@@ -35,7 +35,7 @@ type ReviewStatus = Readonly<Record<string, unknown>>;
  * Reviews as the API server does, with its own texts: signature, `exp`, `nbf`, audience, and whether the account is
  * still there. Plain HTTP without a credential of ours, as behind `kubectl proxy`.
  */
-export async function startDevAuthority({ issuer, now = Date.now }: DevAuthorityOptions): Promise<DevAuthority> {
+export async function startFakeApiServer({ issuer, now = Date.now }: FakeApiServerOptions): Promise<FakeApiServer> {
   const deleted = new Set<string>();
   const documents: Readonly<Record<string, Record<string, unknown>>> = {
     '/.well-known/openid-configuration': { issuer: ISSUER },
@@ -84,11 +84,11 @@ function review(spec: ReviewSpec, issuer: TokenIssuer, deleted: ReadonlySet<stri
     case 'ours':
       return reviewClaims(verification.claims, spec, deleted, seconds);
     case 'not a token of this issuer':
-      return no('invalid bearer token');
+      return rejected('invalid bearer token');
     case 'unknown key':
-      return no('[invalid bearer token, invalid signature, no keys found]');
+      return rejected('[invalid bearer token, invalid signature, no keys found]');
     case 'wrong signature':
-      return no('[invalid bearer token, go-jose/go-jose: error in cryptographic primitive]');
+      return rejected('[invalid bearer token, go-jose/go-jose: error in cryptographic primitive]');
   }
 }
 
@@ -101,21 +101,22 @@ function reviewClaims(
   const asked = spec.audiences.length > 0 ? spec.audiences : [ISSUER];
   const audiences = asked.filter(audience => claims.aud.includes(audience));
   if (audiences.length === 0) {
-    return no(
+    return rejected(
       `[invalid bearer token, token audiences ${quoted(claims.aud)} is invalid for the target audiences ${quoted(asked)}]`,
     );
   }
-  if (seconds > claims.exp + LEEWAY_SECONDS) return no('[invalid bearer token, service account token has expired]');
+  if (seconds > claims.exp + LEEWAY_SECONDS)
+    return rejected('[invalid bearer token, service account token has expired]');
   if (seconds < claims.nbf - LEEWAY_SECONDS)
-    return no('[invalid bearer token, service account token is not valid yet]');
+    return rejected('[invalid bearer token, service account token is not valid yet]');
   const { namespace, serviceaccount } = claims['kubernetes.io'];
   if (deleted.has(`${namespace}/${serviceaccount.name}`)) {
-    return no(`[invalid bearer token, serviceaccounts "${serviceaccount.name}" not found]`);
+    return rejected(`[invalid bearer token, serviceaccounts "${serviceaccount.name}" not found]`);
   }
   return { authenticated: true, user: userOf(claims), audiences };
 }
 
-function no(error: string): ReviewStatus {
+function rejected(error: string): ReviewStatus {
   return { user: {}, error };
 }
 

@@ -1,9 +1,9 @@
 import type { Decision } from '../decision/decision.ts';
-import { type AnswerSettings, type Explanation, explain } from '../decision/error-response.ts';
-import { identityRenderer } from '../identity/identity-headers.ts';
+import { type ErrorResponse, type ResponseSettings, toErrorResponse } from '../decision/error-response.ts';
+import { createIdentityHeaders } from '../identity/identity-headers.ts';
 
 /** A decision as a response to any gateway, whatever the protocol. */
-export interface Answer {
+export interface AuthResponse {
   readonly status: 200 | 401 | 403 | 503;
   /** Flat list of names and values. Each one overwrites what the gateway has under that name. */
   readonly headers: readonly string[];
@@ -13,7 +13,7 @@ export interface Answer {
   readonly text: string;
 }
 
-export interface AnswererOptions extends AnswerSettings {
+export interface ResponseRendererOptions extends ResponseSettings {
   readonly identityHeaderPrefix: string;
 }
 
@@ -26,10 +26,10 @@ const ALLOW_HEADERS = ['Content-Length', '0', 'Cache-Control', 'no-store'] as co
 const STALE_HEADER = 'X-Gatecar-Stale';
 
 /** Renders decisions as responses. */
-export function answerer(options: AnswererOptions): (decision: Decision) => Answer {
-  const identityHeaders = identityRenderer(options.identityHeaderPrefix);
+export function createResponseRenderer(options: ResponseRendererOptions): (decision: Decision) => AuthResponse {
+  const identityHeaders = createIdentityHeaders(options.identityHeaderPrefix);
   return decision => {
-    if (decision.kind !== 'allow') return refuse(explain(decision, options));
+    if (decision.kind !== 'allow') return refuse(toErrorResponse(decision, options));
     const headers = [...ALLOW_HEADERS, ...identityHeaders(decision.identity)];
     if (decision.staleSeconds !== undefined) headers.push(STALE_HEADER, String(decision.staleSeconds));
     return { status: 200, headers, body: '', text: '' };
@@ -41,7 +41,7 @@ export function* headerPairs(flat: readonly string[]): Generator<[name: string, 
   for (let at = 0; at < flat.length; at += 2) yield [flat[at] as string, flat[at + 1] as string];
 }
 
-function refuse({ status, text, reason, challenge, retryAfterSeconds }: Explanation): Answer {
+function refuse({ status, text, reason, challenge, retryAfterSeconds }: ErrorResponse): AuthResponse {
   const body = JSON.stringify({ error: text });
   const headers = [
     ...['Content-Type', 'application/json', 'Content-Length', String(Buffer.byteLength(body))],

@@ -1,29 +1,29 @@
-import type { Question } from '../authorize.ts';
+import type { RequestContext } from '../authorize.ts';
 import type { Credential } from '../credential/authorization-header.ts';
 import type { Decision, Unavailable } from '../decision/decision.ts';
-import type { Answer } from './auth-response.ts';
+import type { AuthResponse } from './auth-response.ts';
 import type { Forwarded } from './forwarded-headers.ts';
-import type { TraceParent } from './trace-context.ts';
+import type { TraceContext } from './trace-context.ts';
 
 export type Protocol = 'http' | 'grpc';
 
 /** One decision, as told to metrics and logs. */
-export interface Decided {
+export interface DecisionEvent {
   readonly protocol: Protocol;
   readonly decision: Decision;
-  readonly answer: Answer;
+  readonly answer: AuthResponse;
   readonly credential: Credential;
   readonly durationMs: number;
   /** Read only when it is wanted: most decisions are allows and are not logged. */
   forwarded(): Forwarded;
-  /** Where {@link Follow} gave one. */
+  /** Where {@link StartTrace} gave one. */
   readonly trail: Trail | undefined;
 }
 
-export type Trail = NonNullable<Question['trail']>;
+export type Trail = NonNullable<RequestContext['trail']>;
 
 /** Begins to follow a request; whose trace it is part of is read only where that is wanted. */
-export type Follow = (parent: () => TraceParent | undefined) => Trail;
+export type StartTrace = (parent: () => TraceContext | undefined) => Trail;
 
 /** What is decided where our own code failed: nothing about the caller. */
 export const INTERNAL_ERROR: Unavailable = {

@@ -1,11 +1,11 @@
 import { BlockList, isIP } from 'node:net';
 import { type Credential, presentedIn } from '../credential/authorization-header.ts';
 import { redact, redactor } from '../credential/redaction.ts';
-import { clean, pathOf } from './forwarded-value.ts';
-import { readTraceParent, type TraceParent } from './trace-context.ts';
+import { pathOf, sanitize } from './forwarded-value.ts';
+import { readTraceContext, type TraceContext } from './trace-context.ts';
 
 /** Peers whose word counts about whom and what they ask for. */
-export interface TrustedPeers {
+export interface TrustedProxies {
   /** @param address a peer's address; `undefined` or empty for a Unix socket. */
   has(address: string | undefined): boolean;
 }
@@ -17,10 +17,10 @@ export interface Forwarded {
   readonly method: string | undefined;
   /** Path without the query, which may hold secrets. */
   readonly uri: string | undefined;
-  readonly trace: TraceParent | undefined;
+  readonly trace: TraceContext | undefined;
 }
 
-const NOTHING_SAID: Forwarded = {
+const NO_FORWARDED: Forwarded = {
   ...{ clientAddress: undefined, requestId: undefined, method: undefined, uri: undefined, trace: undefined },
 };
 
@@ -31,7 +31,7 @@ const MIN_SECRET_LENGTH = 8;
 const MAX_HOPS = 32;
 
 /** @param peers CIDRs, plain addresses, or `unix` for peers on a Unix socket. Checked by the configuration already. */
-export function trustedPeers(peers: readonly string[]): TrustedPeers {
+export function trustedProxies(peers: readonly string[]): TrustedProxies {
   const list = new BlockList();
   for (const peer of peers) {
     if (peer === 'unix') continue;
@@ -51,7 +51,7 @@ export function trustedPeers(peers: readonly string[]): TrustedPeers {
 }
 
 export interface ForwardedOptions {
-  readonly trusted: TrustedPeers;
+  readonly trusted: TrustedProxies;
   /** Where the gateway writes the client's address, lower case; `undefined` where it does not. */
   readonly clientIpHeader: string | undefined;
   /** Whether decisions need the client's address; where not, none is read before them. */
@@ -72,7 +72,7 @@ export function readForwarded(
 ): Forwarded {
   const peer = address?.replace(/^::ffff:(?=\d+\.)/i, '');
   if (!trusted.has(peer)) {
-    return { ...NOTHING_SAID, clientAddress: peer || undefined };
+    return { ...NO_FORWARDED, clientAddress: peer || undefined };
   }
   const said = (...names: string[]): string | undefined => {
     for (const name of names) {
@@ -82,9 +82,9 @@ export function readForwarded(
     return undefined;
   };
   const withoutToken = redactor(presentedIn(credential));
-  const take = (value: string | undefined) => (value === undefined ? undefined : clean(value, withoutToken));
+  const take = (value: string | undefined) => (value === undefined ? undefined : sanitize(value, withoutToken));
   const uri = said('x-original-uri', 'x-original-url', 'x-forwarded-uri', 'x-envoy-original-path');
-  const client = clientAddress(peer, ownHeader(headers, clientIpHeader), trusted);
+  const client = clientAddress(peer, headerValue(headers, clientIpHeader), trusted);
   return {
     // An IPv6 address has room for a token of hexadecimal digits.
     clientAddress: client === peer || take(client) === client ? client : undefined,
@@ -99,7 +99,7 @@ export function readForwarded(
  * The client's address for the failure limit, as a trusted peer tells it. `undefined` where none does, or where the address is
  * itself a trusted peer's: a gateway is not to be shut out for what its clients do.
  */
-export function reportedClient(
+export function clientAddressForLimit(
   address: string | undefined,
   headers: Headers,
   { trusted, clientIpHeader, limitsClients }: ForwardedOptions,
@@ -107,23 +107,23 @@ export function reportedClient(
   if (!limitsClients || clientIpHeader === undefined) return undefined;
   const peer = address?.replace(/^::ffff:(?=\d+\.)/i, '');
   if (!trusted.has(peer)) return undefined;
-  const client = clientAddress(peer, ownHeader(headers, clientIpHeader), trusted);
+  const client = clientAddress(peer, headerValue(headers, clientIpHeader), trusted);
   return client === undefined || trusted.has(client) ? undefined : client;
 }
 
 /** Whose trace a request is part of, as a trusted peer tells it. */
-export function reportedTrace(
+export function traceContextFromProxy(
   address: string | undefined,
   headers: Headers,
   credential: Credential,
   { trusted }: ForwardedOptions,
-): TraceParent | undefined {
+): TraceContext | undefined {
   return trusted.has(address?.replace(/^::ffff:(?=\d+\.)/i, '')) ? traceOf(headers, credential) : undefined;
 }
 
 /** The trace of a request, unless it holds a token: a trace id has room for one of hexadecimal digits. */
-function traceOf(headers: Headers, credential: Credential): TraceParent | undefined {
-  const trace = readTraceParent(headers);
+function traceOf(headers: Headers, credential: Credential): TraceContext | undefined {
+  const trace = readTraceContext(headers);
   if (trace === undefined) return undefined;
   const presented = presentedIn(credential);
   const isSecret = presented !== undefined && presented.length >= MIN_SECRET_LENGTH;
@@ -133,7 +133,7 @@ function traceOf(headers: Headers, credential: Credential): TraceParent | undefi
     : undefined;
 }
 
-function ownHeader(headers: Headers, name: string | undefined): string | string[] | undefined {
+function headerValue(headers: Headers, name: string | undefined): string | string[] | undefined {
   return name !== undefined && Object.hasOwn(headers, name) ? headers[name] : undefined;
 }
 
@@ -141,7 +141,7 @@ function ownHeader(headers: Headers, name: string | undefined): string | string[
 function clientAddress(
   peer: string | undefined,
   header: string | string[] | undefined,
-  trusted: TrustedPeers,
+  trusted: TrustedProxies,
 ): string | undefined {
   const chain = [header ?? []].flat().join(',').split(',').slice(-MAX_HOPS);
   let last = peer || undefined;

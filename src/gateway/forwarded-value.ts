@@ -40,7 +40,7 @@ export function pathOf(uri: string): string {
  * Returns a value as it may be logged: without a token, which a client may have put anywhere, and without control characters, which
  * a terminal would obey (JSON lets U+0080 to U+009F pass).
  */
-export function clean(value: string, withoutToken: Redact): string {
+export function sanitize(value: string, withoutToken: Redact): string {
   const redacted = withoutToken(value.slice(0, MAX_EXAMINED_LENGTH));
   if (unescapings(redacted).some(form => NAMED_SECRET.test(form))) return CUT;
   return redacted.slice(0, MAX_VALUE_LENGTH).replace(/[^\x20-\x7e]/g, '?');

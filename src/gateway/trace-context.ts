@@ -1,5 +1,5 @@
 /** Whose trace a request is part of, as the gateway says it. */
-export interface TraceParent {
+export interface TraceContext {
   /** 32 hexadecimal digits. */
   readonly traceId: string;
   /** 16 hexadecimal digits: the caller's own span. */
@@ -22,9 +22,9 @@ const MAX_STATE_LENGTH = 512;
  * @param headers by their names in lower case; one that came twice is joined, and so none.
  * @returns `undefined` where there is none or it is not valid, which is the same: a trace begins here.
  */
-export function readTraceParent(
+export function readTraceContext(
   headers: Readonly<Record<string, string | string[] | undefined>>,
-): TraceParent | undefined {
+): TraceContext | undefined {
   const { traceparent, tracestate } = headers;
   if (typeof traceparent !== 'string') return undefined;
   const [, version, traceId = '', spanId = '', flags = '', more] = TRACEPARENT.exec(traceparent) ?? [];

@@ -36,7 +36,7 @@ export const MAX_PREFIX_LENGTH = 40;
 const LINE_OVERHEAD = 4;
 
 /** How many bytes of values fit beside all names under `prefix`, each also standing in the removal list. */
-export function valuesLimit(prefix: string): number {
+export function maxValueBytes(prefix: string): number {
   const names = IDENTITY_HEADERS.reduce((sum, name) => sum + prefix.length + name.length + LINE_OVERHEAD, 0);
   const removal = REMOVE_HEADER.length + LINE_OVERHEAD + names;
   const truncated = IDENTITY_HEADERS.join(',').length;
@@ -53,7 +53,7 @@ export function valuesLimit(prefix: string): number {
  * @param prefix what stands before each short name, such as `X-Auth-Request-`.
  * @returns takes `undefined` for nobody: every header empty.
  */
-export function identityRenderer(prefix: string): (identity: Identity | undefined) => string[] {
+export function createIdentityHeaders(prefix: string): (identity: Identity | undefined) => string[] {
   const names = IDENTITY_HEADERS.map(name => prefix + name);
   const valuesOf = identityValues(prefix);
   return identity => {
@@ -72,13 +72,13 @@ export function identityRenderer(prefix: string): (identity: Identity | undefine
 
 /** The values, in the order of {@link IDENTITY_HEADERS}, as they stand in a header. */
 function identityValues(prefix: string): (identity: Identity | undefined) => readonly string[] {
-  const limit = valuesLimit(prefix);
+  const limit = maxValueBytes(prefix);
   const nobody = IDENTITY_HEADERS.map(() => '');
-  return identity => (identity === undefined ? nobody : fit(identity, limit));
+  return identity => (identity === undefined ? nobody : encodeWithinLimit(identity, limit));
 }
 
 /** The values, in the order of {@link IDENTITY_HEADERS}. */
-function fit(identity: Identity, limit: number): string[] {
+function encodeWithinLimit(identity: Identity, limit: number): string[] {
   const values: string[] = [];
   const truncated: Name[] = [];
   let left = limit;
@@ -87,20 +87,20 @@ function fit(identity: Identity, limit: number): string[] {
     values.push(value);
     left -= value.length;
   };
-  for (const value of singles(identity)) {
+  for (const value of scalarValues(identity)) {
     const encoded = encodeValue(value);
     if (encoded.length <= left) take(encoded, true);
     else take('', false);
   }
   for (const items of [identity.audiences, identity.groups]) {
-    const fitting = fitList(items, left);
+    const fitting = joinWithinLimit(items, left);
     take(fitting.text, fitting.whole);
   }
   values.push(truncated.join(','));
   return values;
 }
 
-function singles({ username, uid, serviceAccount, pod, podUid, node, nodeUid, credentialId }: Identity): string[] {
+function scalarValues({ username, uid, serviceAccount, pod, podUid, node, nodeUid, credentialId }: Identity): string[] {
   const { namespace = '', name = '' } = serviceAccount ?? {};
   return [username, uid, namespace, name, pod, podUid, node, nodeUid, credentialId];
 }
@@ -111,7 +111,7 @@ interface Fitting {
 }
 
 /** As many whole items as fit. An empty item could not be told from none: it is left out, which counts as a cut. */
-function fitList(items: readonly string[], limit: number): Fitting {
+function joinWithinLimit(items: readonly string[], limit: number): Fitting {
   let text = '';
   let whole = true;
   for (const item of items) {

@@ -1,8 +1,8 @@
 import { revealToken, type Token } from '../credential/token.ts';
-import { keySets } from './key-sets.ts';
-import { KubeConnectionError } from '../kube/api-client.ts';
-import { DISCOVERY_PATH, type GetDocument, getDocument, JWKS_PATH, readIssuer } from './published-documents.ts';
+import { KubeApiError } from '../kube/api-client.ts';
 import type { SignatureCheck } from './jws-verifier.ts';
+import { keySets } from './key-sets.ts';
+import { DISCOVERY_PATH, type GetDocument, getDocument, JWKS_PATH, readIssuer } from './published-documents.ts';
 
 /** The least time between two fetches, in milliseconds: for a key that is not known, and after a fetch that failed. */
 const ASK_EVERY_MS = 10_000;
@@ -17,10 +17,10 @@ const CONFIRM_EVERY_MS = 500;
 const MAX_WAITING = 256;
 
 /** What the keys say of a token. */
-export type KeyCheck = 'good' | 'bad' | 'unknown';
+export type KeyCheckResult = 'good' | 'bad' | 'unknown';
 
 /** What the cluster publishes about the tokens it signs (OpenID Connect Discovery 1.0 §4, RFC 7517). */
-export interface ClusterKeys {
+export interface ClusterJwks {
   /** The issuer of the cluster's ServiceAccount tokens; `undefined` while it is not known. */
   readonly issuer: string | undefined;
   /** Whether there are keys to verify with. */
@@ -32,7 +32,7 @@ export interface ClusterKeys {
    *
    * @returns a promise if the check, or the fetch, takes time.
    */
-  verify(token: Token): KeyCheck | Promise<KeyCheck>;
+  verify(token: Token): KeyCheckResult | Promise<KeyCheckResult>;
   /** Until when a check of `bad` is confirmed, in milliseconds on the monotonic clock. */
   readonly confirmedUntil: number;
   /** Fetches the documents if they have aged. The caller does not wait. */
@@ -45,7 +45,7 @@ export interface ClusterKeys {
   fetchAgain(): Promise<void> | undefined;
 }
 
-export interface ClusterKeysOptions {
+export interface ClusterJwksOptions {
   readonly get: GetDocument;
   /** Whether the keys are wanted too, or the issuer alone. */
   readonly withKeys: boolean;
@@ -63,7 +63,7 @@ export interface ClusterKeysOptions {
  * every ten seconds; and to confirm that a signature is bad, at most twice a second. Made-up tokens cause no more fetches
  * than that. If a fetch fails, the previous keys stay, but no longer confirm a rejection.
  */
-export function clusterKeys(options: ClusterKeysOptions): ClusterKeys {
+export function createClusterJwks(options: ClusterJwksOptions): ClusterJwks {
   const { get, withKeys, onFetch = () => {}, now = () => performance.now(), maxWaitMs } = options;
   const { setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
   const keys = keySets(now);
@@ -106,7 +106,7 @@ export function clusterKeys(options: ClusterKeysOptions): ClusterKeys {
     };
     fetch().then(
       () => end(undefined),
-      error => end(error instanceof KubeConnectionError ? error.message : 'internal error'),
+      error => end(error instanceof KubeApiError ? error.message : 'internal error'),
     );
   };
 
@@ -119,20 +119,20 @@ export function clusterKeys(options: ClusterKeysOptions): ClusterKeys {
     });
   };
 
-  const confirmBad = async (token: Token, revision: number): Promise<KeyCheck> => {
+  const confirmBad = async (token: Token, revision: number): Promise<KeyCheckResult> => {
     if (now() >= confirmedUntil) {
       await fetchAgain();
       if (now() >= confirmedUntil) return 'unknown';
     }
     // All that have waited go on at once: checking them again would hold the event loop, and is due only for other keys.
     const check = keys.revision === revision ? 'bad' : await keys.check(revealToken(token));
-    if (check !== 'bad') return certain(check);
+    if (check !== 'bad') return toResult(check);
     return (await keys.isOfReplaced(revealToken(token))) ? 'unknown' : 'bad';
   };
-  const judge = (check: SignatureCheck, token: Token, revision: number): KeyCheck | Promise<KeyCheck> => {
+  const judge = (check: SignatureCheck, token: Token, revision: number): KeyCheckResult | Promise<KeyCheckResult> => {
     // A rotation, perhaps.
     if (check === 'unknown key') ask(ASK_EVERY_MS);
-    if (check !== 'bad') return certain(check);
+    if (check !== 'bad') return toResult(check);
     const isConfirmed = now() < confirmedUntil && keys.revision === revision && !keys.haveChanged;
     return isConfirmed ? 'bad' : confirmBad(token, revision);
   };
@@ -159,6 +159,6 @@ export function clusterKeys(options: ClusterKeysOptions): ClusterKeys {
   };
 }
 
-function certain(check: SignatureCheck): KeyCheck {
+function toResult(check: SignatureCheck): KeyCheckResult {
   return check === 'good' || check === 'bad' ? check : 'unknown';
 }

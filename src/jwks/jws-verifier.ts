@@ -13,11 +13,11 @@ export type SignatureCheck =
   | 'unknown form';
 
 /** Public keys by their `kid`. */
-export interface SigningKeys {
+export interface JwsVerifier {
   /** Whether there is a key to verify with. */
   readonly usable: boolean;
   /** A promise where the key is one that takes long: that is done beside the event loop. */
-  check(jws: string): SignatureCheck | Promise<SignatureCheck>;
+  verify(jws: string): SignatureCheck | Promise<SignatureCheck>;
 }
 
 interface SigningKey {
@@ -73,7 +73,7 @@ const BASE64URL = /^[\w-]+$/;
  *
  * @throws where the document is no JWK Set.
  */
-export function signingKeys(jwks: Readonly<Record<string, unknown>>): SigningKeys {
+export function createJwsVerifier(jwks: Readonly<Record<string, unknown>>): JwsVerifier {
   if (!Array.isArray(jwks['keys'])) throw new TypeError('no JWK Set');
   // A name is a key's own where Kubernetes gave it; an external signer may give one to several.
   const published = new Map<unknown, Jwk[]>();
@@ -104,7 +104,7 @@ export function signingKeys(jwks: Readonly<Record<string, unknown>>): SigningKey
     if (slowChecks >= MAX_SLOW_CHECKS) return 'unknown form';
     slowChecks += 1;
     try {
-      const made = await Promise.all(able.map(key => verifyBeside(key.digest, signed, key.key, signature)));
+      const made = await Promise.all(able.map(key => verifyAsync(key.digest, signed, key.key, signature)));
       return made.includes(true) ? 'good' : 'bad';
     } finally {
       slowChecks -= 1;
@@ -112,7 +112,7 @@ export function signingKeys(jwks: Readonly<Record<string, unknown>>): SigningKey
   };
   return {
     usable,
-    check(jws) {
+    verify(jws) {
       const parsed = parseJws(jws);
       if (parsed === undefined) return 'unknown form';
       const { header, signed, signature } = parsed;
@@ -124,13 +124,13 @@ export function signingKeys(jwks: Readonly<Record<string, unknown>>): SigningKey
   };
 }
 
-const verifyBeside = promisify(verify);
+const verifyAsync = promisify(verify);
 
 /**
  * JWS has r and s of a curve side by side (RFC 7518 §3.4). What is no key itself has Node throw and catch two errors before
  * it finds the key in it, which costs two thirds of what the check of an RSA signature does.
  */
-function shown(key: KeyObject): SigningKey['key'] {
+function toVerifyKey(key: KeyObject): SigningKey['key'] {
   return key.asymmetricKeyType === 'ec' ? { key, dsaEncoding: 'ieee-p1363' } : key;
 }
 
@@ -157,7 +157,7 @@ function signingKey(jwk: Jwk): SigningKey | undefined {
   if (key === undefined || curve !== algorithm.curve) return undefined;
   if (curve === undefined && bits < MIN_RSA_BITS) return undefined;
   const isSlow = curve === undefined ? bits > MAX_QUICK_RSA_BITS : curve !== QUICK_CURVE;
-  return { algorithm: alg as string, digest: algorithm.digest, key: shown(key), isSlow };
+  return { algorithm: alg as string, digest: algorithm.digest, key: toVerifyKey(key), isSlow };
 }
 
 function publicKey(jwk: Jwk): KeyObject | undefined {

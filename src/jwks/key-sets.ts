@@ -1,5 +1,5 @@
+import type { JwsVerifier, SignatureCheck } from './jws-verifier.ts';
 import { readKeys } from './published-documents.ts';
-import type { SignatureCheck, SigningKeys } from './jws-verifier.ts';
 
 /** How many replaced key sets are kept, and for how long in milliseconds: the API servers of a cluster may disagree. */
 const MAX_REPLACED = 2;
@@ -22,7 +22,7 @@ export interface KeySets {
 }
 
 interface KeySet {
-  readonly keys: SigningKeys;
+  readonly keys: JwsVerifier;
   readonly body: string;
 }
 
@@ -57,10 +57,10 @@ export function keySets(now: () => number): KeySets {
       current = next;
       revision += 1;
     },
-    check: jws => current?.keys.check(jws) ?? 'unknown key',
+    check: jws => current?.keys.verify(jws) ?? 'unknown key',
     async isOfReplaced(jws) {
       for (const { keys } of replaced.filter(isRecent)) {
-        if ((await keys.check(jws)) === 'good') return true;
+        if ((await keys.verify(jws)) === 'good') return true;
       }
       return false;
     },

@@ -1,6 +1,6 @@
-import type { HttpAnswer } from '../kube/http-request.ts';
-import { KubeConnectionError } from '../kube/api-client.ts';
-import { type SigningKeys, signingKeys } from './jws-verifier.ts';
+import { KubeApiError } from '../kube/api-client.ts';
+import type { HttpResponse } from '../kube/http-request.ts';
+import { createJwsVerifier, type JwsVerifier } from './jws-verifier.ts';
 
 export const DISCOVERY_PATH = '/.well-known/openid-configuration';
 export const JWKS_PATH = '/openid/v1/jwks';
@@ -9,8 +9,8 @@ export const JWKS_PATH = '/openid/v1/jwks';
 const DEFAULT_LIFETIME_SECONDS = 3600;
 const MAX_LIFETIME_SECONDS = 86_400;
 
-/** Gets a document of the API server. @throws {KubeConnectionError} if there is no response. */
-export type GetDocument = (path: string) => Promise<HttpAnswer>;
+/** Gets a document of the API server. @throws {KubeApiError} if there is no response. */
+export type GetDocument = (path: string) => Promise<HttpResponse>;
 
 /** A document as it came, not yet parsed. */
 export interface PublishedDocument {
@@ -18,25 +18,25 @@ export interface PublishedDocument {
   readonly lifetimeMs: number;
 }
 
-/** Gets a document. @throws {KubeConnectionError} also for any other status than 200. */
+/** Gets a document. @throws {KubeApiError} also for any other status than 200. */
 export async function getDocument(get: GetDocument, path: string): Promise<PublishedDocument> {
   const { status, body, maxAgeSeconds = DEFAULT_LIFETIME_SECONDS } = await get(path);
-  if (status !== 200) throw new KubeConnectionError('unexpected status', `GET ${path}: HTTP ${status}`);
+  if (status !== 200) throw new KubeApiError('unexpected status', `GET ${path}: HTTP ${status}`);
   return { body, lifetimeMs: Math.min(maxAgeSeconds, MAX_LIFETIME_SECONDS) * 1000 };
 }
 
-/** Reads the issuer (OpenID Connect Discovery 1.0 §4). @throws {KubeConnectionError} for any other document. */
+/** Reads the issuer (OpenID Connect Discovery 1.0 §4). @throws {KubeApiError} for any other document. */
 export function readIssuer(body: string): string {
   const { issuer } = parse(body, DISCOVERY_PATH);
   if (typeof issuer !== 'string' || issuer === '') throw malformed(DISCOVERY_PATH);
   return issuer;
 }
 
-/** Reads a JWK Set (RFC 7517 §5). @throws {KubeConnectionError} for any other document. */
-export function readKeys(body: string): SigningKeys {
+/** Reads a JWK Set (RFC 7517 §5). @throws {KubeApiError} for any other document. */
+export function readKeys(body: string): JwsVerifier {
   const jwks = parse(body, JWKS_PATH);
   try {
-    return signingKeys(jwks);
+    return createJwsVerifier(jwks);
   } catch {
     throw malformed(JWKS_PATH);
   }
@@ -54,6 +54,6 @@ function parse(body: string, path: string): Record<string, unknown> {
   return { ...content };
 }
 
-function malformed(path: string): KubeConnectionError {
-  return new KubeConnectionError('unexpected status', `GET ${path}: not the document that is expected`);
+function malformed(path: string): KubeApiError {
+  return new KubeApiError('unexpected status', `GET ${path}: not the document that is expected`);
 }

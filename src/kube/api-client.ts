@@ -1,40 +1,40 @@
-import type { OutageCause } from '../decision/decision.ts';
-import { renewal, sameCredential } from './credential-refresh.ts';
-import type { HttpAnswer } from './http-request.ts';
-import { exchange } from './http-request.ts';
-import { dispatcherFor } from './dispatcher.ts';
+import type { UnavailableCause } from '../decision/decision.ts';
+import { createCredentialRefresher, sameCredential } from './credential-refresh.ts';
+import { createDispatcher } from './dispatcher.ts';
 import { EndpointError, type EndpointSource, errorCode, type KubeEndpoint } from './endpoint.ts';
-import { outageOf } from './network-error.ts';
+import type { HttpResponse } from './http-request.ts';
+import { sendRequest } from './http-request.ts';
+import { classifyNetworkError } from './network-error.ts';
 
 /** No answer came, or none that could be read. Says the class of fault, never what was sent or received. */
-export class KubeConnectionError extends Error {
+export class KubeApiError extends Error {
   override readonly name = 'KubeConnectionError';
-  readonly outage: OutageCause;
+  readonly outage: UnavailableCause;
 
-  constructor(outage: OutageCause, message: string = outage) {
+  constructor(outage: UnavailableCause, message: string = outage) {
     super(message);
     this.outage = outage;
   }
 }
 
 /** Kept-alive HTTP to the API server. */
-export interface KubeConnection {
+export interface KubeApiClient {
   /**
    * Posts JSON to a path below the endpoint's base URL.
    *
    * @param signal ends everything, reading files and running plugins included.
    * @param headers sent beside our own, for whoever traces.
-   * @throws {KubeConnectionError} where no whole answer could be had.
+   * @throws {KubeApiError} where no whole answer could be had.
    */
-  post(path: string, body: string, signal: AbortSignal, headers?: Headers): Promise<HttpAnswer>;
+  post(path: string, body: string, signal: AbortSignal, headers?: Headers): Promise<HttpResponse>;
   /** Gets JSON, likewise. */
-  get(path: string, signal: AbortSignal): Promise<HttpAnswer>;
+  get(path: string, signal: AbortSignal): Promise<HttpResponse>;
   close(): Promise<void>;
 }
 
-export interface KubeConnectionOptions {
+export interface KubeApiClientOptions {
   readonly source: () => Promise<EndpointSource>;
-  /** How many connections for posts may be open at once; {@link KubeConnection.get} has one more, and no post waits for it. */
+  /** How many connections for posts may be open at once; {@link KubeApiClient.get} has one more, and no post waits for it. */
   readonly maxConnections: number;
   readonly userAgent: string;
   readonly now?: () => number;
@@ -42,7 +42,7 @@ export interface KubeConnectionOptions {
 
 type Headers = Readonly<Record<string, string>>;
 
-interface Question {
+interface ApiRequest {
   readonly method: 'GET' | 'POST';
   readonly path: string;
   readonly body: string | undefined;
@@ -50,11 +50,11 @@ interface Question {
   readonly headers?: Headers | undefined;
 }
 
-/** Opens nothing before the first {@link KubeConnection.post}; a source that fails is tried again by the next. */
-export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
-  const dispatchers = { POST: dispatcherFor(options.maxConnections), GET: dispatcherFor(1) };
-  const targetOf = latest((endpoint: KubeEndpoint) => target(endpoint, options.userAgent));
-  const credentials = renewal(options.now ?? (() => performance.now()));
+/** Opens nothing before the first {@link KubeApiClient.post}; a source that fails is tried again by the next. */
+export function createKubeApiClient(options: KubeApiClientOptions): KubeApiClient {
+  const dispatchers = { POST: createDispatcher(options.maxConnections), GET: createDispatcher(1) };
+  const targetOf = memoizeLast((endpoint: KubeEndpoint) => target(endpoint, options.userAgent));
+  const credentials = createCredentialRefresher(options.now ?? (() => performance.now()));
   let opened: Promise<EndpointSource> | undefined;
 
   const source = (): Promise<EndpointSource> => {
@@ -65,12 +65,12 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
     return opened;
   };
 
-  const send = (endpoint: KubeEndpoint, question: Question): Promise<HttpAnswer> => {
+  const send = (endpoint: KubeEndpoint, question: ApiRequest): Promise<HttpResponse> => {
     const { method, path, body = null, signal, headers } = question;
     // What took long before was a file or a plugin, which know no signal.
-    if (signal.aborted) throw new KubeConnectionError('timeout');
+    if (signal.aborted) throw new KubeApiError('timeout');
     const { origin, prefix, own } = targetOf(endpoint);
-    return exchange(dispatchers[method].get(endpoint), {
+    return sendRequest(dispatchers[method].get(endpoint), {
       origin,
       path: prefix + path,
       method,
@@ -82,7 +82,7 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
 
   /** How to ask once more, where that may help: a review changes nothing, so it can be repeated. */
   const another = async (error: unknown, endpoints: EndpointSource, tried: KubeEndpoint): Promise<KubeEndpoint> => {
-    const outage = outageOf(error);
+    const outage = classifyNetworkError(error);
     // The server may close a kept-alive connection just as we use it.
     if (outage === 'connection reset') return endpoints.current();
     if (outage !== 'tls') throw error;
@@ -93,10 +93,10 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
     return fresh;
   };
 
-  const attempt = async (question: Question): Promise<HttpAnswer> => {
+  const attempt = async (question: ApiRequest): Promise<HttpResponse> => {
     const endpoints = await source();
     let endpoint = await endpoints.current();
-    let answer: HttpAnswer;
+    let answer: HttpResponse;
     try {
       answer = await send(endpoint, question);
     } catch (error) {
@@ -113,10 +113,10 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
   };
 
   /** Past the signal nobody waits any more, also for files and plugins, which are left alone. */
-  const ask = (question: Question): Promise<HttpAnswer> => {
+  const ask = (question: ApiRequest): Promise<HttpResponse> => {
     const { signal } = question;
-    const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer>();
-    const abort = (): void => reject(new KubeConnectionError('timeout'));
+    const { promise, resolve, reject } = Promise.withResolvers<HttpResponse>();
+    const abort = (): void => reject(new KubeApiError('timeout'));
     if (signal.aborted) abort();
     else signal.addEventListener('abort', abort, { once: true });
     const end = (): void => signal.removeEventListener('abort', abort);
@@ -127,7 +127,7 @@ export function kubeConnection(options: KubeConnectionOptions): KubeConnection {
       },
       error => {
         end();
-        reject(told(error));
+        reject(toApiError(error));
       },
     );
     return promise;
@@ -147,7 +147,7 @@ interface Target {
   readonly origin: string;
   /** The base URL's path. */
   readonly prefix: string;
-  readonly own: Readonly<Record<Question['method'], Headers>>;
+  readonly own: Readonly<Record<ApiRequest['method'], Headers>>;
 }
 
 function target({ baseUrl, headers }: KubeEndpoint, userAgent: string): Target {
@@ -171,7 +171,7 @@ function target({ baseUrl, headers }: KubeEndpoint, userAgent: string): Target {
 }
 
 /** Makes it once for as long as it is asked for the same. */
-function latest<A extends object, B>(make: (from: A) => B): (from: A) => B {
+function memoizeLast<A extends object, B>(make: (from: A) => B): (from: A) => B {
   let made: { readonly from: A; readonly to: B } | undefined;
   return from => {
     if (made?.from !== from) made = { from, to: make(from) };
@@ -180,9 +180,9 @@ function latest<A extends object, B>(make: (from: A) => B): (from: A) => B {
 }
 
 /** An error in our own words. */
-function told(error: unknown): KubeConnectionError {
-  if (error instanceof KubeConnectionError) return error;
-  if (error instanceof EndpointError) return new KubeConnectionError('no client', error.message);
-  const outage = outageOf(error);
-  return new KubeConnectionError(outage, `${outage} (${errorCode(error)})`);
+function toApiError(error: unknown): KubeApiError {
+  if (error instanceof KubeApiError) return error;
+  if (error instanceof EndpointError) return new KubeApiError('no client', error.message);
+  const outage = classifyNetworkError(error);
+  return new KubeApiError(outage, `${outage} (${errorCode(error)})`);
 }

@@ -1,9 +1,9 @@
 import type { EndpointSource, KubeEndpoint } from './endpoint.ts';
 
 /** How long after a credential was renewed in vain nobody tries again, in milliseconds: an exec plugin may be costly. */
-const PAUSE_MS = 1000;
+const BACKOFF_MS = 1000;
 
-export interface Renewal {
+export interface CredentialRefresher {
   /**
    * The endpoint to ask after this one's credential was refused: as others have renewed it meanwhile, else read and made
    * anew, once for all who had the same one refused.
@@ -14,7 +14,7 @@ export interface Renewal {
 }
 
 /** Keeps a hundred refusals at once from being a hundred runs of an exec plugin. */
-export function renewal(now: () => number): Renewal {
+export function createCredentialRefresher(now: () => number): CredentialRefresher {
   let renewing: { readonly refused: KubeEndpoint; readonly fresh: Promise<KubeEndpoint> } | undefined;
   let pausedUntil = Number.NEGATIVE_INFINITY;
 
@@ -23,7 +23,7 @@ export function renewal(now: () => number): Renewal {
     if (!sameCredential(latest, refused) || now() < pausedUntil) return latest;
     source.drop();
     // Where it fails, or nothing has changed, the next refusal is no reason to try at once again.
-    pausedUntil = now() + PAUSE_MS;
+    pausedUntil = now() + BACKOFF_MS;
     const fresh = await source.current();
     if (!sameCredential(fresh, refused)) pausedUntil = Number.NEGATIVE_INFINITY;
     return fresh;
@@ -39,7 +39,7 @@ export function renewal(now: () => number): Renewal {
       return fresh;
     },
     inVain() {
-      pausedUntil = now() + PAUSE_MS;
+      pausedUntil = now() + BACKOFF_MS;
     },
   };
 }

@@ -15,7 +15,7 @@ export interface KubeDispatcher {
 }
 
 /** Holds one dispatcher, replaced when the endpoint's TLS material or proxy changes; the old one ends its work first. */
-export function dispatcherFor(maxConnections: number): KubeDispatcher {
+export function createDispatcher(maxConnections: number): KubeDispatcher {
   let held: { tls: KubeTls; proxyUrl: string | undefined; dispatcher: Dispatcher } | undefined;
   return {
     get({ tls, proxyUrl }) {
@@ -32,7 +32,7 @@ export function dispatcherFor(maxConnections: number): KubeDispatcher {
 }
 
 /** A TLS proxy is offered HTTP/1.1 only, like the API server. */
-const HTTP_1 = { allowH2: false };
+const HTTP1_ONLY = { allowH2: false };
 
 function newDispatcher(tls: KubeTls, proxyUrl: string | undefined, maxConnections: number): Dispatcher {
   const common = {
@@ -46,5 +46,5 @@ function newDispatcher(tls: KubeTls, proxyUrl: string | undefined, maxConnection
   };
   if (proxyUrl === undefined) return new Agent({ ...common, connect: tls });
   if (!/^https?:/.test(proxyUrl)) throw new EndpointError('kubeconfig: only an http or https proxy-url is supported');
-  return new ProxyAgent({ ...common, uri: proxyUrl, requestTls: tls, proxyTls: HTTP_1 });
+  return new ProxyAgent({ ...common, uri: proxyUrl, requestTls: tls, proxyTls: HTTP1_ONLY });
 }

@@ -1,13 +1,13 @@
 import { join } from 'node:path';
-import { type ClusterAddress, inClusterEndpoint } from './in-cluster.ts';
-import { kubeConfigEndpoint } from './kubeconfig.ts';
-import { EndpointError, type EndpointSource, explicitEndpoint } from './endpoint.ts';
-import { withHeaders } from './extra-headers.ts';
 import { type Config, IN_CLUSTER_CA_FILE, IN_CLUSTER_TOKEN_FILE } from '../config/schema.ts';
 import type { TracingSettings } from '../config/tracing-settings.ts';
+import { EndpointError, type EndpointSource, explicitEndpoint } from './endpoint.ts';
+import { withExtraHeaders } from './extra-headers.ts';
+import { type ClusterAddress, inClusterEndpoint } from './in-cluster.ts';
+import { kubeConfigEndpoint } from './kubeconfig.ts';
 
 /** Facts about where we run that are no settings. */
-export interface Surroundings {
+export interface RuntimeEnvironment {
   /** What the kubelet's environment names, in a pod. */
   readonly inCluster: ClusterAddress | undefined;
   /** For `~/.kube/config`. */
@@ -20,11 +20,14 @@ export interface Surroundings {
  * An explicit address, else a named kubeconfig, else the pod's own credentials, else the user's kubeconfig; with the headers
  * that proxies on the way need.
  */
-export async function endpointSource(config: Config, surroundings: Surroundings): Promise<EndpointSource> {
-  return withHeaders(await addressed(config, surroundings), config.kubeHeaders ?? {});
+export async function createEndpointSource(config: Config, surroundings: RuntimeEnvironment): Promise<EndpointSource> {
+  return withExtraHeaders(await selectEndpoint(config, surroundings), config.kubeHeaders ?? {});
 }
 
-async function addressed(config: Config, { inCluster, homeDirectory }: Surroundings): Promise<EndpointSource> {
+async function selectEndpoint(
+  config: Config,
+  { inCluster, homeDirectory }: RuntimeEnvironment,
+): Promise<EndpointSource> {
   const {
     kubeApiUrl: url,
     kubeConfigFiles,
@@ -52,7 +55,7 @@ async function addressed(config: Config, { inCluster, homeDirectory }: Surroundi
 }
 
 /** What the kubelet's environment says of the API server. @returns `undefined` outside of a cluster. */
-export function clusterAddress(env: Readonly<Record<string, string | undefined>>): ClusterAddress | undefined {
+export function inClusterAddress(env: Readonly<Record<string, string | undefined>>): ClusterAddress | undefined {
   const host = env['KUBERNETES_SERVICE_HOST'];
   return host === undefined ? undefined : { host, port: env['KUBERNETES_SERVICE_PORT'] };
 }

@@ -1,5 +1,5 @@
-import { certificatesIn } from '../tls/pem.ts';
 import { type WatchedFile, watchedFile } from '../files/watched-file.ts';
+import { certificatesIn } from '../tls/pem.ts';
 
 /** Where the API server is and what is shown to it. */
 export interface KubeEndpoint {
@@ -57,8 +57,8 @@ export function explicitEndpoint({ url, tokenFile, caFile, now }: ExplicitEndpoi
   let areSeveral = false;
 
   const look = async (): Promise<KubeEndpoint> => {
-    const bundle = ca && (await readPart(ca, `CA file ${caFile}`));
-    if (bundle !== undefined && bundle !== tls.ca && isBetter(bundle, tls.ca)) tls = { ca: bundle };
+    const bundle = ca && (await readCredentialFile(ca, `CA file ${caFile}`));
+    if (bundle !== undefined && bundle !== tls.ca && isUsableCaBundle(bundle, tls.ca)) tls = { ca: bundle };
     if (token) credential = await readBearer(token, `token file ${tokenFile}`, credential);
     if (endpoint === undefined || endpoint.tls !== tls || endpoint.headers['authorization'] !== credential) {
       const headers = credential === undefined ? {} : { authorization: credential };
@@ -96,7 +96,7 @@ export function explicitEndpoint({ url, tokenFile, caFile, now }: ExplicitEndpoi
  * Whether a CA bundle is to take the other's place. A file written in place is seen half-written, and would have us
  * trust nobody until the next look.
  */
-export function isBetter(bundle: Buffer | string, held: Buffer | string | undefined): boolean {
+export function isUsableCaBundle(bundle: Buffer | string, held: Buffer | string | undefined): boolean {
   if (held === undefined) return true;
   try {
     return certificatesIn(Buffer.from(bundle)).length > 0;
@@ -108,7 +108,7 @@ export function isBetter(bundle: Buffer | string, held: Buffer | string | undefi
 /** {@link bearer} of a file, or the one that is held while the file has none: it is good until it is refused. */
 export async function readBearer(file: WatchedFile, what: string, held: string | undefined): Promise<string> {
   try {
-    return bearer(await readPart(file, what), what);
+    return bearer(await readCredentialFile(file, what), what);
   } catch (error) {
     if (held === undefined) throw error;
     return held;
@@ -123,7 +123,7 @@ export function bearer(content: Buffer, what: string): string {
 }
 
 /** @throws {EndpointError} naming what cannot be read, with the system's error code. */
-export async function readPart(file: WatchedFile, what: string): Promise<Buffer> {
+export async function readCredentialFile(file: WatchedFile, what: string): Promise<Buffer> {
   try {
     return await file.read();
   } catch (error) {

@@ -1,5 +1,5 @@
 import { watchedFile } from '../files/watched-file.ts';
-import { EndpointError, type EndpointSource, readPart } from './endpoint.ts';
+import { EndpointError, type EndpointSource, readCredentialFile } from './endpoint.ts';
 
 /** A value that begins so names the file that holds it. */
 const FILE = /^@(?=\/)/;
@@ -11,7 +11,7 @@ const FILE = /^@(?=\/)/;
  *
  * @throws {EndpointError} from `current`, naming the file that cannot be read or holds no value.
  */
-export function withHeaders(
+export function withExtraHeaders(
   source: EndpointSource,
   headers: Readonly<Record<string, string>>,
   now?: () => number,
@@ -28,7 +28,7 @@ export function withHeaders(
       const added: Record<string, string> = {};
       for (const { name, value, file } of parts) {
         const what = `file ${value.slice(1)} of header ${name}`;
-        added[name] = file === undefined ? value : headerValue(await readPart(file, what), what);
+        added[name] = file === undefined ? value : headerValue(await readCredentialFile(file, what), what);
       }
       return { ...endpoint, headers: { ...endpoint.headers, ...added } };
     },

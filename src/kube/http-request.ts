@@ -1,7 +1,7 @@
 import type { Dispatcher } from 'undici';
 
 /** An HTTP answer of whatever stands at the API server's address. */
-export interface HttpAnswer {
+export interface HttpResponse {
   readonly status: number;
   readonly body: string;
   /** `Retry-After` in seconds, where it was a number. */
@@ -18,12 +18,12 @@ export interface HttpAnswer {
  * @param request its `signal` aborts the request and closes the connection that it uses.
  * @throws undici's error if no whole response arrives.
  */
-export async function exchange(dispatcher: Dispatcher, request: Dispatcher.RequestOptions): Promise<HttpAnswer> {
+export async function sendRequest(dispatcher: Dispatcher, request: Dispatcher.RequestOptions): Promise<HttpResponse> {
   const { statusCode, headers, body } = await dispatcher.request(request);
   return answerOf(statusCode, headers, await body.text());
 }
 
-function answerOf(status: number, headers: Readonly<Record<string, unknown>>, body: string): HttpAnswer {
+function answerOf(status: number, headers: Readonly<Record<string, unknown>>, body: string): HttpResponse {
   const retryAfter = Number(headers['retry-after'] ?? Number.NaN);
   return {
     status,

@@ -1,18 +1,18 @@
 import type { Cluster, KubeConfig } from '@kubernetes/client-node';
 import type { WatchedFile } from '../files/watched-file.ts';
-import type { ExecPlugin, ExecStatus } from './exec-plugin.ts';
 import {
   EndpointError,
   errorCode,
-  isBetter,
+  isUsableCaBundle,
   type KubeEndpoint,
   type KubeTls,
   readBearer,
-  readPart,
+  readCredentialFile,
 } from './endpoint.ts';
+import type { ExecPlugin, ExecStatus } from './exec-plugin.ts';
 
 /** A kubeconfig, and what its context names. */
-export interface AppliedContext {
+export interface ResolvedContext {
   readonly config: KubeConfig;
   readonly cluster: Cluster;
   /** The exec plugin of the user, which `config` does not have. */
@@ -20,7 +20,7 @@ export interface AppliedContext {
 }
 
 /** What the library writes into request options; its own types follow `node-fetch` and `ws`. */
-interface AppliedOptions {
+interface ResolvedContextOptions {
   headers: Record<string, string>;
   auth?: string;
   ca?: Buffer;
@@ -40,11 +40,11 @@ export interface CredentialFiles {
 
 /** What a kubeconfig's context shows and trusts. @param held our bearer credential that is still good. */
 export async function toEndpoint(
-  { config, cluster, plugin }: AppliedContext,
+  { config, cluster, plugin }: ResolvedContext,
   files: CredentialFiles,
   held: string | undefined,
 ): Promise<KubeEndpoint> {
-  const applied: AppliedOptions = { headers: {} };
+  const applied: ResolvedContextOptions = { headers: {} };
   if (!URL.canParse(cluster.server) || !/^https?:\/\//i.test(cluster.server)) {
     throw new EndpointError('kubeconfig: the server of the cluster is no http or https URL');
   }
@@ -68,7 +68,7 @@ export async function toEndpoint(
   }
   const tokenFile = files.extraToken ?? (isPlain ? undefined : files.usersToken);
   if (tokenFile) headers['authorization'] = await readBearer(tokenFile, 'token file', held);
-  if (files.extraCa) applied.ca = await readPart(files.extraCa, 'CA file');
+  if (files.extraCa) applied.ca = await readCredentialFile(files.extraCa, 'CA file');
   return {
     baseUrl: cluster.server.replace(/\/+$/, ''),
     headers,
@@ -78,13 +78,13 @@ export async function toEndpoint(
 }
 
 /** A static token of the user takes precedence, as in client-node. */
-function applyPlugin(applied: AppliedOptions, credential: ExecStatus | undefined): void {
+function applyPlugin(applied: ResolvedContextOptions, credential: ExecStatus | undefined): void {
   if (credential?.clientCertificateData) applied.cert = credential.clientCertificateData;
   if (credential?.clientKeyData) applied.key = credential.clientKeyData;
   if (credential?.token) applied.headers['Authorization'] ??= `Bearer ${credential.token}`;
 }
 
-function toTls({ ca, cert, key, servername, rejectUnauthorized }: AppliedOptions): KubeTls {
+function toTls({ ca, cert, key, servername, rejectUnauthorized }: ResolvedContextOptions): KubeTls {
   return {
     ...(ca && { ca }),
     ...(cert && { cert }),
@@ -95,8 +95,8 @@ function toTls({ ca, cert, key, servername, rejectUnauthorized }: AppliedOptions
 }
 
 /** The same object for as long as nothing in it has changed, and the CA bundle that was whole while the new one is not. */
-export function kept(before: KubeTls | undefined, fresh: KubeTls): KubeTls {
-  const isWorse = fresh.ca !== undefined && !isBetter(fresh.ca, before?.ca);
+export function reuseTlsIfUnchanged(before: KubeTls | undefined, fresh: KubeTls): KubeTls {
+  const isWorse = fresh.ca !== undefined && !isUsableCaBundle(fresh.ca, before?.ca);
   const tls = isWorse && before?.ca !== undefined ? { ...fresh, ca: before.ca } : fresh;
   return before !== undefined && sameTls(before, tls) ? before : tls;
 }

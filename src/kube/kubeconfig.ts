@@ -1,8 +1,8 @@
 import type { Cluster, KubeConfig, User } from '@kubernetes/client-node';
 import { type WatchedFile, watchedFile } from '../files/watched-file.ts';
-import { type AppliedContext, kept, toEndpoint } from './kubeconfig-auth.ts';
+import { EndpointError, type EndpointSource, type KubeEndpoint, readCredentialFile } from './endpoint.ts';
 import { execConfigOf, execPlugin, withoutExec } from './exec-plugin.ts';
-import { EndpointError, type EndpointSource, type KubeEndpoint, readPart } from './endpoint.ts';
+import { type ResolvedContext, reuseTlsIfUnchanged, toEndpoint } from './kubeconfig-auth.ts';
 
 // The one door to @kubernetes/client-node. It is opened when first needed: importing it takes a quarter of a second and
 // tens of megabytes, which a pod that asks with its own account can do without.
@@ -43,7 +43,9 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
   let resolvingSince = 0;
 
   const read = async (): Promise<Part[]> =>
-    Promise.all(watched.map(async ({ path, file }) => ({ path, content: await readPart(file, `kubeconfig ${path}`) })));
+    Promise.all(
+      watched.map(async ({ path, file }) => ({ path, content: await readCredentialFile(file, `kubeconfig ${path}`) })),
+    );
 
   const resolve = async (): Promise<KubeEndpoint> => {
     const parts = await read();
@@ -54,7 +56,7 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
     }
     const held = isRefused ? undefined : endpoint?.headers['authorization'];
     const fresh = await toEndpoint(loaded, { usersToken: loaded.tokenFile, extraToken, extraCa }, held);
-    endpoint = { ...fresh, tls: kept(endpoint?.tls, fresh.tls) };
+    endpoint = { ...fresh, tls: reuseTlsIfUnchanged(endpoint?.tls, fresh.tls) };
     isRefused = false;
     resolvedAt = now();
     return endpoint;
@@ -102,7 +104,7 @@ interface Part {
   readonly content: Buffer;
 }
 
-interface Loaded extends AppliedContext {
+interface Loaded extends ResolvedContext {
   readonly parts: readonly Part[];
   readonly tokenFilePath: string | undefined;
 }

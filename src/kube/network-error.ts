@@ -1,7 +1,7 @@
-import type { OutageCause } from '../decision/decision.ts';
+import type { UnavailableCause } from '../decision/decision.ts';
 import { errorCode } from './endpoint.ts';
 
-const OUTAGE_OF_CODE: Readonly<Record<string, OutageCause>> = {
+const CAUSE_OF_CODE: Readonly<Record<string, UnavailableCause>> = {
   UND_ERR_CONNECT_TIMEOUT: 'timeout',
   UND_ERR_HEADERS_TIMEOUT: 'timeout',
   UND_ERR_BODY_TIMEOUT: 'timeout',
@@ -17,8 +17,8 @@ const OUTAGE_OF_CODE: Readonly<Record<string, OutageCause>> = {
 };
 
 /** The class of what went wrong below HTTP, by the system's or a library's code; all of an error that may be told. */
-export function outageOf(error: unknown): OutageCause {
+export function classifyNetworkError(error: unknown): UnavailableCause {
   const code = errorCode(error);
   if (/^(ERR_TLS|ERR_SSL|ERR_OSSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HOSTNAME_MISMATCH)/.test(code)) return 'tls';
-  return OUTAGE_OF_CODE[code] ?? 'connection failed';
+  return CAUSE_OF_CODE[code] ?? 'connection failed';
 }

@@ -1,41 +1,41 @@
-import type { Source, Trail } from '../authentication/token-authenticator.ts';
+import type { RequestTrace, ResultSource } from '../authentication/token-authenticator.ts';
 import type { Config } from '../config/schema.ts';
 import { redact } from '../credential/redaction.ts';
-import type { Decision, OutageCause, Reason } from '../decision/decision.ts';
-import type { Decided, Protocol } from '../gateway/decision-event.ts';
+import type { Decision, Reason, UnavailableCause } from '../decision/decision.ts';
+import type { DecisionEvent, Protocol } from '../gateway/decision-event.ts';
 import { encodeItem, encodeValue } from '../identity/header-encoding.ts';
 import type { Identity } from '../identity/identity.ts';
-import { fingerprint } from './logging/token-fingerprint.ts';
 import type { Logger } from './logging/logger.ts';
-import { type Told, told } from './logging/request-log-fields.ts';
+import { type RequestLogFields, requestLogFields } from './logging/request-log-fields.ts';
+import { fingerprint } from './logging/token-fingerprint.ts';
 
 /** What is longer is cut; all that the API server names by its own rules is shorter. */
 export const MAX_AUDITED_LENGTH = 512;
 export const MAX_AUDITED_AUDIENCES = 16;
 
 /** One decision as it is audited: `audit.schema.json` says the same to machines. What is not known is left out. */
-export interface AuditLine extends Partial<Told> {
+export interface AuditLine extends Partial<RequestLogFields> {
   readonly audit: true;
   readonly sequence: number;
   readonly decision: Decision['kind'];
   readonly reason?: Reason | undefined;
   readonly detail?: string | undefined;
-  readonly cause?: OutageCause | undefined;
+  readonly cause?: UnavailableCause | undefined;
   readonly status: number;
   readonly user?: string | undefined;
   readonly uid?: string | undefined;
   readonly audiences?: readonly string[] | undefined;
   readonly staleSeconds?: number | undefined;
-  readonly source: Source;
+  readonly source: ResultSource;
   readonly token?: string | undefined;
   readonly protocol: Protocol;
   readonly durationMs: number;
 }
 
 export interface AuditLog {
-  record(decided: Decided): void;
+  record(decided: DecisionEvent): void;
   /** What a request is followed with. */
-  readonly follow: () => Trail;
+  readonly follow: () => RequestTrace;
 }
 
 /**
@@ -61,7 +61,7 @@ export function auditLog(log: Logger, wanted: Config['audit']): AuditLog | undef
   };
 }
 
-function auditLine(decided: Decided, sequence: number): AuditLine {
+function auditLine(decided: DecisionEvent, sequence: number): AuditLine {
   const { protocol, decision, answer, credential, durationMs, trail } = decided;
   return {
     audit: true,
@@ -72,7 +72,7 @@ function auditLine(decided: Decided, sequence: number): AuditLine {
     source: trail?.source ?? 'local',
     ...(credential.kind === 'token' && { token: fingerprint(credential.token) }),
     protocol,
-    ...told(decided),
+    ...requestLogFields(decided),
     durationMs: Math.round(durationMs * 1000) / 1000,
   };
 }

@@ -5,7 +5,7 @@ import type { Logger } from './logging/logger.ts';
  *
  * @returns what is called on each change; `skewMs` is how far gatecar's clock is ahead.
  */
-export function clockLog(log: Pick<Logger, 'info' | 'warn'>): (differs: boolean, skewMs: number) => void {
+export function logClockSkew(log: Pick<Logger, 'info' | 'warn'>): (differs: boolean, skewMs: number) => void {
   return (differs, skewMs) => {
     const skewSeconds = Math.round(skewMs / 1000);
     if (differs)

@@ -1,16 +1,16 @@
 import { redact } from '../credential/redaction.ts';
 import type { Allow, Decision, Deny } from '../decision/decision.ts';
-import type { Decided } from '../gateway/decision-event.ts';
+import type { DecisionEvent } from '../gateway/decision-event.ts';
 import { encodeValue } from '../identity/header-encoding.ts';
-import { fingerprint } from './logging/token-fingerprint.ts';
-import { type FloodGate, floodGate } from './logging/log-rate-limit.ts';
+import { type LogRateLimiter, logRateLimiter } from './logging/log-rate-limit.ts';
 import type { Logger } from './logging/logger.ts';
-import { told } from './logging/request-log-fields.ts';
+import { requestLogFields } from './logging/request-log-fields.ts';
+import { fingerprint } from './logging/token-fingerprint.ts';
 
 const WINDOW_MS = 10_000;
 
 export interface DecisionLog {
-  record(decided: Decided): void;
+  record(decided: DecisionEvent): void;
   /** Tells what is still held back. */
   close(): void;
 }
@@ -20,7 +20,7 @@ export interface DecisionLog {
  * user are; past ten in ten seconds they are counted and told in one.
  */
 export function decisionLog(log: Logger, windowMs = WINDOW_MS): DecisionLog {
-  const gate: FloodGate = floodGate({
+  const gate: LogRateLimiter = logRateLimiter({
     burst: 10,
     windowMs,
     maxKinds: 1000,
@@ -62,14 +62,14 @@ function nameIn({ username }: Deny): string | undefined {
   return username === undefined ? undefined : redact(username);
 }
 
-function lineOf(decided: Decided): Record<string, unknown> {
+function lineOf(decided: DecisionEvent): Record<string, unknown> {
   const { protocol, decision, answer, credential, durationMs } = decided;
   return {
     ...about(decision),
     protocol,
     status: answer.status,
     ...(credential.kind === 'token' && { token: fingerprint(credential.token) }),
-    ...told(decided),
+    ...requestLogFields(decided),
     durationMs: Math.round(durationMs * 1000) / 1000,
   };
 }

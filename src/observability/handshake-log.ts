@@ -1,6 +1,6 @@
 import type { Protocol } from '../gateway/decision-event.ts';
 import type { HandshakeFailure, OnHandshakeFailure } from '../tls/handshake-failure.ts';
-import { floodGate } from './logging/log-rate-limit.ts';
+import { logRateLimiter } from './logging/log-rate-limit.ts';
 import type { Logger } from './logging/logger.ts';
 
 const REASONS: Readonly<Record<HandshakeFailure, true>> = {
@@ -43,7 +43,7 @@ export function handshakeLog(
   count: (listener: Protocol, reason: HandshakeFailure) => void,
   windowMs = WINDOW_MS,
 ): HandshakeLog {
-  const gate = floodGate({
+  const gate = logRateLimiter({
     burst: 1,
     windowMs,
     maxKinds: 2 * HANDSHAKE_FAILURES.length,

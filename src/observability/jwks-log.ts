@@ -5,7 +5,7 @@ import type { Logger } from './logging/logger.ts';
  *
  * @returns what takes the problem in our own words, or `undefined` for a success.
  */
-export function keysLog(log: Pick<Logger, 'info' | 'warn'>): (problem: string | undefined) => void {
+export function logJwksTransitions(log: Pick<Logger, 'info' | 'warn'>): (problem: string | undefined) => void {
   let told: string | undefined;
   return problem => {
     if (problem !== undefined && told === undefined) {

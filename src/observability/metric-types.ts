@@ -24,7 +24,7 @@ interface MetricValue {
 }
 
 /** Numbers that are read only when scraped. `kind` is the Prometheus type. */
-export function scraped(
+export function lazyMetric(
   kind: 'counter' | 'gauge',
   name: string,
   help: string,
@@ -34,7 +34,7 @@ export function scraped(
 }
 
 /** Counts by one label, each value known from its first increment. */
-export class Tally<K extends string> {
+export class LabelledCounter<K extends string> {
   readonly #counts = new Map<K, number>();
 
   /** @param known values that are shown as 0 before they first happen, so that rates have a start. */

@@ -1,19 +1,19 @@
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client';
-import type { AdmissionRefusal } from '../authentication/queue/review-queue.ts';
-import type { Lane, Verdict } from '../authentication/token-authenticator.ts';
 import type { LookupResult } from '../authentication/cache/result-cache.ts';
-import type { ClaimCheck } from '../authentication/jwt-precheck.ts';
-import type { LocalCheck } from '../authentication/token-screening.ts';
-import type { ReviewOutcome } from '../authentication/token-review.ts';
 import type { EvictionCause } from '../authentication/cache/result-store.ts';
+import type { ClaimCheck } from '../authentication/jwt-precheck.ts';
+import type { QueueRejection } from '../authentication/queue/review-queue.ts';
+import type { AuthResult, Priority } from '../authentication/token-authenticator.ts';
+import type { ReviewOutcome } from '../authentication/token-review.ts';
+import type { ScreeningCheck } from '../authentication/token-screening.ts';
 import type { Decision, OverloadCause, Reason } from '../decision/decision.ts';
 import type { Protocol } from '../gateway/decision-event.ts';
 import type { HandshakeFailure } from '../tls/handshake-failure.ts';
 import { HANDSHAKE_FAILURES } from './handshake-log.ts';
-import { PlainHistogram, type ScrapedMetric, scraped, scrapedHistograms, Tally } from './metric-types.ts';
+import { LabelledCounter, lazyMetric, PlainHistogram, type ScrapedMetric, scrapedHistograms } from './metric-types.ts';
 
 type Kind = Decision['kind'];
-type Store = 'accepted' | 'refused';
+type Store = 'authenticated' | 'rejected';
 
 /** From a cached answer (tens of microseconds) to a review that runs into its timeout, in seconds. */
 const DURATION_BOUNDS = [
@@ -23,8 +23,8 @@ const DURATION_BOUNDS = [
 /** What is read at scrape time. */
 export interface Gauges {
   readonly entries: (store: Store) => number;
-  readonly inFlight: (lane: Lane) => number;
-  readonly queued: (lane: Lane) => number;
+  readonly inFlight: (priority: Priority) => number;
+  readonly queued: (priority: Priority) => number;
   readonly reviewLimit: () => number;
   readonly authorityUp: () => boolean;
   readonly graceActive: () => boolean;
@@ -51,10 +51,10 @@ export type TlsReload = 'success' | 'failure';
 /** Counters as the rooms see them: each a plain function. */
 export interface Metrics {
   readonly decided: (protocol: Protocol, decision: Decision, durationMs: number) => void;
-  readonly looked: (result: LookupResult) => void;
-  readonly evicted: (store: Store, cause: EvictionCause) => void;
+  readonly recordLookup: (result: LookupResult) => void;
+  readonly recordEviction: (store: Store, cause: EvictionCause) => void;
   readonly reviewed: (outcome: ReviewOutcome, durationMs: number) => void;
-  readonly queuedFor: (seconds: number) => void;
+  readonly recordQueueTime: (seconds: number) => void;
   readonly dropped: (listener: Protocol | 'ops') => void;
   readonly handshakeFailed: (listener: Protocol, reason: HandshakeFailure) => void;
   readonly tlsReloaded: (outcome: TlsReload) => void;
@@ -64,15 +64,15 @@ export interface Metrics {
   readonly observeOutput: (output: LogOutput) => void;
   /** Sets where the budgets of the auth and gRPC listeners are read. */
   readonly observeBudgets: (budgets: MemoryBudgets) => void;
-  readonly refusedLocally: (check: LocalCheck | ClaimCheck) => void;
-  /** The lane is `unknown` if the request was rejected before the checks that choose one. */
-  readonly notAdmitted: (lane: Lane | 'unknown', why: AdmissionRefusal | 'waiting_memory_full') => void;
-  readonly shed: () => void;
-  readonly renewed: (outcome: Verdict['kind']) => void;
+  readonly refusedLocally: (check: ScreeningCheck | ClaimCheck) => void;
+  /** The priority is `unknown` if the request was rejected before the checks that choose one. */
+  readonly recordQueueRejection: (priority: Priority | 'unknown', why: QueueRejection | 'waiting_memory_full') => void;
+  readonly recordShed: () => void;
+  readonly recordRefresh: (outcome: AuthResult['kind']) => void;
   /** The cluster's keys were asked for. */
-  readonly keysFetched: (ok: boolean) => void;
+  readonly recordJwksFetch: (ok: boolean) => void;
   /** Tells where the gauges are read, once the parts are there. */
-  readonly observe: (gauges: Gauges) => void;
+  readonly setGauges: (gauges: Gauges) => void;
   /** The Prometheus text format, version 0.0.4. */
   readonly scrape: () => Promise<string>;
   readonly contentType: string;
@@ -96,8 +96,8 @@ const DECISIONS = ['allow ', ...Object.entries(REFUSALS).map(([reason, kind]) =>
 
 /** Of what a review can end with, all that has been asked for. */
 const OUTCOMES: Readonly<Record<Exclude<ReviewOutcome, OverloadCause>, true>> = {
-  accepted: true,
-  refused: true,
+  authenticated: true,
+  rejected: true,
   'no client': true,
   timeout: true,
   'connection refused': true,
@@ -115,33 +115,36 @@ const OUTCOMES: Readonly<Record<Exclude<ReviewOutcome, OverloadCause>, true>> = 
   'internal error': true,
 };
 
-const STORES: readonly Store[] = ['accepted', 'refused'];
-const LANES: readonly Lane[] = ['verified', 'unverified', 'refresh'];
+const STORES: readonly Store[] = ['authenticated', 'rejected'];
+const PRIORITIES: readonly Priority[] = ['verified', 'unverified', 'refresh'];
 
 /** The metrics of the contract, and those of the Node.js process. */
 export function metrics(version: string): Metrics {
-  const requests: Record<Protocol, Tally<string>> = { http: new Tally(DECISIONS), grpc: new Tally(DECISIONS) };
+  const requests: Record<Protocol, LabelledCounter<string>> = {
+    http: new LabelledCounter(DECISIONS),
+    grpc: new LabelledCounter(DECISIONS),
+  };
   const durations: Record<Kind, PlainHistogram> = {
     allow: new PlainHistogram(DURATION_BOUNDS),
     deny: new PlainHistogram(DURATION_BOUNDS),
     unavailable: new PlainHistogram(DURATION_BOUNDS),
   };
-  const lookups = new Tally<LookupResult>(['hit_positive', 'hit_negative', 'miss', 'coalesced', 'stale']);
-  const evictions = new Tally<`${Store} ${EvictionCause}`>([
-    'accepted capacity',
-    'accepted expired',
-    'refused capacity',
-    'refused expired',
+  const lookups = new LabelledCounter<LookupResult>(['hit_positive', 'hit_negative', 'miss', 'coalesced', 'stale']);
+  const evictions = new LabelledCounter<`${Store} ${EvictionCause}`>([
+    'authenticated capacity',
+    'authenticated expired',
+    'rejected capacity',
+    'rejected expired',
   ]);
-  const reviews = new Tally<ReviewOutcome>(Object.keys(OUTCOMES) as ReviewOutcome[]);
+  const reviews = new LabelledCounter<ReviewOutcome>(Object.keys(OUTCOMES) as ReviewOutcome[]);
   const reviewDuration = new PlainHistogram(DURATION_BOUNDS);
   const queueSeconds = new PlainHistogram(DURATION_BOUNDS);
-  const drops = new Tally<Protocol | 'ops'>(['http', 'grpc', 'ops']);
-  const handshakes = new Tally<`${Protocol} ${HandshakeFailure}`>(
+  const drops = new LabelledCounter<Protocol | 'ops'>(['http', 'grpc', 'ops']);
+  const handshakes = new LabelledCounter<`${Protocol} ${HandshakeFailure}`>(
     HANDSHAKE_FAILURES.flatMap(reason => [`http ${reason}`, `grpc ${reason}`] as const),
   );
-  const reloads = new Tally<TlsReload>(['success', 'failure']);
-  const refusals = new Tally<LocalCheck | ClaimCheck>([
+  const reloads = new LabelledCounter<TlsReload>(['success', 'failure']);
+  const refusals = new LabelledCounter<ScreeningCheck | ClaimCheck>([
     'length',
     'opaque',
     'expired',
@@ -149,12 +152,12 @@ export function metrics(version: string): Metrics {
     'audience',
     'signature',
   ]);
-  const notAdmitted = new Tally<`${Lane | 'unknown'} ${AdmissionRefusal | 'waiting_memory_full'}`>([
-    ...LANES.flatMap(lane => [`${lane} queue full`, `${lane} no turn in time`] as const),
+  const notAdmitted = new LabelledCounter<`${Priority | 'unknown'} ${QueueRejection | 'waiting_memory_full'}`>([
+    ...PRIORITIES.flatMap(priority => [`${priority} queue full`, `${priority} no turn in time`] as const),
     'unknown waiting_memory_full',
   ]);
-  const renewals = new Tally<Verdict['kind']>(['accepted', 'refused', 'unavailable']);
-  const keyFetches = new Tally<'success' | 'failure'>(['success', 'failure']);
+  const renewals = new LabelledCounter<AuthResult['kind']>(['authenticated', 'rejected', 'unavailable']);
+  const keyFetches = new LabelledCounter<'success' | 'failure'>(['success', 'failure']);
   let keysReadable: boolean | undefined;
   let shed = 0;
   let gauges: Gauges | undefined;
@@ -165,8 +168,9 @@ export function metrics(version: string): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const register = (metric: ScrapedMetric) => registry.registerMetric(metric as unknown as Metric);
-  const counter = (...args: [string, string, Parameters<typeof scraped>[3]]) => register(scraped('counter', ...args));
-  const gauge = (...args: [string, string, Parameters<typeof scraped>[3]]) => register(scraped('gauge', ...args));
+  const counter = (...args: [string, string, Parameters<typeof lazyMetric>[3]]) =>
+    register(lazyMetric('counter', ...args));
+  const gauge = (...args: [string, string, Parameters<typeof lazyMetric>[3]]) => register(lazyMetric('gauge', ...args));
 
   counter('gatecar_requests_total', 'Decisions, by protocol, decision and reason.', () =>
     Object.entries(requests).flatMap(([protocol, tally]) =>
@@ -195,8 +199,10 @@ export function metrics(version: string): Metrics {
   );
   counter('gatecar_reviews_total', 'TokenReviews, by outcome.', () => pairs(reviews, outcome => ({ outcome })));
   register(scrapedHistograms('gatecar_review_duration_seconds', 'Time one TokenReview took.', [[{}, reviewDuration]]));
-  gauge('gatecar_reviews_in_flight', 'TokenReviews under way.', () => eachOf(LANES, 'lane', gauges?.inFlight));
-  gauge('gatecar_reviews_queued', 'TokenReviews waiting for their turn.', () => eachOf(LANES, 'lane', gauges?.queued));
+  gauge('gatecar_reviews_in_flight', 'TokenReviews under way.', () => eachOf(PRIORITIES, 'priority', gauges?.inFlight));
+  gauge('gatecar_reviews_queued', 'TokenReviews waiting for their turn.', () =>
+    eachOf(PRIORITIES, 'priority', gauges?.queued),
+  );
   counter('gatecar_local_refusals_total', 'Tokens refused without a TokenReview, by check.', () =>
     pairs(refusals, check => ({ check })),
   );
@@ -206,10 +212,10 @@ export function metrics(version: string): Metrics {
   gauge('gatecar_review_concurrency_limit', 'Most TokenReviews under way at once, now.', () =>
     gauges === undefined ? [] : [[{}, gauges.reviewLimit()]],
   );
-  counter('gatecar_reviews_not_admitted_total', 'Reviews refused before they were asked, by lane and cause.', () =>
+  counter('gatecar_reviews_not_admitted_total', 'Reviews refused before they were asked, by priority and cause.', () =>
     pairs(notAdmitted, key => {
-      const [lane = '', ...cause] = key.split(' ');
-      return { lane, cause: cause.join(' ') };
+      const [priority = '', ...cause] = key.split(' ');
+      return { priority, cause: cause.join(' ') };
     }),
   );
   counter('gatecar_reviews_shed_total', 'Reviews refused because the event loop was behind.', () => [[{}, shed]]);
@@ -266,13 +272,13 @@ export function metrics(version: string): Metrics {
       requests[protocol].add(decision.kind === 'allow' ? 'allow ' : `${decision.kind} ${decision.reason}`);
       durations[decision.kind].observe(durationMs / 1000);
     },
-    looked: result => lookups.add(result),
-    evicted: (store, cause) => evictions.add(`${store} ${cause}`),
+    recordLookup: result => lookups.add(result),
+    recordEviction: (store, cause) => evictions.add(`${store} ${cause}`),
     reviewed(outcome, durationMs) {
       reviews.add(outcome);
       reviewDuration.observe(durationMs / 1000);
     },
-    queuedFor: seconds => queueSeconds.observe(seconds),
+    recordQueueTime: seconds => queueSeconds.observe(seconds),
     refusedLocally: check => refusals.add(check),
     dropped: protocol => drops.add(protocol),
     handshakeFailed: (listener, reason) => handshakes.add(`${listener} ${reason}`),
@@ -286,16 +292,16 @@ export function metrics(version: string): Metrics {
     observeBudgets: given => {
       budgets = given;
     },
-    notAdmitted: (lane, why) => notAdmitted.add(`${lane} ${why}`),
-    shed() {
+    recordQueueRejection: (priority, why) => notAdmitted.add(`${priority} ${why}`),
+    recordShed() {
       shed += 1;
     },
-    renewed: outcome => renewals.add(outcome),
-    keysFetched(ok) {
+    recordRefresh: outcome => renewals.add(outcome),
+    recordJwksFetch(ok) {
       keysReadable = ok;
       keyFetches.add(ok ? 'success' : 'failure');
     },
-    observe: given => {
+    setGauges: given => {
       gauges = given;
     },
     scrape: () => registry.metrics(),
@@ -305,7 +311,7 @@ export function metrics(version: string): Metrics {
 
 type Pair = readonly [labels: Readonly<Record<string, string>>, value: number];
 
-function pairs<K extends string>(tally: Tally<K>, labels: (key: K) => Pair[0]): Pair[] {
+function pairs<K extends string>(tally: LabelledCounter<K>, labels: (key: K) => Pair[0]): Pair[] {
   return [...tally.entries()].map(([key, value]) => [labels(key), value]);
 }
 

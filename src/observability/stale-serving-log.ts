@@ -1,6 +1,6 @@
 import type { Logger } from './logging/logger.ts';
 
-export interface GraceWatch {
+export interface StaleServingLog {
   /** A verdict was served past its time to live. */
   served(): void;
   /** The API server could be asked again. */
@@ -10,7 +10,7 @@ export interface GraceWatch {
 }
 
 /** One line when verdicts begin to be served past their time, and one when that is over. */
-export function graceWatch(log: Pick<Logger, 'info' | 'warn'>): GraceWatch {
+export function logStaleServing(log: Pick<Logger, 'info' | 'warn'>): StaleServingLog {
   let count = 0;
   return {
     get active() {

@@ -20,10 +20,10 @@ import {
   TraceIdRatioBasedSampler,
   TracerProvider,
 } from '@opentelemetry/sdk-trace';
-import type { ReviewSpan, Trail } from '../authentication/token-authenticator.ts';
+import type { RequestTrace, ReviewSpan } from '../authentication/token-authenticator.ts';
 import type { TracingSettings } from '../config/tracing-settings.ts';
-import type { Decided, Follow } from '../gateway/decision-event.ts';
-import type { TraceParent } from '../gateway/trace-context.ts';
+import type { DecisionEvent, StartTrace } from '../gateway/decision-event.ts';
+import type { TraceContext } from '../gateway/trace-context.ts';
 import type { Logger } from './logging/logger.ts';
 
 /** How long what has not been sent may take at the end, in milliseconds. */
@@ -31,9 +31,9 @@ const FLUSH_LIMIT_MS = 2_000;
 
 /** Spans of requests and of their reviews, sent by OTLP. */
 export interface Tracing {
-  readonly follow: Follow;
+  readonly follow: StartTrace;
   /** Ends the request's span. */
-  decided(decided: Decided): void;
+  decided(decided: DecisionEvent): void;
   /** Sends what is left, for a while. */
   close(): Promise<void>;
 }
@@ -49,7 +49,7 @@ export function openTracing(settings: TracingSettings, version: string, log: Log
   const resource = defaultResource()
     .merge(resourceFromAttributes({ 'service.name': 'gatecar', 'service.version': version }))
     .merge(detectResources({ detectors: [envDetector] }));
-  const exporter = telling(new OTLPTraceExporter(), log);
+  const exporter = withFailureLogging(new OTLPTraceExporter(), log);
   const provider = new TracerProvider({
     resource,
     sampler: samplerOf(settings),
@@ -57,9 +57,9 @@ export function openTracing(settings: TracingSettings, version: string, log: Log
   });
   const tracer = provider.getTracer('gatecar', version);
   return {
-    follow: parent => new Traced(tracer, parent()),
+    follow: parent => new RequestSpan(tracer, parent()),
     decided({ trail, ...decided }) {
-      if (trail instanceof Traced) trail.end(decided);
+      if (trail instanceof RequestSpan) trail.end(decided);
     },
     async close() {
       const { promise: late, resolve } = Promise.withResolvers<void>();
@@ -71,12 +71,12 @@ export function openTracing(settings: TracingSettings, version: string, log: Log
 }
 
 /** A request with a span of its own, below the gateway's where that was told. */
-class Traced implements Trail {
-  source: Trail['source'] = 'local';
+class RequestSpan implements RequestTrace {
+  source: RequestTrace['source'] = 'local';
   readonly #tracer: Tracer;
   readonly #span: Span;
 
-  constructor(tracer: Tracer, parent: TraceParent | undefined) {
+  constructor(tracer: Tracer, parent: TraceContext | undefined) {
     this.#tracer = tracer;
     this.#span = tracer.startSpan('authorize', { kind: SpanKind.SERVER }, parent && contextOf(parent));
   }
@@ -85,7 +85,7 @@ class Traced implements Trail {
     return this.#span.spanContext();
   }
 
-  reviewing(): ReviewSpan {
+  startReviewSpan(): ReviewSpan {
     const above = trace.setSpan(ROOT_CONTEXT, this.#span);
     const span = this.#tracer.startSpan('TokenReview', { kind: SpanKind.CLIENT }, above);
     const { traceId, spanId, traceFlags, traceState } = span.spanContext();
@@ -95,13 +95,13 @@ class Traced implements Trail {
       headers: { traceparent: `00-${traceId}-${spanId}-${flags}`, ...(tracestate && { tracestate }) },
       end(outcome) {
         span.setAttribute('gatecar.outcome', outcome);
-        if (outcome !== 'accepted' && outcome !== 'refused') span.setStatus({ code: SpanStatusCode.ERROR });
+        if (outcome !== 'authenticated' && outcome !== 'rejected') span.setStatus({ code: SpanStatusCode.ERROR });
         span.end();
       },
     };
   }
 
-  end({ decision, protocol, answer }: Omit<Decided, 'trail'>): void {
+  end({ decision, protocol, answer }: Omit<DecisionEvent, 'trail'>): void {
     this.#span.setAttributes({
       ...{ 'gatecar.protocol': protocol, 'gatecar.decision': decision.kind, 'gatecar.source': this.source },
       ...(decision.kind !== 'allow' && { 'gatecar.reason': decision.reason }),
@@ -113,7 +113,7 @@ class Traced implements Trail {
   }
 }
 
-function contextOf({ traceId, spanId, flags, state }: TraceParent) {
+function contextOf({ traceId, spanId, flags, state }: TraceContext) {
   const traceState = state === undefined ? {} : { traceState: createTraceState(state) };
   const traceFlags = flags & TraceFlags.SAMPLED;
   return trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId, traceFlags, isRemote: true, ...traceState });
@@ -129,7 +129,7 @@ function samplerOf({ sampler, ratio }: TracingSettings): Sampler {
 }
 
 /** The same exporter, with a line of log when it begins to fail and one when it no longer does. */
-function telling(exporter: SpanExporter, log: Logger): SpanExporter {
+function withFailureLogging(exporter: SpanExporter, log: Logger): SpanExporter {
   let failing = false;
   return {
     export(spans, done) {

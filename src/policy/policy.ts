@@ -17,7 +17,7 @@ const MAX_NAME_LENGTH = 512;
  *
  * @returns what is denied, or `undefined` if nothing is.
  */
-export function judge(identity: Identity, policy: Policy): Deny | undefined {
+export function evaluatePolicy(identity: Identity, policy: Policy): Deny | undefined {
   const { allowedNamespaces, allowedServiceAccounts } = policy;
   const account = identity.serviceAccount;
   if (allowedNamespaces !== undefined && (account === undefined || !allowedNamespaces.has(account.namespace))) {

@@ -3,7 +3,7 @@ const TICK_MS = 20;
 
 export interface EventLoopLag {
   /** The delay of the event loop in milliseconds. A single long pause does not count. */
-  now(): number;
+  current(): number;
   stop(): void;
 }
 
@@ -22,7 +22,7 @@ export function eventLoopLag(clock: () => number = () => performance.now()): Eve
     expected = now + TICK_MS;
   }, TICK_MS).unref();
   return {
-    now: () => Math.min(last, Math.max(previous, clock() - expected)),
+    current: () => Math.min(last, Math.max(previous, clock() - expected)),
     stop: () => clearInterval(timer),
   };
 }

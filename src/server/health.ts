@@ -1,5 +1,5 @@
-import type { ReviewReport } from '../authentication/token-review.ts';
-import { floodGate } from '../observability/logging/log-rate-limit.ts';
+import type { ReviewEvent } from '../authentication/token-review.ts';
+import { logRateLimiter } from '../observability/logging/log-rate-limit.ts';
 import type { Logger } from '../observability/logging/logger.ts';
 
 const FLOOD_WINDOW_MS = 10_000;
@@ -9,13 +9,13 @@ const PROBE_EVERY_MS = 1000;
 
 export interface Health {
   /** Whether the last review could be asked. */
-  readonly authorityUp: boolean;
+  readonly apiServerUp: boolean;
   /** Whether it is certain that nobody can be asked: a review that was to be good has failed since one could be asked. */
-  readonly authorityDown: boolean;
+  readonly apiServerDown: boolean;
   /** Whether this process should get requests: see {@link report} for why not. */
   readonly ready: boolean;
   /** Told after each review. @param isMadeUp whether its token may be such that it fails where others would not. */
-  reviewed(review: Pick<ReviewReport, 'outcome' | 'problem'>, isMadeUp?: boolean): void;
+  recordReview(review: Pick<ReviewEvent, 'outcome' | 'problem'>, isMadeUp?: boolean): void;
   /** From now on unready: the process is about to go. */
   drain(): void;
   /** One line for each check, as the API server's own `/readyz?verbose` writes them. */
@@ -29,7 +29,7 @@ export interface Health {
 
 export interface HealthOptions {
   readonly log: Pick<Logger, 'info' | 'warn'>;
-  /** Asks for one review; its outcome arrives through {@link Health.reviewed}. `undefined`: there is nobody to ask. */
+  /** Asks for one review; its outcome arrives through {@link Health.recordReview}. `undefined`: there is nobody to ask. */
   readonly probe: (() => Promise<unknown>) | undefined;
   readonly probeEveryMs?: number;
   /** Told when the API server can be asked again, or for the first time. */
@@ -51,7 +51,7 @@ export function health(options: HealthOptions): Health {
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
   // An API server that answers every other review would have a line written for each.
-  const gate = floodGate({
+  const gate = logRateLimiter({
     burst: 5,
     windowMs: FLOOD_WINDOW_MS,
     maxKinds: 20,
@@ -74,16 +74,16 @@ export function health(options: HealthOptions): Health {
   };
 
   return {
-    get authorityUp() {
+    get apiServerUp() {
       return up;
     },
-    get authorityDown() {
+    get apiServerDown() {
       return down;
     },
     get ready() {
       return askedOnce && !draining;
     },
-    reviewed({ problem: now }, isMadeUp = false) {
+    recordReview({ problem: now }, isMadeUp = false) {
       if (now === undefined) {
         down = false;
         if (!up) {

@@ -29,7 +29,7 @@ const SOCKET_MODE = 0o660;
  * @param socketMode permissions of a Unix socket.
  * @throws {ListenError}
  */
-export async function listenOn(
+export async function bindAddress(
   bind: Bind,
   address: Address,
   setting: string,
@@ -38,13 +38,13 @@ export async function listenOn(
   try {
     if (address.kind === 'unix') return await listenUnix(withMode(bind, socketMode), address.path);
     if (address.host !== undefined) return await bind({ host: address.host, port: address.port });
-    return await listenEverywhere(bind, address.port);
+    return await bindAllInterfaces(bind, address.port);
   } catch (error) {
     throw new ListenError(`${setting}: cannot listen on ${address.text}: ${codeOf(error)}`);
   }
 }
 
-/** {@link listenOn} for an HTTP server. */
+/** {@link bindAddress} for an HTTP server. */
 export async function listen(
   server: FastifyInstance,
   address: Address,
@@ -52,7 +52,7 @@ export async function listen(
   socketMode?: number,
 ): Promise<string> {
   await server.ready();
-  return listenOn(target => bindHttp(server, target), address, setting, socketMode);
+  return bindAddress(target => bindHttp(server, target), address, setting, socketMode);
 }
 
 /**
@@ -71,7 +71,7 @@ function withMode(bind: Bind, mode: number): Bind {
   };
 }
 
-async function listenEverywhere(bind: Bind, port: number): Promise<string> {
+async function bindAllInterfaces(bind: Bind, port: number): Promise<string> {
   try {
     return await bind({ host: '::', port });
   } catch (error) {
@@ -86,7 +86,7 @@ async function listenUnix(bind: Bind, path: string): Promise<string> {
     return await bind({ path });
   } catch (error) {
     // A socket that nobody answers on is left over from a process that was killed. Any other file is not ours to remove.
-    if (codeOf(error) !== 'EADDRINUSE' || !(await lstat(path)).isSocket() || (await answers(path))) throw error;
+    if (codeOf(error) !== 'EADDRINUSE' || !(await lstat(path)).isSocket() || (await isAccepting(path))) throw error;
     await unlink(path);
     return await bind({ path });
   }
@@ -104,7 +104,7 @@ function bindHttp({ server }: FastifyInstance, target: BindTarget): Promise<stri
   });
 }
 
-function answers(path: string): Promise<boolean> {
+function isAccepting(path: string): Promise<boolean> {
   return new Promise(resolve => {
     const socket = connect(path);
     const end = (answered: boolean) => {

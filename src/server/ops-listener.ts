@@ -2,8 +2,8 @@ import { type IncomingMessage, METHODS, type RequestListener, type Server } from
 import type { Socket } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
-import type { Health } from './health.ts';
 import type { Metrics } from '../observability/metrics.ts';
+import type { Health } from './health.ts';
 
 /** The least time between two renderings of the metrics, in milliseconds. */
 const RENDER_EVERY_MS = 50;

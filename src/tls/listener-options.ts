@@ -64,6 +64,6 @@ export function contextOptions({ cert, key, clientCa }: TlsMaterial): SecureCont
 }
 
 /** A peer's address, empty on a Unix socket. Who has gone before it could be asked for its address is nobody, and does not pass for a peer on a Unix socket. */
-export function peerOf(server: Server, { remoteAddress }: Socket): string {
+export function remoteAddress(server: Server, { remoteAddress }: Socket): string {
   return remoteAddress ?? (typeof server.address() === 'string' ? '' : 'unknown');
 }

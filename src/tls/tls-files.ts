@@ -1,8 +1,8 @@
 import { createPrivateKey, type KeyObject, type X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
-import { certificatesIn } from './pem.ts';
 import { watchedFile } from '../files/watched-file.ts';
 import type { TlsMaterial } from './listener-options.ts';
+import { certificatesIn } from './pem.ts';
 
 /** Says which setting's file cannot be used and what it must hold; never what it holds. */
 export class TlsFileError extends Error {
@@ -61,27 +61,30 @@ export function tlsFiles({ certFile, keyFile, clientCaFile }: TlsPaths): TlsFile
 /** @throws {TlsFileError} naming the setting and its rule, where the files do not belong together or are not whole. */
 export function checkMaterial(material: TlsMaterial, { certFile, keyFile, clientCaFile }: TlsPaths): CheckedMaterial {
   const { cert, key, clientCa } = material;
-  const [leaf] = must('GATECAR_TLS_CERT_FILE', 'holds PEM certificates and nothing else', certFile, () =>
+  const [leaf] = validate('GATECAR_TLS_CERT_FILE', 'holds PEM certificates and nothing else', certFile, () =>
     certificatesIn(cert),
   ) as [X509Certificate];
-  const privateKey = must<KeyObject>('GATECAR_TLS_KEY_FILE', 'holds a PEM private key, not encrypted', keyFile, () =>
-    createPrivateKey(key),
+  const privateKey = validate<KeyObject>(
+    'GATECAR_TLS_KEY_FILE',
+    'holds a PEM private key, not encrypted',
+    keyFile,
+    () => createPrivateKey(key),
   );
-  must('GATECAR_TLS_KEY_FILE', 'holds the key of the first certificate in GATECAR_TLS_CERT_FILE', keyFile, () => {
+  validate('GATECAR_TLS_KEY_FILE', 'holds the key of the first certificate in GATECAR_TLS_CERT_FILE', keyFile, () => {
     if (!leaf.checkPrivateKey(privateKey)) throw new Error();
   });
   if (clientCa && clientCaFile !== undefined) {
-    must('GATECAR_TLS_CLIENT_CA_FILE', 'holds PEM certificates and nothing else', clientCaFile, () =>
+    validate('GATECAR_TLS_CLIENT_CA_FILE', 'holds PEM certificates and nothing else', clientCaFile, () =>
       certificatesIn(clientCa),
     );
   }
-  must('GATECAR_TLS_CERT_FILE', 'holds a certificate strong enough for TLS', certFile, () =>
+  validate('GATECAR_TLS_CERT_FILE', 'holds a certificate strong enough for TLS', certFile, () =>
     createSecureContext({ cert, key }),
   );
   return { ...material, notAfter: leaf.validToDate };
 }
 
-function must<T>(setting: string, rule: string, path: string, read: () => T): T {
+function validate<T>(setting: string, rule: string, path: string, read: () => T): T {
   try {
     return read();
   } catch {

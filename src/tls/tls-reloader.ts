@@ -1,13 +1,13 @@
 import type { Config } from '../config/schema.ts';
-import type { ListenerTls, TlsMaterial } from './listener-options.ts';
 import type { Logger } from '../observability/logging/logger.ts';
 import type { Metrics, TlsReload } from '../observability/metrics.ts';
+import type { ListenerTls, TlsMaterial } from './listener-options.ts';
 import { type CheckedMaterial, checkMaterial, TlsFileError, type TlsPaths, tlsFiles } from './tls-files.ts';
 
 /** How often the disk is asked whether the files are still the same, in milliseconds. */
 const POLL_EVERY_MS = 1000;
 
-export interface FollowedTls extends ListenerTls {
+export interface TlsReloader extends ListenerTls {
   /** When the certificate in force runs out, in seconds since 1970. */
   readonly notAfterSeconds: number;
   /** Looks at the files once; what has changed since is taken when it reads the same for two looks in a row. */
@@ -32,7 +32,7 @@ export interface FollowedTlsOptions {
  *
  * @throws {TlsFileError} where the files cannot be used to begin with.
  */
-export async function followedTls(options: FollowedTlsOptions): Promise<FollowedTls> {
+export async function createTlsReloader(options: FollowedTlsOptions): Promise<TlsReloader> {
   const { paths, log, onReload, now = Date.now, pollEveryMs = POLL_EVERY_MS } = options;
   const files = tlsFiles(paths);
   let judged = await files.read();
@@ -103,7 +103,7 @@ export async function followedTls(options: FollowedTlsOptions): Promise<Followed
 }
 
 /**
- * {@link followedTls} as the settings ask for it; `undefined` where the listeners are plain.
+ * {@link createTlsReloader} as the settings ask for it; `undefined` where the listeners are plain.
  *
  * @throws {TlsFileError} where the files cannot be used.
  */
@@ -111,9 +111,13 @@ export async function listenerTls(
   { tlsCertFile: certFile, tlsKeyFile: keyFile, tlsClientCaFile: clientCaFile }: Config,
   counters: Pick<Metrics, 'tlsReloaded' | 'observeCertificate'>,
   log: Logger,
-): Promise<FollowedTls | undefined> {
+): Promise<TlsReloader | undefined> {
   if (certFile === undefined || keyFile === undefined) return undefined;
-  const tls = await followedTls({ paths: { certFile, keyFile, clientCaFile }, log, onReload: counters.tlsReloaded });
+  const tls = await createTlsReloader({
+    paths: { certFile, keyFile, clientCaFile },
+    log,
+    onReload: counters.tlsReloaded,
+  });
   counters.observeCertificate(() => tls.notAfterSeconds);
   return tls;
 }

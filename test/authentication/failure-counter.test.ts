@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import t from 'tap';
-import { countedAs, failureCounter } from '../../src/authentication/failure-counter.ts';
+import { failureCounter, rateLimitKey } from '../../src/authentication/failure-counter.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 
 function counter(maxAddresses = 100) {
@@ -66,7 +66,7 @@ t.test('IPv6 is counted by its /64, and IPv4 as itself, also when mapped', async
     ['::1', '0:0:0:0::/64'],
     ['2001:db8:1:2::', '2001:db8:1:2::/64'],
   ] as const) {
-    t.equal(countedAs(address), as, address);
+    t.equal(rateLimitKey(address), as, address);
   }
 });
 

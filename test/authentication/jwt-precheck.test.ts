@@ -1,10 +1,10 @@
 import t from 'tap';
-import { unavailable, type Verdict } from '../../src/authentication/token-authenticator.ts';
-import type { ClusterKeys } from '../../src/jwks/cluster-jwks.ts';
-import { type ClaimCheck, type ExaminationOptions, examined } from '../../src/authentication/jwt-precheck.ts';
-import type { RefusalPace } from '../../src/authentication/rejection-throttle.ts';
+import { type ClaimCheck, type JwtPrecheckOptions, withJwtPrecheck } from '../../src/authentication/jwt-precheck.ts';
+import type { RejectionThrottle } from '../../src/authentication/rejection-throttle.ts';
 import type { ClockState } from '../../src/authentication/server-clock.ts';
+import { type AuthResult, unavailable } from '../../src/authentication/token-authenticator.ts';
 import { Token } from '../../src/credential/token.ts';
+import type { ClusterJwks } from '../../src/jwks/cluster-jwks.ts';
 import { scriptedAuthority } from '../fixtures/stub-authenticator.ts';
 import { unsignedJwt } from '../fixtures/unsigned-jwt.ts';
 import { acceptedAs } from '../fixtures/verdicts.ts';
@@ -17,14 +17,14 @@ const good = { iss: ISSUER, aud: ['bindcar'], exp: NOW / 1000 + 3600, nbf: NOW /
 const claims = good;
 
 function examine(
-  check: ReturnType<ClusterKeys['verify']>,
-  options: Partial<ExaminationOptions> & Partial<ClusterKeys> = {},
-  verdict: Verdict = yes,
+  check: ReturnType<ClusterJwks['verify']>,
+  options: Partial<JwtPrecheckOptions> & Partial<ClusterJwks> = {},
+  verdict: AuthResult = yes,
 ) {
   const inner = scriptedAuthority(() => verdict);
   const refusals: ClaimCheck[] = [];
   let refreshed = 0;
-  const keys: ClusterKeys = {
+  const keys: ClusterJwks = {
     issuer: 'issuer' in options ? options.issuer : ISSUER,
     held: true,
     verify: () => check,
@@ -34,7 +34,7 @@ function examine(
       refreshed += 1;
     },
   };
-  const authority = examined(inner, {
+  const authority = withJwtPrecheck(inner, {
     ...{ keys, audiences: ['bindcar'], signatures: true, wallClock: () => NOW },
     clock: { state: 'agrees', freshUntil: 5678 },
     onRefusal: refusal => refusals.push(refusal),
@@ -44,29 +44,29 @@ function examine(
 }
 
 const refusal = (cause: string, keepUntil?: number) => ({
-  ...{ kind: 'refused', reason: 'token_rejected', detail: `[invalid bearer token, ${cause}]` },
+  ...{ kind: 'rejected', reason: 'token_rejected', detail: `[invalid bearer token, ${cause}]` },
   ...(keepUntil !== undefined && { keepUntil }),
 });
 
-t.test('a good signature goes in the first lane, with all else that was said', async t => {
+t.test('a good signature goes in the first priority, with all else that was said', async t => {
   const { authority, inner } = examine('good');
   const { signal } = new AbortController();
-  t.equal(await authority.review(unsignedJwt(good), { signal }), yes);
-  t.strictSame(inner.asked[0]?.asking, { signal, lane: 'verified' });
+  t.equal(await authority.authenticate(unsignedJwt(good), { signal }), yes);
+  t.strictSame(inner.asked[0]?.asking, { signal, priority: 'verified' });
 });
 
 t.test('a signature that takes long to check is waited for', async t => {
   const good = examine(Promise.resolve('good'));
-  t.equal(await good.authority.review(unsignedJwt(claims)), yes);
-  t.equal(good.inner.asked[0]?.asking?.lane, 'verified');
+  t.equal(await good.authority.authenticate(unsignedJwt(claims)), yes);
+  t.equal(good.inner.asked[0]?.asking?.priority, 'verified');
   const bad = examine(Promise.resolve('bad'));
-  t.match(await bad.authority.review(unsignedJwt(claims)), { kind: 'refused' });
+  t.match(await bad.authority.authenticate(unsignedJwt(claims)), { kind: 'rejected' });
   t.equal(bad.inner.asked.length, 0);
 });
 
-t.test('a signature that cannot be judged is asked about in the other lane', async t => {
+t.test('a signature that cannot be judged is asked about in the other priority', async t => {
   const { authority, inner } = examine('unknown');
-  t.equal(await authority.review(unsignedJwt(good)), yes);
+  t.equal(await authority.authenticate(unsignedJwt(good)), yes);
   t.strictSame(inner.asked[0]?.asking, {});
 });
 
@@ -74,7 +74,7 @@ t.test('a bad signature is refused with the API server’s text, and nobody is a
   const { authority, inner, refusals } = examine('bad');
   const cause = 'go-jose/go-jose: error in cryptographic primitive';
   t.strictSame(
-    await authority.review(unsignedJwt(good)),
+    await authority.authenticate(unsignedJwt(good)),
     refusal(cause, 1234),
     'and kept as long as the keys confirm it',
   );
@@ -84,17 +84,17 @@ t.test('a bad signature is refused with the API server’s text, and nobody is a
 
 t.test('each bad signature is a refusal of its own, so that the failure limit counts it', async t => {
   const { authority } = examine('bad');
-  t.not(authority.review(unsignedJwt(good)), authority.review(unsignedJwt(good)));
+  t.not(authority.authenticate(unsignedJwt(good)), authority.authenticate(unsignedJwt(good)));
 });
 
 /** A pace whose turns come when the test says so. */
 function heldPace() {
   const turns: (() => void)[] = [];
   let good = 0;
-  const pace: RefusalPace = {
+  const pace: RejectionThrottle = {
     protecting: true,
-    turn: () => new Promise<void>(resolve => turns.push(resolve)),
-    good() {
+    waitForSlot: () => new Promise<void>(resolve => turns.push(resolve)),
+    noteValidTraffic() {
       good += 1;
     },
   };
@@ -105,18 +105,26 @@ const settle = () => new Promise(resolve => setImmediate(resolve));
 
 t.test('junk waits for being told, whoever found it out, where there is somebody to protect', async t => {
   const { pace, turns, good: seen } = heldPace();
-  const no: Verdict = { kind: 'refused', reason: 'token_rejected', detail: '' };
-  const full: Verdict = { kind: 'unavailable', reason: 'overloaded', cause: 'too many reviews', retryAfterSeconds: 1 };
+  const no: AuthResult = { kind: 'rejected', reason: 'token_rejected', detail: '' };
+  const full: AuthResult = {
+    kind: 'unavailable',
+    reason: 'overloaded',
+    cause: 'too many reviews',
+    retryAfterSeconds: 1,
+  };
   const opaque = new Token('opaque');
   for (const [what, review] of [
-    ['a bad signature', () => examine('bad', { pace }).authority.review(unsignedJwt(claims))],
-    ['a bad claim', () => examine('good', { pace }).authority.review(unsignedJwt({ ...claims, aud: ['x'] }))],
-    ['an unknown key', () => examine('unknown', { pace }, no).authority.review(unsignedJwt(claims))],
-    ['no JWT', () => examine('good', { pace }, no).authority.review(opaque)],
-    ['no JWT, and no room', () => examine('good', { pace }, full).authority.review(opaque)],
-    ['claims alone', () => examine('good', { pace, signatures: false }, no).authority.review(unsignedJwt(claims))],
+    ['a bad signature', () => examine('bad', { pace }).authority.authenticate(unsignedJwt(claims))],
+    ['a bad claim', () => examine('good', { pace }).authority.authenticate(unsignedJwt({ ...claims, aud: ['x'] }))],
+    ['an unknown key', () => examine('unknown', { pace }, no).authority.authenticate(unsignedJwt(claims))],
+    ['no JWT', () => examine('good', { pace }, no).authority.authenticate(opaque)],
+    ['no JWT, and no room', () => examine('good', { pace }, full).authority.authenticate(opaque)],
+    [
+      'claims alone',
+      () => examine('good', { pace, signatures: false }, no).authority.authenticate(unsignedJwt(claims)),
+    ],
   ] as const) {
-    let told: Verdict | undefined;
+    let told: AuthResult | undefined;
     const verdict = Promise.resolve(review()).then(one => {
       told = one;
     });
@@ -124,44 +132,44 @@ t.test('junk waits for being told, whoever found it out, where there is somebody
     t.equal(told, undefined, what);
     turns.shift()?.();
     await verdict;
-    t.not(told?.kind, 'accepted', what);
+    t.not(told?.kind, 'authenticated', what);
   }
   t.equal(seen(), 0);
 });
 
 t.test('a good token waits for no turn, nor does anybody for a fault', async t => {
   const { pace, turns, good: seen } = heldPace();
-  t.equal(examine('good', { pace }).authority.review(unsignedJwt(claims)), yes);
+  t.equal(examine('good', { pace }).authority.authenticate(unsignedJwt(claims)), yes);
   t.equal(seen(), 1, 'a good one is somebody to protect');
-  t.equal(await examine('good', { pace }).authority.review(new Token('opaque')), yes);
+  t.equal(await examine('good', { pace }).authority.authenticate(new Token('opaque')), yes);
   const down = unavailable('timeout');
-  t.equal(await examine('good', { pace }, down).authority.review(new Token('opaque')), down);
-  const no: Verdict = { kind: 'refused', reason: 'token_rejected', detail: '' };
-  t.equal(await examine('good', { pace }, no).authority.review(unsignedJwt(claims)), no, 'verified, and revoked');
+  t.equal(await examine('good', { pace }, down).authority.authenticate(new Token('opaque')), down);
+  const no: AuthResult = { kind: 'rejected', reason: 'token_rejected', detail: '' };
+  t.equal(await examine('good', { pace }, no).authority.authenticate(unsignedJwt(claims)), no, 'verified, and revoked');
   t.equal(turns.length, 0);
 });
 
 t.test('a refusal waits for being told no longer than its question may take', async t => {
   const seen: unknown[] = [];
-  const pace: RefusalPace = {
+  const pace: RejectionThrottle = {
     protecting: true,
-    good() {},
-    turn: async signal => {
+    noteValidTraffic() {},
+    waitForSlot: async signal => {
       seen.push(signal);
     },
   };
   const { signal } = new AbortController();
-  const no: Verdict = { kind: 'refused', reason: 'token_rejected', detail: '' };
-  await examine('bad', { pace }).authority.review(unsignedJwt(claims), { signal });
-  await examine('bad', { pace }).authority.review(unsignedJwt({ ...claims, aud: ['x'] }), { signal });
-  await examine('unknown', { pace }, no).authority.review(unsignedJwt(claims), { signal });
+  const no: AuthResult = { kind: 'rejected', reason: 'token_rejected', detail: '' };
+  await examine('bad', { pace }).authority.authenticate(unsignedJwt(claims), { signal });
+  await examine('bad', { pace }).authority.authenticate(unsignedJwt({ ...claims, aud: ['x'] }), { signal });
+  await examine('unknown', { pace }, no).authority.authenticate(unsignedJwt(claims), { signal });
   t.strictSame(seen, [signal, signal, signal]);
 });
 
 t.test('where the pace asks for no waiting, a refusal is told at once', async t => {
   const { pace } = heldPace();
-  const hurried = { ...pace, turn: () => undefined };
-  t.match(examine('bad', { pace: hurried }).authority.review(unsignedJwt(claims)), { kind: 'refused' });
+  const hurried = { ...pace, waitForSlot: () => undefined };
+  t.match(examine('bad', { pace: hurried }).authority.authenticate(unsignedJwt(claims)), { kind: 'rejected' });
 });
 
 t.test('what has ended or not begun is refused past the API server’s leeway and half a minute for clocks', async t => {
@@ -171,15 +179,15 @@ t.test('what has ended or not begun is refused past the API server’s leeway an
     { ...good, exp: seconds - 90 },
     { ...good, nbf: seconds + 90 },
   ]) {
-    t.equal(await authority.review(unsignedJwt(claims)), yes);
+    t.equal(await authority.authenticate(unsignedJwt(claims)), yes);
   }
   t.equal(inner.asked.length, 2);
   t.strictSame(
-    authority.review(unsignedJwt({ ...good, exp: seconds - 91 })),
+    authority.authenticate(unsignedJwt({ ...good, exp: seconds - 91 })),
     refusal('service account token has expired', 5678),
   );
   t.strictSame(
-    authority.review(unsignedJwt({ ...good, nbf: seconds + 91 })),
+    authority.authenticate(unsignedJwt({ ...good, nbf: seconds + 91 })),
     refusal('service account token is not valid yet', 5678),
   );
   t.equal(inner.asked.length, 2);
@@ -193,16 +201,16 @@ t.test('while the clocks differ, the API server is asked about times, and signat
   const differ = { clock: { state: 'differs', freshUntil: 0 } } as const;
   for (const claims of [ended, early]) {
     const verified = examine('good', differ);
-    t.equal(await verified.authority.review(unsignedJwt(claims)), yes);
-    t.equal(verified.inner.asked[0]?.asking?.lane, 'verified');
+    t.equal(await verified.authority.authenticate(unsignedJwt(claims)), yes);
+    t.equal(verified.inner.asked[0]?.asking?.priority, 'verified');
     const forged = examine('bad', differ);
-    t.match(await forged.authority.review(unsignedJwt(claims)), { kind: 'refused' });
+    t.match(await forged.authority.authenticate(unsignedJwt(claims)), { kind: 'rejected' });
     t.strictSame(forged.refusals, ['signature']);
     const foreign = examine('good', differ);
-    t.match(foreign.authority.review(unsignedJwt({ ...claims, aud: ['x'] })), { kind: 'refused' });
+    t.match(foreign.authority.authenticate(unsignedJwt({ ...claims, aud: ['x'] })), { kind: 'rejected' });
     t.strictSame(foreign.refusals, ['audience']);
     const unsigned = examine('good', { ...differ, signatures: false });
-    t.equal(await unsigned.authority.review(unsignedJwt(claims)), yes);
+    t.equal(await unsigned.authority.authenticate(unsignedJwt(claims)), yes);
   }
 });
 
@@ -226,12 +234,12 @@ t.test('before a time is rejected, the clocks are compared', async t => {
         state = learned;
       },
     });
-    const verdict = await authority.review(unsignedJwt(ended));
+    const verdict = await authority.authenticate(unsignedJwt(ended));
     t.equal(inner.asked.length, asked, learned);
     t.equal(fetches, 1);
     t.strictSame(refusals, asked === 0 ? ['expired'] : []);
-    t.match(verdict, asked === 0 ? { kind: 'refused', keepUntil: 5678 } : yes);
-    await authority.review(unsignedJwt(good));
+    t.match(verdict, asked === 0 ? { kind: 'rejected', keepUntil: 5678 } : yes);
+    await authority.authenticate(unsignedJwt(good));
     t.equal(fetches, 1, 'a time that is right needs no comparison');
   }
 });
@@ -239,26 +247,30 @@ t.test('before a time is rejected, the clocks are compared', async t => {
 t.test('an audience that is not asked for is refused with both lists', async t => {
   const { authority, inner, refusals } = examine('good', { audiences: ['bindcar', 'x y'] });
   t.strictSame(
-    authority.review(unsignedJwt({ ...good, aud: ['a', 'b"c'] })),
+    authority.authenticate(unsignedJwt({ ...good, aud: ['a', 'b"c'] })),
     refusal('token audiences ["a" "b\\"c"] is invalid for the target audiences ["bindcar" "x y"]'),
   );
   t.strictSame(refusals, ['audience']);
   t.equal(inner.asked.length, 0);
-  t.equal(await authority.review(unsignedJwt({ ...good, aud: ['other', 'x y'] })), yes, 'one is enough');
-  t.equal(await authority.review(unsignedJwt({ ...good, aud: undefined })), yes, 'none at all is for others to judge');
-  t.equal(await authority.review(unsignedJwt({ ...good, aud: [] })), yes, 'and an empty list is none');
+  t.equal(await authority.authenticate(unsignedJwt({ ...good, aud: ['other', 'x y'] })), yes, 'one is enough');
+  t.equal(
+    await authority.authenticate(unsignedJwt({ ...good, aud: undefined })),
+    yes,
+    'none at all is for others to judge',
+  );
+  t.equal(await authority.authenticate(unsignedJwt({ ...good, aud: [] })), yes, 'and an empty list is none');
 });
 
 t.test('where no audience is asked for, the API server’s own count, which are not known here', async t => {
   const { authority } = examine('good', { audiences: [] });
-  t.equal(await authority.review(unsignedJwt({ ...good, aud: ['whatever'] })), yes);
+  t.equal(await authority.authenticate(unsignedJwt({ ...good, aud: ['whatever'] })), yes);
 });
 
 t.test('a refusal’s text is one bounded line without a token, whatever the token says', async t => {
   const { authority } = examine('good');
   const jwt = `eyJ${'a'.repeat(30)}.eyJ${'b'.repeat(30)}.ccc`;
-  const verdict = authority.review(unsignedJwt({ ...good, aud: ['line\nbreak', jwt, 'x'.repeat(9000)] }));
-  t.match(verdict, { kind: 'refused' });
+  const verdict = authority.authenticate(unsignedJwt({ ...good, aud: ['line\nbreak', jwt, 'x'.repeat(9000)] }));
+  t.match(verdict, { kind: 'rejected' });
   const { detail } = verdict as { detail: string };
   t.ok(detail.length <= 512);
   t.notMatch(detail, /eyJa|\n/);
@@ -274,39 +286,39 @@ t.test('what is not the cluster’s own is not judged here', async t => {
     [unsignedJwt(old), undefined],
   ] as const) {
     const { authority, inner, refreshed } = examine('bad', { issuer });
-    t.equal(await authority.review(token), yes);
+    t.equal(await authority.authenticate(token), yes);
     t.strictSame(inner.asked[0]?.asking, {});
     t.equal(refreshed(), 1, 'what is not known may be by now');
   }
 });
 
-t.test('claims alone choose no lane', async t => {
+t.test('claims alone choose no priority', async t => {
   const { authority, inner, refusals } = examine('bad', { signatures: false });
-  t.equal(await authority.review(unsignedJwt(good)), yes);
+  t.equal(await authority.authenticate(unsignedJwt(good)), yes);
   t.strictSame(inner.asked[0]?.asking, {});
-  t.match(authority.review(unsignedJwt({ ...good, exp: 1 })), { kind: 'refused' });
+  t.match(authority.authenticate(unsignedJwt({ ...good, exp: 1 })), { kind: 'rejected' });
   t.strictSame(refusals, ['expired']);
 });
 
 t.test('a renewal is for the API server alone', async t => {
   const { authority, inner } = examine('bad');
-  const asking = { lane: 'refresh' } as const;
-  t.equal(await authority.review(unsignedJwt({ ...good, exp: 1 }), asking), yes);
+  const asking = { priority: 'refresh' } as const;
+  t.equal(await authority.authenticate(unsignedJwt({ ...good, exp: 1 }), asking), yes);
   t.equal(inner.asked[0]?.asking, asking);
 });
 
 t.test('the real time is taken, and nobody has to be told', async t => {
-  const keys: ClusterKeys = {
+  const keys: ClusterJwks = {
     ...{ issuer: ISSUER, held: true, confirmedUntil: 0 },
     verify: () => 'bad',
     refresh() {},
     fetchAgain: () => undefined,
   };
   const clock = { state: 'agrees', freshUntil: 0 } as const;
-  const authority = examined(
+  const authority = withJwtPrecheck(
     scriptedAuthority(() => yes),
     { keys, clock, audiences: [], signatures: false },
   );
-  t.match(authority.review(unsignedJwt({ iss: ISSUER, exp: Date.now() / 1000 - 3600 })), { kind: 'refused' });
-  t.equal(await authority.review(unsignedJwt({ iss: ISSUER, exp: Date.now() / 1000 + 3600 })), yes);
+  t.match(authority.authenticate(unsignedJwt({ iss: ISSUER, exp: Date.now() / 1000 - 3600 })), { kind: 'rejected' });
+  t.equal(await authority.authenticate(unsignedJwt({ iss: ISSUER, exp: Date.now() / 1000 + 3600 })), yes);
 });

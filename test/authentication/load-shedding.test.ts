@@ -1,5 +1,5 @@
 import t from 'tap';
-import { shedding } from '../../src/authentication/load-shedding.ts';
+import { withLoadShedding } from '../../src/authentication/load-shedding.ts';
 import { Token } from '../../src/credential/token.ts';
 import { scriptedAuthority } from '../fixtures/stub-authenticator.ts';
 import { acceptedAs } from '../fixtures/verdicts.ts';
@@ -11,24 +11,24 @@ t.test('while the event loop is behind, nobody is asked, and that is no verdict'
   let lag = 251;
   let shed = 0;
   const inner = scriptedAuthority(() => yes);
-  const authority = shedding(inner, { lagMs: () => lag, maxLagMs: 250, onShed: () => (shed += 1) });
-  t.match(authority.review(token), { kind: 'unavailable', reason: 'overloaded', cause: 'event loop behind' });
+  const authority = withLoadShedding(inner, { lagMs: () => lag, maxLagMs: 250, onShed: () => (shed += 1) });
+  t.match(authority.authenticate(token), { kind: 'unavailable', reason: 'overloaded', cause: 'event loop behind' });
   t.equal(inner.asked.length, 0);
   t.equal(shed, 1);
   lag = 250;
-  const asking = { lane: 'verified' } as const;
-  t.equal(authority.review(token, asking), yes);
+  const asking = { priority: 'verified' } as const;
+  t.equal(authority.authenticate(token, asking), yes);
   t.equal(inner.asked[0]?.asking, asking);
   t.equal(shed, 1);
 });
 
 t.test('what is known is renewed all the same', async t => {
   const inner = scriptedAuthority(() => yes);
-  const authority = shedding(inner, { lagMs: () => 10_000, maxLagMs: 250 });
-  t.equal(authority.review(token, { lane: 'refresh' }), yes);
+  const authority = withLoadShedding(inner, { lagMs: () => 10_000, maxLagMs: 250 });
+  t.equal(authority.authenticate(token, { priority: 'refresh' }), yes);
 });
 
 t.test('nobody has to be told', async t => {
-  const authority = shedding(scriptedAuthority(), { lagMs: () => 1, maxLagMs: 0 });
-  t.match(authority.review(token), { kind: 'unavailable' });
+  const authority = withLoadShedding(scriptedAuthority(), { lagMs: () => 1, maxLagMs: 0 });
+  t.match(authority.authenticate(token), { kind: 'unavailable' });
 });

@@ -1,13 +1,13 @@
 import { getEventListeners } from 'node:events';
 import t from 'tap';
-import { refusalPace } from '../../src/authentication/rejection-throttle.ts';
+import { createRejectionThrottle } from '../../src/authentication/rejection-throttle.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 
 function start(atOnce: number, maxWaiting: number) {
   const clock = fakeClock();
   const timers: (() => void)[] = [];
   const waits: number[] = [];
-  const pace = refusalPace({
+  const pace = createRejectionThrottle({
     ...{ atOnce, everyMs: 4, maxWaiting, now: clock.now },
     setTimer(callback, ms) {
       waits.push(ms);
@@ -15,7 +15,7 @@ function start(atOnce: number, maxWaiting: number) {
     },
   });
   const told: number[] = [];
-  const ask = (name: number) => pace.turn()?.then(() => told.push(name));
+  const ask = (name: number) => pace.waitForSlot()?.then(() => told.push(name));
   /** The next time that any are told. */
   const tick = async () => {
     timers.shift()?.();
@@ -32,7 +32,7 @@ t.test('where no good token is asked about, nothing waits', async t => {
 
 t.test('beside good tokens, so many are told at once, first come, first served', async t => {
   const { pace, ask, tick, told, timers, waits } = start(2, 10);
-  pace.good();
+  pace.noteValidTraffic();
   for (let name = 1; name <= 5; name += 1) t.ok(ask(name));
   t.equal(timers.length, 1, 'one timer for all');
   t.strictSame(told, []);
@@ -48,7 +48,7 @@ t.test('beside good tokens, so many are told at once, first come, first served',
 
 t.test('past the bound nothing waits', async t => {
   const { pace, ask } = start(1, 2);
-  pace.good();
+  pace.noteValidTraffic();
   t.ok(ask(1));
   t.ok(ask(2));
   t.equal(ask(3), undefined);
@@ -56,7 +56,7 @@ t.test('past the bound nothing waits', async t => {
 
 t.test('a second after the last good token nothing waits any more, and who waits is still told', async t => {
   const { pace, ask, clock, tick, told } = start(1, 10);
-  pace.good();
+  pace.noteValidTraffic();
   ask(1);
   clock.advance(999);
   t.equal(pace.protecting, true);
@@ -71,18 +71,18 @@ t.test('a second after the last good token nothing waits any more, and who waits
 
 t.test('a turn comes at its signal at the latest, leaves nothing behind, and hurries nobody else', async t => {
   const { pace, timers, tick } = start(1, 2);
-  pace.good();
+  pace.noteValidTraffic();
   const told: string[] = [];
   const controller = new AbortController();
   const { signal } = controller;
-  pace.turn(signal)?.then(() => told.push('late'));
-  pace.turn()?.then(() => told.push('next'));
-  t.equal(pace.turn(), undefined, 'two are all that may wait');
+  pace.waitForSlot(signal)?.then(() => told.push('late'));
+  pace.waitForSlot()?.then(() => told.push('next'));
+  t.equal(pace.waitForSlot(), undefined, 'two are all that may wait');
   controller.abort();
   await new Promise(resolve => setImmediate(resolve));
   t.strictSame(told, ['late']);
-  t.equal(pace.turn(signal), undefined, 'what is over waits for nothing');
-  pace.turn()?.then(() => told.push('last'));
+  t.equal(pace.waitForSlot(signal), undefined, 'what is over waits for nothing');
+  pace.waitForSlot()?.then(() => told.push('last'));
   t.equal(timers.length, 1, 'still one timer for all');
   await tick();
   t.strictSame(told, ['late', 'next']);
@@ -90,22 +90,22 @@ t.test('a turn comes at its signal at the latest, leaves nothing behind, and hur
   t.strictSame(told, ['late', 'next', 'last']);
 
   const other = new AbortController();
-  pace.turn(other.signal)?.then(() => told.push('in time'));
+  pace.waitForSlot(other.signal)?.then(() => told.push('in time'));
   await tick();
   t.equal(told.at(-1), 'in time');
   t.equal(getEventListeners(other.signal, 'abort').length, 0);
 
   const alone = new AbortController();
-  pace.turn(alone.signal);
+  pace.waitForSlot(alone.signal);
   alone.abort();
   await tick();
   t.equal(timers.length, 0, 'nobody is left to tell');
 });
 
 t.test('real timers and the real clock are taken', async t => {
-  const pace = refusalPace({ atOnce: 1, everyMs: 1, maxWaiting: 1 });
-  pace.good();
-  const turn = pace.turn();
+  const pace = createRejectionThrottle({ atOnce: 1, everyMs: 1, maxWaiting: 1 });
+  pace.noteValidTraffic();
+  const turn = pace.waitForSlot();
   // An unreferenced timer keeps no process alive.
   const alive = setInterval(() => {}, 1000);
   await turn;

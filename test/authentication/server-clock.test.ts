@@ -1,6 +1,6 @@
 import t from 'tap';
-import type { KubeConnection } from '../../src/kube/api-client.ts';
 import { comparingClocks, serverClock } from '../../src/authentication/server-clock.ts';
+import type { KubeApiClient } from '../../src/kube/api-client.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 
 const EPOCH = Date.UTC(2025, 5, 1, 12);
@@ -186,7 +186,7 @@ t.test('each successful response compares the clocks, and none that a proxy may 
       mono.advance(1000);
       return response;
     };
-    const inner: KubeConnection = { post: answer, get: answer, close: async () => void asked.push('close') };
+    const inner: KubeApiClient = { post: answer, get: answer, close: async () => void asked.push('close') };
     const clock = { compare: (...args: unknown[]) => seen.push(args) };
     const connection = comparingClocks(inner, clock, mono.now);
     t.equal(await connection.post('/p', 'body', signal, { a: 'b' }), response);
@@ -204,7 +204,7 @@ t.test('each successful response compares the clocks, and none that a proxy may 
       `${status}`,
     );
   }
-  const failing: KubeConnection = {
+  const failing: KubeApiClient = {
     post: () => Promise.reject(new Error('reset')),
     get: () => Promise.reject(new Error('reset')),
     close: async () => {},

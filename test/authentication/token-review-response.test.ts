@@ -1,8 +1,12 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import t from 'tap';
-import { type Refused, unavailable } from '../../src/authentication/token-authenticator.ts';
-import { INVALID_BEARER_TOKEN, readReviewAnswer, refused } from '../../src/authentication/token-review-response.ts';
+import { type Rejected, unavailable } from '../../src/authentication/token-authenticator.ts';
+import {
+  INVALID_BEARER_TOKEN,
+  parseTokenReviewResponse,
+  rejected,
+} from '../../src/authentication/token-review-response.ts';
 import { revealToken, Token } from '../../src/credential/token.ts';
 import { unsignedJwt } from '../fixtures/unsigned-jwt.ts';
 
@@ -31,13 +35,13 @@ function read(
   { status = 201, asked = ['bindcar'], retryAfterSeconds = undefined as number | undefined } = {},
 ) {
   const text = typeof body === 'string' ? body : JSON.stringify(body);
-  return readReviewAnswer({ status, body: text, retryAfterSeconds }, token, asked);
+  return parseTokenReviewResponse({ status, body: text, retryAfterSeconds }, token, asked);
 }
 
 t.test('a yes names whose the token is and the audiences it was accepted for', async t => {
   for (const status of [200, 201]) {
     t.match(read(review(yes), { status }), {
-      kind: 'accepted',
+      kind: 'authenticated',
       identity: {
         username: user.username,
         uid: user.uid,
@@ -56,7 +60,7 @@ t.test('a user of whom only the name is known is a user', async t => {
   for (const rest of [{}, { groups: null }, { extra: null }, { groups: [], extra: {}, uid: '' }]) {
     const answer = read(review({ ...yes, user: { username: 'jane', ...rest } }));
     t.match(answer, {
-      kind: 'accepted',
+      kind: 'authenticated',
       identity: { username: 'jane', uid: '', groups: [], serviceAccount: undefined },
     });
   }
@@ -66,27 +70,27 @@ t.test('of the audiences confirmed only those that were asked for count', async 
   const answer = read(review({ ...yes, audiences: ['other', 'second', 'first'] }), {
     asked: ['first', 'second', 'third'],
   });
-  t.match(answer, { kind: 'accepted', identity: { audiences: ['first', 'second'] } });
+  t.match(answer, { kind: 'authenticated', identity: { audiences: ['first', 'second'] } });
 });
 
 t.test('a yes that confirms none of the audiences asked for is a refusal', async t => {
   for (const audiences of [undefined, [], ['https://kubernetes.default.svc'], ['bindca'], ['BINDCAR']]) {
-    t.strictSame(read(review({ ...yes, audiences })), refused('audience_mismatch', ''));
+    t.strictSame(read(review({ ...yes, audiences })), rejected('audience_mismatch', ''));
   }
 });
 
 t.test('where no audience was asked for, those of the answer are taken', async t => {
   const audiences = ['https://kubernetes.default.svc'];
-  t.match(read(review({ ...yes, audiences }), { asked: [] }), { kind: 'accepted', identity: { audiences } });
+  t.match(read(review({ ...yes, audiences }), { asked: [] }), { kind: 'authenticated', identity: { audiences } });
   t.match(read(review({ ...yes, audiences: undefined }), { asked: [] }), {
-    kind: 'accepted',
+    kind: 'authenticated',
     identity: { audiences: [] },
   });
 });
 
 t.test('a yes without a user, or with a user without a name, is a refusal', async t => {
   for (const nobody of [undefined, null, {}, { username: '' }, { uid: 'x', groups: ['g'] }]) {
-    t.strictSame(read(review({ ...yes, user: nobody })), refused('user_missing', ''));
+    t.strictSame(read(review({ ...yes, user: nobody })), rejected('user_missing', ''));
   }
 });
 
@@ -96,28 +100,28 @@ t.test('the anonymous user never passes, by name or by group', async t => {
     { username: 'system:anonymous', groups: ['system:authenticated'] },
     { username: 'jane', groups: ['system:authenticated', 'system:unauthenticated'] },
   ]) {
-    t.strictSame(read(review({ ...yes, user: anonymous })), refused('token_rejected', INVALID_BEARER_TOKEN));
-    t.strictSame(read(review({ ...yes, user: anonymous }), { asked: [] }).kind, 'refused');
+    t.strictSame(read(review({ ...yes, user: anonymous })), rejected('token_rejected', INVALID_BEARER_TOKEN));
+    t.strictSame(read(review({ ...yes, user: anonymous }), { asked: [] }).kind, 'rejected');
   }
 });
 
 t.test('a no gives the API server’s own text, or says that there is none', async t => {
   const text = '[invalid bearer token, service account token has expired]';
-  t.strictSame(read(review({ error: text })), refused('token_rejected', text));
-  t.strictSame(read(review({ authenticated: false, error: text, user: {} })), refused('token_rejected', text));
+  t.strictSame(read(review({ error: text })), rejected('token_rejected', text));
+  t.strictSame(read(review({ authenticated: false, error: text, user: {} })), rejected('token_rejected', text));
   for (const status of [{}, { authenticated: false }, { error: '' }, { error: ' \n ' }]) {
-    t.strictSame(read(review(status)), refused('token_rejected', 'Token not authenticated'));
+    t.strictSame(read(review(status)), rejected('token_rejected', 'Token not authenticated'));
   }
 });
 
 t.test('a no is a no, whatever user and audiences come with it', async t => {
-  t.strictSame(read(review({ ...yes, authenticated: false })), refused('token_rejected', 'Token not authenticated'));
-  t.equal(read(review({ user: 7, audiences: ['bindcar'] })).kind, 'refused');
+  t.strictSame(read(review({ ...yes, authenticated: false })), rejected('token_rejected', 'Token not authenticated'));
+  t.equal(read(review({ user: 7, audiences: ['bindcar'] })).kind, 'rejected');
 });
 
 t.test('the text of a no is one bounded line of printable ASCII', async t => {
   const answer = read(review({ error: ` first line\r\nsecond “line”\0${'x'.repeat(2000)}` }));
-  const { detail } = answer as Refused;
+  const { detail } = answer as Rejected;
   t.match(detail, /^[\x20-\x7e]+$/);
   t.equal(detail.length, 512);
   t.ok(decodeURIComponent(detail).startsWith('first line\r\nsecond “line”\0xxx'));
@@ -126,13 +130,13 @@ t.test('the text of a no is one bounded line of printable ASCII', async t => {
 t.test('the text of a no repeats no token, neither the one reviewed nor any other', async t => {
   const ours = revealToken(unsignedJwt({ sub: 'system:serviceaccount:gatecar:gatecar' }));
   const answer = read(review({ error: `no such token: ${SECRET} (${SECRET}), asked with ${ours}` }));
-  t.match(answer, { kind: 'refused', detail: 'no such token: [token] ([token]), asked with [token]' });
+  t.match(answer, { kind: 'rejected', detail: 'no such token: [token] ([token]), asked with [token]' });
 });
 
 t.test('the text of a no repeats no encoded token either', async t => {
   const percent = [...SECRET].map(character => `%${character.charCodeAt(0).toString(16)}`).join('');
   for (const copy of [percent, btoa(SECRET), btoa(`a:${SECRET}`), SECRET.slice(-40), SECRET.slice(0, 40)]) {
-    const { detail } = read(review({ error: `no such token: ${copy}` })) as Refused;
+    const { detail } = read(review({ error: `no such token: ${copy}` })) as Rejected;
     t.match(detail, /^(no such token: )?\[token\]$/, copy);
   }
 });
@@ -161,18 +165,23 @@ t.test(
 
 t.test('a token as short as a word is not cut out of the words of the API server', async t => {
   const body = JSON.stringify(review({ error: 'invalid bearer token' }));
-  const answer = readReviewAnswer({ status: 201, body, retryAfterSeconds: undefined }, new Token('token'), ['bindcar']);
-  t.match(answer, { kind: 'refused', detail: 'invalid bearer token' });
+  const answer = parseTokenReviewResponse({ status: 201, body, retryAfterSeconds: undefined }, new Token('token'), [
+    'bindcar',
+  ]);
+  t.match(answer, { kind: 'rejected', detail: 'invalid bearer token' });
 });
 
 t.test('a token as short as a word may stand in a name', async t => {
   const answer = { status: 201, body: JSON.stringify(review({ ...yes, user: { username: 'jane-doe' } })) };
   const short = new Token('jane');
-  t.equal(readReviewAnswer({ ...answer, retryAfterSeconds: undefined }, short, ['bindcar']).kind, 'accepted');
+  t.equal(
+    parseTokenReviewResponse({ ...answer, retryAfterSeconds: undefined }, short, ['bindcar']).kind,
+    'authenticated',
+  );
   const secret = new Token('x'.repeat(16));
   const body = JSON.stringify(review({ ...yes, user: { username: 'x'.repeat(16) } }));
   t.equal(
-    readReviewAnswer({ status: 201, body, retryAfterSeconds: undefined }, secret, ['bindcar']).kind,
+    parseTokenReviewResponse({ status: 201, body, retryAfterSeconds: undefined }, secret, ['bindcar']).kind,
     'unavailable',
   );
 });
@@ -260,7 +269,7 @@ t.test('names of JavaScript’s own mean nothing in an answer', async t => {
     '"extra":{',
     '"__proto__":{"username":"root"},"extra":{"__proto__":["x"],',
   );
-  t.match(read(body), { kind: 'accepted', identity: { username: user.username, podUid: '' } });
+  t.match(read(body), { kind: 'authenticated', identity: { username: user.username, podUid: '' } });
 });
 
 t.test('a verdict holds on to nothing of the answer but what it says', async t => {
@@ -269,8 +278,8 @@ t.test('a verdict holds on to nothing of the answer but what it says', async t =
   const [answers, length] = [100, 256 * 1024];
   const filler = (at: number) => `${at}`.padEnd(length, 'long ');
   const bodies = {
-    accepted: (at: number) => review(yes, { metadata: { name: filler(at) } }),
-    refused: (at: number) => review({ error: `because ${filler(at)}` }),
+    authenticated: (at: number) => review(yes, { metadata: { name: filler(at) } }),
+    rejected: (at: number) => review({ error: `because ${filler(at)}` }),
   };
   for (const [kind, body] of Object.entries(bodies)) {
     collect();

@@ -9,8 +9,8 @@ import { skipWithout } from '../e2e/fixtures/support/missing-tools.ts';
 import { ServiceAccountKeys } from '../e2e/fixtures/support/service-account-keys.ts';
 import { until } from '../e2e/fixtures/support/until.ts';
 import { ask } from '../fixtures/ask.ts';
-import { HEAP, hasDoneNoWrong, heldBy, holdsNoMore, recovers } from './fixtures/recovery-assertions.ts';
 import { Load, type Tokens } from './fixtures/load.ts';
+import { HEAP, hasDoneNoWrong, heldBy, holdsNoMore, recovers } from './fixtures/recovery-assertions.ts';
 
 // The real API server goes away in every way, under load. Nobody gets in who should not, a good token is never told no, and
 // everything is as before as soon as the API server is.
@@ -79,8 +79,8 @@ t.test('chaos of the API server', { skip: skipWithout(kubeApiServerMissing()) },
   await hasDoneNoWrong(t, warm);
   const before = await heldBy(gatecar);
 
-  /** `breaks` and `mends`, each while requests come in. */
-  const chaos = async (name: string, breaks: () => Promise<unknown>, mends: () => Promise<unknown> | unknown) => {
+  /** `breaks` and `fixes`, each while requests come in. */
+  const chaos = async (name: string, breaks: () => Promise<unknown>, fixes: () => Promise<unknown> | unknown) => {
     await t.test(name, async t => {
       const load = loadOn(gatecar);
       t.teardown(() => load.stop());
@@ -88,7 +88,7 @@ t.test('chaos of the API server', { skip: skipWithout(kubeApiServerMissing()) },
       await breaks();
       await felt(load);
       await pause(lastsMs);
-      await mends();
+      await fixes();
       await isBack(t);
       const [known, fresh] = [load.count('known', 200), load.count('fresh', 200)];
       await until('known and new tokens pass', async () => {

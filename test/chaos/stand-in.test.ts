@@ -5,9 +5,9 @@ import { startGatecar } from '../e2e/fixtures/support/gatecar-process.ts';
 import { ServiceAccountKeys } from '../e2e/fixtures/support/service-account-keys.ts';
 import { until } from '../e2e/fixtures/support/until.ts';
 import { accepts, type Behaviour, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
-import { HEAP, hasDoneNoWrong, heldBy, holdsNoMore, recovers } from './fixtures/recovery-assertions.ts';
 import { TROUBLES } from './fixtures/faulty-api-server.ts';
 import { Load, type Tokens } from './fixtures/load.ts';
+import { HEAP, hasDoneNoWrong, heldBy, holdsNoMore, recovers } from './fixtures/recovery-assertions.ts';
 
 // What stands in the API server's place is slow, cuts, throttles and lies, under load. A lie that says yes says it to junk too.
 

@@ -1,37 +1,37 @@
 import t from 'tap';
-import { asciiJson, columns, painter, plain, quoted } from '../../src/cli/output.ts';
+import { asciiJson, colorizer, columns, quoteUntrusted, stripControl } from '../../src/cli/output.ts';
 
 t.test('colours are for terminals, unless NO_COLOR is set', async t => {
-  const bad = (isTerminal: boolean, env: Record<string, string> = {}) => painter({ isTerminal }, env)('bad', 'no');
+  const bad = (isTerminal: boolean, env: Record<string, string> = {}) => colorizer({ isTerminal }, env)('bad', 'no');
   t.equal(bad(true), '\u001b[31mno\u001b[0m');
   t.equal(bad(true, { NO_COLOR: '' }), bad(true), 'empty is not set');
   t.equal(bad(true, { NO_COLOR: '1' }), 'no');
   t.equal(bad(false), 'no');
-  t.equal(painter({ isTerminal: true }, {})('good', 'yes'), '\u001b[32myes\u001b[0m');
+  t.equal(colorizer({ isTerminal: true }, {})('good', 'yes'), '\u001b[32myes\u001b[0m');
 });
 
 t.test('a quoted value is one line of printable ASCII, whatever is in it', async t => {
-  t.equal(quoted('a\u001b[2J\u009b\u202eb\né'), '"a\\u001b[2J\\u009b\\u202eb\\n\\u00e9"');
-  t.equal(quoted(undefined), 'undefined');
+  t.equal(quoteUntrusted('a\u001b[2J\u009b\u202eb\né'), '"a\\u001b[2J\\u009b\\u202eb\\n\\u00e9"');
+  t.equal(quoteUntrusted(undefined), 'undefined');
   t.strictSame(JSON.parse(asciiJson({ a: ['ü', '\u2028'] }, 2)), { a: ['ü', '\u2028'] }, 'and stays what it was');
   t.equal(asciiJson({ a: 1 }, 2), '{\n  "a": 1\n}');
 });
 
 t.test('a quoted value is cut, and a token in it is no token any more', async t => {
-  t.equal(quoted('a'.repeat(400)), `"${'a'.repeat(299)}…`);
-  t.equal(quoted('x eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln y'), '"x [token] y"');
+  t.equal(quoteUntrusted('a'.repeat(400)), `"${'a'.repeat(299)}…`);
+  t.equal(quoteUntrusted('x eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln y'), '"x [token] y"');
 });
 
 t.test('a plain line holds no token and no order to a terminal, and is else as it was', async t => {
-  t.equal(plain('a\u001b[2J\u009b\u202eb\n\u2028 …é'), 'a\\u001b[2J\\u009b\\u202eb\\u000a\\u2028 …é');
-  t.equal(plain('\u{e0001}'), '\\udb40\\udc01');
-  t.equal(plain('token file eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln cannot'), 'token file [token] cannot');
+  t.equal(stripControl('a\u001b[2J\u009b\u202eb\n\u2028 …é'), 'a\\u001b[2J\\u009b\\u202eb\\u000a\\u2028 …é');
+  t.equal(stripControl('\u{e0001}'), '\\udb40\\udc01');
+  t.equal(stripControl('token file eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln cannot'), 'token file [token] cannot');
 });
 
 t.test('an encoded token is shown neither in a value nor in a line, and JSON stays JSON', async t => {
   const encoded = btoa('user:eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJhYmNkZWZnIn0.c2lnbmF0dXJl');
   t.equal(asciiJson({ a: [encoded, 1], b: 'kept' }), '{"a":["[token]",1],"b":"kept"}');
-  t.equal(plain(`cannot read ${encoded}`), '[token]');
+  t.equal(stripControl(`cannot read ${encoded}`), '[token]');
 });
 
 t.test('the first column is as wide as its longest word, and further lines stand below the second', async t => {

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { readCommandLine, shownArgument } from '../../src/config/arguments.ts';
+import { readCommandLine, redactArgument } from '../../src/config/arguments.ts';
 import { faultsOf } from '../fixtures/settings.ts';
 
 t.test("a command's own flags and its operands are parted from the settings, wherever they stand", async t => {
@@ -41,10 +41,10 @@ t.test('what nobody knows is left to the settings, with the value that most like
 });
 
 t.test('a mistyped word is shown, and what may be a secret is not', async t => {
-  for (const word of ['sreve', '--token-audience', '-kube-headers', '--nonsense']) t.equal(shownArgument(word), word);
+  for (const word of ['sreve', '--token-audience', '-kube-headers', '--nonsense']) t.equal(redactArgument(word), word);
   const token = `eyJhbGciOiJSUzI1NiJ9.${'a'.repeat(40)}.b`;
   for (const secret of [token, `--${token}`, 'abcdefghijklmnop']) {
-    t.equal(shownArgument(secret), `(an argument of ${secret.length} characters, which may be a secret)`);
-    t.strictSame(faultsOf([secret], {}), [`${shownArgument(secret)} is no known argument`]);
+    t.equal(redactArgument(secret), `(an argument of ${secret.length} characters, which may be a secret)`);
+    t.strictSame(faultsOf([secret], {}), [`${redactArgument(secret)} is no known argument`]);
   }
 });

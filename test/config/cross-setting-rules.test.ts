@@ -1,6 +1,6 @@
 import t from 'tap';
-import { readConfig } from '../../src/config/load.ts';
 import { CROSS_RULES, crossFaults, warnings } from '../../src/config/cross-setting-rules.ts';
+import { readConfig } from '../../src/config/load.ts';
 import { expectedFault, faultsOf } from '../fixtures/settings.ts';
 
 const warningsOf = (env: Record<string, string>): string[] => warnings(readConfig([], env));

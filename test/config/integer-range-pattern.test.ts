@@ -1,5 +1,5 @@
 import t from 'tap';
-import { numberPattern } from '../../src/config/integer-range-pattern.ts';
+import { integerRangePattern } from '../../src/config/integer-range-pattern.ts';
 
 const RANGES: readonly (readonly [number, number])[] = [
   ...([
@@ -18,7 +18,7 @@ const RANGES: readonly (readonly [number, number])[] = [
 
 t.test('a pattern takes the numbers of its range and no others', async t => {
   for (const [min, max] of RANGES) {
-    const pattern = new RegExp(`^${numberPattern(min, max)}$`, 'u');
+    const pattern = new RegExp(`^${integerRangePattern(min, max)}$`, 'u');
     const taken = Array.from({ length: 10_100 }, (_, number) => number).filter(number => pattern.test(String(number)));
     t.equal(taken.length, max - min + 1, `${min} to ${max}: ${pattern}`);
     t.equal(taken.at(0), min);
@@ -27,7 +27,7 @@ t.test('a pattern takes the numbers of its range and no others', async t => {
 });
 
 t.test('large ranges stay short, and leading zeros are no number', async t => {
-  const pattern = numberPattern(0, 6_000);
+  const pattern = integerRangePattern(0, 6_000);
   t.equal(pattern, '([0-9]|[1-9][0-9]|[1-9][0-9][0-9]|[1-5][0-9][0-9][0-9]|6000)');
   for (const text of ['00', '01', '6001', '', '1.5', '-1']) t.notMatch(text, new RegExp(`^${pattern}$`, 'u'), text);
 });

@@ -1,6 +1,6 @@
 import t from 'tap';
-import { type ConfigError, readConfig } from '../../src/config/load.ts';
 import { CROSS_RULES } from '../../src/config/cross-setting-rules.ts';
+import { type ConfigError, readConfig } from '../../src/config/load.ts';
 import { type Config, flagName, SETTINGS } from '../../src/config/schema.ts';
 import { badSettings, expectedFault, faultsOf, goodSettings, rulesWithFixtures } from '../fixtures/settings.ts';
 

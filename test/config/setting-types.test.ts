@@ -40,9 +40,9 @@ t.test('one of several words is taken as it is written, and no other', async t =
 });
 
 t.test('true and false are the only flags', async t => {
-  t.equal(types.flag.parse('true'), true);
-  t.equal(types.flag.parse('false'), false);
-  for (const text of ['', 'TRUE', '1', '0', 'yes', 'true ']) t.equal(types.flag.parse(text), undefined, text);
+  t.equal(types.boolean.parse('true'), true);
+  t.equal(types.boolean.parse('false'), false);
+  for (const text of ['', 'TRUE', '1', '0', 'yes', 'true ']) t.equal(types.boolean.parse(text), undefined, text);
 });
 
 t.test('one of several statuses is a number', async t => {
@@ -307,7 +307,7 @@ t.test('a base URL is shown without what may be secret in it', async t => {
 });
 
 t.test('paths and names are taken as they are, but for control characters', async t => {
-  for (const { parse } of [types.path, types.word]) {
+  for (const { parse } of [types.path, types.nonControlText]) {
     for (const text of ['/a b/ü', 'relative', 'arn:aws:eks:eu-west-1:1:cluster/dev', ' ']) t.equal(parse(text), text);
     for (const text of ['/a\n', '\r', 'a\0b', '\x7f', '\x1f']) t.equal(parse(text), undefined, JSON.stringify(text));
   }

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { closest } from '../../src/config/suggest-name.ts';
+import { suggestName } from '../../src/config/suggest-name.ts';
 
 t.test('a letter too many, too few, another one or two that changed places still find the name', async t => {
   const known = ['mode', 'listen', 'cache-ttl', 'token-audiences'];
@@ -7,22 +7,22 @@ t.test('a letter too many, too few, another one or two that changed places still
     ...{ mode: 'mode', mod: 'mode', modes: 'mode', mxde: 'mode', listne: 'listen', ilsten: 'listen', isten: 'listen' },
     ...{ 'cache-tll': 'cache-ttl', cachettl: 'cache-ttl', 'token-audience': 'token-audiences', audiences: undefined },
   };
-  for (const [name, expected] of Object.entries(typed)) t.equal(closest(name, known), expected, name);
+  for (const [name, expected] of Object.entries(typed)) t.equal(suggestName(name, known), expected, name);
 });
 
 t.test('the nearest of several counts, and the first of those that are equally near', async t => {
-  t.equal(closest('abcd', ['abzz', 'abcz', 'abyz']), 'abcz');
-  t.equal(closest('abcd', ['abcx', 'abcy']), 'abcx');
-  t.equal(closest('abcd', ['abcx', 'abcd']), 'abcd');
+  t.equal(suggestName('abcd', ['abzz', 'abcz', 'abyz']), 'abcz');
+  t.equal(suggestName('abcd', ['abcx', 'abcy']), 'abcx');
+  t.equal(suggestName('abcd', ['abcx', 'abcd']), 'abcd');
 });
 
 t.test('a short name may be two edits away and a long one a third of its length, but no more', async t => {
-  t.equal(closest('ab', ['abcd']), 'abcd');
-  t.equal(closest('a', ['abcd']), undefined);
-  t.equal(closest('abcdef___', ['abcdefghi']), 'abcdefghi');
-  t.equal(closest('abcde____', ['abcdefghi']), undefined);
-  t.equal(closest('xyza', ['a']), undefined);
-  t.equal(closest('abxyb', ['ab']), undefined);
+  t.equal(suggestName('ab', ['abcd']), 'abcd');
+  t.equal(suggestName('a', ['abcd']), undefined);
+  t.equal(suggestName('abcdef___', ['abcdefghi']), 'abcdefghi');
+  t.equal(suggestName('abcde____', ['abcdefghi']), undefined);
+  t.equal(suggestName('xyza', ['a']), undefined);
+  t.equal(suggestName('abxyb', ['ab']), undefined);
 });
 
 t.test('edits are counted wherever they are, and in either direction', async t => {
@@ -34,14 +34,14 @@ t.test('edits are counted wherever they are, and in either direction', async t =
     'a-kitten-and-sitting',
     'kittenandsitting',
   ]) {
-    t.equal(closest(name, [long]), long, name);
-    t.equal(closest(long, [name]), name, name);
+    t.equal(suggestName(name, [long]), long, name);
+    t.equal(suggestName(long, [name]), name, name);
   }
 });
 
 t.test('nothing is near where there is nothing', async t => {
-  t.equal(closest('mode', []), undefined);
-  t.equal(closest('', ['ab']), 'ab');
-  t.equal(closest('', ['abc']), undefined);
-  t.equal(closest('ab', ['']), '');
+  t.equal(suggestName('mode', []), undefined);
+  t.equal(suggestName('', ['ab']), 'ab');
+  t.equal(suggestName('', ['abc']), undefined);
+  t.equal(suggestName('ab', ['']), '');
 });

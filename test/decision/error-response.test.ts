@@ -1,10 +1,10 @@
 import t from 'tap';
-import { type Decision, OTHER_SCHEME, type OutageCause, type Reason } from '../../src/decision/decision.ts';
-import { type AnswerSettings, explain } from '../../src/decision/error-response.ts';
+import { type Decision, OTHER_SCHEME, type Reason, type UnavailableCause } from '../../src/decision/decision.ts';
+import { type ResponseSettings, toErrorResponse } from '../../src/decision/error-response.ts';
 
 type Refusal = Exclude<Decision, { kind: 'allow' }>;
 
-const DEFAULTS: AnswerSettings = { policyDeniedStatus: 401, unavailableStatus: 503, errorDetail: 'full' };
+const DEFAULTS: ResponseSettings = { policyDeniedStatus: 401, unavailableStatus: 503, errorDetail: 'full' };
 
 const BEARER = 'Bearer realm="gatecar"';
 const INVALID_REQUEST = 'Bearer realm="gatecar", error="invalid_request"';
@@ -67,7 +67,7 @@ const rows = Object.entries(CONTRACT) as [Reason, (typeof CONTRACT)[Reason]][];
 
 for (const [reason, [refusal, status, text, challenge]] of rows) {
   t.test(`${reason} is answered as the contract says`, async t => {
-    t.strictSame(explain(refusal, DEFAULTS), {
+    t.strictSame(toErrorResponse(refusal, DEFAULTS), {
       ...{ status, text, reason, challenge },
       retryAfterSeconds: refusal.retryAfterSeconds,
     });
@@ -75,11 +75,11 @@ for (const [reason, [refusal, status, text, challenge]] of rows) {
 }
 
 t.test('the status for what the policy denies is a setting, and changes nothing else', async t => {
-  const settings: AnswerSettings = { ...DEFAULTS, policyDeniedStatus: 403 };
+  const settings: ResponseSettings = { ...DEFAULTS, policyDeniedStatus: 403 };
   for (const [reason, [refusal]] of rows) {
     const isPolicy = reason === 'namespace_denied' || reason === 'service_account_denied';
-    const usual = explain(refusal, DEFAULTS);
-    t.strictSame(explain(refusal, settings), isPolicy ? { ...usual, status: 403 } : usual, reason);
+    const usual = toErrorResponse(refusal, DEFAULTS);
+    t.strictSame(toErrorResponse(refusal, settings), isPolicy ? { ...usual, status: 403 } : usual, reason);
   }
 });
 
@@ -88,45 +88,50 @@ t.test(
   async t => {
     for (const unavailableStatus of [401, 403] as const) {
       for (const [reason, [refusal]] of rows) {
-        const usual = explain(refusal, DEFAULTS);
+        const usual = toErrorResponse(refusal, DEFAULTS);
         const expected =
           refusal.kind === 'unavailable' ? { ...usual, status: unavailableStatus, challenge: BEARER } : usual;
-        t.strictSame(explain(refusal, { ...DEFAULTS, unavailableStatus }), expected, `${reason} ${unavailableStatus}`);
+        t.strictSame(
+          toErrorResponse(refusal, { ...DEFAULTS, unavailableStatus }),
+          expected,
+          `${reason} ${unavailableStatus}`,
+        );
       }
     }
   },
 );
 
 t.test('an answer without detail tells the status alone', async t => {
-  const settings: AnswerSettings = { policyDeniedStatus: 403, unavailableStatus: 503, errorDetail: 'generic' };
+  const settings: ResponseSettings = { policyDeniedStatus: 403, unavailableStatus: 503, errorDetail: 'generic' };
   const texts = { 401: 'Unauthorized', 403: 'Forbidden', 503: 'Service Unavailable' } as const;
   for (const [reason, [refusal]] of rows) {
-    const { status, text, reason: told } = explain(refusal, settings);
-    t.equal(status, explain(refusal, { ...settings, errorDetail: 'full' }).status, reason);
+    const { status, text, reason: told } = toErrorResponse(refusal, settings);
+    t.equal(status, toErrorResponse(refusal, { ...settings, errorDetail: 'full' }).status, reason);
     t.equal(text, texts[status], reason);
     t.equal(told, undefined, reason);
   }
-  const unauthorized = explain(CONTRACT.overloaded[0], { ...settings, unavailableStatus: 401 });
+  const unauthorized = toErrorResponse(CONTRACT.overloaded[0], { ...settings, unavailableStatus: 401 });
   t.equal(unauthorized.text, 'Unauthorized');
 });
 
 t.test('an answer without detail does not tell what the policy denies from what the token is denied for', async t => {
-  const settings: AnswerSettings = { ...DEFAULTS, errorDetail: 'generic' };
-  const rejected = explain(CONTRACT.token_rejected[0], settings);
+  const settings: ResponseSettings = { ...DEFAULTS, errorDetail: 'generic' };
+  const rejected = toErrorResponse(CONTRACT.token_rejected[0], settings);
   t.equal(rejected.challenge, INVALID_TOKEN);
   for (const reason of ['audience_mismatch', 'user_missing', 'namespace_denied', 'service_account_denied'] as const) {
-    t.strictSame(explain(CONTRACT[reason][0], settings), rejected, reason);
+    t.strictSame(toErrorResponse(CONTRACT[reason][0], settings), rejected, reason);
   }
 });
 
 t.test('a 403 says insufficient_scope also where no detail is told, as its status tells as much', async t => {
-  const settings: AnswerSettings = { ...DEFAULTS, policyDeniedStatus: 403, errorDetail: 'generic' };
-  t.equal(explain(CONTRACT.namespace_denied[0], settings).challenge, INSUFFICIENT_SCOPE);
+  const settings: ResponseSettings = { ...DEFAULTS, policyDeniedStatus: 403, errorDetail: 'generic' };
+  t.equal(toErrorResponse(CONTRACT.namespace_denied[0], settings).challenge, INSUFFICIENT_SCOPE);
 });
 
 t.test('an outage is told by its class; where there is no client, in the words of the guide', async t => {
-  const text = (cause: OutageCause): string =>
-    explain({ kind: 'unavailable', reason: 'authority_unavailable', cause, retryAfterSeconds: 1 }, DEFAULTS).text;
+  const text = (cause: UnavailableCause): string =>
+    toErrorResponse({ kind: 'unavailable', reason: 'authority_unavailable', cause, retryAfterSeconds: 1 }, DEFAULTS)
+      .text;
   t.equal(text('no client'), 'Failed to create Kubernetes client');
   t.equal(text('connection refused'), 'TokenReview API call failed: connection refused');
   t.equal(text('not a TokenReview'), 'TokenReview API call failed: not a TokenReview');
@@ -134,6 +139,6 @@ t.test('an outage is told by its class; where there is no client, in the words o
 
 t.test('a credential of another scheme is challenged without an error code (RFC 6750 §3.1)', async t => {
   const refusal = { kind: 'deny', reason: 'credentials_malformed', detail: OTHER_SCHEME } as const;
-  const told = explain(refusal, DEFAULTS);
+  const told = toErrorResponse(refusal, DEFAULTS);
   t.match(told, { status: 401, text: 'Invalid Authorization header format', challenge: BEARER });
 });

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap';
-import { type DevAuthority, startDevAuthority } from '../../src/dev/fake-api-server.ts';
+import { type FakeApiServer, startFakeApiServer } from '../../src/dev/fake-api-server.ts';
 import { ISSUER, type TokenRequest, tokenIssuer } from '../../src/dev/token-issuer.ts';
 import { ask, askRaw } from '../fixtures/ask.ts';
 
@@ -8,13 +8,13 @@ const issuer = tokenIssuer();
 const issue = (request: Partial<TokenRequest> = {}) =>
   issuer.issue({ namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'], ...request });
 
-async function start(t: Test): Promise<DevAuthority> {
-  const authority = await startDevAuthority({ issuer });
+async function start(t: Test): Promise<FakeApiServer> {
+  const authority = await startFakeApiServer({ issuer });
   t.teardown(() => authority.close());
   return authority;
 }
 
-async function review(authority: DevAuthority, token: string, audiences: string[] | null = ['bindcar']) {
+async function review(authority: FakeApiServer, token: string, audiences: string[] | null = ['bindcar']) {
   const body = JSON.stringify({
     apiVersion: 'authentication.k8s.io/v1',
     kind: 'TokenReview',

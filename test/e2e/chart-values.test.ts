@@ -10,8 +10,8 @@ import { alertRules, README_ADDRESS, type RuleGroups } from '../fixtures/alert-r
 import { configValues } from '../fixtures/chart-values.ts';
 import { DASHBOARD_FILE } from '../fixtures/dashboard.ts';
 import { at, type Yaml } from '../fixtures/examples.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
 import { badSettings, goodSettings, rulesWithFixtures } from '../fixtures/settings.ts';
+import { scratch } from '../fixtures/temp-dir.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import {
   CHART,

@@ -117,10 +117,10 @@ t.test('check and explain', { skip: skipWithout(kubeApiServerMissing()) }, async
       findings.find(one => one.check === 'rbac'),
       {
         text: 'system:serviceaccount:gatecar:powerless may not create TokenReviews',
-        mend: /--as=system:serviceaccount:gatecar:powerless /,
+        fix: /--as=system:serviceaccount:gatecar:powerless /,
       },
     );
-    t.match(await explain(t, powerless), { ...outage, steps: { review: { mend: 'kubectl apply -k rbac/' } } });
+    t.match(await explain(t, powerless), { ...outage, steps: { review: { fix: 'kubectl apply -k rbac/' } } });
   });
 
   t.test('wrong audience: of our own token, and of the caller’s', async t => {
@@ -145,7 +145,7 @@ t.test('check and explain', { skip: skipWithout(kubeApiServerMissing()) }, async
     t.match(await explain(t, { ...settings, GATECAR_ALLOWED_NAMESPACES: 'dns' }), {
       code: 1,
       decision: { kind: 'deny', reason: 'namespace_denied', status: 401 },
-      steps: { policy: { result: 'refuses', mend: 'GATECAR_ALLOWED_NAMESPACES=dns,ci' } },
+      steps: { policy: { result: 'refuses', fix: 'GATECAR_ALLOWED_NAMESPACES=dns,ci' } },
     });
     const listed = {
       GATECAR_ALLOWED_NAMESPACES: 'ci,typo',

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import t, { type Test } from 'tap';
-import { startDevAuthority } from '../../src/dev/fake-api-server.ts';
+import { startFakeApiServer } from '../../src/dev/fake-api-server.ts';
 import { type TokenRequest, tokenIssuer } from '../../src/dev/token-issuer.ts';
 import { ask, type Reply } from '../fixtures/ask.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
@@ -27,7 +27,7 @@ t.test('the embedded authority', { skip: skipWithout(kubeApiServerMissing()) }, 
   const { api, settings } = await startCluster(t);
   await api.createServiceAccount('apps', 'web');
   const issuer = tokenIssuer();
-  const authority = await startDevAuthority({ issuer });
+  const authority = await startFakeApiServer({ issuer });
   t.teardown(() => authority.close());
   const [real, embedded] = await Promise.all([
     startGatecar(t, settings),

@@ -181,6 +181,6 @@ t.test('APISIX: the plugin has only fields that forward-auth knows, with values 
 });
 
 function accepted(t: Test, { status, headers, text }: KubeReply, what: string): void {
-  t.equal(status, 201, `${what}: ${status === 201 ? 'accepted' : text}`);
+  t.equal(status, 201, `${what}: ${status === 201 ? 'authenticated' : text}`);
   t.equal(headers['warning'], undefined, `${what}: no warning`);
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { gatewayCommand } from '../../src/cli/gateway-config/gateway-config.ts';
-import { startDevAuthority } from '../../src/dev/fake-api-server.ts';
+import { startFakeApiServer } from '../../src/dev/fake-api-server.ts';
 import { tokenIssuer } from '../../src/dev/token-issuer.ts';
 import { ask } from '../fixtures/ask.ts';
 import { runCommand } from '../fixtures/command.ts';
@@ -49,7 +49,7 @@ const elsewhere = issuer.issue({ ...identity, audiences: ['elsewhere'] });
 const missing = nginxMissing() ?? gatewayMissing('envoy') ?? gatewayMissing('caddy') ?? gatewayMissing('haproxy');
 
 t.test('what is printed runs', { skip: skipWithout(missing) }, async t => {
-  const authority = await startDevAuthority({ issuer });
+  const authority = await startFakeApiServer({ issuer });
   t.teardown(() => authority.close());
   const directory = await mkdtemp(join(tmpdir(), 'gatecar-e2e-socket-'));
   t.teardown(() => rm(directory, { recursive: true, force: true }));

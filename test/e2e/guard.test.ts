@@ -2,8 +2,8 @@ import t from 'tap';
 import { ask } from '../fixtures/ask.ts';
 import { metric } from '../fixtures/metrics.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
-import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { each, keysRead } from './fixtures/support/concurrent-requests.ts';
+import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { randomToken } from './fixtures/support/opaque-tokens.ts';
@@ -77,8 +77,8 @@ t.test('guarding the API server', { skip: skipWithout(kubeApiServerMissing()) },
   t.test('opaque junk never takes more than a quarter, and a good token does not wait behind it', async t => {
     const gatecar = await startGatecar(t, { ...settings, GATECAR_REVIEW_TIMEOUT: '30s' });
     await keysRead(gatecar);
-    const inFlight = async (lane: string) =>
-      Number(await metric(gatecar.ops, `gatecar_reviews_in_flight{lane="${lane}"}`));
+    const inFlight = async (priority: string) =>
+      Number(await metric(gatecar.ops, `gatecar_reviews_in_flight{priority="${priority}"}`));
     t.teardown(() => api.resume());
     await api.pause();
     const junk = each(Array.from({ length: 64 }, randomToken), 64, async (token, agent) => {

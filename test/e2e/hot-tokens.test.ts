@@ -2,8 +2,8 @@ import t from 'tap';
 import { ask } from '../fixtures/ask.ts';
 import { metric } from '../fixtures/metrics.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
-import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
 import { each, keysRead } from './fixtures/support/concurrent-requests.ts';
+import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 

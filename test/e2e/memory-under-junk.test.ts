@@ -5,8 +5,8 @@ import t from 'tap';
 import { ask } from '../fixtures/ask.ts';
 import { metric } from '../fixtures/metrics.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
-import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
 import { each, keysRead } from './fixtures/support/concurrent-requests.ts';
+import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { until } from './fixtures/support/until.ts';
@@ -46,8 +46,9 @@ t.test(
     t.comment(`${sent} junk tokens; ${before.toFixed(0)} MiB before, ${(await rss()).toFixed(0)} MiB after`);
     await until('it holds less than 64 MiB more', async () => (await rss()) - before < 64, 10_000);
     await until('no junk is being asked about any more', async () => {
-      const lane = async (state: string) => await metric(gatecar.ops, `gatecar_reviews_${state}{lane="unverified"}`);
-      return (await lane('in_flight')) + (await lane('queued')) === 0;
+      const priority = async (state: string) =>
+        await metric(gatecar.ops, `gatecar_reviews_${state}{priority="unverified"}`);
+      return (await priority('in_flight')) + (await priority('queued')) === 0;
     });
     const reviews = await reviewsDuring(api, async () => {
       await each(known, 16, async (token, agent) => t.equal((await ask(gatecar.auth, { token, agent })).status, 200));

@@ -7,8 +7,8 @@ import t from 'tap';
 import { VERSION } from '../../src/app.ts';
 import { ask } from '../fixtures/ask.ts';
 import { startOtlpReceiver } from '../fixtures/otlp-receiver.ts';
-import { Children } from './fixtures/support/process-cleanup.ts';
 import { freePort } from './fixtures/support/free-port.ts';
+import { Children } from './fixtures/support/process-cleanup.ts';
 import { until } from './fixtures/support/until.ts';
 
 // What `npm pack` makes, installed where nothing else is, as users of the package have it.

@@ -3,11 +3,11 @@ import { README_ADDRESS } from '../fixtures/alert-rules.ts';
 import { panels, queryOf } from '../fixtures/dashboard.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
+import { startTraffic } from './fixtures/support/load.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import type { ActiveAlert } from './fixtures/support/prometheus.ts';
-import { startTraffic } from './fixtures/support/load.ts';
-import { until } from './fixtures/support/until.ts';
 import { startWatched } from './fixtures/support/prometheus-stack.ts';
+import { until } from './fixtures/support/until.ts';
 
 // A real Prometheus scrapes the running process as examples/prometheus says and judges by the rules that are shipped; a minute of
 // theirs takes a second here.

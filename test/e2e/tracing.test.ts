@@ -40,6 +40,6 @@ t.test('tracing on a real API server', { skip: skipWithout(kubeApiServerMissing(
     );
     t.match(first, { attributes: { 'gatecar.source': 'review' } });
     t.match(second, { attributes: { 'gatecar.source': 'cache' } });
-    t.match(review, { traceId, parentId: first?.spanId, attributes: { 'gatecar.outcome': 'accepted' } });
+    t.match(review, { traceId, parentId: first?.spanId, attributes: { 'gatecar.outcome': 'authenticated' } });
   });
 });

@@ -1,10 +1,15 @@
 import t from 'tap';
 import type { Deny, Unavailable } from '../../src/decision/decision.ts';
-import { type Answer, type AnswererOptions, answerer, headerPairs } from '../../src/gateway/auth-response.ts';
-import { identityRenderer } from '../../src/identity/identity-headers.ts';
+import {
+  type AuthResponse,
+  createResponseRenderer,
+  headerPairs,
+  type ResponseRendererOptions,
+} from '../../src/gateway/auth-response.ts';
+import { createIdentityHeaders } from '../../src/identity/identity-headers.ts';
 import { MY_APP } from '../fixtures/identities.ts';
 
-const OPTIONS: AnswererOptions = {
+const OPTIONS: ResponseRendererOptions = {
   policyDeniedStatus: 401,
   unavailableStatus: 503,
   errorDetail: 'full',
@@ -19,11 +24,11 @@ const OUTAGE: Unavailable = {
 };
 
 /** All of an answer, rendered. */
-function whole({ status, headers, body, text }: Answer) {
+function whole({ status, headers, body, text }: AuthResponse) {
   return { status, headers, body, text };
 }
 
-function headersOf({ headers }: Answer): Record<string, string> {
+function headersOf({ headers }: AuthResponse): Record<string, string> {
   return Object.fromEntries(headerPairs(headers));
 }
 
@@ -40,35 +45,35 @@ t.test('a flat list is told in pairs, in its order', async t => {
 });
 
 t.test('an allow is a 200 without a body or a type, not to be stored, with every identity header', async t => {
-  const { status, headers, body, text } = answerer(OPTIONS)({ kind: 'allow', identity: MY_APP });
+  const { status, headers, body, text } = createResponseRenderer(OPTIONS)({ kind: 'allow', identity: MY_APP });
   t.strictSame({ status, body, text }, { status: 200, body: '', text: '' });
   t.strictSame(headers, [
     ...['Content-Length', '0', 'Cache-Control', 'no-store'],
-    ...identityRenderer('X-Auth-Request-')(MY_APP),
+    ...createIdentityHeaders('X-Auth-Request-')(MY_APP),
   ]);
 });
 
 t.test('an allow by grace is marked with how old the verdict is, and the mark stays with no other', async t => {
-  const answer = answerer(OPTIONS);
+  const answer = createResponseRenderer(OPTIONS);
   t.equal(headersOf(answer({ kind: 'allow', identity: MY_APP, staleSeconds: 7 }))['X-Gatecar-Stale'], '7');
   t.notOk('X-Gatecar-Stale' in headersOf(answer({ kind: 'allow', identity: MY_APP })));
   t.equal(headersOf(answer({ kind: 'allow', identity: MY_APP, staleSeconds: 0 }))['X-Gatecar-Stale'], '0');
 });
 
 t.test('an allow of nobody in particular empties every identity header', async t => {
-  const { status, headers } = answerer(OPTIONS)({ kind: 'allow', identity: undefined });
+  const { status, headers } = createResponseRenderer(OPTIONS)({ kind: 'allow', identity: undefined });
   t.equal(status, 200);
-  t.strictSame(headers.slice(4), identityRenderer('X-Auth-Request-')(undefined));
+  t.strictSame(headers.slice(4), createIdentityHeaders('X-Auth-Request-')(undefined));
 });
 
 t.test('the prefix of identity headers is the operator’s', async t => {
-  const answer = answerer({ ...OPTIONS, identityHeaderPrefix: 'X-Who-' });
+  const answer = createResponseRenderer({ ...OPTIONS, identityHeaderPrefix: 'X-Who-' });
   t.equal(headersOf(answer({ kind: 'allow', identity: MY_APP }))['X-Who-User'], MY_APP.username);
   t.equal(headersOf(answer({ kind: 'allow', identity: undefined }))['X-Who-User'], '');
 });
 
 t.test('each allow has the headers of its own identity', async t => {
-  const answer = answerer(OPTIONS);
+  const answer = createResponseRenderer(OPTIONS);
   for (const username of ['alice', 'bob', 'alice']) {
     const allow = answer({ kind: 'allow', identity: { ...MY_APP, username } });
     t.equal(headersOf(allow)['X-Auth-Request-User'], username);
@@ -76,7 +81,7 @@ t.test('each allow has the headers of its own identity', async t => {
 });
 
 t.test('a denial is JSON with a challenge and a reason, and no identity header', async t => {
-  t.strictSame(whole(answerer(OPTIONS)(REJECTED)), {
+  t.strictSame(whole(createResponseRenderer(OPTIONS)(REJECTED)), {
     status: 401,
     headers: [
       ...['Content-Type', 'application/json', 'Content-Length', '60', 'Cache-Control', 'no-store'],
@@ -85,12 +90,12 @@ t.test('a denial is JSON with a challenge and a reason, and no identity header',
     body: '{"error":"Token validation failed: Token not authenticated"}',
     text: 'Token validation failed: Token not authenticated',
   });
-  t.equal(answerer(OPTIONS)(MISSING).body, '{"error":"Missing Authorization header"}');
-  t.equal(headersOf(answerer(OPTIONS)(MISSING))['WWW-Authenticate'], 'Bearer realm="gatecar"');
+  t.equal(createResponseRenderer(OPTIONS)(MISSING).body, '{"error":"Missing Authorization header"}');
+  t.equal(headersOf(createResponseRenderer(OPTIONS)(MISSING))['WWW-Authenticate'], 'Bearer realm="gatecar"');
 });
 
 t.test('an outage is a 503 that says when to come again, and challenges nobody', async t => {
-  t.strictSame(whole(answerer(OPTIONS)(OUTAGE)), {
+  t.strictSame(whole(createResponseRenderer(OPTIONS)(OUTAGE)), {
     status: 503,
     headers: [
       ...['Content-Type', 'application/json', 'Content-Length', '48', 'Cache-Control', 'no-store'],
@@ -102,7 +107,7 @@ t.test('an outage is a 503 that says when to come again, and challenges nobody',
 });
 
 t.test('the settings for statuses count', async t => {
-  const answer = answerer({ ...OPTIONS, policyDeniedStatus: 403, unavailableStatus: 401 });
+  const answer = createResponseRenderer({ ...OPTIONS, policyDeniedStatus: 403, unavailableStatus: 401 });
   t.equal(answer(FOREIGN).status, 403);
   t.equal(answer(REJECTED).status, 401);
   t.equal(answer(OUTAGE).status, 401);
@@ -111,7 +116,7 @@ t.test('the settings for statuses count', async t => {
 });
 
 t.test('an answer without detail gives no reason', async t => {
-  const answer = answerer({ ...OPTIONS, errorDetail: 'generic' });
+  const answer = createResponseRenderer({ ...OPTIONS, errorDetail: 'generic' });
   for (const decision of [REJECTED, MISSING, FOREIGN, OUTAGE]) {
     t.notOk('X-Gatecar-Reason' in headersOf(answer(decision)), decision.reason);
   }
@@ -120,7 +125,7 @@ t.test('an answer without detail gives no reason', async t => {
 
 t.test('the declared length is that of the body in bytes', async t => {
   for (const detail of ['', 'plain', 'Größe 😀', '"quoted"\n']) {
-    const answer = answerer(OPTIONS)({ ...REJECTED, detail });
+    const answer = createResponseRenderer(OPTIONS)({ ...REJECTED, detail });
     t.equal(headersOf(answer)['Content-Length'], String(Buffer.byteLength(answer.body)), detail);
     t.strictSame(JSON.parse(answer.body), { error: `Token validation failed: ${detail}` });
   }

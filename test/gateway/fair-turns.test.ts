@@ -102,6 +102,19 @@ t.test('a request that handling another one makes ready is handled once, in its 
   t.strictSame(endTurn(), []);
 });
 
+t.test('a connection is busy while requests of it are ready or wait for a review', async t => {
+  const { add, endTurn } = setUp();
+  const connection = new SharedConnection();
+  connection.onChange();
+  t.notOk(connection.isBusy);
+  for (let index = 0; index < 9; index += 1) add(connection, `${index}`);
+  t.ok(connection.isBusy);
+  endTurn();
+  t.notOk(connection.isBusy);
+  connection.pending = 1;
+  t.ok(connection.isBusy);
+});
+
 t.test('time between two requests does not count', async t => {
   const { add, handled, clock } = setUp();
   const connection = new SharedConnection();

@@ -1,9 +1,14 @@
 import t from 'tap';
 import { type Credential, parseAuthorization } from '../../src/credential/authorization-header.ts';
-import { readForwarded, reportedClient, reportedTrace, trustedPeers } from '../../src/gateway/forwarded-headers.ts';
+import {
+  clientAddressForLimit,
+  readForwarded,
+  traceContextFromProxy,
+  trustedProxies,
+} from '../../src/gateway/forwarded-headers.ts';
 
 const ABSENT: Credential = { kind: 'absent' };
-const TRUSTED = trustedPeers(['10.0.0.0/8', 'fd00::/8', '192.0.2.1', 'unix']);
+const TRUSTED = trustedProxies(['10.0.0.0/8', 'fd00::/8', '192.0.2.1', 'unix']);
 
 /** What is read when `peer` sends these headers; the client's address is in `X-Forwarded-For`, unless said otherwise. */
 function read(peer: string | undefined, headers: Record<string, string | string[]>, clientIpHeader?: string) {
@@ -18,7 +23,7 @@ t.test('a peer is trusted by address, network or socket, and nobody is by defaul
   for (const peer of ['11.0.0.1', 'fc00::1', '192.0.2.2', '::1', 'unix', '10.0.0', 'not-an-address']) {
     t.notOk(TRUSTED.has(peer), peer);
   }
-  for (const peer of ['127.0.0.1', '::1', '', undefined]) t.notOk(trustedPeers([]).has(peer), String(peer));
+  for (const peer of ['127.0.0.1', '::1', '', undefined]) t.notOk(trustedProxies([]).has(peer), String(peer));
 });
 
 t.test('an IPv4 peer of a dual-stack listener is known by its own address', async t => {
@@ -34,7 +39,7 @@ t.test('of a peer that is not trusted, only its address is taken', async t => {
     ...{ clientAddress: '198.51.100.7', requestId: undefined, method: undefined, uri: undefined, trace: undefined },
   };
   t.strictSame(read('198.51.100.7', headers, 'x-forwarded-for'), expected);
-  const socket = readForwarded('', headers, ABSENT, { trusted: trustedPeers([]), clientIpHeader: undefined });
+  const socket = readForwarded('', headers, ABSENT, { trusted: trustedProxies([]), clientIpHeader: undefined });
   t.strictSame(socket, { ...expected, clientAddress: undefined }, 'a Unix socket has no address');
 });
 
@@ -120,7 +125,7 @@ t.test('of a chain of thousands a few are looked at', async t => {
   };
   const header = Array.from({ length: 6000 }, () => '10.0.0.2').join();
   const options = { trusted, clientIpHeader: 'x-forwarded-for', limitsClients: true };
-  t.equal(reportedClient('10.0.0.1', { 'x-forwarded-for': `203.0.113.9,${header}` }, options), undefined);
+  t.equal(clientAddressForLimit('10.0.0.1', { 'x-forwarded-for': `203.0.113.9,${header}` }, options), undefined);
   t.ok(looks <= 34, `${looks}`);
 });
 
@@ -163,7 +168,7 @@ t.test('a client is counted only where the limit is on and a trusted peer tells 
     value: string,
     limitsClients = true,
     header: string | undefined = 'x-real-ip',
-  ) => reportedClient(peer, { 'x-real-ip': value }, { trusted: TRUSTED, clientIpHeader: header, limitsClients });
+  ) => clientAddressForLimit(peer, { 'x-real-ip': value }, { trusted: TRUSTED, clientIpHeader: header, limitsClients });
   t.equal(told('10.0.0.1', '203.0.113.7'), '203.0.113.7');
   t.equal(told('::ffff:10.0.0.1', '203.0.113.7'), '203.0.113.7');
   t.equal(told('203.0.113.9', '203.0.113.7'), undefined, 'whoever is not trusted says nothing');
@@ -172,7 +177,7 @@ t.test('a client is counted only where the limit is on and a trusted peer tells 
   t.equal(told(undefined, 'nonsense'), undefined);
   t.equal(told('10.0.0.1', '203.0.113.7', false), undefined, 'off');
   t.equal(
-    reportedClient('10.0.0.1', {}, { trusted: TRUSTED, clientIpHeader: undefined, limitsClients: true }),
+    clientAddressForLimit('10.0.0.1', {}, { trusted: TRUSTED, clientIpHeader: undefined, limitsClients: true }),
     undefined,
   );
 });
@@ -185,12 +190,16 @@ t.test('a trace is told by a trusted peer alone, and by none where it holds the 
   for (const authorization of ['', 'Bearer abc', 'Bearer a-long-token-of-somebody']) {
     const credential = parseAuthorization(authorization);
     t.strictSame(readForwarded('10.0.0.1', headers, credential, options).trace, trace);
-    t.strictSame(reportedTrace('::ffff:10.0.0.1', headers, credential, options), trace);
+    t.strictSame(traceContextFromProxy('::ffff:10.0.0.1', headers, credential, options), trace);
     t.equal(readForwarded('203.0.113.1', headers, credential, options).trace, undefined);
-    t.equal(reportedTrace('203.0.113.1', headers, credential, options), undefined);
+    t.equal(traceContextFromProxy('203.0.113.1', headers, credential, options), undefined);
   }
   for (const token of [traceId, spanId, traceId.slice(4, 20)]) {
-    t.equal(reportedTrace('10.0.0.1', headers, parseAuthorization(`Bearer ${token}`), options), undefined, token);
+    t.equal(
+      traceContextFromProxy('10.0.0.1', headers, parseAuthorization(`Bearer ${token}`), options),
+      undefined,
+      token,
+    );
   }
 });
 

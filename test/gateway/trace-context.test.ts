@@ -1,14 +1,14 @@
 import t from 'tap';
-import { readTraceParent } from '../../src/gateway/trace-context.ts';
+import { readTraceContext } from '../../src/gateway/trace-context.ts';
 
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736';
 const SPAN = '00f067aa0ba902b7';
 
 t.test('a traceparent is version, trace, span and flags', async t => {
-  t.strictSame(readTraceParent({ traceparent: `00-${TRACE}-${SPAN}-01` }), {
+  t.strictSame(readTraceContext({ traceparent: `00-${TRACE}-${SPAN}-01` }), {
     ...{ traceId: TRACE, spanId: SPAN, flags: 1, state: undefined },
   });
-  t.match(readTraceParent({ traceparent: `00-${TRACE}-${SPAN}-ff` }), { flags: 255 });
+  t.match(readTraceContext({ traceparent: `00-${TRACE}-${SPAN}-ff` }), { flags: 255 });
 });
 
 t.test('a later version is read as far as it is known', async t => {
@@ -17,7 +17,7 @@ t.test('a later version is read as far as it is known', async t => {
     `cc-${TRACE}-${SPAN}-00-what.comes`,
     `fe-${TRACE}-${SPAN}-00-`,
   ]) {
-    t.match(readTraceParent({ traceparent }), { traceId: TRACE, spanId: SPAN, flags: 0 }, traceparent);
+    t.match(readTraceContext({ traceparent }), { traceId: TRACE, spanId: SPAN, flags: 0 }, traceparent);
   }
 });
 
@@ -30,14 +30,14 @@ t.test('what is not valid is ignored', async t => {
     ...[`00-${'0'.repeat(32)}-${SPAN}-01`, `00-${TRACE}-${'0'.repeat(16)}-01`, `00-${TRACE.slice(1)}-${SPAN}-01`],
     ...[`00-${TRACE}-${SPAN}-01, 00-${TRACE}-${SPAN}-01`, `00-${TRACE}-${SPAN}-0\n`, `00-${TRACE}-${SPAN}-01\n`],
   ]) {
-    t.equal(readTraceParent({ traceparent }), undefined, JSON.stringify(traceparent));
+    t.equal(readTraceContext({ traceparent }), undefined, JSON.stringify(traceparent));
   }
-  t.equal(readTraceParent({ traceparent: [`00-${TRACE}-${SPAN}-01`] }), undefined);
+  t.equal(readTraceContext({ traceparent: [`00-${TRACE}-${SPAN}-01`] }), undefined);
 });
 
 t.test('a tracestate goes along, unless it is longer than need be', async t => {
   const traceparent = `00-${TRACE}-${SPAN}-01`;
-  const state = (tracestate?: string) => readTraceParent({ traceparent, tracestate })?.state;
+  const state = (tracestate?: string) => readTraceContext({ traceparent, tracestate })?.state;
   t.equal(state('congo=t61rcWkgMzE,rojo=1'), 'congo=t61rcWkgMzE,rojo=1');
   t.equal(state('a'.repeat(512))?.length, 512);
   for (const none of [undefined, '', 'a'.repeat(513)]) t.equal(state(none), undefined);

@@ -1,12 +1,12 @@
 import t from 'tap';
-import {
-  IDENTITY_HEADERS,
-  identityRenderer,
-  MAX_PREFIX_LENGTH,
-  REMOVE_HEADER,
-  valuesLimit,
-} from '../../src/identity/identity-headers.ts';
 import type { Identity } from '../../src/identity/identity.ts';
+import {
+  createIdentityHeaders,
+  IDENTITY_HEADERS,
+  MAX_PREFIX_LENGTH,
+  maxValueBytes,
+  REMOVE_HEADER,
+} from '../../src/identity/identity-headers.ts';
 import { MY_APP, NOBODY } from '../fixtures/identities.ts';
 import { NASTY_PIECES, seeded } from '../fixtures/seeded-random.ts';
 
@@ -20,7 +20,7 @@ const NAMES = [
 
 /** Headers by their short names; `Remove` holds the removal list's. */
 function render(identity: Partial<Identity> | undefined, prefix = PREFIX): Record<string, string> {
-  const flat = identityRenderer(prefix)(identity && { ...MY_APP, ...identity });
+  const flat = createIdentityHeaders(prefix)(identity && { ...MY_APP, ...identity });
   const names = flat.filter((_, at) => at % 2 === 0);
   const values = flat.filter((_, at) => at % 2 === 1);
   const short = names.map(name => (name === REMOVE_HEADER ? 'Remove' : name.slice(prefix.length)));
@@ -50,7 +50,7 @@ t.test('every header is there exactly once, whoever it is and whatever the prefi
   const big = { username: 'u'.repeat(9000), groups: Array.from({ length: 300 }, (_, at) => `group-${at}`) };
   for (const prefix of [PREFIX, LONGEST_PREFIX, 'X-']) {
     for (const identity of [undefined, MY_APP, NOBODY, { ...MY_APP, ...big }]) {
-      const names = identityRenderer(prefix)(identity).filter((_, at) => at % 2 === 0);
+      const names = createIdentityHeaders(prefix)(identity).filter((_, at) => at % 2 === 0);
       const expected = [...NAMES.map(name => prefix + name), REMOVE_HEADER].sort();
       t.strictSame(names.sort(), expected, prefix);
     }
@@ -63,7 +63,7 @@ t.test('the removal list names exactly the empty headers', async t => {
     render({ serviceAccount: undefined, pod: '' }).Remove,
     'X-Auth-Request-Namespace,X-Auth-Request-Service-Account,X-Auth-Request-Pod,X-Auth-Request-Truncated',
   );
-  const full = identityRenderer(PREFIX)({ ...MY_APP, username: 'u'.repeat(9000) });
+  const full = createIdentityHeaders(PREFIX)({ ...MY_APP, username: 'u'.repeat(9000) });
   t.equal(full.at(-1), 'X-Auth-Request-User', 'a header that is empty because it was cut is removed too');
 });
 
@@ -76,7 +76,7 @@ t.test('no removal list is sent when nothing is empty', async t => {
 t.test('nobody is all headers, all empty', async t => {
   const { Remove, ...headers } = render(undefined);
   t.strictSame(headers, Object.fromEntries(IDENTITY_HEADERS.map(name => [name, ''])));
-  t.strictSame(identityRenderer(PREFIX)(undefined), identityRenderer(PREFIX)(NOBODY));
+  t.strictSame(createIdentityHeaders(PREFIX)(undefined), createIdentityHeaders(PREFIX)(NOBODY));
 });
 
 t.test('no value holds a CR, LF, NUL or anything that is no printable ASCII', async t => {
@@ -103,7 +103,7 @@ t.test('two identities never look alike', async t => {
   for (let round = 0; round < 5000; round++) {
     // Few choices for each, so that near misses are met.
     const identity = { ...NOBODY, username: text(), uid: text(), groups: list(), audiences: list(), pod: text() };
-    const rendered = JSON.stringify(identityRenderer(PREFIX)(identity));
+    const rendered = JSON.stringify(createIdentityHeaders(PREFIX)(identity));
     const plain = JSON.stringify(identity);
     if ((seen.get(rendered) ?? plain) !== plain) alike.push([plain, seen.get(rendered) ?? '']);
     seen.set(rendered, plain);
@@ -124,7 +124,7 @@ t.test('a list is cut between items, and Truncated names it', async t => {
 
 t.test('a list takes as many items as fit and is whole when all do', async t => {
   const taken = Object.entries(render({ groups: [] }, PREFIX)).filter(([name]) => name !== 'Remove');
-  const left = valuesLimit(PREFIX) - taken.reduce((sum, [, value]) => sum + value.length, 0);
+  const left = maxValueBytes(PREFIX) - taken.reduce((sum, [, value]) => sum + value.length, 0);
   const whole = render({ groups: ['g'.repeat(left - 2), 'h'] });
   t.equal(whole.Groups, `${'g'.repeat(left - 2)},h`);
   t.equal(whole.Truncated, '');
@@ -149,5 +149,5 @@ t.test('an empty item is left out, for it could not be told from none, and that 
 });
 
 t.test('with the longest prefix there are still 2 KiB for values', async t => {
-  t.ok(valuesLimit(LONGEST_PREFIX) >= 2048);
+  t.ok(maxValueBytes(LONGEST_PREFIX) >= 2048);
 });

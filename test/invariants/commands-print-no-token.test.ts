@@ -1,18 +1,18 @@
 import { join } from 'node:path';
 import t from 'tap';
 import { checkCommand } from '../../src/cli/check/check.ts';
-import { COMMANDS_THAT_END } from '../../src/cli/one-shot-commands.ts';
 import { explainCommand } from '../../src/cli/explain/explain.ts';
+import { ONE_SHOT_COMMANDS } from '../../src/cli/one-shot-commands.ts';
 import { type CommandSurroundings, runCommand } from '../fixtures/command.ts';
 import { leaked, newJwt, newOpaque } from '../fixtures/find-token.ts';
 import { everyOutage } from '../fixtures/outages.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
 import { accepts, answers, type Behaviour, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
+import { scratch } from '../fixtures/temp-dir.ts';
 
 // Whoever is on call pastes what a command printed into a chat: neither the token that is asked about, nor gatecar's own
 // credential, nor a secret of the settings may be in it, whatever the API server says.
 
-type Command = (typeof COMMANDS_THAT_END)['check'];
+type Command = (typeof ONE_SHOT_COMMANDS)['check'];
 
 /** All that a command says, its error too, in both forms. */
 async function said(command: Command, surroundings: CommandSurroundings): Promise<string> {
@@ -75,7 +75,7 @@ for (const [kind, newToken] of Object.entries({ 'a JWT': newJwt, 'an opaque toke
   });
 
   t.test(`with ${kind}, none repeats one that was given where it does not belong`, async t => {
-    for (const command of Object.values(COMMANDS_THAT_END)) {
+    for (const command of Object.values(ONE_SHOT_COMMANDS)) {
       const token = newToken();
       const ways = [[token], ['-', token], [`--${token}`], ['--file', token], ['--token', token], [`--token=${token}`]];
       for (const args of ways) {

@@ -82,13 +82,13 @@ t.test('what waits for a slow review when the signal comes is answered, and noth
   const agent = new Agent({ keepAlive: true });
   t.teardown(() => agent.destroy());
   const waiting = Array.from({ length: 12 }, (_, i) => ask(gatecar.auth, { token: `token-${i}`, agent }));
-  await reaches(gatecar.ops, 'gatecar_reviews_queued{lane="unverified"}', 8);
+  await reaches(gatecar.ops, 'gatecar_reviews_queued{priority="unverified"}', 8);
   const idle = await silent();
   gatecar.kill('SIGTERM');
   while (await accepting());
   await idle.gone;
   t.equal(await readiness(), 503);
-  t.equal(await metric(gatecar.ops, 'gatecar_reviews_queued{lane="unverified"}'), 8, 'none was given up');
+  t.equal(await metric(gatecar.ops, 'gatecar_reviews_queued{priority="unverified"}'), 8, 'none was given up');
   held.letGo();
   const replies = await Promise.all(waiting);
   t.same([...new Set(replies.map(reply => reply.status))], [200]);
@@ -136,7 +136,7 @@ t.test('what hangs holds up the end for the shutdown timeout and no longer', asy
   const { gatecar, standIn } = await start(t, accepts(), { GATECAR_SHUTDOWN_TIMEOUT: '200ms' });
   standIn.behaviour = hangs;
   const hung = ask(gatecar.auth, { token: 'the-token' });
-  await reaches(gatecar.ops, 'gatecar_reviews_in_flight{lane="unverified"}', 1);
+  await reaches(gatecar.ops, 'gatecar_reviews_in_flight{priority="unverified"}', 1);
   gatecar.kill('SIGTERM');
   await t.rejects(hung);
   t.equal(await gatecar.exitCode, 0);

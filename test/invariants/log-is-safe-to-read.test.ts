@@ -1,7 +1,7 @@
 import t from 'tap';
 import { ask } from '../fixtures/ask.ts';
-import { startGatecar } from '../fixtures/gatecar.ts';
 import { newJwt } from '../fixtures/find-token.ts';
+import { startGatecar } from '../fixtures/gatecar.ts';
 import { accepts, startStandIn } from '../fixtures/stand-in-api-server.ts';
 
 const standIn = await startStandIn(accepts());

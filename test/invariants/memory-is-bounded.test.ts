@@ -87,14 +87,14 @@ t.test('thousands of tokens leave behind what the stores may hold, and nothing e
 
   t.same(wrong, []);
   const entries = (store: string) => metric(gatecar.ops, `gatecar_cache_entries{store="${store}"}`);
-  t.equal(await entries('accepted'), MAX_ENTRIES);
-  t.equal(await entries('refused'), MAX_ENTRIES);
+  t.equal(await entries('authenticated'), MAX_ENTRIES);
+  t.equal(await entries('rejected'), MAX_ENTRIES);
   const evicted = (store: string) =>
     metric(gatecar.ops, `gatecar_cache_evictions_total{store="${store}",cause="capacity"}`);
-  t.equal(await evicted('accepted'), asked.allowed + asked.denied - MAX_ENTRIES);
-  t.equal(await evicted('refused'), asked.junk - MAX_ENTRIES);
+  t.equal(await evicted('authenticated'), asked.allowed + asked.denied - MAX_ENTRIES);
+  t.equal(await evicted('rejected'), asked.junk - MAX_ENTRIES);
   for (const gauge of ['gatecar_reviews_in_flight', 'gatecar_reviews_queued']) {
-    t.equal(await metric(gatecar.ops, `${gauge}{lane="unverified"}`), 0);
+    t.equal(await metric(gatecar.ops, `${gauge}{priority="unverified"}`), 0);
   }
 
   const grown = (after.heapUsed - before.heapUsed) / MIB;

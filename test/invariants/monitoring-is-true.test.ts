@@ -61,7 +61,7 @@ t.test(
     t.ok(reasons.size > 10);
     for (const reason of reasons) t.match(README, new RegExp(`^\\| [^|]+ \\| \`${reason}\` \\|`, 'm'), reason);
     const outages = [...told('outcome')].filter(
-      outcome => !/^(accepted|refused|unavailable|success|failure)$/.test(outcome),
+      outcome => !/^(authenticated|rejected|unavailable|success|failure)$/.test(outcome),
     );
     t.ok(outages.length > 10);
     for (const outage of outages) t.match(README, new RegExp(`(\`|: )${outage}\``), outage);

@@ -1,6 +1,6 @@
 import process from 'node:process';
 import t from 'tap';
-import { startDevAuthority } from '../../src/dev/fake-api-server.ts';
+import { startFakeApiServer } from '../../src/dev/fake-api-server.ts';
 import { tokenIssuer } from '../../src/dev/token-issuer.ts';
 import { ask } from '../fixtures/ask.ts';
 import { converse, head } from '../fixtures/conversation.ts';
@@ -18,7 +18,7 @@ const DEADLINE_MS = 20_000;
 t.setTimeout(CASES * 60);
 
 const issuer = tokenIssuer();
-const authority = await startDevAuthority({ issuer });
+const authority = await startFakeApiServer({ issuer });
 t.teardown(() => authority.close());
 const gatecar = await startGatecarProcess({
   GATECAR_KUBE_API_URL: authority.url,

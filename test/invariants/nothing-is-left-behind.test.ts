@@ -77,7 +77,7 @@ const KINDS: readonly {
   { name: 'new', status: 200, headers: () => bearer(fresh('good')) },
   { name: 'new, and shared by four', status: 200, atOnce: 4, headers: number => bearer(`good.${made}/${number >> 2}`) },
   { name: 'known with a body that is declared', status: 200, headers: () => bearer('good.known'), body: 'x' },
-  { name: 'refused', status: 401, headers: () => bearer(fresh('bad')) },
+  { name: 'rejected', status: 401, headers: () => bearer(fresh('bad')) },
   { name: 'known as refused', status: 401, headers: () => bearer('bad.known') },
   { name: 'without a credential', status: 401, headers: () => ({}) },
   { name: 'malformed', status: 401, headers: () => ({ authorization: 'Bearer a b' }) },

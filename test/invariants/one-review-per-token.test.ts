@@ -46,8 +46,8 @@ function statuses(replies: readonly Reply[]): number[] {
 }
 
 for (const [kind, behaviour, status] of [
-  ['accepted', accepts(), 200],
-  ['refused', REFUSES, 401],
+  ['authenticated', accepts(), 200],
+  ['rejected', REFUSES, 401],
 ] as const) {
   t.test(`1,000 requests with one ${kind} token are one review`, async t => {
     const { standIn, gatecar } = await start(t, behaviour);
@@ -138,10 +138,10 @@ t.test(
       GATECAR_REVIEW_MAX_CONCURRENCY: '2',
       GATECAR_REVIEW_MAX_QUEUE: '3',
     });
-    await reaches(gatecar.ops, 'gatecar_reviews_in_flight{lane="unverified"}', 0);
+    await reaches(gatecar.ops, 'gatecar_reviews_in_flight{priority="unverified"}', 0);
     const first = ['t1', 't2', 't3', 't4', 't5'].map(token => ask(gatecar.auth, { token }));
-    await reaches(gatecar.ops, 'gatecar_reviews_queued{lane="unverified"}', 3);
-    t.equal(await metric(gatecar.ops, 'gatecar_reviews_in_flight{lane="unverified"}'), 2);
+    await reaches(gatecar.ops, 'gatecar_reviews_queued{priority="unverified"}', 3);
+    t.equal(await metric(gatecar.ops, 'gatecar_reviews_in_flight{priority="unverified"}'), 2);
 
     const sixth = await ask(gatecar.auth, { token: 't6' });
     t.equal(sixth.status, 503);
@@ -159,8 +159,8 @@ t.test(
       ['t1', 't2', 't3', 't4', 't5', 't5'].map(token => `user-of-${token}`),
     );
     t.equal(held.mostAtOnce, 2);
-    t.equal(await metric(gatecar.ops, 'gatecar_reviews_queued{lane="unverified"}'), 0);
-    t.equal(await metric(gatecar.ops, 'gatecar_reviews_in_flight{lane="unverified"}'), 0);
+    t.equal(await metric(gatecar.ops, 'gatecar_reviews_queued{priority="unverified"}'), 0);
+    t.equal(await metric(gatecar.ops, 'gatecar_reviews_in_flight{priority="unverified"}'), 0);
     t.equal((await ask(gatecar.auth, { token: 't6' })).status, 200, 'overload is forgotten');
     t.same([...counts(standIn).values()], [1, 1, 1, 1, 1, 1]);
   },
@@ -179,7 +179,7 @@ t.test('who waits in the queue past the review timeout is told so, and leaves it
     ['TokenReview API call failed: timeout', ...Array(2).fill('Too many token reviews in progress')],
     'who never had a turn is not told of a fault of the API server',
   );
-  t.equal(await metric(gatecar.ops, 'gatecar_reviews_queued{lane="unverified"}'), 0);
+  t.equal(await metric(gatecar.ops, 'gatecar_reviews_queued{priority="unverified"}'), 0);
   standIn.behaviour = accepts();
   t.equal((await ask(gatecar.auth, { token: 't2' })).status, 200);
 });

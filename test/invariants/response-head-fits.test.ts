@@ -1,9 +1,9 @@
 import type { AddressInfo } from 'node:net';
 import t from 'tap';
-import { answerer } from '../../src/gateway/auth-response.ts';
-import { httpGateway } from '../../src/gateway/http/listener.ts';
-import { IDENTITY_HEADERS, MAX_PREFIX_LENGTH, valuesLimit } from '../../src/identity/identity-headers.ts';
+import { createResponseRenderer } from '../../src/gateway/auth-response.ts';
+import { createHttpListener } from '../../src/gateway/http/listener.ts';
 import type { Identity } from '../../src/identity/identity.ts';
+import { IDENTITY_HEADERS, MAX_PREFIX_LENGTH, maxValueBytes } from '../../src/identity/identity-headers.ts';
 import { askRaw } from '../fixtures/ask.ts';
 import { MY_APP, NOBODY } from '../fixtures/identities.ts';
 import { roomyLimits } from '../fixtures/limits.ts';
@@ -21,7 +21,7 @@ t.test('the whole response head stays under 4 KiB, as Node writes it', async t =
     '300 groups that are encoded': { groups: many(300, 'größe,ä') },
     '10 KB extras': extras,
     'a 5 KB username': { username: 'u'.repeat(5 * 1024) },
-    'a username of all that is left': { username: 'u'.repeat(valuesLimit(PREFIX)) },
+    'a username of all that is left': { username: 'u'.repeat(maxValueBytes(PREFIX)) },
     'all of it': { ...extras, username: 'u'.repeat(5 * 1024), groups: many(300, 'g'), audiences: many(300, 'a') },
     nothing: NOBODY,
   };
@@ -34,10 +34,10 @@ t.test('the whole response head stays under 4 KiB, as Node writes it', async t =
   }
   for (const prefix of [PREFIX, LONGEST_PREFIX]) {
     let identity: Identity = MY_APP;
-    const { app: gateway } = httpGateway({
+    const { app: gateway } = createHttpListener({
       ...roomyLimits(),
       authorize: () => ({ kind: 'allow', identity }),
-      answer: answerer({
+      answer: createResponseRenderer({
         identityHeaderPrefix: prefix,
         ...{ policyDeniedStatus: 401, unavailableStatus: 503, errorDetail: 'full' },
       }),

@@ -2,7 +2,7 @@ import { createHmac, generateKeyPairSync, type KeyObject, sign } from 'node:cryp
 import process from 'node:process';
 import { compactVerify, createLocalJWKSet } from 'jose';
 import t from 'tap';
-import { type SignatureCheck, signingKeys } from '../../src/jwks/jws-verifier.ts';
+import { createJwsVerifier, type SignatureCheck } from '../../src/jwks/jws-verifier.ts';
 import { type Seeded, seeded } from '../fixtures/seeded-random.ts';
 
 // gatecar verifies signatures itself. Here jose verifies the same tokens with the same JWK Set.
@@ -42,7 +42,7 @@ const jwks = {
     { ...p256.publicKey.export({ format: 'jwk' }), alg: 'RS256', kid: 'ec-as-rsa' },
   ],
 };
-const ours = signingKeys(jwks);
+const ours = createJwsVerifier(jwks);
 const josesKey = createLocalJWKSet(jwks as Parameters<typeof createLocalJWKSet>[0]);
 const joseAccepts = (jws: string): Promise<boolean> =>
   compactVerify(jws, josesKey).then(
@@ -76,7 +76,7 @@ const der = sign('sha256', Buffer.from(`${base64url(JSON.stringify(es256))}.${pa
 t.test('tokens of each published key are good to gatecar and to jose', async t => {
   for (const [kid, alg, pair] of PUBLISHED) {
     const token = signed({ alg, kid }, alg, pair);
-    t.equal(await ours.check(token), 'good', kid);
+    t.equal(await ours.verify(token), 'good', kid);
     t.equal(await joseAccepts(token), true, kid);
   }
 });
@@ -138,7 +138,7 @@ const REJECTED: Readonly<Record<string, readonly [jws: string, expected: Signatu
 t.test('what jose rejects is not good to gatecar', async t => {
   for (const [name, [jws, expected]] of Object.entries(REJECTED)) {
     t.equal(await joseAccepts(jws), false, name);
-    t.equal(await ours.check(jws), expected, name);
+    t.equal(await ours.verify(jws), expected, name);
   }
 });
 
@@ -159,7 +159,7 @@ const NOT_VERIFIED: Readonly<Record<string, string>> = {
 t.test('what gatecar does not verify, though jose could, is unknown and not bad', async t => {
   const unlike: string[] = [];
   for (const [name, jws] of Object.entries(NOT_VERIFIED)) {
-    const found = await ours.check(jws);
+    const found = await ours.verify(jws);
     t.match(found, /^unknown (form|key)$/, name);
     if (await joseAccepts(jws)) unlike.push(name);
   }
@@ -193,7 +193,7 @@ t.test('random tokens: whatever jose rejects is not good, and whatever it accept
   const counts = { good: 0, rejected: 0, notVerified: 0 };
   for (let i = 0; i < CASES; i += 1) {
     const jws = randomJws(random);
-    const found = await ours.check(jws);
+    const found = await ours.verify(jws);
     const accepts = await joseAccepts(jws);
     if (found === 'good') counts.good += 1;
     else if (accepts) counts.notVerified += 1;

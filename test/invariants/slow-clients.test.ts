@@ -1,9 +1,9 @@
 import type { AddressInfo } from 'node:net';
 import t from 'tap';
-import { authorizeAnybody } from '../../src/authorize.ts';
-import { answerer } from '../../src/gateway/auth-response.ts';
-import { trustedPeers } from '../../src/gateway/forwarded-headers.ts';
-import { httpGateway } from '../../src/gateway/http/listener.ts';
+import { authorizeBasicMode } from '../../src/authorize.ts';
+import { createResponseRenderer } from '../../src/gateway/auth-response.ts';
+import { trustedProxies } from '../../src/gateway/forwarded-headers.ts';
+import { createHttpListener } from '../../src/gateway/http/listener.ts';
 import { ask } from '../fixtures/ask.ts';
 import { converse, head, statuses } from '../fixtures/conversation.ts';
 import { startGate, startGatecar } from '../fixtures/gatecar.ts';
@@ -84,14 +84,14 @@ t.test(
 
 /** The listener alone, with less patience than it has in production. */
 async function impatient(): Promise<string> {
-  const { app: server } = httpGateway({
+  const { app: server } = createHttpListener({
     ...roomyLimits(),
-    authorize: authorizeAnybody,
-    answer: answerer({
+    authorize: authorizeBasicMode,
+    answer: createResponseRenderer({
       ...{ policyDeniedStatus: 401, unavailableStatus: 503, errorDetail: 'full' },
       identityHeaderPrefix: 'X-Auth-Request-',
     }),
-    trusted: trustedPeers([]),
+    trusted: trustedProxies([]),
     clientIpHeader: undefined,
     requestTimeoutMs: 200,
     timeoutCheckMs: 20,

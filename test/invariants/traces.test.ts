@@ -3,8 +3,8 @@ import t, { type Test } from 'tap';
 import { ask } from '../fixtures/ask.ts';
 import { auditLines, faultsOf } from '../fixtures/audit-lines.ts';
 import { envoyClient } from '../fixtures/envoy-client.ts';
-import { type GatecarProcess, startGatecarProcess } from '../fixtures/gatecar-process.ts';
 import { everywhere, leaked, newJwt } from '../fixtures/find-token.ts';
+import { type GatecarProcess, startGatecarProcess } from '../fixtures/gatecar-process.ts';
 import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../fixtures/otlp-receiver.ts';
 import { accepts, answers, startStandIn } from '../fixtures/stand-in-api-server.ts';
 import { until } from '../fixtures/until.ts';
@@ -59,7 +59,12 @@ t.test('gateway, request and review are one trace, over HTTP and gRPC', async t 
       'http.response.status_code': 200,
     });
     const review = spans.find(({ parentId }) => parentId === request?.spanId);
-    t.match(review, { traceId: TRACE, name: 'TokenReview', kind: 3, attributes: { 'gatecar.outcome': 'accepted' } });
+    t.match(review, {
+      traceId: TRACE,
+      name: 'TokenReview',
+      kind: 3,
+      attributes: { 'gatecar.outcome': 'authenticated' },
+    });
     t.match(standIn.requests[at]?.headers, {
       ...{ traceparent: `00-${TRACE}-${review?.spanId}-01`, tracestate: 'gateway=1' },
     });
@@ -92,7 +97,7 @@ t.test('what costs no review has no span of one, and an outage is an error', asy
   t.match(requests[3]?.attributes, { 'gatecar.reason': 'authority_unavailable', 'gatecar.cause': 'server error' });
   const reviews = spans.filter(({ name }) => name === 'TokenReview');
   t.match(reviews, [
-    { attributes: { 'gatecar.outcome': 'accepted' } },
+    { attributes: { 'gatecar.outcome': 'authenticated' } },
     { attributes: { 'gatecar.outcome': 'server error' }, status: 2 },
   ]);
 });

@@ -1,35 +1,34 @@
 import { generateKeyPairSync, sign } from 'node:crypto';
 import t from 'tap';
-import { type ClusterKeysOptions, clusterKeys } from '../../src/jwks/cluster-jwks.ts';
-import type { HttpAnswer } from '../../src/kube/http-request.ts';
-import { KubeConnectionError } from '../../src/kube/api-client.ts';
-import { DISCOVERY_PATH, JWKS_PATH } from '../../src/jwks/published-documents.ts';
 import { Token } from '../../src/credential/token.ts';
 import { ISSUER, tokenIssuer } from '../../src/dev/token-issuer.ts';
+import { type ClusterJwksOptions, createClusterJwks } from '../../src/jwks/cluster-jwks.ts';
+import { DISCOVERY_PATH, JWKS_PATH } from '../../src/jwks/published-documents.ts';
+import { KubeApiError } from '../../src/kube/api-client.ts';
+import type { HttpResponse } from '../../src/kube/http-request.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 
 const request = { namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'] };
 const cluster = tokenIssuer();
 const rotated = tokenIssuer();
 
-const json = (body: unknown, maxAgeSeconds?: number): HttpAnswer => ({
+const json = (body: unknown, maxAgeSeconds?: number): HttpResponse => ({
   ...{ status: 200, body: JSON.stringify(body), retryAfterSeconds: undefined, maxAgeSeconds },
 });
 
 /** Lets every continuation that is due run. */
 const settle = () => new Promise(resolve => setImmediate(resolve));
 
-function publish(documents: Record<string, HttpAnswer>, options: Partial<ClusterKeysOptions> = {}) {
+function publish(documents: Record<string, HttpResponse>, options: Partial<ClusterJwksOptions> = {}) {
   const clock = fakeClock();
   const asked: string[] = [];
   const problems: (string | undefined)[] = [];
   const timers: (() => void)[] = [];
-  const keys = clusterKeys({
+  const keys = createClusterJwks({
     async get(path) {
       asked.push(path);
       const document = documents[path];
-      if (document === undefined)
-        throw new KubeConnectionError('connection refused', 'connection refused (ECONNREFUSED)');
+      if (document === undefined) throw new KubeApiError('connection refused', 'connection refused (ECONNREFUSED)');
       return document;
     },
     withKeys: true,
@@ -186,7 +185,7 @@ t.test('what cannot be had or read is told in our own words, asked for again, an
   const { keys, clock, problems, documents } = publish(published());
   keys.refresh();
   await settle();
-  const broken: [path: string, answer: HttpAnswer | undefined, problem: string][] = [
+  const broken: [path: string, answer: HttpResponse | undefined, problem: string][] = [
     [DISCOVERY_PATH, undefined, 'connection refused (ECONNREFUSED)'],
     [DISCOVERY_PATH, { ...json({}), status: 403 }, `GET ${DISCOVERY_PATH}: HTTP 403`],
     [DISCOVERY_PATH, json({}), `GET ${DISCOVERY_PATH}: not the document that is expected`],
@@ -227,8 +226,12 @@ t.test('the issuer can be had without keys', async t => {
 });
 
 t.test('the real clock is taken, and nobody has to be told', async t => {
-  const documents: Record<string, HttpAnswer> = published();
-  const keys = clusterKeys({ get: async path => documents[path] as HttpAnswer, withKeys: true, maxWaitMs: 500 });
+  const documents: Record<string, HttpResponse> = published();
+  const keys = createClusterJwks({
+    get: async path => documents[path] as HttpResponse,
+    withKeys: true,
+    maxWaitMs: 500,
+  });
   keys.refresh();
   await settle();
   t.equal(keys.held, true);
@@ -311,13 +314,13 @@ t.test('keys that cannot be fetched confirm nothing, and are asked for every ten
 t.test('a fetch that takes too long is not waited for', async t => {
   const { promise, resolve } = Promise.withResolvers<void>();
   let slow = false;
-  const documents: Record<string, HttpAnswer> = published();
+  const documents: Record<string, HttpResponse> = published();
   const { keys, clock, timers, problems } = publish(
     {},
     {
       async get(path) {
         if (slow) await promise;
-        return documents[path] as HttpAnswer;
+        return documents[path] as HttpResponse;
       },
     },
   );

@@ -8,17 +8,17 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createServer as createTlsServer } from 'node:tls';
 import { inspect } from 'node:util';
 import t, { type Test } from 'tap';
-import type { HttpAnswer } from '../../src/kube/http-request.ts';
-import { kubeConfigEndpoint } from '../../src/kube/kubeconfig.ts';
-import { type KubeConnection, KubeConnectionError, kubeConnection } from '../../src/kube/api-client.ts';
+import { createKubeApiClient, type KubeApiClient, KubeApiError } from '../../src/kube/api-client.ts';
 import { EndpointError, type EndpointSource, explicitEndpoint } from '../../src/kube/endpoint.ts';
-import { withHeaders } from '../../src/kube/extra-headers.ts';
+import { withExtraHeaders } from '../../src/kube/extra-headers.ts';
+import type { HttpResponse } from '../../src/kube/http-request.ts';
+import { kubeConfigEndpoint } from '../../src/kube/kubeconfig.ts';
 import { fakeClock } from '../fixtures/clock.ts';
-import { endPlugin, execUser, kubeconfig, pluginRuns } from '../fixtures/kubeconfig.ts';
 import { leaked } from '../fixtures/find-token.ts';
+import { endPlugin, execUser, kubeconfig, pluginRuns } from '../fixtures/kubeconfig.ts';
 import { projectedVolume } from '../fixtures/projected-volume.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
 import { answers, type Behaviour, hangs, resets, type StandIn, startStandIn } from '../fixtures/stand-in-api-server.ts';
+import { scratch } from '../fixtures/temp-dir.ts';
 import { pem, startTlsServer } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
 
@@ -32,7 +32,7 @@ function connectTo(
   maxConnections = 8,
   now?: () => number,
 ) {
-  const connection = kubeConnection({
+  const connection = createKubeApiClient({
     source: typeof source === 'function' ? source : async () => source,
     maxConnections,
     userAgent: 'gatecar/test',
@@ -44,17 +44,17 @@ function connectTo(
 
 const at = (url: string) => explicitEndpoint({ url, tokenFile: undefined, caFile: undefined });
 /** What a request failed with. */
-async function failure(work: Promise<unknown>): Promise<KubeConnectionError> {
+async function failure(work: Promise<unknown>): Promise<KubeApiError> {
   const error = await work.catch(error => error);
-  if (!(error instanceof KubeConnectionError)) throw new Error('did not fail as it should');
+  if (!(error instanceof KubeApiError)) throw new Error('did not fail as it should');
   return error;
 }
 
-const post = (connection: KubeConnection, signal = patient()) => connection.post('/review', '{"a":1}', signal);
+const post = (connection: KubeApiClient, signal = patient()) => connection.post('/review', '{"a":1}', signal);
 
 /** So many requests, one after the other. */
-async function postInTurn(connection: KubeConnection, count: number): Promise<HttpAnswer[]> {
-  const all: HttpAnswer[] = [];
+async function postInTurn(connection: KubeApiClient, count: number): Promise<HttpResponse[]> {
+  const all: HttpResponse[] = [];
   for (let request = 0; request < count; request += 1) {
     all.push(await post(connection));
     // undici lets a connection rest for the turn in which an answer ended, so as not to take stray bytes for the next.
@@ -123,7 +123,7 @@ async function tcpServer(t: Test, handle: (socket: Socket) => void): Promise<str
 t.test('a request goes below the base URL’s path, with our headers, and its answer comes back whole', async t => {
   const api = await standIn(t, answers(403, 'the body', { 'retry-after': '7', date: 'yesterday' }));
   for (const base of [`${api.url}/prefix`, `${api.url}/prefix/`]) {
-    const source = withHeaders(at(base), { 'dapr-app-id': 'kube-proxy' });
+    const source = withExtraHeaders(at(base), { 'dapr-app-id': 'kube-proxy' });
     t.strictSame(await post(connectTo(t, source)), {
       ...{ status: 403, body: 'the body', retryAfterSeconds: 7, maxAgeSeconds: undefined },
       sentAtMs: undefined,
@@ -159,7 +159,7 @@ t.test('Retry-After counts where it is a whole number of seconds', async t => {
 
 t.test('headers of whoever traces go beside ours, and never in the place of those that the endpoint needs', async t => {
   const api = await standIn(t, ok);
-  const source = withHeaders(at(api.url), { 'dapr-app-id': 'kube-proxy' });
+  const source = withExtraHeaders(at(api.url), { 'dapr-app-id': 'kube-proxy' });
   const connection = connectTo(t, source);
   await connection.post('/review', '{}', patient(), { traceparent: '00-1-2-01', 'dapr-app-id': 'other' });
   await post(connection);
@@ -408,7 +408,7 @@ t.test('our own credential', async t => {
     const clock = fakeClock();
     const headers = { 'dapr-api-token': `@${volume.path('token')}` };
     // A clock of its own that stands: nothing but the refusal has the file looked at again.
-    const connection = connectTo(t, withHeaders(at(api.url), headers, fakeClock().now), 8, clock.now);
+    const connection = connectTo(t, withExtraHeaders(at(api.url), headers, fakeClock().now), 8, clock.now);
     t.match(await post(connection), { status: 401 });
     t.strictSame(shown, ['one'], 'the same value is not shown again');
     await volume.swap({ token: 'two' });
@@ -870,7 +870,7 @@ t.test('no error tells what was sent, what came back or our own credential', asy
   for (const behaviour of failures) {
     api.behaviour = behaviour;
     const error = await connection.post('/review', `${callers}`, AbortSignal.timeout(200)).catch(error => error);
-    t.type(error, KubeConnectionError);
+    t.type(error, KubeApiError);
     const shown = inspect(error, { showHidden: true, depth: Number.POSITIVE_INFINITY });
     t.equal(leaked(`${shown}${error.stack}${JSON.stringify(error)}`, secrets), undefined);
   }

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { renewal, sameCredential } from '../../src/kube/credential-refresh.ts';
+import { createCredentialRefresher, sameCredential } from '../../src/kube/credential-refresh.ts';
 import type { EndpointSource, KubeEndpoint } from '../../src/kube/endpoint.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 
@@ -25,7 +25,7 @@ function renewing(stuck = false) {
 
 t.test('a hundred that were refused the same credential have it renewed once', async t => {
   const source = renewing();
-  const { renew } = renewal(fakeClock().now);
+  const { renew } = createCredentialRefresher(fakeClock().now);
   const all = await Promise.all(Array.from({ length: 100 }, () => renew(source, shown('credential 1'))));
   t.strictSame(new Set(all.map(one => one.headers.authorization)), new Set(['credential 2']));
   t.equal(source.drops, 1);
@@ -33,7 +33,7 @@ t.test('a hundred that were refused the same credential have it renewed once', a
 
 t.test('who was refused what others have renewed since takes theirs', async t => {
   const source = renewing();
-  const { renew } = renewal(fakeClock().now);
+  const { renew } = createCredentialRefresher(fakeClock().now);
   await renew(source, shown('credential 1'));
   t.equal((await renew(source, shown('credential 1'))).headers.authorization, 'credential 2');
   t.equal(source.drops, 1);
@@ -41,7 +41,7 @@ t.test('who was refused what others have renewed since takes theirs', async t =>
 
 t.test('a credential that is renewed to good purpose can be renewed again at once', async t => {
   const source = renewing();
-  const { renew } = renewal(fakeClock().now);
+  const { renew } = createCredentialRefresher(fakeClock().now);
   for (let i = 1; i <= 5; i += 1) await renew(source, shown(`credential ${i}`));
   t.equal(source.drops, 5);
 });
@@ -49,7 +49,7 @@ t.test('a credential that is renewed to good purpose can be renewed again at onc
 t.test('after one in vain there is a pause of a second', async t => {
   const clock = fakeClock();
   const source = renewing(true);
-  const { renew } = renewal(clock.now);
+  const { renew } = createCredentialRefresher(clock.now);
   const refused = shown('credential 1');
   for (let i = 0; i < 10; i += 1) t.ok(sameCredential(await renew(source, refused), refused));
   t.equal(source.drops, 1);
@@ -64,7 +64,7 @@ t.test('after one in vain there is a pause of a second', async t => {
 t.test('what was renewed and is refused too was in vain', async t => {
   const clock = fakeClock();
   const source = renewing();
-  const { renew, inVain } = renewal(clock.now);
+  const { renew, inVain } = createCredentialRefresher(clock.now);
   await renew(source, shown('credential 1'));
   inVain();
   await renew(source, shown('credential 2'));
@@ -82,7 +82,7 @@ t.test('a renewal that fails is everybody’s, and has its pause', async t => {
     if (source.drops === 1) throw new Error('no');
     return current();
   };
-  const { renew } = renewal(clock.now);
+  const { renew } = createCredentialRefresher(clock.now);
   const both = await Promise.allSettled([renew(source, shown('credential 1')), renew(source, shown('credential 1'))]);
   t.strictSame(
     both.map(({ status }) => status),
@@ -94,7 +94,7 @@ t.test('a renewal that fails is everybody’s, and has its pause', async t => {
 
 t.test('one that was refused something else does not wait for the others', async t => {
   const source = renewing();
-  const { renew } = renewal(fakeClock().now);
+  const { renew } = createCredentialRefresher(fakeClock().now);
   const first = renew(source, shown('credential 1'));
   const other = renew(source, shown('credential 0'));
   t.ok((await other).headers.authorization);

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { KubeConfig } from '@kubernetes/client-node';
 import t, { type Test } from 'tap';
-import { inClusterEndpoint } from '../../src/kube/in-cluster.ts';
 import { EndpointError } from '../../src/kube/endpoint.ts';
+import { inClusterEndpoint } from '../../src/kube/in-cluster.ts';
 import { projectedVolume } from '../fixtures/projected-volume.ts';
 
 t.test('the address comes from the environment, token and CA from the files, which are followed', async t => {

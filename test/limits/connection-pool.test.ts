@@ -66,7 +66,7 @@ t.test('looking for an idle connection in vain is not repeated for every new con
   connection.isBusy = () => false;
   t.notOk(open('rejected').isOpen);
   clock.advance(1_000);
-  t.ok(open('accepted').isOpen);
+  t.ok(open('authenticated').isOpen);
   t.strictSame(closed, ['busy']);
 });
 

@@ -3,10 +3,10 @@ import t from 'tap';
 import { parseAuthorization } from '../../src/credential/authorization-header.ts';
 import { Token } from '../../src/credential/token.ts';
 import type { Decision } from '../../src/decision/decision.ts';
-import type { Decided } from '../../src/gateway/decision-event.ts';
+import type { DecisionEvent } from '../../src/gateway/decision-event.ts';
 import { auditLog } from '../../src/observability/audit-log.ts';
-import { fingerprint } from '../../src/observability/logging/token-fingerprint.ts';
 import { logger } from '../../src/observability/logging/logger.ts';
+import { fingerprint } from '../../src/observability/logging/token-fingerprint.ts';
 import { faultsOf } from '../fixtures/audit-lines.ts';
 import { MY_APP, NOBODY } from '../fixtures/identities.ts';
 
@@ -19,7 +19,7 @@ const OUTAGE: Decision = {
 };
 const STATUS = { allow: 200, deny: 401, unavailable: 503 } as const;
 
-function decided(decision: Decision, more: Partial<Decided> = {}): Decided {
+function decided(decision: Decision, more: Partial<DecisionEvent> = {}): DecisionEvent {
   return {
     protocol: 'http',
     decision,

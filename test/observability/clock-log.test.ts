@@ -1,9 +1,9 @@
 import t from 'tap';
-import { clockLog } from '../../src/observability/clock-log.ts';
+import { logClockSkew } from '../../src/observability/clock-log.ts';
 
 t.test('each change is one line, with the skew in seconds', async t => {
   const lines: unknown[] = [];
-  const changed = clockLog({
+  const changed = logClockSkew({
     info: (...line: unknown[]) => lines.push(['info', ...line]),
     warn: (...line: unknown[]) => lines.push(['warn', ...line]),
   });

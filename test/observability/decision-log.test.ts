@@ -3,10 +3,10 @@ import t, { type Test } from 'tap';
 import { parseAuthorization } from '../../src/credential/authorization-header.ts';
 import { Token } from '../../src/credential/token.ts';
 import type { Decision } from '../../src/decision/decision.ts';
-import type { Decided } from '../../src/gateway/decision-event.ts';
+import type { DecisionEvent } from '../../src/gateway/decision-event.ts';
 import { decisionLog } from '../../src/observability/decision-log.ts';
-import { fingerprint } from '../../src/observability/logging/token-fingerprint.ts';
 import { logger } from '../../src/observability/logging/logger.ts';
+import { fingerprint } from '../../src/observability/logging/token-fingerprint.ts';
 import { until } from '../fixtures/until.ts';
 import { acceptedAs } from '../fixtures/verdicts.ts';
 
@@ -28,7 +28,7 @@ function open(t: Test, level = 'debug', windowMs?: number) {
   return { decisions, lines };
 }
 
-function decided(decision: Decision, authorization: string | undefined = 'Bearer abc'): Decided {
+function decided(decision: Decision, authorization: string | undefined = 'Bearer abc'): DecisionEvent {
   return {
     protocol: 'http',
     decision,

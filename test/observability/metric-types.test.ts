@@ -1,6 +1,11 @@
 import { type Metric, Registry } from 'prom-client';
 import t from 'tap';
-import { PlainHistogram, scraped, scrapedHistograms, Tally } from '../../src/observability/metric-types.ts';
+import {
+  LabelledCounter,
+  lazyMetric,
+  PlainHistogram,
+  scrapedHistograms,
+} from '../../src/observability/metric-types.ts';
 
 async function text(...metrics: unknown[]): Promise<string> {
   const registry = new Registry();
@@ -9,7 +14,7 @@ async function text(...metrics: unknown[]): Promise<string> {
 }
 
 t.test('a tally shows known values as 0 and counts every other from its first', async t => {
-  const tally = new Tally<string>(['hit']);
+  const tally = new LabelledCounter<string>(['hit']);
   tally.add('miss');
   tally.add('miss');
   t.strictSame(
@@ -19,12 +24,12 @@ t.test('a tally shows known values as 0 and counts every other from its first', 
       ['miss', 2],
     ],
   );
-  t.strictSame([...new Tally().entries()], []);
+  t.strictSame([...new LabelledCounter().entries()], []);
 });
 
 t.test('a number is read when it is scraped', async t => {
   let value = 1;
-  const gauge = scraped('gauge', 'x_entries', 'Help.', () => [[{ store: 'a' }, value]]);
+  const gauge = lazyMetric('gauge', 'x_entries', 'Help.', () => [[{ store: 'a' }, value]]);
   t.equal(await text(gauge), '# HELP x_entries Help.\n# TYPE x_entries gauge\nx_entries{store="a"} 1\n');
   value = 2;
   t.match(await text(gauge), /x_entries\{store="a"\} 2/);

@@ -11,10 +11,10 @@ t.test('every metric of the contract is there, with its labels', async t => {
     { kind: 'unavailable', reason: 'overloaded', cause: 'too many reviews', retryAfterSeconds: 1 },
     3,
   );
-  all.looked('hit_positive');
-  all.evicted('accepted', 'capacity');
+  all.recordLookup('hit_positive');
+  all.recordEviction('authenticated', 'capacity');
   all.reviewed('forbidden', 2);
-  all.queuedFor(0.001);
+  all.recordQueueTime(0.001);
   all.refusedLocally('length');
   all.dropped('grpc');
   all.tlsReloaded('failure');
@@ -26,12 +26,12 @@ t.test('every metric of the contract is there, with its labels', async t => {
     transfers: { limitBytes: 400, usedBytes: 40 },
     waiting: { limitBytes: 300, usedBytes: 30 },
   });
-  all.notAdmitted('unverified', 'queue full');
-  all.notAdmitted('unknown', 'waiting_memory_full');
-  all.shed();
-  all.renewed('accepted');
-  all.keysFetched(true);
-  all.observe({
+  all.recordQueueRejection('unverified', 'queue full');
+  all.recordQueueRejection('unknown', 'waiting_memory_full');
+  all.recordShed();
+  all.recordRefresh('authenticated');
+  all.recordJwksFetch(true);
+  all.setGauges({
     entries: () => 3,
     inFlight: () => 2,
     queued: () => 1,
@@ -54,12 +54,12 @@ t.test('every metric of the contract is there, with its labels', async t => {
     'gatecar_request_duration_seconds_bucket{decision="deny",le="0.00005"} 1',
     'gatecar_cache_lookups_total{result="hit_positive"} 1',
     'gatecar_cache_lookups_total{result="miss"} 0',
-    'gatecar_cache_entries{store="accepted"} 3',
-    'gatecar_cache_evictions_total{store="accepted",cause="capacity"} 1',
+    'gatecar_cache_entries{store="authenticated"} 3',
+    'gatecar_cache_evictions_total{store="authenticated",cause="capacity"} 1',
     'gatecar_reviews_total{outcome="forbidden"} 1',
     'gatecar_review_duration_seconds_sum 0.002',
-    'gatecar_reviews_in_flight{lane="unverified"} 2',
-    'gatecar_reviews_queued{lane="unverified"} 1',
+    'gatecar_reviews_in_flight{priority="unverified"} 2',
+    'gatecar_reviews_queued{priority="unverified"} 1',
     'gatecar_local_refusals_total{check="length"} 1',
     'gatecar_review_queue_seconds_count 1',
     'gatecar_authority_up 1',
@@ -74,11 +74,11 @@ t.test('every metric of the contract is there, with its labels', async t => {
     'gatecar_log_lines_dropped_total 17',
     'gatecar_log_write_failures_total 5',
     'gatecar_review_concurrency_limit 16',
-    'gatecar_reviews_not_admitted_total{lane="unverified",cause="queue full"} 1',
-    'gatecar_reviews_not_admitted_total{lane="refresh",cause="no turn in time"} 0',
-    'gatecar_reviews_not_admitted_total{lane="unknown",cause="waiting_memory_full"} 1',
+    'gatecar_reviews_not_admitted_total{priority="unverified",cause="queue full"} 1',
+    'gatecar_reviews_not_admitted_total{priority="refresh",cause="no turn in time"} 0',
+    'gatecar_reviews_not_admitted_total{priority="unknown",cause="waiting_memory_full"} 1',
     'gatecar_reviews_shed_total 1',
-    'gatecar_renewals_total{outcome="accepted"} 1',
+    'gatecar_renewals_total{outcome="authenticated"} 1',
     'gatecar_cluster_keys_fetches_total{outcome="success"} 1',
     'gatecar_cluster_keys_readable 1',
     'gatecar_grace_active 0',
@@ -115,7 +115,7 @@ t.test('gauges have no value before there is anything to read', async t => {
 
 t.test('an outage is an authority that is not up', async t => {
   const all = metrics('1');
-  all.observe({
+  all.setGauges({
     entries: () => 0,
     inFlight: () => 0,
     queued: () => 0,
@@ -124,7 +124,7 @@ t.test('an outage is an authority that is not up', async t => {
     graceActive: () => true,
     clockSkewMs: () => undefined,
   });
-  all.keysFetched(false);
+  all.recordJwksFetch(false);
   const text = await all.scrape();
   t.match(text, /^gatecar_authority_up 0$/m);
   t.match(text, /^gatecar_grace_active 1$/m);

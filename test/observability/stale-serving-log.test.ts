@@ -1,10 +1,10 @@
 import t from 'tap';
-import { graceWatch } from '../../src/observability/stale-serving-log.ts';
+import { logStaleServing } from '../../src/observability/stale-serving-log.ts';
 
 t.test('one line when it begins and one when it is over, however many verdicts were served', async t => {
   const lines: unknown[] = [];
   const log = { warn: (...line: unknown[]) => lines.push(line), info: (...line: unknown[]) => lines.push(line) };
-  const watch = graceWatch(log as unknown as Parameters<typeof graceWatch>[0]);
+  const watch = logStaleServing(log as unknown as Parameters<typeof logStaleServing>[0]);
   watch.ended();
   t.equal(watch.active, false);
   for (let round = 0; round < 2; round += 1) {

@@ -3,14 +3,14 @@ import { Writable } from 'node:stream';
 import t, { type Test } from 'tap';
 import type { SamplerName, TracingSettings } from '../../src/config/tracing-settings.ts';
 import type { Decision } from '../../src/decision/decision.ts';
-import type { Decided } from '../../src/gateway/decision-event.ts';
-import type { TraceParent } from '../../src/gateway/trace-context.ts';
+import type { DecisionEvent } from '../../src/gateway/decision-event.ts';
+import type { TraceContext } from '../../src/gateway/trace-context.ts';
 import { logger } from '../../src/observability/logging/logger.ts';
 import { openTracing } from '../../src/observability/tracing.ts';
 import { startOtlpReceiver } from '../fixtures/otlp-receiver.ts';
 import { until } from '../fixtures/until.ts';
 
-const PARENT: TraceParent = {
+const PARENT: TraceContext = {
   ...{ traceId: '4bf92f3577b34da6a3ce929d0e0e4736', spanId: '00f067aa0ba902b7', flags: 0xff, state: 'a=1' },
 };
 const ALLOW: Decision = { kind: 'allow', identity: undefined };
@@ -18,7 +18,7 @@ const OUTAGE: Decision = {
   ...{ kind: 'unavailable', reason: 'authority_unavailable', cause: 'timeout', retryAfterSeconds: 1 },
 };
 
-const decided = (trail: Decided['trail'], decision: Decision = ALLOW): Decided => ({
+const decided = (trail: DecisionEvent['trail'], decision: Decision = ALLOW): DecisionEvent => ({
   ...{ protocol: 'http', decision, credential: { kind: 'absent' }, durationMs: 1, trail },
   answer: { status: decision.kind === 'allow' ? 200 : 503, headers: [], body: '', text: '' },
   forwarded: () => t.fail('nothing of the client’s own words is wanted') as never,
@@ -50,14 +50,19 @@ t.test('a request’s span is below the gateway’s, and a review’s below that
   const { tracing, receiver } = await open(t);
   const trail = tracing.follow(() => PARENT);
   t.equal(trail.source, 'local');
-  const review = trail.reviewing?.();
+  const review = trail.startReviewSpan?.();
   t.match(review?.headers, { traceparent: /^00-4bf92f3577b34da6a3ce929d0e0e4736-[0-9a-f]{16}-01$/, tracestate: 'a=1' });
-  review?.end('accepted');
+  review?.end('authenticated');
   trail.source = 'review';
   tracing.decided(decided(trail));
   await tracing.close();
   t.match(receiver.spans, [
-    { name: 'TokenReview', parentId: trail.span?.spanId, attributes: { 'gatecar.outcome': 'accepted' }, status: 0 },
+    {
+      name: 'TokenReview',
+      parentId: trail.span?.spanId,
+      attributes: { 'gatecar.outcome': 'authenticated' },
+      status: 0,
+    },
     { name: 'authorize', spanId: trail.span?.spanId, parentId: PARENT.spanId, traceId: PARENT.traceId, status: 0 },
   ]);
   t.match(receiver.spans[1]?.attributes, { 'gatecar.source': 'review' });
@@ -67,10 +72,10 @@ t.test('a request’s span is below the gateway’s, and a review’s below that
 t.test('without a parent a trace begins, and what could not be decided is an error', async t => {
   const { tracing, receiver } = await open(t);
   const trail = tracing.follow(() => undefined);
-  const review = trail.reviewing?.();
+  const review = trail.startReviewSpan?.();
   t.strictSame(Object.keys(review?.headers ?? {}), ['traceparent']);
-  review?.end('refused');
-  trail.reviewing?.().end('timeout');
+  review?.end('rejected');
+  trail.startReviewSpan?.().end('timeout');
   tracing.decided(decided(trail, OUTAGE));
   tracing.decided(decided({ source: 'cache' }));
   tracing.decided(decided(undefined));

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { parseServiceAccount } from '../../src/identity/identity.ts';
-import { judge, type Policy } from '../../src/policy/policy.ts';
+import { evaluatePolicy, type Policy } from '../../src/policy/policy.ts';
 import { NOBODY } from '../fixtures/identities.ts';
 
 const identity = (username: string) => ({ ...NOBODY, username, serviceAccount: parseServiceAccount(username) });
@@ -16,7 +16,7 @@ const ELSEWHERE = 'system:serviceaccount:ci:my-app';
 
 /** The reason of the denial, or `passes`. */
 const judged = (username: string, ...lists: Parameters<typeof policy>): string =>
-  judge(identity(username), policy(...lists))?.reason ?? 'passes';
+  evaluatePolicy(identity(username), policy(...lists))?.reason ?? 'passes';
 
 t.test('without lists everybody passes, also who is no ServiceAccount', async t => {
   for (const username of [MY_APP, 'alice', 'system:node:worker-1']) t.equal(judged(username), 'passes', username);
@@ -55,19 +55,19 @@ t.test('an empty list lets nobody pass', async t => {
 });
 
 t.test('a denial says what was judged, and who it was for the log', async t => {
-  t.strictSame(judge(identity(ELSEWHERE), policy(['default'])), {
+  t.strictSame(evaluatePolicy(identity(ELSEWHERE), policy(['default'])), {
     ...{ kind: 'deny', reason: 'namespace_denied', detail: 'ci', username: ELSEWHERE, identity: identity(ELSEWHERE) },
   });
-  t.strictSame(judge(identity(OTHER), policy(undefined, [MY_APP])), {
+  t.strictSame(evaluatePolicy(identity(OTHER), policy(undefined, [MY_APP])), {
     ...{ kind: 'deny', reason: 'service_account_denied', detail: OTHER, username: OTHER, identity: identity(OTHER) },
   });
-  t.equal(judge(identity('alice'), policy(['default']))?.detail, 'none (alice)');
+  t.equal(evaluatePolicy(identity('alice'), policy(['default']))?.detail, 'none (alice)');
 });
 
 t.test('a denial’s detail and username are one bounded line of printable ASCII each', async t => {
   const username = `ünï\r\n${'x'.repeat(5000)}`;
   for (const lists of [policy([]), policy(undefined, [])]) {
-    const denied = judge(identity(username), lists);
+    const denied = evaluatePolicy(identity(username), lists);
     for (const text of [denied?.detail, denied?.username]) {
       t.match(text, /^[\x20-\x7e]{512}$/);
       t.match(text, '%C3%BCn%C3%AF%0D%0Axxx');
@@ -77,5 +77,5 @@ t.test('a denial’s detail and username are one bounded line of printable ASCII
 
 t.test('the longest ServiceAccount is told in full', async t => {
   const longest = `system:serviceaccount:${'n'.repeat(63)}:${'s'.repeat(253)}`;
-  t.equal(judge(identity(longest), policy(undefined, []))?.detail, longest);
+  t.equal(evaluatePolicy(identity(longest), policy(undefined, []))?.detail, longest);
 });

@@ -11,8 +11,8 @@ import t from 'tap';
 import { bundle } from '../../scripts/bundle.ts';
 import { kubeconfig } from '../fixtures/kubeconfig.ts';
 import { listenerFiles } from '../fixtures/listener-files.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
 import { accepts, startStandIn } from '../fixtures/stand-in-api-server.ts';
+import { scratch } from '../fixtures/temp-dir.ts';
 import { pem, startTlsServer } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
 
@@ -38,7 +38,7 @@ const REPORT = `
 const MAX_PACKED_BYTES = 950_000;
 
 /** What few start-ups need: `gatecar dev`, commands that end, gRPC and spans. */
-const LAZY = ['commands/commands-that-end', 'dev/dev', 'gateway/grpc', 'operations/tracing'].map(
+const LAZY = ['cli/one-shot-commands', 'dev/dev', 'gateway/grpc/listener', 'observability/tracing'].map(
   name => `src/${name}.ts`,
 );
 

@@ -3,7 +3,7 @@ import { Agent, get, type Server, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { drainable } from '../../src/gateway/http/connection-drain.ts';
+import { createDrainer } from '../../src/gateway/http/connection-drain.ts';
 import { type HttpServer, httpServer } from '../../src/gateway/http/server.ts';
 import { drain } from '../../src/server/drain.ts';
 import { roomyLimits } from '../fixtures/limits.ts';
@@ -28,7 +28,7 @@ t.test('what is under way is finished, then it resolves', async t => {
   const { http, server, url } = await start(t, asked.resolve);
   const answer = once(get(url, { agent: false }), 'response');
   const response = await asked.promise;
-  const drained = drain({ listeners: [drainable(http)], log: silent, delayMs: 0, timeoutMs: 60_000 });
+  const drained = drain({ listeners: [createDrainer(http)], log: silent, delayMs: 0, timeoutMs: 60_000 });
   response.end('done');
   const [incoming] = await answer;
   incoming.resume();
@@ -38,7 +38,7 @@ t.test('what is under way is finished, then it resolves', async t => {
 
 t.test('while the delay lasts it serves as before', async t => {
   const { http, server, url } = await start(t, response => response.end());
-  const drained = drain({ listeners: [drainable(http)], log: silent, delayMs: 50, timeoutMs: 60_000 });
+  const drained = drain({ listeners: [createDrainer(http)], log: silent, delayMs: 50, timeoutMs: 60_000 });
   t.ok(server.listening);
   const [incoming] = await once(get(url, { agent: false }), 'response');
   t.equal(incoming.statusCode, 200);
@@ -53,7 +53,7 @@ t.test('idle connections are let go', async t => {
   const [incoming] = await once(get(url, { agent }), 'response');
   incoming.resume();
   await once(incoming, 'close');
-  await drain({ listeners: [drainable(http)], log: silent, delayMs: 0, timeoutMs: 60_000 });
+  await drain({ listeners: [createDrainer(http)], log: silent, delayMs: 0, timeoutMs: 60_000 });
   t.pass('it resolved although the client would have kept its connection');
 });
 
@@ -65,14 +65,14 @@ t.test('what does not finish in its time is ended, and that is said', async t =>
   await asked.promise;
   const lines: string[] = [];
   const log = { warn: (line: string) => lines.push(line) } as never;
-  await drain({ listeners: [drainable(http)], log, delayMs: 0, timeoutMs: 20 });
+  await drain({ listeners: [createDrainer(http)], log, delayMs: 0, timeoutMs: 20 });
   t.match((await failed)[0], { code: 'ECONNRESET' });
   t.match(lines, [/still under way/]);
 });
 
 t.test('a connection that never sent a byte is let go, but not before its request could have come', async t => {
   const { http, server, url } = await start(t, response => response.end());
-  const listener = drainable(http);
+  const listener = createDrainer(http);
   let accepted = 0;
   server.on('connection', () => {
     accepted += 1;
@@ -93,7 +93,7 @@ t.test('a connection that never sent a byte is let go, but not before its reques
 t.test('what is under way is not cut when silent connections are', async t => {
   const asked = Promise.withResolvers<ServerResponse>();
   const { http, server, url } = await start(t, asked.resolve);
-  const listener = drainable(http);
+  const listener = createDrainer(http);
   const answer = once(get(url, { agent: false }), 'response');
   const response = await asked.promise;
   const mute = connect(Number(new URL(url).port), '127.0.0.1').resume();

@@ -2,7 +2,7 @@ import t, { type Test } from 'tap';
 import { type Health, health } from '../../src/server/health.ts';
 import { until } from '../fixtures/until.ts';
 
-const good = { outcome: 'refused', problem: undefined } as const;
+const good = { outcome: 'rejected', problem: undefined } as const;
 const bad = { outcome: 'forbidden', problem: 'forbidden (HTTP 403)' } as const;
 
 function watch(t: Test, probe: (() => Promise<unknown>) | undefined = async () => {}) {
@@ -19,19 +19,19 @@ function watch(t: Test, probe: (() => Promise<unknown>) | undefined = async () =
 t.test('it is ready once a review could be asked for, and then through an outage too', async t => {
   const { watched, lines } = watch(t);
   t.notOk(watched.ready);
-  watched.reviewed(bad);
+  watched.recordReview(bad);
   t.notOk(watched.ready);
   t.match(watched.report(), /^\[-\]asked-once failed: forbidden \(HTTP 403\)$/m);
   t.match(watched.report(), /readyz check failed\n$/);
-  watched.reviewed(good);
+  watched.recordReview(good);
   t.ok(watched.ready);
-  t.ok(watched.authorityUp);
+  t.ok(watched.apiServerUp);
   t.equal(watched.report(), '[+]asked-once ok\n[+]authority ok\n[+]shutdown ok\nreadyz check passed\n');
-  watched.reviewed(bad);
+  watched.recordReview(bad);
   t.ok(watched.ready, 'known verdicts still serve');
-  t.notOk(watched.authorityUp);
+  t.notOk(watched.apiServerUp);
   t.match(watched.report(), /^\[-\]authority failed: forbidden \(HTTP 403\) \(known verdicts still serve\)$/m);
-  watched.reviewed(good);
+  watched.recordReview(good);
   t.strictSame(lines, [
     'warn the API server cannot be asked {"problem":"forbidden (HTTP 403)"}',
     'info the API server can be asked',
@@ -42,29 +42,29 @@ t.test('it is ready once a review could be asked for, and then through an outage
 
 t.test('the same outage is told once, and another one anew', async t => {
   const { watched, lines } = watch(t);
-  watched.reviewed(bad);
-  watched.reviewed(bad);
-  watched.reviewed({ outcome: 'timeout', problem: 'timeout' });
+  watched.recordReview(bad);
+  watched.recordReview(bad);
+  watched.recordReview({ outcome: 'timeout', problem: 'timeout' });
   t.equal(lines.length, 2);
 });
 
 t.test('it is certain that nobody can be asked once it failed for what nobody could have made up', async t => {
   const { watched } = watch(t);
-  t.notOk(watched.authorityDown, 'nobody has tried');
-  watched.reviewed(bad, true);
-  t.notOk(watched.authorityUp);
-  t.notOk(watched.authorityDown);
-  watched.reviewed(bad);
-  t.ok(watched.authorityDown);
-  watched.reviewed(bad, true);
-  t.ok(watched.authorityDown, 'and no less for what fails besides');
-  watched.reviewed(good);
-  t.notOk(watched.authorityDown);
+  t.notOk(watched.apiServerDown, 'nobody has tried');
+  watched.recordReview(bad, true);
+  t.notOk(watched.apiServerUp);
+  t.notOk(watched.apiServerDown);
+  watched.recordReview(bad);
+  t.ok(watched.apiServerDown);
+  watched.recordReview(bad, true);
+  t.ok(watched.apiServerDown, 'and no less for what fails besides');
+  watched.recordReview(good);
+  t.notOk(watched.apiServerDown);
 });
 
 t.test('draining is unready', async t => {
   const { watched } = watch(t);
-  watched.reviewed(good);
+  watched.recordReview(good);
   watched.drain();
   t.notOk(watched.ready);
   t.match(watched.report(), /^\[-\]shutdown failed: draining$/m);
@@ -75,13 +75,13 @@ t.test('it asks by itself until it can ask, and again in an outage', async t => 
   let watched: Health | undefined;
   const probe = async () => {
     calls += 1;
-    watched?.reviewed(calls === 3 ? good : bad);
+    watched?.recordReview(calls === 3 ? good : bad);
   };
   watched = watch(t, probe).watched;
   watched.start();
   await until(() => calls === 3);
-  t.ok(watched.authorityUp);
-  watched.reviewed(bad);
+  t.ok(watched.apiServerUp);
+  watched.recordReview(bad);
   await until(() => calls >= 5);
 });
 
@@ -91,7 +91,7 @@ async function tenProbesOfAnother(t: Test): Promise<void> {
   let other: Health | undefined;
   const probe = async () => {
     calls += 1;
-    other?.reviewed(bad);
+    other?.recordReview(bad);
   };
   other = watch(t, probe).watched;
   other.start();
@@ -103,16 +103,16 @@ t.test('it asks no more by itself once it can ask, nor once it is stopped', asyn
   const { watched } = watch(t, async () => {
     calls += 1;
   });
-  watched.reviewed(good);
+  watched.recordReview(good);
   watched.start();
   await tenProbesOfAnother(t);
   t.equal(calls, 1);
   watched.stop();
-  watched.reviewed(bad);
+  watched.recordReview(bad);
   const waiting = watch(t, async () => {
     calls += 1;
   }).watched;
-  waiting.reviewed(bad);
+  waiting.recordReview(bad);
   waiting.stop();
   await tenProbesOfAnother(t);
   t.equal(calls, 1);
@@ -123,7 +123,7 @@ t.test('who drains before it was ever ready is not told that it is', async t => 
   const heard: boolean[] = [];
   watched.onReadiness(ready => heard.push(ready));
   watched.drain();
-  watched.reviewed(good);
+  watched.recordReview(good);
   t.strictSame(heard, [false, false, false]);
   t.notOk(watched.ready);
 });
@@ -132,10 +132,10 @@ t.test('one listener hears of readiness, now and whenever it changes', async t =
   const { watched } = watch(t);
   const heard: boolean[] = [];
   watched.onReadiness(ready => heard.push(ready));
-  watched.reviewed(bad);
-  watched.reviewed(good);
-  watched.reviewed(bad);
-  watched.reviewed(good);
+  watched.recordReview(bad);
+  watched.recordReview(good);
+  watched.recordReview(bad);
+  watched.recordReview(good);
   watched.drain();
   watched.onReadiness(ready => heard.push(ready));
   t.strictSame(heard, [false, true, false, false]);
@@ -145,12 +145,12 @@ t.test('where there is nobody to ask it is ready from the start', async t => {
   const watched = health({ log: { info: () => {}, warn: () => {} } as never, probe: undefined });
   watched.start();
   t.ok(watched.ready);
-  t.ok(watched.authorityUp);
+  t.ok(watched.apiServerUp);
 });
 
 t.test('an API server that answers every other review does not fill the log', async t => {
   const { watched, lines } = watch(t);
-  for (let review = 0; review < 500; review += 1) watched.reviewed(review % 2 === 0 ? bad : good);
+  for (let review = 0; review < 500; review += 1) watched.recordReview(review % 2 === 0 ? bad : good);
   t.ok(lines.length < 20, `${lines.length} lines`);
   watched.stop();
   t.match(lines.at(-1), /^info more of the same: the API server can/);

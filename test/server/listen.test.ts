@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
 import t, { type Test } from 'tap';
 import { type Address, address } from '../../src/config/setting-types.ts';
-import { type BindTarget, listen, listenOn } from '../../src/server/listen.ts';
+import { type BindTarget, bindAddress, listen } from '../../src/server/listen.ts';
 import { scratch } from '../fixtures/temp-dir.ts';
 import { until } from '../fixtures/until.ts';
 
@@ -38,12 +38,12 @@ t.test('a port alone is every address, of IPv4 too where the machine has no IPv6
     if ('host' in target && target.host === '::') throw failure('EAFNOSUPPORT');
     return 'bound';
   };
-  t.equal(await listenOn(bind, at(':9080'), 'X'), 'bound');
+  t.equal(await bindAddress(bind, at(':9080'), 'X'), 'bound');
   t.strictSame(targets, [
     { host: '::', port: 9080 },
     { host: '0.0.0.0', port: 9080 },
   ]);
-  t.equal(await listenOn(async target => ('host' in target ? target.host : ''), at(':1'), 'X'), '::');
+  t.equal(await bindAddress(async target => ('host' in target ? target.host : ''), at(':1'), 'X'), '::');
 });
 
 t.test('an address that cannot be had is named with its setting and the cause', async t => {
@@ -53,8 +53,10 @@ t.test('an address that cannot be had is named with its setting and the cause', 
     message: `GATECAR_LISTEN: cannot listen on 127.0.0.1:${taken}: EADDRINUSE`,
   });
   const fails = (error: unknown) => () => Promise.reject(error);
-  await t.rejects(listenOn(fails(failure('EACCES')), at(':80'), 'S'), { message: 'S: cannot listen on :80: EACCES' });
-  await t.rejects(listenOn(fails({}), at('h:80'), 'S'), { message: 'S: cannot listen on h:80: unknown error' });
+  await t.rejects(bindAddress(fails(failure('EACCES')), at(':80'), 'S'), {
+    message: 'S: cannot listen on :80: EACCES',
+  });
+  await t.rejects(bindAddress(fails({}), at('h:80'), 'S'), { message: 'S: cannot listen on h:80: unknown error' });
 });
 
 t.test('a Unix socket has the mode that is asked for, and 0660 otherwise, whatever the umask', async t => {
@@ -73,7 +75,7 @@ t.test('a Unix socket has the mode that is asked for, and 0660 otherwise, whatev
         atBind = modeOf(path);
         return listening;
       };
-      await listenOn(bind, at(`unix:${path}`), 'X', mode);
+      await bindAddress(bind, at(`unix:${path}`), 'X', mode);
       t.equal(atBind, mode ?? 0o660, 'from the first moment');
       t.equal(modeOf(path), mode ?? 0o660);
       t.equal(process.umask(), umask, 'the umask is as before');
@@ -90,7 +92,7 @@ t.test('the umask is as before if the socket cannot be bound', async t => {
   const bind = (): never => {
     throw failure('EACCES');
   };
-  await t.rejects(listenOn(bind, at('unix:/nowhere/s'), 'X'), {
+  await t.rejects(bindAddress(bind, at('unix:/nowhere/s'), 'X'), {
     message: 'X: cannot listen on unix:/nowhere/s: EACCES',
   });
   t.equal(process.umask(), before);

@@ -4,15 +4,20 @@ import { join } from 'node:path';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { credentials } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
-import { authorizeAnybody } from '../../src/authorize.ts';
-import { answerer } from '../../src/gateway/auth-response.ts';
+import { authorizeBasicMode } from '../../src/authorize.ts';
+import { createResponseRenderer } from '../../src/gateway/auth-response.ts';
 import { connectionIntake } from '../../src/gateway/connection-intake.ts';
-import { trustedPeers } from '../../src/gateway/forwarded-headers.ts';
-import { grpcGateway } from '../../src/gateway/grpc/listener.ts';
+import { trustedProxies } from '../../src/gateway/forwarded-headers.ts';
+import { createGrpcListener } from '../../src/gateway/grpc/listener.ts';
+import { createHttpListener, type HttpListenerOptions } from '../../src/gateway/http/listener.ts';
+import { CONNECTION_BYTES, ConnectionPool } from '../../src/limits/connection-pool.ts';
 import { followHandshakes } from '../../src/tls/handshake-failure.ts';
-import { type HttpGatewayOptions, httpGateway } from '../../src/gateway/http/listener.ts';
-import { type ListenerOptions, type ListenerTls, peerOf, type TlsMaterial } from '../../src/tls/listener-options.ts';
-import { ConnectionPool } from '../../src/limits/connection-pool.ts';
+import {
+  type ListenerOptions,
+  type ListenerTls,
+  remoteAddress,
+  type TlsMaterial,
+} from '../../src/tls/listener-options.ts';
 import { envoyClient } from '../fixtures/envoy-client.ts';
 import { roomyLimits } from '../fixtures/limits.ts';
 import { scratch } from '../fixtures/temp-dir.ts';
@@ -44,22 +49,22 @@ function tlsOf(first: TlsMaterial): ReplaceableTls {
 }
 
 const GATEWAY = {
-  authorize: authorizeAnybody,
-  answer: answerer({
+  authorize: authorizeBasicMode,
+  answer: createResponseRenderer({
     ...{ policyDeniedStatus: 401, unavailableStatus: 503, errorDetail: 'full' },
     identityHeaderPrefix: 'X-Auth-Request-',
   }),
-  trusted: trustedPeers([]),
+  trusted: trustedProxies([]),
   clientIpHeader: undefined,
   onFault: () => {},
 } as const;
 
-type Options = ListenerOptions & Partial<Pick<HttpGatewayOptions, 'maxConnections' | 'onRejected' | 'pool'>>;
+type Options = ListenerOptions & Partial<Pick<HttpListenerOptions, 'maxConnections' | 'onRejected' | 'pool'>>;
 
 /** Starts a listener, and says on which port. */
 const LISTENERS: Record<'http/1.1' | 'h2', (t: Test, options: Options) => Promise<number>> = {
   async 'http/1.1'(t, options) {
-    const { app: gateway } = httpGateway({ ...GATEWAY, ...roomyLimits(), ...options });
+    const { app: gateway } = createHttpListener({ ...GATEWAY, ...roomyLimits(), ...options });
     await gateway.ready();
     gateway.server.listen(0, '127.0.0.1');
     await once(gateway.server, 'listening');
@@ -70,7 +75,7 @@ const LISTENERS: Record<'http/1.1' | 'h2', (t: Test, options: Options) => Promis
     return (gateway.server.address() as AddressInfo).port;
   },
   async h2(t, options) {
-    const gateway = grpcGateway({ ...GATEWAY, ...roomyLimits(), ...options });
+    const gateway = createGrpcListener({ ...GATEWAY, ...roomyLimits(), ...options });
     t.teardown(() => gateway.destroy());
     return Number((await gateway.listen({ host: '127.0.0.1', port: 0 })).split(':')[1]);
   },
@@ -275,10 +280,10 @@ t.test('who has gone before it could be asked for its address is nobody, and no 
   const server = (address: AddressInfo | string) => ({ address: () => address }) as Server;
   const [tcp, unix] = [server({ address: '127.0.0.1', family: 'IPv4', port: 1 }), server('/run/gatecar.sock')];
   const socket = (remoteAddress?: string) => ({ remoteAddress }) as Socket;
-  t.equal(peerOf(tcp, socket('192.0.2.1')), '192.0.2.1');
-  t.equal(peerOf(unix, socket()), '');
-  t.equal(peerOf(tcp, socket()), 'unknown');
-  t.equal(trustedPeers(['unix', '0.0.0.0/0', '::/0']).has('unknown'), false);
+  t.equal(remoteAddress(tcp, socket('192.0.2.1')), '192.0.2.1');
+  t.equal(remoteAddress(unix, socket()), '');
+  t.equal(remoteAddress(tcp, socket()), 'unknown');
+  t.equal(trustedProxies(['unix', '0.0.0.0/0', '::/0']).has('unknown'), false);
 });
 
 t.test('a client that rejects our certificate is reported as such', async t => {
@@ -309,7 +314,7 @@ for (const protocol of ['http/1.1', 'h2'] as const) {
 }
 
 t.test('a connection whose TLS handshake is not complete ends with its listener', async t => {
-  const { app, destroy } = httpGateway({ ...GATEWAY, ...roomyLimits(), tls: tlsOf(material('server')) });
+  const { app, destroy } = createHttpListener({ ...GATEWAY, ...roomyLimits(), tls: tlsOf(material('server')) });
   await app.ready();
   app.server.listen(0, '127.0.0.1');
   await once(app.server, 'listening');
@@ -324,7 +329,7 @@ t.test('a connection whose TLS handshake is not complete ends with its listener'
 t.test('TLS handshakes on a Unix socket take turns', async t => {
   const path = join(await scratch(t), 'auth.sock');
   const pool = new ConnectionPool(1024 ** 2 * 16);
-  const { app, destroy } = httpGateway({
+  const { app, destroy } = createHttpListener({
     ...GATEWAY,
     requests: roomyLimits().requests,
     pool,
@@ -345,6 +350,18 @@ t.test('TLS handshakes on a Unix socket take turns', async t => {
   t.equal(pool.size, 10);
   for (const socket of sockets) socket.destroy();
   await until(() => pool.size === 0);
+});
+
+t.test('a TLS connection on a Unix socket does not give way, since what it does cannot be followed', async t => {
+  const server = createServer();
+  const pool = new ConnectionPool(CONNECTION_BYTES.http + CONNECTION_BYTES.tls, { minIdleMs: 0 });
+  connectionIntake(server, true, { protocol: 'http', pool });
+  const sockets = [new Socket(), new Socket()] as const;
+  for (const socket of sockets) server.emit('connection', socket);
+  t.strictSame(
+    sockets.map(({ destroyed }) => destroyed),
+    [false, true],
+  );
 });
 
 t.test('of TLS handshakes that come at once, two begin in each turn of the event loop', async t => {

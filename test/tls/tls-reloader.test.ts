@@ -1,10 +1,10 @@
 import { rename, writeFile } from 'node:fs/promises';
 import t, { type Test } from 'tap';
 import { readConfig } from '../../src/config/load.ts';
-import type { TlsMaterial } from '../../src/tls/listener-options.ts';
-import { followedTls, listenerTls } from '../../src/tls/tls-reloader.ts';
 import { logger } from '../../src/observability/logging/logger.ts';
 import { metrics, type TlsReload } from '../../src/observability/metrics.ts';
+import type { TlsMaterial } from '../../src/tls/listener-options.ts';
+import { createTlsReloader, listenerTls } from '../../src/tls/tls-reloader.ts';
 import { listenerFiles, listenerSecret } from '../fixtures/listener-files.ts';
 import { pem } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
@@ -18,8 +18,8 @@ async function follow(t: Test, more: { now?: () => number; pollEveryMs?: number 
   const taken: string[] = [];
   const write = (level: string) => (fields: object, text: string) =>
     lines.push([level, text, ...('problem' in fields ? [String(fields.problem)] : [])] as Line);
-  const log = { info: write('info'), warn: write('warn') } as unknown as Parameters<typeof followedTls>[0]['log'];
-  const tls = await followedTls({ paths: files.paths, log, onReload: one => reloads.push(one), ...more });
+  const log = { info: write('info'), warn: write('warn') } as unknown as Parameters<typeof createTlsReloader>[0]['log'];
+  const tls = await createTlsReloader({ paths: files.paths, log, onReload: one => reloads.push(one), ...more });
   t.teardown(() => tls.stop());
   tls.onReplaced(({ cert }: TlsMaterial) => taken.push(String(cert)));
   return { files, tls, lines, reloads, taken };
@@ -147,8 +147,12 @@ t.test('once started it looks by itself, and no more once stopped', async t => {
 t.test('files that cannot be used to begin with are an error', async t => {
   const { paths } = await listenerFiles(t);
   const options = { log: logger('silent'), onReload: () => {} };
-  await t.rejects(followedTls({ ...options, paths: { ...paths, keyFile: paths.certFile } }), { name: 'TlsFileError' });
-  await t.rejects(followedTls({ ...options, paths: { ...paths, clientCaFile: '/nowhere' } }), { message: /ENOENT/ });
+  await t.rejects(createTlsReloader({ ...options, paths: { ...paths, keyFile: paths.certFile } }), {
+    name: 'TlsFileError',
+  });
+  await t.rejects(createTlsReloader({ ...options, paths: { ...paths, clientCaFile: '/nowhere' } }), {
+    message: /ENOENT/,
+  });
 });
 
 t.test('the settings say whether there is TLS, and the metrics until when', async t => {

@@ -16,14 +16,14 @@ export type CacheKey = string & { readonly [brand]: 'CacheKey' };
  *   prepared.
  * @returns a function whose keys are 32 characters of Latin-1, one per byte of the hash.
  */
-export function cacheKeys(
+export function createCacheKeyFn(
   audiences: readonly string[],
   salt: string = randomBytes(32).toString('base64url'),
 ): (token: Token) => CacheKey {
-  const prefix = part(salt) + part(audiences.map(part).join(''));
+  const prefix = lengthPrefixed(salt) + lengthPrefixed(audiences.map(lengthPrefixed).join(''));
   return token => hash('sha256', prefix + revealToken(token), 'binary') as CacheKey;
 }
 
-function part(text: string): string {
+function lengthPrefixed(text: string): string {
   return `${text.length}:${text}`;
 }

@@ -1,13 +1,13 @@
-import type { CacheKey } from './cache-key.ts';
-import type { VerdictStore } from './result-store.ts';
 import { readClaims } from '../../credential/jwt-claims.ts';
 import type { Token } from '../../credential/token.ts';
 import { identityInterner } from '../../identity/identity-interner.ts';
-import type { Accepted } from '../token-authenticator.ts';
-import { type Life, lifeOf } from './refresh-schedule.ts';
+import type { Authenticated } from '../token-authenticator.ts';
+import type { CacheKey } from './cache-key.ts';
+import { type CacheLifetime, cacheLifetime } from './refresh-schedule.ts';
+import type { ResultStore } from './result-store.ts';
 
 /** An accepted token as it is stored. */
-export interface Known extends Accepted, Life {
+export interface CachedResult extends Authenticated, CacheLifetime {
   /** The `exp` claim, in seconds since the epoch; `undefined` if the token has none. */
   readonly expiresAt: number | undefined;
   /** Set once a renewal is scheduled: each stored verdict is renewed at most once. */
@@ -15,12 +15,12 @@ export interface Known extends Accepted, Life {
 }
 
 /** @param wallClockMs milliseconds since the epoch. */
-export function hasEnded({ expiresAt }: Known, wallClockMs: number): boolean {
+export function isExpired({ expiresAt }: CachedResult, wallClockMs: number): boolean {
   return expiresAt !== undefined && wallClockMs >= expiresAt * 1000;
 }
 
-export interface KeepOptions {
-  readonly accepted: VerdictStore<Known>;
+export interface ResultCacheWriterOptions {
+  readonly accepted: ResultStore<CachedResult>;
   /** How long an accepted token is stored, in milliseconds; 0 stores none. */
   readonly ttlMs: number;
   /** How long after its TTL it may be served while the API server is unreachable, in milliseconds. */
@@ -38,7 +38,9 @@ export interface KeepOptions {
  *
  * @returns a function that returns the verdict as stored, so that all requests get the same object.
  */
-export function keeper(options: KeepOptions): (key: CacheKey, token: Token, verdict: Accepted) => Accepted {
+export function createResultWriter(
+  options: ResultCacheWriterOptions,
+): (key: CacheKey, token: Token, verdict: Authenticated) => Authenticated {
   const { accepted, ttlMs, graceMs, refreshAhead } = options;
   const { now = () => performance.now(), wallClock = Date.now } = options;
   const intern = identityInterner();
@@ -47,9 +49,9 @@ export function keeper(options: KeepOptions): (key: CacheKey, token: Token, verd
     const expiresAtMs = readClaims(token)?.expiresAtMs;
     const expiresAt = expiresAtMs === undefined ? undefined : expiresAtMs / 1000;
     const tokenLifetimeMs = (expiresAtMs ?? Number.POSITIVE_INFINITY) - wallClock();
-    const { freshUntil, renewFrom } = lifeOf({ startedAt: now(), ttlMs, tokenLifetimeMs, refreshAhead });
+    const { freshUntil, renewFrom } = cacheLifetime({ startedAt: now(), ttlMs, tokenLifetimeMs, refreshAhead });
     const identity = intern(verdict.identity);
-    const known: Known = { kind: 'accepted', identity, freshUntil, renewFrom, expiresAt, renewing: false };
+    const known: CachedResult = { kind: 'authenticated', identity, freshUntil, renewFrom, expiresAt, renewing: false };
     accepted.set(key, known, Math.min(ttlMs + graceMs, tokenLifetimeMs));
     return known;
   };

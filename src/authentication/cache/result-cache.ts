@@ -1,30 +1,30 @@
-import type { CacheKey } from './cache-key.ts';
-import { type Deadline, singleFlight } from './single-flight.ts';
-import type { VerdictStore } from './result-store.ts';
 import type { Token } from '../../credential/token.ts';
 import type { Unavailable } from '../../decision/decision.ts';
 import {
-  type Accepted,
-  type Asking,
-  type Authority,
-  type Refused,
-  type Source,
-  type Trail,
+  type Authenticated,
+  type AuthResult,
+  type Rejected,
+  type RequestTrace,
+  type ResultSource,
+  type ReviewContext,
+  type TokenAuthenticator,
   unavailable,
-  type Verdict,
 } from '../token-authenticator.ts';
-import { hasEnded, type KeepOptions, type Known, keeper } from './cached-result.ts';
-import { renewalAt } from './refresh-schedule.ts';
+import type { CacheKey } from './cache-key.ts';
+import { type CachedResult, createResultWriter, isExpired, type ResultCacheWriterOptions } from './cached-result.ts';
+import { refreshTime } from './refresh-schedule.ts';
+import type { ResultStore } from './result-store.ts';
+import { type Deadline, singleFlight } from './single-flight.ts';
 
 /** What a look-up found: what `gatecar_cache_lookups_total{result}` counts. */
 export type LookupResult = 'hit_positive' | 'hit_negative' | 'miss' | 'coalesced' | 'stale';
 
 /** How much the latest renewal counts in the average of their durations, and how many times that average is left for one. */
-const RENEWAL_WEIGHT = 0.1;
-const RENEWAL_MARGIN = 3;
+const REFRESH_WEIGHT = 0.1;
+const REFRESH_MARGIN = 3;
 
 /** What a trail is told; at a `miss`, whether anybody will be asked is for the stages behind to say. */
-const SOURCES: Readonly<Record<LookupResult, Source>> = {
+const SOURCES: Readonly<Record<LookupResult, ResultSource>> = {
   ...{ hit_positive: 'cache', hit_negative: 'cache', miss: 'local', coalesced: 'shared', stale: 'grace' },
 };
 
@@ -42,9 +42,9 @@ export interface WaitingMemory {
   release(bytes: number): void;
 }
 
-export interface CacheOptions extends KeepOptions {
+export interface ResultCacheOptions extends ResultCacheWriterOptions {
   readonly key: (token: Token) => CacheKey;
-  readonly refused: VerdictStore<Refused>;
+  readonly refused: ResultStore<Rejected>;
   /** How long a no is kept, in milliseconds; 0 keeps none. */
   readonly negativeTtlMs: number;
   /** How long one review may take, waiting for admission included, in milliseconds. */
@@ -57,16 +57,16 @@ export interface CacheOptions extends KeepOptions {
   readonly onWaitingMemoryFull?: () => void;
   readonly onLookup?: (result: LookupResult) => void;
   /** Told of how each renewal ended. */
-  readonly onRenewal?: (outcome: Verdict['kind']) => void;
+  readonly onRenewal?: (outcome: AuthResult['kind']) => void;
   /** From 0 up to 1. */
   readonly random?: () => number;
   readonly setTimer?: (callback: () => void, ms: number) => void;
 }
 
-/** An {@link Authority} that caches. */
-export interface Cached extends Authority {
+/** An {@link TokenAuthenticator} that caches. */
+export interface ResultCache extends TokenAuthenticator {
   /** Returns the cached verdict and starts no review. Only a hit counts as a look-up. */
-  known(token: Token, asking?: Asking): Accepted | Refused | undefined;
+  getCached(token: Token, asking?: ReviewContext): Authenticated | Rejected | undefined;
 }
 
 /**
@@ -77,7 +77,7 @@ export interface Cached extends Authority {
  * last fifth of its life is renewed in the background, once; a no replaces it at once, an outage leaves it to its end.
  * Past that end it may serve for the time of grace, and only while nobody can be asked.
  */
-export function cached(inner: Authority, options: CacheOptions): Cached {
+export function withResultCache(inner: TokenAuthenticator, options: ResultCacheOptions): ResultCache {
   const { key: keyOf, accepted, refused, negativeTtlMs, graceMs, reviewTimeoutMs } = options;
   const {
     onLookup = () => {},
@@ -88,22 +88,25 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
   const { waiting = { tryReserve: () => true, release: () => {} } } = options;
   const { now = () => performance.now(), wallClock = Date.now, random = Math.random } = options;
   const { setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
-  const flights = singleFlight<CacheKey, Verdict>({ deadlineMs: reviewTimeoutMs, late: () => unavailable('timeout') });
-  const keep = keeper(options);
+  const flights = singleFlight<CacheKey, AuthResult>({
+    deadlineMs: reviewTimeoutMs,
+    late: () => unavailable('timeout'),
+  });
+  const keep = createResultWriter(options);
   let renewalMs = 0;
 
-  const found = (result: LookupResult, trail: Trail | undefined): void => {
+  const recordLookup = (result: LookupResult, trail: RequestTrace | undefined): void => {
     onLookup(result);
     if (trail !== undefined) trail.source = SOURCES[result];
   };
 
   /** @returns what is to be told. */
-  const remember = (key: CacheKey, token: Token, verdict: Verdict): Verdict => {
+  const storeResult = (key: CacheKey, token: Token, verdict: AuthResult): AuthResult => {
     switch (verdict.kind) {
-      case 'accepted':
+      case 'authenticated':
         refused.delete(key);
         return keep(key, token, verdict);
-      case 'refused':
+      case 'rejected':
         accepted.delete(key);
         refused.set(key, verdict, Math.min(negativeTtlMs, (verdict.keepUntil ?? Number.POSITIVE_INFINITY) - now()));
         return verdict;
@@ -115,20 +118,20 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
   const ask = (
     key: CacheKey,
     token: Token,
-    trail: Trail | undefined,
+    trail: RequestTrace | undefined,
     deadline: Deadline,
-  ): Verdict | Promise<Verdict> => {
+  ): AuthResult | Promise<AuthResult> => {
     // Past the deadline everybody has been answered, and a later flight may know better by now. A no counts all the same: it
     // may have waited for being told until then, and what it ends must not go on by grace.
-    const learn = (verdict: Verdict): Verdict =>
-      !deadline.hasPassed || verdict.kind === 'refused' ? remember(key, token, verdict) : verdict;
-    const asking: Asking = {
+    const learn = (verdict: AuthResult): AuthResult =>
+      !deadline.hasPassed || verdict.kind === 'rejected' ? storeResult(key, token, verdict) : verdict;
+    const asking: ReviewContext = {
       get signal() {
         return deadline.signal;
       },
       trail,
     };
-    const verdict = inner.review(token, asking);
+    const verdict = inner.authenticate(token, asking);
     return verdict instanceof Promise ? verdict.then(learn) : learn(verdict);
   };
 
@@ -136,58 +139,65 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
    * Its time in the store ends with the token, but passes on another clock: that one stands still while the machine is
    * suspended, and takes no part when the other is set.
    */
-  const notEnded = (key: CacheKey): Known | undefined => {
+  const getUnexpired = (key: CacheKey): CachedResult | undefined => {
     const known = accepted.get(key);
-    return known === undefined || hasEnded(known, wallClock()) ? undefined : known;
+    return known === undefined || isExpired(known, wallClock()) ? undefined : known;
   };
 
-  const renew = async (key: CacheKey, token: Token, known: Known): Promise<void> => {
+  const refresh = async (key: CacheKey, token: Token, known: CachedResult): Promise<void> => {
     // What has made room, or has been refused since, is nobody's any more.
     if (accepted.get(key) !== known) return;
     const startedAt = now();
-    const verdict = await inner.review(token, { signal: AbortSignal.timeout(reviewTimeoutMs), lane: 'refresh' });
-    renewalMs += (now() - startedAt - renewalMs) * RENEWAL_WEIGHT;
+    const verdict = await inner.authenticate(token, {
+      signal: AbortSignal.timeout(reviewTimeoutMs),
+      priority: 'refresh',
+    });
+    renewalMs += (now() - startedAt - renewalMs) * REFRESH_WEIGHT;
     onRenewal(verdict.kind);
     // A yes counts only if nothing newer has been learned meanwhile.
-    if (verdict.kind === 'refused' || accepted.get(key) === known) remember(key, token, verdict);
+    if (verdict.kind === 'rejected' || accepted.get(key) === known) storeResult(key, token, verdict);
   };
 
-  const renewLater = (key: CacheKey, token: Token, known: Known): void => {
+  const scheduleRefresh = (key: CacheKey, token: Token, known: CachedResult): void => {
     known.renewing = true;
-    const beginAt = Math.min(renewalAt(known, random()), known.freshUntil - renewalMs * RENEWAL_MARGIN);
-    setTimer(() => void renew(key, token, known), Math.max(0, beginAt - now()));
+    const beginAt = Math.min(refreshTime(known, random()), known.freshUntil - renewalMs * REFRESH_MARGIN);
+    setTimer(() => void refresh(key, token, known), Math.max(0, beginAt - now()));
   };
 
-  const serveStale = ({ identity, freshUntil }: Known, trail: Trail | undefined): Accepted => {
-    found('stale', trail);
-    return { kind: 'accepted', identity, staleForMs: now() - freshUntil };
+  const serveStale = ({ identity, freshUntil }: CachedResult, trail: RequestTrace | undefined): Authenticated => {
+    recordLookup('stale', trail);
+    return { kind: 'authenticated', identity, staleForMs: now() - freshUntil };
   };
 
   const lookUp = (
     key: CacheKey,
     token: Token,
-    known: Known | undefined,
-    trail: Trail | undefined,
-  ): Accepted | Refused | undefined => {
+    known: CachedResult | undefined,
+    trail: RequestTrace | undefined,
+  ): Authenticated | Rejected | undefined => {
     if (known !== undefined) {
       const time = now();
       if (time <= known.freshUntil) {
-        if (time >= known.renewFrom && !known.renewing) renewLater(key, token, known);
-        found('hit_positive', trail);
+        if (time >= known.renewFrom && !known.renewing) scheduleRefresh(key, token, known);
+        recordLookup('hit_positive', trail);
         return known;
       }
       return graceMs > 0 && authorityDown() ? serveStale(known, trail) : undefined;
     }
     const no = refused.get(key);
-    if (no !== undefined) found('hit_negative', trail);
+    if (no !== undefined) recordLookup('hit_negative', trail);
     return no;
   };
 
   /** Joins the review that is in flight for this key, or starts one, if the process has room for one more that waits. */
-  const share = (key: CacheKey, token: Token, asking: Asking | undefined): Verdict | Promise<Verdict> => {
+  const joinOrStart = (
+    key: CacheKey,
+    token: Token,
+    asking: ReviewContext | undefined,
+  ): AuthResult | Promise<AuthResult> => {
     const trail = asking?.trail;
     const flight = flights.join(key);
-    found(flight === undefined ? 'miss' : 'coalesced', trail);
+    recordLookup(flight === undefined ? 'miss' : 'coalesced', trail);
     const heldBytes = asking?.heldBytes ?? HELD_BYTES;
     if (!waiting.tryReserve(heldBytes)) {
       onWaitingMemoryFull();
@@ -200,31 +210,31 @@ export function cached(inner: Authority, options: CacheOptions): Cached {
   };
 
   /** Our own bound is no reason to serve what is stale: the API server could be asked. */
-  const orStale = async (
-    review: Verdict | Promise<Verdict>,
+  const withStaleFallback = async (
+    review: AuthResult | Promise<AuthResult>,
     key: CacheKey,
-    known: Known,
-    trail: Trail | undefined,
-  ): Promise<Verdict> => {
+    known: CachedResult,
+    trail: RequestTrace | undefined,
+  ): Promise<AuthResult> => {
     const verdict = await review;
     const outage = verdict.kind === 'unavailable' && verdict.reason === 'authority_unavailable';
     // Gone from the store: its grace has ended, or a refusal came in between.
-    return outage && notEnded(key) === known ? serveStale(known, trail) : verdict;
+    return outage && getUnexpired(key) === known ? serveStale(known, trail) : verdict;
   };
 
   return {
-    known(token, asking) {
+    getCached(token, asking) {
       const key = keyOf(token);
-      return lookUp(key, token, notEnded(key), asking?.trail);
+      return lookUp(key, token, getUnexpired(key), asking?.trail);
     },
-    review(token, asking) {
+    authenticate(token, asking) {
       const trail = asking?.trail;
       const key = keyOf(token);
-      const known = notEnded(key);
+      const known = getUnexpired(key);
       const verdict = lookUp(key, token, known, trail);
       if (verdict !== undefined) return verdict;
-      const review = share(key, token, asking);
-      return known === undefined || graceMs === 0 ? review : orStale(review, key, known, trail);
+      const review = joinOrStart(key, token, asking);
+      return known === undefined || graceMs === 0 ? review : withStaleFallback(review, key, known, trail);
     },
   };
 }

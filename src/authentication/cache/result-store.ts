@@ -8,9 +8,9 @@ export type EvictionCause = 'capacity' | 'expired';
  * Up to this many entries, reading `size` removes the expired ones first. To check a million entries
  * would block the event loop for most of a second.
  */
-export const MAX_LOOKS = 20_000;
+export const MAX_EXACT_COUNT = 20_000;
 
-export interface VerdictStoreOptions {
+export interface ResultStoreOptions {
   readonly maxEntries: number;
   readonly onEviction?: (cause: EvictionCause) => void;
   /** A monotonic clock in milliseconds. The default is `performance`. */
@@ -18,12 +18,12 @@ export interface VerdictStoreOptions {
 }
 
 /** A bounded store of verdicts, each with its own time to live. */
-export interface VerdictStore<V extends object> {
+export interface ResultStore<V extends object> {
   get(key: CacheKey): V | undefined;
   /** Stores a verdict for `ttlMs` milliseconds, or not at all if that is not positive. */
   set(key: CacheKey, verdict: V, ttlMs: number): void;
   delete(key: CacheKey): void;
-  /** Live entries. Of more than {@link MAX_LOOKS}, expired ones are counted too. */
+  /** Live entries. Of more than {@link MAX_EXACT_COUNT}, expired ones are counted too. */
   readonly size: number;
 }
 
@@ -31,7 +31,7 @@ export interface VerdictStore<V extends object> {
  * Creates a store for `maxEntries`. A full store drops the least recently used entry. The arrays
  * of the LRUCache are allocated at once for all entries, at 56 bytes each.
  */
-export function verdictStore<V extends object>(options: VerdictStoreOptions): VerdictStore<V> {
+export function createResultStore<V extends object>(options: ResultStoreOptions): ResultStore<V> {
   const { maxEntries, onEviction = () => {}, clock = performance } = options;
   const entries: LRUCache<CacheKey, V> = new LRUCache({
     max: maxEntries,
@@ -54,7 +54,7 @@ export function verdictStore<V extends object>(options: VerdictStoreOptions): Ve
       entries.delete(key);
     },
     get size() {
-      if (entries.size <= MAX_LOOKS) entries.purgeStale();
+      if (entries.size <= MAX_EXACT_COUNT) entries.purgeStale();
       return entries.size;
     },
   };

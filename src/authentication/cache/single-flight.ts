@@ -49,7 +49,7 @@ export function singleFlight<K, V>({ deadlineMs, late }: SingleFlightOptions<V>)
       const deadline = new Deadline();
       const answer = call(deadline);
       if (!(answer instanceof Promise)) return answer;
-      const flight = byDeadline(answer, deadline, deadlineMs, late).finally(() => flights.delete(key));
+      const flight = withDeadline(answer, deadline, deadlineMs, late).finally(() => flights.delete(key));
       flights.set(key, flight);
       return flight;
     },
@@ -59,7 +59,7 @@ export function singleFlight<K, V>({ deadlineMs, late }: SingleFlightOptions<V>)
   };
 }
 
-function byDeadline<V>(answer: Promise<V>, deadline: Deadline, deadlineMs: number, late: () => V): Promise<V> {
+function withDeadline<V>(answer: Promise<V>, deadline: Deadline, deadlineMs: number, late: () => V): Promise<V> {
   const { promise, resolve, reject } = Promise.withResolvers<V>();
   const timer = setTimeout(() => {
     deadline.pass();

@@ -1,10 +1,10 @@
 /** How many reviews may be under way at once, now. */
-export interface ReviewLimit {
+export interface AdaptiveLimit {
   readonly current: number;
   /** The API server answered a review: it bears what it has. */
-  answered(): void;
+  onSuccess(): void;
   /** The API server asked for less of a review that was begun at `startedAt`. */
-  throttled(startedAt: number): void;
+  onThrottled(startedAt: number): void;
 }
 
 /**
@@ -14,17 +14,17 @@ export interface ReviewLimit {
  *
  * @param max the limit to begin with, and the highest.
  */
-export function reviewLimit(max: number, now: () => number): ReviewLimit {
+export function aimdLimit(max: number, now: () => number): AdaptiveLimit {
   let limit = max;
   let loweredAt = Number.NEGATIVE_INFINITY;
   return {
     get current() {
       return Math.floor(limit);
     },
-    answered() {
+    onSuccess() {
       limit = Math.min(max, limit + 1 / limit);
     },
-    throttled(startedAt) {
+    onThrottled(startedAt) {
       if (startedAt <= loweredAt) return;
       loweredAt = now();
       limit = Math.max(1, limit / 2);

@@ -1,14 +1,20 @@
 import type { Token } from '../../credential/token.ts';
 import type { Unavailable } from '../../decision/decision.ts';
-import { type Asking, type Authority, type Lane, unavailable, type Verdict } from '../token-authenticator.ts';
-import { type Lanes, lanes } from './priority-semaphore.ts';
-import { reviewLimit } from './adaptive-concurrency.ts';
-import { yieldingPlaces } from './unverified-limit.ts';
+import {
+  type AuthResult,
+  type Priority,
+  type ReviewContext,
+  type TokenAuthenticator,
+  unavailable,
+} from '../token-authenticator.ts';
+import { aimdLimit } from './adaptive-concurrency.ts';
+import { type PrioritySemaphore, prioritySemaphore } from './priority-semaphore.ts';
+import { createUnverifiedLimit } from './unverified-limit.ts';
 
 /** Why a review was not admitted. */
-export type AdmissionRefusal = 'queue full' | 'no turn in time';
+export type QueueRejection = 'queue full' | 'no turn in time';
 
-export interface AdmissionOptions {
+export interface ReviewQueueOptions {
   /** How many reviews may be under way at once, at the most. */
   readonly maxConcurrency: number;
   /** How many more may wait; past that a review is refused at once. */
@@ -24,16 +30,16 @@ export interface AdmissionOptions {
   readonly protecting?: () => boolean;
   /** Told how long an admitted review waited, in seconds. */
   readonly onAdmitted?: (queuedSeconds: number) => void;
-  readonly onRefused?: (lane: Lane, why: AdmissionRefusal) => void;
+  readonly onRefused?: (priority: Priority, why: QueueRejection) => void;
   readonly now?: () => number;
 }
 
-/** An {@link Authority} that guards the one behind it, and shows how busy it is. */
-export interface Admitted extends Authority {
+/** An {@link TokenAuthenticator} that guards the one behind it, and shows how busy it is. */
+export interface ReviewQueue extends TokenAuthenticator {
   /** How many may be under way at once, now. */
   readonly limit: number;
-  inFlight(lane: Lane): number;
-  queued(lane: Lane): number;
+  inFlight(priority: Priority): number;
+  queued(priority: Priority): number;
 }
 
 const OVERLOADED: Unavailable = {
@@ -44,10 +50,10 @@ const OVERLOADED: Unavailable = {
 };
 
 /** The part of all places that tokens keep, however many of them are refused, while none can be verified. */
-const KEPT_SHARE = 1 / 4;
+const MIN_UNVERIFIED_SHARE = 1 / 4;
 
 /** How much the latest review counts in the average of their durations. */
-const WEIGHT = 0.1;
+const EWMA_ALPHA = 0.1;
 
 /**
  * Bounds how many reviews run at once, not how many a second: client-side rate limits are what made other sidecars wait
@@ -58,29 +64,34 @@ const WEIGHT = 0.1;
  * token is good, and yield further while it is junk; renewals go last. Whoever finds the queue full, or could not get a turn in time, is told at once: our own
  * bound is never blamed on the API server.
  */
-export function admitted(inner: Authority, options: AdmissionOptions): Admitted {
+export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueOptions): ReviewQueue {
   const { maxConcurrency, maxQueue, maxWaitMs, unverifiedShare, now = () => performance.now() } = options;
   const { protecting = () => false, onAdmitted = () => {}, onRefused = () => {} } = options;
-  const limit = reviewLimit(maxConcurrency, now);
+  const limit = aimdLimit(maxConcurrency, now);
   // Where nothing can be verified, good tokens are among the others: those keep as much as junk has elsewhere.
-  const kept = (): number => (unverifiedShare() < 1 ? 1 : limit.current * KEPT_SHARE);
-  const yielding = yieldingPlaces({ protecting, kept, now });
-  const queues = lanes({ limit: () => limit.current, maxQueue, unverifiedShare, unverifiedPlaces: yielding.current });
-  // A lane's own: junk that takes long to refuse must not make it seem that good tokens wait long.
-  const averageMs: Record<Lane, number> = { verified: 0, unverified: 0, refresh: 0 };
+  const kept = (): number => (unverifiedShare() < 1 ? 1 : limit.current * MIN_UNVERIFIED_SHARE);
+  const yielding = createUnverifiedLimit({ protecting, kept, now });
+  const queues = prioritySemaphore({
+    limit: () => limit.current,
+    maxQueue,
+    unverifiedShare,
+    unverifiedPlaces: yielding.current,
+  });
+  // A priority's own: junk that takes long to refuse must not make it seem that good tokens wait long.
+  const averageMs: Record<Priority, number> = { verified: 0, unverified: 0, refresh: 0 };
   let heldSince = Number.NEGATIVE_INFINITY;
   let heldUntil = Number.NEGATIVE_INFINITY;
   let release: NodeJS.Timeout | undefined;
 
-  const learn = (lane: Lane, verdict: Verdict, startedAt: number): void => {
-    if (lane === 'unverified') yielding.learn(verdict);
-    averageMs[lane] += (now() - startedAt - averageMs[lane]) * WEIGHT;
+  const learn = (priority: Priority, verdict: AuthResult, startedAt: number): void => {
+    if (priority === 'unverified') yielding.learn(verdict);
+    averageMs[priority] += (now() - startedAt - averageMs[priority]) * EWMA_ALPHA;
     if (verdict.kind !== 'unavailable') {
-      limit.answered();
+      limit.onSuccess();
       // One that was begun before says nothing about the room there is now.
       if (startedAt >= heldSince) hold(0);
     } else if (verdict.cause === 'too many requests') {
-      limit.throttled(startedAt);
+      limit.onThrottled(startedAt);
       hold(verdict.retryAfterSeconds * 1000);
     }
   };
@@ -94,64 +105,64 @@ export function admitted(inner: Authority, options: AdmissionOptions): Admitted 
     release = ms === 0 ? undefined : setTimeout(() => queues.hold(false), ms).unref();
   };
 
-  const run = async (lane: Lane, token: Token, asking: Asking): Promise<Verdict> => {
+  const run = async (priority: Priority, token: Token, asking: ReviewContext): Promise<AuthResult> => {
     const startedAt = now();
     try {
-      const verdict = await inner.review(token, asking);
-      learn(lane, verdict, startedAt);
+      const verdict = await inner.authenticate(token, asking);
+      learn(priority, verdict, startedAt);
       return verdict;
     } finally {
-      queues.leave(lane);
+      queues.leave(priority);
     }
   };
 
-  const wait = async (lane: Lane, token: Token, asking: Asking): Promise<Verdict> => {
+  const wait = async (priority: Priority, token: Token, asking: ReviewContext): Promise<AuthResult> => {
     const start = now();
-    if (!(await turn(queues, lane, asking.signal))) return refuse(lane, 'no turn in time');
+    if (!(await turn(queues, priority, asking.signal))) return refuse(priority, 'no turn in time');
     const waitedMs = now() - start;
     if (waitedMs > maxWaitMs) {
-      queues.leave(lane);
-      return refuse(lane, 'no turn in time');
+      queues.leave(priority);
+      return refuse(priority, 'no turn in time');
     }
     onAdmitted(waitedMs / 1000);
-    return run(lane, token, asking);
+    return run(priority, token, asking);
   };
 
-  const refuse = (lane: Lane, why: AdmissionRefusal): Unavailable => {
-    onRefused(lane, why);
+  const refuse = (priority: Priority, why: QueueRejection): Unavailable => {
+    onRefused(priority, why);
     return OVERLOADED;
   };
 
-  const expectedWaitMs = (lane: Lane): number =>
-    (Math.ceil((queues.queued(lane) + 1) / queues.places(lane)) - 1) * averageMs[lane];
+  const expectedWaitMs = (priority: Priority): number =>
+    (Math.ceil((queues.queued(priority) + 1) / queues.places(priority)) - 1) * averageMs[priority];
 
   return {
     get limit() {
       return limit.current;
     },
-    inFlight: lane => queues.inFlight(lane),
-    queued: lane => queues.queued(lane),
-    review(token, asking = {}) {
-      const lane = asking.lane ?? 'unverified';
-      if (queues.enter(lane)) {
+    inFlight: priority => queues.inFlight(priority),
+    queued: priority => queues.queued(priority),
+    authenticate(token, asking = {}) {
+      const priority = asking.priority ?? 'unverified';
+      if (queues.enter(priority)) {
         onAdmitted(0);
-        return run(lane, token, asking);
+        return run(priority, token, asking);
       }
-      if (queues.isFull(lane)) return refuse(lane, 'queue full');
+      if (queues.isFull(priority)) return refuse(priority, 'queue full');
       // The API server's own wish, not our bound; and how long it lasts in the end nobody knows.
-      if (lane !== 'verified' && heldUntil > now()) {
+      if (priority !== 'verified' && heldUntil > now()) {
         return unavailable('too many requests', Math.ceil((heldUntil - now()) / 1000));
       }
-      if (expectedWaitMs(lane) > maxWaitMs) return refuse(lane, 'no turn in time');
-      return wait(lane, token, asking);
+      if (expectedWaitMs(priority) > maxWaitMs) return refuse(priority, 'no turn in time');
+      return wait(priority, token, asking);
     },
   };
 }
 
 /** Whether the turn came before the signal. */
-function turn(queues: Lanes, lane: Lane, signal: AbortSignal | undefined): Promise<boolean> {
+function turn(queues: PrioritySemaphore, priority: Priority, signal: AbortSignal | undefined): Promise<boolean> {
   return new Promise(resolve => {
-    const giveUp = queues.wait(lane, () => {
+    const giveUp = queues.wait(priority, () => {
       signal?.removeEventListener('abort', leave);
       resolve(true);
     });

@@ -1,8 +1,8 @@
-import type { KubeConnection } from '../../kube/api-client.ts';
 import type { Config } from '../../config/schema.ts';
 import { parseServiceAccount, type ServiceAccountName } from '../../identity/identity.ts';
-import { type Finding, ok, warn } from './check-result.ts';
-import { quoted } from '../output.ts';
+import type { KubeApiClient } from '../../kube/api-client.ts';
+import { quoteUntrusted } from '../output.ts';
+import { type CheckResult, ok, warn } from './check-result.ts';
 
 /** More names are not looked up. */
 const MOST_LOOKUPS = 50;
@@ -15,7 +15,7 @@ interface Named {
 }
 
 /** Allowlists that name what is not there. gatecar has no right to look, and needs none: then that is said, and all is well. */
-export async function checkAllowlists(connection: KubeConnection, config: Config): Promise<Finding[]> {
+export async function checkAllowlists(connection: KubeApiClient, config: Config): Promise<CheckResult[]> {
   const { allowedNamespaces: namespaces, allowedServiceAccounts: accounts, reviewTimeoutMs } = config;
   if (namespaces === undefined && accounts === undefined) {
     return [ok('allowlists', 'none is set: every ServiceAccount with a good token passes')];
@@ -42,14 +42,14 @@ export async function checkAllowlists(connection: KubeConnection, config: Config
       : [
           warn(
             'allowlists',
-            `${quoted(shut.map(({ namespace, name }) => `${namespace}/${name}`))} never pass: both lists must, and GATECAR_ALLOWED_NAMESPACES does not name them`,
+            `${quoteUntrusted(shut.map(({ namespace, name }) => `${namespace}/${name}`))} never pass: both lists must, and GATECAR_ALLOWED_NAMESPACES does not name them`,
             `GATECAR_ALLOWED_NAMESPACES=${[namespaces, first.namespace].flat()}`,
           ),
         ]),
   ];
 }
 
-async function lookUp(connection: KubeConnection, named: readonly Named[], timeoutMs: number): Promise<Finding> {
+async function lookUp(connection: KubeApiClient, named: readonly Named[], timeoutMs: number): Promise<CheckResult> {
   const missing: Named[] = [];
   for (const one of named.slice(0, MOST_LOOKUPS)) {
     const status = await statusOf(connection, one.path, timeoutMs);
@@ -61,11 +61,11 @@ async function lookUp(connection: KubeConnection, named: readonly Named[], timeo
   }
   const [first] = missing;
   if (first === undefined) return ok('allowlists', 'all that they name is there');
-  return warn('allowlists', `${quoted(missing.map(({ name }) => name))} are named and not there`, first.make);
+  return warn('allowlists', `${quoteUntrusted(missing.map(({ name }) => name))} are named and not there`, first.make);
 }
 
 /** `undefined` where there is no answer. */
-function statusOf(connection: KubeConnection, path: string, timeoutMs: number): Promise<number | undefined> {
+function statusOf(connection: KubeApiClient, path: string, timeoutMs: number): Promise<number | undefined> {
   return connection.get(path, AbortSignal.timeout(timeoutMs)).then(
     ({ status }) => status,
     () => undefined,

@@ -1,30 +1,30 @@
-import { EndpointError, type KubeEndpoint } from '../../kube/endpoint.ts';
-import { ConfigError, readConfig } from '../../config/load.ts';
+import { createApiClient } from '../../auth-pipeline.ts';
 import { warnings } from '../../config/cross-setting-rules.ts';
+import { ConfigError, readConfig } from '../../config/load.ts';
 import type { Config } from '../../config/schema.ts';
-import { endpointSource } from '../../kube/endpoint-selection.ts';
+import { EndpointError, type KubeEndpoint } from '../../kube/endpoint.ts';
+import { createEndpointSource } from '../../kube/endpoint-selection.ts';
 import { processMemory } from '../../limits/process-limits.ts';
-import { openConnection } from '../../auth-pipeline.ts';
+import { type CommandContext, readCommand, UsageError } from '../command.ts';
+import { asciiJson, colorizer, columns, stripControl } from '../output.ts';
 import { checkAllowlists } from './allowlists.ts';
+import { type CheckResult, fail, ok, warn } from './check-result.ts';
+import { assessClockSkew, measureClockSkew } from './clock-skew.ts';
 import { checkCredential, ownToken } from './credential.ts';
 import { checkEndpoint } from './endpoint.ts';
 import { checkListeners } from './listeners.ts';
 import { checkMemory } from './memory.ts';
 import { checkReview } from './token-review.ts';
-import { judgeClocks, watchClock } from './clock-skew.ts';
-import { type CommandContext, readCommand, UsageError } from '../command.ts';
-import { type Finding, fail, ok, warn } from './check-result.ts';
-import { asciiJson, columns, painter, plain } from '../output.ts';
 
 /** What `gatecar check --output json` prints. */
 export interface Checked {
   /** Whether nothing fails. */
   readonly ok: boolean;
-  readonly findings: readonly Finding[];
+  readonly findings: readonly CheckResult[];
 }
 
 /**
- * `gatecar check`: whether gatecar would work here with these settings, and if not, why and what mends it.
+ * `gatecar check`: whether gatecar would work here with these settings, and if not, why and what fixes it.
  *
  * @returns the exit code: 0 where nothing fails, 1 otherwise.
  * @throws {UsageError}
@@ -34,17 +34,17 @@ export async function checkCommand(context: CommandContext): Promise<number> {
   if (operands.length > 0) throw new UsageError('check takes settings and nothing else: gatecar check --help');
   const findings = await findingsOf(context, settings);
   const checked: Checked = { ok: findings.every(({ result }) => result !== 'fail'), findings };
-  const paint = painter(context.terminal, context.env);
+  const paint = colorizer(context.terminal, context.env);
   const tones = { ok: 'good', warn: 'doubtful', fail: 'bad' } as const;
-  const rows = findings.map(({ check, result, text, mend }): [string, string] => [
+  const rows = findings.map(({ check, result, text, fix }): [string, string] => [
     `${paint(tones[result], result.padEnd(4))}  ${check.padEnd(13)}`,
-    `${plain(text)}${mend === undefined ? '' : `\nmend: ${plain(mend)}`}`,
+    `${stripControl(text)}${fix === undefined ? '' : `\nfix: ${stripControl(fix)}`}`,
   ]);
   context.terminal.write(output === 'json' ? `${asciiJson(checked, 2)}\n` : columns(rows));
   return checked.ok ? 0 : 1;
 }
 
-async function findingsOf(context: CommandContext, settings: readonly string[]): Promise<Finding[]> {
+async function findingsOf(context: CommandContext, settings: readonly string[]): Promise<CheckResult[]> {
   const { env, wallClock = Date.now } = context;
   let config: Config;
   try {
@@ -63,18 +63,22 @@ async function findingsOf(context: CommandContext, settings: readonly string[]):
 }
 
 /** From the address inwards; where one thing fails that all others need, those are left out. */
-async function checkApiServer(config: Config, context: CommandContext, wallClock: () => number): Promise<Finding[]> {
+async function checkApiServer(
+  config: Config,
+  context: CommandContext,
+  wallClock: () => number,
+): Promise<CheckResult[]> {
   let endpoint: KubeEndpoint;
   try {
-    endpoint = await (await endpointSource(config, context.surroundings)).current();
+    endpoint = await (await createEndpointSource(config, context.runtimeEnvironment)).current();
   } catch (error) {
     if (!(error instanceof EndpointError)) throw error;
-    return [fail('credential', error.message, mendEndpoint(error.message))];
+    return [fail('credential', error.message, fixEndpoint(error.message))];
   }
   const way = await checkEndpoint(endpoint, config.reviewTimeoutMs, wallClock());
   const found = [...way, checkCredential(endpoint, wallClock())];
   if (way.some(({ result }) => result === 'fail')) return found;
-  const clock = watchClock(openConnection(config, context.surroundings, context.version), wallClock);
+  const clock = measureClockSkew(createApiClient(config, context.runtimeEnvironment, context.version), wallClock);
   try {
     found.push(...(await checkReview({ connection: clock.connection, config, token: ownToken(endpoint) })));
     found.push(clockFinding(clock.aheadMs));
@@ -86,13 +90,13 @@ async function checkApiServer(config: Config, context: CommandContext, wallClock
   }
 }
 
-function mendEndpoint(message: string): string {
+function fixEndpoint(message: string): string {
   if (message.startsWith('kubeconfig')) return 'kubectl config view   # for GATECAR_KUBECONFIG';
   if (message.includes('/var/run/secrets/')) return 'kubectl describe pod   # does it mount a ServiceAccount token?';
   return 'gatecar --help   # GATECAR_KUBE_API_URL, GATECAR_KUBE_TOKEN_FILE, GATECAR_KUBE_CA_FILE, GATECAR_KUBECONFIG';
 }
 
-function clockFinding(aheadMs: number | undefined): Finding {
+function clockFinding(aheadMs: number | undefined): CheckResult {
   if (aheadMs === undefined) return ok('clock', 'not compared: whoever answers tells no time');
-  return { check: 'clock', ...judgeClocks(aheadMs) };
+  return { check: 'clock', ...assessClockSkew(aheadMs) };
 }

@@ -1,24 +1,24 @@
-import type { KubeConnection } from '../../kube/api-client.ts';
 import { MAX_SKEW_MS } from '../../authentication/server-clock.ts';
+import type { KubeApiClient } from '../../kube/api-client.ts';
 
 /** What the two clocks say. */
-export interface ClockDifference {
+export interface ClockSkew {
   readonly result: 'ok' | 'warn';
   readonly text: string;
-  readonly mend?: string;
+  readonly fix?: string;
 }
 
 /** Asks as a connection does, and keeps in mind how far our clock is ahead of the API server's. */
-export interface ClockWatch {
-  readonly connection: KubeConnection;
+export interface ClockSkewMeasurement {
+  readonly connection: KubeApiClient;
   /** Milliseconds, negative where ours is behind; `undefined` while no answer told a time. */
   readonly aheadMs: number | undefined;
 }
 
 /** Reads the `Date` of each answer (RFC 9110 §6.6.1). */
-export function watchClock(inner: KubeConnection, wallClock: () => number): ClockWatch {
+export function measureClockSkew(inner: KubeApiClient, wallClock: () => number): ClockSkewMeasurement {
   let aheadMs: number | undefined;
-  const noting = async (answer: ReturnType<KubeConnection['get']>) => {
+  const noting = async (answer: ReturnType<KubeApiClient['get']>) => {
     const { sentAtMs } = await answer;
     // The header has whole seconds, cut.
     if (sentAtMs !== undefined) aheadMs = wallClock() - (sentAtMs + 500);
@@ -37,7 +37,7 @@ export function watchClock(inner: KubeConnection, wallClock: () => number): Cloc
 }
 
 /** Past the skew that the local checks allow, the API server is asked about the times of each token. */
-export function judgeClocks(aheadMs: number): ClockDifference {
+export function assessClockSkew(aheadMs: number): ClockSkew {
   const off = Math.abs(aheadMs);
   const allowed = `${MAX_SKEW_MS / 1000} s`;
   if (off <= MAX_SKEW_MS) return { result: 'ok', text: `no more than ${allowed} apart` };
@@ -45,6 +45,6 @@ export function judgeClocks(aheadMs: number): ClockDifference {
   return {
     result: 'warn',
     text: `${where}: past ${allowed}, token times are not checked here, and expired tokens cost a review each`,
-    mend: 'timedatectl status   # on the node of gatecar, and on that of the API server',
+    fix: 'timedatectl status   # on the node of gatecar, and on that of the API server',
   };
 }

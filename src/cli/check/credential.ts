@@ -1,9 +1,9 @@
 import { X509Certificate } from 'node:crypto';
-import type { KubeEndpoint } from '../../kube/endpoint.ts';
 import { readClaims, readJwt } from '../../credential/jwt-claims.ts';
 import { Token } from '../../credential/token.ts';
-import { type Finding, fail, ok, warn } from './check-result.ts';
-import { quoted } from '../output.ts';
+import type { KubeEndpoint } from '../../kube/endpoint.ts';
+import { quoteUntrusted } from '../output.ts';
+import { type CheckResult, fail, ok, warn } from './check-result.ts';
 
 /** gatecar's own bearer token, where it has one. */
 export function ownToken({ headers }: KubeEndpoint): Token | undefined {
@@ -21,7 +21,7 @@ const RENEW =
   'kubectl create token gatecar --namespace gatecar   # in a pod the kubelet renews it: kubectl describe pod';
 
 /** gatecar's own credential, by what it says itself. It is not printed. */
-export function checkCredential(endpoint: KubeEndpoint, nowMs: number): Finding {
+export function checkCredential(endpoint: KubeEndpoint, nowMs: number): CheckResult {
   const token = ownToken(endpoint);
   if (token !== undefined) return checkToken(token, nowMs);
   const { headers, tls, baseUrl } = endpoint;
@@ -35,11 +35,11 @@ export function checkCredential(endpoint: KubeEndpoint, nowMs: number): Finding 
   );
 }
 
-function checkToken(token: Token, nowMs: number): Finding {
+function checkToken(token: Token, nowMs: number): CheckResult {
   const claims = readClaims(token);
   if (claims === undefined) return ok('credential', 'an opaque bearer token, whose end cannot be seen');
   const { expiresAtMs, audiences } = claims;
-  const what = `a token of ${quoted(readJwt(token)?.claims['sub'])} for ${quoted(audiences ?? [])}`;
+  const what = `a token of ${quoteUntrusted(readJwt(token)?.claims['sub'])} for ${quoteUntrusted(audiences ?? [])}`;
   if (expiresAtMs === undefined) return ok('credential', `${what}, which never expires`);
   const until = new Date(Math.min(expiresAtMs, 8.64e15)).toISOString();
   if (nowMs > expiresAtMs) {
@@ -48,10 +48,10 @@ function checkToken(token: Token, nowMs: number): Finding {
   return ok('credential', `${what}, until ${until}`);
 }
 
-function checkCertificate(pem: Buffer | string, nowMs: number): Finding {
+function checkCertificate(pem: Buffer | string, nowMs: number): CheckResult {
   try {
     const { subject, validToDate } = new X509Certificate(pem);
-    const what = `a client certificate of ${quoted(subject)}`;
+    const what = `a client certificate of ${quoteUntrusted(subject)}`;
     return nowMs > validToDate.getTime()
       ? fail('credential', `${what}, which expired ${validToDate.toISOString()}`, 'kubectl config view --minify')
       : ok('credential', `${what}, until ${validToDate.toISOString()}`);

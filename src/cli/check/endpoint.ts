@@ -2,13 +2,13 @@ import { lookup } from 'node:dns/promises';
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { errorCode, type KubeEndpoint } from '../../kube/endpoint.ts';
-import { type Finding, fail, ok, warn } from './check-result.ts';
-import { quoted } from '../output.ts';
+import { quoteUntrusted } from '../output.ts';
+import { type CheckResult, fail, ok, warn } from './check-result.ts';
 
-const ADDRESS_MEND = 'kubectl config view --minify   # for GATECAR_KUBE_API_URL or GATECAR_KUBECONFIG';
+const ADDRESS_FIX = 'kubectl config view --minify   # for GATECAR_KUBE_API_URL or GATECAR_KUBECONFIG';
 
 /** Whether the API server's address leads anywhere, and who is there. Sends nothing, our credential least of all. */
-export async function checkEndpoint(endpoint: KubeEndpoint, timeoutMs: number, nowMs: number): Promise<Finding[]> {
+export async function checkEndpoint(endpoint: KubeEndpoint, timeoutMs: number, nowMs: number): Promise<CheckResult[]> {
   const { proxyUrl } = endpoint;
   const baseUrl = withoutUserInfo(endpoint.baseUrl);
   if (proxyUrl !== undefined) {
@@ -21,7 +21,7 @@ export async function checkEndpoint(endpoint: KubeEndpoint, timeoutMs: number, n
   const isTls = protocol === 'https:';
   const target = { host, port: Number(port || (isTls ? 443 : 80)), timeoutMs };
   const unreached = await reach(target);
-  if (unreached !== undefined) return [fail('address', `${baseUrl} ${unreached}`, ADDRESS_MEND)];
+  if (unreached !== undefined) return [fail('address', `${baseUrl} ${unreached}`, ADDRESS_FIX)];
   const reached = ok('address', `${baseUrl} resolves and takes connections`);
   if (!isTls) return [reached, ok('tls', 'none: plain http')];
   return [reached, await checkTls({ ...endpoint, baseUrl }, target, nowMs)];
@@ -55,7 +55,7 @@ async function checkTls(
   { tls, baseUrl }: Pick<KubeEndpoint, 'tls' | 'baseUrl'>,
   { host, port, timeoutMs }: Target,
   nowMs: number,
-): Promise<Finding> {
+): Promise<CheckResult> {
   // Whoever is there is let finish the handshake, so as to be told from others; nothing is said to them.
   const named = isIP(host) === 0 ? { servername: host } : {};
   const handshake = () =>
@@ -64,21 +64,21 @@ async function checkTls(
   try {
     socket = handshake();
   } catch (error) {
-    return fail('tls', `the CA bundle or the client certificate cannot be used (${errorCode(error)})`, CA_MEND);
+    return fail('tls', `the CA bundle or the client certificate cannot be used (${errorCode(error)})`, CA_FIX);
   }
   const { trouble } = await settled(socket, 'secureConnect', timeoutMs);
   try {
-    if (trouble !== undefined) return fail('tls', `${baseUrl} does not speak TLS with us (${trouble})`, ADDRESS_MEND);
+    if (trouble !== undefined) return fail('tls', `${baseUrl} does not speak TLS with us (${trouble})`, ADDRESS_FIX);
     if (tls.rejectUnauthorized === false) {
-      return warn('tls', 'insecure-skip-tls-verify: anybody can be the API server, and get our credential', CA_MEND);
+      return warn('tls', 'insecure-skip-tls-verify: anybody can be the API server, and get our credential', CA_FIX);
     }
-    return judgeCertificate(socket, nowMs);
+    return assessCertificate(socket, nowMs);
   } finally {
     socket.destroy();
   }
 }
 
-const CA_MEND =
+const CA_FIX =
   "kubectl config view --raw --minify --output 'jsonpath={.clusters[0].cluster.certificate-authority-data}' | base64 -d   # for GATECAR_KUBE_CA_FILE";
 
 const DAY_MS = 86_400_000;
@@ -89,7 +89,7 @@ const OUT_OF_TIME: Readonly<Record<string, string>> = {
   CERT_NOT_YET_VALID: 'is not valid yet',
 };
 
-function judgeCertificate(socket: TLSSocket, nowMs: number): Finding {
+function assessCertificate(socket: TLSSocket, nowMs: number): CheckResult {
   const { valid_from: from, valid_to: to, subjectaltname: names, issuer } = socket.getPeerCertificate();
   if (socket.authorized) {
     const soon = Date.parse(to) - nowMs < DAY_MS;
@@ -109,11 +109,15 @@ function judgeCertificate(socket: TLSSocket, nowMs: number): Finding {
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
     return fail(
       'tls',
-      `the certificate is for ${quoted(names)}, not for the host of the address (${code})`,
-      ADDRESS_MEND,
+      `the certificate is for ${quoteUntrusted(names)}, not for the host of the address (${code})`,
+      ADDRESS_FIX,
     );
   }
-  return fail('tls', `the certificate is of ${quoted(issuer?.CN)}, which is not the CA we trust (${code})`, CA_MEND);
+  return fail(
+    'tls',
+    `the certificate is of ${quoteUntrusted(issuer?.CN)}, which is not the CA we trust (${code})`,
+    CA_FIX,
+  );
 }
 
 /** Waits for an event of a socket: the code of what came in its place, `timeout` included. */

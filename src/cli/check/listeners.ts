@@ -4,14 +4,14 @@ import { createServer } from 'node:net';
 import { text } from 'node:stream/consumers';
 import type { Config } from '../../config/schema.ts';
 import type { Address } from '../../config/setting-types.ts';
-import { type BindTarget, type ListenError, listenOn } from '../../server/listen.ts';
+import { type BindTarget, bindAddress, type ListenError } from '../../server/listen.ts';
 import { checkMaterial, type TlsFileError, type TlsPaths, tlsFiles } from '../../tls/tls-files.ts';
-import { type Finding, fail, ok } from './check-result.ts';
+import { type CheckResult, fail, ok } from './check-result.ts';
 
 const ASK_TIMEOUT_MS = 1000;
 
 /** Whether the listeners' addresses are free or gatecar's already, and their TLS files can be used. */
-export async function checkListeners(config: Config, nowMs: number): Promise<Finding[]> {
+export async function checkListeners(config: Config, nowMs: number): Promise<CheckResult[]> {
   const { listen, opsListen, grpcListen, tlsCertFile: certFile, tlsKeyFile: keyFile } = config;
   const isTls = certFile !== undefined;
   const auth = await checkAddress('GATECAR_LISTEN', listen, () => answersAsGatecar(listen, isTls, '/auth'));
@@ -30,9 +30,9 @@ export async function checkListeners(config: Config, nowMs: number): Promise<Fin
 
 const OURS = 'gatecar is there already';
 
-async function checkAddress(setting: string, address: Address, isOurs: () => Promise<boolean>): Promise<Finding> {
+async function checkAddress(setting: string, address: Address, isOurs: () => Promise<boolean>): Promise<CheckResult> {
   try {
-    await listenOn(tryOut, address, setting);
+    await bindAddress(tryOut, address, setting);
     return ok('listeners', `${setting}: ${address.text} is free`);
   } catch (error) {
     const { message: text } = error as ListenError;
@@ -72,7 +72,7 @@ async function answersAsGatecar(address: Address, isTls: boolean, path: string):
   return promise;
 }
 
-async function checkTlsFiles(paths: TlsPaths, nowMs: number): Promise<Finding> {
+async function checkTlsFiles(paths: TlsPaths, nowMs: number): Promise<CheckResult> {
   try {
     const { notAfter } = checkMaterial(await tlsFiles(paths).read(), paths);
     const until = notAfter.toISOString();

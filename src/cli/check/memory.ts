@@ -1,7 +1,7 @@
 import type { Config } from '../../config/schema.ts';
 import { CONNECTION_BYTES } from '../../limits/connection-pool.ts';
 import { neededBytes, neededHeapBytes, type ProcessMemory, processLimits } from '../../limits/process-limits.ts';
-import { type Finding, fail, ok, warn } from './check-result.ts';
+import { type CheckResult, fail, ok, warn } from './check-result.ts';
 
 const MIB = 1024 * 1024;
 
@@ -10,7 +10,7 @@ const MIB = 1024 * 1024;
  *
  * @param detected what the process has without `GATECAR_MEMORY_LIMIT`.
  */
-export function checkMemory(config: Config, detected: ProcessMemory): Finding {
+export function checkMemory(config: Config, detected: ProcessMemory): CheckResult {
   const { cacheMaxEntries, maxConnections, memoryLimit } = config;
   const memory = { ...detected, limitBytes: memoryLimit ?? detected.limitBytes };
   const limit = `${Math.floor(memory.limitBytes / MIB)} MiB`;

@@ -1,42 +1,42 @@
-import type { Verdict } from '../../authentication/token-authenticator.ts';
-import type { KubeConnection } from '../../kube/api-client.ts';
-import { type ReviewReport, tokenReview } from '../../authentication/token-review.ts';
+import type { AuthResult } from '../../authentication/token-authenticator.ts';
+import { type ReviewEvent, tokenReview } from '../../authentication/token-review.ts';
 import type { Config } from '../../config/schema.ts';
 import { readClaims } from '../../credential/jwt-claims.ts';
 import { Token } from '../../credential/token.ts';
+import type { KubeApiClient } from '../../kube/api-client.ts';
+import { quoteUntrusted } from '../output.ts';
+import { type CheckResult, fail, ok } from './check-result.ts';
 import { ownName } from './credential.ts';
-import { type Finding, fail, ok } from './check-result.ts';
-import { REMEDIES } from './remediation.ts';
-import { quoted } from '../output.ts';
+import { REMEDIATION } from './remediation.ts';
 
 const ACCESS_REVIEW_PATH = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews';
 
 export interface ReviewCheckOptions {
-  readonly connection: KubeConnection;
+  readonly connection: KubeApiClient;
   readonly config: Config;
   /** gatecar's own, where it has one. */
   readonly token: Token | undefined;
 }
 
 /** Whether reviews can be had: a trial review, what the API server says of our right to it, and of audiences. */
-export async function checkReview(options: ReviewCheckOptions): Promise<Finding[]> {
+export async function checkReview(options: ReviewCheckOptions): Promise<CheckResult[]> {
   const trial = await review(new Token('gatecar-check'), options);
   const found = [judgeTrial(trial, options.token)];
   const { verdict } = trial;
   // Who does not get as far as to be judged by RBAC has nothing more to ask.
   if (verdict.kind === 'unavailable' && verdict.cause !== 'forbidden') return found;
   found.push(await checkAccess(options));
-  if (verdict.kind === 'refused') found.push(await checkAudiences(options));
+  if (verdict.kind === 'rejected') found.push(await checkAudiences(options));
   return found;
 }
 
 interface Reviewed {
-  readonly verdict: Verdict;
-  readonly report: ReviewReport | undefined;
+  readonly verdict: AuthResult;
+  readonly report: ReviewEvent | undefined;
 }
 
 async function review(token: Token, { connection, config }: ReviewCheckOptions): Promise<Reviewed> {
-  let report: ReviewReport | undefined;
+  let report: ReviewEvent | undefined;
   const asking = tokenReview({
     connection,
     audiences: config.tokenAudiences,
@@ -44,36 +44,36 @@ async function review(token: Token, { connection, config }: ReviewCheckOptions):
       report = one;
     },
   });
-  const verdict = await asking.review(token, { signal: AbortSignal.timeout(config.reviewTimeoutMs) });
+  const verdict = await asking.authenticate(token, { signal: AbortSignal.timeout(config.reviewTimeoutMs) });
   return { verdict, report };
 }
 
-function judgeTrial({ verdict, report }: Reviewed, token: Token | undefined): Finding {
+function judgeTrial({ verdict, report }: Reviewed, token: Token | undefined): CheckResult {
   switch (verdict.kind) {
-    case 'refused':
+    case 'rejected':
       return ok('review', 'a made-up token was reviewed and refused, as it must be');
-    case 'accepted':
+    case 'authenticated':
       return fail(
         'review',
         'a made-up token was accepted: whoever answers accepts anything',
-        REMEDIES['not a TokenReview'].mend,
+        REMEDIATION['not a TokenReview'].fix,
       );
     case 'unavailable': {
-      const { cause, mend } = REMEDIES[verdict.cause];
+      const { cause, fix } = REMEDIATION[verdict.cause];
       const text = `${cause} (${report?.problem})`;
-      if (verdict.cause === 'forbidden') return fail('review', `${ownName(token)}: ${text}`, mend);
+      if (verdict.cause === 'forbidden') return fail('review', `${ownName(token)}: ${text}`, fix);
       const audiences = token && readClaims(token)?.audiences;
       const ours =
         verdict.cause === 'unauthorized' && audiences
-          ? `; ours is for ${quoted(audiences)}, which must be the API server's own`
+          ? `; ours is for ${quoteUntrusted(audiences)}, which must be the API server's own`
           : '';
-      return fail('review', `${text}${ours}`, mend);
+      return fail('review', `${text}${ours}`, fix);
     }
   }
 }
 
 /** What the API server says of our right to create TokenReviews. Everybody who is somebody may ask, by default. */
-async function checkAccess({ connection, config, token }: ReviewCheckOptions): Promise<Finding> {
+async function checkAccess({ connection, config, token }: ReviewCheckOptions): Promise<CheckResult> {
   const resourceAttributes = { group: 'authentication.k8s.io', resource: 'tokenreviews', verb: 'create' };
   const question = {
     apiVersion: 'authorization.k8s.io/v1',
@@ -91,7 +91,7 @@ async function checkAccess({ connection, config, token }: ReviewCheckOptions): P
   );
 }
 
-async function accessIn(connection: KubeConnection, body: string, timeoutMs: number): Promise<boolean | undefined> {
+async function accessIn(connection: KubeApiClient, body: string, timeoutMs: number): Promise<boolean | undefined> {
   try {
     const answer = await connection.post(ACCESS_REVIEW_PATH, body, AbortSignal.timeout(timeoutMs));
     const review = answer.status === 201 ? JSON.parse(answer.body) : undefined;
@@ -106,17 +106,17 @@ async function accessIn(connection: KubeConnection, body: string, timeoutMs: num
  * Whether audiences are looked at: our own token is for the API server, so with ours asked for it must be refused. Who
  * answers "authenticated" and names no audience knows none, and then gatecar accepts nobody.
  */
-async function checkAudiences(options: ReviewCheckOptions): Promise<Finding> {
+async function checkAudiences(options: ReviewCheckOptions): Promise<CheckResult> {
   const { tokenAudiences: audiences } = options.config;
   if (audiences.length === 0) return ok('audience', 'none is asked for: tokens for the API server itself pass');
-  const asked = quoted(audiences);
+  const asked = quoteUntrusted(audiences);
   if (options.token === undefined)
     return ok('audience', `${asked} are asked for; not tried, since our credential is no token`);
   const { verdict, report } = await review(options.token, options);
   switch (verdict.kind) {
-    case 'accepted':
-      return ok('audience', `the API server answers for ${quoted(verdict.identity.audiences)}`);
-    case 'refused':
+    case 'authenticated':
+      return ok('audience', `the API server answers for ${quoteUntrusted(verdict.identity.audiences)}`);
+    case 'rejected':
       return verdict.reason === 'audience_mismatch'
         ? fail(
             'audience',
@@ -125,6 +125,10 @@ async function checkAudiences(options: ReviewCheckOptions): Promise<Finding> {
           )
         : ok('audience', `the API server looks at audiences: a token that is not for ${asked} is refused`);
     case 'unavailable':
-      return fail('audience', `${REMEDIES[verdict.cause].cause} (${report?.problem})`, REMEDIES[verdict.cause].mend);
+      return fail(
+        'audience',
+        `${REMEDIATION[verdict.cause].cause} (${report?.problem})`,
+        REMEDIATION[verdict.cause].fix,
+      );
   }
 }

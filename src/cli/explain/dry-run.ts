@@ -1,87 +1,87 @@
-import type { Authority, Verdict } from '../../authentication/token-authenticator.ts';
-import { type ClusterKeys, clusterKeys, type KeyCheck } from '../../jwks/cluster-jwks.ts';
-import { type ClaimCheck, examined } from '../../authentication/jwt-precheck.ts';
-import type { KubeConnection } from '../../kube/api-client.ts';
-import { type LocalCheck, prescreened } from '../../authentication/token-screening.ts';
+import { createApiClient, policyFromConfig } from '../../auth-pipeline.ts';
+import { type ClaimCheck, withJwtPrecheck } from '../../authentication/jwt-precheck.ts';
 import { type ClockState, comparingClocks, serverClock } from '../../authentication/server-clock.ts';
-import { type ReviewReport, tokenReview } from '../../authentication/token-review.ts';
-import { authorizeAnybody, authorizeWith } from '../../authorize.ts';
+import type { AuthResult, TokenAuthenticator } from '../../authentication/token-authenticator.ts';
+import { type ReviewEvent, tokenReview } from '../../authentication/token-review.ts';
+import { type ScreeningCheck, withTokenScreening } from '../../authentication/token-screening.ts';
+import { authorizeBasicMode, createAuthorizer } from '../../authorize.ts';
 import type { Config } from '../../config/schema.ts';
 import type { Credential } from '../../credential/authorization-header.ts';
 import type { Decision } from '../../decision/decision.ts';
-import type { Surroundings } from '../../kube/endpoint-selection.ts';
-import { openConnection, policyOf } from '../../auth-pipeline.ts';
-import { watchClock } from '../check/clock-skew.ts';
+import { type ClusterJwks, createClusterJwks, type KeyCheckResult } from '../../jwks/cluster-jwks.ts';
+import type { KubeApiClient } from '../../kube/api-client.ts';
+import type { RuntimeEnvironment } from '../../kube/endpoint-selection.ts';
+import { measureClockSkew } from '../check/clock-skew.ts';
 
 /** What one question met on its way. */
-export interface Walk {
+export interface DryRun {
   readonly decision: Decision;
   /** The local check that refused; `undefined` where none did. */
-  readonly refusedBy: LocalCheck | ClaimCheck | undefined;
+  readonly refusedBy: ScreeningCheck | ClaimCheck | undefined;
   /** What the cluster publishes; `undefined` where it was not wanted, or nobody was to be asked. */
-  readonly keys: ClusterKeys | undefined;
+  readonly keys: ClusterJwks | undefined;
   /** What they say of the token's signature. */
-  readonly signature: KeyCheck | undefined;
+  readonly signature: KeyCheckResult | undefined;
   /** Why that could not be had. */
   readonly keysProblem: string | undefined;
   /** The API server's own verdict; `undefined` where it was not asked. */
-  readonly verdict: Verdict | undefined;
-  readonly report: ReviewReport | undefined;
+  readonly verdict: AuthResult | undefined;
+  readonly report: ReviewEvent | undefined;
   /** How far our clock is ahead of the API server's, in milliseconds. */
   readonly aheadMs: number | undefined;
   /** Whether the clocks agreed when the token's times were checked. */
   readonly clockState: ClockState;
 }
 
-export interface WalkOptions {
+export interface DryRunOptions {
   readonly config: Config;
-  readonly surroundings: Surroundings;
+  readonly runtimeEnvironment: RuntimeEnvironment;
   readonly version: string;
   readonly wallClock: () => number;
 }
 
-const NOBODY_ASKED: Omit<Walk, 'decision'> = {
+const NOT_REVIEWED: Omit<DryRun, 'decision'> = {
   ...{ refusedBy: undefined, keys: undefined, keysProblem: undefined, signature: undefined },
   ...{ verdict: undefined, report: undefined, aheadMs: undefined, clockState: 'unknown' },
 };
 
 /**
  * Sends one credential down the corridor of `review-gate.ts`, through the same parts. What is about many questions and
- * their order (cache, limits, lanes) is left out: it has nothing to say about one.
+ * their order (cache, limits, priorities) is left out: it has nothing to say about one.
  */
-export async function walkCorridor(credential: Credential, options: WalkOptions): Promise<Walk> {
-  const { config, surroundings, version, wallClock } = options;
-  if (config.mode === 'basic') return { ...NOBODY_ASKED, decision: await authorizeAnybody(credential) };
-  const clock = watchClock(openConnection(config, surroundings, version), wallClock);
+export async function dryRun(credential: Credential, options: DryRunOptions): Promise<DryRun> {
+  const { config, runtimeEnvironment, version, wallClock } = options;
+  if (config.mode === 'basic') return { ...NOT_REVIEWED, decision: await authorizeBasicMode(credential) };
+  const clock = measureClockSkew(createApiClient(config, runtimeEnvironment, version), wallClock);
   const apiClock = serverClock({ wallClock });
   const connection = comparingClocks(clock.connection, apiClock);
   try {
-    const { keys, problem } = credential.kind === 'token' ? await publishedKeys(config, connection) : {};
+    const { keys, problem } = credential.kind === 'token' ? await createJwks(config, connection) : {};
     const clockState = apiClock.state;
     const signature = credential.kind === 'token' ? await keys?.verify(credential.token) : undefined;
-    const seen: { refusedBy?: LocalCheck | ClaimCheck; verdict?: Verdict; report?: ReviewReport } = {};
-    const onRefusal = (check: LocalCheck | ClaimCheck) => {
+    const seen: { refusedBy?: ScreeningCheck | ClaimCheck; verdict?: AuthResult; report?: ReviewEvent } = {};
+    const onRefusal = (check: ScreeningCheck | ClaimCheck) => {
       seen.refusedBy = check;
     };
     const { tokenAudiences: audiences, localChecks, opaqueTokens, reviewTimeoutMs } = config;
-    const onReview = (report: ReviewReport) => {
+    const onReview = (report: ReviewEvent) => {
       seen.report = report;
     };
     const asking = tokenReview({ connection, audiences, onReview });
-    const noting: Authority = {
-      async review(token) {
-        seen.verdict = await asking.review(token, { signal: AbortSignal.timeout(reviewTimeoutMs) });
+    const noting: TokenAuthenticator = {
+      async authenticate(token) {
+        seen.verdict = await asking.authenticate(token, { signal: AbortSignal.timeout(reviewTimeoutMs) });
         return seen.verdict;
       },
     };
     const signatures = localChecks === 'signature';
     const examining = keys
-      ? examined(noting, { keys, clock: apiClock, audiences, signatures, onRefusal, wallClock })
+      ? withJwtPrecheck(noting, { keys, clock: apiClock, audiences, signatures, onRefusal, wallClock })
       : noting;
-    const authority = prescreened(examining, { opaqueTokens, onRefusal });
-    const decision = await authorizeWith(authority, policyOf(config))(credential);
+    const authority = withTokenScreening(examining, { opaqueTokens, onRefusal });
+    const decision = await createAuthorizer(authority, policyFromConfig(config))(credential);
     return {
-      ...NOBODY_ASKED,
+      ...NOT_REVIEWED,
       ...seen,
       decision,
       keys,
@@ -96,14 +96,14 @@ export async function walkCorridor(credential: Credential, options: WalkOptions)
 }
 
 /** Asks for what the cluster publishes, and waits for it, which the server does not: there is one question only. */
-async function publishedKeys(
+async function createJwks(
   { localChecks, reviewTimeoutMs }: Config,
-  connection: KubeConnection,
-): Promise<{ keys?: ClusterKeys; problem?: string | undefined }> {
+  connection: KubeApiClient,
+): Promise<{ keys?: ClusterJwks; problem?: string | undefined }> {
   if (localChecks === 'off') return {};
   const { promise, resolve } = Promise.withResolvers<string | undefined>();
   const get = (path: string) => connection.get(path, AbortSignal.timeout(reviewTimeoutMs));
-  const keys = clusterKeys({
+  const keys = createClusterJwks({
     get,
     withKeys: localChecks === 'signature',
     maxWaitMs: reviewTimeoutMs,

@@ -4,13 +4,21 @@ import type { Config } from '../../config/schema.ts';
 import { type Credential, parseAuthorization } from '../../credential/authorization-header.ts';
 import { readJwt, type UnverifiedJwt } from '../../credential/jwt-claims.ts';
 import { redactJwts, redactToken } from '../../credential/token.ts';
-import { answerer, headerPairs } from '../../gateway/auth-response.ts';
+import { createResponseRenderer, headerPairs } from '../../gateway/auth-response.ts';
 import { REMOVE_HEADER } from '../../identity/identity-headers.ts';
 import { type CommandContext, readCommand, UsageError } from '../command.ts';
-import { type Walk, walkCorridor } from './dry-run.ts';
+import {
+  asciiJson,
+  type Colorizer,
+  colorizer,
+  columns,
+  type Severity,
+  stripControl,
+  type Terminal,
+} from '../output.ts';
+import { type DryRun, dryRun } from './dry-run.ts';
+import { buildReport } from './report.ts';
 import type { Step } from './report-step.ts';
-import { stepsOf } from './report.ts';
-import { asciiJson, columns, type Painter, painter, plain, type Terminal, type Tone } from '../output.ts';
 
 /** What `gatecar explain --output json` prints. */
 export interface Explained {
@@ -53,9 +61,9 @@ export async function explainCommand(context: CommandContext): Promise<number> {
   const file = fileOf(own, operands);
   const config = readConfig(settings, env);
   const credential = credentialOf(await input(file, terminal));
-  const walk = await walkCorridor(credential, { ...context, config, wallClock });
+  const walk = await dryRun(credential, { ...context, config, wallClock });
   const explained = explanationOf(credential, walk, config, wallClock());
-  const told = output === 'json' ? `${asciiJson(explained, 2)}\n` : textOf(explained, painter(terminal, env));
+  const told = output === 'json' ? `${asciiJson(explained, 2)}\n` : textOf(explained, colorizer(terminal, env));
   terminal.write(withoutToken(told, credential));
   return EXIT_CODES[explained.decision.kind];
 }
@@ -96,9 +104,9 @@ function credentialOf(text: string): Credential {
   return parseAuthorization(/^(\S+ |bearer$|$)/i.test(value) ? value : `Bearer ${value}`);
 }
 
-function explanationOf(credential: Credential, walk: Walk, config: Config, nowMs: number): Explained {
+function explanationOf(credential: Credential, walk: DryRun, config: Config, nowMs: number): Explained {
   const { decision } = walk;
-  const answer = answerer(config)(decision);
+  const answer = createResponseRenderer(config)(decision);
   const unverified = credential.kind === 'token' ? readJwt(credential.token) : undefined;
   const isAllow = decision.kind === 'allow';
   const shown = [...headerPairs(answer.headers)].filter(([name]) =>
@@ -107,7 +115,7 @@ function explanationOf(credential: Credential, walk: Walk, config: Config, nowMs
   const removed = [...headerPairs(answer.headers)].find(([name]) => name === REMOVE_HEADER)?.[1] ?? '';
   return {
     ...(unverified && { unverified }),
-    steps: stepsOf(credential, walk, config, nowMs),
+    steps: buildReport(credential, walk, config, nowMs),
     decision: {
       kind: decision.kind,
       ...(decision.kind !== 'allow' && { reason: decision.reason }),
@@ -119,18 +127,18 @@ function explanationOf(credential: Credential, walk: Walk, config: Config, nowMs
   };
 }
 
-const TONES: Readonly<Record<Step['result'] | Explained['decision']['kind'], Tone>> = {
+const TONES: Readonly<Record<Step['result'] | Explained['decision']['kind'], Severity>> = {
   ...{ passes: 'good', refuses: 'bad', skipped: 'quiet', warning: 'doubtful', fault: 'bad' },
   ...{ allow: 'good', deny: 'bad', unavailable: 'doubtful' },
 };
 
-function textOf({ unverified, steps, decision, headers, removed }: Explained, paint: Painter): string {
+function textOf({ unverified, steps, decision, headers, removed }: Explained, paint: Colorizer): string {
   const claims = unverified
     ? `claims, which nobody has verified:\n${asciiJson({ ...unverified.header }, 2)}\n${asciiJson(unverified.claims, 2)}\n\n`
     : '';
-  const rows = steps.map(({ step, result, text, mend }): [string, string] => [
+  const rows = steps.map(({ step, result, text, fix }): [string, string] => [
     step,
-    `${paint(TONES[result], result)}: ${plain(text)}${mend === undefined ? '' : `\nmend: ${plain(mend)}`}`,
+    `${paint(TONES[result], result)}: ${stripControl(text)}${fix === undefined ? '' : `\nfix: ${stripControl(fix)}`}`,
   ]);
   const { kind, reason, status, text } = decision;
   const verdict = [kind, ...(reason === undefined ? [] : [reason])].join(', ');

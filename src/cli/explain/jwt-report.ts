@@ -1,23 +1,23 @@
-import { type ClaimCheck, claimRefusals } from '../../authentication/jwt-precheck.ts';
+import { type ClaimCheck, findClaimViolations } from '../../authentication/jwt-precheck.ts';
 import type { Config } from '../../config/schema.ts';
 import { readClaims, type UnverifiedClaims } from '../../credential/jwt-claims.ts';
 import type { Token } from '../../credential/token.ts';
-import type { Walk } from './dry-run.ts';
-import { passes, refuses, type Said, skipped } from './report-step.ts';
-import { quoted } from '../output.ts';
+import { quoteUntrusted } from '../output.ts';
+import type { DryRun } from './dry-run.ts';
+import { pass, reject, type StepOutcome, skipped } from './report-step.ts';
 
 const LOCAL_STEPS = ['issuer', 'audience', 'expiry', 'not before', 'signature'] as const;
 type LocalStep = (typeof LOCAL_STEPS)[number];
 
 /** What is checked before anybody is asked. After a refusal the rest is looked at all the same, to be told. */
-export function localSteps(token: Token, walk: Walk, config: Config, nowMs: number): Record<string, Said> {
-  const whole = unexamined(token, walk, config);
+export function localSteps(token: Token, walk: DryRun, config: Config, nowMs: number): Record<string, StepOutcome> {
+  const whole = skipReason(token, walk, config);
   if (whole !== undefined) return { 'local checks': skipped(whole) };
   const claims = readClaims(token) as UnverifiedClaims;
-  const found = claimRefusals(claims, config.tokenAudiences, nowMs);
+  const found = findClaimViolations(claims, config.tokenAudiences, nowMs);
   const isRefused = (check: ClaimCheck) => found.some(one => one.check === check);
-  const said: Record<LocalStep, Said> = {
-    issuer: passes(`${quoted(claims.issuer)}, the cluster's own`),
+  const said: Record<LocalStep, StepOutcome> = {
+    issuer: pass(`${quoteUntrusted(claims.issuer)}, the cluster's own`),
     audience: audienceStep(claims, config, isRefused('audience')),
     expiry: ifClocksAgree(walk, expiryStep(claims, nowMs, isRefused('expired'))),
     'not before': ifClocksAgree(walk, notBeforeStep(claims, isRefused('not yet valid'))),
@@ -26,44 +26,48 @@ export function localSteps(token: Token, walk: Walk, config: Config, nowMs: numb
   return said;
 }
 
-function unexamined(token: Token, { refusedBy, keys, keysProblem }: Walk, config: Config): string | undefined {
+function skipReason(token: Token, { refusedBy, keys, keysProblem }: DryRun, config: Config): string | undefined {
   if (refusedBy === 'length' || refusedBy === 'opaque') return 'refused before';
   if (config.localChecks === 'off') return 'GATECAR_LOCAL_CHECKS is off';
   const claims = readClaims(token);
   if (claims === undefined) return 'an opaque token has nothing to check here';
   const issuer = keys?.issuer;
-  if (issuer === undefined) return `the cluster's issuer and keys could not be had: ${quoted(keysProblem)}`;
+  if (issuer === undefined) return `the cluster's issuer and keys could not be had: ${quoteUntrusted(keysProblem)}`;
   if (claims.issuer === issuer) return undefined;
-  return `the issuer ${quoted(claims.issuer)} is not the cluster's own, ${quoted(issuer)}: the API server decides`;
+  return `the issuer ${quoteUntrusted(claims.issuer)} is not the cluster's own, ${quoteUntrusted(issuer)}: the API server decides`;
 }
 
-function audienceStep({ audiences }: UnverifiedClaims, { tokenAudiences: asked }: Config, isRefused: boolean): Said {
+function audienceStep(
+  { audiences }: UnverifiedClaims,
+  { tokenAudiences: asked }: Config,
+  isRefused: boolean,
+): StepOutcome {
   if (asked.length === 0) return skipped('GATECAR_TOKEN_AUDIENCES is empty: the API server takes its own');
   if (audiences === undefined) return skipped('it has no list of audiences: the API server decides');
-  const text = `for ${quoted(audiences)}; GATECAR_TOKEN_AUDIENCES is ${quoted(asked)}`;
+  const text = `for ${quoteUntrusted(audiences)}; GATECAR_TOKEN_AUDIENCES is ${quoteUntrusted(asked)}`;
   return isRefused
-    ? refuses(text, `kubectl create token NAME --namespace NAMESPACE --audience ${asked[0]}`)
-    : passes(text);
+    ? reject(text, `kubectl create token NAME --namespace NAMESPACE --audience ${asked[0]}`)
+    : pass(text);
 }
 
 /** Times that this clock rejects count only if the API server's clock agrees. */
-function ifClocksAgree({ clockState }: Walk, said: Said): Said {
+function ifClocksAgree({ clockState }: DryRun, said: StepOutcome): StepOutcome {
   if (said.result !== 'refuses' || clockState === 'agrees') return said;
   return skipped(`${said.text}; not compared with the API server's clock, or too far from it: the API server decides`);
 }
 
-function expiryStep({ expiresAtMs }: UnverifiedClaims, nowMs: number, isRefused: boolean): Said {
-  if (expiresAtMs === undefined) return passes('it never expires: a legacy token');
+function expiryStep({ expiresAtMs }: UnverifiedClaims, nowMs: number, isRefused: boolean): StepOutcome {
+  if (expiresAtMs === undefined) return pass('it never expires: a legacy token');
   const text = `${nowMs > expiresAtMs ? 'expired' : 'expires'} ${time(expiresAtMs)}; it is ${time(nowMs)} here`;
   return isRefused
-    ? refuses(text, 'kubectl create token NAME --namespace NAMESPACE   # or mount one that renews itself')
-    : passes(text);
+    ? reject(text, 'kubectl create token NAME --namespace NAMESPACE   # or mount one that renews itself')
+    : pass(text);
 }
 
-function notBeforeStep({ notBeforeMs }: UnverifiedClaims, isRefused: boolean): Said {
-  if (notBeforeMs === undefined) return passes('it has no nbf');
+function notBeforeStep({ notBeforeMs }: UnverifiedClaims, isRefused: boolean): StepOutcome {
+  if (notBeforeMs === undefined) return pass('it has no nbf');
   const text = `valid from ${time(notBeforeMs)} on`;
-  return isRefused ? refuses(text, 'gatecar check   # compares this clock with that of the API server') : passes(text);
+  return isRefused ? reject(text, 'gatecar check   # compares this clock with that of the API server') : pass(text);
 }
 
 /** A date may be past all that `Date` knows. */
@@ -72,13 +76,13 @@ function time(ms: number): string {
   return Number.isNaN(date.getTime()) ? 'at no time that can be told' : date.toISOString();
 }
 
-function signatureStep({ signature }: Walk, { localChecks }: Config): Said {
+function signatureStep({ signature }: DryRun, { localChecks }: Config): StepOutcome {
   if (localChecks !== 'signature') return skipped('GATECAR_LOCAL_CHECKS is claims');
   switch (signature) {
     case 'good':
-      return passes("one of the cluster's keys made it");
+      return pass("one of the cluster's keys made it");
     case 'bad':
-      return refuses("it names one of the cluster's keys, which did not make it");
+      return reject("it names one of the cluster's keys, which did not make it");
     default:
       return skipped(
         'it names no key that the cluster publishes, or is in a form that is not read here: the API server decides',

@@ -8,19 +8,19 @@ export interface Step {
   readonly result: 'passes' | 'refuses' | 'skipped' | 'warning' | 'fault';
   readonly text: string;
   /** What to type next. */
-  readonly mend?: string;
+  readonly fix?: string;
 }
 
 /** A step without its name. */
-export type Said = Omit<Step, 'step'>;
+export type StepOutcome = Omit<Step, 'step'>;
 
 /** The token gets past. */
-export const passes = (text: string): Said => ({ result: 'passes', text });
+export const pass = (text: string): StepOutcome => ({ result: 'passes', text });
 /** Nothing is said about the token. */
-export const skipped = (text: string): Said => ({ result: 'skipped', text });
-/** The token is not let through. @param mend what to type next. */
-export const refuses = (text: string, mend?: string): Said => ({
+export const skipped = (text: string): StepOutcome => ({ result: 'skipped', text });
+/** The token is not let through. @param fix what to type next. */
+export const reject = (text: string, fix?: string): StepOutcome => ({
   result: 'refuses',
   text,
-  ...(mend !== undefined && { mend }),
+  ...(fix !== undefined && { fix }),
 });

@@ -4,17 +4,17 @@ import type { Credential } from '../../credential/authorization-header.ts';
 import { readClaims } from '../../credential/jwt-claims.ts';
 import type { Decision } from '../../decision/decision.ts';
 import type { Identity } from '../../identity/identity.ts';
-import { judgeClocks } from '../check/clock-skew.ts';
-import type { Walk } from './dry-run.ts';
+import { assessClockSkew } from '../check/clock-skew.ts';
+import { REMEDIATION } from '../check/remediation.ts';
+import { quoteUntrusted } from '../output.ts';
+import type { DryRun } from './dry-run.ts';
 import { localSteps } from './jwt-report.ts';
-import { REMEDIES } from '../check/remediation.ts';
-import { passes, refuses, type Said, type Step, skipped } from './report-step.ts';
-import { quoted } from '../output.ts';
+import { pass, reject, type Step, type StepOutcome, skipped } from './report-step.ts';
 
 /** What each step said about one credential, in the order of the corridor. */
-export function stepsOf(credential: Credential, walk: Walk, config: Config, nowMs: number): Step[] {
+export function buildReport(credential: Credential, walk: DryRun, config: Config, nowMs: number): Step[] {
   const steps: Step[] = [{ step: 'credential', ...credentialStep(credential) }];
-  const add = (step: string, said: Said) => steps.push({ step, ...said });
+  const add = (step: string, said: StepOutcome) => steps.push({ step, ...said });
   if (credential.kind !== 'token') return steps;
   if (config.mode === 'basic') {
     add('mode', { result: 'warning', text: 'GATECAR_MODE=basic: nothing is verified, any well-formed token passes' });
@@ -26,76 +26,77 @@ export function stepsOf(credential: Credential, walk: Walk, config: Config, nowM
   add('review', reviewStep(walk, config));
   add('policy', policyStep(walk, config));
   if (walk.aheadMs !== undefined) {
-    const { result, text, mend } = judgeClocks(walk.aheadMs);
+    const { result, text, fix } = assessClockSkew(walk.aheadMs);
     const tone = { ok: 'passes', warn: 'warning' } as const;
-    add('clock', { result: tone[result], text, ...(mend !== undefined && { mend }) });
+    add('clock', { result: tone[result], text, ...(fix !== undefined && { fix }) });
   }
   return steps;
 }
 
-function credentialStep(credential: Credential): Said {
+function credentialStep(credential: Credential): StepOutcome {
   switch (credential.kind) {
     case 'token': {
       const form = readClaims(credential.token) === undefined ? 'opaque: it is no JWT' : 'a JWT';
-      return passes(`a bearer token of ${credential.token.length} characters, ${form}`);
+      return pass(`a bearer token of ${credential.token.length} characters, ${form}`);
     }
     case 'absent':
-      return refuses('there is none');
+      return reject('there is none');
     case 'foreign':
-      return refuses('it is of another scheme than Bearer');
+      return reject('it is of another scheme than Bearer');
     case 'malformed':
-      return refuses('it holds characters, or line ends, that no bearer token has (RFC 6750)');
+      return reject('it holds characters, or line ends, that no bearer token has (RFC 6750)');
     case 'empty':
-      return refuses('the token is empty');
+      return reject('the token is empty');
   }
 }
 
-function prescreenStep({ refusedBy }: Walk): Said {
-  if (refusedBy === 'length') return refuses(`longer than ${MAX_TOKEN_LENGTH} characters, which nobody is asked about`);
-  if (refusedBy === 'opaque') return refuses('no JWT, and GATECAR_OPAQUE_TOKENS is refuse');
-  return passes(`of at most ${MAX_TOKEN_LENGTH} characters`);
+function prescreenStep({ refusedBy }: DryRun): StepOutcome {
+  if (refusedBy === 'length') return reject(`longer than ${MAX_TOKEN_LENGTH} characters, which nobody is asked about`);
+  if (refusedBy === 'opaque') return reject('no JWT, and GATECAR_OPAQUE_TOKENS is refuse');
+  return pass(`of at most ${MAX_TOKEN_LENGTH} characters`);
 }
 
-function reviewStep({ verdict, report }: Walk, { tokenAudiences }: Config): Said {
+function reviewStep({ verdict, report }: DryRun, { tokenAudiences }: Config): StepOutcome {
   switch (verdict?.kind) {
     case undefined:
       return skipped('not asked: refused before');
-    case 'accepted': {
+    case 'authenticated': {
       const { username, audiences } = verdict.identity;
-      return passes(`authenticated as ${quoted(username)} for ${quoted(audiences)}`);
+      return pass(`authenticated as ${quoteUntrusted(username)} for ${quoteUntrusted(audiences)}`);
     }
-    case 'refused':
-      return refuses(refusalText(verdict.reason, verdict.detail, tokenAudiences));
+    case 'rejected':
+      return reject(rejectionText(verdict.reason, verdict.detail, tokenAudiences));
     case 'unavailable': {
-      const { cause, mend } = REMEDIES[verdict.cause];
-      return { result: 'fault', text: `could not ask: ${cause} (${report?.problem})`, mend };
+      const { cause, fix } = REMEDIATION[verdict.cause];
+      return { result: 'fault', text: `could not ask: ${cause} (${report?.problem})`, fix };
     }
   }
 }
 
-function refusalText(reason: string, detail: string, audiences: readonly string[]): string {
-  if (reason === 'audience_mismatch') return `authenticated, but not for ${quoted(audiences)}: it knows no audiences`;
+function rejectionText(reason: string, detail: string, audiences: readonly string[]): string {
+  if (reason === 'audience_mismatch')
+    return `authenticated, but not for ${quoteUntrusted(audiences)}: it knows no audiences`;
   if (reason === 'user_missing') return 'authenticated, but it does not say who it is';
   return `not authenticated: ${detail}`;
 }
 
-function policyStep({ verdict, decision }: Walk, config: Config): Said {
-  if (verdict?.kind !== 'accepted') return skipped('nobody to judge');
+function policyStep({ verdict, decision }: DryRun, config: Config): StepOutcome {
+  if (verdict?.kind !== 'authenticated') return skipped('nobody to judge');
   const { allowedNamespaces: namespaces, allowedServiceAccounts: accounts } = config;
   const lists = [
-    ...(namespaces ? [`GATECAR_ALLOWED_NAMESPACES is ${quoted(namespaces)}`] : []),
-    ...(accounts ? [`GATECAR_ALLOWED_SERVICE_ACCOUNTS is ${quoted(accounts)}`] : []),
+    ...(namespaces ? [`GATECAR_ALLOWED_NAMESPACES is ${quoteUntrusted(namespaces)}`] : []),
+    ...(accounts ? [`GATECAR_ALLOWED_SERVICE_ACCOUNTS is ${quoteUntrusted(accounts)}`] : []),
   ].join(', ');
   if (decision.kind === 'deny') {
-    return refuses(
-      `${quoted(verdict.identity.username)} is not allowed: ${lists}`,
-      mendPolicy(verdict.identity, decision, config),
+    return reject(
+      `${quoteUntrusted(verdict.identity.username)} is not allowed: ${lists}`,
+      fixPolicy(verdict.identity, decision, config),
     );
   }
-  return passes(lists === '' ? 'no allowlist is set: everybody passes' : lists);
+  return pass(lists === '' ? 'no allowlist is set: everybody passes' : lists);
 }
 
-function mendPolicy(
+function fixPolicy(
   { serviceAccount, username }: Identity,
   { reason }: Extract<Decision, { kind: 'deny' }>,
   config: Config,

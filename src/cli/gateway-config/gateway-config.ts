@@ -1,7 +1,7 @@
-import { closest } from '../../config/suggest-name.ts';
-import { shownArgument } from '../../config/arguments.ts';
+import { redactArgument } from '../../config/arguments.ts';
 import { readConfig } from '../../config/load.ts';
 import type { Config } from '../../config/schema.ts';
+import { suggestName } from '../../config/suggest-name.ts';
 import { type CommandContext, readCommand, UsageError } from '../command.ts';
 import { GATEWAYS, type GatewayName, gatewayText } from './templates.ts';
 
@@ -39,9 +39,9 @@ function nameOf(file: string): string {
 }
 
 function unknown(given: string, known: readonly string[], what: string): string {
-  const nearest = closest(given, known);
+  const nearest = suggestName(given, known);
   const hint = nearest === undefined ? '.' : `; did you mean ${nearest}?`;
-  return `${JSON.stringify(shownArgument(given))} is no known ${what}${hint} Known: ${known.join(', ')}`;
+  return `${JSON.stringify(redactArgument(given))} is no known ${what}${hint} Known: ${known.join(', ')}`;
 }
 
 /** What the text leaves to whoever puts it to use. */

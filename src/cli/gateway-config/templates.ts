@@ -15,7 +15,7 @@ import {
 import { caddyTls, envoyStrictDns, envoyTls, haproxyTls, nginxTls, type WithTls } from './tls-snippets.ts';
 
 /** How a gateway next to gatecar writes the address of gatecar. */
-interface Asked {
+interface AddressTemplate {
   readonly listener: Listener;
   /** As it stands in the example, once. */
   readonly written: string;
@@ -28,12 +28,12 @@ interface Asked {
 interface GatewayText {
   readonly files: readonly string[];
   /** Absent where a Service of the cluster is asked, whose name and port no setting knows. */
-  readonly asked?: Asked;
+  readonly asked?: AddressTemplate;
   /** Absent likewise. */
   readonly tls?: WithTls;
 }
 
-const envoy = (listener: Listener, port: number): Asked => ({
+const envoy = (listener: Listener, port: number): AddressTemplate => ({
   listener,
   written: `socket_address: { address: 127.0.0.1, port_value: ${port} }`,
   syntax: envoyAddress,
@@ -74,7 +74,7 @@ export type GatewayName = keyof typeof GATEWAYS;
 /** Where the examples are: beside the bundle, or beside the sources. @param here the folder of this code. */
 export function examplesFolder(here: string): string {
   const shipped = join(here, 'examples');
-  return existsSync(shipped) ? shipped : join(here, '../../examples');
+  return existsSync(shipped) ? shipped : join(here, '../../../examples');
 }
 
 /**
@@ -95,7 +95,11 @@ export async function gatewayText(name: GatewayName, file: string, config: Confi
 }
 
 /** The text with the address in force, if there is one. */
-function withAddress(text: string, { listener, written, syntax, withHostName }: Asked, config: Config): string {
+function withAddress(
+  text: string,
+  { listener, written, syntax, withHostName }: AddressTemplate,
+  config: Config,
+): string {
   const address = config[listener];
   if (address === undefined) return text;
   const place = writtenAddress(syntax, listener, address);

@@ -1,17 +1,17 @@
-import type { Authorize, Question } from '../../authorize.ts';
+import type { Authorize, RequestContext } from '../../authorize.ts';
 import { type Credential, readCredential } from '../../credential/authorization-header.ts';
 import type { Allow, Decision, Deny } from '../../decision/decision.ts';
-import type { Answer } from '../auth-response.ts';
-import { clientIn, forwardedIn, traceIn } from './check-attributes.ts';
-import { CheckRequest } from './message/check-request.ts';
-import { checkResponse } from './check-response.ts';
-import { type Decided, type Follow, INTERNAL_ERROR } from '../decision-event.ts';
+import type { AuthResponse } from '../auth-response.ts';
+import { type DecisionEvent, INTERNAL_ERROR, type StartTrace } from '../decision-event.ts';
 import type { ReadyRequest } from '../fair-turns.ts';
 import type { Forwarded, ForwardedOptions } from '../forwarded-headers.ts';
-import { answerCall, failCall, type GrpcCall, STATUS } from './grpc-call.ts';
+import { clientAddressFromCheck, forwardedFromCheck, traceContextFromCheck } from './check-attributes.ts';
+import { checkResponse } from './check-response.ts';
 import { beforeDeadline } from './deadline.ts';
+import { answerCall, failCall, type GrpcCall, STATUS } from './grpc-call.ts';
+import type { InFlightCounter } from './in-flight.ts';
+import { CheckRequest } from './message/check-request.ts';
 import { decoded } from './message/protobuf.ts';
-import type { UnderWay } from './in-flight.ts';
 
 /** What a check takes while it waits for a review, in bytes, besides its message. */
 const HELD_BYTES = 6 * 1024;
@@ -23,9 +23,9 @@ export const UNREADABLE: Deny = { kind: 'deny', reason: 'credentials_malformed',
 
 export interface CheckOptions extends ForwardedOptions {
   readonly authorize: Authorize;
-  readonly answer: (decision: Decision) => Answer;
-  readonly onDecision?: (decided: Decided) => void;
-  readonly follow?: Follow | undefined;
+  readonly answer: (decision: Decision) => AuthResponse;
+  readonly onDecision?: (decided: DecisionEvent) => void;
+  readonly follow?: StartTrace | undefined;
   /** Called with an unexpected error. The request has been answered as unavailable. */
   readonly onFault: (error: unknown) => void;
   /** Milliseconds on a monotonic clock. */
@@ -33,7 +33,7 @@ export interface CheckOptions extends ForwardedOptions {
 }
 
 /** Answers calls of `Check`. */
-export interface Checker {
+export interface CheckHandler {
   /** Decides by the credential in the message. */
   check(message: Buffer, call: GrpcCall): void;
   /** Answers without a message. */
@@ -54,14 +54,14 @@ export interface CallEvents {
  * Answers `Check` as the HTTP listener answers `/auth`. The call never fails as an RPC, which a gateway may take as leave
  * to fail open: internal errors and a deadline that is about to pass are answered as a denial with status `UNAVAILABLE`.
  */
-export function checker(options: CheckOptions, calls: UnderWay, events: CallEvents): Checker {
+export function createCheckHandler(options: CheckOptions, calls: InFlightCounter, events: CallEvents): CheckHandler {
   const { authorize, follow, onDecision, onFault, now = () => performance.now() } = options;
 
-  const begin = (call: GrpcCall, request: CheckRequest): Check => {
+  const begin = (call: GrpcCall, request: CheckRequest): CheckCall => {
     calls.begin();
-    return new Check(call, request, options);
+    return new CheckCall(call, request, options);
   };
-  const finish = (check: Check, decision: Decision): void => {
+  const finish = (check: CheckCall, decision: Decision): void => {
     if (check.isAnswered) return;
     const { call } = check;
     const answer = options.answer(decision);
@@ -75,7 +75,7 @@ export function checker(options: CheckOptions, calls: UnderWay, events: CallEven
     check.durationMs = now() - call.startMs;
     onDecision?.(check);
   };
-  const fail = (check: Check, error: unknown): void => {
+  const fail = (check: CheckCall, error: unknown): void => {
     onFault(error);
     try {
       finish(check, INTERNAL_ERROR);
@@ -87,14 +87,14 @@ export function checker(options: CheckOptions, calls: UnderWay, events: CallEven
       failCall(check.call.stream, STATUS.INTERNAL, 'the call cannot be answered');
     }
   };
-  const attempt = (check: Check, step: () => void): void => {
+  const attempt = (check: CheckCall, step: () => void): void => {
     try {
       step();
     } catch (error) {
       fail(check, error);
     }
   };
-  const decideLater = (check: Check, pending: Promise<Decision>): void => {
+  const decideLater = (check: CheckCall, pending: Promise<Decision>): void => {
     const { call, request } = check;
     request.keep();
     events.onPending(call);
@@ -105,7 +105,7 @@ export function checker(options: CheckOptions, calls: UnderWay, events: CallEven
       .catch(error => fail(check, error));
   };
 
-  const reply: Checker['answer'] = (call, decision) => {
+  const reply: CheckHandler['answer'] = (call, decision) => {
     const check = begin(call, new CheckRequest(NO_MESSAGE));
     attempt(check, () => finish(check, decision));
   };
@@ -116,7 +116,7 @@ export function checker(options: CheckOptions, calls: UnderWay, events: CallEven
       if (request === undefined) return reply(call, UNREADABLE);
       const check = begin(call, request);
       attempt(check, () => {
-        check.trail = follow?.(() => traceIn(call, request, check.credential, options));
+        check.trail = follow?.(() => traceContextFromCheck(call, request, check.credential, options));
         const decision = authorize(check.credential, check);
         if (decision instanceof Promise) decideLater(check, decision);
         else finish(check, decision);
@@ -127,14 +127,14 @@ export function checker(options: CheckOptions, calls: UnderWay, events: CallEven
 }
 
 /** A request over gRPC and the decision on it. */
-class Check implements Decided, Question {
+class CheckCall implements DecisionEvent, RequestContext {
   readonly protocol = 'grpc';
   readonly call: GrpcCall;
   readonly request: CheckRequest;
   readonly credential: Credential;
-  trail: Decided['trail'];
+  trail: DecisionEvent['trail'];
   decision: Decision = INTERNAL_ERROR;
-  answer!: Answer;
+  answer!: AuthResponse;
   durationMs = 0;
   isAnswered = false;
   readonly #options: ForwardedOptions;
@@ -147,7 +147,7 @@ class Check implements Decided, Question {
   }
 
   get client(): string | undefined {
-    return clientIn(this.call, this.request, this.#options);
+    return clientAddressFromCheck(this.call, this.request, this.#options);
   }
 
   get heldBytes(): number {
@@ -155,6 +155,6 @@ class Check implements Decided, Question {
   }
 
   forwarded(): Forwarded {
-    return forwardedIn(this.call, this.request, this.credential, this.#options);
+    return forwardedFromCheck(this.call, this.request, this.credential, this.#options);
   }
 }

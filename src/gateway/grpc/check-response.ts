@@ -1,4 +1,4 @@
-import { type Answer, headerPairs } from '../auth-response.ts';
+import { type AuthResponse, headerPairs } from '../auth-response.ts';
 import { frame } from './message/message-reader.ts';
 import { delimitedField, numberField, textBytes } from './message/protobuf.ts';
 
@@ -9,14 +9,14 @@ const RPC_CODE = { 200: 0, 401: 16, 403: 7, 503: 14 } as const;
 const NOT_FOR_ENVOY = new Set(['content-length', 'x-envoy-auth-headers-to-remove']);
 
 /**
- * Says to Envoy over gRPC what {@link Answer} says over HTTP: an `envoy.service.auth.v3.CheckResponse`, framed as it is sent.
+ * Says to Envoy over gRPC what {@link AuthResponse} says over HTTP: an `envoy.service.auth.v3.CheckResponse`, framed as it is sent.
  * An allow overwrites every identity header and removes the empty ones; of a refusal, status, headers and body go to the
  * client as they are.
  *
  * Its status is never left out, since Envoy reads a missing one as OK. `append` and `append_action` are, on purpose: unset, a
  * value overwrites.
  */
-export function checkResponse({ status, headers, body, text }: Answer): Buffer {
+export function checkResponse({ status, headers, body, text }: AuthResponse): Buffer {
   const rpcStatus = numberField(1, RPC_CODE[status]) + delimitedField(2, textBytes(text));
   let http = status === 200 ? '' : delimitedField(1, numberField(1, status));
   let removed = '';

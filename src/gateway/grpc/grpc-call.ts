@@ -92,7 +92,7 @@ export function failCall(stream: ServerHttp2Stream, status: FailureStatus, text:
 }
 
 /** Ends what is no gRPC. */
-export function refuseRequest(stream: ServerHttp2Stream, status: 405 | 415): void {
+export function rejectRequest(stream: ServerHttp2Stream, status: 405 | 415): void {
   end(stream, [':status', String(status)]);
 }
 

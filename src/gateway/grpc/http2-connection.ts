@@ -1,8 +1,8 @@
 import type { Socket } from 'node:net';
 import type { Budget } from '../../limits/budget.ts';
 import type { SharedConnection } from '../fair-turns.ts';
-import type { FrameSource, FrameTurns, TurnShare } from './frame-turns.ts';
 import { PacedConnection } from '../paced-connection.ts';
+import type { FrameSource, FrameTurns, TurnShare } from './frame-turns.ts';
 
 /** The client's connection preface (RFC 9113 §3.4), which comes before the first frame. */
 const PREFACE_BYTES = 24;

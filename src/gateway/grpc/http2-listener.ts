@@ -8,12 +8,12 @@ import {
 import { createServer, type Socket, type Server as TcpServer } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import type { Budget } from '../../limits/budget.ts';
+import { followHandshakes } from '../../tls/handshake-failure.ts';
+import { contextOptions, handshakeOptions, type ListenerOptions, remoteAddress } from '../../tls/listener-options.ts';
 import { type ConnectionIntakeOptions, connectionIntake } from '../connection-intake.ts';
 import { SharedConnection } from '../fair-turns.ts';
 import { FrameTurns, TURNS_OF_A_CALL, type TurnShare } from './frame-turns.ts';
-import { followHandshakes } from '../../tls/handshake-failure.ts';
 import { Http2Connection } from './http2-connection.ts';
-import { contextOptions, handshakeOptions, type ListenerOptions, peerOf } from '../../tls/listener-options.ts';
 
 /** What one connection may cost. Node's own bounds for floods of resets, pings, settings and continuations stay as they are. */
 const LIMITS: ServerOptions = {
@@ -43,7 +43,7 @@ export interface IncomingStream {
 }
 
 /** Takes a request. */
-export type TakeStream = (request: IncomingStream) => void;
+export type StreamHandler = (request: IncomingStream) => void;
 
 export interface Http2ListenerOptions extends ListenerOptions, Omit<ConnectionIntakeOptions, 'protocol'> {
   /** For frames that have been read and wait for their turn, of all listeners together. */
@@ -56,7 +56,7 @@ export interface Http2ListenerOptions extends ListenerOptions, Omit<ConnectionIn
 export interface Http2Listener {
   readonly server: TcpServer;
   /** Asks every connection whether somebody is there, and ends those where nobody answered the last time. */
-  askWhoIsThere(): void;
+  pingSessions(): void;
   /** Accepts no more connections and no more requests, and resolves when those that were accepted are done. */
   close(): Promise<void>;
   /** Ends at once. */
@@ -64,7 +64,7 @@ export interface Http2Listener {
 }
 
 /** Accepts connections, over TLS or not, all of them within limits. */
-export function http2Listener(take: TakeStream, options: Http2ListenerOptions): Http2Listener {
+export function http2Listener(take: StreamHandler, options: Http2ListenerOptions): Http2Listener {
   const { pool, requests, isTrusted = () => false } = options;
   const turns = new FrameTurns(SHARE);
   const turnsOfAllowed = new FrameTurns(SHARE_OF_ALLOWED);
@@ -83,7 +83,7 @@ export function http2Listener(take: TakeStream, options: Http2ListenerOptions): 
   const server = accept(options, socket => {
     // What becomes of a connection is HTTP/2's to say; nobody hears of an error after that.
     socket.on('error', () => {});
-    const peer = peerOf(server, socket);
+    const peer = remoteAddress(server, socket);
     const shared = new SharedConnection();
     const connection = isTrusted(peer) ? socket : new Http2Connection(socket, shared, turnsOf, requests);
     const session = performServerHandshake(connection, LIMITS);
@@ -130,7 +130,7 @@ export function http2Listener(take: TakeStream, options: Http2ListenerOptions): 
 
   return {
     server,
-    askWhoIsThere() {
+    pingSessions() {
       controlFrames.clear();
       for (const [session, socket] of sessions) {
         if (silent.has(session)) {

@@ -4,15 +4,15 @@ import { setTimeout as wait } from 'node:timers/promises';
 const SETTLE_MS = 250;
 
 /** Counts calls. Connections are not waited for: a client may keep one open for ever. */
-export interface UnderWay {
+export interface InFlightCounter {
   begin(): void;
   end(): void;
   /** Resolves once there was no call for a while. */
-  settled(): Promise<void>;
+  idle(): Promise<void>;
 }
 
 /** Starts with none. */
-export function underWay(): UnderWay {
+export function inFlightCounter(): InFlightCounter {
   let calls = 0;
   let none = (): void => {};
   return {
@@ -23,7 +23,7 @@ export function underWay(): UnderWay {
       calls -= 1;
       if (calls === 0) none();
     },
-    async settled() {
+    async idle() {
       do {
         if (calls > 0) {
           await new Promise<void>(resolve => {

@@ -2,19 +2,19 @@ import { type AddressInfo, isIPv6 } from 'node:net';
 import type { Deny, Unavailable } from '../../decision/decision.ts';
 import type { Budget } from '../../limits/budget.ts';
 import { HeldStreams } from '../../limits/held-streams.ts';
+import type { ListenerOptions } from '../../tls/listener-options.ts';
 import type { ConnectionIntakeOptions } from '../connection-intake.ts';
 import { OVERLOADED } from '../decision-event.ts';
 import { FairTurns, type RequestLimits, type SharedConnection } from '../fair-turns.ts';
-import { TURNS_OF_A_CALL } from './frame-turns.ts';
-import type { MessageFault } from './message/message-assembly.ts';
-import { type FailureStatus, failCall, GrpcCall, isOpen, refuseRequest, STATUS } from './grpc-call.ts';
-import { type CheckOptions, checker, UNREADABLE } from './check-handler.ts';
+import { type CheckOptions, createCheckHandler, UNREADABLE } from './check-handler.ts';
 import { LATE } from './deadline.ts';
+import { TURNS_OF_A_CALL } from './frame-turns.ts';
+import { type FailureStatus, failCall, GrpcCall, isOpen, rejectRequest, STATUS } from './grpc-call.ts';
 import { grpcHealth } from './health-service.ts';
-import { readMessage } from './message/message-reader.ts';
 import { http2Listener } from './http2-listener.ts';
-import type { ListenerOptions } from '../../tls/listener-options.ts';
-import { underWay } from './in-flight.ts';
+import { inFlightCounter } from './in-flight.ts';
+import type { MessageFault } from './message/message-assembly.ts';
+import { readMessage } from './message/message-reader.ts';
 
 /** How often a connection is asked whether it is still there, and how long it may take to say so, in milliseconds. */
 const PING_EVERY_MS = 10_000;
@@ -22,7 +22,7 @@ const PING_EVERY_MS = 10_000;
 export const AUTHORIZATION_SERVICE = 'envoy.service.auth.v3.Authorization';
 const HEALTH_SERVICE = 'grpc.health.v1.Health';
 
-export interface GrpcGatewayOptions extends CheckOptions, ListenerOptions, Omit<ConnectionIntakeOptions, 'protocol'> {
+export interface GrpcListenerOptions extends CheckOptions, ListenerOptions, Omit<ConnectionIntakeOptions, 'protocol'> {
   /** For calls that are open, of all listeners together. */
   readonly requests: Budget;
   readonly pingEveryMs?: number;
@@ -30,7 +30,7 @@ export interface GrpcGatewayOptions extends CheckOptions, ListenerOptions, Omit<
 }
 
 /** The gRPC listener: Envoy's external authorization and the standard health service. */
-export interface GrpcGateway {
+export interface GrpcListener {
   /** @returns the address it is bound to. @throws an error that names the network's error code. */
   listen(target: { readonly host: string; readonly port: number } | { readonly path: string }): Promise<string>;
   /** What `grpc.health.v1.Health` says from now on. */
@@ -79,15 +79,15 @@ interface Method {
 }
 
 /**
- * Listens for Envoy's `Check`, see {@link checker}, and for the standard health service.
+ * Listens for Envoy's `Check`, see {@link createCheckHandler}, and for the standard health service.
  *
  * This is gRPC over HTTP/2 as far as unary methods need it, on node:http2 alone. A gRPC library fails the call where gatecar
  * must deny, and buffers the messages that gatecar must limit.
  */
-export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
+export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
   const { onFault, requests, now = () => performance.now(), pingEveryMs = PING_EVERY_MS } = options;
   const { clientTimeoutMs = CLIENT_TIMEOUT_MS } = options;
-  const calls = underWay();
+  const calls = inFlightCounter();
   const health = grpcHealth(['', AUTHORIZATION_SERVICE]);
   const streams = new HeldStreams(requests, now);
   const turns = new FairTurns(PER_TURN);
@@ -102,7 +102,7 @@ export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
     call.isPending = false;
     call.connection.onChange();
   };
-  const checks = checker(options, calls, {
+  const checks = createCheckHandler(options, calls, {
     onPending(call) {
       // From now on it counts as a request that waits for a review, with its stream.
       streams.release(call);
@@ -138,8 +138,8 @@ export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
   const listener = http2Listener(
     ({ stream, headers, rawHeaders, peer, connection }) => {
       const startMs = now();
-      if (headers[':method'] !== 'POST') return refuseRequest(stream, 405);
-      if (!isGrpc(headers['content-type'])) return refuseRequest(stream, 415);
+      if (headers[':method'] !== 'POST') return rejectRequest(stream, 405);
+      if (!isGrpc(headers['content-type'])) return rejectRequest(stream, 415);
       const method = methods.get(headers[':path']);
       if (method === undefined) return failCall(stream, STATUS.UNIMPLEMENTED, 'there is no such method');
       const call = new GrpcCall(stream, headers, peer, startMs, connection);
@@ -164,6 +164,8 @@ export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
             if (!isOpen(stream)) return;
             try {
               method.handle(bytes, call);
+              // No message is known that leads here. One that does must not end the process.
+              /* c8 ignore next 4 */
             } catch (error) {
               onFault(error);
               method.fault('undecodable', call);
@@ -178,7 +180,7 @@ export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
     { ...options, isTrusted: peer => options.trusted.has(peer) },
   );
   const pulse = setInterval(() => {
-    listener.askWhoIsThere();
+    listener.pingSessions();
   }, pingEveryMs).unref();
   const sweep = setInterval(() => streams.expire(clientTimeoutMs), clientTimeoutMs / 10).unref();
 
@@ -201,7 +203,7 @@ export function grpcGateway(options: GrpcGatewayOptions): GrpcGateway {
     setServing: health.setServing,
     async close() {
       const closed = listener.close();
-      await Promise.race([closed, calls.settled()]);
+      await Promise.race([closed, calls.idle()]);
       destroy();
     },
     destroy,

@@ -1,12 +1,18 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Authorize, Question } from '../../authorize.ts';
+import type { Authorize, RequestContext } from '../../authorize.ts';
 import { type Credential, readCredential } from '../../credential/authorization-header.ts';
 import type { Decision } from '../../decision/decision.ts';
-import type { Answer } from '../auth-response.ts';
-import { type Decided, type Follow, INTERNAL_ERROR } from '../decision-event.ts';
+import type { AuthResponse } from '../auth-response.ts';
+import { type DecisionEvent, INTERNAL_ERROR, type StartTrace } from '../decision-event.ts';
 import { FairTurns, type ReadyRequest, type RequestLimits, SharedConnection } from '../fair-turns.ts';
-import { type Forwarded, type ForwardedOptions, readForwarded, reportedClient, reportedTrace } from '../forwarded-headers.ts';
-import { LINGER_MS, writeAnswer } from './response-writer.ts';
+import {
+  clientAddressForLimit,
+  type Forwarded,
+  type ForwardedOptions,
+  readForwarded,
+  traceContextFromProxy,
+} from '../forwarded-headers.ts';
+import { BODY_DRAIN_MS, writeResponse } from './response-writer.ts';
 import { connectionOf } from './server.ts';
 
 /** Estimated memory of a request that waits for a review, in bytes: fixed, and per head byte. */
@@ -19,11 +25,11 @@ const HELD_PER_BYTE = 2;
  */
 const RESPONSES_PER_TURN: RequestLimits = { inAll: 64, perConnection: 1, ms: 3 };
 
-export interface ExchangeOptions extends ForwardedOptions {
+export interface AuthHandlerOptions extends ForwardedOptions {
   readonly authorize: Authorize;
-  readonly answer: (decision: Decision) => Answer;
-  readonly onDecision?: (decided: Decided) => void;
-  readonly follow?: Follow | undefined;
+  readonly answer: (decision: Decision) => AuthResponse;
+  readonly onDecision?: (decided: DecisionEvent) => void;
+  readonly follow?: StartTrace | undefined;
   /** Called with an unexpected error. The client gets a 503 if no response was sent before. */
   readonly onFault?: (error: unknown) => void;
   /** While true, responses ask the gateway to close the connection. */
@@ -43,10 +49,10 @@ export interface AuthRequest {
 }
 
 /** Creates a handler that responds to each request by its credential. */
-export function gate(options: ExchangeOptions): (request: AuthRequest) => void {
+export function createAuthHandler(options: AuthHandlerOptions): (request: AuthRequest) => void {
   const turns = new FairTurns(RESPONSES_PER_TURN);
   return request => {
-    const exchange = new Exchange(options, request);
+    const exchange = new PendingRequest(options, request);
     try {
       const decision = exchange.decide();
       if (decision instanceof Promise) exchange.await(decision, turns);
@@ -58,18 +64,18 @@ export function gate(options: ExchangeOptions): (request: AuthRequest) => void {
 }
 
 /** One request, its decision and its response. */
-class Exchange implements Decided, Question, ReadyRequest {
+class PendingRequest implements DecisionEvent, RequestContext, ReadyRequest {
   readonly protocol = 'http';
   readonly credential: Credential;
-  trail: Decided['trail'];
+  trail: DecisionEvent['trail'];
   decision: Decision = INTERNAL_ERROR;
-  answer!: Answer;
+  answer!: AuthResponse;
   durationMs = 0;
-  readonly #options: ExchangeOptions;
+  readonly #options: AuthHandlerOptions;
   readonly #auth: AuthRequest;
   readonly #startedAt: number;
 
-  constructor(options: ExchangeOptions, auth: AuthRequest) {
+  constructor(options: AuthHandlerOptions, auth: AuthRequest) {
     this.#options = options;
     this.#auth = auth;
     this.#startedAt = this.#now();
@@ -77,7 +83,7 @@ class Exchange implements Decided, Question, ReadyRequest {
   }
 
   get client(): string | undefined {
-    return reportedClient(this.#auth.peer, this.#auth.request.headers, this.#options);
+    return clientAddressForLimit(this.#auth.peer, this.#auth.request.headers, this.#options);
   }
 
   get heldBytes(): number {
@@ -92,7 +98,7 @@ class Exchange implements Decided, Question, ReadyRequest {
   decide(): Decision | Promise<Decision> {
     const { authorize, follow } = this.#options;
     const { peer, request } = this.#auth;
-    this.trail = follow?.(() => reportedTrace(peer, request.headers, this.credential, this.#options));
+    this.trail = follow?.(() => traceContextFromProxy(peer, request.headers, this.credential, this.#options));
     return authorize(this.credential, this);
   }
 
@@ -117,10 +123,10 @@ class Exchange implements Decided, Question, ReadyRequest {
 
   finish(decision: Decision): void {
     const { request, response } = this.#auth;
-    const { draining = () => false, lingerMs = LINGER_MS } = this.#options;
+    const { draining = () => false, lingerMs = BODY_DRAIN_MS } = this.#options;
     this.decision = decision;
     this.answer = this.#options.answer(decision);
-    writeAnswer(connectionOf(request), request, response, this.answer, { draining: draining(), lingerMs });
+    writeResponse(connectionOf(request), request, response, this.answer, { draining: draining(), lingerMs });
     this.durationMs = this.#now() - this.#startedAt;
     this.#options.onDecision?.(this);
   }

@@ -8,7 +8,7 @@ import { connectionOf } from './server.ts';
  *
  * @param socket an `HttpConnection`, or one on which a TLS handshake failed.
  */
-export function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
+export function handleClientError(error: Error & { code?: string }, socket: Socket): void {
   // Other errors come from below: a reset, or a failed handshake, on which nothing can be sent.
   if (!/^(HPE_|ERR_HTTP_)/.test(String(error.code)) || !socket.writable) {
     socket.destroy();

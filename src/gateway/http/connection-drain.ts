@@ -3,15 +3,15 @@ import type { HttpConnection } from './http-connection.ts';
 import type { HttpServer } from './server.ts';
 
 /** How long a connection that has sent nothing yet may still send its request, in milliseconds. */
-const SILENT_GRACE_MS = 250;
+const NO_DATA_TIMEOUT_MS = 250;
 
 /** How long one that has begun a request may take to complete it, in milliseconds. */
-const PARTIAL_GRACE_MS = 2_000;
+const PARTIAL_REQUEST_TIMEOUT_MS = 2_000;
 
 /** Closes an HTTP server without losing a request. */
-export function drainable(
+export function createDrainer(
   { server, connections, intake }: HttpServer,
-  { silentGraceMs = SILENT_GRACE_MS, partialGraceMs = PARTIAL_GRACE_MS } = {},
+  { silentGraceMs = NO_DATA_TIMEOUT_MS, partialGraceMs = PARTIAL_REQUEST_TIMEOUT_MS } = {},
 ): { close(): Promise<void>; destroy(): void } {
   const closeIf = (isDone: (connection: HttpConnection) => boolean): void => {
     for (const connection of connections) {

@@ -1,16 +1,16 @@
 import { type IncomingMessage, METHODS, type ServerResponse } from 'node:http';
 import Fastify, { type FastifyInstance } from 'fastify';
-import { drainable } from './connection-drain.ts';
-import { type ExchangeOptions, gate } from './auth-handler.ts';
+import { remoteAddress } from '../../tls/listener-options.ts';
+import { type AuthHandlerOptions, createAuthHandler } from './auth-handler.ts';
+import { handleClientError } from './client-error.ts';
+import { createDrainer } from './connection-drain.ts';
 import { connectionOf, type HttpServer, type HttpServerOptions, httpServer } from './server.ts';
-import { peerOf } from '../../tls/listener-options.ts';
-import { refuseConnection } from './client-error.ts';
 
-export interface HttpGatewayOptions extends ExchangeOptions, HttpServerOptions {
+export interface HttpListenerOptions extends AuthHandlerOptions, HttpServerOptions {
   readonly now?: () => number;
 }
 
-export interface HttpGateway {
+export interface HttpListener {
   readonly app: FastifyInstance;
   /** Accepts no more, finishes what has begun, and resolves when no connection is left. */
   close(): Promise<void>;
@@ -29,8 +29,8 @@ const NO_ROUTE = '/';
  * content types and expectations are switched off: a gateway would read their responses as a
  * failure of gatecar.
  */
-export function httpGateway(options: HttpGatewayOptions): HttpGateway {
-  const handle = gate(options);
+export function createHttpListener(options: HttpListenerOptions): HttpListener {
+  const handle = createAuthHandler(options);
   let listener: HttpServer | undefined;
   const server = Fastify({
     logger: false,
@@ -38,7 +38,7 @@ export function httpGateway(options: HttpGatewayOptions): HttpGateway {
     exposeHeadRoutes: false,
     forceCloseConnections: false,
     return503OnClosing: false,
-    clientErrorHandler: refuseConnection,
+    clientErrorHandler: handleClientError,
     serverFactory: handler => {
       listener = httpServer(handler, { ...options, allowedStatus: 200 });
       return listener.server;
@@ -55,14 +55,14 @@ export function httpGateway(options: HttpGatewayOptions): HttpGateway {
     // Fastify would send header names in lower case, and end the response before the request's body
     // has been read.
     reply.hijack();
-    const peer = peerOf(server.server, request.socket);
+    const peer = remoteAddress(server.server, request.socket);
     handle({ request: request.raw, response: reply.raw, target: request.originalUrl, peer });
   });
   server.setNotFoundHandler(({ raw }, reply) => {
     if (connectionOf(raw).hasBody) reply.header('Connection', 'close');
     return reply.code(404).send({ error: 'Not found: ask /auth' });
   });
-  return { app: server, ...drainable(listener as unknown as HttpServer) };
+  return { app: server, ...createDrainer(listener as unknown as HttpServer) };
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Answer } from '../auth-response.ts';
+import type { AuthResponse } from '../auth-response.ts';
 import type { HttpConnection } from './http-connection.ts';
 
 /**
@@ -7,21 +7,21 @@ import type { HttpConnection } from './http-connection.ts';
  * how many bytes of it. Gateways send a body to its end, also after the answer, and take a connection that is closed
  * before for a failure.
  */
-export const LINGER_MS = 1_000;
-const MAX_LINGER_MS = 30_000;
-const MAX_LINGER_BYTES = 32 * 1024 * 1024;
+export const BODY_DRAIN_MS = 1_000;
+const MAX_BODY_DRAIN_MS = 30_000;
+const MAX_BODY_DRAIN_BYTES = 32 * 1024 * 1024;
 
 /** Writes an answer as Node does it, whatever the connection is like. */
-export function writeAnswer(
+export function writeResponse(
   connection: HttpConnection,
   request: IncomingMessage,
   response: ServerResponse,
-  { status, headers, body }: Answer,
+  { status, headers, body }: AuthResponse,
   { draining, lingerMs }: { draining: boolean; lingerMs: number },
 ): void {
   if (connection.hasBody) {
     response.writeHead(status, [...headers, 'Connection', 'close'] as string[]);
-    linger(request, response, body, lingerMs);
+    drainBody(request, response, body, lingerMs);
     connection.readBody();
   } else {
     response.writeHead(status, (draining ? [...headers, 'Connection', 'close'] : headers) as string[]);
@@ -43,9 +43,9 @@ export function declaresBody({ headers }: IncomingMessage): boolean {
  * Sends the whole answer now, and closes only when the body has come or its sender is too slow: a close with unread bytes
  * is a reset, which can overtake the answer (RFC 9112 §9.6). The body is dropped as it comes and takes no memory.
  */
-function linger(request: IncomingMessage, response: ServerResponse, body: string, lingerMs: number): void {
+function drainBody(request: IncomingMessage, response: ServerResponse, body: string, lingerMs: number): void {
   const idle = setTimeout(close, lingerMs);
-  const inAll = setTimeout(close, MAX_LINGER_MS);
+  const inAll = setTimeout(close, MAX_BODY_DRAIN_MS);
   function close(): void {
     clearTimeout(idle);
     clearTimeout(inAll);
@@ -54,7 +54,7 @@ function linger(request: IncomingMessage, response: ServerResponse, body: string
   let drained = 0;
   request.on('data', (chunk: Buffer) => {
     drained += chunk.length;
-    if (drained > MAX_LINGER_BYTES) close();
+    if (drained > MAX_BODY_DRAIN_BYTES) close();
     else idle.refresh();
   });
   // Comes after its end as well as after an error.

@@ -1,17 +1,17 @@
 import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { Budget } from '../../limits/budget.ts';
+import { followHandshakes } from '../../tls/handshake-failure.ts';
+import { contextOptions, handshakeOptions, type ListenerOptions } from '../../tls/listener-options.ts';
 import {
   type ConnectionIntake,
   type ConnectionIntakeOptions,
   connectionIntake,
   intercept,
 } from '../connection-intake.ts';
-import { followHandshakes } from '../../tls/handshake-failure.ts';
-import { declaresBody } from './response-writer.ts';
-import { HttpConnection } from './http-connection.ts';
-import { contextOptions, handshakeOptions, type ListenerOptions } from '../../tls/listener-options.ts';
 import { TurnQueue } from '../turn-queue.ts';
+import { HttpConnection } from './http-connection.ts';
+import { declaresBody } from './response-writer.ts';
 
 /** Larger than any gateway's own limit: Node's default of 16 KiB refuses what nginx lets through with three URL headers. */
 const MAX_HEADER_BYTES = 64 * 1024;

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 
-export interface FloodGateOptions {
+export interface LogRateLimiterOptions {
   /** How many equal lines are written in full in each window. */
   readonly burst: number;
   readonly windowMs: number;
@@ -12,7 +12,7 @@ export interface FloodGateOptions {
 }
 
 /** Lets the first lines of a kind through and counts the rest, so that a flood costs a line a window and not a disk. */
-export interface FloodGate {
+export interface LogRateLimiter {
   /** Whether a line of this kind is to be written now. */
   admit(kind: string): boolean;
   /** Tells and closes every window that has ended; all of them with `force`. */
@@ -24,8 +24,8 @@ interface Window {
   count: number;
 }
 
-/** A window of a kind opens with its first line and ends by {@link FloodGate.sweep}, or with the next line after its time. */
-export function floodGate(options: FloodGateOptions): FloodGate {
+/** A window of a kind opens with its first line and ends by {@link LogRateLimiter.sweep}, or with the next line after its time. */
+export function logRateLimiter(options: LogRateLimiterOptions): LogRateLimiter {
   const { burst, windowMs, maxKinds, onSummary, now = () => performance.now() } = options;
   const windows = new LRUCache<string, Window>({
     max: maxKinds,

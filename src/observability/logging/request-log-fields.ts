@@ -1,7 +1,7 @@
-import type { Decided } from '../../gateway/decision-event.ts';
+import type { DecisionEvent } from '../../gateway/decision-event.ts';
 
 /** What the gateway told of a request, as lines of log and audit name it. */
-export interface Told {
+export interface RequestLogFields {
   readonly clientAddress: string | undefined;
   readonly requestId: string | undefined;
   readonly method: string | undefined;
@@ -12,7 +12,7 @@ export interface Told {
 }
 
 /** The span is our own where there is one, else the gateway's. */
-export function told(decided: Decided): Told {
+export function requestLogFields(decided: DecisionEvent): RequestLogFields {
   const { trace, ...said } = decided.forwarded();
   const { traceId, spanId } = decided.trail?.span ?? trace ?? {};
   return { ...said, trace_id: traceId, span_id: spanId };

@@ -1,14 +1,14 @@
 import t from 'tap';
-import { cacheKeys } from '../../../src/authentication/cache/cache-key.ts';
+import { createCacheKeyFn } from '../../../src/authentication/cache/cache-key.ts';
 import { Token } from '../../../src/credential/token.ts';
 
 const SALT = 'a salt';
 
 const key = (token: string, audiences: readonly string[] = ['bindcar'], salt = SALT): string =>
-  cacheKeys(audiences, salt)(new Token(token));
+  createCacheKeyFn(audiences, salt)(new Token(token));
 
 t.test('the same token and audiences have the same key', async t => {
-  const keys = cacheKeys(['bindcar'], SALT);
+  const keys = createCacheKeyFn(['bindcar'], SALT);
   t.equal(keys(new Token('abc')), keys(new Token('abc')));
   t.equal(key('abc'), key('abc'));
 });
@@ -53,7 +53,7 @@ t.test('what moves from one part to the next is told apart', async t => {
 
 t.test('each process has a salt of its own unless told otherwise', async t => {
   const token = new Token('abc');
-  t.not(cacheKeys(['bindcar'])(token), cacheKeys(['bindcar'])(token));
+  t.not(createCacheKeyFn(['bindcar'])(token), createCacheKeyFn(['bindcar'])(token));
 });
 
 t.test('a key is 32 bytes, however long the token, and holds nothing of it', async t => {

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { lifeOf, renewalAt } from '../../../src/authentication/cache/refresh-schedule.ts';
+import { cacheLifetime, refreshTime } from '../../../src/authentication/cache/refresh-schedule.ts';
 
 const base = {
   startedAt: 1000,
@@ -9,11 +9,11 @@ const base = {
 };
 
 t.test('a verdict is renewed when it is used in the last fifth of its life, at a time that differs', async t => {
-  const life = lifeOf(base);
+  const life = cacheLifetime(base);
   t.strictSame(life, { freshUntil: 11_000, renewFrom: 9000 });
-  t.equal(Math.round(renewalAt(life, 0)), 9800);
-  t.equal(Math.round(renewalAt(life, 1)), 10_800);
-  t.equal(Math.round(renewalAt(life, 0.5)), 10_300);
+  t.equal(Math.round(refreshTime(life, 0)), 9800);
+  t.equal(Math.round(refreshTime(life, 1)), 10_800);
+  t.equal(Math.round(refreshTime(life, 0.5)), 10_300);
 });
 
 t.test('a thousand verdicts in constant use ask less than a tenth more often than their end would', async t => {
@@ -22,7 +22,7 @@ t.test('a thousand verdicts in constant use ask less than a tenth more often tha
     let time = 0;
     while (time < 100_000) {
       asked += 1;
-      time = renewalAt(lifeOf({ ...base, startedAt: time }), Math.random());
+      time = refreshTime(cacheLifetime({ ...base, startedAt: time }), Math.random());
     }
   }
   t.ok(asked <= 1000 * 10 * 1.1 + 1000, `${asked}`);
@@ -33,19 +33,19 @@ t.test('a token that ends before its verdict would is fresh to its end and not r
     [4000, 5000],
     [10_000, 11_000],
   ] as const) {
-    const life = lifeOf({ ...base, tokenLifetimeMs });
+    const life = cacheLifetime({ ...base, tokenLifetimeMs });
     t.equal(life.freshUntil, freshUntil);
     t.ok(life.renewFrom > life.freshUntil);
   }
 });
 
 t.test('off means never', async t => {
-  const life = lifeOf({ ...base, refreshAhead: false });
+  const life = cacheLifetime({ ...base, refreshAhead: false });
   t.equal(life.freshUntil, 11_000);
   t.ok(life.renewFrom > life.freshUntil);
 });
 
 t.test('a life is told in whole milliseconds, and is never longer for it', async t => {
-  t.strictSame(lifeOf({ ...base, startedAt: 1000.9 }), { freshUntil: 11_000, renewFrom: 9000 });
-  t.equal(lifeOf({ ...base, tokenLifetimeMs: 4000.5 }).freshUntil, 5000);
+  t.strictSame(cacheLifetime({ ...base, startedAt: 1000.9 }), { freshUntil: 11_000, renewFrom: 9000 });
+  t.equal(cacheLifetime({ ...base, tokenLifetimeMs: 4000.5 }).freshUntil, 5000);
 });

@@ -1,6 +1,10 @@
 import t from 'tap';
 import type { CacheKey } from '../../../src/authentication/cache/cache-key.ts';
-import { type EvictionCause, MAX_LOOKS, verdictStore } from '../../../src/authentication/cache/result-store.ts';
+import {
+  createResultStore,
+  type EvictionCause,
+  MAX_EXACT_COUNT,
+} from '../../../src/authentication/cache/result-store.ts';
 import { fakeClock } from '../../fixtures/clock.ts';
 
 interface Verdict {
@@ -12,7 +16,7 @@ const key = (name: string): CacheKey => name as CacheKey;
 function setUp(maxEntries = 10) {
   const clock = fakeClock();
   const evicted: EvictionCause[] = [];
-  const store = verdictStore<Verdict>({ maxEntries, clock, onEviction: cause => evicted.push(cause) });
+  const store = createResultStore<Verdict>({ maxEntries, clock, onEviction: cause => evicted.push(cause) });
   return { clock, evicted, store };
 }
 
@@ -108,7 +112,7 @@ t.test('a verdict whose time is over is dropped, and told of, when it is looked 
 });
 
 t.test('without a clock of the test’s the real one runs, and nobody needs to listen', async t => {
-  const store = verdictStore<Verdict>({ maxEntries: 1 });
+  const store = createResultStore<Verdict>({ maxEntries: 1 });
   store.set(key('a'), { of: 'a' }, 60_000);
   store.set(key('b'), { of: 'b' }, 60_000);
   t.equal(store.get(key('a')), undefined);
@@ -142,12 +146,12 @@ t.test('asking for the number of a great many looks at none of them', async t =>
     looks += 1;
     return clock.now();
   };
-  const store = verdictStore<Verdict>({ maxEntries: MAX_LOOKS + 1, clock: { now } });
-  for (let entry = 0; entry < MAX_LOOKS; entry += 1) store.set(key(String(entry)), { of: 'many' }, 10);
+  const store = createResultStore<Verdict>({ maxEntries: MAX_EXACT_COUNT + 1, clock: { now } });
+  for (let entry = 0; entry < MAX_EXACT_COUNT; entry += 1) store.set(key(String(entry)), { of: 'many' }, 10);
   clock.advance(11);
   store.set(key('one more'), { of: 'one more' }, 10);
   looks = 0;
-  t.equal(store.size, MAX_LOOKS + 1);
+  t.equal(store.size, MAX_EXACT_COUNT + 1);
   t.equal(looks, 0);
   store.delete(key('one more'));
   t.equal(store.size, 0);

@@ -1,15 +1,15 @@
 import t from 'tap';
-import type { Lane } from '../../../src/authentication/token-authenticator.ts';
-import { lanes } from '../../../src/authentication/queue/priority-semaphore.ts';
+import { prioritySemaphore } from '../../../src/authentication/queue/priority-semaphore.ts';
+import type { Priority } from '../../../src/authentication/token-authenticator.ts';
 
 function make({ limit = 8, maxQueue = 8, share = 1 / 4 } = {}) {
   const state = { limit, share };
-  const all = lanes({ limit: () => state.limit, maxQueue, unverifiedShare: () => state.share });
+  const all = prioritySemaphore({ limit: () => state.limit, maxQueue, unverifiedShare: () => state.share });
   const entered: string[] = [];
-  const wait = (lane: Lane, name: string) => all.wait(lane, () => entered.push(name));
-  const fill = (lane: Lane): number => {
+  const wait = (priority: Priority, name: string) => all.wait(priority, () => entered.push(name));
+  const fill = (priority: Priority): number => {
     let count = 0;
-    while (all.enter(lane)) count += 1;
+    while (all.enter(priority)) count += 1;
     return count;
   };
   return { all, state, entered, wait, fill };
@@ -30,26 +30,29 @@ t.test('a share is one place at the least, and all places where there is nobody 
   t.equal(fill('unverified'), 1, 'a limit that rises is heeded at once');
 });
 
-t.test('of the places of its share the lane has as many as it is told, and keeps its room in the queue', async t => {
-  let share = 0;
-  const all = lanes({
-    limit: () => 16,
-    maxQueue: 16,
-    unverifiedShare: () => 1 / 4,
-    unverifiedPlaces: most => {
-      share = most;
-      return 1;
-    },
-  });
-  t.equal(all.enter('unverified'), true);
-  t.equal(share, 4);
-  t.equal(all.enter('unverified'), false);
-  for (let count = 0; count < 4; count += 1) {
-    t.equal(all.isFull('unverified'), false);
-    all.wait('unverified', () => {});
-  }
-  t.equal(all.isFull('unverified'), true);
-});
+t.test(
+  'of the places of its share the priority has as many as it is told, and keeps its room in the queue',
+  async t => {
+    let share = 0;
+    const all = prioritySemaphore({
+      limit: () => 16,
+      maxQueue: 16,
+      unverifiedShare: () => 1 / 4,
+      unverifiedPlaces: most => {
+        share = most;
+        return 1;
+      },
+    });
+    t.equal(all.enter('unverified'), true);
+    t.equal(share, 4);
+    t.equal(all.enter('unverified'), false);
+    for (let count = 0; count < 4; count += 1) {
+      t.equal(all.isFull('unverified'), false);
+      all.wait('unverified', () => {});
+    }
+    t.equal(all.isFull('unverified'), true);
+  },
+);
 
 t.test('a place goes to a verified token first, then to an unverified one, then to a renewal', async t => {
   const { all, entered, wait, fill } = make({ limit: 1 });
@@ -58,12 +61,12 @@ t.test('a place goes to a verified token first, then to an unverified one, then 
   wait('unverified', 'junk');
   wait('verified', 'first');
   wait('verified', 'second');
-  for (const lane of ['verified', 'verified', 'verified', 'unverified'] as const) all.leave(lane);
+  for (const priority of ['verified', 'verified', 'verified', 'unverified'] as const) all.leave(priority);
   t.strictSame(entered, ['first', 'second', 'junk', 'renewal']);
   t.equal(all.queued('verified') + all.queued('unverified') + all.queued('refresh'), 0);
 });
 
-t.test('a lane whose share is used up keeps nobody behind it waiting', async t => {
+t.test('a priority whose share is used up keeps nobody behind it waiting', async t => {
   const { all, entered, wait, fill } = make({ limit: 4 });
   fill('unverified');
   fill('verified');
@@ -75,7 +78,7 @@ t.test('a lane whose share is used up keeps nobody behind it waiting', async t =
   t.strictSame(entered, ['renewal', 'junk']);
 });
 
-t.test('who comes later does not overtake who waits in the same lane', async t => {
+t.test('who comes later does not overtake who waits in the same priority', async t => {
   const { all, entered, wait, fill } = make({ limit: 2, share: 1 });
   fill('unverified');
   wait('unverified', 'first');

@@ -1,18 +1,18 @@
 import t from 'tap';
-import type { Verdict } from '../../../src/authentication/token-authenticator.ts';
+import { createUnverifiedLimit } from '../../../src/authentication/queue/unverified-limit.ts';
+import type { AuthResult } from '../../../src/authentication/token-authenticator.ts';
 import { unavailable } from '../../../src/authentication/token-authenticator.ts';
-import { yieldingPlaces } from '../../../src/authentication/queue/unverified-limit.ts';
 import { fakeClock } from '../../fixtures/clock.ts';
 import { acceptedAs } from '../../fixtures/verdicts.ts';
 
 const yes = acceptedAs();
-const no: Verdict = { kind: 'refused', reason: 'token_rejected', detail: '' };
+const no: AuthResult = { kind: 'rejected', reason: 'token_rejected', detail: '' };
 
 function start(protecting = true, kept = 1) {
   const clock = fakeClock();
   const state = { protecting };
-  const places = yieldingPlaces({ protecting: () => state.protecting, kept: () => kept, now: clock.now });
-  const after = (...verdicts: Verdict[]) => {
+  const places = createUnverifiedLimit({ protecting: () => state.protecting, kept: () => kept, now: clock.now });
+  const after = (...verdicts: AuthResult[]) => {
     for (const verdict of verdicts) places.learn(verdict);
     return places.current(8);
   };
@@ -43,7 +43,7 @@ t.test('where nobody’s good token is asked about there is nobody to yield to',
   t.equal(after(), 8);
 });
 
-t.test('a second after the last refusal the lane has its share again', async t => {
+t.test('a second after the last refusal the priority has its share again', async t => {
   const { after, clock } = start();
   t.equal(after(), 8);
   t.equal(after(no, no), 2);

@@ -5,18 +5,18 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { TOKEN_REVIEW_PATH } from '../../../src/authentication/token-review.ts';
 import { type Checked, checkCommand } from '../../../src/cli/check/check.ts';
+import type { CheckResult } from '../../../src/cli/check/check-result.ts';
 import { checkMemory } from '../../../src/cli/check/memory.ts';
-import type { Finding } from '../../../src/cli/check/check-result.ts';
 import { readConfig } from '../../../src/config/load.ts';
 import { revealToken } from '../../../src/credential/token.ts';
 import { CONNECTION_BYTES } from '../../../src/limits/connection-pool.ts';
 import { processLimits } from '../../../src/limits/process-limits.ts';
 import { type CommandSurroundings, runCommand } from '../../fixtures/command.ts';
+import { leaked } from '../../fixtures/find-token.ts';
 import { startGatecar } from '../../fixtures/gatecar.ts';
 import { kubeconfig } from '../../fixtures/kubeconfig.ts';
-import { leaked } from '../../fixtures/find-token.ts';
-import { scratch } from '../../fixtures/temp-dir.ts';
 import { accepts, answers, type Behaviour, hangs, reviews, startStandIn } from '../../fixtures/stand-in-api-server.ts';
+import { scratch } from '../../fixtures/temp-dir.ts';
 import { pem, startTlsServer } from '../../fixtures/tls-server.ts';
 import { unsignedJwt } from '../../fixtures/unsigned-jwt.ts';
 
@@ -34,7 +34,7 @@ async function check(settings: Record<string, string>, more: CommandSurroundings
   });
   const { ok, findings } = JSON.parse(out) as Checked;
   t.equal(code, ok ? 0 : 1);
-  const by: Record<string, Omit<Finding, 'check'>> = {};
+  const by: Record<string, Omit<CheckResult, 'check'>> = {};
   for (const { check, ...found } of findings) by[check] = found;
   return { code, out, findings, by };
 }
@@ -102,7 +102,7 @@ t.test('every fault of the settings is told, and each is a failure', async t => 
   const { code, findings } = await check({ GATECAR_MODE: 'open', GATECAR_CACHE_TTL: '1h' });
   t.equal(code, 1);
   t.match(findings, [
-    { check: 'configuration', result: 'fail', text: /^GATECAR_MODE must be/, mend: 'gatecar --help' },
+    { check: 'configuration', result: 'fail', text: /^GATECAR_MODE must be/, fix: 'gatecar --help' },
     { check: 'configuration', result: 'fail', text: /^GATECAR_CACHE_TTL must be/ },
   ]);
 });
@@ -122,14 +122,14 @@ t.test('an operand is a fault of usage, and not repeated', async t => {
 t.test('where no API server is known, or a file is missing, it is said what to look at', async t => {
   const credential = async (settings: Record<string, string>, more: CommandSurroundings = {}) =>
     (await check(settings, more)).by['credential'];
-  t.match(await credential({}), { result: 'fail', text: /^no API server is known/, mend: /GATECAR_KUBE_API_URL/ });
+  t.match(await credential({}), { result: 'fail', text: /^no API server is known/, fix: /GATECAR_KUBE_API_URL/ });
   t.match(await credential({ GATECAR_KUBECONFIG: '/nowhere' }), {
-    ...{ result: 'fail', text: 'kubeconfig /nowhere cannot be read: ENOENT', mend: /^kubectl config view/ },
+    ...{ result: 'fail', text: 'kubeconfig /nowhere cannot be read: ENOENT', fix: /^kubectl config view/ },
   });
   const inPod = { GATECAR_KUBE_API_URL: 'https://127.0.0.1:1' };
   t.match(await credential(inPod, { inCluster: { host: '127.0.0.1', port: '1' } }), {
     text: /ENOENT$/,
-    mend: /^kubectl describe pod/,
+    fix: /^kubectl describe pod/,
   });
 });
 
@@ -141,7 +141,7 @@ t.test(
     t.match((await address('https://gatecar.invalid'))['address'], {
       result: 'fail',
       text: /does not resolve \(E/,
-      mend: /^kubectl/,
+      fix: /^kubectl/,
     });
     t.match((await address('http://127.0.0.1:1'))['address'], { result: 'fail', text: /refuses connections/ });
     t.match((await address('http://[::1]:1'))['address'], { result: 'fail' });
@@ -179,10 +179,10 @@ t.test('who shows another certificate is told for what is wrong with it', async 
   };
   t.match(await tls('server', 'ca'), { result: 'ok', text: /by the CA we trust; valid until / });
   t.match(await tls('server', 'ca', 'localhost'), { result: 'ok' });
-  t.match(await tls('server', 'ca', '127.0.0.1', Date.UTC(2126, 10, 3)), { result: 'warn', mend: /^kubeadm/ });
+  t.match(await tls('server', 'ca', '127.0.0.1', Date.UTC(2126, 10, 3)), { result: 'warn', fix: /^kubeadm/ });
   t.match(await tls('server', 'other'), {
     ...{ result: 'fail', text: /^the certificate is of "gatecar-test-ca", which is not the CA we trust \([A-Z_]+\)$/ },
-    mend: /# for GATECAR_KUBE_CA_FILE$/,
+    fix: /# for GATECAR_KUBE_CA_FILE$/,
   });
   t.match(await tls('server-by-name', 'ca'), {
     ...{ result: 'fail', text: /^the certificate is for "DNS:kubernetes.default.svc", not for the host/ },
@@ -255,7 +255,7 @@ t.test('our own credential is judged by what it says, and told apart by its kind
     (await check(owning(t, api.url, claims).settings)).by['credential'];
   t.match(await credential({ ...OWN, exp: NOW / 1000 - 1 }), {
     ...{ result: 'fail', text: /which expired 2025-06-01T11:59:59.000Z; it is 2025-06-01T12:00:00.000Z here$/ },
-    mend: /^kubectl create token gatecar/,
+    fix: /^kubectl create token gatecar/,
   });
   t.match(await credential({ sub: SUB }), { result: 'ok', text: /for \[\], which never expires$/ });
   t.match(await credential({ ...OWN, exp: 1e300 }), { result: 'ok', text: /until \+275760-/ });
@@ -288,16 +288,16 @@ t.test('what a trial review meets is told as what it is', async t => {
   t.match((await trial(answers(401, {})))['review'], {
     result: 'fail',
     text: /refuses gatecar's own credential.*\(unauthorized \(HTTP 401\)\); ours is for \["https:\/\/kubernetes.default.svc"\]/,
-    mend: /^kubectl create token gatecar/,
+    fix: /^kubectl create token gatecar/,
   });
   t.notMatch((await trial(answers(401, {}), 'opaque'))['review']?.text, 'ours is for');
   t.match(await trial(answers(403, {})), {
     review: {
       result: 'fail',
       text: `${SUB}: gatecar may not create TokenReviews (forbidden (HTTP 403))`,
-      mend: 'kubectl apply -k rbac/',
+      fix: 'kubectl apply -k rbac/',
     },
-    rbac: { result: 'fail', text: `${SUB} may not create TokenReviews`, mend: new RegExp(`--as=${SUB} `) },
+    rbac: { result: 'fail', text: `${SUB} may not create TokenReviews`, fix: new RegExp(`--as=${SUB} `) },
   });
   t.match((await trial(answers(403, {}), { sub: 'a; rm -rf /' }))['review'], {
     text: /^system:serviceaccount:gatecar:gatecar: /,
@@ -330,7 +330,7 @@ t.test('who knows no audiences would refuse everybody, and is told from who look
   t.match(await audience(accepts({ audiences: [] })), {
     result: 'fail',
     text: /knows no audiences/,
-    mend: /--token-audiences=/,
+    fix: /--token-audiences=/,
   });
   t.match(await audience(answers(429, {})), { result: 'fail', text: /\(429\)/ });
   t.match(await audience(refuses, { GATECAR_TOKEN_AUDIENCES: '' }), { result: 'ok', text: /^none is asked for/ });
@@ -345,7 +345,7 @@ t.test('clocks that differ are told', async t => {
   t.match(await clock(NOW - 600_000), {
     result: 'warn',
     text: /is 60[01] s behind the API server's/,
-    mend: /^timedatectl/,
+    fix: /^timedatectl/,
   });
   t.match(await clock(NOW + 60_000), { result: 'warn', text: /ahead of/ });
   const timeless = await startStandIn((request, response) => {
@@ -366,10 +366,10 @@ t.test('allowlists that name what is not there are told, where we may look', asy
     { result: 'ok', text: 'all that they name is there' },
   ]);
   t.match(await allowlists({ GATECAR_ALLOWED_NAMESPACES: 'ci,typo' }), [
-    { result: 'warn', text: '["typo"] are named and not there', mend: 'kubectl create namespace typo' },
+    { result: 'warn', text: '["typo"] are named and not there', fix: 'kubectl create namespace typo' },
   ]);
   t.match(await allowlists(account), [
-    { result: 'warn', text: /"ci\/builder"/, mend: 'kubectl create serviceaccount builder --namespace ci' },
+    { result: 'warn', text: /"ci\/builder"/, fix: 'kubectl create serviceaccount builder --namespace ci' },
   ]);
   api.documents['/api/v1/namespaces/ci/serviceaccounts/builder'] = {};
   api.documents['/api/v1/namespaces/dns'] = {};
@@ -378,7 +378,7 @@ t.test('allowlists that name what is not there are told, where we may look', asy
     {
       result: 'warn',
       text: /^\["ci\/builder"\] never pass: both lists must/,
-      mend: 'GATECAR_ALLOWED_NAMESPACES=dns,ci',
+      fix: 'GATECAR_ALLOWED_NAMESPACES=dns,ci',
     },
   ]);
 });
@@ -473,7 +473,7 @@ t.test('a listener on a Unix socket, and one that has TLS, are asked as what the
     {},
     { result: 'ok', text: /can be used, until 2126-/ },
   ]);
-  t.match((await of({}, Date.UTC(2200, 0)))[2], { result: 'fail', text: /expired 2126-/, mend: /^openssl x509/ });
+  t.match((await of({}, Date.UTC(2200, 0)))[2], { result: 'fail', text: /expired 2126-/, fix: /^openssl x509/ });
   const bad = (await of({ GATECAR_TLS_CERT_FILE: join(directory, 'bad') }))[2];
   t.match(bad, { result: 'fail', text: /^GATECAR_TLS_CERT_FILE must be a file that holds PEM certificates/ });
   t.notMatch(bad?.text, 'precious');
@@ -511,28 +511,28 @@ t.test('connections, cache or a memory limit that do not fit are reported with a
   t.match(await memory({ GATECAR_MEMORY_LIMIT: '256Mi', GATECAR_MAX_CONNECTIONS: '10000' }), {
     result: 'warn',
     text: `GATECAR_MAX_CONNECTIONS is 10000, but the memory limit of 256 MiB has room for ${fitting(http)} connections`,
-    mend: new RegExp(`^gatecar serve --max-connections=${fitting(http)} `),
+    fix: new RegExp(`^gatecar serve --max-connections=${fitting(http)} `),
   });
   t.match(await memory({ GATECAR_MEMORY_LIMIT: '1Gi' }, { limitBytes: 256 * MIB, heapBytes: 200 * MIB }), {
     result: 'warn',
     text: 'GATECAR_MEMORY_LIMIT is 1024 MiB, but only 256 MiB are available here',
-    mend: /^kubectl describe pod /,
+    fix: /^kubectl describe pod /,
   });
   t.match(await memory({ GATECAR_CACHE_MAX_ENTRIES: '100000' }, { limitBytes: 512 * MIB, heapBytes: 152 * MIB }), {
     result: 'warn',
     text: /^a full cache \(GATECAR_CACHE_MAX_ENTRIES=100000\) may take 183 MiB .* limited to 152 MiB$/,
-    mend: /^NODE_OPTIONS=--max-old-space-size=183 /,
+    fix: /^NODE_OPTIONS=--max-old-space-size=183 /,
   });
-  t.match(await memory({ GATECAR_MEMORY_LIMIT: '120Mi' }), {
+  t.match(await memory({ GATECAR_MEMORY_LIMIT: '133Mi' }), {
     result: 'warn',
-    text: /take 119 MiB; the memory limit of 120 MiB leaves less than gatecar needs for connections and requests$/,
-    mend: /^kubectl describe pod {3}# set a memory limit above 125Mi, or a smaller GATECAR_CACHE_MAX_ENTRIES$/,
+    text: /take 131 MiB; the memory limit of 133 MiB leaves less than gatecar needs for connections and requests$/,
+    fix: /^kubectl describe pod {3}# set a memory limit above 137Mi, or a smaller GATECAR_CACHE_MAX_ENTRIES$/,
   });
-  t.match(await memory({ GATECAR_MEMORY_LIMIT: '128Mi' }), { result: 'ok' }, 'its parts take less than the limit');
+  t.match(await memory({ GATECAR_MEMORY_LIMIT: '144Mi' }), { result: 'ok' }, 'its parts take less than the limit');
   t.match(await memory({ GATECAR_MEMORY_LIMIT: '128Mi', GATECAR_CACHE_MAX_ENTRIES: '100000' }), {
     result: 'fail',
     text: /=100000\) take 263 MiB, which is more than the memory limit of 128 MiB$/,
-    mend: /above 263Mi/,
+    fix: /above 263Mi/,
   });
 });
 
@@ -552,9 +552,11 @@ t.test('an error nobody foresaw is not taken for a finding', async t => {
       },
     });
   await t.rejects(runCommand(checkCommand, { env: broken('GATECAR_MODE') }), { message });
-  const surroundings = broken('inCluster');
+  const runtimeEnvironment = broken('inCluster');
   await t.rejects(
-    runCommand(context => checkCommand({ ...context, surroundings } as Parameters<typeof checkCommand>[0])),
+    runCommand(context =>
+      checkCommand({ ...context, runtimeEnvironment: runtimeEnvironment } as Parameters<typeof checkCommand>[0]),
+    ),
     { message },
   );
 });

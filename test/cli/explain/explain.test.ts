@@ -2,15 +2,15 @@ import t, { type Test } from 'tap';
 import { UsageError } from '../../../src/cli/command.ts';
 import { type Explained, explainCommand } from '../../../src/cli/explain/explain.ts';
 import { revealToken } from '../../../src/credential/token.ts';
-import { startDevAuthority } from '../../../src/dev/fake-api-server.ts';
+import { startFakeApiServer } from '../../../src/dev/fake-api-server.ts';
 import { type TokenRequest, tokenIssuer } from '../../../src/dev/token-issuer.ts';
 import { ask } from '../../fixtures/ask.ts';
 import { type CommandSurroundings, runCommand } from '../../fixtures/command.ts';
-import { startGate } from '../../fixtures/gatecar.ts';
 import { leaked } from '../../fixtures/find-token.ts';
+import { startGate } from '../../fixtures/gatecar.ts';
 import { everyOutage } from '../../fixtures/outages.ts';
-import { scratch } from '../../fixtures/temp-dir.ts';
 import { accepts, answers, reviews, type StandIn, startStandIn } from '../../fixtures/stand-in-api-server.ts';
+import { scratch } from '../../fixtures/temp-dir.ts';
 import { unsignedJwt } from '../../fixtures/unsigned-jwt.ts';
 
 async function gate(t: Test, settings: Record<string, string> = {}) {
@@ -26,10 +26,10 @@ async function standIn(t: Test, behaviour: StandIn['behaviour']) {
 }
 
 /** What is explained, by steps, and the exit code. */
-async function explain(surroundings: CommandSurroundings) {
+async function explain(runtimeEnvironment: CommandSurroundings) {
   const run = await runCommand(explainCommand, {
-    ...surroundings,
-    args: [...(surroundings.args ?? []), '--output=json'],
+    ...runtimeEnvironment,
+    args: [...(runtimeEnvironment.args ?? []), '--output=json'],
   });
   const explained = JSON.parse(run.out) as Explained;
   const steps = Object.fromEntries(explained.steps.map(({ step, ...said }) => [step, said]));
@@ -93,7 +93,7 @@ t.test('it says what the server answers, whatever the token and the settings', a
 
 t.test('each local check that refuses is told, with what to type, and the API server is not asked', async t => {
   const issuer = tokenIssuer();
-  const authority = await startDevAuthority({ issuer });
+  const authority = await startFakeApiServer({ issuer });
   t.teardown(() => authority.close());
   const env = { GATECAR_KUBE_API_URL: authority.url };
   const token = (more: Partial<TokenRequest> = {}) =>
@@ -105,16 +105,16 @@ t.test('each local check that refuses is told, with what to type, and the API se
     steps: {
       audience: {
         ...{ result: 'refuses', text: 'for ["elsewhere"]; GATECAR_TOKEN_AUDIENCES is ["bindcar"]' },
-        mend: 'kubectl create token NAME --namespace NAMESPACE --audience bindcar',
+        fix: 'kubectl create token NAME --namespace NAMESPACE --audience bindcar',
       },
-      expiry: { result: 'refuses', text: /^expired \S+Z; it is \S+Z here$/, mend: /^kubectl create token/ },
+      expiry: { result: 'refuses', text: /^expired \S+Z; it is \S+Z here$/, fix: /^kubectl create token/ },
       signature: { result: 'passes' },
       review: { result: 'skipped', text: 'not asked: refused before' },
       policy: { result: 'skipped' },
     },
   });
   const early = await explain({ env, input: token({ notBeforeSeconds: 3600 }) });
-  t.match(early.steps['not before'], { result: 'refuses', text: /^valid from /, mend: /^gatecar check/ });
+  t.match(early.steps['not before'], { result: 'refuses', text: /^valid from /, fix: /^gatecar check/ });
   const forged = await explain({ env, input: `${token().slice(0, -4)}AAAA` });
   t.match(forged.steps['signature'], { result: 'refuses', text: /which did not make it$/ });
   t.equal(authority.reviews, 0);
@@ -187,15 +187,15 @@ t.test('whom the policy refuses is told with the line that would let them in', a
   const policy = async (settings: Record<string, string>) =>
     (await explain({ env: { ...env, ...settings }, input: 'opaque' })).steps['policy'];
   t.match(await policy({ GATECAR_ALLOWED_NAMESPACES: 'ci' }), {
-    ...{ result: 'refuses', mend: 'GATECAR_ALLOWED_NAMESPACES=ci,default' },
+    ...{ result: 'refuses', fix: 'GATECAR_ALLOWED_NAMESPACES=ci,default' },
     text: '"system:serviceaccount:default:my-app" is not allowed: GATECAR_ALLOWED_NAMESPACES is ["ci"]',
   });
   t.match(await policy({ GATECAR_ALLOWED_SERVICE_ACCOUNTS: 'system:serviceaccount:ci:b' }), {
-    mend: 'GATECAR_ALLOWED_SERVICE_ACCOUNTS=system:serviceaccount:ci:b,system:serviceaccount:default:my-app',
+    fix: 'GATECAR_ALLOWED_SERVICE_ACCOUNTS=system:serviceaccount:ci:b,system:serviceaccount:default:my-app',
   });
   t.match(await policy({}), { result: 'passes', text: 'no allowlist is set: everybody passes' });
   api.behaviour = accepts({ user: { username: 'jane' } });
-  t.match(await policy({ GATECAR_ALLOWED_NAMESPACES: 'ci' }), { mend: /no ServiceAccount$/ });
+  t.match(await policy({ GATECAR_ALLOWED_NAMESPACES: 'ci' }), { fix: /no ServiceAccount$/ });
 });
 
 t.test('every outage is told as one, with its cause and exit code 3, and nothing of the token', async t => {
@@ -207,7 +207,7 @@ t.test('every outage is told as one, with its cause and exit code 3, and nothing
     const { code, out } = await runCommand(explainCommand, { env, input });
     t.equal(code, 3, name);
     t.match(out, /^review {8}fault: could not ask: [a-z]/m, name);
-    t.match(out, /^ +mend: (kubectl|gatecar) /m, name);
+    t.match(out, /^ +fix: (kubectl|gatecar) /m, name);
     t.match(out, /^decision: unavailable, authority_unavailable \(HTTP 503\)/m, name);
     t.equal(leaked(out, [input]), undefined, name);
   }
@@ -218,7 +218,7 @@ t.test('clocks that differ are told beside what they lead to', async t => {
   const env = { GATECAR_KUBE_API_URL: api.url };
   const clock = async (nowMs: number, settings: Record<string, string> = {}) =>
     (await explain({ env: { ...env, ...settings }, input: 'opaque', wallClock: () => nowMs })).steps['clock'];
-  t.match(await clock(NOW + 600_500), { result: 'warning', text: /is 600 s ahead of/, mend: /^timedatectl/ });
+  t.match(await clock(NOW + 600_500), { result: 'warning', text: /is 600 s ahead of/, fix: /^timedatectl/ });
   t.match(await clock(NOW - 40_000), { result: 'warning', text: /is 41 s behind/ });
   api.behaviour = (_request, response) => {
     response.sendDate = false;

@@ -161,7 +161,7 @@ t.test('a name that is not known is told with the nearest and with all that are'
 });
 
 t.test('beside a bundle, the examples that were shipped with it are taken', async t => {
-  const directory = t.testdir({ examples: {}, src: { commands: {} } });
+  const directory = t.testdir({ examples: {}, src: { cli: { 'gateway-config': {} } } });
   t.equal(examplesFolder(directory), join(directory, 'examples'));
-  t.equal(examplesFolder(join(directory, 'src/commands')), join(directory, 'examples'));
+  t.equal(examplesFolder(join(directory, 'src/cli/gateway-config')), join(directory, 'examples'));
 });

@@ -1,6 +1,6 @@
 import { loadSync } from '@grpc/proto-loader';
 import t from 'tap';
-import type { Answer } from '../../../src/gateway/auth-response.ts';
+import type { AuthResponse } from '../../../src/gateway/auth-response.ts';
 import { checkResponse } from '../../../src/gateway/grpc/check-response.ts';
 import { ENVOY_INCLUDES } from '../../fixtures/envoy-client.ts';
 
@@ -10,7 +10,7 @@ const loaded = loadSync('envoy/service/auth/v3/external_auth.proto', {
 const official = loaded['envoy.service.auth.v3.CheckResponse'] as unknown as { deserialize(bytes: Buffer): unknown };
 
 /** What Envoy reads, by the official files; what is not there is left out. */
-function decoded(answer: Answer): unknown {
+function decoded(answer: AuthResponse): unknown {
   const bytes = checkResponse(answer);
   t.equal(bytes[0], 0, 'it is not compressed');
   t.equal(bytes.readUInt32BE(1), bytes.length - 5, 'its length is before it');

@@ -1,5 +1,10 @@
 import t from 'tap';
-import { type FrameLimits, type FrameSource, FrameTurns, type TurnShare } from '../../../src/gateway/grpc/frame-turns.ts';
+import {
+  type FrameLimits,
+  type FrameSource,
+  FrameTurns,
+  type TurnShare,
+} from '../../../src/gateway/grpc/frame-turns.ts';
 import { fakeClock } from '../../fixtures/clock.ts';
 
 /** A connection with requests to pass on, one in each round. */

@@ -1,9 +1,9 @@
 import { type Client, credentials, makeClientConstructor } from '@grpc/grpc-js';
 import { service } from 'grpc-health-check';
 import t, { type Test } from 'tap';
-import { answerer } from '../../../src/gateway/auth-response.ts';
-import { trustedPeers } from '../../../src/gateway/forwarded-headers.ts';
-import { AUTHORIZATION_SERVICE, type GrpcGateway, grpcGateway } from '../../../src/gateway/grpc/listener.ts';
+import { createResponseRenderer } from '../../../src/gateway/auth-response.ts';
+import { trustedProxies } from '../../../src/gateway/forwarded-headers.ts';
+import { AUTHORIZATION_SERVICE, createGrpcListener, type GrpcListener } from '../../../src/gateway/grpc/listener.ts';
 import { roomyLimits } from '../../fixtures/limits.ts';
 import { framed, rawCall, rawSession } from '../../fixtures/raw-call.ts';
 
@@ -15,15 +15,15 @@ type HealthClient = Client & {
   list(request: object, done: (error: Error | null, response: { statuses: object }) => void): void;
 };
 
-async function start(t: Test): Promise<{ gateway: GrpcGateway; address: string; health: HealthClient }> {
-  const gateway = grpcGateway({
+async function start(t: Test): Promise<{ gateway: GrpcListener; address: string; health: HealthClient }> {
+  const gateway = createGrpcListener({
     ...roomyLimits(),
     authorize: () => ({ kind: 'allow', identity: undefined }),
-    answer: answerer({
+    answer: createResponseRenderer({
       ...{ policyDeniedStatus: 401, unavailableStatus: 503, errorDetail: 'full' },
       identityHeaderPrefix: 'X-',
     }),
-    trusted: trustedPeers([]),
+    trusted: trustedProxies([]),
     clientIpHeader: undefined,
     onFault: error => t.fail(String(error)),
   });

@@ -7,7 +7,11 @@ import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import t, { type Test } from 'tap';
 import { SharedConnection } from '../../../src/gateway/fair-turns.ts';
-import { type Http2Listener, type Http2ListenerOptions, http2Listener } from '../../../src/gateway/grpc/http2-listener.ts';
+import {
+  type Http2Listener,
+  type Http2ListenerOptions,
+  http2Listener,
+} from '../../../src/gateway/grpc/http2-listener.ts';
 import { Budget } from '../../../src/limits/budget.ts';
 import { CONNECTION_BYTES, ConnectionPool } from '../../../src/limits/connection-pool.ts';
 import { roomyLimits } from '../../fixtures/limits.ts';
@@ -93,11 +97,11 @@ t.test('whoever does not answer by the second time is let go, and who does stays
   await until(async () => (await connections()) === 4);
   await started;
   const pinged = once(alive, 'ping');
-  listener.askWhoIsThere();
+  listener.pingSessions();
   await pinged;
   // Sent after the answer to the ping.
   await once(beginCall(alive), 'response');
-  listener.askWhoIsThere();
+  listener.pingSessions();
   await left;
   await until(async () => (await connections()) === 1);
   await once(beginCall(alive), 'response');
@@ -120,12 +124,12 @@ t.test('who said that it leaves is asked as well, and let go where it does not a
   }
   await until(() => streams.length === 2 && streams.every(stream => stream.session?.closed));
   const left = closed(silent);
-  listener.askWhoIsThere();
+  listener.pingSessions();
   await Promise.all(asked);
   alive.write(frameOf(4, 1, 0));
   const other = streams[0]?.session;
   await until(() => !other?.pendingSettingsAck);
-  listener.askWhoIsThere();
+  listener.pingSessions();
   await left;
   t.notOk(alive.destroyed);
   t.strictSame(
@@ -144,7 +148,7 @@ t.test('what is under way when it closes is finished, and nothing else is begun'
   const goaway = once(session, 'goaway');
   const finished = listener.close();
   await goaway;
-  listener.askWhoIsThere();
+  listener.pingSessions();
   answer(streams[0] as ServerHttp2Stream);
   const [headers] = await once(stream, 'response');
   t.equal(headers[':status'], 204);
@@ -307,7 +311,7 @@ t.test('a connection may ask 1,000 times between two pings of the listener, and 
       }
     };
     await flood(999);
-    listener.askWhoIsThere();
+    listener.pingSessions();
     await flood(1000);
     t.notOk(socket.destroyed);
     await flood(1);

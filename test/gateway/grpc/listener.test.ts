@@ -8,14 +8,15 @@ import { Client, credentials } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import type { Authorize } from '../../../src/authorize.ts';
 import type { Allow, Decision } from '../../../src/decision/decision.ts';
-import { answerer } from '../../../src/gateway/auth-response.ts';
-import type { Decided } from '../../../src/gateway/decision-event.ts';
-import { type Forwarded, trustedPeers } from '../../../src/gateway/forwarded-headers.ts';
+import { createResponseRenderer } from '../../../src/gateway/auth-response.ts';
+import type { DecisionEvent } from '../../../src/gateway/decision-event.ts';
+import { type Forwarded, trustedProxies } from '../../../src/gateway/forwarded-headers.ts';
+import type { GrpcCall } from '../../../src/gateway/grpc/grpc-call.ts';
 import {
   AUTHORIZATION_SERVICE,
-  type GrpcGateway,
-  type GrpcGatewayOptions,
-  grpcGateway,
+  createGrpcListener,
+  type GrpcListener,
+  type GrpcListenerOptions,
 } from '../../../src/gateway/grpc/listener.ts';
 import { toIdentity } from '../../../src/identity/identity.ts';
 import { Budget } from '../../../src/limits/budget.ts';
@@ -49,18 +50,18 @@ const CHECK = field(
 
 interface Gate {
   readonly client: EnvoyClient;
-  readonly gateway: GrpcGateway;
+  readonly gateway: GrpcListener;
   readonly address: string;
-  readonly decided: Decided[];
+  readonly decided: DecisionEvent[];
   /** What each decision's `forwarded` said at its time. */
   readonly forwarded: Forwarded[];
   readonly faults: unknown[];
 }
 
-const optionsFor = (authorize: Authorize): GrpcGatewayOptions => ({
+const optionsFor = (authorize: Authorize): GrpcListenerOptions => ({
   ...roomyLimits(),
   authorize,
-  answer: answerer({
+  answer: createResponseRenderer({
     ...{
       identityHeaderPrefix: 'X-Auth-Request-',
       policyDeniedStatus: 403,
@@ -68,7 +69,7 @@ const optionsFor = (authorize: Authorize): GrpcGatewayOptions => ({
       errorDetail: 'full',
     },
   }),
-  trusted: trustedPeers([]),
+  trusted: trustedProxies([]),
   clientIpHeader: undefined,
   onFault: () => {},
 });
@@ -85,16 +86,16 @@ async function startGate(
     pingEveryMs = undefined as number | undefined,
     maxKeptBytes = undefined as number | undefined,
     onDecision = () => {},
-    follow = undefined as GrpcGatewayOptions['follow'],
+    follow = undefined as GrpcListenerOptions['follow'],
   } = {},
 ): Promise<Gate> {
-  const decided: Decided[] = [];
+  const decided: DecisionEvent[] = [];
   const forwarded: Forwarded[] = [];
   const faults: unknown[] = [];
-  const gateway = grpcGateway({
+  const gateway = createGrpcListener({
     ...roomyLimits(),
     ...optionsFor(authorize),
-    trusted: trustedPeers(peers),
+    trusted: trustedProxies(peers),
     clientIpHeader,
     limitsClients,
     follow,
@@ -395,7 +396,7 @@ t.test('an IPv6 listener says its address in brackets, and a port that is taken 
   const { client, address: v6 } = await startGate(t, () => allow, { host: '::1' });
   t.match(v6, /^\[::1\]:\d+$/);
   t.equal((await client.checkHeaders({})).status.code, 0);
-  const other = grpcGateway(optionsFor(() => allow));
+  const other = createGrpcListener(optionsFor(() => allow));
   t.teardown(() => other.destroy());
   await t.rejects(other.listen({ host: '::1', port: Number(v6.split(':').at(-1)) }), { code: 'EADDRINUSE' });
 });
@@ -430,7 +431,7 @@ t.test('what is no call of a method that we have is refused as HTTP/2 and gRPC s
 
 t.test('where not even the denial for a fault of ours can be made, the call fails', async t => {
   const faults: unknown[] = [];
-  const gateway = grpcGateway({
+  const gateway = createGrpcListener({
     ...roomyLimits(),
     ...optionsFor(() => allow),
     answer() {
@@ -459,6 +460,43 @@ t.test('40 calls of one connection that wait for one review are all answered whe
   t.equal(decided.length, 40);
 });
 
+t.test('a call that has ended before its turn is not decided', async t => {
+  let asked = 0;
+  const authorize: Authorize = (_credential, context) => {
+    asked += 1;
+    // More than are handled in the turn in which they came, so that the others are ready by now.
+    if (asked === 12) (context as unknown as { call: GrpcCall }).call.stream.session?.destroy();
+    return { kind: 'deny', reason: 'token_rejected', detail: '' };
+  };
+  const gateway = createGrpcListener({ ...optionsFor(authorize), trusted: trustedProxies(['127.0.0.1']) });
+  t.teardown(() => gateway.destroy());
+  const session = rawSession(t, await gateway.listen({ host: '127.0.0.1', port: 0 }));
+  await once(session, 'remoteSettings');
+  for (let calls = 0; calls < 20; calls += 1) {
+    beginCall(session)
+      .on('error', () => {})
+      .end(framed(CHECK));
+  }
+  await once(session, 'close');
+  await new Promise(resolve => setImmediate(resolve));
+  t.equal(asked, 12);
+});
+
+t.test('the answer to a health check that is not read has limited time', async t => {
+  const requests = new Budget(1024 ** 2);
+  const gateway = createGrpcListener({ ...optionsFor(() => allow), requests, clientTimeoutMs: 50 });
+  t.teardown(() => gateway.destroy());
+  const address = await gateway.listen({ host: '127.0.0.1', port: 0 });
+  const session = connect(`http://${address}`, { settings: { initialWindowSize: 0 } }).on('error', () => {});
+  t.teardown(() => session.destroy());
+  const stream = beginCall(session, { ':path': '/grpc.health.v1.Health/Check' });
+  const closed = once(stream, 'close');
+  stream.end(framed(Buffer.alloc(0)));
+  await closed;
+  t.equal(stream.rstCode, constants.NGHTTP2_CANCEL);
+  await until(() => requests.usedBytes === 0);
+});
+
 t.test('a health check with a compressed message fails', async t => {
   const { address } = await startGate(t, () => allow);
   const headers = { ':path': '/grpc.health.v1.Health/Check' };
@@ -468,7 +506,7 @@ t.test('a health check with a compressed message fails', async t => {
 
 t.test('a call fails if no answer to it can be rendered after a review, and closing does not wait for it', async t => {
   const faults: unknown[] = [];
-  const gateway = grpcGateway({
+  const gateway = createGrpcListener({
     ...optionsFor(async () => allow),
     answer() {
       throw new Error('no answer');
@@ -485,7 +523,7 @@ t.test('a call fails if no answer to it can be rendered after a review, and clos
 t.test('an error while a call is answered as unavailable leaves that answer as it is', async t => {
   const faults: unknown[] = [];
   const render = optionsFor(() => allow).answer;
-  const gateway = grpcGateway({
+  const gateway = createGrpcListener({
     ...optionsFor(() => allow),
     answer(decision) {
       if (decision.kind !== 'unavailable') throw new Error('no answer');
@@ -635,7 +673,7 @@ t.test('who leaves before the decision leaves no fault, and does not pass for a 
 t.test('an answer that cannot be rendered is unavailable, after a review and without a message too', async t => {
   const faults: unknown[] = [];
   const render = optionsFor(() => allow).answer;
-  const gateway = grpcGateway({
+  const gateway = createGrpcListener({
     ...optionsFor(async () => allow),
     answer(decision) {
       if (decision.kind !== 'unavailable') throw new Error('no answer');
@@ -656,9 +694,9 @@ t.test('an answer that cannot be rendered is unavailable, after a review and wit
 
 t.test('with no room left, each connection has two calls, and others are denied as overloaded', async t => {
   const decision = Promise.withResolvers<Decision>();
-  const decided: Decided[] = [];
+  const decided: DecisionEvent[] = [];
   let asked = 0;
-  const gateway = grpcGateway({
+  const gateway = createGrpcListener({
     ...optionsFor(() => {
       asked += 1;
       return decision.promise;

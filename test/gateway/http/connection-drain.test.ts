@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import t, { type Test } from 'tap';
-import { drainable } from '../../../src/gateway/http/connection-drain.ts';
+import { createDrainer } from '../../../src/gateway/http/connection-drain.ts';
 import { httpServer } from '../../../src/gateway/http/server.ts';
 import type { ListenerTls } from '../../../src/tls/listener-options.ts';
 import { roomyLimits } from '../../fixtures/limits.ts';
@@ -17,7 +17,7 @@ async function start(t: Test, handler: (response: ServerResponse) => void, tls =
   const shown: ListenerTls | undefined = tls ? { material, onReplaced: () => {} } : undefined;
   const http = httpServer((_request, response) => handler(response), { ...roomyLimits(), tls: shown });
   const { server, connections } = http;
-  const listener = drainable(http, { silentGraceMs: 50, partialGraceMs: 150 });
+  const listener = createDrainer(http, { silentGraceMs: 50, partialGraceMs: 150 });
   const accepted: Socket[] = [];
   server.on('connection', socket => accepted.push(socket));
   server.listen(0, '127.0.0.1');

@@ -4,13 +4,13 @@ import { request } from 'node:https';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import process from 'node:process';
 import t, { type Test } from 'tap';
-import { type Authorize, authorizeWith } from '../../../src/authorize.ts';
+import { type Authorize, createAuthorizer } from '../../../src/authorize.ts';
 import { revealToken } from '../../../src/credential/token.ts';
 import type { Decision } from '../../../src/decision/decision.ts';
-import { answerer } from '../../../src/gateway/auth-response.ts';
-import type { Decided } from '../../../src/gateway/decision-event.ts';
-import { trustedPeers } from '../../../src/gateway/forwarded-headers.ts';
-import { type HttpGatewayOptions, httpGateway } from '../../../src/gateway/http/listener.ts';
+import { createResponseRenderer } from '../../../src/gateway/auth-response.ts';
+import type { DecisionEvent } from '../../../src/gateway/decision-event.ts';
+import { trustedProxies } from '../../../src/gateway/forwarded-headers.ts';
+import { createHttpListener, type HttpListenerOptions } from '../../../src/gateway/http/listener.ts';
 import { ask } from '../../fixtures/ask.ts';
 import { fakeClock } from '../../fixtures/clock.ts';
 import { type Conversation, converse, head, statuses } from '../../fixtures/conversation.ts';
@@ -24,32 +24,32 @@ const GOOD = 'Authorization: Bearer good';
 const INTERNAL = '{"error":"TokenReview API call failed: internal error"}';
 
 /** Takes the token `good` and no other. */
-const authorize: Authorize = authorizeWith(
+const authorize: Authorize = createAuthorizer(
   {
-    review: token =>
+    authenticate: token =>
       revealToken(token) === 'good'
         ? yes
-        : { kind: 'refused', reason: 'token_rejected', detail: 'invalid bearer token' },
+        : { kind: 'rejected', reason: 'token_rejected', detail: 'invalid bearer token' },
   },
   { allowedNamespaces: undefined, allowedServiceAccounts: undefined },
 );
 
-const render = answerer({
+const render = createResponseRenderer({
   policyDeniedStatus: 401,
   unavailableStatus: 503,
   errorDetail: 'full',
   identityHeaderPrefix: 'X-Auth-Request-',
 });
 
-async function start(t: Test, options: Partial<HttpGatewayOptions> = {}) {
-  const decided: Decided[] = [];
+async function start(t: Test, options: Partial<HttpListenerOptions> = {}) {
+  const decided: DecisionEvent[] = [];
   const faults: unknown[] = [];
   const sockets = new Set<Socket>();
-  const { app: gateway } = httpGateway({
+  const { app: gateway } = createHttpListener({
     ...roomyLimits(),
     authorize,
     answer: render,
-    trusted: trustedPeers([]),
+    trusted: trustedProxies([]),
     clientIpHeader: undefined,
     onDecision: one => decided.push(one),
     onFault: error => faults.push(error),
@@ -103,11 +103,11 @@ t.test('an allow is exactly 200, with every identity header once and nothing tha
 });
 
 t.test('every auth request is served by the Fastify route of `/auth`, and no other request is', async t => {
-  const { app } = httpGateway({
+  const { app } = createHttpListener({
     ...roomyLimits(),
     authorize,
     answer: render,
-    trusted: trustedPeers([]),
+    trusted: trustedProxies([]),
     clientIpHeader: undefined,
   });
   const routes: (string | undefined)[] = [];
@@ -577,11 +577,11 @@ t.test('an error of ours', async t => {
   });
 
   t.test('needs nobody who listens', async t => {
-    const { app: gateway } = httpGateway({
+    const { app: gateway } = createHttpListener({
       ...roomyLimits(),
       authorize: () => Promise.reject(fault),
       answer: render,
-      trusted: trustedPeers([]),
+      trusted: trustedProxies([]),
       clientIpHeader: undefined,
     });
     await gateway.ready();
@@ -594,7 +594,7 @@ t.test('an error of ours', async t => {
 
 t.test('a caller who leaves before the decision leaves no fault behind', async t => {
   const { promise, resolve } = Promise.withResolvers<Decision>();
-  const trusted = trustedPeers(['unix']);
+  const trusted = trustedProxies(['unix']);
   const { open, sockets, faults, decided } = await start(t, { authorize: () => promise, trusted });
   const conversation = await open();
   conversation.send(head('GET /auth HTTP/1.1', GOOD, 'X-Request-Id: forged'));
@@ -629,7 +629,7 @@ t.test('each decision is told with its answer, its duration and what the gateway
   const clock = fakeClock();
   const { url, decided } = await start(t, {
     now: clock.now,
-    trusted: trustedPeers(['127.0.0.0/8']),
+    trusted: trustedProxies(['127.0.0.0/8']),
     clientIpHeader: 'x-real-ip',
     authorize: async credential => {
       clock.advance(42);
@@ -654,7 +654,7 @@ t.test('a request that is followed has its trail with the question, and with the
   const questions: unknown[] = [];
   const parents: unknown[] = [];
   const { url, decided } = await start(t, {
-    trusted: trustedPeers(['127.0.0.1']),
+    trusted: trustedProxies(['127.0.0.1']),
     follow(parent) {
       parents.push(parent());
       return trail;

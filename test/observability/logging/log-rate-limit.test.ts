@@ -1,11 +1,11 @@
 import t, { type Test } from 'tap';
-import { floodGate } from '../../../src/observability/logging/log-rate-limit.ts';
+import { logRateLimiter } from '../../../src/observability/logging/log-rate-limit.ts';
 import { fakeClock } from '../../fixtures/clock.ts';
 
 function gateOf(_t: Test, maxKinds = 10) {
   const clock = fakeClock();
   const told: [kind: string, suppressed: number][] = [];
-  const gate = floodGate({
+  const gate = logRateLimiter({
     burst: 2,
     windowMs: 100,
     maxKinds,
@@ -52,6 +52,6 @@ t.test('at the end all counts are told', async t => {
 });
 
 t.test('the production clock moves by itself', async t => {
-  const gate = floodGate({ burst: 1, windowMs: 60_000, maxKinds: 1, onSummary: () => {} });
+  const gate = logRateLimiter({ burst: 1, windowMs: 60_000, maxKinds: 1, onSummary: () => {} });
   t.strictSame([gate.admit('a'), gate.admit('a')], [true, false]);
 });

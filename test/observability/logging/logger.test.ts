@@ -45,7 +45,7 @@ t.test('an error is logged without anything in it that looks like a token', asyn
   const [line] = lines();
   t.notMatch(JSON.stringify(line), /eyJ|abc123/);
   t.match(line, { err: { type: 'SyntaxError', code: 'E', message: 'Unexpected "[token]" after Bearer [token]' } });
-  t.match(line, { err: { stack: /log\.test\.ts/ } }, 'the stack is there');
+  t.match(line, { err: { stack: /logger\.test\.ts/ } }, 'the stack is there');
 });
 
 t.test('what is thrown and is no error is described all the same', async t => {

@@ -1,11 +1,11 @@
 import t from 'tap';
-import type { Decided } from '../../../src/gateway/decision-event.ts';
-import { told } from '../../../src/observability/logging/request-log-fields.ts';
+import type { DecisionEvent } from '../../../src/gateway/decision-event.ts';
+import { requestLogFields } from '../../../src/observability/logging/request-log-fields.ts';
 
 const SAID = { clientAddress: '192.0.2.1', requestId: 'r', method: 'GET', uri: '/x' };
 const TRACE = { traceId: '4bf92f3577b34da6a3ce929d0e0e4736', spanId: '00f067aa0ba902b7', flags: 1, state: 'a=b' };
 
-const decided = (more: Partial<Decided>): Decided => ({
+const decided = (more: Partial<DecisionEvent>): DecisionEvent => ({
   ...{ protocol: 'http', decision: { kind: 'allow', identity: undefined }, credential: { kind: 'absent' } },
   answer: { status: 200, headers: [], body: '', text: '' },
   durationMs: 1,
@@ -15,15 +15,20 @@ const decided = (more: Partial<Decided>): Decided => ({
 });
 
 t.test('the gateway’s trace is told by the names that collectors know, and nothing else of it', async t => {
-  t.strictSame(told(decided({})), { ...SAID, trace_id: TRACE.traceId, span_id: TRACE.spanId });
+  t.strictSame(requestLogFields(decided({})), { ...SAID, trace_id: TRACE.traceId, span_id: TRACE.spanId });
 });
 
 t.test('our own span goes before the gateway’s', async t => {
   const span = { traceId: TRACE.traceId, spanId: 'b7ad6b7169203331' };
-  t.match(told(decided({ trail: { source: 'cache', span } })), { trace_id: TRACE.traceId, span_id: span.spanId });
+  t.match(requestLogFields(decided({ trail: { source: 'cache', span } })), {
+    trace_id: TRACE.traceId,
+    span_id: span.spanId,
+  });
 });
 
 t.test('where there is no trace there is no id', async t => {
-  const line = told(decided({ trail: { source: 'cache' }, forwarded: () => ({ ...SAID, trace: undefined }) }));
+  const line = requestLogFields(
+    decided({ trail: { source: 'cache' }, forwarded: () => ({ ...SAID, trace: undefined }) }),
+  );
   t.strictSame(line, { ...SAID, trace_id: undefined, span_id: undefined });
 });

@@ -3,7 +3,13 @@ import { closeSync, constants, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
 import t, { type Test } from 'tap';
-import { fileSink, isRetried, type Sink, standardStream, writeWhole } from '../../../src/observability/logging/standard-stream.ts';
+import {
+  fileSink,
+  isRetried,
+  type Sink,
+  standardStream,
+  writeWhole,
+} from '../../../src/observability/logging/standard-stream.ts';
 import { scratch } from '../../fixtures/temp-dir.ts';
 
 const noStream = (): never => {

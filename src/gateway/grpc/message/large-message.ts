@@ -111,7 +111,6 @@ export class LargeMessage {
     const bytes = Buffer.concat([begun, piece.subarray(at, at + MAX_FIELD_HEAD_BYTES)]);
     const end = begun.length === 0 ? undefined : this.#fieldHead(bytes, 0);
     if (end === undefined) {
-      if (bytes.length >= MAX_FIELD_HEAD_BYTES) throw new ProtobufError('a number is too long');
       this.#begun = bytes;
       return piece.length;
     }

@@ -1,6 +1,6 @@
 import type { HeldStreams } from '../../../limits/held-streams.ts';
-import { Assembly, type MessageFault, PREFIX_BYTES } from './message-assembly.ts';
 import type { GrpcCall, MessageWait } from '../grpc-call.ts';
+import { Assembly, type MessageFault, PREFIX_BYTES } from './message-assembly.ts';
 
 /** @returns a message as it is sent (`Length-Prefixed-Message` of gRPC over HTTP/2). @param message bytes, one a character. */
 export function frame(message: string): Buffer {
@@ -20,13 +20,13 @@ export function frame(message: string): Buffer {
  *   reason why there is none. The bytes must be copied if they are kept.
  */
 export function readMessage(call: GrpcCall, streams: HeldStreams, done: MessageHandler): void {
-  new Incoming(call, streams, done);
+  new PendingMessage(call, streams, done);
 }
 
 export type MessageHandler = (message: Buffer | MessageFault) => void;
 
 /** A message that is being received. It drops its references when it is done, since the stream keeps its listeners. */
-class Incoming implements MessageWait {
+class PendingMessage implements MessageWait {
   readonly #call: GrpcCall;
   readonly #streams: HeldStreams;
   readonly #assembly = new Assembly();

@@ -121,14 +121,14 @@ export class ProtobufReader {
   }
 }
 
-type Read<T> = (reader: ProtobufReader, to: number, into: T) => void;
+type ReadField<T> = (reader: ProtobufReader, to: number, into: T) => void;
 
 /**
  * Reads a message by the numbers of its fields, all of them with a length of their own; others are passed over, and so are
  * those of another shape. A field that comes again is read again.
  */
-export function message<T>(fields: Readonly<Record<number, Read<T>>>): Read<T> {
-  const byTag: Read<T>[] = [];
+export function message<T>(fields: Readonly<Record<number, ReadField<T>>>): ReadField<T> {
+  const byTag: ReadField<T>[] = [];
   for (const [number, read] of Object.entries(fields)) byTag[(Number(number) << 3) | DELIMITED] = read;
   return (reader, end, into) => {
     while (reader.at < end) {

@@ -3,8 +3,8 @@ import { constants, createServer, type Http2Server, type ServerHttp2Stream } fro
 import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
 import { SharedConnection } from '../../../../src/gateway/fair-turns.ts';
-import type { MessageFault } from '../../../../src/gateway/grpc/message/message-assembly.ts';
 import { answerCall, failCall, GrpcCall, STATUS } from '../../../../src/gateway/grpc/grpc-call.ts';
+import type { MessageFault } from '../../../../src/gateway/grpc/message/message-assembly.ts';
 import { frame, readMessage } from '../../../../src/gateway/grpc/message/message-reader.ts';
 import { Budget } from '../../../../src/limits/budget.ts';
 import { HeldStreams } from '../../../../src/limits/held-streams.ts';
