@@ -23,7 +23,11 @@ const readRequest = message<{ service: string }>({
   },
 });
 
-/** The status is `NOT_SERVING` at first. @param services by their full names; the empty name is the server. */
+/**
+ * Creates the health service. The status is `NOT_SERVING` at first.
+ *
+ * @param services full names of the services; the empty name is the server.
+ */
 export function grpcHealth(services: readonly string[]): GrpcHealth {
   let status = NOT_SERVING;
   return {
