@@ -68,7 +68,7 @@ export class FairTurns {
   #isShort = false;
   #isScheduled = false;
 
-  /** @param limits apply to one event-loop iteration. */
+  /** @param limits for one event-loop iteration. */
   constructor(limits: RequestLimits, { atTurnEnd = setImmediate, now = () => performance.now() }: TurnOptions = {}) {
     this.#limits = limits;
     this.#atTurnEnd = atTurnEnd;

@@ -34,7 +34,7 @@ export abstract class PacedConnection extends Duplex {
   /** Called when the client has ended its side of the connection. */
   protected abstract endInput(): void;
 
-  /** Called when the client does not read the written data. */
+  /** Called when the socket's write buffer is full because the client does not read. */
   protected writeBlocked(): void {}
 
   override _read(): void {}

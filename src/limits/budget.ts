@@ -12,7 +12,10 @@ export class Budget {
   readonly #allowedOnlyBytes: number;
   #usedBytes = 0;
 
-  /** @param allowedOnlyShare the part of the bytes that only clients with an allowed request may reserve. */
+  /**
+   * @param allowedOnlyShare the fraction of the bytes that only clients with an allowed request may
+   *   reserve.
+   */
   constructor(limitBytes: number, { allowedOnlyShare = 0 } = {}) {
     this.limitBytes = limitBytes;
     this.#allowedOnlyBytes = Math.floor(limitBytes * allowedOnlyShare);

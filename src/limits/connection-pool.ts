@@ -122,7 +122,7 @@ export class ConnectionPool {
     connection.group.waiting.add(connection);
   }
 
-  /** Called when the client has sent what the connection waited for. */
+  /** Marks the connection as not waiting for its client. */
   waitsNoMore(connection: PooledConnection): void {
     connection.group.waiting.remove(connection);
   }

@@ -57,7 +57,8 @@ export function handshakeOptions(
  * keys for session tickets. A client therefore cannot resume a session that began under another
  * client CA.
  *
- * The versions are explicit, because Node's command line can set a minimum below TLS 1.2.
+ * The versions are explicit, because Node's options (`--tls-min-v1.0`) can lower the default
+ * minimum.
  */
 export function contextOptions({ cert, key, clientCa }: TlsMaterial): SecureContextOptions {
   return {

@@ -7,9 +7,11 @@ const SERVING = 1;
 const NOT_SERVING = 2;
 
 /**
- * The unary methods of the standard health service, `grpc.health.v1.Health`. All services have the same status.
+ * The unary methods of the standard health service, `grpc.health.v1.Health`. All services have the
+ * same status.
  *
- * `Watch` is not implemented, as the protocol allows: the probes of the kubelet and of Envoy call `Check`.
+ * `Watch` is not implemented, as the protocol allows. The probes of the kubelet and of Envoy call
+ * `Check`.
  */
 export interface GrpcHealth {
   setServing(serving: boolean): void;
