@@ -7,10 +7,7 @@ import type { TurnQueue } from '../turn-queue.ts';
 
 const HEAD_END = Buffer.from('\r\n\r\n');
 
-/**
- * Maximum number of body bytes that are passed to the parser at once. This bounds the cost of a
- * request that is hidden behind the end of the body.
- */
+/** Maximum body bytes per parser call. Bounds the cost of requests hidden behind the body's end. */
 const BODY_PIECE_BYTES = 1024;
 
 /** Maximum number of pieces of one connection that are parsed in one event-loop iteration. */
@@ -38,18 +35,15 @@ export interface HttpConnectionOptions {
  * A connection between a socket and Node's HTTP server.
  *
  * Node passes all bytes that it reads at once to its parser: 64 KiB, or more than a thousand
- * requests. This class passes one request at a time. It passes the next request in another
- * event-loop iteration, after the response to the previous one has been written. A client that
- * pipelines therefore gets the same share of the event loop as a client that does not. At most one
- * request of a connection waits for a decision, and at most one response waits to be read.
+ * requests. This class passes one request per event-loop iteration, after the response to the
+ * previous one has been written. A client that pipelines therefore gets the same share of the event
+ * loop as other clients. At most one request of a connection waits for a decision, and at most one
+ * response waits to be read.
  */
 export class HttpConnection extends PacedConnection {
   readonly #options: HttpConnectionOptions;
   readonly #pooled: PooledConnection;
-  /**
-   * Bytes that were read from the socket and not yet passed to the parser. A slice of a chunk keeps
-   * the whole chunk in memory.
-   */
+  /** Bytes that have not been passed to the parser. A slice keeps its whole chunk in memory. */
   #unread: Buffer | undefined;
   #chunkBytes = 0;
   #partialHeadBytes = 0;
@@ -81,10 +75,7 @@ export class HttpConnection extends PacedConnection {
     return this.#partialHeadBytes > 0 || this.#unread !== undefined;
   }
 
-  /**
-   * When gatecar began to wait for the next request, in milliseconds on the clock of the options.
-   * Infinite while a response is pending.
-   */
+  /** Start of the wait for the next request, in ms. Infinite while a response is pending. */
   get idleSinceMs(): number {
     return this.pendingResponse === undefined ? this.#pooled.activeAtMs : Number.POSITIVE_INFINITY;
   }
@@ -99,11 +90,7 @@ export class HttpConnection extends PacedConnection {
     return this.#requests === 0;
   }
 
-  /**
-   * Called for each request before it is handled.
-   *
-   * @param hasBody whether the request declares a body.
-   */
+  /** Called before a request is handled. @param hasBody whether the request declares a body. */
   begin(request: IncomingMessage, response: ServerResponse, hasBody: boolean): void {
     this.#requests += 1;
     this.#response = response;
@@ -114,9 +101,7 @@ export class HttpConnection extends PacedConnection {
     if (hasBody) this.#withBody = request;
   }
 
-  /**
-   * Reads the body of a request whose response has been sent. Before that, the body stays unread.
-   */
+  /** Reads the body of a request after its response has been sent. Until then, it stays unread. */
   readBody(): void {
     this.#followWaiting();
     if (!this.#waitsForResponse) return;
@@ -148,15 +133,10 @@ export class HttpConnection extends PacedConnection {
     if (this.#hasEnded) this.endInput();
   }
 
-  /**
-   * Passes unread bytes to the parser, up to the end of a request.
-   *
-   * @returns false if the rest must wait.
-   */
+  /** Parses unread bytes up to the end of a request. @returns false if the rest must wait. */
   #parse(): boolean {
     for (let pieces = 0; this.#unread !== undefined; pieces += 1) {
-      // The response to a request with a body closes the connection, so bytes after the body are
-      // not a request.
+      // The response to a request with a body closes the connection: no request follows the body.
       if (this.#withBody?.complete) return true;
       if (this.#mustWait()) {
         this.#afterResponse();
@@ -177,10 +157,7 @@ export class HttpConnection extends PacedConnection {
     return true;
   }
 
-  /**
-   * Drops the response once it is closed. A response references its request, which contains the
-   * token.
-   */
+  /** Drops a closed response. It references its request, which contains the token. */
   #forgetAnswered(): void {
     const response = this.#response as ServerResponse;
     response.once('close', () => {
@@ -190,10 +167,7 @@ export class HttpConnection extends PacedConnection {
     });
   }
 
-  /**
-   * Whether the next bytes must wait for the current response. A body is read once the headers of
-   * its response have been sent.
-   */
+  /** Whether the next bytes must wait. A body is read once the headers of its response are sent. */
   #mustWait(): boolean {
     const response = this.pendingResponse;
     return response !== undefined && !(this.#withBody && response.headersSent);
@@ -210,10 +184,7 @@ export class HttpConnection extends PacedConnection {
     return bytes.subarray(0, end);
   }
 
-  /**
-   * Reserves the bytes that the connection holds now. If the budget is exhausted, closes the
-   * connections that have held bytes of a request for the longest time.
-   */
+  /** Reserves what is held now. If that is too much, closes those that have held bytes longest. */
   #account(): void {
     const { pool, pooled, requests, maxHeadBytes } = this.#options;
     const heldBytes = (this.#unread ? this.#chunkBytes : 0) + HEAD_BYTE_COST * this.#partialHeadBytes;
@@ -271,10 +242,7 @@ export class HttpConnection extends PacedConnection {
     });
   }
 
-  /**
-   * Handles the end of the client's data. The server ends the connection when it sees the end, so
-   * the end is passed on after the last request.
-   */
+  /** The server closes at the end of the input, so the end is passed on after the last request. */
   protected override endInput(): void {
     this.#hasEnded = true;
     if (this.#unread === undefined) this.push(null);

@@ -27,7 +27,7 @@ const FIXED_32 = 5;
  * `envoy.service.auth.v3.CheckRequest`.
  */
 interface Level {
-  /** The number of the field that contains the next level; `undefined` at the innermost level. */
+  /** Number of the field that contains the next level; `undefined` at the innermost level. */
   readonly descend: number | undefined;
   /** The numbers of fields that are dropped as they arrive. */
   readonly skip: readonly number[];
@@ -114,11 +114,7 @@ export class LargeMessage {
     return inner as Buffer;
   }
 
-  /**
-   * Reads the tag of a field, and its length if it has one.
-   *
-   * @returns the offset in the piece at which the value starts.
-   */
+  /** Reads a tag, and a length if there is one. @returns the offset of the value in the piece. */
   #field(piece: Buffer, at: number): number {
     const begun = this.#begun;
     if (begun.length === 0) {
@@ -135,11 +131,7 @@ export class LargeMessage {
     return at + end - begun.length;
   }
 
-  /**
-   * Reads the head of the field that starts at `from`.
-   *
-   * @returns the offset at which the head ends; `undefined` if it is incomplete.
-   */
+  /** Reads a field head. @returns the offset of its end; `undefined` if it is incomplete. */
   #fieldHead(bytes: Buffer, from: number): number | undefined {
     const tag = readVarint(bytes, from);
     if (tag === undefined) return undefined;
@@ -232,10 +224,7 @@ class GrowingBuffer {
   }
 }
 
-/**
- * @returns the number, which is below 2³⁵, and the offset at which it ends; `undefined` if it is
- *   incomplete.
- */
+/** @returns the number (below 2³⁵) and the offset of its end; `undefined` if it is incomplete. */
 function readVarint(bytes: Buffer, from: number): { readonly value: number; readonly end: number } | undefined {
   let value = 0;
   for (let index = from; index < bytes.length; index += 1) {
