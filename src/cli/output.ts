@@ -45,8 +45,8 @@ export function asciiJson(value: unknown, indent?: number): string {
 }
 
 /**
- * Redacts tokens and escapes control characters in a line of gatecar's own text. The line may contain
- * text from a setting or a file.
+ * Redacts tokens and escapes control characters in a line of gatecar's own text. The line may
+ * contain text from a setting or a file.
  */
 export function stripControl(line: string): string {
   const orders = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
@@ -58,8 +58,8 @@ function escaped(unit: string): string {
 }
 
 /**
- * Formats a table of two columns. The first column is as wide as its longest cell. Further lines of a
- * second cell are indented below its first line.
+ * Formats a table of two columns. The first column is as wide as its longest cell. Further lines of
+ * a second cell are indented below its first line.
  */
 export function columns(rows: readonly (readonly [first: string, second: string])[], indent = ''): string {
   const width = Math.max(0, ...rows.map(([first]) => first.length));

@@ -15,8 +15,8 @@ interface Named {
 }
 
 /**
- * Warns about allowlist entries that do not exist in the cluster. By default gatecar has no permission
- * to look them up and needs none; the result is then `ok` and says so.
+ * Warns about allowlist entries that do not exist in the cluster. By default gatecar has no
+ * permission to look them up and needs none; the result is then `ok` and says so.
  */
 export async function checkAllowlists(connection: KubeApiClient, config: Config): Promise<CheckResult[]> {
   const { allowedNamespaces: namespaces, allowedServiceAccounts: accounts, reviewTimeoutMs } = config;

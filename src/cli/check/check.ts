@@ -24,8 +24,8 @@ export interface Checked {
 }
 
 /**
- * Runs `gatecar check`: reports whether gatecar would work here with these settings. For each failure
- * it reports the reason and the fix.
+ * Runs `gatecar check`: reports whether gatecar would work here with these settings. For each
+ * failure it reports the reason and the fix.
  *
  * @returns the exit code: 0 if no check fails, 1 otherwise.
  * @throws {UsageError}
@@ -64,8 +64,8 @@ async function findingsOf(context: CommandContext, settings: readonly string[]):
 }
 
 /**
- * Checks the API server, starting with its address. If a check fails that all later checks need, they
- * are skipped.
+ * Checks the API server, starting with its address. If a check fails that all later checks need,
+ * they are skipped.
  */
 async function checkApiServer(
   config: Config,

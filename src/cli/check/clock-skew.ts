@@ -37,8 +37,8 @@ export function measureClockSkew(inner: KubeApiClient, wallClock: () => number):
 }
 
 /**
- * Warns if the skew is larger than the local checks allow. In this case the API server checks the times
- * of each token.
+ * Warns if the skew is larger than the local checks allow. In this case the API server checks the
+ * times of each token.
  */
 export function assessClockSkew(aheadMs: number): ClockSkew {
   const off = Math.abs(aheadMs);

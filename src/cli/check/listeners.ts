@@ -11,8 +11,8 @@ import { type CheckResult, fail, ok } from './check-result.ts';
 const ASK_TIMEOUT_MS = 1000;
 
 /**
- * Checks whether each listener's address is free or already used by gatecar, and whether the TLS files
- * are usable.
+ * Checks whether each listener's address is free or already used by gatecar, and whether the TLS
+ * files are usable.
  */
 export async function checkListeners(config: Config, nowMs: number): Promise<CheckResult[]> {
   const { listen, opsListen, grpcListen, tlsCertFile: certFile, tlsKeyFile: keyFile } = config;
@@ -21,7 +21,8 @@ export async function checkListeners(config: Config, nowMs: number): Promise<Che
   const ops = await checkAddress('GATECAR_OPS_LISTEN', opsListen, () => answersAsGatecar(opsListen, false, '/metrics'));
   const found = [auth, ops];
   if (grpcListen !== undefined) {
-    // The gRPC listener cannot be identified without a token. It counts as gatecar's if both others are.
+    // The gRPC listener cannot be identified without a token. It counts as gatecar's if both others
+    // are.
     const isOurs = async () => [auth, ops].every(one => one.text.endsWith(OURS));
     found.push(await checkAddress('GATECAR_GRPC_LISTEN', grpcListen, isOurs));
   }
@@ -60,7 +61,8 @@ async function answersAsGatecar(address: Address, isTls: boolean, path: string):
     address.kind === 'unix' ? { socketPath: address.path } : { host: address.host ?? 'localhost', port: address.port };
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const asked = (isTls ? requestHttps : requestHttp)(
-    // The certificate is not verified: no secret is sent, and only the text of the check depends on it.
+    // The certificate is not verified: no secret is sent, and only the text of the check depends on
+    // it.
     { ...where, path, agent: false, rejectUnauthorized: false, signal: AbortSignal.timeout(ASK_TIMEOUT_MS) },
     response => {
       const isAuth = /realm="gatecar"/.test(response.headers['www-authenticate'] ?? '');

@@ -76,8 +76,8 @@ function judgeTrial({ verdict, report }: Reviewed, token: Token | undefined): Ch
 }
 
 /**
- * Asks the API server whether gatecar may create TokenReviews. By default every authenticated user may
- * ask this.
+ * Asks the API server whether gatecar may create TokenReviews. By default every authenticated user
+ * may ask this.
  */
 async function checkAccess({ connection, config, token }: ReviewCheckOptions): Promise<CheckResult> {
   const resourceAttributes = { group: 'authentication.k8s.io', resource: 'tokenreviews', verb: 'create' };

@@ -19,8 +19,8 @@ export interface DryRun {
   /** The local check that rejected the token; `undefined` if none did. */
   readonly refusedBy: ScreeningCheck | ClaimCheck | undefined;
   /**
-   * The cluster's published issuer and JWKS. `undefined` if local checks are off or the API server is
-   * not needed.
+   * The cluster's published issuer and JWKS. `undefined` if local checks are off or the API server
+   * is not needed.
    */
   readonly keys: ClusterJwks | undefined;
   /** The result of checking the token's signature with these keys. */
@@ -99,8 +99,8 @@ export async function dryRun(credential: Credential, options: DryRunOptions): Pr
 }
 
 /**
- * Fetches the cluster's issuer and JWKS and waits for them. The server does not wait, but this command
- * handles only one token.
+ * Fetches the cluster's issuer and JWKS and waits for them. The server does not wait, but this
+ * command handles only one token.
  */
 async function createJwks(
   { localChecks, reviewTimeoutMs }: Config,

@@ -33,7 +33,9 @@ export interface Explained {
   };
   /** For the upstream if the decision is an allow; otherwise for the gateway's client. */
   readonly headers: Readonly<Record<string, string>>;
-  /** Identity headers without a value. The gateway removes the client's own headers of these names. */
+  /**
+   * Identity headers without a value. The gateway removes the client's own headers of these names.
+   */
   readonly removed: readonly string[];
 }
 
@@ -49,8 +51,8 @@ const NEVER_AN_ARGUMENT =
   'pipe it in (kubectl create token … | gatecar explain) or name a file that holds it';
 
 /**
- * Runs `gatecar explain`: shows the decision on a token, step by step, with reasons. It calls the API
- * server as the server does. It never prints the token.
+ * Runs `gatecar explain`: shows the decision on a token, step by step, with reasons. It calls the
+ * API server as the server does. It never prints the token.
  *
  * @returns the exit code: 0 for an allow, 1 for a denial, 3 if the API server is unavailable.
  * @throws {UsageError | ConfigError}

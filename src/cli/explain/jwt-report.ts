@@ -10,8 +10,8 @@ const LOCAL_STEPS = ['issuer', 'audience', 'expiry', 'not before', 'signature'] 
 type LocalStep = (typeof LOCAL_STEPS)[number];
 
 /**
- * Returns the results of the checks before the review. After a rejection the remaining checks run too,
- * so that the report has all of them.
+ * Returns the results of the checks before the review. After a rejection the remaining checks run
+ * too, so that the report has all of them.
  */
 export function localSteps(token: Token, walk: DryRun, config: Config, nowMs: number): Record<string, StepOutcome> {
   const whole = skipReason(token, walk, config);

@@ -44,8 +44,8 @@ export const envoyAddress: AddressSyntax = {
 
 /**
  * Caddy replaces `{$NAME}` when it reads the file and `{name}` when it connects. It parses the text
- * after `|` as a file mode. In double quotes a backslash escapes only a quote, so a path with a quote
- * or a backslash is written between backticks.
+ * after `|` as a file mode. In double quotes a backslash escapes only a quote, so a path with a
+ * quote or a backslash is written between backticks.
  */
 export const caddyAddress: AddressSyntax = {
   gateway: 'Caddy',

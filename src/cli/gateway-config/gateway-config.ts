@@ -8,8 +8,8 @@ import { GATEWAYS, type GatewayName, gatewayText } from './templates.ts';
 const NAMES = Object.keys(GATEWAYS) as GatewayName[];
 
 /**
- * Runs `gatecar gateway <name> [file]`: prints the gateway's configuration for the current settings.
- * Writes to standard error what the operator still has to change.
+ * Runs `gatecar gateway <name> [file]`: prints the gateway's configuration for the current
+ * settings. Writes to standard error what the operator still has to change.
  *
  * @returns the exit code, 0.
  * @throws {UsageError | ConfigError}
