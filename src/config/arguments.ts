@@ -32,8 +32,8 @@ export function readArgument(rest: string[], known: ReadonlyMap<string, Setting<
 }
 
 /**
- * Removes a flag's value from the following arguments. A flag is never taken as a value: in `--a
- * --b`, `a` has no value.
+ * Removes a flag's value from the following arguments. A flag is never taken as a value:
+ * in `--a --b`, `a` has no value.
  */
 function valueAfter({ type }: Setting<unknown>, rest: string[]): string | undefined {
   const [next] = rest;
