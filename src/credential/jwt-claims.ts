@@ -27,8 +27,8 @@ export interface UnverifiedJwt {
 /**
  * Reads a compact JWS (RFC 7515 §7.1) without verifying it.
  *
- * @returns `undefined` for an opaque token: one without three parts, or whose first two parts do
- *   not decode to JSON objects.
+ * @returns `undefined` for an opaque token. A token is opaque if it does not have exactly three
+ *   parts, or if the first two parts do not decode to JSON objects.
  */
 export function readClaims(token: Token): UnverifiedClaims | undefined {
   const jwt = readJwt(token);

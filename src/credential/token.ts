@@ -39,12 +39,12 @@ export class Token {
   }
 }
 
-/** Returns the token's characters. Only for code that sends, hashes, parses or redacts them. */
+/** Returns the token's characters. Use it only to send, hash, parse or redact them. */
 export const revealToken: (token: Token) => string = Token.reveal;
 
 /**
- * Returns `text` with every occurrence of the token replaced by `[token]`. For text from others
- * that may repeat the token, such as an API server's error or a gateway's header.
+ * Returns `text` with every occurrence of the token replaced by `[token]`. Use it for text from
+ * others that may repeat the token, such as an API server's error or a gateway's header.
  */
 export function redactToken(text: string, token: Token): string {
   return text.replaceAll(revealToken(token), PLACEHOLDER);
@@ -57,8 +57,8 @@ const DOT = /\.|%2e/i;
 /**
  * Matches 16 base64url characters that decode to 12 bytes of ASCII and start a JSON object: `{"`,
  * or `{` and white space. The first part of a JWT starts this way, and so does the second, the
- * claims. ASCII has zero bits that restrict three of every four characters. A word such as
- * `surveyJobs` therefore rarely matches.
+ * claims. The top bit of each ASCII byte is zero, which restricts three of every four base64
+ * characters. A word such as `surveyJobs` therefore rarely matches.
  */
 export const JSON_START: RegExp =
   /(?:ey[JA]|ew[ok0])[\w-](?:[A-Za-f][A-HQ-Xg-nw-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589][\w-]){3}/;
@@ -68,10 +68,10 @@ const JWT_ALONE = new RegExp(`${JSON_START.source}.*`);
 const JWT_BEFORE_DOT = new RegExp(`(?:eyJ.|${JSON_START.source}).*`);
 
 /**
- * Returns `text` with every JWT in it replaced by `[token]`. For text that may contain a token
- * other than the request's own. The first part of a compact JWS or JWE is the base64url of `{"…`,
- * so it always starts with the same characters (RFC 7515 §7.1, RFC 7516 §7.1). A single part is
- * replaced too: a gateway may have cut off the rest, and the claims are in one part.
+ * Returns `text` with every JWT in it replaced by `[token]`. Use it for text that may contain a
+ * token other than the request's own. The first part of a compact JWS or JWE is the base64url of
+ * `{"…` (RFC 7515 §7.1, RFC 7516 §7.1). It therefore always starts with the same characters. A
+ * single part is replaced too: a gateway may have cut off the rest, and the claims are in one part.
  *
  * The time is linear in the text, which a caller may control. A single pattern that restarts at
  * each `eyJ` would take quadratic time.

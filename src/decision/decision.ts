@@ -46,9 +46,7 @@ export interface Deny {
    * truncated.
    */
   readonly username?: string;
-  /**
-   * The identity as the API server returned it. It is not encoded: users must encode or redact it.
-   */
+  /** The identity as the API server returned it. Callers must encode or redact it. */
   readonly identity?: Identity;
   /** Seconds after which the client may retry, if known. */
   readonly retryAfterSeconds?: number;

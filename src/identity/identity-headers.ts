@@ -63,7 +63,7 @@ export function maxValueBytes(prefix: string): number {
  * names of the headers that were cut.
  *
  * @param prefix the prefix of each short name, such as `X-Auth-Request-`.
- * @returns a function for which `undefined` is no identity: every header is empty.
+ * @returns the function. For `undefined` (no identity), every header is empty.
  */
 export function createIdentityHeaders(prefix: string): (identity: Identity | undefined) => string[] {
   const names = IDENTITY_HEADERS.map(name => prefix + name);

@@ -20,7 +20,7 @@ export function measureClockSkew(inner: KubeApiClient, wallClock: () => number):
   let aheadMs: number | undefined;
   const noting = async (answer: ReturnType<KubeApiClient['get']>) => {
     const { sentAtMs } = await answer;
-    // `Date` is truncated to whole seconds: half a second is the mean error.
+    // `Date` is truncated to whole seconds. Half a second is added to make the mean error zero.
     if (sentAtMs !== undefined) aheadMs = wallClock() - (sentAtMs + 500);
     return answer;
   };
