@@ -15,8 +15,8 @@ export interface LogRateLimiterOptions {
 }
 
 /**
- * Lets the first lines of each kind through and counts the rest, so that a flood costs few lines
- * per window and does not fill a disk.
+ * Lets the first lines of each kind through and counts the rest. A flood then costs few lines per
+ * window and does not fill a disk.
  */
 export interface LogRateLimiter {
   /** Returns whether a line of this kind is to be written now. */
