@@ -24,7 +24,7 @@ export const HANDSHAKE_FAILURES = Object.keys(REASONS) as readonly HandshakeFail
 
 const WINDOW_MS = 10_000;
 
-/** Longer than any IP address with the name of an interface. */
+/** Longer than any IP address with an interface name. */
 const MAX_PEER_LENGTH = 64;
 
 export interface HandshakeLog {

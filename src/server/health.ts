@@ -110,7 +110,7 @@ export function health(options: HealthOptions): Health {
       }
       if (up || problem !== now) say('warn', 'the API server cannot be asked', { problem: now });
       up = false;
-      // A review of an invalid token proves nothing: the probe decides.
+      // An invalid token may have caused this failure, so the probe decides.
       down ||= !isMadeUp;
       problem = now;
       schedule();

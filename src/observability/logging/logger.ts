@@ -40,7 +40,7 @@ const none = (): number => 0;
 
 /**
  * Describes an error for the log. Error messages quote their input (a JSON parser does), so text
- * that looks like a token is removed. Of the error's own properties, only the code is kept.
+ * that looks like a token is removed. Additional properties are dropped, except the code.
  */
 export function describeError(error: unknown): Record<string, string> {
   if (!(error instanceof Error)) return { message: redact(String(error)) };
