@@ -10,6 +10,7 @@ export interface ConnectionCounter {
 
 /**
  * Starts the proxy in this process; it stops when the scenario ends.
+ *
  * @param target `http://host:port`, or `https:` for TLS.
  */
 export async function countConnections(bench: Bench, target: string): Promise<ConnectionCounter> {

@@ -6,6 +6,7 @@ import type { Job } from './servers/asker.ts';
 
 /**
  * Sends a job to the load client.
+ *
  * @returns the response time of each token in milliseconds, sorted.
  * @throws if a token is not accepted.
  */
@@ -19,6 +20,7 @@ export interface AskerTarget {
 
 /**
  * Starts the load client.
+ *
  * @param core on the measured core, the client leaves the other core to the API server, if that is
  * the bottleneck.
  */

@@ -29,6 +29,7 @@ export interface WrkOptions {
 
 /**
  * Runs wrk: HTTP/1.1 with kept-alive connections.
+ *
  * @throws if a response is unexpected or a connection fails.
  */
 export async function wrk(options: WrkOptions): Promise<Load> {
@@ -68,6 +69,7 @@ export interface H2loadOptions {
 
 /**
  * Runs h2load: HTTP/2 without TLS, with prior knowledge.
+ *
  * @throws if a response is not 200 or a stream fails.
  */
 export async function h2load(options: H2loadOptions): Promise<Load> {

@@ -53,6 +53,7 @@ export function moveToLoadCore(): void {
 
 /**
  * Starts a Node.js process, on the measured core by default, and stops it when the scenario ends.
+ *
  * @throws if it exits before it is ready.
  */
 export async function startMeasured(bench: Bench, options: ProcessOptions): Promise<MeasuredProcess> {

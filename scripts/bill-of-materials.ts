@@ -36,6 +36,7 @@ interface LockFile {
 
 /**
  * Returns the packages in a bundle, sorted by name.
+ *
  * @param extra packages whose files are shipped next to the bundle.
  * @throws Error if a licence is not one of {@link ALLOWED_LICENSES}: such a package must not be
  * shipped.

@@ -48,6 +48,7 @@ const LEGEND_CHARACTERS = 62;
 
 /**
  * Draws the dashboard as SVG.
+ *
  * @param seconds duration of the run.
  * @param stepSeconds time between two points; a longer distance is a gap.
  */

@@ -44,8 +44,10 @@ export interface AuditLog {
 /**
  * Writes a line for each decision, or for each one except allows, in addition to the log's own
  * lines. `"audit": true` marks audit lines. They ignore the log level and the rate limit.
+ *
  * Lines are numbered from 1. No decision waits for a disk: if standard output is not read, lines
  * are dropped, as all output is. A gap in the numbers shows the loss to the reader.
+ *
  * @returns `undefined` if auditing is off.
  */
 export function auditLog(log: Logger, wanted: Config['audit']): AuditLog | undefined {

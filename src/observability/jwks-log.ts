@@ -2,6 +2,7 @@ import type { Logger } from './logging/logger.ts';
 
 /**
  * Logs one line when the JWKS cannot be read, and one when it can be read again.
+ *
  * @returns a function to call after each fetch. It takes the problem in gatecar's own words, or
  * `undefined` after a success.
  */

@@ -102,7 +102,7 @@ const REFUSALS: Readonly<Record<Reason, Exclude<Kind, 'allow'>>> = {
 };
 const DECISIONS = ['allow ', ...Object.entries(REFUSALS).map(([reason, kind]) => `${kind} ${reason}`)];
 
-/** Outcomes of reviews that were sent to the API server. */
+/** Outcomes of reviews that passed the queue; each counter starts at 0. */
 const OUTCOMES: Readonly<Record<Exclude<ReviewOutcome, OverloadCause>, true>> = {
   authenticated: true,
   rejected: true,

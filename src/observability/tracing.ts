@@ -42,6 +42,7 @@ export interface Tracing {
  * Starts exporting spans to the endpoint that OpenTelemetry's environment variables name. Spans are
  * sent in batches in the background: a receiver that fails or hangs delays no response. Spans that
  * do not fit the queue are dropped. Export failures are logged once.
+ *
  * No attribute contains client input: no token, path or name.
  */
 export function openTracing(settings: TracingSettings, version: string, log: Logger): Tracing {

@@ -19,6 +19,7 @@ export interface Health {
   readonly ready: boolean;
   /**
    * Records the outcome of a review.
+   *
    * @param isMadeUp whether the token may be invalid, so that its review may fail while others
    * succeed.
    */

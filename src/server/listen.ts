@@ -13,6 +13,7 @@ export type BindTarget = { readonly host: string; readonly port: number } | { re
 
 /**
  * Starts a server listening.
+ *
  * @returns the actual address: `127.0.0.1:9080`, `[::]:9080` or `unix:/path`.
  * @throws the network error, with its `code`.
  */
@@ -23,6 +24,7 @@ const SOCKET_MODE = 0o660;
 
 /**
  * Listens on an address of the configuration, and returns the actual address.
+ *
  * @param setting named in the error.
  * @param socketMode permissions of a Unix socket.
  * @throws {ListenError}

@@ -42,6 +42,7 @@ interface Chunk {
 /**
  * Takes whole lines, writes them in the background, and counts every line that it could not write.
  * It never throws and never blocks the event loop, even if the output fails.
+ *
  * Lines are kept while the disk is full, and written once it has space again. They are lost if the
  * reader has closed the output, or if they exceed {@link MAX_BACKLOG_BYTES}.
  */

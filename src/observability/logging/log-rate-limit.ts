@@ -31,8 +31,8 @@ interface Window {
 }
 
 /**
- * Creates a rate limiter. The window of a kind opens with its first line. {@link
- * LogRateLimiter.sweep} ends it, or the first line after `windowMs`.
+ * Creates a rate limiter. The window of a kind opens with its first line. It ends at the first
+ * {@link LogRateLimiter.sweep} or line after `windowMs`.
  */
 export function logRateLimiter(options: LogRateLimiterOptions): LogRateLimiter {
   const { burst, windowMs, maxKinds, onSummary, now = () => performance.now() } = options;

@@ -37,9 +37,11 @@ export function isRetried({ code }: Pick<NodeJS.ErrnoException, 'code'>): boolea
 
 /**
  * Makes a {@link Sink} of a file descriptor.
+ *
  * Pipes and sockets are written through Node's own stream. It is asynchronous for these and sets
  * them non-blocking, so a stuck reader occupies no thread. That stream writes files and terminals
  * synchronously, so these go through the thread pool instead.
+ *
  * @param stream Node's stream for this descriptor, opened on the first write.
  */
 export function standardStream(fd: number, stream: () => Writable): Sink {
