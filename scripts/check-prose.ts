@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 const ROOT = join(import.meta.dirname, '..');
 
-/** Words that have a plainer or more exact one, see the glossary in CONTRIBUTING.md. */
+/** Words with a plainer or more exact replacement, see the glossary in CONTRIBUTING.md. */
 const BANNED: readonly (readonly [pattern: RegExp, instead: string])[] = [
   [/\bwhoever\b|\bnobody\b|\bsomebody\b/i, 'the actor: the client, the gateway, the API server, gatecar'],
   [/\btold\b/i, 'logged, returned, reported'],
@@ -21,12 +21,12 @@ const BANNED: readonly (readonly [pattern: RegExp, instead: string])[] = [
   [/\blanes?\b/i, 'priority'],
 ];
 
-/** Comments wrap here, and Markdown prose. */
+/** Maximum line length of comments and of Markdown prose, in columns. */
 const MAX_COMMENT_COLUMNS = 100;
 const MAX_PROSE_COLUMNS = 120;
 const MAX_SENTENCE_WORDS = 25;
 
-/** Where words are quoted or belong to others. */
+/** Files that quote banned words or that others wrote. */
 const EXEMPT = [
   /^package-lock\.json$/,
   /^LICENSE$/,
@@ -36,7 +36,7 @@ const EXEMPT = [
   /\.(png|svg|crt|key|json\.gz)$/,
 ];
 
-/** One place that does not follow the style. */
+/** One deviation from the style. */
 export interface Fault {
   readonly line: number;
   readonly text: string;
@@ -66,7 +66,7 @@ function commentFaults(lines: readonly string[]): Fault[] {
   );
 }
 
-/** Code blocks, tables, headings and HTML are no prose. */
+/** Checks Markdown prose; code blocks, tables, headings and HTML are skipped. */
 function proseFaults(lines: readonly string[]): Fault[] {
   const faults: Fault[] = [];
   let isCode = false;
@@ -110,7 +110,7 @@ function sentenceFaults(paragraph: string, line: number): Fault[] {
   });
 }
 
-/** Checks the files that git knows. @returns a line for each fault. */
+/** Checks the files that git tracks or does not ignore. @returns a line for each fault. */
 export function checkTree(paths: readonly string[]): string[] {
   const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', ...paths], {
     cwd: ROOT,

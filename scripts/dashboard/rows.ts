@@ -4,17 +4,17 @@ export interface Query {
   readonly legend: string;
 }
 
-/** What is drawn, in which unit of Grafana's, and how to read it. */
+/** A panel: what it shows, its unit in Grafana's notation, and how to read it. */
 export interface DashboardPanel {
   readonly title: string;
   readonly description: string;
   readonly unit: string;
   readonly queries: readonly Query[];
-  /** Series are laid upon one another: together they are the whole. */
+  /** Whether to stack the series, because they add up to a whole. */
   readonly stacked?: boolean;
-  /** One number instead of a curve, with the colour from these values on. */
+  /** Shows one number instead of a curve; each colour applies from its value upwards. */
   readonly number?: readonly (readonly [from: number, colour: string])[];
-  /** Words for values. */
+  /** Texts shown instead of these values. */
   readonly words?: Readonly<Record<string, string>>;
 }
 
@@ -23,7 +23,7 @@ export interface Row {
   readonly panels: readonly DashboardPanel[];
 }
 
-/** Of the gatecars that are chosen above the dashboard. */
+/** Restricts a query to the instances selected in the dashboard's variables. */
 const CHOSEN = 'namespace=~"$namespace", job=~"$job", instance=~"$instance"';
 
 const of = (metric: string, labels = '') => `${metric}{${labels}${labels && ', '}${CHOSEN}}`;
@@ -31,7 +31,7 @@ const rate = (metric: string, labels = '') => `rate(${of(metric, labels)}[$__rat
 const sumBy = (by: string, what: string) => `sum by (${by}) (${what})`;
 const quantile = (q: number, by: string, histogram: string) =>
   `histogram_quantile(${q}, sum by (${[by, 'le'].filter(Boolean).join(', ')}) (${rate(`${histogram}_bucket`)}))`;
-/** Where nothing is asked, nothing of it is unwell. */
+/** Computes a share; it is 0 if there are no requests. */
 const share = (part: string, whole: string) => `(sum(${part}) / (sum(${whole}) > 0)) or vector(0)`;
 
 const requests = 'gatecar_requests_total';
@@ -42,7 +42,7 @@ const GOOD_OR_BAD = [
   [1, 'green'],
 ] as const;
 
-/** All that the dashboard shows, from the top. */
+/** All rows of the dashboard, from the top. */
 export const ROWS: readonly Row[] = [
   {
     title: 'Is it well?',
