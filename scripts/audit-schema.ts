@@ -85,7 +85,7 @@ const PROPERTIES: Record<keyof AuditLine | 'level' | 'time' | 'name', Property> 
   staleSeconds: { description: 'Served by grace: how long past its time.', type: 'integer', minimum: 0 },
   source: {
     description:
-      '`cache`: the verdict was known. `grace`: known, past its time. `review`: the API server was asked for this request. ' +
+      '`cache`: the result was known. `grace`: known, past its time. `review`: the API server was asked for this request. ' +
       '`shared`: it had been asked for another one already. `local`: nobody was asked.',
     enum: SOURCES,
   },

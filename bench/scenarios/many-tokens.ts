@@ -60,13 +60,13 @@ export const manyTokens: Scenario = {
     bench.row({ what: 'resident, bytes each', by, values: bytes('rss') });
     const resident = Array.from({ length: 5 }, () => residentMb(many.pid));
     bench.row({ what: 'resident, MB', by, values: [median(resident)], goal: { of: 'value', bound: '≤', limit: 220 } });
-    const asked = await many.gatecar.metric('gatecar_reviews_total{outcome="accepted"}');
+    const asked = await many.gatecar.metric('gatecar_reviews_total{outcome="authenticated"}');
     bench.check(`${count} tokens are ${count} reviews`, asked === count);
     // One review of the token and one of the readiness probe.
     bench.check('one token is one review', reviews - before === 2);
     bench.check('and no more, however often each is used', authority.reviews === reviews);
-    const kept = await many.gatecar.metric('gatecar_cache_entries{store="accepted"}');
-    bench.check(`${count} verdicts are kept`, kept === count);
+    const kept = await many.gatecar.metric('gatecar_cache_entries{store="authenticated"}');
+    bench.check(`${count} results are kept`, kept === count);
   },
 };
 

@@ -62,6 +62,6 @@ export const soak: Scenario = {
     // gatecar refreshes a result in use before its ten minutes are over, at 88 % to 98 % of its
     // lifetime.
     const lives = 1 + Math.floor((minutes * seconds) / (0.88 * 600));
-    bench.check('one token is one review for each life of its verdict', authority.reviews <= lives);
+    bench.check('one token is one review for each life of its result', authority.reviews <= lives);
   },
 };

@@ -78,7 +78,7 @@ export const ROWS: readonly Row[] = [
       },
       {
         title: 'Known',
-        description: 'Look-ups that were answered from memory, a good verdict or a bad one.',
+        description: 'Look-ups that were answered from memory, a good result or a bad one.',
         unit: 'percentunit',
         queries: [
           { expr: share(rate(lookups, 'result=~"hit_positive|hit_negative|stale"'), rate(lookups)), legend: 'known' },
@@ -87,7 +87,7 @@ export const ROWS: readonly Row[] = [
       },
       {
         title: 'Grace',
-        description: 'Whether verdicts are served past their time, as GATECAR_GRACE allows.',
+        description: 'Whether results are served past their time, as GATECAR_GRACE allows.',
         unit: 'none',
         queries: [{ expr: `max(${of('gatecar_grace_active')})`, legend: 'grace' }],
         number: [
@@ -143,7 +143,7 @@ export const ROWS: readonly Row[] = [
         queries: [{ expr: sumBy('result', rate(lookups)), legend: '{{result}}' }],
       },
       {
-        title: 'Verdicts held',
+        title: 'Results held',
         description: 'Good ones (accepted) and bad ones (refused); GATECAR_CACHE_MAX_ENTRIES bounds each.',
         unit: 'short',
         queries: [{ expr: sumBy('store', of('gatecar_cache_entries')), legend: '{{store}}' }],
@@ -151,7 +151,7 @@ export const ROWS: readonly Row[] = [
       {
         title: 'Evictions and renewals',
         description:
-          'Good verdicts that go for capacity are missed; the rest is as it should be. Renewals happen behind the answers.',
+          'Good results that go for capacity are missed; the rest is as it should be. Renewals happen behind the answers.',
         unit: 'ops',
         queries: [
           { expr: sumBy('store, cause', rate('gatecar_cache_evictions_total')), legend: '{{store}} {{cause}}' },
@@ -231,7 +231,7 @@ export const ROWS: readonly Row[] = [
       },
       {
         title: 'Served by grace',
-        description: 'Requests a second that passed with a verdict past its time.',
+        description: 'Requests a second that passed with a result past its time.',
         unit: 'reqps',
         queries: [{ expr: `sum(${rate(lookups, 'result="stale"')})`, legend: 'stale' }],
       },

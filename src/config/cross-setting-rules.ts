@@ -82,7 +82,7 @@ export const CROSS_RULES = {
     about: ['graceMs', 'cacheTtlMs'],
     fault: ({ graceMs, cacheTtlMs }) =>
       graceMs > 0 && cacheTtlMs === 0
-        ? 'GATECAR_GRACE needs GATECAR_CACHE_TTL above 0, since a verdict that is not kept cannot be served later; got ' +
+        ? 'GATECAR_GRACE needs GATECAR_CACHE_TTL above 0, since a result that is not kept cannot be served later; got ' +
           `GATECAR_GRACE of ${graceMs} ms`
         : undefined,
   },

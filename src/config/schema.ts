@@ -144,7 +144,7 @@ export const SETTINGS = {
     'GATECAR_CACHE_MAX_ENTRIES',
     wholeNumber(1, 10_000_000),
     '10000',
-    'Most verdicts kept, in each of the two stores.',
+    'Most results kept, in each of the two stores.',
   ),
   reviewTimeoutMs: setting(
     'GATECAR_REVIEW_TIMEOUT',
@@ -185,7 +185,7 @@ export const SETTINGS = {
     'GATECAR_REFRESH_AHEAD',
     boolean,
     'true',
-    'Renews a verdict that is in use before it ends, in the background.',
+    'Renews a result that is in use before it ends, in the background.',
   ),
   graceMs: setting(
     'GATECAR_GRACE',

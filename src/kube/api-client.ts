@@ -11,7 +11,7 @@ import { classifyNetworkError } from './network-error.ts';
  * what was sent or received.
  */
 export class KubeApiError extends Error {
-  override readonly name = 'KubeConnectionError';
+  override readonly name = 'KubeApiError';
   readonly outage: UnavailableCause;
 
   constructor(outage: UnavailableCause, message: string = outage) {

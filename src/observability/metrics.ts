@@ -195,11 +195,11 @@ export function metrics(version: string): Metrics {
       Object.entries(durations).map(([decision, histogram]) => [{ decision }, histogram] as const),
     ),
   );
-  counter('gatecar_cache_lookups_total', 'Look-ups of a verdict, by what was found.', () =>
+  counter('gatecar_cache_lookups_total', 'Look-ups of a result, by what was found.', () =>
     pairs(lookups, result => ({ result })),
   );
-  gauge('gatecar_cache_entries', 'Verdicts held.', () => eachOf(STORES, 'store', gauges?.entries));
-  counter('gatecar_cache_evictions_total', 'Verdicts dropped, by store and cause.', () =>
+  gauge('gatecar_cache_entries', 'Results held.', () => eachOf(STORES, 'store', gauges?.entries));
+  counter('gatecar_cache_evictions_total', 'Results dropped, by store and cause.', () =>
     pairs(evictions, key => {
       const [store = '', cause = ''] = key.split(' ');
       return { store, cause };
@@ -227,7 +227,7 @@ export function metrics(version: string): Metrics {
     }),
   );
   counter('gatecar_reviews_shed_total', 'Reviews refused because the event loop was behind.', () => [[{}, shed]]);
-  counter('gatecar_renewals_total', 'Verdicts reviewed again before their end, by outcome.', () =>
+  counter('gatecar_renewals_total', 'Results reviewed again before their end, by outcome.', () =>
     pairs(renewals, outcome => ({ outcome })),
   );
   counter('gatecar_cluster_keys_fetches_total', "Times the cluster's keys were asked for, by outcome.", () =>
@@ -236,7 +236,7 @@ export function metrics(version: string): Metrics {
   gauge('gatecar_cluster_keys_readable', "Whether the cluster's keys could be read when last asked for.", () =>
     keysReadable === undefined ? [] : [[{}, keysReadable ? 1 : 0]],
   );
-  gauge('gatecar_grace_active', 'Whether verdicts are served past their time.', () =>
+  gauge('gatecar_grace_active', 'Whether results are served past their time.', () =>
     gauges === undefined ? [] : [[{}, gauges.graceActive() ? 1 : 0]],
   );
   gauge('gatecar_authority_up', 'Whether the last TokenReview could be asked.', () =>

@@ -17,7 +17,7 @@ export function logStaleServing(log: Pick<Logger, 'info' | 'warn'>): StaleServin
       return count > 0;
     },
     served() {
-      if (count === 0) log.warn('grace: known verdicts are served past their time, for the API server cannot be asked');
+      if (count === 0) log.warn('grace: known results are served past their time, for the API server cannot be asked');
       count += 1;
     },
     ended() {

@@ -123,7 +123,7 @@ export function health(options: HealthOptions): Health {
     report() {
       const lines = [
         check('asked-once', askedOnce, problem),
-        check('authority', up, askedOnce ? `${problem} (known verdicts still serve)` : problem),
+        check('authority', up, askedOnce ? `${problem} (known results still serve)` : problem),
         check('shutdown', !draining, 'draining'),
       ];
       return `${lines.join('\n')}\n${askedOnce && !draining ? 'readyz check passed' : 'readyz check failed'}\n`;
