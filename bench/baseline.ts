@@ -4,15 +4,18 @@ import { ask, type Reply } from '../test/fixtures/ask.ts';
 import { type MeasuredProcess, startMeasured } from './pinned-process.ts';
 import type { Bench } from './scenario.ts';
 
-/** A server that does nothing but answer what it was given. */
+/** A baseline server that only sends a fixed response. */
 export interface Bare extends MeasuredProcess {
   readonly url: string;
 }
 
-/** Headers that node:http adds by itself, or does not. */
+/** Connection headers, which node:http may add by itself. */
 const OF_THE_CONNECTION = ['connection', 'date', 'keep-alive'];
 
-/** node:http with gatecar's own answer to this, and where it has a `key`, with a verification of each request's token before it. */
+/**
+ * Starts node:http with gatecar's own response to this request. With a `key`, it verifies the
+ * signature of each request's token first.
+ */
 export async function startBareHttp(
   bench: Bench,
   url: string,
@@ -30,7 +33,7 @@ export async function startBareHttp(
   return bare;
 }
 
-/** Starts one of the servers to measure against; it tells its port. */
+/** Starts one of the baseline servers, which prints its port. */
 export async function startBare(bench: Bench, name: string, script: string, input: string): Promise<Bare> {
   const args = [join(import.meta.dirname, 'servers', script)];
   const process = await startMeasured(bench, { name, args, input, ready: line => line });

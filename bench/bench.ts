@@ -1,11 +1,12 @@
-// What is fast, and how fast: each scenario as a ratio to the least that can be done in its place, in the same run.
+// Measures each scenario as a ratio to a minimal baseline in the same run.
 //
-//   npm run bench                              all of them, but for those that are long
-//   npm run bench -- cached-http miss          these
-//   npm run bench -- --quick                   all of them for a second: does each work, do the counts hold?
+//   npm run bench                              all scenarios except the long ones
+//   npm run bench -- cached-http miss          only these
+//   npm run bench -- --quick                   all for one second each: does each work?
 //   npm run bench -- --rounds 3 --seconds 2    instead of five rounds of five seconds
-//   npm run bench -- --soak --minutes 10       with the soak
-//   npm run bench -- --record                  results of record: bench/results.json, bench/RESULTS.md, docs/bench.svg
+//   npm run bench -- --soak --minutes 10       includes the soak test
+//   npm run bench -- --record                  updates bench/results.json, bench/RESULTS.md and
+//                                              docs/bench.svg
 import { parseArgs } from 'node:util';
 import { moveToLoadCore } from './pinned-process.ts';
 import { buildBundle } from './production-build.ts';
@@ -70,7 +71,7 @@ for (const scenario of chosen) {
 }
 if (!options.quick && chosen.length > 1) say(`\n${table(rows)}`);
 if (toRecord.length > 0) record(toRecord);
-// As tap ends: .ci/run counts by it.
+// The same summary as tap's; .ci/run reads the counts from it.
 say(`# { total: ${total}, pass: ${total - failed}${failed > 0 ? `, fail: ${failed}` : ''} }`);
 process.exitCode = failed > 0 ? 1 : 0;
 

@@ -7,10 +7,13 @@ interface Serializer {
   readonly Check: { readonly requestSerialize: (request: unknown) => Buffer };
 }
 
-/** The path and headers of a Check over gRPC (HTTP/2), as Envoy sends them. */
+/** The path and headers of a Check RPC over HTTP/2, as Envoy sends them. */
 export const CHECK = { path: METHOD, headers: { 'content-type': 'application/grpc', te: 'trailers' } } as const;
 
-/** What Envoy 1.40 asks for a GET of `/zones` with this token and `encode_raw_headers`, framed for gRPC. */
+/**
+ * Returns Envoy 1.40's CheckRequest for a GET of `/zones` with this token and `encode_raw_headers`,
+ * framed for gRPC.
+ */
 export function checkRequest(token: string): Buffer {
   const official = loadSync('envoy/service/auth/v3/external_auth.proto', {
     keepCase: true,

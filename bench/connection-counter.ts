@@ -1,14 +1,18 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import type { Bench } from './scenario.ts';
 
-/** Passes TCP connections on, and counts them. */
+/** A TCP proxy that counts connections. */
 export interface ConnectionCounter {
   readonly port: number;
-  /** Accepted so far. */
+  /** Connections accepted so far. */
   readonly accepted: number;
 }
 
-/** In this process, until the scenario ends. @param target `http://host:port`, of TLS or not. */
+/**
+ * Starts the proxy in this process; it stops when the scenario ends.
+ *
+ * @param target `http://host:port`, or `https:` for TLS.
+ */
 export async function countConnections(bench: Bench, target: string): Promise<ConnectionCounter> {
   const { hostname, port } = new URL(target);
   const sockets = new Set<Socket>();

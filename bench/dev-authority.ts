@@ -3,13 +3,13 @@ import { type FakeApiServer, startFakeApiServer } from '../src/dev/fake-api-serv
 import { type TokenIssuer, tokenIssuer } from '../src/dev/token-issuer.ts';
 import type { Bench } from './scenario.ts';
 
-/** The embedded authority, and gatecar's settings for it. */
+/** The embedded fake API server, and gatecar's settings for it. */
 export interface BenchAuthority {
   readonly settings: Readonly<Record<string, string>>;
-  /** Reviews asked so far, but for the one of the readiness probe. */
+  /** Reviews received so far, without the one of the readiness probe. */
   readonly reviews: number;
   readonly token: string;
-  /** What it signs with; none of an issuer that signs nothing. */
+  /** The signing key; `undefined` if the issuer signs nothing. */
   readonly key: JsonWebKey | undefined;
 }
 
@@ -21,7 +21,7 @@ const SUBJECT = {
   node: 'node-0',
 };
 
-/** In this process, until the scenario ends. */
+/** Starts the fake API server in this process; it stops when the scenario ends. */
 export async function benchAuthority(bench: Bench, issuer: TokenIssuer = tokenIssuer()): Promise<BenchAuthority> {
   const authority: FakeApiServer = await startFakeApiServer({ issuer });
   bench.teardown(() => authority.close());

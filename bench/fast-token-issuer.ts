@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { type ServiceAccountClaims, type TokenIssuer, tokenIssuer } from '../src/dev/token-issuer.ts';
 
 /**
- * Issues tokens of the same form and length in no time, and believes them: a real signature takes a millisecond to make,
- * 100,000 of them minutes. It publishes no key, so that all are asked about.
+ * Issues and accepts tokens of the same form and length without real signatures. Signing many
+ * tokens would take most of the scenario's time. It publishes no key, so gatecar has every token
+ * reviewed.
  */
 export function hastyIssuer(): TokenIssuer {
   const real = tokenIssuer();
@@ -21,7 +22,7 @@ export function hastyIssuer(): TokenIssuer {
   };
   let template: ServiceAccountClaims | undefined;
   const verify: TokenIssuer['verify'] = token =>
-    // The readiness probe's is none.
+    // The token of the readiness probe is not a JWT.
     token.includes('.') ? { kind: 'ours', claims: claimsOf(token) } : { kind: 'not a token of this issuer' };
   return { ...real, jwks: { keys: [] }, issue, verify };
 }

@@ -12,23 +12,26 @@ export interface Gatecar extends MeasuredProcess {
   /** Base URLs of its listeners. */
   readonly auth: string;
   readonly ops: string;
-  /** Where its settings have it listen for gRPC. */
+  /** Base URL of its gRPC listener, if the settings have one. */
   readonly grpc: string;
-  /** From its start to its first 200 at `/readyz`. */
+  /** Time from its start to its first 200 at `/readyz`, in milliseconds. */
   readonly readyMs: number;
-  /** The value of one of its metrics. */
+  /** Returns the value of one of its metrics. */
   metric(name: string): Promise<number>;
 }
 
 export interface GatecarOptions {
-  /** Flags of Node.js, besides the image's. */
+  /** Flags of Node.js, in addition to the image's. */
   readonly flags?: readonly string[];
 }
 
-/** For those that ask over gRPC. */
+/** Settings for scenarios that use gRPC. */
 export const WITH_GRPC = { GATECAR_GRPC_LISTEN: '127.0.0.1:0' } as const;
 
-/** Starts gatecar as the image does, on loopback and on the measured core; settles when it is ready. */
+/**
+ * Starts gatecar as the image does, on loopback and on the measured core. Resolves when it is
+ * ready.
+ */
 export async function startGatecar(
   bench: Bench,
   settings: Readonly<Record<string, string>>,
@@ -43,7 +46,7 @@ export async function startGatecar(
       GATECAR_LISTEN: '127.0.0.1:0',
       GATECAR_OPS_LISTEN: '127.0.0.1:0',
       GATECAR_SHUTDOWN_DELAY: '0s',
-      // No verdict ends during a run: hits are hits.
+      // No result expires during a run, so every lookup of a cached token is a hit.
       GATECAR_CACHE_TTL: '10m',
       ...settings,
     },

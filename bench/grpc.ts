@@ -5,7 +5,7 @@ import { type Bare, startBare } from './baseline.ts';
 import { CHECK } from './check-request.ts';
 import type { Bench } from './scenario.ts';
 
-/** A unary answer over HTTP/2, headers in pairs. */
+/** A unary response over HTTP/2; headers are in pairs. */
 interface GrpcReply {
   readonly head: readonly string[];
   /** Frame prefix and message, base64. */
@@ -13,7 +13,7 @@ interface GrpcReply {
   readonly trailers: readonly string[];
 }
 
-/** node:http2 with gatecar's own answer to this Check. */
+/** Starts node:http2 with gatecar's own response to this CheckRequest. */
 export async function startBareHttp2(bench: Bench, url: string, body: Buffer): Promise<Bare> {
   const reply = await askGrpc(url, body);
   const bare = await startBare(bench, 'bare node:http2', 'bare-http2.ts', JSON.stringify(reply));
@@ -40,7 +40,10 @@ async function askGrpc(url: string, body: Buffer): Promise<GrpcReply> {
   }
 }
 
-/** A CheckResponse that has `ok_response` (field 3), past the prefix of its frame. */
+/**
+ * Whether a CheckResponse contains `ok_response` (field 3). The first five bytes are the gRPC frame
+ * prefix.
+ */
 function isYes(message: string): boolean {
   const bytes = Buffer.from(message, 'base64').subarray(5);
   for (let at = 0; at < bytes.length; at += 2 + (bytes[at + 1] ?? 0)) if (bytes[at] === 0x1a) return true;

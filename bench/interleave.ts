@@ -3,29 +3,32 @@ import { cpuSeconds } from './pinned-process.ts';
 import type { Bench, Goal } from './scenario.ts';
 import { ratios } from './statistics.ts';
 
-/** Somebody who is measured. */
+/** A process that is measured. */
 export interface Contender {
   readonly name: string;
-  /** Whose time is counted; for nobody's, 0. */
+  /** The process whose CPU time is counted; 0 for none. */
   readonly pid: number;
   load(seconds: number): Promise<Load>;
 }
 
-/** One value for each round. */
+/** Measurements of one contender, with one value per round. */
 export interface Samples {
   readonly name: string;
-  /** Of all rounds, and of what came before them. */
+  /** Number of requests in all rounds and in the warm-up. */
   requests: number;
   readonly perSecond: number[];
   readonly p50Ms: number[];
   readonly p99Ms: number[];
-  /** Time of the core that one request took, in microseconds. */
+  /** CPU time per request, in microseconds. */
   readonly cpuUs: number[];
 }
 
 type Measure = 'perSecond' | 'p50Ms' | 'p99Ms' | 'cpuUs';
 
-/** Each warmed, then each in every round, in changing order: what disturbs the machine disturbs them all. */
+/**
+ * Warms up each contender, then measures each one in every round. The order alternates, so that
+ * disturbances of the machine affect all contenders alike.
+ */
 export async function takeTurns(bench: Bench, contenders: readonly Contender[]): Promise<Samples[]> {
   const samples = contenders.map(({ name }): Samples => {
     return { name, requests: 0, perSecond: [], p50Ms: [], p99Ms: [], cpuUs: [] };
@@ -48,7 +51,10 @@ export async function takeTurns(bench: Bench, contenders: readonly Contender[]):
   return samples;
 }
 
-/** Puts one measure of all of them into the table, as ratios to the first; the goal is the last one's. */
+/**
+ * Adds one measure of all contenders to the table, as ratios to the first one. The goal applies to
+ * the last one.
+ */
 export function tell(bench: Bench, what: string, measure: Measure, samples: readonly Samples[], goal?: Goal): void {
   const [reference] = samples;
   for (const sample of samples) {

@@ -4,7 +4,12 @@ import { MEASURED_CORE, startMeasured } from './pinned-process.ts';
 import type { Bench } from './scenario.ts';
 import type { Job } from './servers/asker.ts';
 
-/** @returns milliseconds of each token's answer, sorted. @throws where one was no yes. */
+/**
+ * Sends a job to the load client.
+ *
+ * @returns the response time of each token in milliseconds, sorted.
+ * @throws if a token is not accepted.
+ */
 export type Asker = (job: Job) => Promise<number[]>;
 
 export interface AskerTarget {
@@ -13,7 +18,12 @@ export interface AskerTarget {
   readonly credential?: string;
 }
 
-/** @param core the measured one leaves the other to the API server, where that is what takes time. */
+/**
+ * Starts the load client.
+ *
+ * @param core on the measured core, the client leaves the other core to the API server, if that is
+ * the bottleneck.
+ */
 export async function startAsker(bench: Bench, target: AskerTarget, core = MEASURED_CORE): Promise<Asker> {
   const script = join(import.meta.dirname, 'servers/asker.ts');
   const asker = await startMeasured(bench, {

@@ -6,7 +6,7 @@ import { buffer } from 'node:stream/consumers';
 import { LOAD_CORE } from './pinned-process.ts';
 import { quantile } from './statistics.ts';
 
-/** What a load generator saw. */
+/** Results of a load generator. */
 export interface Load {
   readonly requests: number;
   readonly perSecond: number;
@@ -19,15 +19,19 @@ export interface WrkOptions {
   readonly seconds: number;
   readonly connections?: number;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Its requests, of a script in this folder and its arguments. */
+  /** A wrk script in this folder that makes the requests, and its arguments. */
   readonly script?: readonly [string, ...string[]];
-  /** Whether each answer is a refusal. */
+  /** Whether every response must be a denial. */
   readonly refused?: boolean;
-  /** Whether answers are of no interest, and their absence neither. */
+  /** Whether responses, missing ones and socket errors are ignored. */
   readonly anyAnswer?: boolean;
 }
 
-/** HTTP/1.1, kept alive. @throws where an answer is not what it should be, or a connection failed. */
+/**
+ * Runs wrk: HTTP/1.1 with kept-alive connections.
+ *
+ * @throws if a response is unexpected or a connection fails.
+ */
 export async function wrk(options: WrkOptions): Promise<Load> {
   const { url, seconds, connections = 32, headers = {}, script, refused = false, anyAnswer = false } = options;
   const output = await run('wrk', [
@@ -55,15 +59,19 @@ export async function wrk(options: WrkOptions): Promise<Load> {
 export interface H2loadOptions {
   readonly url: string;
   readonly seconds: number;
-  /** As Envoy has one for each of its workers. */
+  /** Envoy has one connection for each of its workers. */
   readonly connections?: number;
   readonly streams?: number;
   readonly headers: Readonly<Record<string, string>>;
-  /** Holds the body of each request. */
+  /** Path of the file with the body of each request. */
   readonly bodyFile: string;
 }
 
-/** HTTP/2 without TLS, known beforehand. @throws where an answer is not 200, or a stream failed. */
+/**
+ * Runs h2load: HTTP/2 without TLS, with prior knowledge.
+ *
+ * @throws if a response is not 200 or a stream fails.
+ */
 export async function h2load(options: H2loadOptions): Promise<Load> {
   const { url, seconds, connections = 4, streams = 8, headers, bodyFile } = options;
   const directory = await mkdtemp(join(tmpdir(), 'gatecar-bench-'));

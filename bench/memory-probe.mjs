@@ -1,5 +1,6 @@
-// Loaded into a gatecar under measurement (`--import`, with `--expose-gc`): at SIGUSR2 it collects all there is to
-// collect, and writes what is left. Plain JavaScript, since what strips types would be in that memory too.
+// Loaded into a gatecar under measurement (`--import`, with `--expose-gc`). At SIGUSR2 it forces a
+// garbage collection and writes the remaining memory. It is plain JavaScript, because a type
+// stripper would be part of that memory.
 import { writeSync } from 'node:fs';
 
 process.on('SIGUSR2', () => {

@@ -4,39 +4,39 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { createInterface, type Interface } from 'node:readline';
 import type { Bench } from './scenario.ts';
 
-/** What is measured gets one core; the load, and all else, the other. */
+/** The measured process has one core; the load generator and all other processes use the other. */
 export const MEASURED_CORE = '0';
 export const LOAD_CORE = '1';
 
-/** Of /proc's times (`CLK_TCK`). */
+/** Unit of the times in /proc (`CLK_TCK`). */
 const TICKS_PER_SECOND = 100;
 const STOP_LIMIT_MS = 10_000;
 
 export interface MeasuredProcess {
   readonly name: string;
   readonly pid: number;
-  /** When it was started, as `performance.now()` has it. */
+  /** Start time, in the time base of `performance.now()`. */
   readonly startedAt: number;
-  /** What `ready` made of its line. */
+  /** The value that `ready` returned. */
   readonly told: string;
-  /** Its lines from then on. */
+  /** The lines that it writes after it is ready. */
   readonly lines: Interface;
-  /** Settles when it is gone. */
+  /** Stops the process, and resolves when it has exited. */
   stop(): Promise<void>;
-  /** Settles when it is gone, asked to or not. */
+  /** Resolves when the process has exited, for any reason. */
   readonly ended: Promise<unknown>;
   write(line: string): void;
 }
 
 export interface ProcessOptions {
   readonly name: string;
-  /** For Node.js: flags, script, arguments. */
+  /** Arguments of Node.js: flags, script, arguments of the script. */
   readonly args: readonly string[];
   readonly input?: string;
-  /** Another than the measured one. */
+  /** The core to run on; the measured core by default. */
   readonly core?: string;
   readonly env?: Readonly<Record<string, string>>;
-  /** What to take of the line that says it is ready. */
+  /** Returns a value from the line that reports readiness, and `undefined` for other lines. */
   readonly ready: (line: string) => string | undefined;
 }
 
@@ -46,16 +46,20 @@ process.once('exit', () => {
 });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
 
-/** Moves this process, and whatever it starts without saying otherwise, to the core of the load. */
+/** Moves this process to the core of the load. Its child processes inherit that core. */
 export function moveToLoadCore(): void {
   execFileSync('taskset', ['-a', '-c', '-p', LOAD_CORE, String(process.pid)], { stdio: 'ignore' });
 }
 
-/** Starts a Node.js, on the measured core unless told otherwise, until the scenario ends. @throws where it ends before it is ready. */
+/**
+ * Starts a Node.js process, on the measured core by default, and stops it when the scenario ends.
+ *
+ * @throws if it exits before it is ready.
+ */
 export async function startMeasured(bench: Bench, options: ProcessOptions): Promise<MeasuredProcess> {
   const { name, args, input, env, ready, core = MEASURED_CORE } = options;
   const startedAt = performance.now();
-  // taskset becomes what it starts: the pid is that of Node.js.
+  // taskset replaces itself with the command, so the pid is that of Node.js.
   const child = spawn('taskset', ['-c', core, process.execPath, ...args], {
     env: { PATH: process.env['PATH'], ...env },
     stdio: ['pipe', 'pipe', 'inherit'],
@@ -94,20 +98,20 @@ export async function startMeasured(bench: Bench, options: ProcessOptions): Prom
   };
 }
 
-/** All the time a process has had of its core, in seconds. */
+/** Returns the CPU time that a process has used so far, in seconds. */
 export function cpuSeconds(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
 
-/** Resident memory, in megabytes of 10⁶ bytes as a pod's limit may be given. */
+/** Returns the resident memory in megabytes (10⁶ bytes), the unit of a pod's limit. */
 export function residentMb(pid: number): number {
   const [, kib] = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
   return (Number(kib) * 1024) / 1e6;
 }
 
-/** Open files and sockets. */
+/** Returns the number of open files and sockets. */
 export function openDescriptors(pid: number): number {
   return readdirSync(`/proc/${pid}/fd`).length;
 }

@@ -3,7 +3,7 @@ import type { Row } from './scenario.ts';
 import { median } from './statistics.ts';
 import { figure, goalText, meets } from './table.ts';
 
-/** A row that has a goal, and the one that it is a ratio to. */
+/** A row that has a goal, and the reference row of its ratios. */
 interface Line {
   readonly label: string;
   readonly row: Row;
@@ -22,7 +22,9 @@ const OURS = '#3274d9';
 const MET = '#2b7a2b';
 const MISSED = '#c4162a';
 
-/** An SVG of what was measured against goals: rates, then latencies as ratios, then what is an amount. */
+/**
+ * Draws an SVG of all measurements that have goals: rates, then latencies as ratios, then amounts.
+ */
 export function plot(recorded: readonly Recorded[]): string {
   const lines = recorded.flatMap(({ scenario, rows }) => linesOf(scenario, rows));
   const isRate = ({ row }: Line) => row.what.includes('/s');
@@ -133,7 +135,7 @@ function tick(x: number, y: number, height: number, row: Row): string {
   return `<path d="M${at(x)} ${y}v${height}" stroke="${meets(row) ? MET : MISSED}" stroke-width="2.5"/>`;
 }
 
-/** From the least to the greatest. */
+/** Draws a whisker from the lowest to the highest value. */
 function whisker(x: (value: number) => number, values: readonly number[], y: number): string {
   if (values.length < 2) return '';
   const [from, to] = [x(Math.min(...values)), x(Math.max(...values))].map(at);

@@ -5,19 +5,22 @@ import { gzipSync } from 'node:zlib';
 
 const ROOT = join(import.meta.dirname, '..');
 
-/** How the image runs gatecar, with this checkout's root for its `/app`. */
+/**
+ * The command line and environment with which the image runs gatecar. This checkout's root replaces
+ * `/app`.
+ */
 export interface ImageForm {
   readonly env: Readonly<Record<string, string>>;
-  /** For Node.js: its flags and the bundle. */
+  /** Arguments of Node.js: its flags and the bundle. */
   readonly args: readonly string[];
 }
 
-/** Makes `dist/` anew, as the Dockerfile does. */
+/** Rebuilds `dist/`, as the Dockerfile does. */
 export function buildBundle(): void {
   execFileSync(process.execPath, [join(ROOT, 'scripts/build.ts')], { stdio: ['ignore', 'ignore', 'inherit'] });
 }
 
-/** Read out of the Dockerfile, so that what is measured is what is shipped. */
+/** Reads the form from the Dockerfile, so that the benchmark measures what is shipped. */
 export function imageForm(): ImageForm {
   const instructions = finalStage();
   const here = (value: string) => value.replaceAll('/app/', `${ROOT}/`);
@@ -33,7 +36,10 @@ export function imageForm(): ImageForm {
   };
 }
 
-/** What the image has above its base, in bytes, packed as a registry does. */
+/**
+ * Returns the size of the files that the image adds to its base, in bytes, compressed as in a
+ * registry.
+ */
 export function compressedImageBytes(): number {
   const sources = values(finalStage(), 'COPY').flatMap(line => {
     const [...paths] = line.split(/\s+/).filter(word => !word.startsWith('--'));

@@ -6,14 +6,14 @@ import { SCENARIOS } from './scenarios.ts';
 import { meets, table } from './table.ts';
 import { machine, versions } from './tools.ts';
 
-/** What was measured of one scenario, and how. */
+/** The measurements of one scenario, and their circumstances. */
 export interface Recorded {
   readonly scenario: string;
   readonly about: string;
-  /** ISO 8601, of the day. */
+  /** The date, in ISO 8601. */
   readonly date: string;
   readonly command: string;
-  /** Gatecar's. */
+  /** Version of gatecar. */
   readonly version: string;
   readonly machine: string;
   readonly versions: readonly string[];
@@ -25,7 +25,10 @@ const RESULTS = join(import.meta.dirname, 'results.json');
 const PAGE = join(import.meta.dirname, 'RESULTS.md');
 const PLOT = join(ROOT, 'docs/bench.svg');
 
-/** Takes what was found for the result of record, in place of the last of that scenario; others stay. */
+/**
+ * Stores these findings as results of record. They replace the last results of the same scenarios;
+ * other scenarios keep theirs.
+ */
 export function record(found: readonly { readonly scenario: Scenario; readonly rows: readonly Row[] }[]): void {
   const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
   const fresh = found.map(({ scenario, rows }): Recorded => {

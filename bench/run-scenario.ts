@@ -1,20 +1,20 @@
 import type { Bench, Check, Row, Scenario } from './scenario.ts';
 import { missing } from './tools.ts';
 
-/** How it is run. */
+/** Number and length of the rounds. */
 export type Scale = Pick<Bench, 'rounds' | 'seconds' | 'minutes' | 'quick'>;
 
 export interface Findings {
   readonly rows: readonly Row[];
   readonly checks: readonly Check[];
-  /** Why it was not run. */
+  /** The reason why the scenario was not run. */
   readonly skipped?: string;
 }
 
-/** Runs one, whatever becomes of it: that it ends as it should is its last claim. */
+/** Runs a scenario and catches its errors. Its last claim is that it ends as expected. */
 export async function runScenario(scenario: Scenario, scale: Scale): Promise<Findings> {
   const without = missing(['taskset', ...scenario.tools]);
-  // In CI everything is there, or something is wrong.
+  // CI must have all tools, so a missing one is a failure there.
   if (without !== undefined && !process.env['CI']) return { rows: [], checks: [], skipped: `skipped: ${without}` };
   if (without !== undefined) return { rows: [], checks: [{ claim: without, holds: false }] };
   const rows: Row[] = [];

@@ -1,6 +1,8 @@
 import type { Tool } from './tools.ts';
 
-/** What a measurement is held against, of the issue that asked for speed. A missed one is told; only counts fail a run. */
+/**
+ * The target of a measurement. A missed target is reported; only failed counts make the run fail.
+ */
 export interface Goal {
   readonly of: 'value' | 'ratio';
   readonly bound: '≥' | '≤';
@@ -9,35 +11,35 @@ export interface Goal {
 
 /** One line of the table. */
 export interface Row {
-  /** With its unit: `decisions/s`. */
+  /** The measure with its unit, for example `decisions/s`. */
   readonly what: string;
-  /** Who was measured. */
+  /** The measured contender. */
   readonly by: string;
-  /** One for each round. */
+  /** One value per round. */
   readonly values: readonly number[];
-  /** Each to what the reference did in the same round. */
+  /** Each value divided by the reference's value of the same round. */
   readonly ratios?: readonly number[];
   readonly goal?: Goal;
 }
 
-/** A claim that does not depend on the clock. */
+/** A claim that does not depend on time. */
 export interface Check {
   readonly claim: string;
   readonly holds: boolean;
 }
 
-/** What a scenario gets, and where it puts what it finds. */
+/** The parameters of a scenario, and the functions that take its findings. */
 export interface Bench {
   readonly rounds: number;
-  /** Of load, in each round. */
+  /** Duration of the load in each round, in seconds. */
   readonly seconds: number;
-  /** Of the soak. */
+  /** Duration of the soak test, in minutes. */
   readonly minutes: number;
-  /** Whether it is only tried if everything works. */
+  /** Whether the run only checks that everything works. */
   readonly quick: boolean;
   row(row: Row): void;
   check(claim: string, holds: boolean): void;
-  /** Undone when the scenario has ended, the last first. */
+  /** Registers a cleanup. Cleanups run when the scenario has ended, the last one first. */
   teardown(undo: () => unknown): void;
 }
 
@@ -45,7 +47,7 @@ export interface Scenario {
   readonly name: string;
   readonly about: string;
   readonly tools: readonly Tool[];
-  /** Whether it is left out where no name is given. */
+  /** Whether the scenario runs only if it is named. */
   readonly byNameOnly?: true;
   run(bench: Bench): Promise<void>;
 }

@@ -9,7 +9,7 @@ import { memory } from './scenarios/memory.ts';
 import { miss } from './scenarios/miss.ts';
 import { soak } from './scenarios/soak.ts';
 
-/** All there are, in the order of the table. */
+/** All scenarios, in the order of the table. */
 export const SCENARIOS: readonly Scenario[] = [
   cachedHttp,
   junk,

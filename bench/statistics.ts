@@ -1,17 +1,17 @@
-/** The middle value; of an even number, the mean of the two in the middle. */
+/** Returns the median; for an even number of values, the mean of the two middle ones. */
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const [low, high] = [sorted[Math.ceil(sorted.length / 2) - 1], sorted[Math.floor(sorted.length / 2)]];
   return ((low ?? Number.NaN) + (high ?? Number.NaN)) / 2;
 }
 
-/** The value below which this part of all of them is. */
+/** Returns the quantile: the value below which this part of all values lies. */
 export function quantile(values: readonly number[], part: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
 }
 
-/** Each divided by the other of the same round. */
+/** Divides each value by the reference of the same round. */
 export function ratios(values: readonly number[], references: readonly number[]): number[] {
   return values.map((value, round) => value / (references[round] ?? Number.NaN));
 }

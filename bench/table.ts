@@ -1,12 +1,12 @@
 import type { Goal, Row } from './scenario.ts';
 import { median } from './statistics.ts';
 
-/** A row and where it comes from. */
+/** A row and its scenario. */
 export interface TableRow extends Row {
   readonly scenario: string;
 }
 
-/** As Markdown; where nothing was held against goals, without them. */
+/** Returns a Markdown table. Without any goal, it has no columns for goals. */
 export function table(rows: readonly TableRow[]): string {
   const lines = rows.map(row => {
     const { scenario, what, by, values, ratios, goal } = row;
@@ -19,19 +19,19 @@ export function table(rows: readonly TableRow[]): string {
   return [head, rule, ...lines].map(cells => `| ${cells.join(' | ')} |\n`).join('');
 }
 
-/** Whether the median is within its goal; undefined where there is none. */
+/** Whether the median meets its goal; `undefined` without a goal. */
 export function meets({ ratios = [], values, goal }: Pick<Row, 'ratios' | 'values' | 'goal'>): boolean | undefined {
   if (goal === undefined) return undefined;
   const found = median(goal.of === 'ratio' ? ratios : values);
   return goal.bound === '≥' ? found >= goal.limit : found <= goal.limit;
 }
 
-/** Three digits: more would be noise. */
+/** Formats a number with three digits, because more would be noise. */
 export function figure(value: number): string {
   return new Intl.NumberFormat('en', { maximumSignificantDigits: 3 }).format(value);
 }
 
-/** `≤ 1.3 ×`, or without the sign where it is no ratio. */
+/** Formats a goal: `≤ 1.3 ×`; the sign marks a ratio. */
 export function goalText({ of, bound, limit }: Goal): string {
   return `${bound} ${figure(limit)}${of === 'ratio' ? ' ×' : ''}`;
 }

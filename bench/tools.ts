@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { ADMIN_PATH, gatewayBinary } from '../test/e2e/fixtures/support/gateway-binaries.ts';
 import { kubeApiServerMissing } from '../test/e2e/fixtures/support/kube-apiserver.ts';
 
-/** What a scenario runs that is none of ours. */
+/** External programs that scenarios run. */
 export type Tool = 'taskset' | 'tar' | 'wrk' | 'h2load' | 'nginx' | 'envoy' | 'kube-apiserver';
 
 const PACKAGES: Readonly<Record<Exclude<Tool, 'kube-apiserver'>, string>> = {
@@ -19,7 +19,7 @@ const PACKAGES: Readonly<Record<Exclude<Tool, 'kube-apiserver'>, string>> = {
 
 const KUBERNETES = join(import.meta.dirname, '../test/e2e/fixtures/kube-apiserver/go.mod');
 
-/** What to install for these, `install: …`; undefined where all are there. */
+/** Returns how to install the first missing tool, `install: …`; `undefined` if all are present. */
 export function missing(tools: readonly Tool[]): string | undefined {
   for (const tool of tools) {
     if (tool === 'kube-apiserver') {
@@ -32,13 +32,13 @@ export function missing(tools: readonly Tool[]): string | undefined {
   return undefined;
 }
 
-/** What measured, for whoever reads the figures later: no name of this machine. */
+/** Describes the machine for readers of the figures, without its host name. */
 export function machine(): string {
   const memory = `${Math.round(totalmem() / 1024 ** 3)} GiB`;
   return `${cpus().length} × ${cpus()[0]?.model.trim()}, ${memory}, Linux ${release().split('-')[0]}`;
 }
 
-/** `name version` of Node.js and of these. */
+/** Returns `name version` of Node.js and of these tools. */
 export function versions(tools: readonly Tool[]): string[] {
   const told = tools.filter(tool => tool !== 'taskset' && tool !== 'tar').map(tool => `${tool} ${version(tool)}`);
   return [`Node.js ${process.versions.node}`, ...new Set(told)];

@@ -3,7 +3,7 @@ import type { Decision, Reason, UnavailableCause } from '../src/decision/decisio
 import type { Protocol } from '../src/gateway/decision-event.ts';
 import { type AuditLine, MAX_AUDITED_AUDIENCES, MAX_AUDITED_LENGTH } from '../src/observability/audit-log.ts';
 
-/** Every word of a type, which the compiler counts. */
+/** Lists every value of a string union. The compiler checks that none is missing. */
 const words = <T extends string>(all: Record<T, true>): string[] => Object.keys(all);
 
 const DECISIONS = words<Decision['kind']>({ allow: true, deny: true, unavailable: true });
@@ -44,7 +44,7 @@ const CAUSES = words<UnavailableCause>({
   'internal error': true,
 });
 
-/** One line of printable ASCII. */
+/** A string of printable ASCII, on one line. */
 const text = (description: string, maxLength = MAX_AUDITED_LENGTH) => ({
   description,
   type: 'string',
@@ -53,12 +53,12 @@ const text = (description: string, maxLength = MAX_AUDITED_LENGTH) => ({
   pattern: '^[ -~]*$',
 });
 
-/** What gateways say is bounded where it is read. */
+/** A value that the gateway forwards. The module that reads it limits its length. */
 const said = (description: string) => text(`${description}; from a trusted peer alone.`, 256);
 
 type Property = Readonly<Record<string, unknown>>;
 
-/** What each line has, beside what the log writes of its own. */
+/** The properties of a line, including those that the logger adds. */
 const PROPERTIES: Record<keyof AuditLine | 'level' | 'time' | 'name', Property> = {
   level: { const: 'info' },
   time: { description: 'When it was decided, in UTC.', type: 'string', pattern: '^\\d{4}-\\d\\d-\\d\\dT[\\d:.]{12}Z$' },
@@ -85,7 +85,7 @@ const PROPERTIES: Record<keyof AuditLine | 'level' | 'time' | 'name', Property> 
   staleSeconds: { description: 'Served by grace: how long past its time.', type: 'integer', minimum: 0 },
   source: {
     description:
-      '`cache`: the verdict was known. `grace`: known, past its time. `review`: the API server was asked for this request. ' +
+      '`cache`: the result was known. `grace`: known, past its time. `review`: the API server was asked for this request. ' +
       '`shared`: it had been asked for another one already. `local`: nobody was asked.',
     enum: SOURCES,
   },
@@ -123,7 +123,10 @@ const ALWAYS: readonly (keyof typeof PROPERTIES)[] = [
   ] as const),
 ];
 
-/** The JSON schema of an audit line; the compiler holds that it has no property more or less than the line. */
+/**
+ * Returns the JSON schema of an audit line. The compiler checks that schema and line have the same
+ * properties.
+ */
 export function auditSchema(): Record<string, unknown> {
   const refusal = { required: ['reason'], not: { required: ['staleSeconds'] } };
   return {

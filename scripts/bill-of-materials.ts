@@ -1,9 +1,12 @@
-// What of other people's work is in a bundle: as CycloneDX for scanners, and as the licence texts that must travel with it.
+// Lists the third-party packages in a bundle: as CycloneDX for scanners, and as the licence texts
+// that must be shipped with it.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Metafile } from 'esbuild';
 
-/** What may be shipped: permissive licences, which ask for their text at most. */
+/**
+ * Licences that may be shipped: permissive ones, which at most require their text to be included.
+ */
 export const ALLOWED_LICENSES = [
   '0BSD',
   'Apache-2.0',
@@ -15,15 +18,15 @@ export const ALLOWED_LICENSES = [
   'Unlicense',
 ];
 
-/** A package of which at least a byte is in the bundle. */
+/** A package that contributes at least one byte to the bundle. */
 export interface ShippedPackage {
   readonly name: string;
   readonly version: string;
   /** SPDX identifier. */
   readonly license: string;
-  /** All its licence and notice files. */
+  /** The text of all its licence and notice files. */
   readonly text: string;
-  /** As the lock file has it, `sha512-<base64>`. */
+  /** From the lock file, `sha512-<base64>`. */
   readonly integrity: string | undefined;
 }
 
@@ -32,9 +35,11 @@ interface LockFile {
 }
 
 /**
- * The packages in a bundle, by name. `extra` are those of which files are copied beside it.
+ * Returns the packages in a bundle, sorted by name.
  *
- * @throws Error where a licence is not one of {@link ALLOWED_LICENSES}: such a package cannot be shipped.
+ * @param extra packages whose files are shipped next to the bundle.
+ * @throws Error if a licence is not one of {@link ALLOWED_LICENSES}: such a package must not be
+ * shipped.
  */
 export function shippedPackages(root: string, metafile: Metafile, extra: readonly string[] = []): ShippedPackage[] {
   const lock: LockFile = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
@@ -63,7 +68,7 @@ function readPackage(folder: string, integrity: string | undefined): ShippedPack
   return { name, version, license, text, integrity };
 }
 
-/** The texts, one package after the other. */
+/** Concatenates the licence texts of all packages. */
 export function licenseTexts(packages: readonly ShippedPackage[]): string {
   const rule = '-'.repeat(80);
   const parts = packages.map(({ name, version, license, text }) =>
@@ -72,7 +77,10 @@ export function licenseTexts(packages: readonly ShippedPackage[]): string {
   return ['gatecar contains the following packages.', '', ...parts].join('\n');
 }
 
-/** CycloneDX 1.6, JSON. The same bundle gives the same text: there is no time and no serial number in it. */
+/**
+ * Returns a bill of materials in CycloneDX 1.6, JSON. It contains no time and no serial number, so
+ * the same bundle gives the same text.
+ */
 export function cycloneDx(
   product: { name: string; version: string; license: string },
   packages: readonly ShippedPackage[],

@@ -1,4 +1,5 @@
-// Makes what the image ships, in dist/: the bundle, the files it reads, which packages are in it and their licences.
+// Builds what the image ships, in dist/: the bundle, the files it reads, its bill of materials and
+// its licences.
 import { chmod, copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { GATEWAYS } from '../src/cli/gateway-config/templates.ts';

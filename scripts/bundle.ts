@@ -2,8 +2,9 @@ import { join } from 'node:path';
 import { build, type Metafile } from 'esbuild';
 
 /**
- * Bundles `src/main.ts` and all of its packages: `gatecar.js` and its chunks. Code that few start-ups need (kubeconfig,
- * gRPC, spans, dev, commands) is in chunks that are imported on first use. Returns esbuild's list of what is in the bundle.
+ * Bundles `src/main.ts` and all of its packages into `gatecar.js` and its chunks. Code that few
+ * processes need (kubeconfig, gRPC, spans, dev, commands) is in chunks that are imported on first
+ * use. Returns esbuild's metafile, which lists the contents of the bundle.
  */
 export async function bundle(root: string, outdir: string): Promise<Metafile> {
   const { metafile } = await build({
@@ -21,8 +22,9 @@ export async function bundle(root: string, outdir: string): Promise<Metafile> {
     target: 'node24',
     legalComments: 'none',
     logLevel: 'warning',
-    // Dependencies in CommonJS expect its globals. All packages are bundled, so that only built-in modules are left to
-    // require. Anything else is reported by name and never loaded from outside the bundle.
+    // CommonJS dependencies expect CommonJS globals. All packages are bundled, so only built-in
+    // modules remain to be required. `require` reports any other module by name and never loads it
+    // from outside the bundle.
     banner: {
       js: [
         "const require = name => process.getBuiltinModule(name) ?? (() => { throw new Error(name + ' is not in this bundle') })();",

@@ -1,4 +1,5 @@
-// Writes what is made from the configuration schema, from the chart's values.yaml and from package.json.
+// Writes the files generated from the configuration schema, the chart's values.yaml and
+// package.json.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { generatedFiles } from './chart/generated.ts';

@@ -25,35 +25,44 @@ import type { Health } from './server/health.ts';
 import { opsServer } from './server/ops-listener.ts';
 import { listenerTls, type TlsReloader } from './tls/tls-reloader.ts';
 
-/** All parts, wired and not yet listening. */
+/** All components, connected but not yet listening. */
 export interface App {
   readonly auth: HttpListener;
   readonly ops: FastifyInstance;
-  /** `undefined` where it is not asked for. */
+  /** `undefined` if `GATECAR_GRPC_LISTEN` is not set. */
   readonly grpc: GrpcListener | undefined;
   readonly health: Health;
   readonly decisions: DecisionLog;
-  /** `undefined` where the listeners are plain. */
+  /** `undefined` if the listeners have no TLS. */
   readonly tls: TlsReloader | undefined;
-  /** How many connections without TLS the auth listener has room for, if there are no others. */
+  /** How many connections without TLS the auth listener can hold, if there are no others. */
   readonly maxPlainConnections: number;
   readonly limits: ProcessLimits;
-  /** From now on answers ask gateways to leave, and readiness says no. */
+  /** Starts to drain: responses ask gateways to disconnect, and the readiness probe fails. */
   drain(): void;
-  /** Lets go of the API server and tells what the log held back. */
+  /** Closes the connections to the API server and logs the summaries of suppressed lines. */
   close(): Promise<void>;
 }
 
-/** The ops listener has connections of its own, so that no flood of the other listeners keeps the kubelet's probes out. */
+/**
+ * Connections reserved for the ops listener. A flood on the other listeners therefore cannot block
+ * the kubelet's probes.
+ */
 const OPS_CONNECTIONS = 64;
 const OPS_HEADER_BYTES = 8 * 1024;
 /** Longer than the interval of most probes and scrapes, in milliseconds. */
 const OPS_KEEP_ALIVE_MS = 75_000;
 
-/** The one place that knows the version; the image, the chart and the metric take it from here. */
+/**
+ * The version in `package.json`, which is also the version of the image, the chart and the metric.
+ */
 export const VERSION: string = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8')).version;
 
-/** The floor plan: every part built from the configuration. @throws {TlsFileError} naming what of it cannot be used. */
+/**
+ * Builds all components from the configuration (composition root).
+ *
+ * @throws {TlsFileError} if a TLS file is not usable; names its setting.
+ */
 export async function createApp(config: Config, surroundings: RuntimeEnvironment, log: Logger): Promise<App> {
   const counters = metrics(VERSION);
   const tls = await listenerTls(config, counters, log);
@@ -124,7 +133,8 @@ export async function createApp(config: Config, surroundings: RuntimeEnvironment
 
 function openOps(health: Health, counters: Metrics): FastifyInstance {
   const pool = new ConnectionPool(OPS_CONNECTIONS * CONNECTION_BYTES.http, { minIdleMs: 0 });
-  // Twice what its connections can hold of heads, so that none of them is closed for the bytes of another.
+  // Twice the maximum that all connections hold of request heads. No connection is closed because
+  // of the bytes of another.
   const requests = new Budget(OPS_CONNECTIONS * 128 * 1024);
   return opsServer({
     health,
@@ -142,13 +152,13 @@ function openOps(health: Health, counters: Metrics): FastifyInstance {
   });
 }
 
-/** Loaded only where it is asked for. */
+/** Starts tracing. The module is loaded only if tracing is configured. */
 async function openTracing(settings: TracingSettings, log: Logger): Promise<Tracing> {
   const tracing = await import('./observability/tracing.ts');
   return tracing.openTracing(settings, VERSION, log);
 }
 
-/** Loaded only where it is asked for. */
+/** Creates the gRPC listener. The module is loaded only if the listener is configured. */
 async function openGrpc(options: GrpcListenerOptions): Promise<GrpcListener> {
   const { createGrpcListener: grpcGateway } = await import('./gateway/grpc/listener.ts');
   return grpcGateway(options);

@@ -27,32 +27,32 @@ import type { Policy } from './policy/policy.ts';
 import { eventLoopLag } from './server/event-loop-lag.ts';
 import { type Health, health } from './server/health.ts';
 
-/** Whatever decides, and what it needs of the house. */
+/** Decides on requests. */
 export interface AuthPipeline {
   readonly authorize: Authorize;
   readonly health: Health;
   close(): Promise<void>;
 }
 
-/** The part of places and queue for tokens whose signature is not verified, where others are. */
+/** The share of slots and queue for tokens with an unverified signature, if others can be verified. */
 const UNVERIFIED_SHARE = 1 / 4;
 
-/** Past this the event loop is so far behind that new tokens are turned away, in milliseconds. */
+/** If the event loop is later than this, uncached tokens are rejected as `overloaded`, in milliseconds. */
 const MAX_LAG_MS = 250;
 
-/** One refusal in so many milliseconds. Each lets the next question in, and a review of it costs the API server a millisecond. */
+/** While valid tokens are in use, one rejection is sent in this time, in milliseconds. */
 const REFUSAL_EVERY_MS = 4;
 
-/** More are told at once; as would be those that might be taken for a review that was cut off. */
+/** Rejections beyond this number are sent at once. */
 const MAX_WAITING_REFUSALS = 1000;
 
-/** How long a token waits for keys that confirm its rejection, in milliseconds; the time for its review is left. */
+/** How long a token waits for jwks that confirm its rejection, in milliseconds. */
 const MAX_KEYS_WAIT_MS = 250;
 
-/** Client addresses whose failures are counted at once: some ten MiB. */
+/** Client addresses whose failures are counted at the same time. They take about 10 MiB. */
 const MAX_ADDRESSES = 50_000;
 
-/** Basic mode: nobody is asked. */
+/** Creates the pipeline of basic mode, which checks only the format of a credential. */
 export function createBasicModePipeline(log: Logger): AuthPipeline {
   return { authorize: authorizeBasicMode, health: health({ log, probe: undefined }), close: async () => {} };
 }
@@ -67,7 +67,19 @@ export interface AuthPipelineOptions {
   readonly version: string;
 }
 
-/** `prescreened(limited(cached(shedding(examined(admitted(tokenReview(connection)))))))`, and who watches over it. */
+/**
+ * Creates the pipeline. A token passes these stages in order, and the first one that can answer does:
+ *
+ * 1. token screening: too long, or not a JWT where opaque tokens are rejected
+ * 2. client failure limit: too many rejections of the same address
+ * 3. result cache: a cached result, or a review that is in progress
+ * 4. load shedding: the event loop is late
+ * 5. JWT pre-check: expired, for other audiences, or not signed by the cluster
+ * 6. review queue: a slot, by priority
+ * 7. TokenReview: the API server answers
+ *
+ * They are built from the last to the first.
+ */
 export function createAuthPipeline({
   config,
   surroundings,
@@ -78,44 +90,44 @@ export function createAuthPipeline({
 }: AuthPipelineOptions): AuthPipeline {
   const { tokenAudiences: audiences, reviewTimeoutMs } = config;
   const clock = serverClock({ onChange: logClockSkew(log) });
-  const connection = comparingClocks(createApiClient(config, surroundings, version), clock);
-  const asking: TokenAuthenticator = tokenReview({
-    connection,
+  const apiClient = comparingClocks(createApiClient(config, surroundings, version), clock);
+  const review: TokenAuthenticator = tokenReview({
+    connection: apiClient,
     audiences,
-    onReview(review) {
-      counters.reviewed(review.outcome, review.durationMs);
-      // Where others can be verified: what a token webhook takes too long for says nothing of the API server.
-      watch.recordReview(review, review.priority === 'unverified' && keys?.held === true);
+    onReview(event) {
+      counters.reviewed(event.outcome, event.durationMs);
+      // If other tokens can be verified, a slow token webhook must not make the API server look down.
+      healthCheck.recordReview(event, event.priority === 'unverified' && jwks?.held === true);
     },
   });
-  const keys = createJwks(config, connection, counters, log);
-  const pace = createRejectionThrottle({
+  const jwks = createJwks(config, apiClient, counters, log);
+  const throttle = createRejectionThrottle({
     atOnce: 1,
     everyMs: REFUSAL_EVERY_MS,
     maxWaiting: Math.min(MAX_WAITING_REFUSALS, reviewTimeoutMs / 4 / REFUSAL_EVERY_MS),
   });
-  const admission = withReviewQueue(asking, {
+  const queue = withReviewQueue(review, {
     maxConcurrency: config.reviewMaxConcurrency,
     maxQueue: config.reviewMaxQueue,
     maxWaitMs: reviewTimeoutMs / 2,
-    unverifiedShare: () => (keys?.held ? UNVERIFIED_SHARE : 1),
-    protecting: () => pace.protecting,
+    unverifiedShare: () => (jwks?.held ? UNVERIFIED_SHARE : 1),
+    protecting: () => throttle.protecting,
     onAdmitted: counters.recordQueueTime,
     onRefused: counters.recordQueueRejection,
   });
-  const examining =
-    keys === undefined
-      ? admission
-      : withJwtPrecheck(admission, {
-          keys,
+  const precheck =
+    jwks === undefined
+      ? queue
+      : withJwtPrecheck(queue, {
+          keys: jwks,
           clock,
           audiences,
           signatures: config.localChecks === 'signature',
           onRefusal: counters.refusedLocally,
-          pace,
+          pace: throttle,
         });
   const lag = eventLoopLag();
-  const shedder = withLoadShedding(examining, {
+  const shedding = withLoadShedding(precheck, {
     lagMs: lag.current,
     maxLagMs: MAX_LAG_MS,
     onShed: counters.recordShed,
@@ -129,8 +141,8 @@ export function createAuthPipeline({
     maxEntries,
     onEviction: cause => counters.recordEviction('rejected', cause),
   });
-  const grace = logStaleServing(log);
-  const remembering = withResultCache(shedder, {
+  const staleServing = logStaleServing(log);
+  const cache = withResultCache(shedding, {
     key: createCacheKeyFn(audiences),
     accepted,
     refused,
@@ -142,52 +154,52 @@ export function createAuthPipeline({
     waiting: requests,
     onWaitingMemoryFull: () => counters.recordQueueRejection('unknown', 'waiting_memory_full'),
     wallClock: clock.time,
-    authorityDown: () => watch.apiServerDown,
+    authorityDown: () => healthCheck.apiServerDown,
     onLookup(result) {
       counters.recordLookup(result);
-      if (result === 'hit_positive') pace.noteValidTraffic();
-      if (result === 'stale') grace.served();
+      if (result === 'hit_positive') throttle.noteValidTraffic();
+      if (result === 'stale') staleServing.served();
     },
     onRenewal: counters.recordRefresh,
   });
-  const authority = withTokenScreening(withFailureLimit(config, remembering), {
+  const authenticator = withTokenScreening(withFailureLimit(config, cache), {
     opaqueTokens: config.opaqueTokens,
     onRefusal: counters.refusedLocally,
   });
 
-  // Nobody's token: all that is of interest is whether it can be asked about. It goes first, since its answer ends what an
-  // outage or a request for less has brought about.
+  // The result of the probe does not matter, only that there is one. It has the highest priority, since its success ends
+  // the effects of an outage.
   const probeToken = new Token('gatecar-readiness-probe');
-  const watch = health({
+  const healthCheck = health({
     log,
     probe: async () =>
-      admission.authenticate(probeToken, { priority: 'verified', signal: AbortSignal.timeout(reviewTimeoutMs) }),
+      queue.authenticate(probeToken, { priority: 'verified', signal: AbortSignal.timeout(reviewTimeoutMs) }),
     onAuthorityUp() {
-      grace.ended();
-      keys?.refresh();
+      staleServing.ended();
+      jwks?.refresh();
     },
   });
   counters.setGauges({
     entries: store => (store === 'authenticated' ? accepted : refused).size,
-    inFlight: admission.inFlight,
-    queued: admission.queued,
-    reviewLimit: () => admission.limit,
-    authorityUp: () => watch.apiServerUp,
-    graceActive: () => grace.active,
+    inFlight: queue.inFlight,
+    queued: queue.queued,
+    reviewLimit: () => queue.limit,
+    authorityUp: () => healthCheck.apiServerUp,
+    graceActive: () => staleServing.active,
     clockSkewMs: () => clock.skewMs,
   });
   return {
-    authorize: createAuthorizer(authority, policyFromConfig(config)),
-    health: watch,
+    authorize: createAuthorizer(authenticator, policyFromConfig(config)),
+    health: healthCheck,
     async close() {
-      watch.stop();
+      healthCheck.stop();
       lag.stop();
-      await connection.close();
+      await apiClient.close();
     },
   };
 }
 
-/** The connection to the API server that the settings name. */
+/** The apiClient to the API server that the settings name. */
 export function createApiClient(config: Config, surroundings: RuntimeEnvironment, version: string): KubeApiClient {
   return createKubeApiClient({
     source: () => createEndpointSource(config, surroundings),
@@ -196,7 +208,7 @@ export function createApiClient(config: Config, surroundings: RuntimeEnvironment
   });
 }
 
-/** Who may pass by the settings. */
+/** Returns the allowlists of the settings. */
 export function policyFromConfig({ allowedNamespaces, allowedServiceAccounts }: Config): Policy {
   return {
     allowedNamespaces: allowedNamespaces && new Set(allowedNamespaces),
@@ -210,17 +222,17 @@ function withFailureLimit({ failureLimit }: Config, inner: ResultCache): TokenAu
   return withClientFailureLimit(inner, failureCounter({ failures, windowMs, maxAddresses: MAX_ADDRESSES }));
 }
 
-/** What the cluster publishes for checking tokens here; `undefined` where that is not wanted. */
+/** Returns the keys that the cluster publishes; `undefined` if local checks are off. */
 function createJwks(
   { localChecks, reviewTimeoutMs }: Config,
-  connection: KubeApiClient,
+  apiClient: KubeApiClient,
   counters: Metrics,
   log: Logger,
 ): ClusterJwks | undefined {
   if (localChecks === 'off') return undefined;
   const tell = logJwksTransitions(log);
   return createClusterJwks({
-    get: path => connection.get(path, AbortSignal.timeout(reviewTimeoutMs)),
+    get: path => apiClient.get(path, AbortSignal.timeout(reviewTimeoutMs)),
     withKeys: localChecks === 'signature',
     maxWaitMs: Math.min(MAX_KEYS_WAIT_MS, reviewTimeoutMs / 4),
     onFetch(problem) {

@@ -9,10 +9,13 @@ import type { Credential } from './credential/authorization-header.ts';
 import { type Allow, type Decision, type Deny, OTHER_SCHEME } from './decision/decision.ts';
 import { evaluatePolicy, type Policy } from './policy/policy.ts';
 
-/** What else a gateway knows of a request: the client's address, for the failure limit alone, its trace and its size. */
+/**
+ * What a gateway knows about a request in addition to its credential: the client's address, the
+ * trace and the size. Only the failure limit uses the address.
+ */
 export type RequestContext = Pick<ReviewContext, 'client' | 'trail' | 'heldBytes'>;
 
-/** Decides about one request by its credential. Returns no promise if the verdict is cached. */
+/** Decides on one request by its credential. Returns no promise if the result is cached. */
 export type Authorize = (credential: Credential, question?: RequestContext) => Decision | Promise<Decision>;
 
 const MISSING: Deny = { kind: 'deny', reason: 'credentials_missing', detail: '' };
@@ -21,7 +24,7 @@ const MALFORMED: Deny = { kind: 'deny', reason: 'credentials_malformed', detail:
 const EMPTY: Deny = { kind: 'deny', reason: 'token_empty', detail: '' };
 const BASIC_MODE_IDENTITY: Allow = { kind: 'allow', identity: undefined };
 
-/** The corridor: credential → authority → policy → decision. */
+/** Creates the authorization pipeline: credential → authenticator → policy → decision. */
 export function createAuthorizer(authority: TokenAuthenticator, policy: Policy): Authorize {
   const decide = (verdict: AuthResult): Decision => {
     switch (verdict.kind) {
@@ -40,7 +43,7 @@ export function createAuthorizer(authority: TokenAuthenticator, policy: Policy):
   };
 }
 
-/** Basic mode: a well-formed credential passes, whoever's it is. */
+/** Basic mode: allows every request with a well-formed bearer token, without authenticating it. */
 export const authorizeBasicMode: Authorize = credential =>
   credential.kind === 'token' ? BASIC_MODE_IDENTITY : withoutToken(credential);
 

@@ -21,10 +21,12 @@ type Command = (typeof COMMANDS)[number];
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
-/** As a shell reports a program that SIGPIPE ended. */
+/** The exit code that a shell reports for a program terminated by SIGPIPE. */
 const EXIT_READER_GONE = 128 + 13;
 
-/** How long the last lines may take to be written, in milliseconds: after a drain, and after an uncaught error. */
+/**
+ * Time limits for writing the last lines, in milliseconds: after a drain, after an uncaught error.
+ */
 const LAST_LINES_MS = 2_000;
 const LAST_LINES_OF_FAULT_MS = 500;
 
@@ -65,7 +67,9 @@ async function run(command: Command, args: string[]): Promise<void> {
   resolve(await serve(config, surroundings(), logger(config.logLevel)));
 }
 
-/** The commands that answer and end; loaded only where they are asked for. */
+/**
+ * Runs a command that prints a result and exits. The commands' modules are loaded only if needed.
+ */
 async function runOneShotCommand(command: Exclude<Command, 'serve' | 'dev'>, args: string[]): Promise<number> {
   const { ONE_SHOT_COMMANDS: COMMANDS_THAT_END } = await import('./cli/one-shot-commands.ts');
   let text = '';
@@ -99,17 +103,19 @@ async function helpOf(command: Command): Promise<string> {
 function surroundings(): RuntimeEnvironment {
   return {
     inCluster: inClusterAddress(process.env),
-    // As kubectl does. The system's own list of users has no entry for the made-up user ids that some clusters run as.
+    // From `HOME`, as kubectl does. Some clusters run containers with arbitrary user IDs, which the
+    // system's user database does not have.
     homeDirectory: process.env['HOME'] || undefined,
     tracing: readTracingSettings(process.env),
   };
 }
 
 /**
- * The first signal drains and exits 0; a second one ends the process at once, with 128 plus its number.
+ * Drains and exits with 0 after the first signal. A second signal ends the process immediately,
+ * with 128 plus its number.
  *
- * @param started settles once gatecar listens. A signal before that is not lost: the default action of one is not taken
- *   by the first process of a container.
+ * @param started resolves when gatecar listens. An earlier signal takes effect then. Without a
+ *   handler it would be lost, since PID 1 of a container has no default action for signals.
  */
 function stopOnSignal(started: Promise<RunningServer>): void {
   let stopping = false;
@@ -122,27 +128,34 @@ function stopOnSignal(started: Promise<RunningServer>): void {
 }
 
 /**
- * SIGUSR1 would open Node's inspector, where `--disable-sigusr1` is not given: a debugger for every container of the pod.
- * SIGUSR2 and SIGXFSZ would end the process without a drain; past a limit on file sizes, writing fails instead. Node
- * itself ignores SIGPIPE.
+ * Ignores signals with a harmful default action. Without `--disable-sigusr1`, SIGUSR1 opens Node's
+ * inspector: a debugger that every container of the pod can use. SIGUSR2 and SIGXFSZ end the
+ * process without a drain. With SIGXFSZ ignored, a write beyond the file size limit fails instead.
+ * Node itself ignores SIGPIPE.
  */
 function ignoreSignals(): void {
   for (const signal of ['SIGUSR1', 'SIGUSR2', 'SIGXFSZ'] as const) process.on(signal, () => {});
 }
 
-/** Exits when the last lines are written, or could not be within `limitMs`; then it writes `unwritten` to standard error. */
+/**
+ * Exits after the last lines are written, or after `limitMs`. If log lines are lost, it writes
+ * `unwritten` and their number to standard error.
+ */
 async function exitAfterLogFlush(code: number, limitMs: number, unwritten = ''): Promise<void> {
   const log = await LOG_LINES.finish(limitMs);
   if (log.lost > 0) ERROR_LINES.write(`${unwritten}gatecar: lines not written to standard output: ${log.lost}\n`);
   const errors = await ERROR_LINES.finish(limitMs);
-  // An exit would wait for a write to a terminal or disk that is stuck. This alone waits for nothing. (No coverage is
-  // written by a process that it ends.)
+  // `process.exit` waits for a blocked write to a terminal or disk. SIGKILL waits for nothing. (A
+  // killed process writes no coverage.)
   /* c8 ignore next */
   if (log.delaysExit || errors.delaysExit) process.kill(process.pid, 'SIGKILL');
   process.exit(code);
 }
 
-/** An unexpected error leaves an unknown state: the process logs it and ends, so that the kubelet restarts it. */
+/**
+ * Logs an uncaught error and exits, so that the kubelet restarts gatecar. The process state is
+ * unknown after such an error.
+ */
 function exitOnUncaughtError(): void {
   const log = logger('info');
   const onUncaught = (error: unknown): void => {
@@ -161,7 +174,7 @@ function print(text: string): Promise<void> {
   return writeWhole(STANDARD_OUTPUT, text);
 }
 
-/** A reader that has had enough (`| head`) is no fault to report. */
+/** Reports a failed write to standard output, unless the reader closed the pipe (`| head`). */
 function failPrint({ code, message }: WriteError): void {
   if (code === 'EPIPE') process.exitCode = EXIT_READER_GONE;
   else fail(EXIT_FAILURE, [`cannot write to standard output: ${message}`]);

@@ -8,19 +8,19 @@ import { bindAddress, listen } from './server/listen.ts';
 
 /** A running sidecar. */
 export interface RunningServer {
-  /** Where it listens. */
+  /** The address of the auth listener. */
   readonly auth: string;
   readonly ops: string;
   readonly grpc: string | undefined;
-  /** Drains and stops; resolves when nothing is left. */
+  /** Drains and stops. Resolves when all listeners are closed. */
   stop(): Promise<void>;
 }
 
 /**
- * Builds the app and listens.
+ * Builds the app and opens its listeners.
  *
- * @throws {ListenError} naming the setting whose address cannot be had.
- * @throws {TlsFileError} naming the setting whose file cannot be used.
+ * @throws {ListenError} if an address is not available; names its setting.
+ * @throws {TlsFileError} if a TLS file is not usable; names its setting.
  */
 export async function serve(config: Config, surroundings: RuntimeEnvironment, log: Logger): Promise<RunningServer> {
   const app = await createApp(config, surroundings, log);

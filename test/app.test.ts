@@ -87,7 +87,7 @@ async function problem(t: Test, settings: Record<string, string>, surroundings: 
   return /^\[-\]asked-once failed: (.*)$/m.exec(app.health.report())?.[1] ?? 'none';
 }
 
-t.test('a verdict goes from the API server through the cache to the answer, the metrics and the log', async t => {
+t.test('a result goes from the API server through the cache to the answer, the metrics and the log', async t => {
   const { api, url, scrape, lines } = await startApp(t, { GATECAR_KUBE_HEADERS: 'dapr-app-id=kube-proxy' });
   for (let request = 0; request < 3; request += 1) {
     const { status, headers } = await ask(url, { token: 'abc' });

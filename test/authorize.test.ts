@@ -53,7 +53,7 @@ t.test('an accepted token that the policy lets pass is allowed, with its identit
   t.strictSame(authority.asked, ['a-token']);
 });
 
-t.test('a verdict that serves by grace says for how long, in whole seconds, and is judged all the same', async t => {
+t.test('a result that serves by grace says for how long, in whole seconds, and is judged all the same', async t => {
   const stale: AuthResult = { kind: 'authenticated', identity: MY_APP, staleForMs: 2999 };
   t.strictSame(createAuthorizer(saying(stale), EVERYBODY)(good), { kind: 'allow', identity: MY_APP, staleSeconds: 2 });
   t.match(createAuthorizer(saying(stale), NAMESPACE_CI)(good), { kind: 'deny', reason: 'namespace_denied' });
@@ -75,12 +75,12 @@ t.test('an outage stays an outage, whatever the policy', async t => {
   for (const policy of [EVERYBODY, NAMESPACE_CI]) t.equal(createAuthorizer(saying(OUTAGE), policy)(good), OUTAGE);
 });
 
-t.test('a verdict that is known is decided at once, without a promise', async t => {
+t.test('a result that is known is decided at once, without a promise', async t => {
   t.notOk(createAuthorizer(saying(OUTAGE), EVERYBODY)(good) instanceof Promise);
   t.notOk(createAuthorizer(saying({ kind: 'authenticated', identity: MY_APP }), EVERYBODY)(good) instanceof Promise);
 });
 
-t.test('a verdict that must be waited for is decided likewise', async t => {
+t.test('a result that must be waited for is decided likewise', async t => {
   const later = (verdict: AuthResult, policy: Policy) =>
     createAuthorizer(saying(Promise.resolve(verdict)), policy)(good);
   const accepted: AuthResult = { kind: 'authenticated', identity: MY_APP };

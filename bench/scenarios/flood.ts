@@ -7,10 +7,10 @@ import { wrk } from '../load.ts';
 import type { Scenario } from '../scenario.ts';
 import { quantile, ratios } from '../statistics.ts';
 
-/** How often each kind of token is asked about, in milliseconds. */
+/** Time between two requests of each kind of token, in milliseconds. */
 const KNOWN_EVERY_MS = 5;
 const FRESH_EVERY_MS = 50;
-/** Until the junk has its connections. */
+/** Time in which the invalid tokens' client opens its connections, in milliseconds. */
 const HEAD_START_MS = 500;
 
 type Junk = 'none' | 'forged' | 'opaque';
@@ -30,7 +30,10 @@ export const flood: Scenario = {
     await api.createServiceAccount('apps', 'web');
     const claims = await api.claimsFor('apps', 'web', { aud: ['bindcar'] });
     let made = 0;
-    /** Signed here with the API server's own key, since asking it for thousands would be a load of its own. */
+    /**
+     * Signed here with the API server's own key: requesting thousands of tokens would load the API
+     * server.
+     */
     const freshToken = () => {
       made += 1;
       return api.signToken({ ...claims, jti: `bench-${made}` });

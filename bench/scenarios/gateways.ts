@@ -11,15 +11,15 @@ import { wrk } from '../load.ts';
 import type { MeasuredProcess } from '../pinned-process.ts';
 import type { Bench, Scenario } from '../scenario.ts';
 
-/** Few: what is looked at is how long one takes, and not how many wait. */
+/** Few connections: the scenario measures the time of one request, not queueing. */
 const CONNECTIONS = 4;
 
-/** Who decides, and where: base URLs. */
+/** The auth service that a gateway asks. */
 interface Decider extends MeasuredProcess {
   readonly url: string;
 }
 
-/** Runs a gateway before one who decides, and gives its base URL. */
+/** Starts a gateway in front of an auth service, and returns its base URL. */
 type StartGateway = (bench: Bench, decider: string, application: string) => Promise<string>;
 
 export const gateways: Scenario = {
@@ -70,13 +70,13 @@ function envoy(example: 'envoy-http' | 'envoy-grpc'): StartGateway {
   };
 }
 
-/** Answers at once, whoever asks. @returns `host:port`. */
+/** Starts an application that answers every request immediately. @returns `host:port`. */
 async function startApplication(bench: Bench): Promise<string> {
   const config = 'events {} http { server { listen 8080; location / { return 200 "ok"; } } }';
   return new URL((await startNginx(bench, withoutAccessLog(config))).url).host;
 }
 
-/** The fixture writes a line for each request. */
+/** Turns off the access log, because the fixture writes a line for each request. */
 function withoutAccessLog(config: string): string {
   return replaceOnce(config, 'listen 8080;', 'listen 8080; access_log off;');
 }

@@ -13,7 +13,7 @@ export const junk: Scenario = {
   async run(bench) {
     const authority = await benchAuthority(bench);
     const gatecar = await startGatecar(bench, authority.settings);
-    // Signatures are judged once the first question has had the keys asked for.
+    // gatecar fetches the JWKS after the first review, and checks signatures from then on.
     await ask(gatecar.auth, { token: authority.token });
     while ((await gatecar.metric('gatecar_cluster_keys_readable')) !== 1);
     const before = authority.reviews;

@@ -42,7 +42,7 @@ export const manyTokens: Scenario = {
     };
     const name = `gatecar, ${count} tokens`;
     const many = await started(name, 'many', tokens).catch(error => {
-      // Then with more, as an operator would have it, to see how much that is.
+      // Then retries with a larger heap, as an operator would set it, to measure the required size.
       process.stderr.write(`${count} tokens do not fit into the heap that the image has: ${error}\n`);
       return started(`${name}, ${MORE_MB} MB of heap`, 'many', tokens, [`--max-old-space-size=${MORE_MB}`]);
     });
@@ -60,17 +60,17 @@ export const manyTokens: Scenario = {
     bench.row({ what: 'resident, bytes each', by, values: bytes('rss') });
     const resident = Array.from({ length: 5 }, () => residentMb(many.pid));
     bench.row({ what: 'resident, MB', by, values: [median(resident)], goal: { of: 'value', bound: '≤', limit: 220 } });
-    const asked = await many.gatecar.metric('gatecar_reviews_total{outcome="accepted"}');
+    const asked = await many.gatecar.metric('gatecar_reviews_total{outcome="authenticated"}');
     bench.check(`${count} tokens are ${count} reviews`, asked === count);
-    // Of the token, and of the readiness probe.
+    // One review of the token and one of the readiness probe.
     bench.check('one token is one review', reviews - before === 2);
     bench.check('and no more, however often each is used', authority.reviews === reviews);
-    const kept = await many.gatecar.metric('gatecar_cache_entries{store="accepted"}');
-    bench.check(`${count} verdicts are kept`, kept === count);
+    const kept = await many.gatecar.metric('gatecar_cache_entries{store="authenticated"}');
+    bench.check(`${count} results are kept`, kept === count);
   },
 };
 
-/** Bytes that a forced collection leaves. */
+/** Returns the memory that is left after a forced garbage collection, in bytes. */
 async function collected(gatecar: Gatecar): Promise<{ readonly rss: number; readonly held: number }> {
   process.kill(gatecar.pid, 'SIGUSR2');
   for (;;) {
@@ -79,7 +79,7 @@ async function collected(gatecar: Gatecar): Promise<{ readonly rss: number; read
   }
 }
 
-/** In another order than that in which they came to be known. */
+/** Returns the tokens in another order than that in which they were cached. */
 function shuffled(tokens: readonly string[]): string[] {
   const mixed = [...tokens];
   for (let at = mixed.length - 1; at > 0; at -= 1) {

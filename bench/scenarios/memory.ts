@@ -44,7 +44,7 @@ function told(bench: Bench, what: string, values: readonly number[], limit: numb
   bench.row({ what, by: 'gatecar', values, goal: { of: 'value', bound: '≤', limit } });
 }
 
-/** The most that was resident while something was done. */
+/** Returns the peak resident memory while `work` runs. */
 async function peakUnder(pid: number, work: () => Promise<unknown>): Promise<number> {
   let peak = 0;
   const timer = setInterval(() => {

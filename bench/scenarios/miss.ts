@@ -8,13 +8,13 @@ import type { Bench, Scenario } from '../scenario.ts';
 import type { Job } from '../servers/asker.ts';
 import { quantile, ratios } from '../statistics.ts';
 
-/** One by one, what a review costs; with some at once, what it costs while others are under way. */
+/** Concurrency: 1 measures a single review; 8 measures it while others are in flight. */
 const AT_ONCE = [1, 8] as const;
-/** Gatecar's default, and its bound of connections too. */
+/** gatecar's default concurrency limit, which also limits its connections. */
 const BOUND = 32;
-/** Until code is compiled that is not compiled in the first thousands of questions, and caches hold what they will. */
+/** Number of requests until all code is compiled and the caches are filled. */
 const WARM_UP = 2_000;
-/** Of each contender in each round. */
+/** Number of measurements of each contender in each round. */
 const TURNS = 5;
 const MEASURES = ['p50', 'p99'] as const;
 const GOAL = { of: 'ratio', bound: '≤', limit: 1.15 } as const;
@@ -38,7 +38,10 @@ export const miss: Scenario = {
     await api.createServiceAccount('apps', 'web');
     const claims = await api.claimsFor('apps', 'web', { aud: ['bindcar'] });
     let made = 0;
-    /** Signed here with the API server's own key: asked for them, it would have its hands full. */
+    /**
+     * Signed here with the API server's own key: requesting these tokens would overload the API
+     * server.
+     */
     const fresh = (count: number) =>
       Array.from({ length: count }, () => {
         made += 1;
@@ -62,11 +65,14 @@ export const miss: Scenario = {
   },
 };
 
-/** What each took in each round. */
+/** Response times of each contender in each round. */
 type Taken = ReadonlyMap<string, Readonly<Record<Measure, number[]>>>;
 type Measure = (typeof MEASURES)[number];
 
-/** By a few tokens in turn: what disturbs the machine lasts longer than that, and so disturbs them all. */
+/**
+ * Measures the contenders alternately with a few tokens each. Disturbances of the machine last
+ * longer than one measurement, so they affect all contenders alike.
+ */
 async function takeTurns(
   bench: Bench,
   contenders: readonly Contender[],
@@ -93,7 +99,10 @@ async function takeTurns(
   return taken;
 }
 
-/** Any hop has its price on this machine: the relay tells which, and what is gatecar's own beyond that. */
+/**
+ * Reports each measure. The relay shows the cost of any extra hop on this machine, so the ratio to
+ * the relay shows gatecar's own part.
+ */
 function tell(bench: Bench, atOnce: number, taken: Taken): void {
   for (const measure of MEASURES) {
     const what = `${measure}, ms, ${atOnce} at once`;
@@ -118,10 +127,10 @@ async function opensFewConnections(
   const gatecar = await startGatecar(bench, { ...settings, GATECAR_KUBE_API_URL });
   const ask = await startAsker(bench, { url: `${gatecar.auth}/auth` });
   const tokens = fresh(count);
-  // They have been idle for about as long as the API server keeps them.
+  // Drops the idle connections, as the API server does after its own idle timeout.
   api.disconnect();
   const before = await api.reviews();
-  // What the start has opened, for the readiness probe and the cluster's keys, is used again.
+  // The connections that gatecar opened at start, for the readiness probe and the JWKS, are reused.
   const open = counter.accepted;
   await ask({ kind: 'auth', tokens, atOnce: 64 });
   bench.check(`${count} misses are ${count} reviews`, (await api.reviews()) - before === count);

@@ -9,7 +9,7 @@ import { h2load, wrk } from '../load.ts';
 import { openDescriptors, residentMb } from '../pinned-process.ts';
 import type { Scenario } from '../scenario.ts';
 
-/** Until the load's connections are closed on both sides. */
+/** Time in which the load's connections close on both sides, in milliseconds. */
 const CLOSED_MS = 1_000;
 
 export const soak: Scenario = {
@@ -30,7 +30,7 @@ export const soak: Scenario = {
     const http = { url, headers: { Authorization: `Bearer ${authority.token}` } };
     const grpc = { url: gatecar.grpc + CHECK.path, headers: CHECK.headers, bodyFile };
     const lagMs = async (part: 'p50' | 'p99') => (await gatecar.metric(`nodejs_eventloop_lag_${part}_seconds`)) * 1000;
-    // It is looked at in intervals, which are in what it says.
+    // The metric covers an interval, so this load must be part of the first one.
     await wrk({ ...http, seconds: 1 });
     await lagMs('p50');
     await sleep(CLOSED_MS);
@@ -59,8 +59,9 @@ export const soak: Scenario = {
     bench.row({ what: 'event-loop delay p99, ms', by, values: lags, goal: prompt });
     bench.row({ what: 'open descriptors, after each minute', by, values: descriptors });
     bench.check('no descriptor is left behind', (descriptors.at(-1) ?? Number.NaN) <= (descriptors[0] ?? Number.NaN));
-    // A verdict in use is renewed before its ten minutes are over, at 88 to 98 of a hundred parts of them.
+    // gatecar refreshes a result in use before its ten minutes are over, at 88 % to 98 % of its
+    // lifetime.
     const lives = 1 + Math.floor((minutes * seconds) / (0.88 * 600));
-    bench.check('one token is one review for each life of its verdict', authority.reviews <= lives);
+    bench.check('one token is one review for each life of its result', authority.reviews <= lives);
   },
 };

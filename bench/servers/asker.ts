@@ -1,6 +1,6 @@
-// Asks, with so many requests under way at once over connections that are kept: gatecar about tokens, or the API server
-// itself by a TokenReview and nothing around it. A job is a line of JSON on standard input, what it took one on standard
-// output: milliseconds of each, sorted.
+// Sends requests with a fixed concurrency over kept-alive connections. It asks gatecar about
+// tokens, or sends bare TokenReviews to the API server itself. A job is a line of JSON on standard
+// input. Its result is a line on standard output: the response times in milliseconds, sorted.
 import { createInterface } from 'node:readline';
 import { Agent } from 'undici';
 
@@ -8,13 +8,14 @@ export interface Job {
   readonly kind: 'auth' | 'review';
   readonly tokens: readonly string[];
   readonly atOnce: number;
-  /** Whether to ask again where gatecar cannot keep up: to have it know all tokens, and not to measure. */
+  /** Whether to retry if gatecar is overloaded: to have all tokens cached, not to measure. */
   readonly patient?: boolean;
 }
 
 const { url, ca, credential } = JSON.parse(process.argv[2] ?? '') as { url: string; ca?: string; credential?: string };
 const { origin, pathname } = new URL(url);
-// Offered HTTP/2, the API server would take it, which is slower: what is compared with is the better of the two.
+// HTTP/2 is off: the API server would accept it, but it is slower, and the baseline must be the
+// faster one.
 const agent = new Agent({
   ...{ connections: 64, pipelining: 1, allowH2: false },
   connect: { ...(ca !== undefined && { ca }) },
@@ -60,7 +61,10 @@ interface Reply {
   readonly body: string;
 }
 
-/** As gatecar sends its own: the streams of `request` would be a third of what is measured. */
+/**
+ * Sends a request in the way gatecar sends its own, without the streams of undici's `request`: they
+ * would take a large part of the measured time.
+ */
 function send(method: 'GET' | 'POST', headers: Record<string, string>, body: string | null = null): Promise<Reply> {
   const { promise, resolve, reject } = Promise.withResolvers<Reply>();
   const chunks: Buffer[] = [];

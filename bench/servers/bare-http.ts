@@ -1,6 +1,7 @@
-// The limit to measure against: node:http and nothing else, with the answer it is given on standard input; with `key`,
-// each request's token has its RS256 signature verified first, which is the least that refusing it for that can take. The key
-// has to be the one that gatecar has: a signature that is no number below the modulus is refused before any arithmetic.
+// Baseline: node:http only, with a fixed response from standard input. With `key`, it first
+// verifies the RS256 signature of each request's token. That is the minimum that rejecting a token
+// for its signature can cost. The key must be gatecar's own: a signature that is not a number below
+// the modulus is rejected before any arithmetic.
 import { createPublicKey, type JsonWebKey, type KeyObject, verify } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';

@@ -1,4 +1,4 @@
-// The limit to measure against: node:http2 and nothing else, with the frames it is given on standard input.
+// Baseline: node:http2 only, with fixed frames from standard input.
 import { createServer } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
@@ -13,7 +13,7 @@ server.on('stream', stream => {
   stream.on('data', () => {});
   stream.on('error', () => {});
   stream.on('end', () => {
-    // The load has an end.
+    // The load generator resets open streams when its time is over.
     if (stream.destroyed) return;
     stream.respond(head, { waitForTrailers: true });
     stream.once('wantTrailers', () => stream.sendTrailers(trailers));

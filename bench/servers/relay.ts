@@ -1,5 +1,5 @@
-// The least that can stand between: node:http that asks the API server about each request's token, by a TokenReview over
-// kept-alive connections, and answers with nothing of it but the status. It checks, bounds and remembers nothing.
+// Baseline: the minimal relay on node:http. It sends a TokenReview for each request's token over
+// kept-alive connections, and returns only the status. It checks, limits and caches nothing.
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';

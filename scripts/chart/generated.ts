@@ -10,7 +10,7 @@ import { configTable, valuesTable } from './values-tables.ts';
 const ROOT = join(import.meta.dirname, '../..');
 const CHART = 'charts/gatecar';
 
-/** The whole text of every file that is generated, or has generated parts, by its path in the project. */
+/** Returns the text of every file with generated content, by its path in the project. */
 export async function generatedFiles(): Promise<Readonly<Record<string, string>>> {
   const read = (path: string) => readFile(join(ROOT, path), 'utf8');
   const entries = readValues(await read(`${CHART}/values.yaml`));
@@ -33,19 +33,19 @@ function json(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`;
 }
 
-/** Puts a part between `<!-- name -->` and `<!-- /name -->`. */
+/** Replaces the text between `<!-- name -->` and `<!-- /name -->`. */
 function between(text: string, name: string, part: string): string {
   const marks = new RegExp(`<!-- ${name} -->[\\s\\S]*<!-- /${name} -->`);
   if (!marks.test(text)) throw new Error(`no place for ${name}`);
   return text.replace(marks, () => `<!-- ${name} -->\n\n${part}\n\n<!-- /${name} -->`);
 }
 
-/** The image that a reader pushes is the one that the chart pulls, whose tag is the version. */
+/** Sets the image tag to the version: the reader must push the image that the chart pulls. */
 function withTag(text: string, version: string): string {
   return text.replaceAll(/(registry\.example\/gatecar):[\w.-]+/g, `$1:${version}`);
 }
 
-/** Chart and application are released together. */
+/** Sets both versions, because chart and application are released together. */
 function withVersion(chart: string, version: string): string {
   return chart
     .replace(/^version: .*$/m, `version: ${version}`)

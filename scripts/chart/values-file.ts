@@ -1,11 +1,11 @@
 import { loadYaml } from '@kubernetes/client-node';
 
-/** A value, or a group that is one to its users, as `values.yaml` documents it. */
+/** A value that `values.yaml` documents; it may be a group of values. */
 export interface ValueEntry {
-  /** `image.repository` */
+  /** For example `image.repository`. */
   readonly path: string;
   readonly description: string;
-  /** What its `@schema` comments say. */
+  /** The JSON schema keywords of its `@schema` comments. */
   readonly limits: Readonly<Record<string, unknown>>;
   readonly value: unknown;
 }
@@ -16,8 +16,8 @@ interface Comment {
 }
 
 /**
- * Reads the documented values of a `values.yaml` in block style, in their order. What is below a documented value is
- * its default and no value of its own.
+ * Reads the documented values of a `values.yaml` in block style, in file order. Keys below a
+ * documented value are part of its default, not values of their own.
  */
 export function readValues(text: string): ValueEntry[] {
   const values = loadYaml<Record<string, unknown>>(text);

@@ -4,19 +4,22 @@ import type { ValueEntry } from './values-file.ts';
 
 type Schema = Record<string, unknown>;
 
-/** `GATECAR_TOKEN_AUDIENCES` → `tokenAudiences`, as the chart's `config` calls it. */
+/**
+ * Returns the chart's name of a setting under `config`: `GATECAR_TOKEN_AUDIENCES` →
+ * `tokenAudiences`.
+ */
 export function chartName(setting: string): string {
   const words = setting.slice('GATECAR_'.length).toLowerCase();
   return words.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 }
 
-/** What a parent chart hands on to this one unasked. */
+/** Values that Helm passes from a parent chart to every subchart. */
 const FROM_PARENTS: Schema = {
   global: { type: 'object', description: 'Values that a parent chart has for all.' },
   enabled: { type: 'boolean', description: 'For the `condition` of a parent chart; not read here.' },
 };
 
-/** `values.schema.json`: every documented value, and no other. */
+/** Builds `values.schema.json`, which allows every documented value and no other. */
 export function valuesSchema(entries: readonly ValueEntry[]): Schema {
   const root = closed({ ...FROM_PARENTS });
   for (const entry of entries) {
@@ -46,7 +49,10 @@ function shapeOf({ path, value }: ValueEntry): Schema {
 
 const TEXTS: Schema = { type: 'object', additionalProperties: { type: 'string' } };
 
-/** gatecar ends at a `GATECAR_…` that it does not know, so that a typing error is no setting left out. */
+/**
+ * gatecar exits on an unknown `GATECAR_…` variable, so that a typing error cannot silently drop a
+ * setting.
+ */
 const ENVIRONMENT_VARIABLE: Schema = {
   type: 'object',
   required: ['name'],

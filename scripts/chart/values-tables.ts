@@ -2,7 +2,7 @@ import { SETTINGS, type Setting } from '../../src/config/schema.ts';
 import type { ValueEntry } from './values-file.ts';
 import { chartName } from './values-schema.ts';
 
-/** The chart README's table of values. */
+/** Returns the chart README's table of values. */
 export function valuesTable(entries: readonly ValueEntry[]): string {
   const rows = entries.map(({ path, description, value }) => {
     const shown = path === 'config' ? '[settings](#settings)' : `\`${JSON.stringify(value)}\``;
@@ -11,7 +11,7 @@ export function valuesTable(entries: readonly ValueEntry[]): string {
   return ['| value | default | meaning |', '|---|---|---|', ...rows].join('\n');
 }
 
-/** The chart README's table of what may stand under `config`. */
+/** Returns the chart README's table of the settings under `config`. */
 export function configTable(): string {
   const rows = Object.values<Setting<unknown>>(SETTINGS).map(setting => {
     const shown = setting.defaultLabel ?? (setting.default === undefined ? 'none' : `\`${setting.default}\``);

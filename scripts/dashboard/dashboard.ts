@@ -5,7 +5,10 @@ const WIDTH = 24;
 const NUMBER_HEIGHT = 4;
 const CURVE_HEIGHT = 8;
 
-/** The dashboard in Grafana's JSON (schema version 39, Grafana 11 and later read it), for any Prometheus. */
+/**
+ * Returns the dashboard as Grafana JSON for any Prometheus. Grafana 11 and later read its schema
+ * version, 39.
+ */
 export function dashboard(): Record<string, unknown> {
   return {
     title: 'gatecar',
@@ -29,7 +32,10 @@ function datasource(): Record<string, unknown> {
   return { name: 'datasource', label: 'Data source', type: 'datasource', query: 'prometheus', refresh: 1 };
 }
 
-/** Each narrows the ones after it. A target without that label, outside of a cluster, is in "All". */
+/**
+ * Returns the dashboard's variables; each one filters those after it. "All" includes targets
+ * without the label, such as targets outside a cluster.
+ */
 function variables(): Record<string, unknown>[] {
   return ['namespace', 'job', 'instance'].map((name, place, all) => {
     const chosen = all.slice(0, place).map(one => `${one}=~"$${one}"`);
@@ -50,14 +56,17 @@ function variables(): Record<string, unknown>[] {
   });
 }
 
-/** A panel and its place, or the heading of a row, which has no panel. Places are in cells, 24 to a row. */
+/**
+ * A panel and its position, or the heading of a row, which has no panel. Positions are in cells, 24
+ * to a row.
+ */
 export interface PlacedPanel {
   readonly title: string;
   readonly gridPos: Readonly<Record<'x' | 'y' | 'w' | 'h', number>>;
   readonly panel?: DashboardPanel;
 }
 
-/** Where everything is: numbers side by side, curves three to a line. */
+/** Computes all positions: numbers next to each other, curves three to a line. */
 export function layout(): PlacedPanel[] {
   const list: PlacedPanel[] = [];
   let y = 0;

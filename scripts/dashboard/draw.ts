@@ -1,5 +1,5 @@
-// Draws docs/dashboard.svg: the panels of the dashboard, with what a real Prometheus answers after a run of three minutes on a real
-// API server. It needs what the end-to-end tests need.
+// Draws docs/dashboard.svg: the panels of the dashboard, with data that a real Prometheus collects
+// in a run of three minutes against a real API server. It needs the tools of the end-to-end tests.
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

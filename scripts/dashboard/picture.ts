@@ -1,21 +1,21 @@
-/** A panel of the dashboard, and what a Prometheus answered to its queries. */
+/** A panel of the dashboard, with the series that Prometheus returned for its queries. */
 export interface DrawnPanel {
   readonly title: string;
   /** In cells, 24 to a row. */
   readonly gridPos: Readonly<Record<'x' | 'y' | 'w' | 'h', number>>;
-  /** Of Grafana's. */
+  /** Unit, in Grafana's notation. */
   readonly unit: string;
   readonly kind: 'heading' | 'number' | 'curves';
   readonly stacked?: boolean;
   readonly words?: Readonly<Record<string, string>>;
-  /** Colours of a number, each from this value on. */
+  /** Colours of a number, each applied from this value upwards. */
   readonly steps?: readonly (readonly [from: number, colour: string])[];
   readonly series?: readonly DrawnSeries[];
 }
 
 export interface DrawnSeries {
   readonly name: string;
-  /** Seconds since the beginning, and the value; a gap has no point. */
+  /** Seconds since the start, and the value. A gap has no points. */
   readonly points: readonly (readonly [seconds: number, value: number])[];
 }
 
@@ -41,12 +41,17 @@ const GRAFANAS: Readonly<Record<string, string>> = {
 };
 const MIB = 1024 * 1024;
 const DAY_SECONDS = 86_400;
-/** From here on days are shown. */
+/** From this value on, days are shown. */
 const MANY_SECONDS = 2 * DAY_SECONDS;
 const LEGEND_LINES = 2;
 const LEGEND_CHARACTERS = 62;
 
-/** An SVG of the dashboard. @param seconds how long the run was. @param stepSeconds between two points; more is a gap. */
+/**
+ * Draws the dashboard as SVG.
+ *
+ * @param seconds duration of the run.
+ * @param stepSeconds time between two points; a longer distance is a gap.
+ */
 export function picture(panels: readonly DrawnPanel[], seconds: number, stepSeconds: number): string {
   const height = Math.max(...panels.map(({ gridPos }) => gridPos.y + gridPos.h)) * CELL.height + GAP;
   const width = 24 * CELL.width + GAP;
@@ -82,7 +87,10 @@ function drawPanel(panel: DrawnPanel, seconds: number, stepSeconds: number): str
   return `<g>${frame}${title}${inside}</g>`;
 }
 
-/** The last value of the first series, as Grafana shows it; a name says what there are so many of. */
+/**
+ * Draws the last value of the first series, as Grafana shows it. If the series has a name, it
+ * follows as `value × name`.
+ */
 function drawNumber({ series = [], unit, words = {}, steps = [] }: DrawnPanel, { x, y, w, h }: Box): string {
   const value = series[0]?.points.at(-1)?.[1];
   if (value === undefined) return text(x + w / 2, y + h / 2 + 12, 'no data', 'text-anchor="middle"');
@@ -95,7 +103,7 @@ function drawNumber({ series = [], unit, words = {}, steps = [] }: DrawnPanel, {
 
 function drawCurves(panel: DrawnPanel, box: Box, seconds: number, stepSeconds: number): string {
   const all = panel.series ?? [];
-  // What is 0 all the time is named, and not drawn.
+  // A series that is 0 throughout is listed in the legend but not drawn.
   const alive = all.filter(({ points }) => points.some(([, value]) => value !== 0));
   const layers = panel.stacked ? stacked(alive) : alive;
   const top = niceTop(panel.unit, Math.max(0, ...layers.flatMap(({ points }) => points.map(([, value]) => value))));
@@ -128,7 +136,7 @@ function drawCurves(panel: DrawnPanel, box: Box, seconds: number, stepSeconds: n
   return [...grid, ...ticks, ...lines.reverse(), legend(all, alive, box)].join('');
 }
 
-/** Each upon those before it, the way Grafana stacks them. */
+/** Adds each series to the ones before it, as Grafana stacks them. */
 function stacked(series: readonly DrawnSeries[]): DrawnSeries[] {
   const sums = new Map<number, number>();
   return series.map(({ name, points }) => ({
@@ -158,7 +166,9 @@ function legend(all: readonly DrawnSeries[], alive: readonly DrawnSeries[], { x,
     .join('');
 }
 
-/** The next of 1, 2 and 5 times a power of ten, in the unit that is shown. */
+/**
+ * Returns the top of the axis: the next 1, 2 or 5 times a power of ten, in the unit that is shown.
+ */
 function niceTop(unit: string, value: number): number {
   if (value <= 0) return 1;
   const scale = unit === 'bytes' ? MIB : unit === 's' && value >= MANY_SECONDS ? DAY_SECONDS : 1;

@@ -4,17 +4,17 @@ export interface Query {
   readonly legend: string;
 }
 
-/** What is drawn, in which unit of Grafana's, and how to read it. */
+/** A panel: what it shows, its unit in Grafana's notation, and how to read it. */
 export interface DashboardPanel {
   readonly title: string;
   readonly description: string;
   readonly unit: string;
   readonly queries: readonly Query[];
-  /** Series are laid upon one another: together they are the whole. */
+  /** Whether to stack the series, because they add up to a whole. */
   readonly stacked?: boolean;
-  /** One number instead of a curve, with the colour from these values on. */
+  /** Shows one number instead of a curve; each colour applies from its value upwards. */
   readonly number?: readonly (readonly [from: number, colour: string])[];
-  /** Words for values. */
+  /** Texts shown instead of these values. */
   readonly words?: Readonly<Record<string, string>>;
 }
 
@@ -23,7 +23,7 @@ export interface Row {
   readonly panels: readonly DashboardPanel[];
 }
 
-/** Of the gatecars that are chosen above the dashboard. */
+/** Restricts a query to the instances selected in the dashboard's variables. */
 const CHOSEN = 'namespace=~"$namespace", job=~"$job", instance=~"$instance"';
 
 const of = (metric: string, labels = '') => `${metric}{${labels}${labels && ', '}${CHOSEN}}`;
@@ -31,7 +31,7 @@ const rate = (metric: string, labels = '') => `rate(${of(metric, labels)}[$__rat
 const sumBy = (by: string, what: string) => `sum by (${by}) (${what})`;
 const quantile = (q: number, by: string, histogram: string) =>
   `histogram_quantile(${q}, sum by (${[by, 'le'].filter(Boolean).join(', ')}) (${rate(`${histogram}_bucket`)}))`;
-/** Where nothing is asked, nothing of it is unwell. */
+/** Computes a share; it is 0 if there are no requests. */
 const share = (part: string, whole: string) => `(sum(${part}) / (sum(${whole}) > 0)) or vector(0)`;
 
 const requests = 'gatecar_requests_total';
@@ -42,7 +42,7 @@ const GOOD_OR_BAD = [
   [1, 'green'],
 ] as const;
 
-/** All that the dashboard shows, from the top. */
+/** All rows of the dashboard, from the top. */
 export const ROWS: readonly Row[] = [
   {
     title: 'Is it well?',
@@ -78,7 +78,7 @@ export const ROWS: readonly Row[] = [
       },
       {
         title: 'Known',
-        description: 'Look-ups that were answered from memory, a good verdict or a bad one.',
+        description: 'Look-ups that were answered from memory, a good result or a bad one.',
         unit: 'percentunit',
         queries: [
           { expr: share(rate(lookups, 'result=~"hit_positive|hit_negative|stale"'), rate(lookups)), legend: 'known' },
@@ -87,7 +87,7 @@ export const ROWS: readonly Row[] = [
       },
       {
         title: 'Grace',
-        description: 'Whether verdicts are served past their time, as GATECAR_GRACE allows.',
+        description: 'Whether results are served past their time, as GATECAR_GRACE allows.',
         unit: 'none',
         queries: [{ expr: `max(${of('gatecar_grace_active')})`, legend: 'grace' }],
         number: [
@@ -143,7 +143,7 @@ export const ROWS: readonly Row[] = [
         queries: [{ expr: sumBy('result', rate(lookups)), legend: '{{result}}' }],
       },
       {
-        title: 'Verdicts held',
+        title: 'Results held',
         description: 'Good ones (accepted) and bad ones (refused); GATECAR_CACHE_MAX_ENTRIES bounds each.',
         unit: 'short',
         queries: [{ expr: sumBy('store', of('gatecar_cache_entries')), legend: '{{store}}' }],
@@ -151,7 +151,7 @@ export const ROWS: readonly Row[] = [
       {
         title: 'Evictions and renewals',
         description:
-          'Good verdicts that go for capacity are missed; the rest is as it should be. Renewals happen behind the answers.',
+          'Good results that go for capacity are missed; the rest is as it should be. Renewals happen behind the answers.',
         unit: 'ops',
         queries: [
           { expr: sumBy('store, cause', rate('gatecar_cache_evictions_total')), legend: '{{store}} {{cause}}' },
@@ -231,7 +231,7 @@ export const ROWS: readonly Row[] = [
       },
       {
         title: 'Served by grace',
-        description: 'Requests a second that passed with a verdict past its time.',
+        description: 'Requests a second that passed with a result past its time.',
         unit: 'reqps',
         queries: [{ expr: `sum(${rate(lookups, 'result="stale"')})`, legend: 'stale' }],
       },

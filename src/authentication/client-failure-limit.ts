@@ -3,13 +3,19 @@ import type { FailureCounter } from './failure-counter.ts';
 import type { AuthResult, Rejected, TokenAuthenticator } from './token-authenticator.ts';
 
 /**
- * Refuses unknown tokens of a client address that has failed too often, without a review; whatever is known is answered
- * as ever, so that users who share an address with an attacker stay in.
+ * Rejects uncached tokens of a client address that has failed too often, without a review. Cached
+ * results are served as usual, so users who share an address with an attacker keep access.
  *
- * A refusal that was asked for counts, wherever it came from. What does not: a no that is at hand (the same token again,
- * which costs nobody anything), an outage, a yes that the policy denies afterwards (that token is good). A yes takes
- * nothing back: an attacker may own one good token. Reviews under way when the limit is reached are finished; a place
- * kept for each would refuse good tokens that come together from one address. Without a client's address nothing counts.
+ * A rejection that is not cached counts, whichever stage it comes from. These do not count:
+ *
+ * - A cached rejection: repeating the same token costs no review.
+ * - An outage.
+ * - A token that the policy denies afterwards: that token is valid.
+ *
+ * An authenticated token does not lower the count, since an attacker may own a valid token. Reviews
+ * in flight when the limit is reached are finished. If each of them reserved a failure, valid
+ * tokens that arrive together from one address would be rejected. Without a client address nothing
+ * counts.
  */
 export function withClientFailureLimit(inner: ResultCache, failures: FailureCounter): TokenAuthenticator {
   const count = (client: string, verdict: AuthResult): AuthResult => {

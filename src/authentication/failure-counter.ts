@@ -2,23 +2,25 @@ import { isIPv4, isIPv6 } from 'node:net';
 import { LRUCache } from 'lru-cache';
 
 export interface FailureCounterOptions {
-  /** How many failures of one address are borne in a window. */
+  /** How many failures an address may have in a window. */
   readonly failures: number;
-  /** Milliseconds from an address's first failure until it starts anew. */
+  /** Length of a window in milliseconds, from an address's first failure. */
   readonly windowMs: number;
-  /** How many addresses are counted at once; the one that was not heard of for longest is forgotten. */
+  /** How many addresses are counted. If there are more, the least recently used one is dropped. */
   readonly maxAddresses: number;
-  /** Milliseconds on a clock that never goes back. */
+  /** A monotonic clock in milliseconds. */
   readonly now?: () => number;
 }
 
 /** Counts failures by client address, in bounded memory. */
 export interface FailureCounter {
-  /** Milliseconds until this address may fail again; 0 where it may now. */
+  /** Milliseconds until this address may fail again; 0 if it may now. */
   blockedForMs(address: string): number;
-  /** @param failure what failed; one that is told to many at once counts once. */
+  /**
+   * Counts a failure. @param failure the result; an object that several requests share counts once.
+   */
   failed(address: string, failure: object): void;
-  /** Addresses that are held. */
+  /** Number of addresses that are counted now. */
   readonly size: number;
 }
 
@@ -28,7 +30,9 @@ interface Window {
   last: object;
 }
 
-/** A window opens with an address's first failure and is not made longer by those that follow. */
+/**
+ * Creates a counter. A window starts with an address's first failure; later ones do not extend it.
+ */
 export function failureCounter(options: FailureCounterOptions): FailureCounter {
   const { failures, windowMs, maxAddresses, now = () => performance.now() } = options;
   const windows = new LRUCache<string, Window>({ max: maxAddresses });
@@ -45,7 +49,8 @@ export function failureCounter(options: FailureCounterOptions): FailureCounter {
       const key = rateLimitKey(address);
       const window = open(key);
       if (window === undefined) {
-        // A copy: an address is part of a header, and a part of a string holds on to all of it, 64 KiB that a client chose.
+        // Copies the key: a substring keeps its whole parent string in memory. Here that is a
+        // header of up to 64 KiB that a client chose.
         windows.set(Buffer.from(key).toString(), { endsAt: now() + windowMs, count: 1, last: failure });
       } else if (window.last !== failure) {
         window.count += 1;
@@ -59,8 +64,9 @@ export function failureCounter(options: FailureCounterOptions): FailureCounter {
 }
 
 /**
- * What an address is counted as: itself, or the /64 of an IPv6 address, since whoever has one has all of that network. An
- * IPv4 address in the clothes of an IPv6 one is the IPv4 address.
+ * Returns the key under which an address is counted: the address itself, or the /64 network of an
+ * IPv6 address. A client with an IPv6 address usually controls its whole /64. An IPv4-mapped IPv6
+ * address counts as the IPv4 address.
  *
  * @param address an IP address without a zone.
  */

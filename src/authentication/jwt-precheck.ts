@@ -6,42 +6,51 @@ import { MAX_SKEW_MS, type ServerClock } from './server-clock.ts';
 import type { AuthResult, ReviewContext, TokenAuthenticator } from './token-authenticator.ts';
 import { INVALID_BEARER_TOKEN, rejected, sanitizeErrorMessage } from './token-review-response.ts';
 
-/** What is checked against what the cluster publishes; it only ever refuses. */
+/** A check against what the cluster publishes. It can only reject. */
 export type ClaimCheck = 'expired' | 'not yet valid' | 'audience' | 'signature';
 
 export interface JwtPrecheckOptions {
   readonly keys: ClusterJwks;
-  /** Compared with gatecar's: the times of a token are checked here only while the two agree. */
+  /**
+   * The API server's clock. A token's times are checked locally only while it agrees with
+   * gatecar's.
+   */
   readonly clock: Pick<ServerClock, 'state' | 'freshUntil'>;
-  /** Those that will be asked for; an empty list leaves a token's audiences to the API server, whose own are not known here. */
+  /**
+   * The audiences that the review requests. If empty, only the API server checks a token's
+   * audiences, because gatecar does not know the API server's own.
+   */
   readonly audiences: readonly string[];
-  /** Whether signatures are checked, or claims alone. */
+  /** Whether signatures are checked too, or only claims. */
   readonly signatures: boolean;
   readonly onRefusal?: (check: ClaimCheck) => void;
-  /** Where a token that is not known to be good waits for being told its refusal. */
+  /** Delays rejections of tokens that are not known to be valid. */
   readonly pace?: RejectionThrottle;
   /** Milliseconds since the epoch. */
   readonly wallClock?: () => number;
 }
 
-/** The API server's own leeway of 60 s, and the skew at which times are still checked, in milliseconds. */
+/**
+ * The API server's leeway of 60 s plus the largest skew at which times are checked, in
+ * milliseconds.
+ */
 const LEEWAY_MS = 60_000 + MAX_SKEW_MS;
 
-/** What is wrong with claims, with the API server's own words for it. */
+/** What is wrong with the claims. `cause` is the API server's text for it. */
 export interface ClaimViolation {
   readonly check: Exclude<ClaimCheck, 'signature'>;
   readonly cause: string;
 }
 
-/** Nothing in it is the token's own. */
+/** The API server's text for a bad signature. It quotes nothing from the token. */
 const INVALID_SIGNATURE = `[${INVALID_BEARER_TOKEN}, go-jose/go-jose: error in cryptographic primitive]`;
 
 const NO_VIOLATIONS: readonly ClaimViolation[] = [];
 
 /**
- * All that the API server would refuse in these claims, in the order in which it is told.
+ * Lists the claims that the API server would reject, in the order in which they are reported.
  *
- * @param audiences those asked for; an empty list checks none.
+ * @param audiences the requested audiences; an empty list checks none.
  * @param nowMs milliseconds since the epoch.
  */
 export function findClaimViolations(
@@ -49,7 +58,7 @@ export function findClaimViolations(
   audiences: readonly string[],
   nowMs: number,
 ): readonly ClaimViolation[] {
-  // An empty list is no audience at all, for which the API server has its own.
+  // The API server treats an empty list as absent and then assumes its own audiences.
   const isForOthers = own?.length && audiences.length > 0 && !audiences.some(audience => own.includes(audience));
   const isOver = expiresAtMs !== undefined && nowMs > expiresAtMs + LEEWAY_MS;
   const isEarly = notBeforeMs !== undefined && nowMs < notBeforeMs - LEEWAY_MS;
@@ -65,25 +74,31 @@ export function findClaimViolations(
 }
 
 /**
- * Examines JWTs of the cluster's own issuer before anybody is asked: what the API server would certainly refuse is refused
- * here, with its own text; a good signature chooses the priority. Everything else (opaque tokens, other issuers, keys that
- * are not known) cannot be judged and is asked about. A yes comes from the API server alone.
+ * Checks JWTs of the cluster's own issuer before a review. If the API server would certainly reject
+ * a token, it is rejected locally with the API server's text. A valid signature raises the
+ * priority.
+ *
+ * Other tokens (opaque, from other issuers, with unknown keys) cannot be checked and are reviewed.
+ * Only the API server authenticates a token.
  */
 export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckOptions): TokenAuthenticator {
   const { keys, clock, audiences, signatures, pace, onRefusal = () => {}, wallClock = Date.now } = options;
 
   const refuse = (token: Token, { check, cause }: ClaimViolation): AuthResult => {
     onRefusal(check);
-    // The token's own words are in it: whoever made it up chose them.
+    // The text quotes claims that an attacker may have chosen, so it is sanitized.
     const verdict = rejected('token_rejected', sanitizeErrorMessage(`[${INVALID_BEARER_TOKEN}, ${cause}]`, token));
     return check === 'audience' ? verdict : { ...verdict, keepUntil: clock.freshUntil };
   };
 
-  /** Junk waits for being told; a fault is told at once, since somebody good may wait for it. */
+  /**
+   * Delays rejections and `overloaded` results while valid tokens are in use. Other faults are
+   * returned immediately, because a valid caller may be waiting.
+   */
   const tell = (verdict: AuthResult, asking: ReviewContext): AuthResult | Promise<AuthResult> => {
     const isFault = verdict.kind === 'unavailable' && verdict.reason !== 'overloaded';
     if (verdict.kind === 'authenticated' || isFault) return verdict;
-    // Its signal is made when it is asked for.
+    // Reading `asking.signal` creates it, so it is read only if needed.
     return pace?.protecting ? (pace.waitForSlot(asking.signal)?.then(() => verdict) ?? verdict) : verdict;
   };
   const ask = async (token: Token, asking: ReviewContext): Promise<AuthResult> =>
@@ -92,7 +107,8 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
   const heed = (check: KeyCheckResult, token: Token, asking: ReviewContext): AuthResult | Promise<AuthResult> => {
     if (check === 'bad') {
       onRefusal('signature');
-      // One object for each: the failure limit takes the same one for the same failure, told to many.
+      // Each rejection is a new object: the failure counter counts an object that requests share
+      // only once.
       return tell({ ...rejected('token_rejected', INVALID_SIGNATURE), keepUntil: keys.confirmedUntil }, asking);
     }
     if (check === 'unknown') return ask(token, asking);
@@ -106,7 +122,10 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
     return check instanceof Promise ? check.then(one => heed(one, token, asking)) : heed(check, token, asking);
   };
 
-  /** Fetches from the API server to learn its time, if no recent response has told it. */
+  /**
+   * Checks the claims against the API server's time. If no recent response shows that time, the
+   * JWKS is fetched first.
+   */
   const checkTimes = async (token: Token, claims: UnverifiedClaims, asking: ReviewContext): Promise<AuthResult> => {
     if (clock.state === 'unknown') await keys.fetchAgain();
     const [refusal] = clock.state === 'agrees' ? findClaimViolations(claims, audiences, wallClock()) : NO_VIOLATIONS;
@@ -115,7 +134,8 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
 
   return {
     authenticate(token, asking: ReviewContext = {}) {
-      // Known as good before, and nobody waits: only the API server has something new to say.
+      // A refresh: the token was valid before and no client waits. Only the API server can change
+      // the result.
       if (asking.priority === 'refresh') return inner.authenticate(token, asking);
       keys.refresh();
       const { issuer } = keys;
@@ -129,7 +149,7 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
   };
 }
 
-/** As Go prints a list of strings with `%q`. */
+/** Formats a list of strings as Go's `%q` does. */
 function quoted(items: readonly string[]): string {
   return `[${items.map(item => JSON.stringify(item)).join(' ')}]`;
 }

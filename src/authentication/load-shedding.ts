@@ -9,15 +9,18 @@ const OVERLOADED: Unavailable = {
 };
 
 export interface LoadSheddingOptions {
-  /** By how much the event loop is behind, in milliseconds. */
+  /** How far the event loop is behind, in milliseconds. */
   readonly lagMs: () => number;
   readonly maxLagMs: number;
   readonly onShed?: () => void;
 }
 
 /**
- * Turns new questions away while this process cannot keep up. It stands behind the cache: what is known costs less to
- * answer than to explain a refusal, and is answered to the last. Renewals go on, or what is known would soon be new.
+ * Rejects new reviews as `overloaded` while the event loop is behind. This stage is behind the
+ * cache, because a cached result costs less than an error response: cached results are always
+ * served.
+ *
+ * Refreshes continue. Otherwise cached results would soon expire and need new reviews.
  */
 export function withLoadShedding(
   inner: TokenAuthenticator,

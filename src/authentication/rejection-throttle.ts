@@ -1,33 +1,38 @@
 export interface RejectionThrottleOptions {
-  /** How many refusals are told at once, and how long until the next are, in milliseconds. */
+  /** How many rejections are sent per interval, and the interval in milliseconds. */
   readonly atOnce: number;
   readonly everyMs: number;
-  /** How many wait at the most; one more is told at once. */
+  /** How many rejections may wait. Further ones are sent immediately. */
   readonly maxWaiting: number;
   readonly setTimer?: (callback: () => void, ms: number) => void;
   readonly now?: () => number;
 }
 
-/** Who made up a token can wait for being told. */
+/** Delays rejections of invalid tokens. */
 export interface RejectionThrottle {
-  /** A good token was asked about: there is somebody to protect. */
+  /** Records that a token with a valid signature was seen: there is traffic to protect. */
   noteValidTraffic(): void;
-  /** Whether that was within the last second. */
+  /** Whether such a token was seen within the last second. */
   readonly protecting: boolean;
   /**
-   * Settles when a refusal may be told, at its signal at the latest; `undefined` where that is at once. Told later, it would
-   * be taken for an outage, and by grace for leave to let in whom the API server has just refused.
+   * Waits until the rejection may be sent, at most until `signal` aborts. After that, the caller
+   * would see a timeout, and stale-if-error could allow a token that the API server has just
+   * rejected.
+   *
+   * @returns `undefined` if the rejection may be sent immediately.
    */
   waitForSlot(signal?: AbortSignal): Promise<void> | undefined;
 }
 
-/** How long after a good token's question refusals are still paced, in milliseconds. */
+/** How long rejections are delayed after a valid token was seen, in milliseconds. */
 const ACTIVE_AFTER_VALID_MS = 1000;
 
 /**
- * Tells refusals no faster than a part of the event loop can bear, as long as good tokens are asked about too: whoever
- * sends junk on so many connections sends the next when the last is answered, and would have all the time there is. Where
- * nobody else asks, and past the bound, nothing waits.
+ * Limits the rate of rejections while valid tokens are in use. A client that floods invalid tokens
+ * sends the next request when the previous one is answered. Delayed answers therefore limit its
+ * share of the event loop.
+ *
+ * Nothing waits if there is no valid traffic, or if `maxWaiting` rejections wait already.
  */
 export function createRejectionThrottle(options: RejectionThrottleOptions): RejectionThrottle {
   const { atOnce, everyMs, maxWaiting, now = () => performance.now() } = options;

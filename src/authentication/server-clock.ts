@@ -1,45 +1,71 @@
 import type { KubeApiClient } from '../kube/api-client.ts';
 
-/** The largest difference between the two clocks at which token times are checked locally, in milliseconds. */
+/**
+ * The largest difference between the two clocks at which token times are checked locally, in
+ * milliseconds.
+ */
 export const MAX_SKEW_MS = 30_000;
 
-/** How long one comparison counts, in milliseconds: either clock may be set at any time. */
+/** How long a comparison counts, in milliseconds: either clock may be set at any time. */
 const FRESH_MS = 10_000;
 
-/** How long after the last difference beyond {@link MAX_SKEW_MS} the clocks count as different, in milliseconds. */
+/**
+ * How long after the last difference beyond {@link MAX_SKEW_MS} the clocks count as different, in
+ * milliseconds.
+ */
 const DIFFERS_MS = 60_000;
 
-/** Slower responses tell too little about when they were sent, in milliseconds. */
+/** Slower responses are ignored, because their send time is too uncertain. In milliseconds. */
 const MAX_DURATION_MS = 5000;
 
-/** A `Date` names whole seconds, rounded down. */
+/** `Date` contains whole seconds, rounded down. */
 const RESOLUTION_MS = 1000;
 
-/** Elapsed times on the two local clocks that differ by more, in milliseconds: the wall clock was set. */
+/**
+ * If the elapsed times on the two local clocks differ by more, the wall clock was set. In
+ * milliseconds.
+ */
 const MAX_STEP_MS = 2000;
 
-/** `unknown` also if the last comparison is too old, or gatecar's clock was set since. */
+/**
+ * `unknown` if there is no comparison, the last one is too old, or gatecar's clock was set since.
+ */
 export type ClockState = 'agrees' | 'differs' | 'unknown';
 
 /** The API server's clock, estimated from the `Date` of its responses (RFC 9110 §6.6.1). */
 export interface ServerClock {
   readonly state: ClockState;
-  /** Until when a state of `agrees` lasts without another comparison, in milliseconds on the monotonic clock. */
+  /**
+   * Until when a state of `agrees` lasts without another comparison, in milliseconds on the
+   * monotonic clock.
+   */
   readonly freshUntil: number;
-  /** How far gatecar's clock is ahead, in milliseconds; negative if it is behind, `undefined` before the first response. */
+  /**
+   * How far gatecar's clock is ahead, in milliseconds; negative if it is behind, `undefined` before
+   * the first response.
+   */
   readonly skewMs: number | undefined;
-  /** The API server's time in milliseconds since the epoch; the local time before the first response. */
+  /**
+   * The API server's time in milliseconds since the epoch; the local time before the first
+   * response.
+   */
   time(): number;
-  /** Compares the clocks. @param startedAt when the request was sent, in milliseconds on the monotonic clock. */
+  /**
+   * Compares the clocks. @param startedAt when the request was sent, in milliseconds on the
+   * monotonic clock.
+   */
   compare(sentAtMs: number, startedAt: number): void;
 }
 
 export interface ServerClockOptions {
-  /** Called when the clocks begin to differ by more than {@link MAX_SKEW_MS}, and when they agree again. */
+  /**
+   * Called when the clocks begin to differ by more than {@link MAX_SKEW_MS}, and when they agree
+   * again.
+   */
   readonly onChange?: (differs: boolean, skewMs: number) => void;
   /** Milliseconds since the epoch. */
   readonly wallClock?: () => number;
-  /** Milliseconds on a clock that never goes back. */
+  /** A monotonic clock in milliseconds. */
   readonly now?: () => number;
 }
 
@@ -49,18 +75,18 @@ interface Bounds {
   readonly high: number;
 }
 
-/** What both clocks of gatecar told at the last comparison, and what was known of the skew. */
+/** The readings of gatecar's two clocks at the last comparison, and the bounds of the skew. */
 interface Comparison extends Bounds {
   readonly wall: number;
   readonly at: number;
 }
 
 /**
- * Estimates the API server's clock. A response was sent between its request and its arrival, and in the second that
- * its `Date` names, so each one bounds the skew; bounds that overlap narrow each other.
+ * Estimates the API server's clock. Each response bounds the skew: it was sent between its request
+ * and its arrival, and in the second that its `Date` names. Overlapping bounds narrow each other.
  *
- * API servers behind one address may have different clocks. One that differs counts for a minute, whatever the others
- * say: then token times are not checked locally, which rejects no valid token.
+ * API servers at one address may have different clocks. If one differs, token times are not checked
+ * locally for a minute, even if the others agree. This rejects no valid token.
  */
 export function serverClock(options: ServerClockOptions = {}): ServerClock {
   const { onChange = () => {}, wallClock = Date.now, now = () => performance.now() } = options;
@@ -85,7 +111,7 @@ export function serverClock(options: ServerClockOptions = {}): ServerClock {
     time() {
       const wall = wallClock();
       if (last === undefined) return wall;
-      // The later of both: a wall clock that was set back must not make a token live longer.
+      // Takes the later time: a wall clock that was set back must not extend a token's life.
       return Math.max(wall, last.wall + now() - last.at) - skewOf(last, last.low);
     },
     compare(sentAtMs, startedAt) {
@@ -104,7 +130,7 @@ export function serverClock(options: ServerClockOptions = {}): ServerClock {
   };
 }
 
-/** No skew that is within the bounds is corrected. */
+/** Corrects no skew that may be zero within the bounds. */
 function skewOf({ low, high }: Bounds, skewMs: number): number {
   return low <= 0 && high >= 0 ? 0 : skewMs;
 }
@@ -115,7 +141,10 @@ function overlap(one: Bounds, other: Bounds): Bounds | undefined {
   return low <= high ? { low, high } : undefined;
 }
 
-/** Compares the clocks on each successful response. Others may come from a proxy, with the proxy's clock. */
+/**
+ * Compares the clocks on each successful response. Other responses may come from a proxy and carry
+ * the proxy's time.
+ */
 export function comparingClocks(
   inner: KubeApiClient,
   clock: Pick<ServerClock, 'compare'>,

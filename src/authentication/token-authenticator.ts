@@ -2,87 +2,117 @@ import type { Token } from '../credential/token.ts';
 import type { Unavailable } from '../decision/decision.ts';
 import type { Identity } from '../identity/identity.ts';
 
-/** The token is good, and this is whose it is. */
+/** The token is valid and belongs to `identity`. */
 export interface Authenticated {
   readonly kind: 'authenticated';
   readonly identity: Identity;
-  /** How long ago the verdict's time ended, in milliseconds, where it is served all the same (grace). */
+  /**
+   * Milliseconds since the result's TTL ended. Set only if the result is served stale
+   * (stale-if-error).
+   */
   readonly staleForMs?: number;
 }
 
-/** The token is not good, says the API server or a local check. */
+/** The API server or a local check rejected the token. */
 export interface Rejected {
   readonly kind: 'rejected';
   readonly reason: 'token_rejected' | 'audience_mismatch' | 'user_missing' | 'too_many_failures';
-  /** For people; one line of printable ASCII. */
+  /** Human-readable: one line of printable ASCII. */
   readonly detail: string;
-  /** Seconds after which asking again makes sense, where that is known. */
+  /** Seconds after which a retry makes sense, if known. */
   readonly retryAfterSeconds?: number;
   /**
-   * Until when it may be cached, in milliseconds on the monotonic clock, if it was decided locally by what is known of
-   * the API server's keys and clock: either may change.
+   * The result may be cached until this time, in milliseconds on the monotonic clock. Set if
+   * gatecar based the rejection on the API server's keys or clock, since either may change.
    */
   readonly keepUntil?: number;
 }
 
-/** What is known about a token, or that nobody could be asked. */
+/**
+ * What authentication found: the token's user, a rejection, or no result because of a fault or
+ * limit.
+ */
 export type AuthResult = Authenticated | Rejected | Unavailable;
 
 /**
- * Whose turn it is when reviews are scarce: tokens whose signature has been verified; everything else; and verdicts that
- * are renewed before they end, for which nobody waits.
+ * Which reviews go first if slots are scarce: tokens with a verified signature, then other tokens,
+ * then cache refreshes. No client waits for a refresh.
  */
 export type Priority = 'verified' | 'unverified' | 'refresh';
 
 /**
- * Where an answer came from: a verdict that was known (`cache`), also past its time (`grace`); a `review` that was asked
- * for it, or one that another request had asked (`shared`); or nobody was asked (`local`).
+ * Where a result came from.
+ *
+ * - `cache`: a cached result within its TTL.
+ * - `grace`: a cached result after its TTL (stale-if-error).
+ * - `review`: a review that this request started.
+ * - `shared`: a review that another request started.
+ * - `local`: gatecar decided without a review.
  */
 export type ResultSource = 'cache' | 'grace' | 'review' | 'shared' | 'local';
 
-/** Follows one question, for those who watch. It changes nothing, and nothing is read from it on the way. */
+/**
+ * Records how a request was processed, for observability. Stages write to it and never read it, so
+ * it changes no result.
+ */
 export interface RequestTrace {
-  /** `local` at first; each stage that knows better writes it. */
+  /** `local` at first. A stage that knows a more exact source overwrites it. */
   source: ResultSource;
-  /** The span of the request, where it has one of ours. */
+  /** The span of the request, if gatecar created one. */
   readonly span?: { readonly traceId: string; readonly spanId: string } | undefined;
-  /** Begins the span of a review that is asked for this question. */
+  /** Starts the span of a review that this request triggers. */
   startReviewSpan?(): ReviewSpan;
 }
 
 /** The span of one review. */
 export interface ReviewSpan {
-  /** What the request to the API server carries of it. */
+  /** Trace headers of the request to the API server. */
   readonly headers: Readonly<Record<string, string>>;
-  /** @param outcome `accepted`, `refused`, or why nobody could say. */
+  /**
+   * Ends the span. @param outcome `authenticated`, `rejected`, or the cause of an unavailable
+   * result.
+   */
   end(outcome: string): void;
 }
 
-/** The circumstances of a question: never what decides it, only when and whether it is asked. */
+/**
+ * The context of an authentication. It never changes whether a token is valid, only whether and
+ * when a review runs.
+ */
 export interface ReviewContext {
-  /** Aborted when the whole review has had its time; a stage then answers `unavailable` and lets go. */
+  /**
+   * Aborted at the deadline of the whole review. A stage then returns `unavailable` and releases
+   * what it holds.
+   */
   readonly signal?: AbortSignal;
-  /** `unverified` where nothing is said. */
+  /** `unverified` if absent. */
   readonly priority?: Priority;
-  /** Address of the client on whose behalf is asked, where a limit needs it. */
+  /** The client's address, if a limit needs it. */
   readonly client?: string | undefined;
-  /** Where somebody wants to know how the answer was come by. */
+  /** Set if the caller wants to know how the result was obtained. */
   readonly trail?: RequestTrace | undefined;
-  /** What the request takes while it waits, in bytes. Read only if it has to wait. */
+  /**
+   * Memory that the request occupies while it waits, in bytes. Read only if the request has to
+   * wait.
+   */
   readonly heldBytes?: number;
 }
 
 /**
- * Says whose a token is. Each stage of the corridor takes an authority and is one.
+ * Authenticates tokens. Each stage of the pipeline wraps an authenticator and is one.
  *
- * A stage never throws and never rejects for anything an API server, a network or a caller can do; all that is an
- * {@link Unavailable}. It answers at once, without a promise, where it knows.
+ * A stage never throws, and its promise never rejects, because of an API server, a network or a
+ * caller. Such a fault becomes an {@link Unavailable}. A stage that knows the result returns it
+ * without a promise.
  */
 export interface TokenAuthenticator {
   authenticate(token: Token, asking?: ReviewContext): AuthResult | Promise<AuthResult>;
 }
 
-/** An {@link Unavailable} verdict of the API server's or our own side; retry after a second unless it asked for more. */
+/**
+ * Creates an {@link Unavailable} result for a fault of the API server or of gatecar. Clients retry
+ * after one second unless the API server asked for more.
+ */
 export function unavailable(cause: Unavailable['cause'], retryAfterSeconds = 1): Unavailable {
   return { kind: 'unavailable', reason: 'authority_unavailable', cause, retryAfterSeconds };
 }

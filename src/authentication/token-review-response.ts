@@ -5,22 +5,26 @@ import { type Identity, toIdentity, type UserInfo } from '../identity/identity.t
 import type { HttpResponse } from '../kube/http-request.ts';
 import { type AuthResult, type Rejected, unavailable } from './token-authenticator.ts';
 
-/** The API server's own text for a token that none of its authenticators knows. */
+/** The API server's text for a token that none of its authenticators accepts. */
 export const INVALID_BEARER_TOKEN = 'invalid bearer token';
 
 const MAX_DETAIL_LENGTH = 512;
-/** Shorter tokens (of token files for trying things out) are in other words by chance. */
+/**
+ * In characters. A shorter token, as in a static token file for tests, may occur in other text by
+ * chance.
+ */
 const MIN_SECRET_LENGTH = 16;
 const MAX_RETRY_AFTER_SECONDS = 60;
 
 /**
- * Reads the answer to a TokenReview request (authentication.k8s.io/v1).
+ * Reads the response to a TokenReview request (authentication.k8s.io/v1).
  *
- * Only a 200 or 201 with a `TokenReview` that has a well-formed status is about the token. All else is about us, the API
- * server or what stands between, and becomes `unavailable`, never a verdict.
+ * Only a 200 or 201 with a `TokenReview` whose status is well-formed is about the token. Any other
+ * response is about gatecar, the API server or a proxy, and becomes `unavailable`.
  *
- * @param audiences those asked for; the answer counts only if it confirms one of them, since an API server or webhook that
- *   does not know audiences answers `authenticated: true` and means "for the API server".
+ * @param audiences the requested audiences. The response counts only if it confirms one of them. An
+ *   API server or webhook without audience support answers `authenticated: true` for the API
+ *   server's own audience.
  */
 export function parseTokenReviewResponse(answer: HttpResponse, token: Token, audiences: readonly string[]): AuthResult {
   if (answer.status !== 200 && answer.status !== 201) return toUnavailable(answer);
@@ -32,14 +36,14 @@ export function parseTokenReviewResponse(answer: HttpResponse, token: Token, aud
   const accepted = acceptedAudiences(status.audiences, audiences);
   if (accepted === undefined) return rejected('audience_mismatch', '');
   if (status.user === undefined) return rejected('user_missing', '');
-  // The API server takes an empty or absent credential for its anonymous user and says "authenticated".
+  // The API server authenticates an empty or absent credential as its anonymous user.
   if (isAnonymous(status.user)) return rejected('token_rejected', INVALID_BEARER_TOKEN);
   const identity = toIdentity(status.user, accepted);
   if (containsToken(identity, token)) return unavailable('not a TokenReview');
   return { kind: 'authenticated', identity };
 }
 
-/** A refusal of the token. */
+/** Creates a rejection of the token. */
 export function rejected(reason: Rejected['reason'], detail: string): Rejected {
   return { kind: 'rejected', reason, detail };
 }
@@ -65,12 +69,15 @@ interface ReviewStatus {
   readonly user: UserInfo | undefined;
 }
 
-/** @returns `undefined` for anything that is not a v1 TokenReview with a status of the right types. */
+/**
+ * Reads the status of a v1 TokenReview. @returns `undefined` for anything else, and for wrong
+ * types.
+ */
 function statusOf(review: Record<string, unknown> | undefined): ReviewStatus | undefined {
   if (review?.['kind'] !== 'TokenReview' || review['apiVersion'] !== 'authentication.k8s.io/v1') return undefined;
   const status = asObject(review['status']);
   if (status === undefined) return undefined;
-  // The API server leaves false and empty values out.
+  // The API server omits false and empty values.
   const { authenticated = false, error = '', audiences = [] } = status;
   if (typeof authenticated !== 'boolean' || typeof error !== 'string' || !isStrings(audiences)) return undefined;
   if (!authenticated) return { authenticated, error, audiences, user: undefined };
@@ -78,7 +85,9 @@ function statusOf(review: Record<string, unknown> | undefined): ReviewStatus | u
   return user === 'invalid' ? undefined : { authenticated, error, audiences, user };
 }
 
-/** @returns `undefined` for a user without a name, which is no user; `invalid` for wrong types. */
+/**
+ * Reads a user. @returns `undefined` if it has no name, `invalid` if a field has the wrong type.
+ */
 function userOf(value: unknown): UserInfo | undefined | 'invalid' {
   const user = asObject(value);
   if (user === undefined) return 'invalid';
@@ -95,8 +104,8 @@ function isAnonymous(user: UserInfo): boolean {
 }
 
 /**
- * Whether a user is named by its own token, as a webhook may do it: headers and logs would carry the token on, and with
- * the token cut out, two users would look alike.
+ * Whether the identity contains the token, as a webhook may set it. Headers and logs would expose
+ * the token. If the token were cut out, two users could look the same.
  */
 function containsToken(identity: Identity, token: Token): boolean {
   if (token.length < MIN_SECRET_LENGTH) return false;
@@ -110,16 +119,19 @@ function containsToken(identity: Identity, token: Token): boolean {
 function acceptedAudiences(confirmed: readonly string[], asked: readonly string[]): readonly string[] | undefined {
   if (asked.length === 0) return confirmed;
   const accepted = asked.filter(audience => confirmed.includes(audience));
-  // One list for all verdicts that are kept.
+  // All cached results share one list.
   if (accepted.length === asked.length) return asked;
   return accepted.length > 0 ? accepted : undefined;
 }
 
-/** One bounded line of printable ASCII that repeats no token, the caller's or ours, whatever the API server or the token says. */
+/**
+ * Returns one line of printable ASCII, of bounded length. It repeats neither the caller's token nor
+ * gatecar's, whatever the API server or the token contains.
+ */
 export function sanitizeErrorMessage(text: string, token: Token): string {
   const withoutToken = token.length < MIN_SECRET_LENGTH ? redact : redactor(token);
   const line = encodeValue(withoutToken(text).trim());
-  // A copy: a part of a string holds on to all of it, and a verdict is kept.
+  // Copies the text: a substring keeps its whole parent string in memory, and results are cached.
   return Buffer.from(line.slice(0, MAX_DETAIL_LENGTH), 'latin1').toString('latin1');
 }
 
@@ -127,7 +139,7 @@ function parseObject(text: string): Record<string, unknown> | undefined {
   try {
     return asObject(JSON.parse(text));
   } catch {
-    // The parse error quotes the body, which repeats the token.
+    // The parse error quotes the body, which repeats the token. It is therefore dropped.
     return undefined;
   }
 }

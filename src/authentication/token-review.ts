@@ -12,27 +12,35 @@ import { parseTokenReviewResponse } from './token-review-response.ts';
 
 export const TOKEN_REVIEW_PATH = '/apis/authentication.k8s.io/v1/tokenreviews';
 
-/** How a review ended: what `gatecar_reviews_total{outcome}` counts. */
+/** The outcome of a review, counted by `gatecar_reviews_total{outcome}`. */
 export type ReviewOutcome = 'authenticated' | 'rejected' | UnavailableCause;
 
-/** What is told after each review. */
+/** Describes a finished review. */
 export interface ReviewEvent {
   readonly outcome: ReviewOutcome;
   readonly durationMs: number;
   readonly priority: Priority;
-  /** In our own words, where nobody could be asked; safe to log. */
+  /**
+   * Why there is no result, in gatecar's own words; safe to log. `undefined` if there is a result.
+   */
   readonly problem: string | undefined;
 }
 
 export interface TokenReviewOptions {
   readonly connection: Pick<KubeApiClient, 'post'>;
-  /** Asked for in `spec.audiences`; an empty list asks for none, which the API server takes as its own. */
+  /**
+   * Sent in `spec.audiences`. If empty, the field is omitted and the API server checks its own
+   * audiences.
+   */
   readonly audiences: readonly string[];
   readonly onReview?: (review: ReviewEvent) => void;
   readonly now?: () => number;
 }
 
-/** The authority at the corridor's end: asks the API server's TokenReview API (authentication.k8s.io/v1). */
+/**
+ * Authenticates tokens with the API server's TokenReview API (authentication.k8s.io/v1). It is the
+ * last stage of the pipeline.
+ */
 export function tokenReview(options: TokenReviewOptions): TokenAuthenticator {
   const { connection, audiences, onReview = () => {}, now = () => performance.now() } = options;
   const bodyFor = requestBodies(audiences);
@@ -67,7 +75,7 @@ export function tokenReview(options: TokenReviewOptions): TokenAuthenticator {
   };
 }
 
-/** Makes request bodies; all but the token is rendered once. */
+/** Creates request bodies. All parts but the token are rendered once. */
 function requestBodies(audiences: readonly string[]): (token: Token) => string {
   const asked = audiences.length > 0 ? `,"audiences":${JSON.stringify(audiences)}` : '';
   return token =>

@@ -2,19 +2,21 @@ import { readClaims } from '../credential/jwt-claims.ts';
 import type { TokenAuthenticator } from './token-authenticator.ts';
 import { INVALID_BEARER_TOKEN, rejected } from './token-review-response.ts';
 
-/** Longest token that is looked at, in characters. ServiceAccount tokens have 1 to 2 thousand. */
+/** The longest token that is processed, in characters. ServiceAccount tokens have 1000 to 2000. */
 export const MAX_TOKEN_LENGTH = 16_384;
 
-/** What is checked before anybody is asked; it only ever refuses. */
+/** A check that runs before any review. It can only reject. */
 export type ScreeningCheck = 'length' | 'opaque';
 
 export interface TokenScreeningOptions {
-  /** What becomes of tokens that are no JWT (webhook tokens, token files). */
+  /**
+   * Whether tokens that are not JWTs (webhook tokens, static token files) are reviewed or rejected.
+   */
   readonly opaqueTokens: 'ask' | 'refuse';
   readonly onRefusal?: (check: ScreeningCheck) => void;
 }
 
-/** Refuses what needs no question, with the text that the API server would have used. */
+/** Rejects tokens that need no review, with the text that the API server would use. */
 export function withTokenScreening(inner: TokenAuthenticator, options: TokenScreeningOptions): TokenAuthenticator {
   const { opaqueTokens, onRefusal = () => {} } = options;
   const refuse = (check: ScreeningCheck) => {

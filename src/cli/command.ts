@@ -3,7 +3,7 @@ import type { Environment } from '../config/load.ts';
 import type { RuntimeEnvironment } from '../kube/endpoint-selection.ts';
 import type { Terminal } from './output.ts';
 
-/** What a command is given by the process. */
+/** What the process passes to a command. */
 export interface CommandContext {
   readonly args: readonly string[];
   readonly env: Environment;
@@ -14,17 +14,21 @@ export interface CommandContext {
   readonly wallClock?: () => number;
 }
 
-/** Says how a command is used rightly; the process ends with {@link EXIT_USAGE}. */
+/** Describes a usage error; the process exits with {@link EXIT_USAGE}. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
 export const EXIT_USAGE = 2;
 
-/** How results are written. */
+/** The format of results. */
 export type Output = 'text' | 'json';
 
-/** Parts the command's own flags from the settings. @throws {UsageError} for an output that is not known. */
+/**
+ * Separates the command's own flags from the settings.
+ *
+ * @throws {UsageError} if the value of `--output` is unknown.
+ */
 export function readCommand(
   args: readonly string[],
   ownFlags: readonly string[] = [],

@@ -3,7 +3,7 @@ import type { CommandContext } from './command.ts';
 import { explainCommand } from './explain/explain.ts';
 import { gatewayCommand } from './gateway-config/gateway-config.ts';
 
-/** What answers and ends, each with its exit code. */
+/** The commands that print a result and exit. Each returns its exit code. */
 export const ONE_SHOT_COMMANDS = {
   check: checkCommand,
   explain: explainCommand,

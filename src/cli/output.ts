@@ -2,25 +2,25 @@ import type { Environment } from '../config/load.ts';
 import { redact } from '../credential/redaction.ts';
 import { redactJwts } from '../credential/token.ts';
 
-/** Where a command reads and writes, and what it may use there. */
+/** The input and output of a command. */
 export interface Terminal {
   readonly write: (text: string) => void;
-  /** Beside what is asked for: standard error. */
+  /** Writes notes and errors to standard error. */
   readonly complain: (text: string) => void;
-  /** All of standard input. */
+  /** Reads all of standard input. */
   readonly readInput: () => Promise<Buffer>;
-  /** Whether what is written goes to one, and not to a file or a pipe. */
+  /** Whether standard output is a terminal, not a file or a pipe. */
   readonly isTerminal: boolean;
 }
 
-/** How something turned out, in a word. */
+/** How good a result is; decides its colour. */
 export type Severity = 'good' | 'doubtful' | 'bad' | 'quiet';
 
 const CODES: Readonly<Record<Severity, number>> = { good: 32, doubtful: 33, bad: 31, quiet: 2 };
 
 export type Colorizer = (tone: Severity, text: string) => string;
 
-/** Paints for people, unless they want no colours (`NO_COLOR`, set and not empty: no-color.org). */
+/** Colours text on a terminal unless `NO_COLOR` is set and not empty (no-color.org). */
 export function colorizer({ isTerminal }: Pick<Terminal, 'isTerminal'>, env: Environment): Colorizer {
   const colours = isTerminal && !env['NO_COLOR'];
   return (tone, text) => (colours ? `\u001b[${CODES[tone]}m${text}\u001b[0m` : text);
@@ -29,15 +29,15 @@ export function colorizer({ isTerminal }: Pick<Terminal, 'isTerminal'>, env: Env
 const MAX_QUOTED_LENGTH = 300;
 
 /**
- * A value that somebody else wrote, as JSON on one line of printable ASCII: no token in it, and nothing that a terminal
- * would take for an order.
+ * Quotes an untrusted value as JSON on one line of printable ASCII. Tokens are redacted. Control
+ * characters are escaped, so a terminal cannot interpret them.
  */
 export function quoteUntrusted(value: unknown): string {
   const text = asciiJson(value);
   return text.length <= MAX_QUOTED_LENGTH ? text : `${text.slice(0, MAX_QUOTED_LENGTH)}…`;
 }
 
-/** {@link quoteUntrusted} without a limit, and over several lines where `indent` is given. */
+/** Works like {@link quoteUntrusted} without a length limit; several lines if `indent` is given. */
 export function asciiJson(value: unknown, indent?: number): string {
   const withoutTokens = (_key: string, part: unknown) => (typeof part === 'string' ? redact(part) : part);
   const text = JSON.stringify(value, withoutTokens, indent) ?? 'undefined';
@@ -45,7 +45,8 @@ export function asciiJson(value: unknown, indent?: number): string {
 }
 
 /**
- * A line of our own words that may repeat a setting's or a file's: no token in it, and no order to a terminal.
+ * Redacts tokens and escapes control characters in a line of gatecar's own text. The line may
+ * contain text from a setting or a file.
  */
 export function stripControl(line: string): string {
   const orders = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
@@ -56,7 +57,10 @@ function escaped(unit: string): string {
   return `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
 }
 
-/** A table of two columns: the first as wide as its longest word, the second with its further lines below. */
+/**
+ * Formats a table of two columns. The first column is as wide as its longest cell. Further lines of
+ * a second cell are indented below its first line.
+ */
 export function columns(rows: readonly (readonly [first: string, second: string])[], indent = ''): string {
   const width = Math.max(0, ...rows.map(([first]) => first.length));
   const below = ' '.repeat(indent.length + width + 2);

@@ -2,17 +2,17 @@ import { BlockList, isIP } from 'node:net';
 import type { Config } from './schema.ts';
 import type { Address } from './setting-types.ts';
 
-/** A rule about several settings at once. */
+/** A rule about several settings together. */
 export interface CrossRule {
-  /** The settings it is about. It says nothing while one of them is at fault by itself. */
+  /** The settings that the rule reads. It is skipped if one of them is invalid by itself. */
   readonly about: readonly (keyof Config)[];
-  /** @returns `undefined` where the rule is kept. */
+  /** @returns the error message, or `undefined` if the settings follow the rule. */
   readonly fault: (config: Config) => string | undefined;
 }
 
 const quote = (text: string): string => JSON.stringify(text);
 
-/** Every rule that no setting can break alone. */
+/** All rules about combinations of settings. */
 export const CROSS_RULES = {
   'basic-mode-is-local': {
     about: ['mode', 'allowInsecureBasic', 'listen'],
@@ -55,7 +55,7 @@ export const CROSS_RULES = {
   },
   'failure-limit-needs-client-addresses': {
     about: ['failureLimit', 'trustedPeers', 'clientIpHeader', 'grpcListen'],
-    // Over gRPC Envoy tells the address by itself.
+    // Over gRPC, Envoy sends the client address in the request itself.
     fault: ({ failureLimit, trustedPeers, clientIpHeader, grpcListen }) =>
       failureLimit !== undefined && (trustedPeers === undefined || (clientIpHeader ?? grpcListen) === undefined)
         ? 'GATECAR_FAILURE_LIMIT needs GATECAR_TRUSTED_PEERS, and GATECAR_CLIENT_IP_HEADER or GATECAR_GRPC_LISTEN: it ' +
@@ -82,7 +82,7 @@ export const CROSS_RULES = {
     about: ['graceMs', 'cacheTtlMs'],
     fault: ({ graceMs, cacheTtlMs }) =>
       graceMs > 0 && cacheTtlMs === 0
-        ? 'GATECAR_GRACE needs GATECAR_CACHE_TTL above 0, since a verdict that is not kept cannot be served later; got ' +
+        ? 'GATECAR_GRACE needs GATECAR_CACHE_TTL above 0, since a result that is not kept cannot be served later; got ' +
           `GATECAR_GRACE of ${graceMs} ms`
         : undefined,
   },
@@ -97,9 +97,9 @@ export const CROSS_RULES = {
 } as const satisfies Record<string, CrossRule>;
 
 /**
- * Faults that no setting has alone.
+ * Returns the faults in combinations of settings.
  *
- * @param faulty the settings that have faults of their own, and no value in `config`.
+ * @param faulty the settings that are invalid by themselves and have no value in `config`.
  */
 export function crossFaults(config: Config, faulty: ReadonlySet<string>): string[] {
   return Object.values<CrossRule>(CROSS_RULES)
@@ -107,7 +107,7 @@ export function crossFaults(config: Config, faulty: ReadonlySet<string>): string
     .flatMap(({ fault }) => fault(config) ?? []);
 }
 
-/** What works but deserves a second look. */
+/** Returns warnings about settings that are valid but risky or without effect. */
 export function warnings(config: Config): string[] {
   const found: string[] = [];
   if (config.mode === 'basic') {
@@ -128,7 +128,7 @@ export function warnings(config: Config): string[] {
   return found;
 }
 
-/** Port 0 asks for any port, and gets another each time. */
+/** Whether two addresses collide. With port 0 the system chooses a different port each time. */
 function areSame(one: Address, other: Address): boolean {
   return one.text === other.text && !/:0$/.test(one.text);
 }

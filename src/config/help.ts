@@ -2,12 +2,12 @@ import { flagName, SETTINGS, type Setting } from './schema.ts';
 
 const ALL: readonly Setting<unknown>[] = Object.values(SETTINGS);
 
-/** What a setting's default is called. */
+/** Returns the text for a setting's default. */
 function defaultOf(setting: Setting<unknown>): string {
   return setting.defaultLabel ?? setting.default ?? 'none';
 }
 
-/** The text of `gatecar --help`. */
+/** Returns the text of `gatecar --help`. */
 export function help(): string {
   const settings = ALL.map(setting => {
     const names = [setting.name, ...setting.aliases].join(', ');
@@ -46,19 +46,19 @@ ${settings.map(lines => lines.join('\n')).join('\n\n')}
 `;
 }
 
-/** The README's table of settings. */
+/** Returns the README's table of settings. */
 export function settingsTable(): string {
   const rows = ALL.map(setting => {
     const also = setting.aliases.map(alias => `\`${alias}\``).join(', ');
     const shown = setting.defaultLabel ?? (setting.default === undefined ? 'none' : `\`${setting.default}\``);
-    // Outside of code, `<namespace>` would be taken for HTML and vanish.
+    // Outside of code, Markdown renders `<namespace>` as an HTML tag, which is invisible.
     const rule = setting.type.rule.replaceAll('<', '\\<');
     return `| \`${setting.name}\` | ${shown} | ${also} | ${setting.help} Must be ${rule}. |`;
   });
   return ['| setting | default | also | meaning |', '|---|---|---|---|', ...rows].join('\n');
 }
 
-/** The schema as JSON, for the chart and for whoever checks values before a roll-out. */
+/** Returns the JSON schema of the settings: for the chart, and for checks before a roll-out. */
 export function settingsJsonSchema(): Record<string, unknown> {
   const properties = ALL.map(setting => [
     setting.name,

@@ -1,13 +1,13 @@
 /**
- * A regular expression for the whole numbers from `min` to `max`, without leading zeros: JSON Schema knows limits for
- * numbers and none for the numbers in a text.
+ * Returns a regular expression for the whole numbers from `min` to `max`, without leading zeros.
+ * JSON Schema has limits for numbers but not for numbers in a string.
  *
  * @param min not negative.
  */
 export function integerRangePattern(min: number, max: number): string {
   const parts: string[] = [];
   for (let low = min; low <= max; ) {
-    // As many last digits as may be anything, then how far the digit before them may go.
+    // Find how many last digits may have any value, then the range of the digit before them.
     let span = 1;
     while (low > 0 && low % (span * 10) === 0 && low + span * 10 - 1 <= max) span *= 10;
     const first = Math.floor(low / span) % 10;

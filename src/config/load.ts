@@ -3,7 +3,10 @@ import { crossFaults } from './cross-setting-rules.ts';
 import { type Config, flagName, SETTINGS, type Setting } from './schema.ts';
 import { suggestName } from './suggest-name.ts';
 
-/** All that is wrong with the settings, one line each: name, rule, value given (never a secret's). */
+/**
+ * All faults in the settings, one line each: the name, the rule and the given value. Secret values
+ * are left out.
+ */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
   readonly faults: readonly string[];
@@ -19,10 +22,10 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 const ALL: readonly (readonly [key: string, setting: Setting<unknown>])[] = Object.entries(SETTINGS);
 
 /**
- * Reads the settings from flags (`--name=value`, `--name value`, `--name` for true) and environment; a flag beats the
- * environment.
+ * Reads the settings from flags and the environment. A flag takes precedence over the environment.
+ * Flags are `--name=value`, `--name value`, or `--name` for true.
  *
- * @throws {ConfigError} with every fault at once.
+ * @throws {ConfigError} with all faults at once.
  */
 export function readConfig(args: readonly string[], env: Environment): Config {
   const faults: string[] = [];
@@ -103,8 +106,10 @@ const SERVICE_LINK_NAME =
 const SERVICE_LINK_URL = /^(tcp|udp|sctp):\/\//;
 
 /**
- * Whether Kubernetes sets this in every pod for a Service whose name begins with `gatecar` (service links), as it does
- * `GATECAR_SERVICE_HOST`, `GATECAR_PORT_9080_TCP_ADDR`, `GATECAR_X_SERVICE_PORT_AUTH`. A bare `…_PORT` of theirs is a URL.
+ * Whether a variable is a service link. Kubernetes sets these in every pod for each Service, and a
+ * Service's name may begin with `gatecar`. Examples: `GATECAR_SERVICE_HOST`,
+ * `GATECAR_PORT_9080_TCP_ADDR`, `GATECAR_X_SERVICE_PORT_AUTH`. The value of a bare `…_PORT` link is
+ * a URL.
  */
 function isServiceLink(name: string, value: string): boolean {
   if (!SERVICE_LINK_NAME.test(name)) return false;
@@ -121,7 +126,7 @@ function checkNames(env: Environment, faults: string[]): void {
 
 function unknown(name: string, known: readonly string[], what: string): string {
   const nearest = suggestName(name, known);
-  // A fault is one line, whatever somebody took for a name.
+  // A fault must stay on one line, even if the given name has line ends.
   const shown = JSON.stringify(name).slice(1, -1);
   return `${shown} is no known ${what}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`;
 }

@@ -22,19 +22,19 @@ import {
   wholeNumber,
 } from './setting-types.ts';
 
-/** One setting: the only source of its names, type, default, limits and help. */
+/** One setting: the single source of its names, type, default, limits and help. */
 export interface Setting<T, D extends string | undefined = string | undefined> {
-  /** The environment variable; the flag is made from it. */
+  /** The environment variable. {@link flagName} derives the flag from it. */
   readonly name: `GATECAR_${string}`;
-  /** Other environment variables that are accepted for the same. */
+  /** Other accepted environment variables for the same setting. */
   readonly aliases: readonly string[];
   readonly type: SettingType<T>;
-  /** In the form a user would write; `undefined` where there is none. */
+  /** As a user would write it; `undefined` if there is no default. */
   readonly default: D;
-  /** What the default is called in the documentation, where its text would not tell. */
+  /** The name of the default in the documentation, if its text is not clear by itself. */
   readonly defaultLabel?: string;
   readonly help: string;
-  /** For paths and names, where an empty value is how environments spell "not set". */
+  /** Whether an empty value means "not set", as is common in environments for paths and names. */
   readonly emptyIsUnset?: boolean;
 }
 
@@ -144,7 +144,7 @@ export const SETTINGS = {
     'GATECAR_CACHE_MAX_ENTRIES',
     wholeNumber(1, 10_000_000),
     '10000',
-    'Most verdicts kept, in each of the two stores.',
+    'Most results kept, in each of the two stores.',
   ),
   reviewTimeoutMs: setting(
     'GATECAR_REVIEW_TIMEOUT',
@@ -185,7 +185,7 @@ export const SETTINGS = {
     'GATECAR_REFRESH_AHEAD',
     boolean,
     'true',
-    'Renews a verdict that is in use before it ends, in the background.',
+    'Renews a result that is in use before it ends, in the background.',
   ),
   graceMs: setting(
     'GATECAR_GRACE',
@@ -321,10 +321,10 @@ export const SETTINGS = {
 
 type ValueOf<S> = S extends Setting<infer T, infer D> ? (undefined extends D ? T | undefined : T) : never;
 
-/** All settings in force. Durations are in milliseconds. */
+/** The values of all settings. Durations are in milliseconds. */
 export type Config = { readonly [K in keyof typeof SETTINGS]: ValueOf<(typeof SETTINGS)[K]> };
 
-/** `GATECAR_TOKEN_AUDIENCES` → `token-audiences`. */
+/** Returns the flag's name: `GATECAR_TOKEN_AUDIENCES` → `token-audiences`. */
 export function flagName(setting: Pick<Setting<unknown>, 'name'>): string {
   return setting.name.slice('GATECAR_'.length).toLowerCase().replaceAll('_', '-');
 }

@@ -4,32 +4,35 @@ import { MAX_PREFIX_LENGTH } from '../identity/identity-headers.ts';
 import { integerRangePattern } from './integer-range-pattern.ts';
 
 /**
- * What JSON Schema says of a setting's value, for the chart's `values.schema.json`. Helm reads it with Go's regular
- * expressions, which know no look-around.
+ * The JSON schema of a setting's value, for the chart's `values.schema.json`. Helm evaluates
+ * patterns with Go's regular expressions, which have no look-around.
  */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
-/** How one kind of setting is read from text. */
+/** How one type of setting is parsed from text. */
 export interface SettingType<T> {
   /** Completes the sentence "NAME must be …". */
   readonly rule: string;
-  /** @returns `undefined` where the rule is broken. */
+  /** @returns `undefined` if the text breaks the rule. */
   readonly parse: (text: string) => T | undefined;
   readonly json: JsonSchema;
-  /** How a value may be shown in an error; absent: as it is. */
+  /** Formats a value for an error message without secrets; if absent, it is shown as it is. */
   readonly show?: (text: string) => string;
 }
 
-/** Where a listener listens, and how it was written. */
+/** A listener's address, parsed and as written. */
 export type Address =
   | { readonly kind: 'tcp'; readonly host: string | undefined; readonly port: number; readonly text: string }
   | { readonly kind: 'unix'; readonly path: string; readonly text: string };
 
-/** What a line end too many in a ConfigMap leaves behind, and no path or name has on purpose. */
+/**
+ * Control characters. No path or name has them on purpose, but an extra line end in a ConfigMap
+ * adds one.
+ */
 const CONTROL = /[\x00-\x1f\x7f]/;
 const WITHOUT_CONTROLS = '[^\\x00-\\x1f\\x7f]';
 
-/** What the system lets a Unix socket's path have. */
+/** The system's limit for the path of a Unix socket. */
 const MAX_SOCKET_PATH_BYTES = 107;
 
 export const address: SettingType<Address> = {
@@ -52,7 +55,7 @@ export const address: SettingType<Address> = {
   },
 };
 
-/** The owner can always connect. No bit but read and write means anything for a socket. */
+/** A socket's mode. The owner can always connect; only read and write bits matter for a socket. */
 export const socketMode: SettingType<number> = {
   rule: 'an octal mode such as 0660: read and write for the owner, any of the two for group and others',
   parse: text => (/^0?6[0246]{2}$/.test(text) ? Number.parseInt(text, 8) : undefined),
@@ -121,7 +124,7 @@ function toMs(text: string): number {
 
 const UNIT_BYTES = { Mi: 1024 ** 2, Gi: 1024 ** 3 } as const;
 
-/** A number of bytes, as Kubernetes writes quantities of memory: `256Mi` or `1Gi`. */
+/** A number of bytes, in the form of Kubernetes memory quantities: `256Mi` or `1Gi`. */
 export function bytes(min: string, max: string): SettingType<number> {
   const [least, most] = [toBytes(min), toBytes(max)];
   const units = Object.entries(UNIT_BYTES).map(
@@ -147,7 +150,7 @@ export interface Rate {
   readonly windowMs: number;
 }
 
-/** So many in a time, as `20/1m`. */
+/** A count per time window, such as `20/1m`. The window is in milliseconds. */
 export const rate: SettingType<Rate> = {
   rule: 'a number from 1 to 999999, a slash and a time from 1s to 60m, such as 20/1m',
   parse(text) {
@@ -158,7 +161,7 @@ export const rate: SettingType<Rate> = {
   json: { type: 'string', pattern: `^[1-9][0-9]{0,5}/${String(duration('1s', '60m').json['pattern']).slice(1)}` },
 };
 
-/** Splits on commas and newlines, as ConfigMap values need; trims, and drops empty items. */
+/** Splits on commas and newlines, for values in ConfigMaps. Trims items and drops empty ones. */
 export function splitList(text: string): string[] {
   return text
     .split(/[,\n]/)
@@ -168,9 +171,9 @@ export function splitList(text: string): string[] {
 
 interface ListOptions {
   readonly rule: string;
-  /** Each item follows this; it stands in the JSON schema too. */
+  /** The pattern of each item; also part of the JSON schema. */
   readonly item: RegExp;
-  /** What no pattern can say. */
+  /** A further condition that a pattern cannot express. */
   readonly isItem?: (item: string) => boolean;
   readonly mayBeEmpty?: boolean;
 }
@@ -219,7 +222,7 @@ export const peers = list({
   },
 });
 
-/** RFC 9110's `token` without underscores, which gateways drop or take for dashes. */
+/** RFC 9110's `token` without underscores, which gateways drop or treat as dashes. */
 const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^`|~-]{1,128}$/;
 
 export const headerName: SettingType<string> = {
@@ -234,7 +237,9 @@ export const headerPrefix: SettingType<string> = {
   json: { type: 'string', pattern: '^[A-Za-z][A-Za-z0-9-]*-$', maxLength: MAX_PREFIX_LENGTH },
 };
 
-/** Headers that belong to the connection or to our own credential and may not be set by hand. */
+/**
+ * Headers that belong to the connection or to gatecar's own credential. Operators may not set them.
+ */
 const FORBIDDEN_HEADERS = new Set([
   'authorization',
   'connection',
@@ -248,7 +253,7 @@ const FORBIDDEN_HEADERS = new Set([
   'upgrade',
 ]);
 
-/** Go and JavaScript agree on no flag for it. */
+/** Makes a pattern case-insensitive. No flag for this works in both Go and JavaScript. */
 function anyCase(text: string): string {
   return text.replaceAll(/[a-z]/g, letter => `[${letter}${letter.toUpperCase()}]`);
 }
@@ -275,7 +280,7 @@ export const headerPairs: SettingType<Readonly<Record<string, string>>> = {
       not: { pattern: `^(${[...FORBIDDEN_HEADERS].map(anyCase).join('|')}) *=.*$` },
     },
   },
-  // May hold a proxy's token (dapr-api-token).
+  // The value may contain a proxy's token (dapr-api-token).
   show: () => 'a value that is not shown',
 };
 
@@ -288,7 +293,7 @@ export const baseUrl: SettingType<string> = {
     return url.origin + url.pathname.replace(/\/+$/, '');
   },
   json: { type: 'string', pattern: '^[hH][tT][tT][pP][sS]?://([^/?#@: ]+|\\[[^/?#@ ]+\\])(:[0-9]{1,5})?(/[^?#]*)?$' },
-  // A password may hold any character, a query a token.
+  // A password may contain any character. A query may contain a token.
   show: text =>
     JSON.stringify(text.replace(/^(https?:\/\/)?.*@/is, '$1[credentials]@').replace(/([?#]).+$/s, '$1[not shown]')),
 };
@@ -299,7 +304,7 @@ export const path: SettingType<string> = {
   json: { type: 'string', pattern: `^${WITHOUT_CONTROLS}*$` },
 };
 
-/** Several paths parted as in `PATH`. */
+/** Several paths, separated by colons as in `PATH`. */
 export const paths: SettingType<string[]> = {
   rule: 'one or more paths without control characters, parted by colons',
   parse(text) {

@@ -1,4 +1,6 @@
-/** The known name nearest to a mistyped one by edits (Levenshtein), if any is near enough to be meant. */
+/**
+ * Returns the known name that is closest to a mistyped one (Levenshtein), if one is close enough.
+ */
 export function suggestName(name: string, known: readonly string[]): string | undefined {
   let best: { readonly name: string; readonly edits: number } | undefined;
   for (const candidate of known) {
@@ -11,7 +13,8 @@ export function suggestName(name: string, known: readonly string[]): string | un
 }
 
 function distance(from: string, to: string): number {
-  // The edits from what was read of `from` to each longer beginning of `to`, the empty one left out.
+  // Entry `at` is the distance from the part of `from` read so far to the first `at + 1` characters
+  // of `to`.
   let row = Array.from(to, (_, at) => at + 1);
   let edits = row.length;
   for (const [read, character] of [...from].entries()) {

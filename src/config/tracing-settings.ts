@@ -1,12 +1,12 @@
 import type { Environment } from './load.ts';
 
-/** What OpenTelemetry's own variables ask for that its library does not read by itself. */
+/** Values of OpenTelemetry's variables that its library does not read itself. */
 export interface TracingSettings {
-  /** `OTEL_TRACES_SAMPLER`, where it is one of the standard's. */
+  /** `OTEL_TRACES_SAMPLER`, or the default if the variable is not a standard sampler. */
   readonly sampler: SamplerName;
-  /** `OTEL_TRACES_SAMPLER_ARG`: the part of traces that is kept, from 0 to 1. */
+  /** `OTEL_TRACES_SAMPLER_ARG`: the share of traces that is sampled, from 0 to 1. */
   readonly ratio: number;
-  /** What is asked for and not done, in words for the log. */
+  /** Log messages about values that are ignored. */
   readonly warnings: readonly string[];
 }
 
@@ -19,10 +19,11 @@ export type SamplerName = (typeof SAMPLERS)[number];
 const PROTOCOL = 'http/protobuf';
 
 /**
- * Reads whether spans are to be sent (OpenTelemetry, Environment Variable Specification); where to, the library reads by
- * itself. As there, a value that is not known is told and passed over.
+ * Reads whether gatecar sends spans (OpenTelemetry, Environment Variable Specification). The
+ * library itself reads where to send them. As the specification requires, unknown values cause a
+ * warning and are ignored.
  *
- * @returns `undefined` where no endpoint is set, or the SDK or its exporter is turned off.
+ * @returns `undefined` if no endpoint is set, or if the SDK or its exporter is turned off.
  */
 export function readTracingSettings(env: Environment): TracingSettings | undefined {
   const read = (name: string): string => env[name]?.trim() ?? '';

@@ -1,26 +1,30 @@
 import { Token } from './token.ts';
 
-/** What a request carries in `Authorization`. */
+/** The content of a request's `Authorization` header. */
 export type Credential =
-  /** `presented` is all of the field that may hold a secret. It is kept for redaction alone. */
+  /** `presented` is the part of the field that may be a secret. It is kept only for redaction. */
   | { readonly kind: 'absent' | 'foreign' | 'empty' | 'malformed'; readonly presented?: Token }
   | { readonly kind: 'token'; readonly token: Token };
 
 const ABSENT: Credential = { kind: 'absent' };
 const EMPTY: Credential = { kind: 'empty' };
 
-/** RFC 6750 §2.1 `b64token`. */
+/** `b64token` (RFC 6750 §2.1). */
 const B64_TOKEN = /^[A-Za-z0-9\-._~+/]+=*$/;
 
 const SCHEME = 'bearer';
-/** RFC 9110 §11.1: a scheme is a token, which ends where a character comes that no token has. */
+/**
+ * The scheme is a `token` (RFC 9110 §11.1). It ends before the first character that a `token`
+ * cannot contain.
+ */
 const IS_BEARER = /^bearer(?![!#$%&'*+.^_`|~0-9A-Za-z-])/i;
 
 /**
  * Reads the credential from a flat list of header names and values (`IncomingMessage.rawHeaders`).
  *
- * Several `Authorization` fields are `malformed`, whatever they hold: gateways differ in which one they would believe
- * (RFC 9110 §5.3 allows no list here). An empty field counts as absent, as some gateways send one for "none".
+ * Several `Authorization` fields are always `malformed`, since gateways differ in which one they
+ * use (RFC 9110 §5.3 allows no list here). An empty field counts as absent, since some gateways
+ * send one for "none".
  */
 export function readCredential(rawHeaders: readonly string[]): Credential {
   let found: string | undefined;
@@ -33,22 +37,26 @@ export function readCredential(rawHeaders: readonly string[]): Credential {
   return parseAuthorization(found);
 }
 
-/** Every `Authorization` value: each may hold a token that must not be logged. */
+/** Returns all `Authorization` values. Each may contain a token that must not be logged. */
 function valuesFrom(rawHeaders: readonly string[]): string[] {
   return rawHeaders.filter((_, at) => at % 2 === 1 && rawHeaders[at - 1]?.toLowerCase() === 'authorization');
 }
 
-/** What a request presented as its credential, well-formed or not: it must not be logged. */
+/**
+ * Returns what a request presented as its credential, well-formed or not. It must not be logged.
+ */
 export function presentedIn(credential: Credential): Token | undefined {
   return credential.kind === 'token' ? credential.token : credential.presented;
 }
 
 /**
- * Parses one `Authorization` field value (RFC 6750 §2.1, scheme in any case as RFC 9110 §11.1 asks).
+ * Parses one `Authorization` field value (RFC 6750 §2.1). The scheme is case-insensitive, as RFC
+ * 9110 §11.1 requires.
  *
- * Exactly one space parts scheme and token. The grammar would allow more, but the API server rebuilds
- * `Bearer <token>` and reads a token with a leading space as no token at all, which its anonymous authenticator then
- * *accepts*; likewise it drops what follows a space or a line end. So nothing but the RFC's characters gets through.
+ * Exactly one space must separate scheme and token, although the grammar allows more. The API
+ * server rebuilds `Bearer <token>` and treats a token with a leading space as no token. Its
+ * anonymous authenticator then *accepts* the request. It also drops everything after a space or a
+ * line end. Therefore only the characters that the RFC allows are accepted.
  */
 export function parseAuthorization(value: string | undefined): Credential {
   if (value === undefined || value === '') return ABSENT;

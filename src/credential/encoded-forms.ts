@@ -1,17 +1,23 @@
-/** Most rounds of unescaping; a text that needs all of them is treated as if it held a token. */
+/** Maximum rounds of unescaping. A text that needs all of them is treated as if it has a token. */
 const MAX_ROUNDS = 5;
 
-/** How many layers of base64 are removed: the base64 of a token, and the base64 of a text with the base64 of a token. */
+/**
+ * Number of base64 layers that are decoded: a token in base64, and a text with such a token that is
+ * again in base64.
+ */
 const MAX_LAYERS = 2;
 
-/** Base64 and base64url; a slash may also separate path segments. 16 bytes take 22 characters. */
+/**
+ * Base64 or base64url of at least 16 bytes (22 characters). A slash may also separate path
+ * segments.
+ */
 const BASE64_RUN = /[A-Za-z0-9+/_-]{22,}/g;
 
-/** Percent-encoding (RFC 3986 §2.1), JSON and JavaScript escapes, character references of HTML. */
+/** Percent-encoding (RFC 3986 §2.1), JSON and JavaScript escapes, HTML character references. */
 const ESCAPE =
   /%u([\da-f]{4})|%([\da-f]{2})|\\u([\da-f]{4})|\\x([\da-f]{2})|&#x([\da-f]{1,5});?|&#(\d{1,6});?|\\([^\da-z])/gi;
 
-/** What a text says in any encoding that a reader can undo. */
+/** A text in every form that a reader could decode it to. */
 export interface Forms {
   readonly forms: readonly string[];
   /** False if the text is escaped so often that more may be hidden in it. */
@@ -19,8 +25,9 @@ export interface Forms {
 }
 
 /**
- * Returns the text itself, the text unescaped as often as it can be, and all base64 and hexadecimal digits in it decoded.
- * Each layer is a constant number of times longer than the one before at most, so the time is linear in the text.
+ * Returns the text itself, the text after each round of unescaping, and all base64 and hexadecimal
+ * digits in it decoded. Each layer is longer than the one before by at most a constant factor, so
+ * the time is linear in the text.
  */
 export function formsOf(text: string): Forms {
   const forms: string[] = [];
@@ -28,7 +35,7 @@ export function formsOf(text: string): Forms {
   let layer = [text];
   for (let depth = 0; depth <= MAX_LAYERS; depth += 1) {
     const unescaped = layer.map(unescapings);
-    // What base64 decodes to is noise most of the time, in which any escape may occur.
+    // Decoded base64 is mostly noise, which may contain any escape by chance.
     if (depth === 0) isComplete = unescaped.every(one => one.length <= MAX_ROUNDS);
     layer = unescaped.flat();
     forms.push(...layer);
@@ -37,7 +44,7 @@ export function formsOf(text: string): Forms {
   return { forms, isComplete };
 }
 
-/** Returns a text and what each round of unescaping makes of it: the rounds stop at {@link MAX_ROUNDS}. */
+/** Returns a text and the result of each round of unescaping, up to {@link MAX_ROUNDS} rounds. */
 export function unescapings(text: string): string[] {
   const all = [text];
   for (let next = undoEscapes(text); next !== all.at(-1) && all.length <= MAX_ROUNDS; next = undoEscapes(next)) {
@@ -53,7 +60,10 @@ function undoEscapes(text: string): string {
   });
 }
 
-/** Each run of base64 at all four alignments, and hexadecimal digits at both: where an encoded value begins is unknown. */
+/**
+ * Decodes each run of base64 at all four alignments and hexadecimal digits at both. The start of an
+ * encoded value within a run is unknown.
+ */
 function decodings(text: string): string[] {
   const runs = (text.match(BASE64_RUN) ?? []).flatMap(run =>
     [0, 1, 2, 3].map(from => Buffer.from(run.slice(from), 'base64').toString('latin1')),
@@ -66,12 +76,15 @@ function decodings(text: string): string[] {
   return [...runs, ...bytes];
 }
 
-/** Letters in lower case and digits by their code, anything else as 0. */
+/** Maps a byte to its lower-case letter or digit, and anything else to 0. */
 const KEPT = Uint8Array.from({ length: 256 }, (_, code) =>
   /[A-Za-z0-9]/.test(String.fromCharCode(code)) ? String.fromCharCode(code).toLowerCase().charCodeAt(0) : 0,
 );
 
-/** Returns letters and digits alone, in lower case: separators and the alphabet of base64 make no difference then. */
+/**
+ * Returns only letters and digits, in lower case. The result does not depend on separators or on
+ * the base64 alphabet.
+ */
 export function squeeze(text: string): Buffer {
   const bytes = Buffer.from(text);
   let length = 0;

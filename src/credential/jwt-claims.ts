@@ -1,21 +1,24 @@
 import { revealToken, type Token } from './token.ts';
 
-/** RFC 8259 §6. */
+/** A JSON number (RFC 8259 §6). */
 const JSON_NUMBER = /^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 
-/** What a JWT says about itself. Nothing here is verified; only the API server's yes gives it weight. */
+/**
+ * The claims of a JWT. None of them is verified. They count only if the API server authenticates
+ * the token.
+ */
 export interface UnverifiedClaims {
-  /** `iss`, where the token has one. */
+  /** `iss`, if the token has one. */
   readonly issuer: string | undefined;
-  /** `aud` as a list; `undefined` where there is none, or none of the right type. */
+  /** `aud` as a list; `undefined` if it is absent or has the wrong type. */
   readonly audiences: readonly string[] | undefined;
-  /** `exp` in milliseconds since the epoch, where the token has one. */
+  /** `exp` in milliseconds since the epoch, if the token has one. */
   readonly expiresAtMs: number | undefined;
-  /** `nbf`, likewise. */
+  /** `nbf` in milliseconds since the epoch, if the token has one. */
   readonly notBeforeMs: number | undefined;
 }
 
-/** A JWT's header and claims, all of them, as somebody wrote them. */
+/** A JWT's complete header and claims, unverified. */
 export interface UnverifiedJwt {
   readonly header: Readonly<Record<string, unknown>>;
   readonly claims: Readonly<Record<string, unknown>>;
@@ -24,7 +27,8 @@ export interface UnverifiedJwt {
 /**
  * Reads a compact JWS (RFC 7515 §7.1) without verifying it.
  *
- * @returns `undefined` for an opaque token: anything that is not three parts whose first two decode to JSON objects.
+ * @returns `undefined` for an opaque token. A token is opaque if it does not have exactly three
+ *   parts, or if the first two parts do not decode to JSON objects.
  */
 export function readClaims(token: Token): UnverifiedClaims | undefined {
   const jwt = readJwt(token);
@@ -38,7 +42,7 @@ export function readClaims(token: Token): UnverifiedClaims | undefined {
   };
 }
 
-/** {@link readClaims}, with all that is in there, for people to read. */
+/** Returns the complete header and claims, for display. Reads a token like {@link readClaims}. */
 export function readJwt(token: Token): UnverifiedJwt | undefined {
   const [first, second, third, ...rest] = revealToken(token).split('.');
   if (first === undefined || second === undefined || third === undefined || rest.length > 0) return undefined;
@@ -47,20 +51,20 @@ export function readJwt(token: Token): UnverifiedJwt | undefined {
   return claims && header && { header, claims };
 }
 
-/** RFC 7519 §4.1.3: one audience may stand without a list. */
+/** Returns `aud` as a list. A single audience may be a plain string (RFC 7519 §4.1.3). */
 function toAudienceList(aud: unknown): readonly string[] | undefined {
   if (typeof aud === 'string') return [aud];
   return Array.isArray(aud) && aud.every(item => typeof item === 'string') ? aud : undefined;
 }
 
-/** RFC 7519 §2 NumericDate, which may have a fraction. */
+/** Converts a NumericDate, which may have a fraction, to milliseconds (RFC 7519 §2). */
 function toMilliseconds(date: unknown): number | undefined {
   return typeof date === 'number' && Number.isFinite(date) ? date * 1000 : undefined;
 }
 
 /**
- * Some issuers write the end of a token as a text, and the API server's OIDC authenticator takes that. A yes must not outlive
- * it all the same.
+ * Converts an `exp` that is a string. Some issuers write it so, and the API server's OIDC
+ * authenticator accepts it. A cached result must not outlive such a token either.
  */
 function parseNumericDate(date: unknown): unknown {
   return typeof date === 'string' && JSON_NUMBER.test(date) ? Number(date) : date;
@@ -73,7 +77,7 @@ function decodeObject(part: string): Record<string, unknown> | undefined {
       ? (value as Record<string, unknown>)
       : undefined;
   } catch {
-    // The parse error quotes the token's bytes and must not travel.
+    // The parse error quotes the token's bytes, so it must not leave this function.
     return undefined;
   }
 }

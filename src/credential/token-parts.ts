@@ -1,24 +1,30 @@
-/** A text that has so many letters and digits in a row in common with a token holds a part of that token. */
+/**
+ * Window length in characters. A text that shares this many consecutive letters and digits with a
+ * token contains a part of it.
+ */
 const WINDOW = 12;
 
-/** A prime, for the hash that is rolled over a text: each character costs the same, whatever the texts are. */
+/** Prime factor of the rolling hash. The cost per character is constant for every text. */
 const FACTOR = 0x01000193;
 
-/** By how much the oldest character of a window counts when it leaves. */
+/** Weight of a window's oldest character when it is removed from the hash. */
 const LEAVING = Array.from({ length: WINDOW }).reduce<number>(power => Math.imul(power, FACTOR), 1);
 
-/** Bits of a hash that the filter is indexed with; most hashes need no look-up in the map. */
+/** Number of hash bits that index the filter. The filter avoids most look-ups in the map. */
 const FILTER_BITS = 12;
 
-/** All windows of some texts, to look for parts of a secret in them. */
+/** An index of all windows of some texts, for finding parts of a secret in them. */
 export interface Parts {
   readonly text: Buffer;
-  /** Where in the text each window begins, by its hash. */
+  /** The start of each window in the text, by the window's hash. */
   readonly at: ReadonlyMap<number, number>;
   readonly filter: Uint8Array;
 }
 
-/** Indexes texts, each squeezed to letters and digits. The zero between two texts is in no secret. */
+/**
+ * Indexes texts, each squeezed to letters and digits. A zero byte separates them. No secret
+ * contains it, so no match spans two texts.
+ */
 export function partsOf(texts: readonly Buffer[]): Parts {
   const text = Buffer.concat(texts.flatMap(one => [one, Buffer.alloc(1)]));
   const at = new Map<number, number>();
@@ -30,7 +36,10 @@ export function partsOf(texts: readonly Buffer[]): Parts {
   return { text, at, filter };
 }
 
-/** Whether the texts hold a secret, or 12 characters in a row of a longer one. Linear in the secret. */
+/**
+ * Whether the texts contain a secret, or 12 consecutive characters of a longer one. The time is
+ * linear in the secret.
+ */
 export function hasPartOf({ text, at, filter }: Parts, secret: Buffer): boolean {
   if (secret.length < WINDOW) return text.includes(secret);
   const hashes = hashesOf(secret);
@@ -43,7 +52,7 @@ export function hasPartOf({ text, at, filter }: Parts, secret: Buffer): boolean 
   return false;
 }
 
-/** The hash of each window of a text, in order. */
+/** Returns the hash of each window of a text, in order. */
 function hashesOf(text: Buffer): Int32Array {
   const hashes = new Int32Array(Math.max(0, text.length - WINDOW + 1));
   let hash = 0;

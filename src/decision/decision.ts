@@ -1,6 +1,8 @@
 import type { Identity } from '../identity/identity.ts';
 
-/** Why a request is not let through because of what it carries: an answer about the caller. */
+/**
+ * Why gatecar denies a request because of its credential. A denial is a statement about the caller.
+ */
 export type DenialReason =
   | 'credentials_missing'
   | 'credentials_malformed'
@@ -12,35 +14,41 @@ export type DenialReason =
   | 'namespace_denied'
   | 'service_account_denied';
 
-/** Why nobody could say: a fault of ours or of the API server, never an answer about the caller. */
+/**
+ * Why gatecar could not decide: a failure of gatecar or of the API server. It is never a statement
+ * about the caller.
+ */
 export type UnavailableReason = 'authority_unavailable' | 'overloaded';
 
 export type Reason = DenialReason | UnavailableReason;
 
-/** The detail of `credentials_malformed` where the credential is of another scheme than Bearer. */
+/** The detail of `credentials_malformed` if the credential's scheme is not Bearer. */
 export const OTHER_SCHEME = 'other scheme';
 
-/** What is decided about one request. */
+/** The decision on one request. */
 export type Decision = Allow | Deny | Unavailable;
 
 export interface Allow {
   readonly kind: 'allow';
-  /** `undefined` in basic mode, which knows nobody. */
+  /** `undefined` in basic mode, which verifies no token. */
   readonly identity: Identity | undefined;
-  /** How long ago the verdict's time ended, in whole seconds, where it serves by grace. */
+  /** Whole seconds since the cached result expired, if it is served by stale-if-error. */
   readonly staleSeconds?: number;
 }
 
 export interface Deny {
   readonly kind: 'deny';
   readonly reason: DenialReason;
-  /** What completes the reason's text, see `explain`; empty where the text needs nothing. */
+  /** Completes the reason's text in `toErrorResponse`; empty if the text is complete. */
   readonly detail: string;
-  /** Who it was, where the API server had said so before the policy refused; printable ASCII, cut where it is long. */
+  /**
+   * The authenticated username, if the policy denies the request. Printable ASCII; a long one is
+   * truncated.
+   */
   readonly username?: string;
-  /** The same as the API server said it, for whoever renders it with care. */
+  /** The identity as the API server returned it. Callers must encode or redact it. */
   readonly identity?: Identity;
-  /** Seconds after which asking again makes sense, where that is known. */
+  /** Seconds after which the client may retry, if known. */
   readonly retryAfterSeconds?: number;
 }
 
@@ -48,13 +56,13 @@ export interface Unavailable {
   readonly kind: 'unavailable';
   readonly reason: UnavailableReason;
   readonly cause: UnavailableCause;
-  /** Seconds after which asking again makes sense. */
+  /** Seconds after which the client may retry. */
   readonly retryAfterSeconds: number;
 }
 
 /**
- * The classes of outage: what a client, a log line and a metric may know of one. The raw error stays where it was caught,
- * since it may quote an answer that repeats the token.
+ * The classes of outage. A client, a log line and a metric get only the class. The raw error is not
+ * passed on, since it may quote a response that repeats the token.
  */
 export type UnavailableCause =
   | 'no client'
@@ -74,5 +82,8 @@ export type UnavailableCause =
   | OverloadCause
   | 'internal error';
 
-/** The limits of gatecar itself: a request that meets one is `overloaded`, and the API server is not asked. */
+/**
+ * The limits of gatecar itself. A request that exceeds one is `overloaded`, and the API server is
+ * not called.
+ */
 export type OverloadCause = 'too many reviews' | 'waiting_memory_full' | 'transfers_memory_full' | 'event loop behind';

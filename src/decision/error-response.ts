@@ -1,26 +1,31 @@
 import { type Decision, OTHER_SCHEME, type Reason } from './decision.ts';
 
-/** How an operator wants refusals answered. */
+/** The settings for responses to denied and unavailable requests. */
 export interface ResponseSettings {
   readonly policyDeniedStatus: 401 | 403;
   readonly unavailableStatus: 401 | 403 | 503;
   readonly errorDetail: 'full' | 'generic';
 }
 
-/** What is said about a decision that is no allow, whatever the gateway's protocol. */
+/** The response to a decision other than allow, independent of the gateway's protocol. */
 export interface ErrorResponse {
   readonly status: 401 | 403 | 503;
   readonly text: string;
-  /** `undefined` where the operator wants no detail told. */
+  /** `undefined` if `GATECAR_ERROR_DETAIL` is `generic`. */
   readonly reason: Reason | undefined;
-  /** The `WWW-Authenticate` value (RFC 6750 §3); `undefined` for a 503, which no credential would fix. */
+  /**
+   * The `WWW-Authenticate` value (RFC 6750 §3); `undefined` for a 503, which no credential fixes.
+   */
   readonly challenge: string | undefined;
   readonly retryAfterSeconds: number | undefined;
 }
 
 type Refusal = Exclude<Decision, { kind: 'allow' }>;
 
-/** RFC 6750 §3.1; `undefined` where there was no bearer token to be at fault, about which nothing is to be told. */
+/**
+ * An error code of RFC 6750 §3.1. `undefined` if no bearer token is at fault: the response must not
+ * have a code then.
+ */
 type ChallengeError = 'invalid_request' | 'invalid_token' | 'insufficient_scope' | undefined;
 
 interface Row {
@@ -50,7 +55,7 @@ const TABLE: { readonly [R in Reason]: Row } = {
     text: () => 'Token validation failed: No user information in TokenReview response',
     error: 'invalid_token',
   },
-  // Without an error code: the token was not judged, and a client is not to throw a good one away.
+  // No error code: the token was not checked, and the client must not discard a valid one.
   too_many_failures: { status: 'denied', text: () => 'Too many failed attempts', error: undefined },
   namespace_denied: {
     status: 'policy',
@@ -68,7 +73,7 @@ const TABLE: { readonly [R in Reason]: Row } = {
 
 const GENERIC_TEXT = { 401: 'Unauthorized', 403: 'Forbidden', 503: 'Service Unavailable' } as const;
 
-/** The one table from reason to status, text and challenge. */
+/** Maps a decision other than allow to its status, text and challenge, by the table above. */
 export function toErrorResponse(refusal: Refusal, settings: ResponseSettings): ErrorResponse {
   const row = TABLE[refusal.reason];
   const status = statusOf(row, settings);
@@ -98,7 +103,7 @@ function errorOf({ error }: Row, refusal: Refusal): ChallengeError {
 }
 
 function challenge(error: ChallengeError, status: 401 | 403, generic: boolean): string {
-  // Where no detail may be told, a 401 of the policy must not stand out among those of the token.
+  // Without details, a 401 of the policy must look the same as a 401 for an invalid token.
   const told = generic && status === 401 && error === 'insufficient_scope' ? 'invalid_token' : error;
   return told === undefined ? 'Bearer realm="gatecar"' : `Bearer realm="gatecar", error="${told}"`;
 }

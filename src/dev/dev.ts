@@ -6,7 +6,10 @@ import { type RunningServer, serve } from '../serve.ts';
 import { startFakeApiServer } from './fake-api-server.ts';
 import { ISSUER, type TokenIssuer, tokenIssuer } from './token-issuer.ts';
 
-/** Where our own authority stands in for the API server, so a real one's settings must not interfere. */
+/**
+ * Settings of a real API server. `gatecar dev` ignores them, since its fake API server takes the
+ * real one's role.
+ */
 const API_SERVER_SETTINGS = [
   ...['GATECAR_KUBECONFIG', 'KUBECONFIG', 'GATECAR_KUBE_CONTEXT', 'GATECAR_KUBE_API_URL', 'KUBE_API_SERVER'],
   ...[
@@ -19,8 +22,8 @@ const API_SERVER_SETTINGS = [
 ];
 
 /**
- * `gatecar dev`: the sidecar in front of an embedded authority, both on loopback, and `curl` lines to try it with.
- * Settings count as for `serve`, but for those of the API server.
+ * Runs `gatecar dev`: the sidecar and a fake API server, both on loopback. Prints `curl` commands
+ * to try it. The settings are those of `serve`, except for those of the API server.
  *
  * @throws {ConfigError}
  */
@@ -92,7 +95,7 @@ ${cases.map(([title, token]) => `# ${title}\n${curl(running.auth, token)}\n`).jo
 function passingAccount(config: Config): { namespace: string; serviceAccount: string } {
   const listed = parseServiceAccount(config.allowedServiceAccounts?.[0] ?? '');
   if (listed !== undefined) return { namespace: listed.namespace, serviceAccount: listed.name };
-  // Never empty: `devEnvironment` sets it where there is no list of anybody's.
+  // Never empty: `devEnvironment` sets it if no allowlist is configured.
   const [namespace] = config.allowedNamespaces as [string, ...string[]];
   return { namespace, serviceAccount: 'my-app' };
 }

@@ -2,14 +2,16 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { ISSUER, type ServiceAccountClaims, type TokenIssuer } from './token-issuer.ts';
 
-/** A TokenReview API on loopback that knows the tokens of one issuer. For development and tests. */
+/**
+ * A TokenReview API on loopback that accepts the tokens of one issuer. For development and tests.
+ */
 export interface FakeApiServer {
   /** Base URL, for `GATECAR_KUBE_API_URL`. */
   readonly url: string;
   readonly server: Server;
-  /** Reviews answered so far. */
+  /** The number of reviews so far. */
   readonly reviews: number;
-  /** Forgets a ServiceAccount: its tokens are reviewed as the API server does after a deletion. */
+  /** Deletes a ServiceAccount: later reviews reject its tokens, as the API server does. */
   deleteServiceAccount(namespace: string, name: string): void;
   close(): Promise<void>;
 }
@@ -21,7 +23,7 @@ export interface FakeApiServerOptions {
 
 const PATH = '/apis/authentication.k8s.io/v1/tokenreviews';
 const MAX_BODY_BYTES = 1024 * 1024;
-/** The API server's allowance for clocks that differ, in seconds. */
+/** The clock skew that the API server tolerates, in seconds. */
 const LEEWAY_SECONDS = 60;
 
 interface ReviewSpec {
@@ -32,8 +34,9 @@ interface ReviewSpec {
 type ReviewStatus = Readonly<Record<string, unknown>>;
 
 /**
- * Reviews as the API server does, with its own texts: signature, `exp`, `nbf`, audience, and whether the account is
- * still there. Plain HTTP without a credential of ours, as behind `kubectl proxy`.
+ * Starts a server that reviews tokens as the API server does, with the same error texts. It checks
+ * the signature, `exp`, `nbf`, the audience, and whether the ServiceAccount exists. It uses plain
+ * HTTP and requires no credential, like `kubectl proxy`.
  */
 export async function startFakeApiServer({ issuer, now = Date.now }: FakeApiServerOptions): Promise<FakeApiServer> {
   const deleted = new Set<string>();
@@ -136,7 +139,7 @@ function userOf(claims: ServiceAccountClaims): Record<string, unknown> {
   };
 }
 
-/** As Go prints a list of strings with `%q`. */
+/** Formats a list of strings like `%q` in Go. */
 function quoted(items: readonly string[]): string {
   return `[${items.map(item => JSON.stringify(item)).join(' ')}]`;
 }

@@ -1,6 +1,6 @@
 import { createHash, generateKeyPairSync, type KeyObject, randomUUID, sign, verify } from 'node:crypto';
 
-/** A ServiceAccount and, where the token is bound to one, its pod and node. */
+/** A ServiceAccount, and the pod and node that the token is bound to, if any. */
 export interface Subject {
   readonly namespace: string;
   readonly serviceAccount: string;
@@ -10,7 +10,7 @@ export interface Subject {
 
 export interface TokenRequest extends Subject {
   readonly audiences: readonly string[];
-  /** Seconds from now; negative makes a token that has run out. */
+  /** Seconds from now. A negative number makes an expired token. */
   readonly expiresInSeconds?: number;
   readonly notBeforeSeconds?: number;
 }
@@ -37,26 +37,35 @@ const FOREIGN = { kind: 'not a token of this issuer' } as const;
 
 const DEFAULT_LIFETIME_SECONDS = 3600;
 
-/** What the API server's decoder takes: padding and other characters, which Node's passes over, are errors to it. */
+/**
+ * Base64url as the API server's decoder accepts it. Padding and other characters are errors there,
+ * but Node's decoder ignores them.
+ */
 const RAW_BASE64URL = /^(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-]{2,3})?$/;
 
-/** What a signature check finds; the refusals are those that the API server tells apart by its texts. */
+/**
+ * The result of a signature check. The API server has a separate error text for each kind of
+ * rejection.
+ */
 export type Verification =
   | { readonly kind: 'ours'; readonly claims: ServiceAccountClaims }
   | { readonly kind: 'not a token of this issuer' | 'unknown key' | 'wrong signature' };
 
-/** Holds a key pair and issues real RS256 ServiceAccount tokens (RFC 7519), as the API server's TokenRequest does. */
+/**
+ * Issues real RS256 ServiceAccount tokens (RFC 7519) with its own key pair, as the API server's
+ * TokenRequest does.
+ */
 export interface TokenIssuer {
   issue(request: TokenRequest): string;
-  /** Checks the signature alone, whatever the claims say. */
+  /** Checks the issuer and the signature, but no other claims. */
   verify(token: string): Verification;
   /** The public key as the API server publishes it (RFC 7517). */
   readonly jwks: { readonly keys: readonly Readonly<Record<string, unknown>>[] };
-  /** The same for the same object, as long as this issuer lives. */
+  /** Returns a UID that is stable for each object during the issuer's lifetime. */
   uidOf(kind: string, ...names: string[]): string;
 }
 
-/** Makes a key pair of its own; `now` is in milliseconds since the epoch. */
+/** Creates an issuer with a new key pair. `now` returns milliseconds since the epoch. */
 export function tokenIssuer(now: () => number = Date.now): TokenIssuer {
   const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const kid = keyId(publicKey);

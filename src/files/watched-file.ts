@@ -1,28 +1,31 @@
 import { readFile, stat } from 'node:fs/promises';
 
-/** How often, at the most, the disk is asked whether the file is still the same, in milliseconds. */
+/** Minimum time between two checks whether the file has changed, in milliseconds. */
 const CHECK_EVERY_MS = 1000;
 
 export interface WatchedFile {
   /**
-   * The file's bytes, read anew when it has changed; the same object for as long as it reads the same. Once read, a file
-   * that cannot be read any more keeps its last content: Kubernetes swaps mounted files by symlink, and a moment without
-   * one is no reason to fail.
+   * Returns the file's bytes and reads them again if the file has changed. Returns the same object
+   * until the content changes. If the file becomes unreadable, its last content is kept: Kubernetes
+   * swaps mounted files by symlink, and the file may be missing for a moment.
    *
-   * @throws the file system's error while it could never be read.
+   * @throws the file system's error if the file has never been readable.
    */
   read(): Promise<Buffer>;
-  /** Whether the next {@link read} asks the disk; until then it reads the same. */
+  /** Whether the next {@link read} accesses the disk. If not, it returns the same content. */
   readonly isDue: boolean;
-  /** The file system's error for which the last look at the disk left the old content; `undefined` where it could be read. */
+  /**
+   * The file system's error at the last check, which kept the old content; `undefined` if it
+   * succeeded.
+   */
   readonly failure: unknown;
-  /** Makes the next {@link read} go to the disk whatever the file looks like. */
+  /** Makes the next {@link read} read the file again, even if it looks unchanged. */
   drop(): void;
 }
 
 /**
- * Follows a file without a watcher: whoever reads causes at most one `stat` in `checkEveryMs`. Device and inode are compared too,
- * since the kubelet's swap of a symlink can leave size and time alike.
+ * Follows a file without a watcher. Reads cause at most one `stat` per `checkEveryMs`. Device and
+ * inode are compared too, since size and time may be equal after the kubelet swaps a symlink.
  */
 export function watchedFile(
   path: string,
@@ -51,7 +54,8 @@ export function watchedFile(
         const current = `${dev}:${ino}:${size}:${mtimeNs}`;
         if (content === undefined || current !== signature) {
           const fresh = await readFile(path);
-          // The kubelet swaps all files of a volume when one of them has changed.
+          // The kubelet swaps all files of a volume if one changes. Unchanged content keeps its
+          // object.
           if (content === undefined || !content.equals(fresh)) content = fresh;
           signature = current;
         }

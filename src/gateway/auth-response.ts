@@ -2,10 +2,12 @@ import type { Decision } from '../decision/decision.ts';
 import { type ErrorResponse, type ResponseSettings, toErrorResponse } from '../decision/error-response.ts';
 import { createIdentityHeaders } from '../identity/identity-headers.ts';
 
-/** A decision as a response to any gateway, whatever the protocol. */
+/** A decision as a response to the gateway, independent of the protocol. */
 export interface AuthResponse {
   readonly status: 200 | 401 | 403 | 503;
-  /** Flat list of names and values. Each one overwrites what the gateway has under that name. */
+  /**
+   * Flat list of header names and values. Each value overwrites the gateway's value for that name.
+   */
   readonly headers: readonly string[];
   /** JSON, or empty for an allow. */
   readonly body: string;
@@ -18,8 +20,8 @@ export interface ResponseRendererOptions extends ResponseSettings {
 }
 
 /**
- * Envoy accepts no other status than 200 as an allow. If an allow has a body, nginx opens a new
- * connection for each request.
+ * Envoy accepts only status 200 as an allow. If an allow has a body, nginx opens a new connection
+ * for each request.
  */
 const ALLOW_HEADERS = ['Content-Length', '0', 'Cache-Control', 'no-store'] as const;
 
@@ -36,7 +38,7 @@ export function createResponseRenderer(options: ResponseRendererOptions): (decis
   };
 }
 
-/** The names and values of a flat list, in pairs. */
+/** Iterates over the name-value pairs of a flat list. */
 export function* headerPairs(flat: readonly string[]): Generator<[name: string, value: string]> {
   for (let at = 0; at < flat.length; at += 2) yield [flat[at] as string, flat[at + 1] as string];
 }

@@ -2,26 +2,32 @@ import type { Server, Socket } from 'node:net';
 import { CONNECTION_BYTES, ConnectionGroup, type ConnectionPool, PooledConnection } from '../limits/connection-pool.ts';
 import { TurnQueue } from './turn-queue.ts';
 
-/** How many connections may start in one turn of the event loop. An HTTP/2 session takes a third of a millisecond. */
+/**
+ * Maximum number of connections that start in one event-loop iteration. An HTTP/2 session costs
+ * more than an HTTP/1.1 connection.
+ */
 const STARTS_PER_TURN = { http: 16, grpc: 2 } as const;
-/** The same with TLS, where each takes up to a millisecond of signing. */
+/** The same limit with TLS, where each handshake computes a signature. */
 const HANDSHAKES_PER_TURN = 2;
 
 export interface ConnectionIntakeOptions {
   readonly protocol: keyof typeof STARTS_PER_TURN;
-  /** Shared by all listeners that are to have one limit. */
+  /** Shared by all listeners that count against the same limit. */
   readonly pool: ConnectionPool;
-  /** Most connections of this listener. Without it the pool alone sets a limit. */
+  /** Maximum number of connections of this listener. If unset, only the pool limits them. */
   readonly maxConnections?: number | undefined;
-  /** Called for each connection that was closed because there was no room for it. */
+  /** Called for each new connection that gatecar closes because a limit is reached. */
   readonly onRejected?: (() => void) | undefined;
 }
 
-/** The connections that a listener has taken in. */
+/** The connections that a listener has accepted. */
 export interface ConnectionIntake {
-  /** The pool's record of a socket that the server hands out (`connection`, or `secureConnection` with TLS). */
+  /**
+   * Returns the pool's record of a socket that the server emits with `connection`, or with
+   * `secureConnection` if it uses TLS.
+   */
   pooledOf(socket: Socket): PooledConnection;
-  /** Those whose TLS handshake is not complete. */
+  /** Sockets whose TLS handshake is not complete. */
   readonly handshaking: Iterable<Socket>;
 }
 
@@ -31,10 +37,11 @@ interface Handshake {
 }
 
 /**
- * Takes connections in as far as the pool has room, and passes them on to the server's own listeners, a few in each turn of
- * the event loop, so that a flood of connections does not delay those that are open.
+ * Accepts connections while the pool has capacity and passes them to the server's own listeners. A
+ * limited number starts in each event-loop iteration, so a flood of new connections does not delay
+ * open ones.
  *
- * @param isTls whether the server does the handshakes itself.
+ * @param isTls whether the server performs the TLS handshakes itself.
  */
 export function connectionIntake(
   server: Server,
@@ -43,13 +50,15 @@ export function connectionIntake(
 ): ConnectionIntake {
   const costBytes = CONNECTION_BYTES[protocol] + (isTls ? CONNECTION_BYTES.tls : 0);
   const plain = new WeakMap<Socket, PooledConnection>();
-  // A TLS socket does not name the socket below it, so they are matched by the client's address.
+  // A TLS socket does not expose the socket below it, so they are matched by the client's address.
   const handshakes = new Map<string, Handshake>();
   const starting = new TurnQueue(isTls ? HANDSHAKES_PER_TURN : STARTS_PER_TURN[protocol]);
   const expectHandshake = (socket: Socket, pooled: PooledConnection): void => {
     const address = addressOf(socket);
     if (address === undefined) {
-      // What becomes of it cannot be followed. Who may connect is for the mode of the Unix socket to say.
+      // A client on a Unix socket has no address, so its handshake cannot be tracked. As busy, the
+      // connection is never closed for another one. The file mode of the socket controls who may
+      // connect.
       pool.waitsNoMore(pooled);
       pooled.isBusy = () => true;
       return;
@@ -82,7 +91,7 @@ export function connectionIntake(
       const address = addressOf(socket) ?? '';
       const pooled = plain.get(socket) ?? handshakes.get(address)?.pooled;
       handshakes.delete(address);
-      // Peers on a Unix socket have no address: their own record cannot be found.
+      // With TLS on a Unix socket, clients have no address, so their own record cannot be found.
       return pooled ?? new PooledConnection(group, 0, () => socket.destroy());
     },
     get handshaking() {
@@ -91,7 +100,10 @@ export function connectionIntake(
   };
 }
 
-/** Puts `take` before the listeners that a server has for an event with a socket. `take` calls `pass` to go on. */
+/**
+ * Replaces a server's listeners for a socket event with `take`. `take` calls `pass` to invoke the
+ * replaced listeners.
+ */
 export function intercept(
   server: Server,
   event: 'connection' | 'secureConnection',

@@ -7,25 +7,25 @@ import type { TraceContext } from './trace-context.ts';
 
 export type Protocol = 'http' | 'grpc';
 
-/** One decision, as told to metrics and logs. */
+/** One decision, as reported to metrics and logs. */
 export interface DecisionEvent {
   readonly protocol: Protocol;
   readonly decision: Decision;
   readonly answer: AuthResponse;
   readonly credential: Credential;
   readonly durationMs: number;
-  /** Read only when it is wanted: most decisions are allows and are not logged. */
+  /** Computed on demand, because most decisions are allows and are not logged. */
   forwarded(): Forwarded;
-  /** Where {@link StartTrace} gave one. */
+  /** The trace that {@link StartTrace} started, if any. */
   readonly trail: Trail | undefined;
 }
 
 export type Trail = NonNullable<RequestContext['trail']>;
 
-/** Begins to follow a request; whose trace it is part of is read only where that is wanted. */
+/** Starts the trace of a request. It calls `parent` only if it needs the caller's trace context. */
 export type StartTrace = (parent: () => TraceContext | undefined) => Trail;
 
-/** What is decided where our own code failed: nothing about the caller. */
+/** The decision if gatecar's own code fails. It says nothing about the caller. */
 export const INTERNAL_ERROR: Unavailable = {
   kind: 'unavailable',
   reason: 'authority_unavailable',

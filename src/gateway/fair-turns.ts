@@ -1,36 +1,48 @@
 import type { TurnOptions } from './grpc/frame-turns.ts';
 
-/** A request whose bytes have all come. */
+/** A request that is ready to be handled. */
 export interface ReadyRequest {
   handle(): void;
-  /** Called before it waits: its bytes are still part of what was read from the connection. */
+  /**
+   * Called before the request is queued. It must copy its bytes, which are part of a larger buffer
+   * that was read from the connection.
+   */
   keep(): void;
 }
 
-/** A connection that carries many requests at once. */
+/** A connection that carries many concurrent requests. */
 export class SharedConnection {
   readonly ready: ReadyRequest[] = [];
-  /** Whether it is in the queue of connections with requests that are ready. */
+  /** Whether the connection is in the queue of connections with ready requests. */
   isQueued = false;
-  /** The turn in which requests of this connection were handled last, and how many. */
+  /**
+   * Identifies the event-loop iteration that last handled requests of this connection. `handled`
+   * counts those requests.
+   */
   turn: object | undefined;
   handled = 0;
-  /** Streams that are open. */
+  /** Number of open streams. */
   open = 0;
-  /** Calls that wait for a review. */
+  /** Number of calls that wait for a review. */
   pending = 0;
-  /** Called when what is open, pending or allowed has changed. */
+  /** Called when `open`, `pending` or `hasBeenAllowed` may have changed. */
   onChange: () => void = () => {};
-  /** Whether one of its requests has been allowed: clients without a valid token share their turns among themselves. */
+  /**
+   * Whether a request of this connection has been allowed. Connections without an allowed request
+   * are scheduled separately from the others.
+   */
   hasBeenAllowed = false;
 
-  /** Whether gatecar owes it a decision. */
+  /** Whether gatecar still has to decide a request of this connection. */
   get isBusy(): boolean {
     return this.pending > 0 || this.isQueued;
   }
 }
 
-/** How many requests are handled in one turn, and for how many milliseconds. */
+/**
+ * Limits for one event-loop iteration: requests in total, requests per connection, and
+ * milliseconds.
+ */
 export interface RequestLimits {
   readonly inAll: number;
   readonly perConnection: number;
@@ -38,10 +50,11 @@ export interface RequestLimits {
 }
 
 /**
- * Divides the turns of the event loop among connections: what one connection sends at once beyond its share is handled in
- * later turns, and each connection's share comes round before the next one of the same connection.
+ * Divides event-loop iterations among connections. Requests beyond a connection's share are handled
+ * in later iterations. Each waiting connection gets its share before another connection gets a
+ * second one.
  *
- * What waits is bounded by the streams that a connection may have open.
+ * The queue is bounded by the number of streams that a connection may have open.
  */
 export class FairTurns {
   readonly #limits: RequestLimits;
@@ -55,14 +68,14 @@ export class FairTurns {
   #isShort = false;
   #isScheduled = false;
 
-  /** @param limits for one turn. */
+  /** @param limits for one event-loop iteration. */
   constructor(limits: RequestLimits, { atTurnEnd = setImmediate, now = () => performance.now() }: TurnOptions = {}) {
     this.#limits = limits;
     this.#atTurnEnd = atTurnEnd;
     this.#now = now;
   }
 
-  /** Handles the request now, or in a later turn. */
+  /** Handles the request now, or queues it for a later event-loop iteration. */
   add(connection: SharedConnection, request: ReadyRequest): void {
     const handled = connection.turn === this.#turn ? connection.handled : 0;
     if (!connection.isQueued && handled < this.#limits.perConnection && this.#isLeft) {
@@ -78,7 +91,10 @@ export class FairTurns {
     this.#schedule();
   }
 
-  /** For so many turns, one request is handled in each: others have something to do that must not wait. */
+  /**
+   * Handles only one request in each of the next `turns` iterations, because other work must not
+   * wait.
+   */
   shorten(turns: number): void {
     this.#shortTurns = turns;
   }
@@ -90,7 +106,7 @@ export class FairTurns {
     }
     this.#handled += 1;
     connection.handled += 1;
-    // A turn with a single request needs no end: the next request ends it.
+    // A single request does not schedule the end of the iteration; the next request does.
     if (this.#handled > 1) this.#schedule();
     request.handle();
   }
@@ -113,14 +129,15 @@ export class FairTurns {
     if (this.#isShort) this.#shortTurns -= 1;
     this.#handled = 0;
     this.#turn = {};
-    // One request of each, round after round. Those that have had their share come first in the next turn.
+    // Handle one request per connection, round after round. Connections that were not reached come
+    // first in the next iteration, before those that have used their share.
     const waiting = this.#waiting;
     this.#waiting = [];
     let next = 0;
     for (; next < waiting.length && this.#isLeft; next += 1) {
       const connection = waiting[next] as SharedConnection;
       this.#handle(connection, connection.ready.shift() as ReadyRequest);
-      // Handling a request may have made others of its connection ready.
+      // Handling a request can make other requests of the same connection ready.
       connection.isQueued = connection.ready.length > 0;
       if (!connection.isQueued) continue;
       if (connection.handled < this.#limits.perConnection) waiting.push(connection);

@@ -4,13 +4,16 @@ import { redact, redactor } from '../credential/redaction.ts';
 import { pathOf, sanitize } from './forwarded-value.ts';
 import { readTraceContext, type TraceContext } from './trace-context.ts';
 
-/** Peers whose word counts about whom and what they ask for. */
+/** Proxies that gatecar trusts to report the client's address and the original request. */
 export interface TrustedProxies {
-  /** @param address a peer's address; `undefined` or empty for a Unix socket. */
+  /** @param address the peer's address; `undefined` or empty for a Unix socket. */
   has(address: string | undefined): boolean;
 }
 
-/** What a gateway says about the request it asks for: for logs, and whose failures are counted. */
+/**
+ * What a gateway reports about the original request. Used for logs and to count failures per
+ * client.
+ */
 export interface Forwarded {
   readonly clientAddress: string | undefined;
   readonly requestId: string | undefined;
@@ -24,13 +27,24 @@ const NO_FORWARDED: Forwarded = {
   ...{ clientAddress: undefined, requestId: undefined, method: undefined, uri: undefined, trace: undefined },
 };
 
-/** Shorter tokens occur in trace ids by chance. */
+/**
+ * Minimum length of a token, in characters, to search for in trace ids. Shorter tokens occur there
+ * by chance.
+ */
 const MIN_SECRET_LENGTH = 8;
 
-/** How many entries of a chain of addresses are looked at, from the right: each costs, and a caller may write thousands. */
+/**
+ * Maximum number of entries that gatecar reads from a chain of addresses, from the right. Each
+ * entry costs CPU, and a client may send thousands.
+ */
 const MAX_HOPS = 32;
 
-/** @param peers CIDRs, plain addresses, or `unix` for peers on a Unix socket. Checked by the configuration already. */
+/**
+ * Creates the set of trusted proxies.
+ *
+ * @param peers CIDRs, plain addresses, or `unix` for peers on a Unix socket. The configuration has
+ *   validated them.
+ */
 export function trustedProxies(peers: readonly string[]): TrustedProxies {
   const list = new BlockList();
   for (const peer of peers) {
@@ -52,17 +66,20 @@ export function trustedProxies(peers: readonly string[]): TrustedProxies {
 
 export interface ForwardedOptions {
   readonly trusted: TrustedProxies;
-  /** Where the gateway writes the client's address, lower case; `undefined` where it does not. */
+  /**
+   * The header, in lower case, in which the gateway writes the client's address; `undefined` if
+   * there is none.
+   */
   readonly clientIpHeader: string | undefined;
-  /** Whether decisions need the client's address; where not, none is read before them. */
+  /** Whether decisions need the client's address. If not, it is not read before a decision. */
   readonly limitsClients?: boolean;
 }
 
 type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
 /**
- * Reads what a trusted peer says about the original request, under any of the names gateways use; of any other peer it
- * takes the address alone.
+ * Reads what a trusted proxy reports about the original request, under any header name that
+ * gateways use. For any other peer, returns only its address.
  */
 export function readForwarded(
   address: string | undefined,
@@ -86,7 +103,7 @@ export function readForwarded(
   const uri = said('x-original-uri', 'x-original-url', 'x-forwarded-uri', 'x-envoy-original-path');
   const client = clientAddress(peer, headerValue(headers, clientIpHeader), trusted);
   return {
-    // An IPv6 address has room for a token of hexadecimal digits.
+    // An IPv6 address can contain a token of hexadecimal digits. If redaction changes it, drop it.
     clientAddress: client === peer || take(client) === client ? client : undefined,
     requestId: take(said('x-request-id')),
     method: take(said('x-original-method', 'x-forwarded-method')),
@@ -96,8 +113,9 @@ export function readForwarded(
 }
 
 /**
- * The client's address for the failure limit, as a trusted peer tells it. `undefined` where none does, or where the address is
- * itself a trusted peer's: a gateway is not to be shut out for what its clients do.
+ * Returns the client's address for the failure limit, as a trusted proxy reports it. Returns
+ * `undefined` if no trusted proxy reports one, or if the address belongs to a trusted proxy. A
+ * gateway must not be blocked for the failures of its clients.
  */
 export function clientAddressForLimit(
   address: string | undefined,
@@ -111,7 +129,7 @@ export function clientAddressForLimit(
   return client === undefined || trusted.has(client) ? undefined : client;
 }
 
-/** Whose trace a request is part of, as a trusted peer tells it. */
+/** Reads the trace context of a request, if the peer is a trusted proxy. */
 export function traceContextFromProxy(
   address: string | undefined,
   headers: Headers,
@@ -121,7 +139,10 @@ export function traceContextFromProxy(
   return trusted.has(address?.replace(/^::ffff:(?=\d+\.)/i, '')) ? traceOf(headers, credential) : undefined;
 }
 
-/** The trace of a request, unless it holds a token: a trace id has room for one of hexadecimal digits. */
+/**
+ * Reads the trace context, unless it contains a token. A trace id can contain a token of
+ * hexadecimal digits.
+ */
 function traceOf(headers: Headers, credential: Credential): TraceContext | undefined {
   const trace = readTraceContext(headers);
   if (trace === undefined) return undefined;
@@ -137,7 +158,10 @@ function headerValue(headers: Headers, name: string | undefined): string | strin
   return name !== undefined && Object.hasOwn(headers, name) ? headers[name] : undefined;
 }
 
-/** The rightmost address that is no trusted peer: what stands further left, the client could have written itself. */
+/**
+ * Returns the rightmost address that is not a trusted proxy. The client could have written any
+ * entry to the left of it.
+ */
 function clientAddress(
   peer: string | undefined,
   header: string | string[] | undefined,
@@ -147,7 +171,8 @@ function clientAddress(
   let last = peer || undefined;
   for (const entry of chain.reverse()) {
     const address = withoutPort(entry.trim());
-    // The zone of an IPv6 address is any text, and means something on the machine that wrote it alone.
+    // The zone of an IPv6 address is arbitrary text, and only the machine that wrote it can
+    // interpret it.
     if (isIP(address) === 0 || address.includes('%')) return last;
     last = address;
     if (!trusted.has(address)) return last;
@@ -155,7 +180,10 @@ function clientAddress(
   return last;
 }
 
-/** Some gateways write the port too (`203.0.113.9:4711`, `[2001:db8::1]:4711`); without it they would tell no address at all. */
+/**
+ * Removes the port, which some gateways append (`203.0.113.9:4711`, `[2001:db8::1]:4711`). With the
+ * port, the entry would not be read as an address.
+ */
 function withoutPort(entry: string): string {
   const [, v6, v4] = /^(?:\[([^\]]+)\](?::\d+)?|([\d.]+):\d+)$/.exec(entry) ?? [];
   return v6 ?? v4 ?? entry;

@@ -1,28 +1,37 @@
 import { unescapings } from '../credential/encoded-forms.ts';
 import type { Redact } from '../credential/redaction.ts';
 
-/** Longest value that is taken over from a header, in characters. */
+/** Maximum length of a value that is taken from a header, in characters. */
 const MAX_VALUE_LENGTH = 256;
 
-/** Longest value that is examined for a token, in characters: room for what is longer than what replaces it. */
+/**
+ * Maximum length of a value that is searched for a token, in characters. It is larger than the
+ * limit above, because redaction can shorten the value.
+ */
 const MAX_EXAMINED_LENGTH = 1024;
 
-/** Where the query or the fragment of a URI begins, percent-encoded any number of times too. */
+/**
+ * The start of the query or fragment of a URI, also if it is percent-encoded any number of times.
+ */
 const QUERY = /[?#]|%(?:25)*(?:3f|23)/i;
 
-/** The scheme and the authority of a URI in absolute form (RFC 9112 §3.2.2), without userinfo. */
+/**
+ * The scheme and slashes of a URI in absolute form (RFC 9112 §3.2.2). `HOST` matches the host and
+ * port after them, without userinfo.
+ */
 const ORIGIN = /^(?:[a-z][a-z0-9+.-]{0,31}:)?[\\/]{2}/i;
 const HOST = /^(?:\[[\da-f:.]+\]|[a-z0-9._-]*)(?::\d{1,5})?$/i;
 
-/** Names after which a secret stands, whatever it looks like. */
+/** Names that precede a secret, whatever the secret looks like. */
 const NAMED_SECRET = /(?:token|secret|password)\s*=|authorization\s*[=:]|\b(?:bearer|basic)[\s+:=]/i;
 
-/** Stands for a value that is left out as a whole. */
+/** Replaces a value that is dropped completely. */
 const CUT = '[cut]';
 
 /**
- * Returns a URI without query, fragment and userinfo, which hold secrets. An authority that is no plain host may be userinfo that
- * is split in another way: then the URI is cut.
+ * Returns a URI without query, fragment and userinfo, which can hold secrets. If the part before
+ * the path is not a plain host, it may be userinfo that other parsers split differently. The URI is
+ * then dropped completely.
  */
 export function pathOf(uri: string): string {
   const query = uri.search(QUERY);
@@ -37,8 +46,9 @@ export function pathOf(uri: string): string {
 }
 
 /**
- * Returns a value as it may be logged: without a token, which a client may have put anywhere, and without control characters, which
- * a terminal would obey (JSON lets U+0080 to U+009F pass).
+ * Returns a value that is safe to log. Tokens are removed, because a client can put a token
+ * anywhere. Control characters are removed, because a terminal would interpret them (JSON does not
+ * escape U+0080 to U+009F).
  */
 export function sanitize(value: string, withoutToken: Redact): string {
   const redacted = withoutToken(value.slice(0, MAX_EXAMINED_LENGTH));

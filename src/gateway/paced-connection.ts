@@ -2,8 +2,9 @@ import type { Socket } from 'node:net';
 import { Duplex, type DuplexOptions } from 'node:stream';
 
 /**
- * A stream between the network and one of Node's own servers, which accept any `Duplex`. What is written goes to the
- * socket; subclasses decide what of the socket's bytes is passed on, and when.
+ * A stream between a socket and one of Node's own servers, which accept any `Duplex`. Written data
+ * goes to the socket. Subclasses decide which of the socket's bytes they pass to the server, and
+ * when.
  */
 export abstract class PacedConnection extends Duplex {
   readonly socket: Socket;
@@ -22,18 +23,18 @@ export abstract class PacedConnection extends Duplex {
       .on('error', error => this.destroy(error));
   }
 
-  /** Closes once all that was written has been sent. */
+  /** Closes the socket after all written data has been sent. */
   destroySoon(): void {
     this.socket.destroySoon();
   }
 
-  /** Called for what has been read from the socket. */
+  /** Called with each chunk that is read from the socket. */
   protected abstract receive(chunk: Buffer): void;
 
-  /** Called when the client sends no more. */
+  /** Called when the client has ended its side of the connection. */
   protected abstract endInput(): void;
 
-  /** Called when the client does not read what was written. */
+  /** Called when the socket's write buffer is full because the client does not read. */
   protected writeBlocked(): void {}
 
   override _read(): void {}

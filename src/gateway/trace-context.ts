@@ -1,26 +1,33 @@
-/** Whose trace a request is part of, as the gateway says it. */
+/** The trace context that the gateway sends with a request. */
 export interface TraceContext {
   /** 32 hexadecimal digits. */
   readonly traceId: string;
-  /** 16 hexadecimal digits: the caller's own span. */
+  /** 16 hexadecimal digits: the span of the caller. */
   readonly spanId: string;
-  /** One byte; its lowest bit says that the caller may have recorded its span. */
+  /** One byte. If its lowest bit is set, the caller may have recorded its span. */
   readonly flags: number;
-  /** `tracestate` as it came; `undefined` where there was none. */
+  /** `tracestate` as received; `undefined` if it is missing, empty or too long. */
   readonly state: string | undefined;
 }
 
-/** Version, trace, span, flags; neither id is all zeros, `ff` is no version, and only later ones may go on. */
+/**
+ * Version, trace id, span id and flags. The ids must not be all zeros, and version `ff` is invalid.
+ * Only versions after `00` may have further fields.
+ */
 const TRACEPARENT = /^(?!ff)([\da-f]{2})-(?!0{32})([\da-f]{32})-(?!0{16})([\da-f]{16})-([\da-f]{2})(-.*)?$/;
 
-/** Longer ones need not be carried on (W3C Trace Context §3.3.1.5). */
+/**
+ * Maximum length of `tracestate`, in characters. Longer values need not be propagated (W3C Trace
+ * Context §3.3.1.5).
+ */
 const MAX_STATE_LENGTH = 512;
 
 /**
  * Reads `traceparent` and `tracestate` (W3C Trace Context).
  *
- * @param headers by their names in lower case; one that came twice is joined, and so none.
- * @returns `undefined` where there is none or it is not valid, which is the same: a trace begins here.
+ * @param headers by lower-case name. A `traceparent` that is sent twice is joined and therefore
+ *   invalid.
+ * @returns `undefined` if `traceparent` is missing or invalid. In both cases a new trace starts.
  */
 export function readTraceContext(
   headers: Readonly<Record<string, string | string[] | undefined>>,

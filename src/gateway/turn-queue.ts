@@ -1,4 +1,7 @@
-/** Does what is left to do in the order in which it was added, a limited number in each turn of the event loop. */
+/**
+ * Runs queued functions in the order in which they were added, a limited number in each event-loop
+ * iteration.
+ */
 export class TurnQueue {
   readonly #perTurn: number;
   readonly #atTurnEnd: (callback: () => void) => void;
@@ -9,14 +12,19 @@ export class TurnQueue {
     this.#atTurnEnd = atTurnEnd;
   }
 
-  /** Calls the function once this turn has ended. @param run returns false if nothing was to be done any more. */
+  /**
+   * Calls the function after the current event-loop iteration.
+   *
+   * @param run returns false if there was nothing left to do. It then does not count against the
+   *   limit.
+   */
   add(run: () => boolean): void {
     if (this.#waiting.push(run) === 1) this.#atTurnEnd(this.#nextTurn);
   }
 
   readonly #nextTurn = (): void => {
     const waiting = this.#waiting;
-    // What is added meanwhile comes after those that wait already.
+    // Functions that are added during the loop run after those that already wait.
     this.#waiting = [];
     let next = 0;
     for (let done = 0; next < waiting.length && done < this.#perTurn; next += 1) {

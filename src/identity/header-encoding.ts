@@ -2,14 +2,18 @@ const UNSAFE_IN_ITEM = /[^\x21-\x7e]|[%,]/;
 const UNSAFE_IN_VALUE = /[^\x20-\x7e]|%|^ | $/;
 
 /**
- * Percent-encodes a single value (RFC 3986 §2.1 over UTF-8) where it holds `%`, a control, a non-ASCII character, or a
- * space at an end, which HTTP would trim. Decoding always gives the value back, so two values never look alike.
+ * Percent-encodes a single value (RFC 3986 §2.1, UTF-8). It encodes `%`, control characters and
+ * non-ASCII characters, and spaces at the ends, which HTTP would trim. Decoding always returns the
+ * original, so different values never look alike.
  */
 export function encodeValue(value: string): string {
   return UNSAFE_IN_VALUE.test(value) ? encodeCharacters(value, UNSAFE_IN_VALUE) : value;
 }
 
-/** Percent-encodes one item of a comma-separated list: as {@link encodeValue}, and also every comma and space. */
+/**
+ * Percent-encodes one item of a comma-separated list like {@link encodeValue}, and also every comma
+ * and space.
+ */
 export function encodeItem(item: string): string {
   return UNSAFE_IN_ITEM.test(item) ? encodeCharacters(item, UNSAFE_IN_ITEM) : item;
 }
@@ -28,7 +32,8 @@ function percentEncode(character: string): string {
 
 function utf8(character: string): number[] {
   if (character.isWellFormed()) return [...Buffer.from(character, 'utf8')];
-  // Every lone surrogate would become U+FFFD and two of them would look alike: they keep their three-byte form.
+  // `Buffer.from` would replace each lone surrogate by U+FFFD, and different values would look
+  // alike. A lone surrogate keeps its own three-byte form.
   const unit = character.charCodeAt(0);
   return [0xe0 | (unit >> 12), 0x80 | ((unit >> 6) & 0x3f), 0x80 | (unit & 0x3f)];
 }

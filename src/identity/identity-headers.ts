@@ -1,7 +1,10 @@
 import { encodeItem, encodeValue } from './header-encoding.ts';
 import type { Identity } from './identity.ts';
 
-/** A header's short name after the prefix, in the order in which headers claim their share of {@link VALUES_LIMIT}. */
+/**
+ * The headers' short names, which follow the prefix. Earlier headers take their bytes of
+ * {@link maxValueBytes} first.
+ */
 export const IDENTITY_HEADERS = [
   'User',
   'Uid',
@@ -19,23 +22,30 @@ export const IDENTITY_HEADERS = [
 
 type Name = (typeof IDENTITY_HEADERS)[number];
 
-/** Envoy's ext_authz removes the request headers named here before the request goes upstream. */
+/** Lists request headers that Envoy's ext_authz removes before it forwards the request. */
 export const REMOVE_HEADER = 'x-envoy-auth-headers-to-remove';
 
 /**
- * nginx and ingress-nginx read the whole response head into a 4 KiB buffer and answer 500 past it. What is left after
- * the status line and the headers that are no identity (`Date`, `Connection`, `Cache-Control`, …) is for these.
+ * nginx and ingress-nginx read the whole response head into a buffer of 4 KiB and answer 500 if it
+ * does not fit. The status line and the other headers (`Date`, `Connection`, `Cache-Control`, …)
+ * take the reserved bytes. The rest is for identity headers.
  */
 const HEAD_LIMIT = 4096;
 const RESERVED_FOR_OTHERS = 384;
 
-/** The longest prefix a setting may ask for; with it, names and the removal list still leave room for 2 KiB of values. */
+/**
+ * Maximum length of the configured prefix, in characters. With it, the names and the removal list
+ * still leave 2 KiB for values.
+ */
 export const MAX_PREFIX_LENGTH = 40;
 
-/** Bytes of `Name: value\r\n` beside name and value. */
+/** Bytes of `Name: value\r\n` without name and value. */
 const LINE_OVERHEAD = 4;
 
-/** How many bytes of values fit beside all names under `prefix`, each also standing in the removal list. */
+/**
+ * Returns how many bytes are left for values. Each name with `prefix` takes its length twice: in
+ * its header and in the removal list.
+ */
 export function maxValueBytes(prefix: string): number {
   const names = IDENTITY_HEADERS.reduce((sum, name) => sum + prefix.length + name.length + LINE_OVERHEAD, 0);
   const removal = REMOVE_HEADER.length + LINE_OVERHEAD + names;
@@ -44,14 +54,16 @@ export function maxValueBytes(prefix: string): number {
 }
 
 /**
- * Renders identities as a flat list of header names and values, every header once, empty where the identity has no
- * such value, so that a client's own header never survives; then {@link REMOVE_HEADER} with the names of the empty ones.
+ * Returns a function that renders an identity as a flat list of header names and values. Every
+ * header occurs once. It is empty if the identity has no such value, so a client's own header never
+ * reaches the upstream. {@link REMOVE_HEADER} follows, with the names of the empty headers.
  *
- * The head stays under 4 KiB: lists are cut between items, a single value that does not fit is left empty (half a name
- * could be somebody else's), and `Truncated` holds the short names of what was cut.
+ * The response head stays below 4 KiB. Lists are cut between items. A single value that does not
+ * fit is left empty, since half a name could be another user's name. `Truncated` has the short
+ * names of the headers that were cut.
  *
- * @param prefix what stands before each short name, such as `X-Auth-Request-`.
- * @returns takes `undefined` for nobody: every header empty.
+ * @param prefix the prefix of each short name, such as `X-Auth-Request-`.
+ * @returns the function. For `undefined` (no identity), every header is empty.
  */
 export function createIdentityHeaders(prefix: string): (identity: Identity | undefined) => string[] {
   const names = IDENTITY_HEADERS.map(name => prefix + name);
@@ -70,14 +82,14 @@ export function createIdentityHeaders(prefix: string): (identity: Identity | und
   };
 }
 
-/** The values, in the order of {@link IDENTITY_HEADERS}, as they stand in a header. */
+/** Returns a function that encodes the header values, in the order of {@link IDENTITY_HEADERS}. */
 function identityValues(prefix: string): (identity: Identity | undefined) => readonly string[] {
   const limit = maxValueBytes(prefix);
   const nobody = IDENTITY_HEADERS.map(() => '');
   return identity => (identity === undefined ? nobody : encodeWithinLimit(identity, limit));
 }
 
-/** The values, in the order of {@link IDENTITY_HEADERS}. */
+/** Encodes and cuts the values to `limit` bytes, in the order of {@link IDENTITY_HEADERS}. */
 function encodeWithinLimit(identity: Identity, limit: number): string[] {
   const values: string[] = [];
   const truncated: Name[] = [];
@@ -110,7 +122,10 @@ interface Fitting {
   readonly whole: boolean;
 }
 
-/** As many whole items as fit. An empty item could not be told from none: it is left out, which counts as a cut. */
+/**
+ * Joins as many whole items as fit into `limit` bytes. An empty item would look like no item. It is
+ * left out, which counts as truncation.
+ */
 function joinWithinLimit(items: readonly string[], limit: number): Fitting {
   let text = '';
   let whole = true;

@@ -1,22 +1,22 @@
 import type { Identity, ServiceAccountName } from './identity.ts';
 
-/** How many different strings are shared at a time, and how many lists and ServiceAccounts. */
+/** Maximum number of shared strings, of shared lists and of shared ServiceAccounts, each. */
 export const MAX_INTERNED = 4096;
 
-/** Values longer than this, in characters, are not shared: the memory of shared values is bounded. */
+/** Maximum length of a shared value, in characters. It bounds the memory of shared values. */
 export const MAX_INTERNED_LENGTH = 512;
 
 /**
- * Returns a function that copies identities into frozen objects for the cache. What the tokens of a
- * ServiceAccount, a namespace or a node have in common is held once. Pod and credential ID are not
- * shared, since they differ from token to token.
+ * Returns a function that copies identities into frozen objects for the cache. Values that tokens
+ * of one ServiceAccount, namespace or node have in common are stored once. Pod and credential ID
+ * are not shared, since they differ from token to token.
  */
 export function identityInterner(): (identity: Identity) => Identity {
   const strings = interner<string>();
   const lists = interner<readonly string[]>();
   const accounts = interner<ServiceAccountName>();
   const string = (text: string) => strings(text, () => text);
-  // As JSON, two different lists never have the same key.
+  // JSON gives different lists different keys.
   const list = (items: readonly string[]) => lists(JSON.stringify(items), () => Object.freeze(items.map(string)));
   const account = ({ namespace, name }: ServiceAccountName) =>
     accounts(JSON.stringify([namespace, name]), () => Object.freeze({ namespace, name }));
@@ -36,8 +36,8 @@ export function identityInterner(): (identity: Identity) => Identity {
 }
 
 /**
- * Returns a function that creates one value per key and returns it again for an equal key. When it
- * holds {@link MAX_INTERNED} values, it starts over.
+ * Returns a function that creates one value per key and returns it again for an equal key. At
+ * {@link MAX_INTERNED} values it forgets all of them.
  */
 function interner<T extends string | object>(): (key: string, create: () => T) => T {
   const values = new Map<string, T>();

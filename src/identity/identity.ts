@@ -1,4 +1,4 @@
-/** Who a token belongs to, as the API server said it, plus the audiences it was accepted for. */
+/** The user of a token as the API server returned it, and the audiences that were accepted. */
 export interface Identity {
   readonly username: string;
   readonly uid: string;
@@ -10,7 +10,10 @@ export interface Identity {
   readonly node: string;
   readonly nodeUid: string;
   readonly credentialId: string;
-  /** The accepted audiences: those asked for that the API server confirmed, or what it listed where none were asked. */
+  /**
+   * The accepted audiences: the requested ones that the API server confirmed. If none were
+   * requested, those that it returned.
+   */
   readonly audiences: readonly string[];
 }
 
@@ -19,7 +22,7 @@ export interface ServiceAccountName {
   readonly name: string;
 }
 
-/** `status.user` of a TokenReview (authentication.k8s.io/v1 UserInfo), already checked for its types. */
+/** `status.user` of a TokenReview (authentication.k8s.io/v1 UserInfo) with validated types. */
 export interface UserInfo {
   readonly username: string;
   readonly uid: string;
@@ -35,7 +38,8 @@ const SUBDOMAIN = /^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0
 /**
  * Splits `system:serviceaccount:<namespace>:<name>`.
  *
- * @returns `undefined` unless both parts are names the API server could have created (apiserver `serviceaccount.SplitUsername`).
+ * @returns `undefined` unless the API server could have created both names (apiserver
+ *   `serviceaccount.SplitUsername`).
  */
 export function parseServiceAccount(username: string): ServiceAccountName | undefined {
   const [system, kind, namespace, name, ...rest] = username.split(':');
@@ -44,7 +48,7 @@ export function parseServiceAccount(username: string): ServiceAccountName | unde
   return NAMESPACE.test(namespace) && SUBDOMAIN.test(name) ? { namespace, name } : undefined;
 }
 
-/** Builds the frozen {@link Identity} from a TokenReview's user and the audiences it was accepted for. */
+/** Builds the frozen {@link Identity} from a TokenReview's user and the accepted audiences. */
 export function toIdentity(user: UserInfo, audiences: readonly string[]): Identity {
   const extra = (key: string): string => user.extra[`authentication.kubernetes.io/${key}`]?.[0] ?? '';
   return Object.freeze({

@@ -4,64 +4,83 @@ import type { SignatureCheck } from './jws-verifier.ts';
 import { keySets } from './key-sets.ts';
 import { DISCOVERY_PATH, type GetDocument, getDocument, JWKS_PATH, readIssuer } from './published-documents.ts';
 
-/** The least time between two fetches, in milliseconds: for a key that is not known, and after a fetch that failed. */
+/**
+ * The shortest time between two fetches, in milliseconds. Applies to unknown keys and after a fetch
+ * that failed.
+ */
 const ASK_EVERY_MS = 10_000;
 
 /**
- * The least time between two fetches that confirm a rejection, in milliseconds. This is also how long a fetched key
- * confirms one, so there is no time at which a rejection is neither confirmed nor leads to a fetch.
+ * The shortest time between two fetches that confirm a rejection, in milliseconds. Fetched keys
+ * confirm rejections for the same time. A rejection is therefore always either confirmed or able to
+ * start a fetch.
  */
 const CONFIRM_EVERY_MS = 500;
 
-/** How many tokens wait at once. Further ones do not wait: the API server is asked about them. */
+/** How many tokens may wait at once. Further ones do not wait: the API server reviews them. */
 const MAX_WAITING = 256;
 
-/** What the keys say of a token. */
+/** The result of checking a token's signature with the published keys. */
 export type KeyCheckResult = 'good' | 'bad' | 'unknown';
 
-/** What the cluster publishes about the tokens it signs (OpenID Connect Discovery 1.0 §4, RFC 7517). */
+/**
+ * What the cluster publishes about the tokens it signs (OpenID Connect Discovery 1.0 §4, RFC 7517).
+ */
 export interface ClusterJwks {
-  /** The issuer of the cluster's ServiceAccount tokens; `undefined` while it is not known. */
+  /** The issuer of the cluster's ServiceAccount tokens; `undefined` until it has been fetched. */
   readonly issuer: string | undefined;
-  /** Whether there are keys to verify with. */
+  /** Whether there is a key to verify with. */
   readonly held: boolean;
   /**
-   * Checks a signature. `bad` is confirmed by keys that were fetched within the last half second; older ones are fetched
-   * again first, for an external signer may use a `kid` again for another key. `unknown` if nothing is certain: there
-   * are no keys, none of that name, an unread form, or keys that cannot be confirmed.
+   * Checks a signature. Keys that were fetched within the last half second confirm a `bad` result.
+   * Older keys are fetched again first, because an external signer may reuse a `kid` for another
+   * key.
    *
-   * @returns a promise if the check, or the fetch, takes time.
+   * The result is `unknown` if it is not certain: there are no keys, none has the token's `kid`,
+   * the form is not supported, or the keys cannot be confirmed.
+   *
+   * @returns a promise if the check or the fetch takes time.
    */
   verify(token: Token): KeyCheckResult | Promise<KeyCheckResult>;
-  /** Until when a check of `bad` is confirmed, in milliseconds on the monotonic clock. */
+  /** Until when a `bad` result is confirmed, in milliseconds on the monotonic clock. */
   readonly confirmedUntil: number;
-  /** Fetches the documents if they have aged. The caller does not wait. */
+  /** Fetches the documents if their lifetime is over. The caller does not wait. */
   refresh(): void;
   /**
    * Fetches the keys again, unless that was done within the last half second.
    *
-   * @returns a promise that settles when they have come, or it has taken too long; `undefined` if there is nothing to wait for.
+   * @returns a promise that settles when the fetch ends or the wait takes too long. `undefined` if
+   *   there is nothing to wait for or too many tokens wait.
    */
   fetchAgain(): Promise<void> | undefined;
 }
 
 export interface ClusterJwksOptions {
   readonly get: GetDocument;
-  /** Whether the keys are wanted too, or the issuer alone. */
+  /** Whether the keys are fetched too, or only the issuer. */
   readonly withKeys: boolean;
-  /** Told each time the documents were asked for; `problem` says in our own words why they could not be had. */
+  /** Called after each fetch. `problem` says in gatecar's own words why the fetch failed. */
   readonly onFetch?: (problem: string | undefined) => void;
-  /** How long a token waits for keys that confirm its rejection, in milliseconds; then the API server is asked about it. */
+  /**
+   * How long a token waits for keys that confirm its rejection, in milliseconds. After that, the
+   * API server reviews it.
+   */
   readonly maxWaitMs: number;
-  /** Milliseconds on a clock that never goes back. */
+  /** A monotonic clock in milliseconds. */
   readonly now?: () => number;
   readonly setTimer?: (callback: () => void, ms: number) => void;
 }
 
 /**
- * Holds what was last published. It is fetched again when it has aged; for a key that is not known (a rotation), at most
- * every ten seconds; and to confirm that a signature is bad, at most twice a second. Made-up tokens cause no more fetches
- * than that. If a fetch fails, the previous keys stay, but no longer confirm a rejection.
+ * Creates a cache of the documents that the cluster publishes. They are fetched again in these
+ * cases:
+ *
+ * - Their lifetime is over.
+ * - A token names an unknown key (a rotation): at most every ten seconds.
+ * - A bad signature is to be confirmed: at most twice a second.
+ *
+ * Forged tokens cause no more fetches than that. If a fetch fails, the previous keys stay in use,
+ * but no longer confirm a rejection.
  */
 export function createClusterJwks(options: ClusterJwksOptions): ClusterJwks {
   const { get, withKeys, onFetch = () => {}, now = () => performance.now(), maxWaitMs } = options;
@@ -124,13 +143,14 @@ export function createClusterJwks(options: ClusterJwksOptions): ClusterJwks {
       await fetchAgain();
       if (now() >= confirmedUntil) return 'unknown';
     }
-    // All that have waited go on at once: checking them again would hold the event loop, and is due only for other keys.
+    // All waiting tokens continue at the same time, and checking them again would block the event
+    // loop. That is necessary only if the keys have changed.
     const check = keys.revision === revision ? 'bad' : await keys.check(revealToken(token));
     if (check !== 'bad') return toResult(check);
     return (await keys.isOfReplaced(revealToken(token))) ? 'unknown' : 'bad';
   };
   const judge = (check: SignatureCheck, token: Token, revision: number): KeyCheckResult | Promise<KeyCheckResult> => {
-    // A rotation, perhaps.
+    // The key may be new after a rotation.
     if (check === 'unknown key') ask(ASK_EVERY_MS);
     if (check !== 'bad') return toResult(check);
     const isConfirmed = now() < confirmedUntil && keys.revision === revision && !keys.haveChanged;

@@ -1,22 +1,24 @@
 import { createPublicKey, type JsonWebKey, type KeyObject, verify } from 'node:crypto';
 import { promisify } from 'node:util';
 
-/** What a signature check finds. */
+/** The result of a signature check. */
 export type SignatureCheck =
-  /** One of the keys made it. */
+  /** One of the keys made the signature. */
   | 'good'
-  /** The token names one of the keys, and that key did not make it. */
+  /** The token names one of the keys, but that key did not make the signature. */
   | 'bad'
-  /** The token names a key that is not among them, or another algorithm than that key's. */
+  /** The token names a key that is not in the set, or an algorithm other than that key's. */
   | 'unknown key'
-  /** A form that gatecar does not verify: not a JWS, no key named, or an extension demanded. */
+  /** A form that gatecar does not verify: not a JWS, no `kid`, or a required extension. */
   | 'unknown form';
 
 /** Public keys by their `kid`. */
 export interface JwsVerifier {
   /** Whether there is a key to verify with. */
   readonly usable: boolean;
-  /** A promise where the key is one that takes long: that is done beside the event loop. */
+  /**
+   * Verifies a signature. @returns a promise for a slow key, which is checked on the thread pool.
+   */
   verify(jws: string): SignatureCheck | Promise<SignatureCheck>;
 }
 
@@ -24,17 +26,19 @@ interface SigningKey {
   readonly algorithm: string;
   readonly digest: string;
   readonly key: KeyObject | { readonly key: KeyObject; readonly dsaEncoding: 'ieee-p1363' };
-  /** Whether a check takes a millisecond or more: the larger curves do, and RSA far beyond what is usual. */
+  /**
+   * Whether a check takes a millisecond or more, as with larger curves and unusually long RSA keys.
+   */
   readonly isSlow: boolean;
 }
 
 interface Algorithm {
   readonly digest: string;
-  /** As OpenSSL names it; `undefined` where the key is one of RSA. */
+  /** The curve's name in OpenSSL; `undefined` for RSA. */
   readonly curve: string | undefined;
 }
 
-/** RFC 7518 §3.1: those that Kubernetes signs ServiceAccount tokens with. */
+/** The algorithms with which Kubernetes signs ServiceAccount tokens (RFC 7518 §3.1). */
 const ALGORITHMS: ReadonlyMap<unknown, Algorithm> = new Map([
   ['RS256', { digest: 'sha256', curve: undefined }],
   ['RS384', { digest: 'sha384', curve: undefined }],
@@ -44,19 +48,25 @@ const ALGORITHMS: ReadonlyMap<unknown, Algorithm> = new Map([
   ['ES512', { digest: 'sha512', curve: 'secp521r1' }],
 ]);
 
-/** RFC 7518 §3.3. A smaller number is weak or garbage, and would make every signature a bad one. */
+/**
+ * The smallest RSA modulus, in bits (RFC 7518 §3.3). A smaller key is weak or malformed, and would
+ * make every signature `bad`.
+ */
 const MIN_RSA_BITS = 2048;
 
 const MAX_QUICK_RSA_BITS = 4096;
 const QUICK_CURVE = 'prime256v1';
 
 /**
- * How many of the slow checks may be under way at once. They share a few threads with reading files and finding hosts; what
- * comes on top is as if its form were not known.
+ * How many slow checks may run at once. They share the thread pool with file reads and DNS
+ * look-ups. Further tokens get the result `unknown form`.
  */
 const MAX_SLOW_CHECKS = 64;
 
-/** How many keys may have one `kid`. Further ones would have one token hold the event loop, so then none is used. */
+/**
+ * How many keys may share a `kid`. If there are more, none is used: one token could otherwise block
+ * the event loop.
+ */
 const MAX_SAME_ID = 16;
 
 const NONE: readonly SigningKey[] = [];
@@ -64,18 +74,20 @@ const NONE: readonly SigningKey[] = [];
 const BASE64URL = /^[\w-]+$/;
 
 /**
- * Reads a JWK Set (RFC 7517 §5). A key of a kind that is not known, or without `kid` or `alg`, is left out: what it signs
- * cannot be judged. A key is parsed when a token names it for the first time: to parse a thousand takes 50 ms.
+ * Reads a JWK Set (RFC 7517 §5). A key of an unknown type, or without `kid` or `alg`, is ignored:
+ * its signatures cannot be checked. A key is parsed when a token names it for the first time,
+ * because parsing a large set would block the event loop.
  *
- * Signatures of RSA and P-256 are verified by one synchronous call of OpenSSL, 20 to 150 µs: a Web Crypto verification takes three times the processor
- * time for the way there and back, which is what a flood of junk would cost everybody else. P-384 and P-521 take one to two
- * milliseconds, for which nobody else is to wait.
+ * RSA and P-256 signatures are verified with a synchronous call to OpenSSL. Web Crypto needs
+ * several times the CPU time, and during a flood of invalid tokens all clients would pay for that.
+ * P-384 and P-521 take long enough to delay other requests, so they are verified on the thread
+ * pool.
  *
- * @throws where the document is no JWK Set.
+ * @throws if the document is not a JWK Set.
  */
 export function createJwsVerifier(jwks: Readonly<Record<string, unknown>>): JwsVerifier {
   if (!Array.isArray(jwks['keys'])) throw new TypeError('no JWK Set');
-  // A name is a key's own where Kubernetes gave it; an external signer may give one to several.
+  // Kubernetes gives each key a unique `kid`. An external signer may use one for several keys.
   const published = new Map<unknown, Jwk[]>();
   for (const jwk of jwks['keys'] as Jwk[]) {
     if (!isForSignatures(jwk)) continue;
@@ -127,17 +139,20 @@ export function createJwsVerifier(jwks: Readonly<Record<string, unknown>>): JwsV
 const verifyAsync = promisify(verify);
 
 /**
- * JWS has r and s of a curve side by side (RFC 7518 §3.4). What is no key itself has Node throw and catch two errors before
- * it finds the key in it, which costs two thirds of what the check of an RSA signature does.
+ * Returns the key in the form that `verify` takes. A JWS contains r and s of an EC signature side
+ * by side (RFC 7518 §3.4).
+ *
+ * An RSA key is passed without an options object. For an options object, Node throws and catches
+ * two errors before it finds the key, which costs CPU time.
  */
 function toVerifyKey(key: KeyObject): SigningKey['key'] {
   return key.asymmetricKeyType === 'ec' ? { key, dsaEncoding: 'ieee-p1363' } : key;
 }
 
-/** A member of a JWK Set: whatever somebody wrote there. */
+/** A member of a JWK Set, not validated. */
 type Jwk = Readonly<Record<string, unknown>>;
 
-/** Whether it is, by its own words, a public key for signatures (RFC 7517 §4) of a known algorithm. */
+/** Whether a JWK declares itself a public signature key (RFC 7517 §4) of a supported algorithm. */
 function isForSignatures(jwk: Jwk): boolean {
   const { alg, kid, use = 'sig', key_ops: operations = ['verify'], d } = Object(jwk) as Jwk;
   if (!ALGORITHMS.has(alg) || typeof kid !== 'string' || use !== 'sig' || d !== undefined) return false;
@@ -145,9 +160,9 @@ function isForSignatures(jwk: Jwk): boolean {
 }
 
 /**
- * Parsed by Node, which also verifies.
+ * Parses a JWK into a key for Node's `verify`.
  *
- * @returns `undefined` for what is no public key of its own algorithm.
+ * @returns `undefined` if it is not a public key of its declared algorithm.
  */
 function signingKey(jwk: Jwk): SigningKey | undefined {
   const { alg } = jwk;
@@ -170,14 +185,16 @@ function publicKey(jwk: Jwk): KeyObject | undefined {
 
 interface Jws {
   readonly header: Readonly<Record<string, unknown>>;
-  /** What the signature was made of. */
+  /** The bytes that were signed. */
   readonly signed: Buffer;
   readonly signature: Buffer;
 }
 
 /**
- * @returns `undefined` if this is not a compact JWS (RFC 7515 §7.1), if it names no key, or if it demands an extension
- *   (`crit`, §4.1.11): gatecar knows none.
+ * Parses a compact JWS (RFC 7515 §7.1).
+ *
+ * @returns `undefined` if the text is not a compact JWS, has no `kid`, or requires an extension
+ *   (`crit`, §4.1.11): gatecar supports none.
  */
 function parseJws(jws: string): Jws | undefined {
   const [protectedHeader = '', payload = '', signature = '', more] = jws.split('.');
@@ -188,12 +205,15 @@ function parseJws(jws: string): Jws | undefined {
   return { header, signed, signature: Buffer.from(signature, 'base64url') };
 }
 
-/** Node decodes any text. A length that no bytes have would be cut. */
+/**
+ * Checks the encoding, because Node decodes any text. Node would truncate a text of an impossible
+ * length (4n + 1).
+ */
 function isBase64url(text: string): boolean {
   return BASE64URL.test(text) && text.length % 4 !== 1;
 }
 
-/** @returns `undefined` if the text is not a JSON object. */
+/** Parses a JSON object. @returns `undefined` for any other text. */
 function parseObject(text: string): Readonly<Record<string, unknown>> | undefined {
   try {
     const value: unknown = JSON.parse(text);

@@ -1,23 +1,31 @@
 import type { JwsVerifier, SignatureCheck } from './jws-verifier.ts';
 import { readKeys } from './published-documents.ts';
 
-/** How many replaced key sets are kept, and for how long in milliseconds: the API servers of a cluster may disagree. */
+/**
+ * How many replaced key sets are kept, and for how long in milliseconds. The API servers of a
+ * cluster may publish different sets.
+ */
 const MAX_REPLACED = 2;
 const REPLACED_FOR_MS = 600_000;
 
-/** The key set that was last published, and those that it has replaced. */
+/** The key set that was published last, and the sets that it replaced. */
 export interface KeySets {
   /** Whether there is a key to verify with. */
   readonly usable: boolean;
-  /** Whether another set was published within the last minutes. */
+  /** Whether the current set replaced another one within the last ten minutes. */
   readonly haveChanged: boolean;
-  /** Takes a JWK Set as it came. @throws {KubeConnectionError} for any other text; then nothing changes. */
+  /**
+   * Publishes a JWK Set, given as received. @throws {KubeApiError} for any other text; then nothing
+   * changes.
+   */
   publish(body: string): void;
-  /** Another number for another current set. */
+  /** A number that changes with the current set. */
   readonly revision: number;
   /** Checks a signature with the current set. */
   check(jws: string): SignatureCheck | Promise<SignatureCheck>;
-  /** Whether a key of a replaced set has made the signature: another API server may still use it. */
+  /**
+   * Whether a key of a replaced set made the signature. Another API server may still use that key.
+   */
   isOfReplaced(jws: string): Promise<boolean>;
 }
 
@@ -30,7 +38,7 @@ interface ReplacedKeySet extends KeySet {
   readonly replacedAt: number;
 }
 
-/** @param now milliseconds on a clock that never goes back. */
+/** Creates an empty {@link KeySets}. @param now a monotonic clock in milliseconds. */
 export function keySets(now: () => number): KeySets {
   let current: KeySet | undefined;
   let replaced: readonly ReplacedKeySet[] = [];
@@ -49,7 +57,7 @@ export function keySets(now: () => number): KeySets {
       return revision;
     },
     publish(body) {
-      // The same text, which is the rule, is not parsed again: there may be a thousand keys in it.
+      // The text is usually unchanged. It is then not parsed again, since the set may be large.
       if (current?.body === body) return;
       const next = { keys: readKeys(body), body };
       const others = current === undefined ? replaced : [{ ...current, replacedAt: now() }, ...replaced];

@@ -5,27 +5,30 @@ import { createJwsVerifier, type JwsVerifier } from './jws-verifier.ts';
 export const DISCOVERY_PATH = '/.well-known/openid-configuration';
 export const JWKS_PATH = '/openid/v1/jwks';
 
-/** How long a document is current if the API server does not say, and at most, in seconds. */
+/** The lifetime of a document if the API server does not state one, and the longest, in seconds. */
 const DEFAULT_LIFETIME_SECONDS = 3600;
 const MAX_LIFETIME_SECONDS = 86_400;
 
 /** Gets a document of the API server. @throws {KubeApiError} if there is no response. */
 export type GetDocument = (path: string) => Promise<HttpResponse>;
 
-/** A document as it came, not yet parsed. */
+/** A document as received, not yet parsed. */
 export interface PublishedDocument {
   readonly body: string;
   readonly lifetimeMs: number;
 }
 
-/** Gets a document. @throws {KubeApiError} also for any other status than 200. */
+/** Gets a document. @throws {KubeApiError} also for a status other than 200. */
 export async function getDocument(get: GetDocument, path: string): Promise<PublishedDocument> {
   const { status, body, maxAgeSeconds = DEFAULT_LIFETIME_SECONDS } = await get(path);
   if (status !== 200) throw new KubeApiError('unexpected status', `GET ${path}: HTTP ${status}`);
   return { body, lifetimeMs: Math.min(maxAgeSeconds, MAX_LIFETIME_SECONDS) * 1000 };
 }
 
-/** Reads the issuer (OpenID Connect Discovery 1.0 §4). @throws {KubeApiError} for any other document. */
+/**
+ * Reads the issuer (OpenID Connect Discovery 1.0 §4). @throws {KubeApiError} for any other
+ * document.
+ */
 export function readIssuer(body: string): string {
   const { issuer } = parse(body, DISCOVERY_PATH);
   if (typeof issuer !== 'string' || issuer === '') throw malformed(DISCOVERY_PATH);
@@ -47,7 +50,7 @@ function parse(body: string, path: string): Record<string, unknown> {
   try {
     content = JSON.parse(body);
   } catch {
-    // The parse error quotes the document.
+    // The parse error quotes the document and is therefore dropped.
     content = undefined;
   }
   if (typeof content !== 'object' || content === null) throw malformed(path);

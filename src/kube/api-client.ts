@@ -6,9 +6,12 @@ import type { HttpResponse } from './http-request.ts';
 import { sendRequest } from './http-request.ts';
 import { classifyNetworkError } from './network-error.ts';
 
-/** No answer came, or none that could be read. Says the class of fault, never what was sent or received. */
+/**
+ * Thrown if no response arrived, or none that could be read. It names the class of the fault, never
+ * what was sent or received.
+ */
 export class KubeApiError extends Error {
-  override readonly name = 'KubeConnectionError';
+  override readonly name = 'KubeApiError';
   readonly outage: UnavailableCause;
 
   constructor(outage: UnavailableCause, message: string = outage) {
@@ -17,24 +20,27 @@ export class KubeApiError extends Error {
   }
 }
 
-/** Kept-alive HTTP to the API server. */
+/** An HTTP client for the API server with keep-alive connections. */
 export interface KubeApiClient {
   /**
    * Posts JSON to a path below the endpoint's base URL.
    *
-   * @param signal ends everything, reading files and running plugins included.
-   * @param headers sent beside our own, for whoever traces.
-   * @throws {KubeApiError} where no whole answer could be had.
+   * @param signal ends the call, even while it waits for a file or a plugin.
+   * @param headers sent in addition to gatecar's own, for tracing.
+   * @throws {KubeApiError} if no whole response arrives.
    */
   post(path: string, body: string, signal: AbortSignal, headers?: Headers): Promise<HttpResponse>;
-  /** Gets JSON, likewise. */
+  /** Gets JSON in the same way. */
   get(path: string, signal: AbortSignal): Promise<HttpResponse>;
   close(): Promise<void>;
 }
 
 export interface KubeApiClientOptions {
   readonly source: () => Promise<EndpointSource>;
-  /** How many connections for posts may be open at once; {@link KubeApiClient.get} has one more, and no post waits for it. */
+  /**
+   * How many connections may be open for posts. {@link KubeApiClient.get} has one more connection,
+   * and no post waits for it.
+   */
   readonly maxConnections: number;
   readonly userAgent: string;
   readonly now?: () => number;
@@ -50,7 +56,10 @@ interface ApiRequest {
   readonly headers?: Headers | undefined;
 }
 
-/** Opens nothing before the first {@link KubeApiClient.post}; a source that fails is tried again by the next. */
+/**
+ * Creates a client. It opens no connection before the first request. If the source fails, the next
+ * request tries it again.
+ */
 export function createKubeApiClient(options: KubeApiClientOptions): KubeApiClient {
   const dispatchers = { POST: createDispatcher(options.maxConnections), GET: createDispatcher(1) };
   const targetOf = memoizeLast((endpoint: KubeEndpoint) => target(endpoint, options.userAgent));
@@ -67,7 +76,7 @@ export function createKubeApiClient(options: KubeApiClientOptions): KubeApiClien
 
   const send = (endpoint: KubeEndpoint, question: ApiRequest): Promise<HttpResponse> => {
     const { method, path, body = null, signal, headers } = question;
-    // What took long before was a file or a plugin, which know no signal.
+    // Reading a file or running a plugin does not observe the signal, and may have taken too long.
     if (signal.aborted) throw new KubeApiError('timeout');
     const { origin, prefix, own } = targetOf(endpoint);
     return sendRequest(dispatchers[method].get(endpoint), {
@@ -80,13 +89,16 @@ export function createKubeApiClient(options: KubeApiClientOptions): KubeApiClien
     });
   };
 
-  /** How to ask once more, where that may help: a review changes nothing, so it can be repeated. */
+  /**
+   * Returns the endpoint for a second attempt, or rethrows the error if a second attempt cannot
+   * help. A review changes nothing, so it can be repeated.
+   */
   const another = async (error: unknown, endpoints: EndpointSource, tried: KubeEndpoint): Promise<KubeEndpoint> => {
     const outage = classifyNetworkError(error);
-    // The server may close a kept-alive connection just as we use it.
+    // The server may close a keep-alive connection just as gatecar uses it.
     if (outage === 'connection reset') return endpoints.current();
     if (outage !== 'tls') throw error;
-    // The one side may have been given its new certificate a moment before the other.
+    // One side may have received its new certificate slightly before the other.
     endpoints.recheck();
     const fresh = await endpoints.current();
     if (fresh.tls === tried.tls) throw error;
@@ -104,7 +116,8 @@ export function createKubeApiClient(options: KubeApiClientOptions): KubeApiClien
       answer = await send(endpoint, question);
     }
     if (answer.status !== 401) return answer;
-    // Our own credential was refused, not the caller's. It may have been rotated since it was read.
+    // The API server rejected gatecar's own credential, not the caller's. The credential may have
+    // been rotated since it was read.
     const fresh = await credentials.renew(endpoints, endpoint);
     if (sameCredential(endpoint, fresh)) return answer;
     const second = await send(fresh, question);
@@ -112,7 +125,10 @@ export function createKubeApiClient(options: KubeApiClientOptions): KubeApiClien
     return second;
   };
 
-  /** Past the signal nobody waits any more, also for files and plugins, which are left alone. */
+  /**
+   * Sends a request. The caller stops waiting when the signal aborts. File reads and plugin runs in
+   * progress continue in the background.
+   */
   const ask = (question: ApiRequest): Promise<HttpResponse> => {
     const { signal } = question;
     const { promise, resolve, reject } = Promise.withResolvers<HttpResponse>();
@@ -142,7 +158,7 @@ export function createKubeApiClient(options: KubeApiClientOptions): KubeApiClien
   };
 }
 
-/** What of an endpoint goes into each request. */
+/** The parts of an endpoint that each request uses. */
 interface Target {
   readonly origin: string;
   /** The base URL's path. */
@@ -158,10 +174,11 @@ function target({ baseUrl, headers }: KubeEndpoint, userAgent: string): Target {
     prefix: url.pathname.replace(/\/+$/, ''),
     own: {
       POST: { 'content-type': 'application/json', accept, 'user-agent': userAgent, ...headers },
-      // The cluster's keys have a type of their own, and nothing is answered (406) where it is not accepted.
+      // The JWKS has its own media type. The API server answers 406 if the client does not accept
+      // it.
       GET: {
         accept: `${accept}, application/jwk-set+json`,
-        // The current keys are asked for, not those that a proxy has kept.
+        // Requests the current keys, not a proxy's cached copy.
         'cache-control': 'no-cache',
         'user-agent': userAgent,
         ...headers,
@@ -170,7 +187,7 @@ function target({ baseUrl, headers }: KubeEndpoint, userAgent: string): Target {
   };
 }
 
-/** Makes it once for as long as it is asked for the same. */
+/** Caches the last result as long as the argument is the same object. */
 function memoizeLast<A extends object, B>(make: (from: A) => B): (from: A) => B {
   let made: { readonly from: A; readonly to: B } | undefined;
   return from => {
@@ -179,7 +196,7 @@ function memoizeLast<A extends object, B>(make: (from: A) => B): (from: A) => B 
   };
 }
 
-/** An error in our own words. */
+/** Converts an error to a {@link KubeApiError}, in gatecar's own words. */
 function toApiError(error: unknown): KubeApiError {
   if (error instanceof KubeApiError) return error;
   if (error instanceof EndpointError) return new KubeApiError('no client', error.message);

@@ -1,19 +1,23 @@
 import type { EndpointSource, KubeEndpoint } from './endpoint.ts';
 
-/** How long after a credential was renewed in vain nobody tries again, in milliseconds: an exec plugin may be costly. */
+/**
+ * How long no rotation is attempted after one that did not help, in milliseconds. An exec plugin
+ * may be costly.
+ */
 const BACKOFF_MS = 1000;
 
 export interface CredentialRefresher {
   /**
-   * The endpoint to ask after this one's credential was refused: as others have renewed it meanwhile, else read and made
-   * anew, once for all who had the same one refused.
+   * Returns the endpoint to use after the API server rejected this one's credential. If another
+   * request has rotated the credential in the meantime, its endpoint is returned. Otherwise the
+   * credential is read or created again, once for all requests with the same rejected credential.
    */
   renew(source: EndpointSource, refused: KubeEndpoint): Promise<KubeEndpoint>;
-  /** What was renewed has been refused too. */
+  /** Reports that the API server rejected the rotated credential too. */
   inVain(): void;
 }
 
-/** Keeps a hundred refusals at once from being a hundred runs of an exec plugin. */
+/** Coalesces rotations, so that many 401 responses at once cause only one run of an exec plugin. */
 export function createCredentialRefresher(now: () => number): CredentialRefresher {
   let renewing: { readonly refused: KubeEndpoint; readonly fresh: Promise<KubeEndpoint> } | undefined;
   let pausedUntil = Number.NEGATIVE_INFINITY;
@@ -22,7 +26,8 @@ export function createCredentialRefresher(now: () => number): CredentialRefreshe
     const latest = await source.current();
     if (!sameCredential(latest, refused) || now() < pausedUntil) return latest;
     source.drop();
-    // Where it fails, or nothing has changed, the next refusal is no reason to try at once again.
+    // If the rotation fails or changes nothing, the next 401 must not start another one
+    // immediately.
     pausedUntil = now() + BACKOFF_MS;
     const fresh = await source.current();
     if (!sameCredential(fresh, refused)) pausedUntil = Number.NEGATIVE_INFINITY;
@@ -44,7 +49,9 @@ export function createCredentialRefresher(now: () => number): CredentialRefreshe
   };
 }
 
-/** Whether the one shows the API server, and proxies on the way, what the other does. */
+/**
+ * Whether both endpoints present the same credential to the API server and to proxies on the way.
+ */
 export function sameCredential(one: KubeEndpoint, other: KubeEndpoint): boolean {
   return one.tls === other.tls && JSON.stringify(one.headers) === JSON.stringify(other.headers);
 }

@@ -1,20 +1,28 @@
 import { Agent, type Dispatcher, ProxyAgent } from 'undici';
 import { EndpointError, type KubeEndpoint, type KubeTls } from './endpoint.ts';
 
-/** Largest answer that is read, in bytes; a TokenReview with hundreds of groups has some tens of thousands. */
+/**
+ * The largest response that is read, in bytes. A TokenReview with hundreds of groups has tens of
+ * thousands.
+ */
 const MAX_RESPONSE_BYTES = 1024 * 1024;
 
-/** How long an idle connection is kept, in milliseconds; the API server closes its own after 90 s. */
+/**
+ * How long an idle connection is kept, in milliseconds. The API server closes its own after 90 s.
+ */
 const KEEP_ALIVE_MS = 60_000;
 
 /** The connections to one endpoint. */
 export interface KubeDispatcher {
-  /** @throws {EndpointError} where the way to it is none that we know. */
+  /** Returns the dispatcher. @throws {EndpointError} if the proxy URL has an unsupported scheme. */
   get(endpoint: KubeEndpoint): Dispatcher;
   close(): Promise<void>;
 }
 
-/** Holds one dispatcher, replaced when the endpoint's TLS material or proxy changes; the old one ends its work first. */
+/**
+ * Holds one dispatcher, which is replaced when the endpoint's TLS material or proxy changes. The
+ * old dispatcher finishes its requests first.
+ */
 export function createDispatcher(maxConnections: number): KubeDispatcher {
   let held: { tls: KubeTls; proxyUrl: string | undefined; dispatcher: Dispatcher } | undefined;
   return {
@@ -31,7 +39,7 @@ export function createDispatcher(maxConnections: number): KubeDispatcher {
   };
 }
 
-/** A TLS proxy is offered HTTP/1.1 only, like the API server. */
+/** Offers a TLS proxy only HTTP/1.1, like the API server. */
 const HTTP1_ONLY = { allowH2: false };
 
 function newDispatcher(tls: KubeTls, proxyUrl: string | undefined, maxConnections: number): Dispatcher {
@@ -40,8 +48,9 @@ function newDispatcher(tls: KubeTls, proxyUrl: string | undefined, maxConnection
     pipelining: 1,
     keepAliveTimeout: KEEP_ALIVE_MS,
     maxResponseSize: MAX_RESPONSE_BYTES,
-    // One connection for all would be left by nobody when its peer falls silent: a review that is cut off ends its stream alone. Nor
-    // is HTTP/2 faster as long as no more reviews run at once than there may be connections.
+    // HTTP/1.1 only: over HTTP/2, all reviews would share one connection. If the peer falls silent,
+    // a timed-out review only resets its stream, and the dead connection stays in use. HTTP/2 is
+    // also no faster while each concurrent review can have its own connection.
     allowH2: false,
   };
   if (proxyUrl === undefined) return new Agent({ ...common, connect: tls });

@@ -6,19 +6,27 @@ import { withExtraHeaders } from './extra-headers.ts';
 import { type ClusterAddress, inClusterEndpoint } from './in-cluster.ts';
 import { kubeConfigEndpoint } from './kubeconfig.ts';
 
-/** Facts about where we run that are no settings. */
+/** Facts about the environment that are not settings. */
 export interface RuntimeEnvironment {
-  /** What the kubelet's environment names, in a pod. */
+  /** The API server's address from the kubelet's environment; `undefined` outside a pod. */
   readonly inCluster: ClusterAddress | undefined;
-  /** For `~/.kube/config`. */
+  /** The directory that contains `.kube/config`. */
   readonly homeDirectory: string | undefined;
-  /** Whether OpenTelemetry's own variables ask for spans, and which. */
+  /**
+   * Tracing settings from OpenTelemetry's own environment variables; `undefined` if they request no
+   * spans.
+   */
   readonly tracing?: TracingSettings | undefined;
 }
 
 /**
- * An explicit address, else a named kubeconfig, else the pod's own credentials, else the user's kubeconfig; with the headers
- * that proxies on the way need.
+ * Selects the API server's endpoint and adds the headers that proxies on the way need. The first
+ * available source is used, in this order:
+ *
+ * - An explicit address.
+ * - A configured kubeconfig.
+ * - The pod's own credentials, unless a kubeconfig context is configured.
+ * - The user's kubeconfig.
  */
 export async function createEndpointSource(config: Config, surroundings: RuntimeEnvironment): Promise<EndpointSource> {
   return withExtraHeaders(await selectEndpoint(config, surroundings), config.kubeHeaders ?? {});
@@ -36,7 +44,7 @@ async function selectEndpoint(
     kubeCaFile: caFile,
   } = config;
   if (url !== undefined) {
-    // A proxy over plain http adds its own credential, which ours would replace.
+    // A plain HTTP proxy adds its own credential, which gatecar's would replace.
     const own = url.startsWith('https:') && inCluster !== undefined;
     return explicitEndpoint({
       url,
@@ -54,7 +62,10 @@ async function selectEndpoint(
   return kubeConfigEndpoint({ files: [join(homeDirectory, '.kube/config')], context, tokenFile, caFile });
 }
 
-/** What the kubelet's environment says of the API server. @returns `undefined` outside of a cluster. */
+/**
+ * Reads the API server's address from the kubelet's environment. @returns `undefined` outside a
+ * cluster.
+ */
 export function inClusterAddress(env: Readonly<Record<string, string | undefined>>): ClusterAddress | undefined {
   const host = env['KUBERNETES_SERVICE_HOST'];
   return host === undefined ? undefined : { host, port: env['KUBERNETES_SERVICE_PORT'] };

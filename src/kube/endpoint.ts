@@ -1,15 +1,15 @@
 import { type WatchedFile, watchedFile } from '../files/watched-file.ts';
 import { certificatesIn } from '../tls/pem.ts';
 
-/** Where the API server is and what is shown to it. */
+/** The API server's address, gatecar's credential for it, and the certificates to trust. */
 export interface KubeEndpoint {
   /** Scheme, host, port and path prefix, without a trailing slash. */
   readonly baseUrl: string;
-  /** Sent with each request; holds our own credential and is never logged. */
+  /** Sent with each request. They hold gatecar's own credential and are never logged. */
   readonly headers: Readonly<Record<string, string>>;
-  /** The same object for as long as nothing in it has changed. */
+  /** The same object while its content is unchanged. */
   readonly tls: KubeTls;
-  /** An HTTP proxy between us and the API server (kubeconfig `proxy-url`). */
+  /** An HTTP proxy between gatecar and the API server (kubeconfig `proxy-url`). */
   readonly proxyUrl: string | undefined;
 }
 
@@ -21,31 +21,46 @@ export interface KubeTls {
   readonly rejectUnauthorized?: boolean;
 }
 
-/** Knows the endpoint as it is now: files are re-read when they change, plugins run when a credential has run out. */
+/**
+ * Provides the current endpoint. Files are read again when they change. Plugins run again when
+ * their credential has expired.
+ */
 export interface EndpointSource {
-  /** @throws {EndpointError} when there is no way to an endpoint. */
+  /** Returns the current endpoint. @throws {EndpointError} if none can be determined. */
   current(): Promise<KubeEndpoint>;
-  /** The credential was refused: the next {@link current} reads or makes it anew. */
+  /**
+   * Reports that the API server rejected the credential. The next {@link current} reads or creates
+   * it again.
+   */
   drop(): void;
-  /** The server was not believed, or did not believe us: the next {@link current} looks at the files whatever the time. */
+  /**
+   * Reports that gatecar did not trust the server's certificate, or the server gatecar's. The next
+   * {@link current} checks the files, even if they are not due.
+   */
   recheck(): void;
 }
 
-/** Says in our own words, without any content of a file or a plugin's output, why there is no endpoint. */
+/**
+ * States in gatecar's own words why there is no endpoint. It contains no file content and no plugin
+ * output.
+ */
 export class EndpointError extends Error {
   override readonly name = 'EndpointError';
 }
 
 export interface ExplicitEndpointOptions {
   readonly url: string;
-  /** Holds our own bearer token; none is sent without it. */
+  /** Holds gatecar's bearer token; without this file, none is sent. */
   readonly tokenFile: string | undefined;
   /** PEM bundle to trust instead of the system's. */
   readonly caFile: string | undefined;
   readonly now?: () => number;
 }
 
-/** An endpoint at a known address, with files as the kubelet projects them. */
+/**
+ * Creates the source of an endpoint at a fixed address. The kubelet may replace the token and CA
+ * files at any time.
+ */
 export function explicitEndpoint({ url, tokenFile, caFile, now }: ExplicitEndpointOptions): EndpointSource {
   const token = tokenFile === undefined ? undefined : watchedFile(tokenFile, now);
   const ca = caFile === undefined ? undefined : watchedFile(caFile, now);
@@ -68,7 +83,7 @@ export function explicitEndpoint({ url, tokenFile, caFile, now }: ExplicitEndpoi
   };
 
   return {
-    // Between two looks at the disk, all reviews would make the same of the same bytes.
+    // While no file is due for a check, its bytes are the same, so all reviews share one endpoint.
     current() {
       if (seen !== undefined && !token?.isDue && !ca?.isDue) return seen;
       const own = look();
@@ -76,7 +91,8 @@ export function explicitEndpoint({ url, tokenFile, caFile, now }: ExplicitEndpoi
       looks += 1;
       const end = (): void => {
         looks -= 1;
-        // Of several at once, one may have read what was there before the other did: the next look tells.
+        // Concurrent loads may have seen different file contents. The result is then not reused:
+        // the next call loads again.
         seen = areSeveral ? undefined : own;
         areSeveral &&= looks > 0;
       };
@@ -93,8 +109,8 @@ export function explicitEndpoint({ url, tokenFile, caFile, now }: ExplicitEndpoi
 }
 
 /**
- * Whether a CA bundle is to take the other's place. A file written in place is seen half-written, and would have us
- * trust nobody until the next look.
+ * Whether a new CA bundle may replace the current one. A file that is written in place may be read
+ * half-written. gatecar would then trust no server until the next check.
  */
 export function isUsableCaBundle(bundle: Buffer | string, held: Buffer | string | undefined): boolean {
   if (held === undefined) return true;
@@ -105,7 +121,10 @@ export function isUsableCaBundle(bundle: Buffer | string, held: Buffer | string 
   }
 }
 
-/** {@link bearer} of a file, or the one that is held while the file has none: it is good until it is refused. */
+/**
+ * Reads {@link bearer} from a file. If the file has no token, returns `held`, which is valid until
+ * the API server rejects it.
+ */
 export async function readBearer(file: WatchedFile, what: string, held: string | undefined): Promise<string> {
   try {
     return bearer(await readCredentialFile(file, what), what);
@@ -115,14 +134,17 @@ export async function readBearer(file: WatchedFile, what: string, held: string |
   }
 }
 
-/** Our own `Authorization` value from a token file's bytes; editors and `echo` leave line ends behind. */
+/**
+ * Builds gatecar's `Authorization` value from the bytes of a token file. It trims the line ends
+ * that editors and `echo` add.
+ */
 export function bearer(content: Buffer, what: string): string {
   const token = content.toString('utf8').trim();
   if (!/^[\x21-\x7e]+$/.test(token)) throw new EndpointError(`${what} does not hold a token`);
   return `Bearer ${token}`;
 }
 
-/** @throws {EndpointError} naming what cannot be read, with the system's error code. */
+/** Reads a file. @throws {EndpointError} that names the file and the system's error code. */
 export async function readCredentialFile(file: WatchedFile, what: string): Promise<Buffer> {
   try {
     return await file.read();
@@ -131,7 +153,10 @@ export async function readCredentialFile(file: WatchedFile, what: string): Promi
   }
 }
 
-/** The system's code of an error, such as `ENOENT`: all of it that may be told, since the text can quote a file. */
+/**
+ * Returns the system's code of an error, such as `ENOENT`. The error's text must not be reported,
+ * since it can quote a file.
+ */
 export function errorCode(error: unknown): string {
   const code = (error as { code?: unknown } | null)?.code;
   return typeof code === 'string' ? code : 'unknown error';

@@ -2,7 +2,10 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import type { User } from '@kubernetes/client-node';
 
-/** Maximum output of a plugin, in bytes. A client certificate with its key and chain is some ten thousand. */
+/**
+ * The largest output of a plugin, in bytes. A client certificate with key and chain has about ten
+ * thousand.
+ */
 const MAX_OUTPUT_BYTES = 1024 * 1024;
 
 /** The `exec` field of a kubeconfig's user. */
@@ -12,7 +15,10 @@ interface ExecConfig {
   readonly env?: readonly { readonly name: string; readonly value: string }[] | null;
 }
 
-/** The fields that gatecar reads of the status of an `ExecCredential` (client.authentication.k8s.io/v1). */
+/**
+ * The fields that gatecar reads of the status of an `ExecCredential`
+ * (client.authentication.k8s.io/v1).
+ */
 export interface ExecStatus {
   readonly token?: string;
   readonly clientCertificateData?: string;
@@ -31,20 +37,29 @@ export interface ExecPluginOptions {
 
 const run = promisify(execFile);
 
-/** The exec plugin of a user. As in client-node, it may also be in the configuration of an `auth-provider`. */
+/**
+ * The exec plugin of a user. As in client-node, it may also be in the configuration of an
+ * `auth-provider`.
+ */
 export function execConfigOf({ exec, authProvider }: User): ExecConfig | undefined {
   return exec ?? authProvider?.config?.exec ?? undefined;
 }
 
-/** The user without its exec plugin, for client-node, which would run the plugin without a time limit. */
+/**
+ * Returns the user without its exec plugin, for client-node, which would run it without a time
+ * limit.
+ */
 export function withoutExec({ exec, authProvider, ...user }: User): User {
   return exec || authProvider?.config?.exec ? user : { ...user, authProvider };
 }
 
 /**
- * Runs an exec plugin, and again only after the `expirationTimestamp` of its credential. A credential without one is
- * used until the kubeconfig is loaded again. The returned function rejects if the plugin cannot be started, fails,
- * takes too long, or writes too much or no `ExecCredential`. Its errors may hold the plugin's output: do not log them.
+ * Creates a function that runs an exec plugin. The plugin runs again only after the
+ * `expirationTimestamp` of its credential. A credential without one is used until the kubeconfig is
+ * loaded again.
+ *
+ * The returned function rejects if the plugin cannot be started, fails, takes too long, or writes
+ * too much or no `ExecCredential`. Its errors may contain the plugin's output: do not log them.
  */
 export function execPlugin({ command, args, env }: ExecConfig, options: ExecPluginOptions): ExecPlugin {
   const { timeoutMs, wallClock = Date.now } = options;

@@ -1,13 +1,13 @@
 import { watchedFile } from '../files/watched-file.ts';
 import { EndpointError, type EndpointSource, readCredentialFile } from './endpoint.ts';
 
-/** A value that begins so names the file that holds it. */
+/** A value with this prefix names the file that holds the header's value. */
 const FILE = /^@(?=\/)/;
 
 /**
- * Adds headers to those of an endpoint: what a proxy on the way goes by. A value `@/path` is the content of that file, so
- * that a secret need not stand in the environment; like our own credential it is read again when it changes and when we
- * were refused.
+ * Adds headers to those of an endpoint, for proxies on the way. A value `@/path` is replaced by the
+ * content of that file, so that a secret need not be in the environment. Like gatecar's own
+ * credential, the file is read again when it changes and after a 401.
  *
  * @throws {EndpointError} from `current`, naming the file that cannot be read or holds no value.
  */

@@ -1,14 +1,17 @@
 import type { Dispatcher } from 'undici';
 
-/** An HTTP answer of whatever stands at the API server's address. */
+/** An HTTP response from the API server, or from a proxy at its address. */
 export interface HttpResponse {
   readonly status: number;
   readonly body: string;
-  /** `Retry-After` in seconds, where it was a number. */
+  /** `Retry-After` in seconds, if it is a number. */
   readonly retryAfterSeconds: number | undefined;
-  /** `max-age` of `Cache-Control` in seconds, where it was told. */
+  /** `max-age` of `Cache-Control` in seconds, if present. */
   readonly maxAgeSeconds?: number | undefined;
-  /** `Date` in milliseconds since the epoch, in whole seconds; `undefined` if absent, malformed, or of a cached response. */
+  /**
+   * `Date` in milliseconds since the epoch, in whole seconds; `undefined` if absent, malformed, or
+   * of a cached response.
+   */
   readonly sentAtMs?: number | undefined;
 }
 
@@ -34,10 +37,13 @@ function answerOf(status: number, headers: Readonly<Record<string, unknown>>, bo
   };
 }
 
-/** RFC 9110 §5.6.7; `Date.parse` alone would take almost any text for a time. */
+/** The format of `Date` (RFC 9110 §5.6.7). `Date.parse` alone would accept almost any text. */
 const IMF_FIXDATE = /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/;
 
-/** A response with an `Age` comes from a cache (RFC 9111 §5.1): its `Date` is of another time. */
+/**
+ * Reads `Date`. A response with an `Age` comes from a cache (RFC 9111 §5.1), so its `Date` is too
+ * old.
+ */
 function sentAt({ date, age }: Readonly<Record<string, unknown>>): number | undefined {
   if (typeof date !== 'string' || age !== undefined || !IMF_FIXDATE.test(date)) return undefined;
   return Date.parse(date) || undefined;

@@ -11,15 +11,15 @@ import {
 } from './endpoint.ts';
 import type { ExecPlugin, ExecStatus } from './exec-plugin.ts';
 
-/** A kubeconfig, and what its context names. */
+/** A kubeconfig, and the cluster and plugin that its context refers to. */
 export interface ResolvedContext {
   readonly config: KubeConfig;
   readonly cluster: Cluster;
-  /** The exec plugin of the user, which `config` does not have. */
+  /** The user's exec plugin, which is removed from `config`. */
   readonly plugin: { readonly command: string; readonly run: ExecPlugin } | undefined;
 }
 
-/** What the library writes into request options; its own types follow `node-fetch` and `ws`. */
+/** The request options that client-node sets. Its own types follow `node-fetch` and `ws`. */
 interface ResolvedContextOptions {
   headers: Record<string, string>;
   auth?: string;
@@ -30,7 +30,7 @@ interface ResolvedContextOptions {
   rejectUnauthorized?: boolean;
 }
 
-/** Files beside the kubeconfig that are followed. */
+/** Files in addition to the kubeconfig that are watched for changes. */
 export interface CredentialFiles {
   /** The kubeconfig's own `tokenFile`. */
   readonly usersToken: WatchedFile | undefined;
@@ -38,7 +38,11 @@ export interface CredentialFiles {
   readonly extraCa: WatchedFile | undefined;
 }
 
-/** What a kubeconfig's context shows and trusts. @param held our bearer credential that is still good. */
+/**
+ * Builds the endpoint of a kubeconfig's context.
+ *
+ * @param held gatecar's bearer credential, if it is still valid.
+ */
 export async function toEndpoint(
   { config, cluster, plugin }: ResolvedContext,
   files: CredentialFiles,
@@ -48,7 +52,8 @@ export async function toEndpoint(
   if (!URL.canParse(cluster.server) || !/^https?:\/\//i.test(cluster.server)) {
     throw new EndpointError('kubeconfig: the server of the cluster is no http or https URL');
   }
-  // As kubectl has it, a kubeconfig's credentials are shown over TLS only; the library would refuse plain http as such.
+  // As in kubectl, a kubeconfig's credentials are sent only over TLS. client-node would reject a
+  // plain HTTP server altogether.
   const isPlain = /^http:/i.test(cluster.server);
   try {
     if (!isPlain) {
@@ -56,7 +61,8 @@ export async function toEndpoint(
       applyPlugin(applied, await plugin?.run());
     }
   } catch (error) {
-    // The error may hold the plugin's output, which may be a credential: only its code is reported.
+    // The error may contain the plugin's output, which may be a credential: only its code is
+    // reported.
     const what = plugin ? `the exec plugin ${plugin.command}` : 'the credential';
     throw new EndpointError(`kubeconfig: ${what} failed: ${errorCode(error)}`);
   }
@@ -77,7 +83,9 @@ export async function toEndpoint(
   };
 }
 
-/** A static token of the user takes precedence, as in client-node. */
+/**
+ * Applies the plugin's credential. A static token of the user takes precedence, as in client-node.
+ */
 function applyPlugin(applied: ResolvedContextOptions, credential: ExecStatus | undefined): void {
   if (credential?.clientCertificateData) applied.cert = credential.clientCertificateData;
   if (credential?.clientKeyData) applied.key = credential.clientKeyData;
@@ -94,7 +102,10 @@ function toTls({ ca, cert, key, servername, rejectUnauthorized }: ResolvedContex
   };
 }
 
-/** The same object for as long as nothing in it has changed, and the CA bundle that was whole while the new one is not. */
+/**
+ * Returns the previous object if nothing has changed. If the new CA bundle is not usable, the
+ * previous one stays.
+ */
 export function reuseTlsIfUnchanged(before: KubeTls | undefined, fresh: KubeTls): KubeTls {
   const isWorse = fresh.ca !== undefined && !isUsableCaBundle(fresh.ca, before?.ca);
   const tls = isWorse && before?.ca !== undefined ? { ...fresh, ca: before.ca } : fresh;

@@ -4,23 +4,28 @@ import { EndpointError, type EndpointSource, type KubeEndpoint, readCredentialFi
 import { execConfigOf, execPlugin, withoutExec } from './exec-plugin.ts';
 import { type ResolvedContext, reuseTlsIfUnchanged, toEndpoint } from './kubeconfig-auth.ts';
 
-// The one door to @kubernetes/client-node. It is opened when first needed: importing it takes a quarter of a second and
-// tens of megabytes, which a pod that asks with its own account can do without.
+// The only import of @kubernetes/client-node. It is loaded on first use: loading takes time and
+// memory, and a pod that uses its own ServiceAccount does not need it.
 const clientNode = () => import('@kubernetes/client-node');
 
-/** How long what a kubeconfig said, exec plugins included, is taken as current, in milliseconds. */
+/**
+ * How long a resolved kubeconfig, including exec plugin output, counts as current, in milliseconds.
+ */
 const REFRESH_EVERY_MS = 10_000;
 
-/** How long a kubeconfig that cannot be used is left alone, while what it said before is not refused, in milliseconds. */
+/**
+ * How long after a failure the kubeconfig is not read again, in milliseconds. Applies while the
+ * previous credential has not been rejected.
+ */
 const TRY_AGAIN_MS = 1000;
 
-/** How long an exec plugin may take before it is ended, in milliseconds. */
+/** How long an exec plugin may run before it is killed, in milliseconds. */
 const GIVE_UP_AFTER_MS = 60_000;
 
 export interface KubeConfigOptions {
-  /** Merged in this order, the first that says something wins, as in `KUBECONFIG`. */
+  /** Merged in this order; the first file that sets a value wins, as in `KUBECONFIG`. */
   readonly files: readonly string[];
-  /** Instead of the files' `current-context`. */
+  /** Replaces the files' `current-context`. */
   readonly context: string | undefined;
   /** Replace the user's token and the cluster's CA bundle. */
   readonly tokenFile: string | undefined;
@@ -29,7 +34,10 @@ export interface KubeConfigOptions {
   readonly giveUpAfterMs?: number;
 }
 
-/** The endpoint of a kubeconfig's context: tokens, token files, client certificates, basic auth and exec plugins. */
+/**
+ * Creates the endpoint source of a kubeconfig's context. Supports tokens, token files, client
+ * certificates, basic auth and exec plugins.
+ */
 export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
   const { files, context, now = () => performance.now(), giveUpAfterMs = GIVE_UP_AFTER_MS } = options;
   const watched = files.map(path => ({ path, file: watchedFile(path, now) }));
@@ -62,7 +70,10 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
     return endpoint;
   };
 
-  /** A file that is half-written, or a plugin that fails, is no reason to stop with a credential that still does. */
+  /**
+   * Resolves the kubeconfig. If a file is half-written or a plugin fails, the previous endpoint is
+   * kept, unless its credential was rejected.
+   */
   const resolveOrKeep = (): Promise<KubeEndpoint> =>
     resolve().catch(error => {
       if (endpoint === undefined || isRefused) throw error;
@@ -78,7 +89,7 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
   return {
     async current() {
       if (endpoint !== undefined && now() - resolvedAt < REFRESH_EVERY_MS) return endpoint;
-      // One run of an exec plugin serves all who wait for it, but for one that hangs.
+      // All waiting callers share one run of an exec plugin, unless that run hangs.
       if (resolving === undefined || now() - resolvingSince >= giveUpAfterMs) {
         resolvingSince = now();
         const run = resolveOrKeep().finally(() => {
@@ -89,7 +100,8 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
       return resolving;
     },
     drop() {
-      // A plugin's credential is kept until it expires; only a kubeconfig that is loaded again runs the plugin again.
+      // A plugin's credential is cached until it expires. Loading the kubeconfig again runs the
+      // plugin again.
       loaded = undefined;
       isRefused = true;
       recheck();
@@ -109,7 +121,10 @@ interface Loaded extends ResolvedContext {
   readonly tokenFilePath: string | undefined;
 }
 
-/** Stands in where a context has no user: without one, the library would leave out the cluster's CA bundle as well. */
+/**
+ * The user of a context that has none. Without a user, client-node would also omit the cluster's CA
+ * bundle.
+ */
 const NOBODY: User = { name: '' };
 
 async function load(parts: readonly Part[], context: string | undefined, pluginTimeoutMs: number): Promise<Loaded> {
@@ -129,7 +144,7 @@ async function load(parts: readonly Part[], context: string | undefined, pluginT
       }
       mergeMissing(config, one);
     } catch {
-      // The parser's error may quote the file, which holds credentials.
+      // The parser's error may quote the file, which contains credentials.
       throw new EndpointError(`kubeconfig ${path} is not a valid kubeconfig`);
     }
   }
@@ -141,7 +156,10 @@ async function load(parts: readonly Part[], context: string | undefined, pluginT
   return { parts, config, cluster, plugin, tokenFilePath: tokenFiles.get(user.name) };
 }
 
-/** kubectl's merge rules: the first file to name a cluster, user, context or current context wins. */
+/**
+ * Merges by kubectl's rules: the first file to name a cluster, user, context or current context
+ * wins.
+ */
 function mergeMissing(into: KubeConfig, from: KubeConfig): void {
   const missing = <T extends { name: string }>(have: readonly T[], more: readonly T[]) => [
     ...have,
@@ -158,7 +176,7 @@ function mergeMissing(into: KubeConfig, from: KubeConfig): void {
   });
 }
 
-/** The library reads `token-file`, but kubectl writes `tokenFile`. */
+/** Reads `tokenFile`, which kubectl writes. client-node reads only `token-file`. */
 function userTokenFiles(document: unknown): [user: string, path: string][] {
   const users = (document as { users?: { name?: unknown; user?: { tokenFile?: unknown } }[] } | null)?.users ?? [];
   return users.flatMap(({ name, user }): [string, string][] =>

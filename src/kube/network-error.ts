@@ -16,7 +16,10 @@ const CAUSE_OF_CODE: Readonly<Record<string, UnavailableCause>> = {
   EPROTO: 'tls',
 };
 
-/** The class of what went wrong below HTTP, by the system's or a library's code; all of an error that may be told. */
+/**
+ * Classifies a fault below HTTP by the error code of the system or a library. The error's text must
+ * not be reported.
+ */
 export function classifyNetworkError(error: unknown): UnavailableCause {
   const code = errorCode(error);
   if (/^(ERR_TLS|ERR_SSL|ERR_OSSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HOSTNAME_MISMATCH)/.test(code)) return 'tls';

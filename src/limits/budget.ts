@@ -1,14 +1,21 @@
 /**
- * A number of bytes that many holders share. Each holder reserves before it holds and releases afterwards, so that the
- * total has a limit, however many connections it is spread over.
+ * A number of bytes that many holders share. Each holder reserves bytes before it holds them and
+ * releases them afterwards. The total therefore has a limit, however many connections it is spread
+ * over.
  */
 export class Budget {
   readonly limitBytes: number;
-  /** What only clients with an allowed request may reserve, so that no flood by others keeps them out. */
+  /**
+   * Bytes that only clients with an allowed request may reserve, so that no flood by other clients
+   * keeps them out.
+   */
   readonly #allowedOnlyBytes: number;
   #usedBytes = 0;
 
-  /** @param allowedOnlyShare the part of the bytes that only clients with an allowed request may reserve. */
+  /**
+   * @param allowedOnlyShare the fraction of the bytes that only clients with an allowed request may
+   *   reserve.
+   */
   constructor(limitBytes: number, { allowedOnlyShare = 0 } = {}) {
     this.limitBytes = limitBytes;
     this.#allowedOnlyBytes = Math.floor(limitBytes * allowedOnlyShare);
@@ -19,18 +26,22 @@ export class Budget {
   }
 
   /**
+   * Reserves bytes.
+   *
+   * @param bytes to reserve; negative to release some.
    * @param hasBeenAllowed whether a request on the same connection has been allowed.
-   * @returns whether the bytes were free. If not, nothing is reserved.
+   * @returns whether the bytes were available. If not, nothing is reserved.
    */
   tryReserve(bytes: number, hasBeenAllowed = false): boolean {
     const availableBytes = this.limitBytes - (hasBeenAllowed ? 0 : this.#allowedOnlyBytes);
-    // Holding less than before is always possible, also for those who have used the part of others.
+    // A holder can always reduce what it holds, even if the remaining bytes are only for allowed
+    // clients.
     if (bytes > 0 && this.#usedBytes + bytes > availableBytes) return false;
     this.#usedBytes += bytes;
     return true;
   }
 
-  /** Gives back what {@link tryReserve} reserved. */
+  /** Releases bytes that {@link tryReserve} reserved. */
   release(bytes: number): void {
     this.#usedBytes -= bytes;
   }

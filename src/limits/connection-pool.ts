@@ -1,21 +1,27 @@
 import { Budget } from './budget.ts';
 import { type Listed, OldestFirst } from './oldest-first.ts';
 
-/** How long a connection must have been idle before it may be closed to make room, in milliseconds. */
+/**
+ * How long a connection must have been idle before the pool may close it for a new one, in
+ * milliseconds.
+ */
 const MIN_IDLE_MS = 30_000;
 
-/** How long to wait before looking for an idle connection again after none was found, in milliseconds. */
+/**
+ * How long to wait before the next search for an idle connection if a search found none, in
+ * milliseconds.
+ */
 const SEARCH_EVERY_MS = 1_000;
 
-/** What one open connection takes, in bytes: measured idle, and rounded up. */
+/** Memory of one open connection, in bytes: measured idle, and rounded up. */
 export const CONNECTION_BYTES = {
   http: 16 * 1024,
   grpc: 32 * 1024,
-  /** On top of that for TLS: its session, and during the handshake what OpenSSL needs for it. */
+  /** Added for TLS: the session, and the memory that OpenSSL needs during the handshake. */
   tls: 80 * 1024,
 } as const;
 
-/** Connections of one pool that have a limit of their own: those of one listener. */
+/** The connections of one listener, which have their own limit within the pool. */
 export class ConnectionGroup {
   readonly maxConnections: number;
   size = 0;
@@ -32,17 +38,20 @@ export class PooledConnection implements Listed<PooledConnection> {
   older: PooledConnection | undefined;
   newer: PooledConnection | undefined;
   isListed = false;
-  /** Since when gatecar waits for its client, on the pool's clock. */
+  /** When gatecar began to wait for the client, on the pool's clock. */
   waitsSinceMs = 0;
   readonly group: ConnectionGroup;
   readonly costBytes: number;
-  /** Closes the connection at once. */
+  /** Closes the connection immediately. */
   readonly destroy: () => void;
-  /** When its last request began, on the pool's clock; when it was opened, before the first. */
+  /**
+   * When the last request started, on the pool's clock. Before the first request, when the
+   * connection was opened.
+   */
   activeAtMs = 0;
-  /** Whether gatecar owes it an answer. */
+  /** Whether gatecar still has to answer a request on this connection. */
   isBusy: () => boolean = () => false;
-  /** Frees at once what is held for it, before it is closed. */
+  /** Frees the memory that is held for the connection, before it is closed. */
   release: () => void = () => {};
 
   constructor(group: ConnectionGroup, costBytes: number, destroy: () => void) {
@@ -53,18 +62,20 @@ export class PooledConnection implements Listed<PooledConnection> {
 }
 
 /**
- * All connections of the listeners that share it. If there is no room for one more, in all or in its group, the connection
- * that has waited longest for its client is closed in its favour, then one that has long been idle.
+ * All connections of the listeners that share the pool. If the pool or a group is full, the pool
+ * closes the connection that has waited longest for its client. If no connection waits, it closes
+ * the one that has been idle longest.
  *
- * A connection waits for its client during the handshake, while a request is incomplete, and, until a request on it has been
- * allowed, whenever gatecar owes it no decision. Clients without a valid credential therefore keep no other client out,
- * however many connections they open and whatever they send on them.
+ * A connection waits for its client during the handshake and while a request is incomplete. Until a
+ * request on it has been allowed, it also waits whenever gatecar owes it no decision. Clients
+ * without a valid credential therefore keep no other client out, however many connections they open
+ * and whatever they send.
  */
 export class ConnectionPool {
   readonly budget: Budget;
   readonly #groups = new Set<ConnectionGroup>();
   readonly #open = new Set<PooledConnection>();
-  /** In the order in which they began to hold bytes of requests. */
+  /** In the order in which the connections began to hold bytes of requests. */
   readonly #holding = new Set<PooledConnection>();
   readonly #allGroups = new ConnectionGroup();
   readonly #minIdleMs: number;
@@ -80,7 +91,11 @@ export class ConnectionPool {
     return this.#open.size;
   }
 
-  /** Takes the connection in, as one that waits for its client. @returns false if there is no room even after closing others. */
+  /**
+   * Adds a connection, which waits for its client at first.
+   *
+   * @returns false if a limit is reached even after other connections have been closed.
+   */
   add(connection: PooledConnection): boolean {
     const { group, costBytes } = connection;
     while (group.size >= group.maxConnections) {
@@ -97,19 +112,22 @@ export class ConnectionPool {
     return true;
   }
 
-  /** The connection waits for its client from now on, and may be closed to make room. */
+  /**
+   * Marks the connection as waiting for its client. From now on the pool may close it for a new
+   * one.
+   */
   waits(connection: PooledConnection): void {
     if (connection.isListed || !this.#open.has(connection)) return;
     connection.waitsSinceMs = this.#now();
     connection.group.waiting.add(connection);
   }
 
-  /** The client has sent what the connection waited for. */
+  /** Marks the connection as not waiting for its client. */
   waitsNoMore(connection: PooledConnection): void {
     connection.group.waiting.remove(connection);
   }
 
-  /** From now on the connection holds bytes of a request that is incomplete or has not been read. */
+  /** Marks the connection as holding bytes of a request that is incomplete or has not been read. */
   holds(connection: PooledConnection): void {
     this.#holding.add(connection);
   }
@@ -118,13 +136,17 @@ export class ConnectionPool {
     this.#holding.delete(connection);
   }
 
-  /** Closes the connection that has held bytes of a request for longest. @returns whether there was one. */
+  /**
+   * Closes the connection that has held bytes of a request for the longest time.
+   *
+   * @returns whether there was one.
+   */
   closeOneHolding(): boolean {
     const [oldest] = this.#holding;
     return this.#close(oldest);
   }
 
-  /** Forgets a closed connection; a second time it does nothing. */
+  /** Removes a closed connection. A second call does nothing. */
   remove(connection: PooledConnection): void {
     if (!this.#open.delete(connection)) return;
     this.waitsNoMore(connection);
@@ -151,7 +173,11 @@ export class ConnectionPool {
     return true;
   }
 
-  /** @param group whose connections are looked at; all of them without it. */
+  /**
+   * Returns the connection that has been idle longest, if it has been idle long enough.
+   *
+   * @param group whose connections are searched. If omitted, all connections are searched.
+   */
   #longestIdle(group?: ConnectionGroup): PooledConnection | undefined {
     const now = this.#now();
     const search = group ?? this.#allGroups;
@@ -164,7 +190,7 @@ export class ConnectionPool {
       found = connection;
       activeAtMs = connection.activeAtMs;
     }
-    // Looking at every connection for each one that is rejected would itself be an overload.
+    // A search through all connections for each rejected connection would itself be an overload.
     if (found === undefined) search.searchAgainAtMs = now + SEARCH_EVERY_MS;
     return found;
   }

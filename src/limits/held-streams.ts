@@ -1,31 +1,41 @@
 import type { Budget } from './budget.ts';
 import { type Listed, OldestFirst } from './oldest-first.ts';
 
-/** How long a stream must have waited before it may be given up for another, in milliseconds: clients need some time. */
+/**
+ * How long a stream must have waited before it may be given up for another, in milliseconds.
+ * Clients need some time.
+ */
 const MIN_WAIT_MS = 1_000;
 
-/** How many streams for which there was no room may wait for their clients to read why. */
+/**
+ * Maximum number of streams without a reservation that wait until their clients have read the
+ * response.
+ */
 const MAX_UNRESERVED = 256;
 
-/** An open HTTP/2 stream, and what it holds. */
+/** An open HTTP/2 stream and the memory that it holds. */
 export abstract class HeldStream implements Listed<HeldStream> {
   older: HeldStream | undefined;
   newer: HeldStream | undefined;
   isListed = false;
-  /** The list in which it is. Only {@link HeldStreams} writes this. */
+  /** The list that contains the stream. Only {@link HeldStreams} writes this field. */
   waitsIn: OldestFirst<HeldStream> | undefined;
   heldBytes = 0;
   /** Whether a request on the same connection has been allowed. */
   abstract readonly hasBeenAllowed: boolean;
-  /** Since when gatecar waits for its client, on the clock of {@link HeldStreams}. */
+  /** When gatecar began to wait for the client, on the clock of {@link HeldStreams}. */
   waitsSinceMs = 0;
-  /** Ends the wait: answers the request with what is known of it, or closes the stream if it has been answered. */
+  /**
+   * Ends the wait. Answers the request with what has been received of it, or closes the stream if
+   * the request has been answered.
+   */
   abstract giveUp(): void;
 }
 
 /**
- * The open streams of all connections of a listener. Each reserves what it holds from the budget. If there is too little,
- * those that have waited longest for their client (the rest of a message, or that an answer is read) are given up first.
+ * The open streams of all connections of a listener. Each stream reserves from the budget what it
+ * holds. If the budget is exhausted, the streams that have waited longest for their client are
+ * given up first. A stream waits for the rest of a message, or for the client to read a response.
  */
 export class HeldStreams {
   readonly #minWaitMs: number;
@@ -41,7 +51,12 @@ export class HeldStreams {
     this.#now = now;
   }
 
-  /** Reserves more for a stream. @returns false if there is no room even after giving up all that wait. */
+  /**
+   * Reserves more bytes for a stream.
+   *
+   * @returns false if the budget is exhausted even after giving up the streams that have waited
+   *   long enough.
+   */
   hold(stream: HeldStream, bytes: number): boolean {
     while (!this.#budget.tryReserve(bytes, stream.hasBeenAllowed)) {
       const { oldest } = this.#waiting;
@@ -52,22 +67,23 @@ export class HeldStreams {
     return true;
   }
 
-  /** Releases all that the stream holds. */
+  /** Releases everything that the stream holds. */
   release(stream: HeldStream): void {
     this.waitsNoMore(stream);
     this.#budget.release(stream.heldBytes);
     stream.heldBytes = 0;
   }
 
-  /** From now on gatecar waits for the rest of the client's message. */
+  /** Marks the stream as waiting for the rest of the client's message. */
   waits(stream: HeldStream): void {
     this.#wait(stream, this.#waiting);
   }
 
   /**
-   * From now on gatecar waits for the client to read its answer.
+   * Marks the stream as waiting for the client to read its response.
    *
-   * @param bytes that the stream takes. If there is no room for them, it is one of a few that wait all the same.
+   * @param bytes that the stream holds. If they cannot be reserved, the stream still waits, as one
+   *   of at most `MAX_UNRESERVED`.
    */
   waitsForReader(stream: HeldStream, bytes: number): void {
     this.waitsNoMore(stream);
@@ -102,8 +118,9 @@ export class HeldStreams {
   }
 
   /**
-   * Its end comes later, and what it held is needed now. Giving up may leave an answer for the client to read, for which
-   * there may be no room without giving up others, so that they are given up one after the other.
+   * Releases what the stream holds, because it is needed now, and ends the stream's wait later.
+   * Ending a wait may leave a response for the client to read. Reserving memory for that response
+   * may give up further streams. Deferring the end gives them up one after the other.
    */
   #giveUp(stream: HeldStream): void {
     this.release(stream);

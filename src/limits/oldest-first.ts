@@ -6,8 +6,8 @@ export interface Listed<T> {
 }
 
 /**
- * Items in the order in which they were added. Adding and removing take constant time and allocate nothing: the items
- * themselves are the links.
+ * A list of items in the order in which they were added. Adding and removing take constant time and
+ * allocate nothing, because the items themselves are the links.
  */
 export class OldestFirst<T extends Listed<T>> {
   #oldest: T | undefined;
@@ -34,7 +34,7 @@ export class OldestFirst<T extends Listed<T>> {
     this.#size += 1;
   }
 
-  /** Does nothing if the item is not in the list. */
+  /** Removes the item. Does nothing if it is not in the list. */
   remove(item: T): void {
     if (!item.isListed) return;
     item.isListed = false;

@@ -9,11 +9,14 @@ import type { Logger } from './logging/logger.ts';
 import { type RequestLogFields, requestLogFields } from './logging/request-log-fields.ts';
 import { fingerprint } from './logging/token-fingerprint.ts';
 
-/** What is longer is cut; all that the API server names by its own rules is shorter. */
+/** Longer values are cut. Every name that follows Kubernetes' own rules is shorter. */
 export const MAX_AUDITED_LENGTH = 512;
 export const MAX_AUDITED_AUDIENCES = 16;
 
-/** One decision as it is audited: `audit.schema.json` says the same to machines. What is not known is left out. */
+/**
+ * One decision as an audit record, as specified in `audit.schema.json`. Unknown fields are left
+ * out.
+ */
 export interface AuditLine extends Partial<RequestLogFields> {
   readonly audit: true;
   readonly sequence: number;
@@ -34,18 +37,18 @@ export interface AuditLine extends Partial<RequestLogFields> {
 
 export interface AuditLog {
   record(decided: DecisionEvent): void;
-  /** What a request is followed with. */
+  /** Starts the trace of a request. */
   readonly follow: () => RequestTrace;
 }
 
 /**
- * A line for each decision, or each that is no allow, beside the log's own: `"audit": true` tells them apart. Neither level
- * nor flood gate holds one back.
+ * Writes a line for each decision, or for each one except allows, in addition to the log's own
+ * lines. `"audit": true` marks audit lines. They ignore the log level and the rate limit.
  *
- * Lines are numbered from 1. Like all output they are dropped, not waited for, where standard output is not read: no
- * decision waits for a disk. A number that is missing says so to whoever reads them.
+ * Lines are numbered from 1. No decision waits for a disk: if standard output is not read, lines
+ * are dropped, as all output is. A gap in the numbers shows the loss to the reader.
  *
- * @returns `undefined` where none are wanted.
+ * @returns `undefined` if auditing is off.
  */
 export function auditLog(log: Logger, wanted: Config['audit']): AuditLog | undefined {
   if (wanted === 'off') return undefined;
@@ -88,7 +91,10 @@ function about(decision: Decision): Partial<AuditLine> {
   }
 }
 
-/** The API server's words, which a webhook or a name may have chosen: printable ASCII, and bounded. */
+/**
+ * Returns the identity fields in printable ASCII and with a length limit. A webhook or the creator
+ * of a name may have chosen them.
+ */
 function who(identity: Identity | undefined): Partial<AuditLine> {
   if (identity === undefined) return {};
   return {

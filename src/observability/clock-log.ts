@@ -1,9 +1,10 @@
 import type { Logger } from './logging/logger.ts';
 
 /**
- * Logs one line when gatecar's clock and the API server's begin to differ, and one when they agree again.
+ * Logs one line when gatecar's clock and the API server's start to differ, and one when they agree
+ * again.
  *
- * @returns what is called on each change; `skewMs` is how far gatecar's clock is ahead.
+ * @returns a function to call on each change; `skewMs` is how far gatecar's clock is ahead.
  */
 export function logClockSkew(log: Pick<Logger, 'info' | 'warn'>): (differs: boolean, skewMs: number) => void {
   return (differs, skewMs) => {

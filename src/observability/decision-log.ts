@@ -11,13 +11,14 @@ const WINDOW_MS = 10_000;
 
 export interface DecisionLog {
   record(decided: DecisionEvent): void;
-  /** Tells what is still held back. */
+  /** Logs the number of lines that are still held back. */
   close(): void;
 }
 
 /**
- * A line for each decision: denials at `info`, outages at `warn`, allows at `debug`. Lines are equal where reason and
- * user are; past ten in ten seconds they are counted and told in one.
+ * Logs a line for each decision: denials at `info`, outages at `warn`, allows at `debug`. Denials
+ * and outages with the same reason and user are of one kind. In each window, the first ten lines of
+ * a kind are written. The rest are counted in one summary line.
  */
 export function decisionLog(log: Logger, windowMs = WINDOW_MS): DecisionLog {
   const gate: LogRateLimiter = logRateLimiter({
@@ -57,7 +58,7 @@ function kindOf(refusal: Exclude<Decision, Allow>): string {
   return username === undefined ? refusal.reason : `${refusal.reason} ${username}`;
 }
 
-/** A webhook may name a user by a token. */
+/** An authentication webhook may use a token as the user name. */
 function nameIn({ username }: Deny): string | undefined {
   return username === undefined ? undefined : redact(username);
 }

@@ -19,24 +19,24 @@ const REASONS: Readonly<Record<HandshakeFailure, true>> = {
   other: true,
 };
 
-/** Every reason, counted from 0. */
+/** Every reason; each counter starts at 0. */
 export const HANDSHAKE_FAILURES = Object.keys(REASONS) as readonly HandshakeFailure[];
 
 const WINDOW_MS = 10_000;
 
-/** Longer than any IP address with the name of an interface. */
+/** Longer than any IP address with an interface name. */
 const MAX_PEER_LENGTH = 64;
 
 export interface HandshakeLog {
-  /** A listener's reporter. */
+  /** Returns the reporter for one listener. */
   of(listener: Protocol): OnHandshakeFailure;
-  /** Logs what is still held back. */
+  /** Logs the number of failures that are still held back. */
   close(): void;
 }
 
 /**
- * Counts failed TLS handshakes, and logs them in summary: one line for each listener and reason, then one with their
- * number for each window in which there were more.
+ * Counts failed TLS handshakes, and limits how many are logged. The first failure of each listener
+ * and reason gets a line. Further failures in the same window are counted in one summary line.
  */
 export function handshakeLog(
   log: Pick<Logger, 'info'>,

@@ -1,9 +1,10 @@
 import type { Logger } from './logging/logger.ts';
 
 /**
- * Told of each attempt to read the cluster's keys, it writes one line when they cannot be read and one when they can again.
+ * Logs one line when the JWKS cannot be read, and one when it can be read again.
  *
- * @returns what takes the problem in our own words, or `undefined` for a success.
+ * @returns a function to call after each fetch. It takes the problem in gatecar's own words, or
+ * `undefined` after a success.
  */
 export function logJwksTransitions(log: Pick<Logger, 'info' | 'warn'>): (problem: string | undefined) => void {
   let told: string | undefined;

@@ -1,8 +1,8 @@
 type Labels = Readonly<Record<string, string>>;
 
 /**
- * What the registry asks of a metric. The library's own counters build label keys on each increment; ours are plain
- * numbers that are handed over when somebody scrapes.
+ * The part of a metric that the registry uses. prom-client's own counters build label keys on each
+ * increment. gatecar's counters are plain numbers that are read on each scrape.
  */
 export interface ScrapedMetric {
   readonly name: string;
@@ -23,7 +23,7 @@ interface MetricValue {
   readonly metricName?: string;
 }
 
-/** Numbers that are read only when scraped. `kind` is the Prometheus type. */
+/** Creates a metric whose values are read only on a scrape. `kind` is the Prometheus type. */
 export function lazyMetric(
   kind: 'counter' | 'gauge',
   name: string,
@@ -33,11 +33,11 @@ export function lazyMetric(
   return metric(name, help, kind, () => Array.from(collect(), ([labels, value]) => ({ labels, value })));
 }
 
-/** Counts by one label, each value known from its first increment. */
+/** Counts by one label. Each label value appears after its first increment. */
 export class LabelledCounter<K extends string> {
   readonly #counts = new Map<K, number>();
 
-  /** @param known values that are shown as 0 before they first happen, so that rates have a start. */
+  /** @param known label values that start at 0, because `rate()` needs a first sample. */
   constructor(known: readonly K[] = []) {
     for (const key of known) this.#counts.set(key, 0);
   }
@@ -51,13 +51,13 @@ export class LabelledCounter<K extends string> {
   }
 }
 
-/** A Prometheus histogram with fixed bounds; observing costs a short loop. */
+/** A Prometheus histogram with fixed bounds. */
 export class PlainHistogram {
   readonly #bounds: readonly number[];
   readonly #counts: number[];
   #sum = 0;
 
-  /** @param bounds upper bounds in ascending order, `+Inf` left out. */
+  /** @param bounds upper bounds in ascending order, without `+Inf`. */
   constructor(bounds: readonly number[]) {
     this.#bounds = bounds;
     this.#counts = new Array<number>(bounds.length + 1).fill(0);
@@ -82,7 +82,7 @@ export class PlainHistogram {
   }
 }
 
-/** Histograms of one name, told apart by labels. */
+/** Combines histograms of one name with different labels into one metric. */
 export function scrapedHistograms(
   name: string,
   help: string,

@@ -15,12 +15,12 @@ import { LabelledCounter, lazyMetric, PlainHistogram, type ScrapedMetric, scrape
 type Kind = Decision['kind'];
 type Store = 'authenticated' | 'rejected';
 
-/** From a cached answer (tens of microseconds) to a review that runs into its timeout, in seconds. */
+/** From a cached response (tens of microseconds) to a review that times out, in seconds. */
 const DURATION_BOUNDS = [
   0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5,
 ];
 
-/** What is read at scrape time. */
+/** Functions that read the gauges on each scrape. */
 export interface Gauges {
   readonly entries: (store: Store) => number;
   readonly inFlight: (priority: Priority) => number;
@@ -38,7 +38,10 @@ export interface LogOutput {
   readonly failedWrites: () => number;
 }
 
-/** A part of the memory that requests or connections share, as of the scrape, in bytes. */
+/**
+ * A memory limit that requests or connections share, and its use at the time of the scrape, in
+ * bytes.
+ */
 export interface MemoryBudget {
   readonly limitBytes: number;
   readonly usedBytes: number;
@@ -48,7 +51,7 @@ export type MemoryBudgets = Readonly<Record<'connections' | 'transfers' | 'waiti
 
 export type TlsReload = 'success' | 'failure';
 
-/** Counters as the rooms see them: each a plain function. */
+/** The functions with which the other modules record events. */
 export interface Metrics {
   readonly decided: (protocol: Protocol, decision: Decision, durationMs: number) => void;
   readonly recordLookup: (result: LookupResult) => void;
@@ -58,27 +61,32 @@ export interface Metrics {
   readonly dropped: (listener: Protocol | 'ops') => void;
   readonly handshakeFailed: (listener: Protocol, reason: HandshakeFailure) => void;
   readonly tlsReloaded: (outcome: TlsReload) => void;
-  /** Tells where the end of the listeners' certificate is read, where there is one. */
+  /**
+   * Sets how the expiry of the listeners' certificate is read. Not called without a certificate.
+   */
   readonly observeCertificate: (notAfterSeconds: () => number) => void;
-  /** Sets where the state of the log's output is read. */
+  /** Sets how the state of the log's output is read. */
   readonly observeOutput: (output: LogOutput) => void;
-  /** Sets where the budgets of the auth and gRPC listeners are read. */
+  /** Sets how the budgets of the auth and gRPC listeners are read. */
   readonly observeBudgets: (budgets: MemoryBudgets) => void;
   readonly refusedLocally: (check: ScreeningCheck | ClaimCheck) => void;
   /** The priority is `unknown` if the request was rejected before the checks that choose one. */
   readonly recordQueueRejection: (priority: Priority | 'unknown', why: QueueRejection | 'waiting_memory_full') => void;
   readonly recordShed: () => void;
   readonly recordRefresh: (outcome: AuthResult['kind']) => void;
-  /** The cluster's keys were asked for. */
+  /** Records a fetch of the JWKS. */
   readonly recordJwksFetch: (ok: boolean) => void;
-  /** Tells where the gauges are read, once the parts are there. */
+  /** Sets how the gauges are read, once the modules behind them exist. */
   readonly setGauges: (gauges: Gauges) => void;
   /** The Prometheus text format, version 0.0.4. */
   readonly scrape: () => Promise<string>;
   readonly contentType: string;
 }
 
-/** Counted from 0: a rate needs a start, and an alert must see the first one. */
+/**
+ * Label values that start at 0: `rate()` needs a first sample, and an alert must see the first
+ * increment.
+ */
 const REFUSALS: Readonly<Record<Reason, Exclude<Kind, 'allow'>>> = {
   credentials_missing: 'deny',
   credentials_malformed: 'deny',
@@ -94,7 +102,7 @@ const REFUSALS: Readonly<Record<Reason, Exclude<Kind, 'allow'>>> = {
 };
 const DECISIONS = ['allow ', ...Object.entries(REFUSALS).map(([reason, kind]) => `${kind} ${reason}`)];
 
-/** Of what a review can end with, all that has been asked for. */
+/** Outcomes of reviews that passed the queue; each counter starts at 0. */
 const OUTCOMES: Readonly<Record<Exclude<ReviewOutcome, OverloadCause>, true>> = {
   authenticated: true,
   rejected: true,
@@ -118,7 +126,7 @@ const OUTCOMES: Readonly<Record<Exclude<ReviewOutcome, OverloadCause>, true>> = 
 const STORES: readonly Store[] = ['authenticated', 'rejected'];
 const PRIORITIES: readonly Priority[] = ['verified', 'unverified', 'refresh'];
 
-/** The metrics of the contract, and those of the Node.js process. */
+/** Creates gatecar's documented metrics, and those of the Node.js process. */
 export function metrics(version: string): Metrics {
   const requests: Record<Protocol, LabelledCounter<string>> = {
     http: new LabelledCounter(DECISIONS),
@@ -187,11 +195,11 @@ export function metrics(version: string): Metrics {
       Object.entries(durations).map(([decision, histogram]) => [{ decision }, histogram] as const),
     ),
   );
-  counter('gatecar_cache_lookups_total', 'Look-ups of a verdict, by what was found.', () =>
+  counter('gatecar_cache_lookups_total', 'Look-ups of a result, by what was found.', () =>
     pairs(lookups, result => ({ result })),
   );
-  gauge('gatecar_cache_entries', 'Verdicts held.', () => eachOf(STORES, 'store', gauges?.entries));
-  counter('gatecar_cache_evictions_total', 'Verdicts dropped, by store and cause.', () =>
+  gauge('gatecar_cache_entries', 'Results held.', () => eachOf(STORES, 'store', gauges?.entries));
+  counter('gatecar_cache_evictions_total', 'Results dropped, by store and cause.', () =>
     pairs(evictions, key => {
       const [store = '', cause = ''] = key.split(' ');
       return { store, cause };
@@ -219,7 +227,7 @@ export function metrics(version: string): Metrics {
     }),
   );
   counter('gatecar_reviews_shed_total', 'Reviews refused because the event loop was behind.', () => [[{}, shed]]);
-  counter('gatecar_renewals_total', 'Verdicts reviewed again before their end, by outcome.', () =>
+  counter('gatecar_renewals_total', 'Results reviewed again before their end, by outcome.', () =>
     pairs(renewals, outcome => ({ outcome })),
   );
   counter('gatecar_cluster_keys_fetches_total', "Times the cluster's keys were asked for, by outcome.", () =>
@@ -228,7 +236,7 @@ export function metrics(version: string): Metrics {
   gauge('gatecar_cluster_keys_readable', "Whether the cluster's keys could be read when last asked for.", () =>
     keysReadable === undefined ? [] : [[{}, keysReadable ? 1 : 0]],
   );
-  gauge('gatecar_grace_active', 'Whether verdicts are served past their time.', () =>
+  gauge('gatecar_grace_active', 'Whether results are served past their time.', () =>
     gauges === undefined ? [] : [[{}, gauges.graceActive() ? 1 : 0]],
   );
   gauge('gatecar_authority_up', 'Whether the last TokenReview could be asked.', () =>

@@ -1,15 +1,15 @@
 import type { Logger } from './logging/logger.ts';
 
 export interface StaleServingLog {
-  /** A verdict was served past its time to live. */
+  /** Records that a result was served past its TTL. */
   served(): void;
-  /** The API server could be asked again. */
+  /** Records that the API server is reachable again. */
   ended(): void;
-  /** Whether such verdicts are being served. */
+  /** Whether stale results are being served. */
   readonly active: boolean;
 }
 
-/** One line when verdicts begin to be served past their time, and one when that is over. */
+/** Logs one line when gatecar starts serving stale results, and one when it stops. */
 export function logStaleServing(log: Pick<Logger, 'info' | 'warn'>): StaleServingLog {
   let count = 0;
   return {
@@ -17,7 +17,7 @@ export function logStaleServing(log: Pick<Logger, 'info' | 'warn'>): StaleServin
       return count > 0;
     },
     served() {
-      if (count === 0) log.warn('grace: known verdicts are served past their time, for the API server cannot be asked');
+      if (count === 0) log.warn('grace: known results are served past their time, for the API server cannot be asked');
       count += 1;
     },
     ended() {

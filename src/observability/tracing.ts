@@ -26,23 +26,24 @@ import type { DecisionEvent, StartTrace } from '../gateway/decision-event.ts';
 import type { TraceContext } from '../gateway/trace-context.ts';
 import type { Logger } from './logging/logger.ts';
 
-/** How long what has not been sent may take at the end, in milliseconds. */
+/** How long the final export of spans may take, in milliseconds. */
 const FLUSH_LIMIT_MS = 2_000;
 
-/** Spans of requests and of their reviews, sent by OTLP. */
+/** Spans of requests and of their reviews, exported over OTLP. */
 export interface Tracing {
   readonly follow: StartTrace;
   /** Ends the request's span. */
   decided(decided: DecisionEvent): void;
-  /** Sends what is left, for a while. */
+  /** Exports the remaining spans, for a limited time. */
   close(): Promise<void>;
 }
 
 /**
- * Begins to send spans to where OpenTelemetry's variables say. They are sent in batches beside everything else: a receiver
- * that fails or hangs delays no answer, what does not fit its queue is dropped, and its faults are logged once.
+ * Starts exporting spans to the endpoint that OpenTelemetry's environment variables name. Spans are
+ * sent in batches in the background: a receiver that fails or hangs delays no response. Spans that
+ * do not fit the queue are dropped. Export failures are logged once.
  *
- * No attribute is of a client's own words: no token, path or name.
+ * No attribute contains client input: no token, path or name.
  */
 export function openTracing(settings: TracingSettings, version: string, log: Logger): Tracing {
   for (const warning of settings.warnings) log.warn(warning);
@@ -70,7 +71,7 @@ export function openTracing(settings: TracingSettings, version: string, log: Log
   };
 }
 
-/** A request with a span of its own, below the gateway's where that was told. */
+/** A request with a span of its own, a child of the gateway's span if the gateway sent one. */
 class RequestSpan implements RequestTrace {
   source: RequestTrace['source'] = 'local';
   readonly #tracer: Tracer;
@@ -128,7 +129,7 @@ function samplerOf({ sampler, ratio }: TracingSettings): Sampler {
   return sampler.startsWith('parentbased_') ? new ParentBasedSampler({ root }) : root;
 }
 
-/** The same exporter, with a line of log when it begins to fail and one when it no longer does. */
+/** Wraps an exporter to log one line when it starts failing and one when it works again. */
 function withFailureLogging(exporter: SpanExporter, log: Logger): SpanExporter {
   let failing = false;
   return {

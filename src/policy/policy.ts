@@ -2,20 +2,24 @@ import type { Deny } from '../decision/decision.ts';
 import { encodeValue } from '../identity/header-encoding.ts';
 import type { Identity } from '../identity/identity.ts';
 
-/** Who may pass once the API server has said who it is. `undefined` stands for everybody. */
+/** The allowlists for authenticated identities. An `undefined` list allows every identity. */
 export interface Policy {
   readonly allowedNamespaces: ReadonlySet<string> | undefined;
   /** Full usernames, `system:serviceaccount:<namespace>:<name>`. */
   readonly allowedServiceAccounts: ReadonlySet<string> | undefined;
 }
 
-/** Longest name that is repeated in an answer or a log; the API server's own names fit, whatever else is cut. */
+/**
+ * Maximum length of a name in a response or a log, in characters. Names that the API server creates
+ * fit; longer ones are truncated.
+ */
 const MAX_NAME_LENGTH = 512;
 
 /**
- * Judges an identity. Both lists must pass where both are set, and a user that is no ServiceAccount passes none.
+ * Checks an identity against the allowlists. If both lists are set, both must contain it. A user
+ * that is not a ServiceAccount is in no list.
  *
- * @returns what is denied, or `undefined` if nothing is.
+ * @returns the denial, or `undefined` if the policy allows the identity.
  */
 export function evaluatePolicy(identity: Identity, policy: Policy): Deny | undefined {
   const { allowedNamespaces, allowedServiceAccounts } = policy;

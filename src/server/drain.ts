@@ -1,26 +1,29 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '../observability/logging/logger.ts';
 
-/** A listener as draining sees it. */
+/** A listener that {@link drain} can stop. */
 export interface Drainable {
-  /** Accepts no more, lets idle connections go, and resolves when what is under way is done. */
+  /**
+   * Stops accepting, closes idle connections, and resolves when all requests in flight are done.
+   */
   close(): Promise<void>;
-  /** Ends every connection at once. */
+  /** Closes every connection immediately. */
   destroy(): void;
 }
 
 export interface DrainOptions {
   readonly listeners: readonly Drainable[];
   readonly log: Pick<Logger, 'warn'>;
-  /** How long to keep serving, unready, before accepting no more, in milliseconds. */
+  /** How long to keep serving, unready, before the listeners stop accepting, in milliseconds. */
   readonly delayMs: number;
-  /** How long what is under way may then take to finish, in milliseconds. */
+  /** How long requests in flight may then take to finish, in milliseconds. */
   readonly timeoutMs: number;
 }
 
 /**
- * Stops listeners without losing a request. While the delay lasts they serve as before, so that whoever routes to us has
- * time to see that we are unready; then they accept no more, let idle connections go and wait for the rest.
+ * Stops listeners without losing a request. During the delay they serve as before, so that load
+ * balancers have time to see the process as unready. Then they stop accepting, close idle
+ * connections and wait for the requests in flight.
  */
 export async function drain({ listeners, log, delayMs, timeoutMs }: DrainOptions): Promise<void> {
   if (delayMs > 0) await wait(delayMs);

@@ -8,8 +8,9 @@ export interface EventLoopLag {
 }
 
 /**
- * Measures how late a timer of 20 ms fires. The lag is the smaller delay of the last two rounds: a garbage collection or the
- * loading of a module delays one round, and overload delays every round. A timer that is overdue counts before it fires.
+ * Measures how late a timer of 20 ms fires. The lag is the smaller delay of the last two rounds. A
+ * garbage collection or the loading of a module delays one round; overload delays every round. An
+ * overdue timer counts before it fires.
  */
 export function eventLoopLag(clock: () => number = () => performance.now()): EventLoopLag {
   let expected = clock() + TICK_MS;

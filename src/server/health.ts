@@ -4,41 +4,53 @@ import type { Logger } from '../observability/logging/logger.ts';
 
 const FLOOD_WINDOW_MS = 10_000;
 
-/** How often the API server is asked while nobody else could be asked, in milliseconds. */
+/** How often the API server is probed while it is unreachable, in milliseconds. */
 const PROBE_EVERY_MS = 1000;
 
 export interface Health {
-  /** Whether the last review could be asked. */
+  /** Whether the last review got a result from the API server. */
   readonly apiServerUp: boolean;
-  /** Whether it is certain that nobody can be asked: a review that was to be good has failed since one could be asked. */
+  /**
+   * Whether the API server is treated as down: a review of a trusted token, or a probe, has failed
+   * since the last success.
+   */
   readonly apiServerDown: boolean;
-  /** Whether this process should get requests: see {@link report} for why not. */
+  /** Whether this process should receive requests. {@link report} gives the reason if not. */
   readonly ready: boolean;
-  /** Told after each review. @param isMadeUp whether its token may be such that it fails where others would not. */
+  /**
+   * Records the outcome of a review.
+   *
+   * @param isMadeUp whether the token may be invalid, so that its review may fail while others
+   * succeed.
+   */
   recordReview(review: Pick<ReviewEvent, 'outcome' | 'problem'>, isMadeUp?: boolean): void;
-  /** From now on unready: the process is about to go. */
+  /** Makes the process unready for good, because it is about to exit. */
   drain(): void;
-  /** One line for each check, as the API server's own `/readyz?verbose` writes them. */
+  /** Returns one line for each check, in the format of the API server's `/readyz?verbose`. */
   report(): string;
-  /** Tells this one listener whether it is {@link ready}, now and whenever that changes. */
+  /** Sets the only listener. It is called now, and whenever {@link ready} changes. */
   onReadiness(listener: (ready: boolean) => void): void;
-  /** Asks now, and again for as long as it cannot ask. */
+  /** Probes the API server now, and repeatedly while it is unreachable. */
   start(): void;
   stop(): void;
 }
 
 export interface HealthOptions {
   readonly log: Pick<Logger, 'info' | 'warn'>;
-  /** Asks for one review; its outcome arrives through {@link Health.recordReview}. `undefined`: there is nobody to ask. */
+  /**
+   * Starts one review; its outcome arrives through {@link Health.recordReview}. `undefined` if
+   * there is no API server to probe.
+   */
   readonly probe: (() => Promise<unknown>) | undefined;
   readonly probeEveryMs?: number;
-  /** Told when the API server can be asked again, or for the first time. */
+  /** Called when the API server becomes reachable, also for the first time. */
   readonly onAuthorityUp?: () => void;
 }
 
 /**
- * Ready once a review could be asked for, and then also through an outage: known verdicts still serve, and if readiness
- * followed the API server, all replicas would leave at once.
+ * Creates the readiness state. The process becomes ready after the first successful review and
+ * stays ready during outages. Cached results are still served then. If readiness followed the API
+ * server, all replicas would become unready at the same time.
  */
 export function health(options: HealthOptions): Health {
   const { log, probe, probeEveryMs = PROBE_EVERY_MS, onAuthorityUp = () => {} } = options;
@@ -50,7 +62,7 @@ export function health(options: HealthOptions): Health {
   let problem = 'not asked yet';
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
-  // An API server that answers every other review would have a line written for each.
+  // An API server that fails every other review would cause a line for each.
   const gate = logRateLimiter({
     burst: 5,
     windowMs: FLOOD_WINDOW_MS,
@@ -99,7 +111,7 @@ export function health(options: HealthOptions): Health {
       }
       if (up || problem !== now) say('warn', 'the API server cannot be asked', { problem: now });
       up = false;
-      // Otherwise the probe will tell.
+      // An invalid token may have caused this failure, so the probe decides.
       down ||= !isMadeUp;
       problem = now;
       schedule();
@@ -111,7 +123,7 @@ export function health(options: HealthOptions): Health {
     report() {
       const lines = [
         check('asked-once', askedOnce, problem),
-        check('authority', up, askedOnce ? `${problem} (known verdicts still serve)` : problem),
+        check('authority', up, askedOnce ? `${problem} (known results still serve)` : problem),
         check('shutdown', !draining, 'draining'),
       ];
       return `${lines.join('\n')}\n${askedOnce && !draining ? 'readyz check passed' : 'readyz check failed'}\n`;

@@ -3,29 +3,29 @@ import { type AddressInfo, connect, isIPv6 } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import type { Address } from '../config/setting-types.ts';
 
-/** Says which setting's address could not be listened on, and why. */
+/** Names the setting whose address cannot be listened on, and the reason. */
 export class ListenError extends Error {
   override readonly name = 'ListenError';
 }
 
-/** Where a server is told to listen. */
+/** The address that a server listens on. */
 export type BindTarget = { readonly host: string; readonly port: number } | { readonly path: string };
 
 /**
  * Starts a server listening.
  *
- * @returns where it is: `127.0.0.1:9080`, `[::]:9080` or `unix:/path`.
- * @throws the network's error, with its `code`.
+ * @returns the actual address: `127.0.0.1:9080`, `[::]:9080` or `unix:/path`.
+ * @throws the network error, with its `code`.
  */
 export type Bind = (target: BindTarget) => Promise<string>;
 
-/** Permissions of a Unix socket, unless others are asked for. */
+/** Default permissions of a Unix socket. */
 const SOCKET_MODE = 0o660;
 
 /**
- * Listens on an address of the configuration, and says where.
+ * Listens on an address of the configuration, and returns the actual address.
  *
- * @param setting named if it fails.
+ * @param setting named in the error.
  * @param socketMode permissions of a Unix socket.
  * @throws {ListenError}
  */
@@ -56,9 +56,10 @@ export async function listen(
 }
 
 /**
- * Makes sockets with these permissions. They are made by the umask and not changed afterwards: there is no moment at
- * which others could connect, and no path that could be swapped meanwhile. Node binds a socket before `listen` returns,
- * so nothing else of this process runs under that umask.
+ * Wraps `bind` to create Unix sockets with these permissions. The umask sets them when the socket
+ * is created, so other users cannot connect before they apply. A later chmod would also act on a
+ * path that can be swapped. Node binds a socket before `listen` returns, so no other code of this
+ * process runs under that umask.
  */
 function withMode(bind: Bind, mode: number): Bind {
   return target => {
@@ -75,7 +76,7 @@ async function bindAllInterfaces(bind: Bind, port: number): Promise<string> {
   try {
     return await bind({ host: '::', port });
   } catch (error) {
-    // No IPv6 on this machine.
+    // This machine has no IPv6.
     if (!['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(codeOf(error))) throw error;
     return await bind({ host: '0.0.0.0', port });
   }
@@ -85,7 +86,8 @@ async function listenUnix(bind: Bind, path: string): Promise<string> {
   try {
     return await bind({ path });
   } catch (error) {
-    // A socket that nobody answers on is left over from a process that was killed. Any other file is not ours to remove.
+    // A socket that does not accept connections is left over from a killed process. gatecar must
+    // not remove any other file.
     if (codeOf(error) !== 'EADDRINUSE' || !(await lstat(path)).isSocket() || (await isAccepting(path))) throw error;
     await unlink(path);
     return await bind({ path });

@@ -5,23 +5,27 @@ import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import type { Metrics } from '../observability/metrics.ts';
 import type { Health } from './health.ts';
 
-/** The least time between two renderings of the metrics, in milliseconds. */
+/** The minimum time between two renderings of the metrics, in milliseconds. */
 const RENDER_EVERY_MS = 50;
 
 export interface OpsServerOptions {
   readonly health: Health;
   readonly metrics: Pick<Metrics, 'scrape' | 'contentType'>;
-  /** Builds the server below, with its limits. */
+  /** Builds the underlying HTTP server, with its limits. */
   readonly listener: (handler: RequestListener) => Server;
   readonly hasBody: (request: IncomingMessage) => boolean;
-  /** Ends a connection on which no valid HTTP comes. */
+  /** Closes a connection that does not send valid HTTP. */
   readonly onClientError: (error: Error & { code?: string }, socket: Socket) => void;
 }
 
-/** The ops listener: `/livez`, `/readyz` (`?verbose`), `/metrics`. It never gives an auth answer and reads no body. */
+/**
+ * Creates the ops listener: `/livez`, `/readyz` (`?verbose`), `/metrics`. It never answers an auth
+ * request, and it reads no body.
+ */
 export function opsServer(options: OpsServerOptions): FastifyInstance {
   const { health, metrics, listener, hasBody, onClientError } = options;
-  // Fastify's own texts repeat the URL, and whoever mistakes this listener for the other may have put a token there.
+  // Fastify's own error texts repeat the URL. A client that mistakes this listener for the auth
+  // listener may have put a token there.
   const notFound = (reply: FastifyReply) => reply.code(404).type('text/plain').send('not found\n');
   const server = Fastify({
     logger: false,
@@ -50,8 +54,8 @@ export function opsServer(options: OpsServerOptions): FastifyInstance {
 }
 
 /**
- * One rendering for all that ask before it begins. It begins at once if the last one is `everyMs` ago, so that a flood of
- * scrapes costs no more than a rendering in that time.
+ * Shares one rendering among all callers that ask before it starts. Renderings start at least
+ * `everyMs` apart, so a flood of scrapes costs at most one rendering in that time.
  */
 export function sharedRendering(
   render: () => Promise<string>,

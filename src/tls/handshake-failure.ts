@@ -1,7 +1,7 @@
 import type { Server } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 
-/** Why a TLS handshake failed: a closed set, which is a metric's label. */
+/** Why a TLS handshake failed. This is a closed set, because it is the label of a metric. */
 export type HandshakeFailure =
   | 'client_certificate_missing'
   | 'client_certificate_expired'
@@ -17,10 +17,15 @@ export type HandshakeFailure =
   | 'connection_closed'
   | 'other';
 
-/** @param peer its address; `undefined` if the connection is already gone, and on a Unix socket. */
+/**
+ * Called for each failed handshake.
+ *
+ * @param peer the client's address; `undefined` on a Unix socket, or if the connection is already
+ *   gone.
+ */
 export type OnHandshakeFailure = (reason: HandshakeFailure, peer: string | undefined) => void;
 
-/** By the error's code, which Node makes of OpenSSL's reason. */
+/** Reasons by error code, which Node derives from OpenSSL's reason. */
 const BY_CODE: Readonly<Record<string, HandshakeFailure>> = {
   ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: 'client_certificate_missing',
   ERR_SSL_HTTP_REQUEST: 'plain_http',
@@ -34,7 +39,10 @@ const BY_CODE: Readonly<Record<string, HandshakeFailure>> = {
   EPIPE: 'connection_closed',
 };
 
-/** What the client says about our certificate before it leaves (RFC 8446 §6.2). */
+/**
+ * The alert with which a client rejects gatecar's certificate before it disconnects (RFC 8446
+ * §6.2).
+ */
 const CERTIFICATE_ALERT = /ALERT_(UNKNOWN_CA|BAD_CERTIFICATE|(UNSUPPORTED_)?CERTIFICATE(_\w+)?)$/;
 
 /** Reports the failed handshakes of a TLS server. It closes no connection. */
@@ -45,7 +53,10 @@ export function followHandshakes(server: Server, onFailure: OnHandshakeFailure |
   });
 }
 
-/** A certificate that is rejected ends as a closed connection, so the socket is asked first. */
+/**
+ * Returns the reason of a failure. A rejected client certificate appears in the error only as a
+ * closed connection, so the socket's `authorizationError` is checked first.
+ */
 function handshakeFailure(error: Error & { code?: string }, { authorizationError }: TLSSocket): HandshakeFailure {
   if (authorizationError) return rejectedCertificate(String(authorizationError));
   const { code = '' } = error;

@@ -2,10 +2,10 @@ import type { Server, Socket } from 'node:net';
 import type { SecureContextOptions, TlsOptions } from 'node:tls';
 import type { OnHandshakeFailure } from './handshake-failure.ts';
 
-/** How long a peer may take for its TLS handshake, in milliseconds. */
+/** How long a client may take for its TLS handshake, in milliseconds. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 
-/** TLS 1.2 is left with forward secrecy and authenticated encryption alone. */
+/** TLS 1.2 is allowed only with forward secrecy and authenticated encryption. */
 const CIPHERS = [
   'TLS_AES_256_GCM_SHA384',
   'TLS_CHACHA20_POLY1305_SHA256',
@@ -18,32 +18,32 @@ const CIPHERS = [
   'ECDHE-RSA-CHACHA20-POLY1305',
 ].join(':');
 
-/** What a listener shows and trusts, PEM. */
+/** The certificates and the key of a listener, in PEM. */
 export interface TlsMaterial {
   readonly cert: Buffer;
   readonly key: Buffer;
-  /** With it, clients must show a certificate that one of these authorities signed. */
+  /** If set, clients must present a certificate that one of these CAs signed. */
   readonly clientCa: Buffer | undefined;
 }
 
-/** TLS as a listener needs it. */
+/** The TLS material of a listener, which may be replaced. */
 export interface ListenerTls {
-  /** What is in force now. */
+  /** The active material. */
   readonly material: TlsMaterial;
-  /** Told whenever it has been replaced; connections that are open go on as they are. */
+  /** Registers a callback for new material. Open connections are not affected. */
   onReplaced(take: (material: TlsMaterial) => void): void;
 }
 
-/** How a listener is reached. */
+/** How clients connect to a listener. */
 export interface ListenerOptions {
-  /** Plain text without it. */
+  /** If unset, the listener uses plain text. */
   readonly tls?: ListenerTls | undefined;
   readonly handshakeTimeoutMs?: number | undefined;
   /** Called for each TLS handshake that failed. */
   readonly onHandshakeFailure?: OnHandshakeFailure | undefined;
 }
 
-/** The part of a server's TLS options that never changes. Named here, since the process may be told to begin below 1.2. */
+/** Returns the part of a server's TLS options that never changes. */
 export function handshakeOptions(
   { material }: ListenerTls,
   handshakeTimeout: number = HANDSHAKE_TIMEOUT_MS,
@@ -53,8 +53,12 @@ export function handshakeOptions(
 }
 
 /**
- * The part that is replaced as a whole. A new context has new keys for session tickets, so nobody comes back by a session
- * that began under another client CA.
+ * Returns the part of a server's TLS options that is replaced as a whole. A new context has new
+ * keys for session tickets. A client therefore cannot resume a session that began under another
+ * client CA.
+ *
+ * The versions are explicit, because Node's options (`--tls-min-v1.0`) can lower the default
+ * minimum.
  */
 export function contextOptions({ cert, key, clientCa }: TlsMaterial): SecureContextOptions {
   return {
@@ -63,7 +67,11 @@ export function contextOptions({ cert, key, clientCa }: TlsMaterial): SecureCont
   };
 }
 
-/** A peer's address, empty on a Unix socket. Who has gone before it could be asked for its address is nobody, and does not pass for a peer on a Unix socket. */
+/**
+ * Returns the peer's address; empty on a Unix socket. If the peer disconnected before its address
+ * could be read, returns `unknown`. Such a peer is therefore never mistaken for a peer on a Unix
+ * socket.
+ */
 export function remoteAddress(server: Server, { remoteAddress }: Socket): string {
   return remoteAddress ?? (typeof server.address() === 'string' ? '' : 'unknown');
 }

@@ -3,10 +3,12 @@ import { X509Certificate } from 'node:crypto';
 const BLOCK = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
 /**
- * The certificates of a PEM bundle, one at the least, in order. OpenSSL reads a bundle of authorities up to the first block
- * that is spoiled and calls that a success, so a file that is half-written would quietly trust fewer.
+ * Returns the certificates of a PEM bundle in order; there is at least one. OpenSSL reads a bundle
+ * of CAs up to the first corrupt block and reports success. With a half-written file, it would
+ * silently trust fewer CAs.
  *
- * @throws where there is none, or anything that begins like a PEM block is no whole certificate.
+ * @throws if there is no certificate, or if anything that begins like a PEM block is not a complete
+ *   certificate.
  */
 export function certificatesIn(pem: Buffer): X509Certificate[] {
   const text = pem.toString('latin1');

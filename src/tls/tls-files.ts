@@ -4,33 +4,42 @@ import { watchedFile } from '../files/watched-file.ts';
 import type { TlsMaterial } from './listener-options.ts';
 import { certificatesIn } from './pem.ts';
 
-/** Says which setting's file cannot be used and what it must hold; never what it holds. */
+/**
+ * Names the setting whose file cannot be used, and what the file must contain. It never includes
+ * the file's content.
+ */
 export class TlsFileError extends Error {
   override readonly name = 'TlsFileError';
 }
 
-/** Paths, as the settings give them. */
+/** The paths of the files, from the settings. */
 export interface TlsPaths {
   readonly certFile: string;
   readonly keyFile: string;
   readonly clientCaFile: string | undefined;
 }
 
-/** Material that OpenSSL takes. */
+/** Material that OpenSSL accepts. */
 export interface CheckedMaterial extends TlsMaterial {
-  /** When the certificate runs out. */
+  /** When the certificate expires. */
   readonly notAfter: Date;
 }
 
-/** The three files, followed: each content is the same object for as long as it reads the same. */
+/**
+ * The three watched files. While a file's content does not change, each read returns the same
+ * object.
+ */
 export interface TlsFiles {
-  /** @throws {TlsFileError} while one of them could never be read. */
+  /** @throws {TlsFileError} if one of the files has never been readable. */
   read(): Promise<TlsMaterial>;
-  /** Which of them could not be read the last time, so that its last content stood in; says as much as the error would. */
+  /**
+   * Names the file that could not be read the last time, if its previous content was returned
+   * instead. The text is that of the error.
+   */
   readonly problem: string | undefined;
 }
 
-/** Follows the files of a listener. Nothing is kept back: whoever reads goes to the disk. */
+/** Watches the files of a listener. Each `read` goes to the disk. */
 export function tlsFiles({ certFile, keyFile, clientCaFile }: TlsPaths): TlsFiles {
   const follow = (setting: string, path: string) => {
     const file = watchedFile(path, undefined, 0);
@@ -58,7 +67,11 @@ export function tlsFiles({ certFile, keyFile, clientCaFile }: TlsPaths): TlsFile
   };
 }
 
-/** @throws {TlsFileError} naming the setting and its rule, where the files do not belong together or are not whole. */
+/**
+ * Checks that the files are complete and belong together.
+ *
+ * @throws {TlsFileError} that names the setting and its rule.
+ */
 export function checkMaterial(material: TlsMaterial, { certFile, keyFile, clientCaFile }: TlsPaths): CheckedMaterial {
   const { cert, key, clientCa } = material;
   const [leaf] = validate('GATECAR_TLS_CERT_FILE', 'holds PEM certificates and nothing else', certFile, () =>
@@ -88,7 +101,8 @@ function validate<T>(setting: string, rule: string, path: string, read: () => T)
   try {
     return read();
   } catch {
-    // What failed to parse may be a private key in the wrong file; its parser's words are not repeated.
+    // The file may be a private key under the wrong setting. The parser's message could contain a
+    // part of it, so it is not repeated.
     throw new TlsFileError(`${setting} must be a file that ${rule}; got ${quoted(path)}`);
   }
 }

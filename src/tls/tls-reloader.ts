@@ -4,15 +4,18 @@ import type { Metrics, TlsReload } from '../observability/metrics.ts';
 import type { ListenerTls, TlsMaterial } from './listener-options.ts';
 import { type CheckedMaterial, checkMaterial, TlsFileError, type TlsPaths, tlsFiles } from './tls-files.ts';
 
-/** How often the disk is asked whether the files are still the same, in milliseconds. */
+/** How often the files are checked for changes, in milliseconds. */
 const POLL_EVERY_MS = 1000;
 
 export interface TlsReloader extends ListenerTls {
-  /** When the certificate in force runs out, in seconds since 1970. */
+  /** When the active certificate expires, in seconds since 1970. */
   readonly notAfterSeconds: number;
-  /** Looks at the files once; what has changed since is taken when it reads the same for two looks in a row. */
+  /**
+   * Reads the files once. New content becomes active if two consecutive reads return the same
+   * content.
+   */
   look(): Promise<void>;
-  /** Looks every second from now on. */
+  /** Starts to read the files periodically. */
   start(): void;
   stop(): void;
 }
@@ -26,11 +29,12 @@ export interface FollowedTlsOptions {
 }
 
 /**
- * Certificate, key and client CA from files that are replaced under a running process. A file written in place is seen
- * half-written, and three files are not read at one moment, so a change counts only once it has been seen twice. What
- * then cannot be used is told once, and what was in force stays.
+ * Loads certificate, key and client CA from files that are replaced while the process runs. A file
+ * that is written in place may be read half-written, and the three files are not read at one
+ * moment. A change therefore counts only after it has been read twice. If the new files cannot be
+ * used, this is reported once and the previous material stays active.
  *
- * @throws {TlsFileError} where the files cannot be used to begin with.
+ * @throws {TlsFileError} if the initial files cannot be used.
  */
 export async function createTlsReloader(options: FollowedTlsOptions): Promise<TlsReloader> {
   const { paths, log, onReload, now = Date.now, pollEveryMs = POLL_EVERY_MS } = options;
@@ -49,7 +53,10 @@ export async function createTlsReloader(options: FollowedTlsOptions): Promise<Tl
     log.warn({ problem }, 'new TLS files cannot be used; what was in force stays');
   };
 
-  /** A file may be missing for a moment while it is replaced; one that stays so is told once. */
+  /**
+   * Reports a file that stays unreadable, once. A file may be missing for a moment while it is
+   * replaced.
+   */
   const noteUnreadable = (problem: string | undefined): void => {
     if (problem !== unreadable?.problem) unreadable = problem === undefined ? undefined : { problem, looks: 0 };
     if (unreadable === undefined) return;
@@ -103,9 +110,9 @@ export async function createTlsReloader(options: FollowedTlsOptions): Promise<Tl
 }
 
 /**
- * {@link createTlsReloader} as the settings ask for it; `undefined` where the listeners are plain.
+ * Creates the TLS reloader that the settings require; `undefined` if the listeners use plain text.
  *
- * @throws {TlsFileError} where the files cannot be used.
+ * @throws {TlsFileError} if the files cannot be used.
  */
 export async function listenerTls(
   { tlsCertFile: certFile, tlsKeyFile: keyFile, tlsClientCaFile: clientCaFile }: Config,

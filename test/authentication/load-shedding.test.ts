@@ -7,7 +7,7 @@ import { acceptedAs } from '../fixtures/verdicts.ts';
 const token = new Token('a-token');
 const yes = acceptedAs();
 
-t.test('while the event loop is behind, nobody is asked, and that is no verdict', async t => {
+t.test('while the event loop is behind, nobody is asked, and that is no result', async t => {
   let lag = 251;
   let shed = 0;
   const inner = scriptedAuthority(() => yes);

@@ -220,7 +220,7 @@ t.test('an outage says when to come back: what the API server asked for, within 
   }
 });
 
-t.test('what is no TokenReview of version 1 is an outage, never a verdict', async t => {
+t.test('what is no TokenReview of version 1 is an outage, never a result', async t => {
   const bodies: Record<string, unknown> = {
     'an empty body': '',
     HTML: '<html><body>Welcome</body></html>',
@@ -241,7 +241,7 @@ t.test('what is no TokenReview of version 1 is an outage, never a verdict', asyn
   for (const [name, body] of Object.entries(bodies)) t.strictSame(read(body), NOT_A_REVIEW, name);
 });
 
-t.test('a status of wrong types is an outage, never a verdict', async t => {
+t.test('a status of wrong types is an outage, never a result', async t => {
   const statuses: Record<string, unknown> = {
     'authenticated as text': { ...yes, authenticated: 'true' },
     'authenticated as number': { ...yes, authenticated: 1 },
@@ -272,7 +272,7 @@ t.test('names of JavaScript’s own mean nothing in an answer', async t => {
   t.match(read(body), { kind: 'authenticated', identity: { username: user.username, podUid: '' } });
 });
 
-t.test('a verdict holds on to nothing of the answer but what it says', async t => {
+t.test('a result holds on to nothing of the answer but what it says', async t => {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
   const [answers, length] = [100, 256 * 1024];

@@ -46,7 +46,7 @@ t.test('a refusal is an outcome and no problem', async t => {
   t.match(reports, [{ outcome: 'rejected', problem: undefined }]);
 });
 
-t.test('an answer that is no verdict is reported by class and status', async t => {
+t.test('an answer that is no result is reported by class and status', async t => {
   const { api, authority, reports } = await reviewing(t, answers(429, 'slow down', { 'retry-after': '7' }));
   t.strictSame(await authority.authenticate(token), unavailable('too many requests', 7));
   api.behaviour = answers(200, '<html>');

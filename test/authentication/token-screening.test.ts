@@ -43,7 +43,7 @@ t.test('a token that is no JWT is asked about, unless such tokens are refused', 
   t.strictSame(refusing.refusals, ['opaque']);
 });
 
-t.test('a JWT is asked about in either case, with its signal, and its verdict is handed on', async t => {
+t.test('a JWT is asked about in either case, with its signal, and its result is handed on', async t => {
   for (const opaqueTokens of ['ask', 'refuse'] as const) {
     const { inner, refusals, authority } = screened(opaqueTokens);
     const token = unsignedJwt({ sub: 'somebody' });

@@ -14,7 +14,7 @@ const audiences = ['bindcar'];
 
 t.setTimeout(startLimitMs);
 
-t.test('verdicts are remembered', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
+t.test('results are remembered', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
   const { api, tokenFile, settings, applyRbac } = await startCluster(t);
   await api.createServiceAccount('apps', 'web');
   const newToken = () => api.requestToken('apps', 'web', { audiences });
@@ -40,7 +40,7 @@ t.test('verdicts are remembered', { skip: skipWithout(kubeApiServerMissing()) },
       ['garbage', 401, 510],
     ] as const) {
       const reviews = await reviewsDuring(api, async () => {
-        // Held back until all have asked: whoever comes late would find the verdict, and share nothing.
+        // Held back until all have asked: whoever comes late would find the result, and share nothing.
         await api.pause();
         const answers = together(256, () => ask(gatecar.auth, { token }));
         await until('all wait for one review', async () => (await lookups(gatecar.ops, 'coalesced')) === coalesced);
@@ -92,7 +92,7 @@ t.test('verdicts are remembered', { skip: skipWithout(kubeApiServerMissing()) },
     t.equal(reviews, 5, 'and is not kept any more');
   });
 
-  t.test('an outage is not remembered, however long verdicts are', async t => {
+  t.test('an outage is not remembered, however long results are', async t => {
     const gatecar = await startGatecar(t, {
       ...settings,
       GATECAR_CACHE_TTL: '10m',
@@ -122,7 +122,7 @@ t.test('verdicts are remembered', { skip: skipWithout(kubeApiServerMissing()) },
     t.equal((await ask(gatecar.auth, { token: refused })).status, 200);
   });
 
-  t.test('no token is answered with the verdict on another', async t => {
+  t.test('no token is answered with the result on another', async t => {
     const gatecar = await startGatecar(t, { ...settings, GATECAR_CACHE_TTL: '10m' });
     await api.createServiceAccount('apps', 'other');
     const tokens = [await newToken(), await api.requestToken('apps', 'other', { audiences }), 'garbage'];

@@ -120,7 +120,7 @@ t.test('Dapr', { skip: skipWithout(missing) }, async t => {
   });
 
   for (const [form, settings] of Object.entries(forms)) {
-    t.test(`by ${form}: verdicts come through, Dapr's own refusals are outages`, async t => {
+    t.test(`by ${form}: results come through, Dapr's own refusals are outages`, async t => {
       writeFileSync(apiTokenFile, 'first\n');
       const dapr = await startDapr(t, { appId: APP, to: proxy.url, apiToken: 'first', accessControl });
       const gatecar = await startGatecar(t, settings(dapr));

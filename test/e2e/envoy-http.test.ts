@@ -105,7 +105,7 @@ async function itself(t: Test, { api, settings }: Cluster): Promise<void> {
     t.equal(application.requests.length, before);
   });
 
-  t.test('a path that Envoy leaves as it is gets its verdict too', async t => {
+  t.test('a path that Envoy leaves as it is gets its result too', async t => {
     let raw = replaceOnce(config, 'normalize_path: true', 'normalize_path: false');
     raw = replaceOnce(raw, 'merge_slashes: true', 'merge_slashes: false');
     raw = replaceOnce(raw, 'REJECT_REQUEST\n\n                # `X_', 'KEEP_UNCHANGED\n\n                # `X_');

@@ -110,7 +110,7 @@ t.test('guarding the API server', { skip: skipWithout(kubeApiServerMissing()) },
       t.teardown(() => api.resume());
       const resumeAt = performance.now() + 30_000;
       await api.pause();
-      await until('the verdicts are past their time', async () => {
+      await until('the results are past their time', async () => {
         const { status, headers } = await ask(gatecar.auth, { token: known[0] ?? '' });
         return status === 200 && headers['x-gatecar-stale'] !== undefined;
       });

@@ -46,7 +46,7 @@ t.test(
       while (performance.now() < end) for (const status of await once(4)) statuses.add(status);
     });
     t.strictSame(statuses, new Set([200]));
-    t.equal((await waits()) - before, 0, 'all the others found a verdict');
+    t.equal((await waits()) - before, 0, 'all the others found a result');
     t.ok(reviews >= tokens.length * (ttls - 1) && reviews <= tokens.length * ttls * 1.1, `${reviews} reviews`);
   },
 );

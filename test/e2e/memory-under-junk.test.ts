@@ -16,7 +16,7 @@ const MIB = 1024 * 1024;
 t.setTimeout(startLimitMs);
 
 t.test(
-  '200,000 junk tokens leave neither memory taken nor good verdicts lost',
+  '200,000 junk tokens leave neither memory taken nor good results lost',
   { skip: skipWithout(kubeApiServerMissing() ?? wrkMissing()) },
   async t => {
     const { api, settings } = await startCluster(t);
@@ -53,7 +53,7 @@ t.test(
     const reviews = await reviewsDuring(api, async () => {
       await each(known, 16, async (token, agent) => t.equal((await ask(gatecar.auth, { token, agent })).status, 200));
     });
-    t.equal(reviews, 0, 'good verdicts are still there');
+    t.equal(reviews, 0, 'good results are still there');
   },
 );
 

@@ -44,7 +44,7 @@ t.test('connections behind nginx', { skip: skipWithout(kubeApiServerMissing() ??
     t.equal(counter.connections - before, 0);
   });
 
-  t.test('200 requests over one connection of a client, good and bad, each get their own verdict', async t => {
+  t.test('200 requests over one connection of a client, good and bad, each get their own result', async t => {
     const nginx = await startNginx(t, config);
     const cases = [...tokens, ['', 'garbage'], ['', undefined], ['', `${good}x`]] as const;
     const pipelined = Array.from({ length: 200 }, () => cases[Math.floor(Math.random() * cases.length)] ?? cases[0]);

@@ -53,7 +53,7 @@ t.test('an allow is a 200 without a body or a type, not to be stored, with every
   ]);
 });
 
-t.test('an allow by grace is marked with how old the verdict is, and the mark stays with no other', async t => {
+t.test('an allow by grace is marked with how old the result is, and the mark stays with no other', async t => {
   const answer = createResponseRenderer(OPTIONS);
   t.equal(headersOf(answer({ kind: 'allow', identity: MY_APP, staleSeconds: 7 }))['X-Gatecar-Stale'], '7');
   t.notOk('X-Gatecar-Stale' in headersOf(answer({ kind: 'allow', identity: MY_APP })));

@@ -195,7 +195,7 @@ t.test('a line says where its answer came from', async t => {
   t.match(last(), { decision: 'allow', user: 'system:serviceaccount:default:my-app', staleSeconds: 0 });
 });
 
-t.test('a verdict that is known is told as such', async t => {
+t.test('a result that is known is told as such', async t => {
   const { gatecar, lines } = await open(t);
   await ask(gatecar.auth, { token: 'good' });
   await ask(gatecar.auth, { token: 'good' });

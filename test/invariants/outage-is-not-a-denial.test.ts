@@ -68,7 +68,7 @@ for (const { name, behaviour, cause, retryAfter } of everyOutage) {
 
 for (const status of [401, 403]) {
   t.test(
-    `told to answer ${status}, an outage is still no verdict: its own reason, no error code, nothing kept`,
+    `told to answer ${status}, an outage is still no result: its own reason, no error code, nothing kept`,
     async t => {
       for (const { name, behaviour, cause, retryAfter } of everyOutage) {
         await t.test(name, async t => {

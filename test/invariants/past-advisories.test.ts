@@ -195,7 +195,7 @@ t.test('GHSA-vhr5-ggp3-qq85 the scheme that is said to have been used changes no
 });
 
 t.test(
-  'CVE-2021-32701, GHSA-4mq7-pvjg-xp2r a verdict holds for the audiences asked for, and policy is judged each time',
+  'CVE-2021-32701, GHSA-4mq7-pvjg-xp2r a result holds for the audiences asked for, and policy is judged each time',
   async t => {
     const one = await startGate({ GATECAR_TOKEN_AUDIENCES: 'one' });
     t.teardown(() => one.stop());

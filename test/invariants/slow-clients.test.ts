@@ -19,7 +19,7 @@ const GOOD = `Authorization: Bearer ${token}`;
 
 t.test('who reads no answers is not read either, and gets them all when it does', async t => {
   const requests = 20_000;
-  // A verdict that is known waits for nobody.
+  // A result that is known waits for nobody.
   t.equal((await ask(gate.auth, { token })).status, 200);
   const conversation = await converse(gate.auth);
   const { socket } = conversation;

@@ -12,8 +12,8 @@ import { accepts, answers, hangs, reviews, startStandIn } from '../fixtures/stan
 
 // What holds for one that runs in a process of its own: its memory, its output, its end.
 
-/** Kept for as long as the verdict is, so that a snapshot which lacks it could not show a token either. */
-const KEPT = `JTI=${'kept-with-the-verdict-'.repeat(20)}`;
+/** Kept for as long as the result is, so that a snapshot which lacks it could not show a token either. */
+const KEPT = `JTI=${'kept-with-the-result-'.repeat(20)}`;
 
 t.test('the heap holds no token once its request has been answered, not even on an open connection', async t => {
   const standIn = await startStandIn(accepts());

@@ -89,7 +89,7 @@ for (const [kind, newToken] of Object.entries({ 'a JWT': newJwt, 'an opaque toke
     everybody: {},
     'nobody there is': { GATECAR_ALLOWED_SERVICE_ACCOUNTS: 'system:serviceaccount:default:other' },
   })) {
-    t.test(`with ${kind}, a verdict that repeats the credentials is not repeated where ${policy} passes`, async t => {
+    t.test(`with ${kind}, a result that repeats the credentials is not repeated where ${policy} passes`, async t => {
       const stage = await scene(t, settings);
       const newSecret = () => {
         const token = newToken();

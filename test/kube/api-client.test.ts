@@ -725,7 +725,7 @@ t.test('through a proxy', async t => {
     const api = await startTlsServer(t);
     const proxy = await startProxy(t, true);
     const error = await post(through(t, api.url, `http://jane:proxy-secret@${proxy.host}`)).catch(error => error);
-    t.match(error, { name: 'KubeConnectionError', outage: 'connection failed' });
+    t.match(error, { name: 'KubeApiError', outage: 'connection failed' });
     t.notMatch(inspect(error, { showHidden: true, depth: Number.POSITIVE_INFINITY }), 'proxy-secret');
   });
 
@@ -897,7 +897,7 @@ t.test('after closing no connection is left, and what was under way ends', async
   const underWay = post(connection).catch(error => error);
   await until(() => api.requests.length === 2);
   await connection.close();
-  t.match(await underWay, { name: 'KubeConnectionError', outage: 'connection failed' });
+  t.match(await underWay, { name: 'KubeApiError', outage: 'connection failed' });
   t.match(await failure(post(connection)), { outage: 'connection failed' });
   await connectTo(t, at(api.url)).close();
 });

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { logStaleServing } from '../../src/observability/stale-serving-log.ts';
 
-t.test('one line when it begins and one when it is over, however many verdicts were served', async t => {
+t.test('one line when it begins and one when it is over, however many results were served', async t => {
   const lines: unknown[] = [];
   const log = { warn: (...line: unknown[]) => lines.push(line), info: (...line: unknown[]) => lines.push(line) };
   const watch = logStaleServing(log as unknown as Parameters<typeof logStaleServing>[0]);
@@ -14,7 +14,7 @@ t.test('one line when it begins and one when it is over, however many verdicts w
     watch.ended();
     t.equal(watch.active, false);
   }
-  const begin = ['grace: known verdicts are served past their time, for the API server cannot be asked'];
+  const begin = ['grace: known results are served past their time, for the API server cannot be asked'];
   const end = [{ served: 3 }, 'grace: over, the API server can be asked again'];
   t.strictSame(lines, [begin, end, begin, end]);
 });

@@ -28,7 +28,7 @@ t.test('it is ready once a review could be asked for, and then through an outage
   t.ok(watched.apiServerUp);
   t.equal(watched.report(), '[+]asked-once ok\n[+]authority ok\n[+]shutdown ok\nreadyz check passed\n');
   watched.recordReview(bad);
-  t.ok(watched.ready, 'known verdicts still serve');
+  t.ok(watched.ready, 'known results still serve');
   t.notOk(watched.apiServerUp);
   t.match(watched.report(), /^\[-\]authority failed: forbidden \(HTTP 403\) \(known verdicts still serve\)$/m);
   watched.recordReview(good);

@@ -27,7 +27,7 @@ gatecar itself are those of src/config/cross-setting-rules.ts.
 {{- end -}}
 {{- if and .grace .cacheTtl -}}
 {{- if and (ne (include "gatecar.milliseconds" .grace) "0") (eq (include "gatecar.milliseconds" .cacheTtl) "0") -}}
-{{- $faults = append $faults "config.grace needs config.cacheTtl above 0: a verdict that is not kept cannot be served later" -}}
+{{- $faults = append $faults "config.grace needs config.cacheTtl above 0: a result that is not kept cannot be served later" -}}
 {{- end -}}
 {{- end -}}
 {{- if and (eq (default "" .mode) "basic") (not .allowInsecureBasic) -}}

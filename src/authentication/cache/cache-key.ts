@@ -3,17 +3,18 @@ import { revealToken, type Token } from '../../credential/token.ts';
 
 declare const brand: unique symbol;
 
-/** What a verdict is stored under: a salted hash, from which no token can be had back. */
+/** The key of a cached result: a salted hash, from which the token cannot be recovered. */
 export type CacheKey = string & { readonly [brand]: 'CacheKey' };
 
 /**
- * Makes keys for tokens reviewed with these audiences: SHA-256 over salt, audiences and token.
+ * Creates a function that computes keys: SHA-256 over salt, audiences and token.
  *
- * Salt and audiences have their length in front, since otherwise `xy` + `z` would equal `x` + `yz`.
- * The token comes last and ends with the text.
+ * Salt and audiences are length-prefixed, since otherwise `xy` + `z` would equal `x` + `yz`. The
+ * token comes last, so it needs no prefix.
  *
- * @param salt random for each process. Keys mean nothing outside it, and no collision can be
- *   prepared.
+ * @param audiences the audiences with which tokens are reviewed.
+ * @param salt random for each process. Keys mean nothing outside the process, and an attacker
+ *   cannot prepare a collision.
  * @returns a function whose keys are 32 characters of Latin-1, one per byte of the hash.
  */
 export function createCacheKeyFn(

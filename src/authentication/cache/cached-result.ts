@@ -6,24 +6,27 @@ import type { CacheKey } from './cache-key.ts';
 import { type CacheLifetime, cacheLifetime } from './refresh-schedule.ts';
 import type { ResultStore } from './result-store.ts';
 
-/** An accepted token as it is stored. */
+/** An authenticated token as it is cached. */
 export interface CachedResult extends Authenticated, CacheLifetime {
   /** The `exp` claim, in seconds since the epoch; `undefined` if the token has none. */
   readonly expiresAt: number | undefined;
-  /** Set once a renewal is scheduled: each stored verdict is renewed at most once. */
+  /** Set once a refresh is scheduled: each cached result is refreshed at most once. */
   renewing: boolean;
 }
 
-/** @param wallClockMs milliseconds since the epoch. */
+/** Whether the token has expired. @param wallClockMs milliseconds since the epoch. */
 export function isExpired({ expiresAt }: CachedResult, wallClockMs: number): boolean {
   return expiresAt !== undefined && wallClockMs >= expiresAt * 1000;
 }
 
 export interface ResultCacheWriterOptions {
   readonly accepted: ResultStore<CachedResult>;
-  /** How long an accepted token is stored, in milliseconds; 0 stores none. */
+  /** How long an authenticated token is cached, in milliseconds; 0 caches none. */
   readonly ttlMs: number;
-  /** How long after its TTL it may be served while the API server is unreachable, in milliseconds. */
+  /**
+   * The stale-if-error period, in milliseconds. After its TTL, a result may be served for this time
+   * while the API server is unreachable.
+   */
   readonly graceMs: number;
   /** Whether results in use are refreshed before they expire. */
   readonly refreshAhead: boolean;
@@ -34,9 +37,10 @@ export interface ResultCacheWriterOptions {
 }
 
 /**
- * Stores accepted tokens for TTL and grace, but never past the token's `exp`.
+ * Caches authenticated tokens for the TTL plus the stale-if-error period, but never past the
+ * token's `exp`.
  *
- * @returns a function that returns the verdict as stored, so that all requests get the same object.
+ * @returns a function that returns the stored object, so all requests get the same instance.
  */
 export function createResultWriter(
   options: ResultCacheWriterOptions,

@@ -1,28 +1,37 @@
-/** When a verdict's life is nearly over, as parts of it: renewing later than the first, and by the last, asks little more often than its end would. */
+/**
+ * The refresh window as fractions of the TTL. A use after the start schedules a refresh between
+ * earliest and latest. A refresh that late adds few reviews compared with plain expiry.
+ */
 const REFRESH_WINDOW_START = 0.8;
 const REFRESH_EARLIEST = 0.88;
 const REFRESH_LATEST = 0.98;
 
 /**
- * The life of a yes: milliseconds on a clock that never goes back, whole ones, which take no room beside the verdict that has them
- * (for the first 24 days of that clock).
+ * The lifetime of an authenticated result, in milliseconds on a monotonic clock. The values are
+ * whole numbers: V8 stores small integers inside the object (for the first 24 days of that clock).
  */
 export interface CacheLifetime {
-  /** Past this it is stale. */
+  /** After this time the result is stale. */
   readonly freshUntil: number;
-  /** A use past this has it renewed; later than its end where it is not to be. */
+  /**
+   * A use after this time schedules a refresh. Later than `freshUntil` if the result is not
+   * refreshed.
+   */
   readonly renewFrom: number;
 }
 
 export interface CacheLifetimeOptions {
   readonly startedAt: number;
   readonly ttlMs: number;
-  /** How much longer the token lives by its own word. */
+  /** Remaining lifetime of the token by its `exp` claim, in milliseconds. */
   readonly tokenLifetimeMs: number;
   readonly refreshAhead: boolean;
 }
 
-/** A token that ends before its verdict would is not renewed: nothing but its end can be learned. */
+/**
+ * Computes the lifetime of a result. A token that expires within the TTL is not refreshed: a review
+ * could not extend its life.
+ */
 export function cacheLifetime({
   startedAt,
   ttlMs,
@@ -35,9 +44,10 @@ export function cacheLifetime({
 }
 
 /**
- * When a renewal is due, on the clock of its life.
+ * Returns when a refresh is due, on the clock of the lifetime.
  *
- * @param jitter from 0 up to 1. Verdicts that came at once must not be renewed at once, again and again.
+ * @param jitter from 0 up to 1. It spreads the refreshes of results that were stored at the same
+ *   time.
  */
 export function refreshTime({ freshUntil, renewFrom }: CacheLifetime, jitter: number): number {
   const part = REFRESH_EARLIEST + (REFRESH_LATEST - REFRESH_EARLIEST) * jitter;

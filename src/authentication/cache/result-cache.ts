@@ -16,28 +16,31 @@ import { refreshTime } from './refresh-schedule.ts';
 import type { ResultStore } from './result-store.ts';
 import { type Deadline, singleFlight } from './single-flight.ts';
 
-/** What a look-up found: what `gatecar_cache_lookups_total{result}` counts. */
+/** The result of a look-up, counted by `gatecar_cache_lookups_total{result}`. */
 export type LookupResult = 'hit_positive' | 'hit_negative' | 'miss' | 'coalesced' | 'stale';
 
-/** How much the latest renewal counts in the average of their durations, and how many times that average is left for one. */
+/**
+ * Weight of the latest refresh in the moving average of durations. A refresh starts at least
+ * `REFRESH_MARGIN` average durations before the result expires.
+ */
 const REFRESH_WEIGHT = 0.1;
 const REFRESH_MARGIN = 3;
 
-/** What a trail is told; at a `miss`, whether anybody will be asked is for the stages behind to say. */
+/** The source that a trace records. On a `miss`, later stages overwrite it if a review runs. */
 const SOURCES: Readonly<Record<LookupResult, ResultSource>> = {
   ...{ hit_positive: 'cache', hit_negative: 'cache', miss: 'local', coalesced: 'shared', stale: 'grace' },
 };
 
-/** What a request takes while it waits, in bytes, if its gateway does not say. */
+/** Memory that a waiting request occupies, in bytes, if its gateway does not report it. */
 const HELD_BYTES = 4096;
 
 const OVERLOADED: Unavailable = {
   ...{ kind: 'unavailable', reason: 'overloaded', cause: 'waiting_memory_full', retryAfterSeconds: 1 },
 };
 
-/** Memory for requests that wait, of the whole process. */
+/** The memory budget for waiting requests, for the whole process. */
 export interface WaitingMemory {
-  /** @returns false if that is more than there is; nothing is then reserved. */
+  /** Reserves memory. @returns false if the budget does not suffice; nothing is then reserved. */
   tryReserve(bytes: number): boolean;
   release(bytes: number): void;
 }
@@ -45,37 +48,47 @@ export interface WaitingMemory {
 export interface ResultCacheOptions extends ResultCacheWriterOptions {
   readonly key: (token: Token) => CacheKey;
   readonly refused: ResultStore<Rejected>;
-  /** How long a no is kept, in milliseconds; 0 keeps none. */
+  /** How long a rejection is cached, in milliseconds; 0 caches none. */
   readonly negativeTtlMs: number;
-  /** How long one review may take, waiting for admission included, in milliseconds. */
+  /** How long a review may take, including the wait for a slot, in milliseconds. */
   readonly reviewTimeoutMs: number;
-  /** Whether it is known already that nobody can be asked, so that a stale yes need not wait for another failure. */
+  /**
+   * Whether the API server is known to be unreachable. A stale result is then served without
+   * waiting for another review to fail.
+   */
   readonly authorityDown?: () => boolean;
-  /** Every request that waits for a review reserves what it holds. Without it they wait without a limit. */
+  /**
+   * Each request that waits for a review reserves memory here. Without it, requests wait without a
+   * limit.
+   */
   readonly waiting?: WaitingMemory;
-  /** Called for each request that is rejected because that memory is full. */
+  /** Called for each request that is rejected because the memory budget is used up. */
   readonly onWaitingMemoryFull?: () => void;
   readonly onLookup?: (result: LookupResult) => void;
-  /** Told of how each renewal ended. */
+  /** Called with the outcome of each refresh. */
   readonly onRenewal?: (outcome: AuthResult['kind']) => void;
-  /** From 0 up to 1. */
+  /** Returns a number from 0 up to 1. */
   readonly random?: () => number;
   readonly setTimer?: (callback: () => void, ms: number) => void;
 }
 
-/** An {@link TokenAuthenticator} that caches. */
+/** A {@link TokenAuthenticator} that caches. */
 export interface ResultCache extends TokenAuthenticator {
-  /** Returns the cached verdict and starts no review. Only a hit counts as a look-up. */
+  /** Returns the cached result and starts no review. Only a hit counts as a look-up. */
   getCached(token: Token, asking?: ReviewContext): Authenticated | Rejected | undefined;
 }
 
 /**
- * Remembers verdicts on tokens (never on requests: policy is judged on each), and shares a running review among all who
- * wait for it. An outage is nobody's verdict and is not remembered.
+ * Caches results per token and coalesces concurrent reviews of the same token. Policy is not
+ * cached: it is evaluated on every request. Outages are never cached.
  *
- * A yes is never kept past the token's own `exp`. A yes and a no for one key replace each other. A yes that is used in the
- * last fifth of its life is renewed in the background, once; a no replaces it at once, an outage leaves it to its end.
- * Past that end it may serve for the time of grace, and only while nobody can be asked.
+ * An authenticated result is never cached past the token's own `exp`. An authenticated result and a
+ * rejection with the same key replace each other.
+ *
+ * An authenticated result that is used in the last fifth of its TTL is refreshed once in the
+ * background. A rejection then replaces it immediately; an outage leaves it until it expires. After
+ * the TTL it may be served for the stale-if-error period, but only while the API server is
+ * unreachable.
  */
 export function withResultCache(inner: TokenAuthenticator, options: ResultCacheOptions): ResultCache {
   const { key: keyOf, accepted, refused, negativeTtlMs, graceMs, reviewTimeoutMs } = options;
@@ -100,7 +113,7 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
     if (trail !== undefined) trail.source = SOURCES[result];
   };
 
-  /** @returns what is to be told. */
+  /** Stores a result. @returns the result to answer with. */
   const storeResult = (key: CacheKey, token: Token, verdict: AuthResult): AuthResult => {
     switch (verdict.kind) {
       case 'authenticated':
@@ -121,8 +134,9 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
     trail: RequestTrace | undefined,
     deadline: Deadline,
   ): AuthResult | Promise<AuthResult> => {
-    // Past the deadline everybody has been answered, and a later flight may know better by now. A no counts all the same: it
-    // may have waited for being told until then, and what it ends must not go on by grace.
+    // After the deadline all callers have been answered, and a later review may have a newer
+    // result. A rejection counts nevertheless: the throttle may have delayed it until the deadline.
+    // Stale-if-error must not go on for that token.
     const learn = (verdict: AuthResult): AuthResult =>
       !deadline.hasPassed || verdict.kind === 'rejected' ? storeResult(key, token, verdict) : verdict;
     const asking: ReviewContext = {
@@ -136,8 +150,9 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
   };
 
   /**
-   * Its time in the store ends with the token, but passes on another clock: that one stands still while the machine is
-   * suspended, and takes no part when the other is set.
+   * Returns the cached result unless its token has expired. The store removes it then too, but by
+   * the monotonic clock. That clock stops while the machine is suspended, and does not follow a
+   * wall clock that is set.
    */
   const getUnexpired = (key: CacheKey): CachedResult | undefined => {
     const known = accepted.get(key);
@@ -145,7 +160,7 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
   };
 
   const refresh = async (key: CacheKey, token: Token, known: CachedResult): Promise<void> => {
-    // What has made room, or has been refused since, is nobody's any more.
+    // Skips an entry that was evicted or replaced, for example after a rejection.
     if (accepted.get(key) !== known) return;
     const startedAt = now();
     const verdict = await inner.authenticate(token, {
@@ -154,7 +169,7 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
     });
     renewalMs += (now() - startedAt - renewalMs) * REFRESH_WEIGHT;
     onRenewal(verdict.kind);
-    // A yes counts only if nothing newer has been learned meanwhile.
+    // An authenticated result counts only if the entry was not replaced in the meantime.
     if (verdict.kind === 'rejected' || accepted.get(key) === known) storeResult(key, token, verdict);
   };
 
@@ -189,7 +204,10 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
     return no;
   };
 
-  /** Joins the review that is in flight for this key, or starts one, if the process has room for one more that waits. */
+  /**
+   * Joins the review in flight for this key, or starts one, if the memory budget allows another
+   * waiting request.
+   */
   const joinOrStart = (
     key: CacheKey,
     token: Token,
@@ -209,7 +227,10 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
     return verdict;
   };
 
-  /** Our own bound is no reason to serve what is stale: the API server could be asked. */
+  /**
+   * Serves the stale result if the API server is unavailable. gatecar's own limits are no reason
+   * for that: the API server may be reachable.
+   */
   const withStaleFallback = async (
     review: AuthResult | Promise<AuthResult>,
     key: CacheKey,
@@ -218,7 +239,8 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
   ): Promise<AuthResult> => {
     const verdict = await review;
     const outage = verdict.kind === 'unavailable' && verdict.reason === 'authority_unavailable';
-    // Gone from the store: its grace has ended, or a refusal came in between.
+    // If the entry has left the store, its stale-if-error period ended or a rejection came in
+    // between.
     return outage && getUnexpired(key) === known ? serveStale(known, trail) : verdict;
   };
 

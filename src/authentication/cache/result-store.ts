@@ -5,8 +5,8 @@ import type { CacheKey } from './cache-key.ts';
 export type EvictionCause = 'capacity' | 'expired';
 
 /**
- * Up to this many entries, reading `size` removes the expired ones first. To check a million entries
- * would block the event loop for most of a second.
+ * Up to this many entries, reading `size` first removes the expired ones. Checking far more entries
+ * would block the event loop.
  */
 export const MAX_EXACT_COUNT = 20_000;
 
@@ -17,13 +17,13 @@ export interface ResultStoreOptions {
   readonly clock?: { now(): number };
 }
 
-/** A bounded store of verdicts, each with its own time to live. */
+/** A bounded store of results, each with its own time to live. */
 export interface ResultStore<V extends object> {
   get(key: CacheKey): V | undefined;
-  /** Stores a verdict for `ttlMs` milliseconds, or not at all if that is not positive. */
+  /** Stores a result for `ttlMs` milliseconds. Does nothing if `ttlMs` is not positive. */
   set(key: CacheKey, verdict: V, ttlMs: number): void;
   delete(key: CacheKey): void;
-  /** Live entries. Of more than {@link MAX_EXACT_COUNT}, expired ones are counted too. */
+  /** Number of live entries. Above {@link MAX_EXACT_COUNT} it includes expired ones. */
   readonly size: number;
 }
 
@@ -40,7 +40,7 @@ export function createResultStore<V extends object>(options: ResultStoreOptions)
     // their TTL.
     ttlResolution: 0,
     dispose: (_verdict, key, reason) => {
-      // An expired entry may be evicted to make room. The store was then not too small.
+      // An expired entry may be evicted for a new one. The store was then not too small.
       if (reason === 'evict' && entries.getRemainingTTL(key) > 0) onEviction('capacity');
       else if (reason === 'evict' || reason === 'expire') onEviction('expired');
     },

@@ -1,13 +1,14 @@
 /**
- * Shares one running call among all who ask for the same key while it runs. The call belongs to nobody: a caller that
- * leaves does not end it for the others, and it has a deadline of its own.
+ * Shares one running call with all callers of the same key. A caller that leaves does not end the
+ * call for the others. The call has its own deadline.
  */
 export interface SingleFlight<K, V> {
   /** The running call for this key, if there is one. */
   join(key: K): Promise<V> | undefined;
   /**
-   * Starts a call. What it answers at once is handed on, and there is nothing to share. Else, if it has not come to an end
-   * by its deadline, all who wait get `late()` and its own end is of no interest any more.
+   * Starts a call. A synchronous result is returned as is. A promise is shared with all callers of
+   * the same key. If it has not settled by the deadline, they get `late()` and its result is
+   * ignored.
    */
   start(key: K, call: (deadline: Deadline) => V | Promise<V>): V | Promise<V>;
   readonly size: number;
@@ -18,7 +19,7 @@ export interface SingleFlightOptions<V> {
   readonly late: () => V;
 }
 
-/** When a call has to be done. */
+/** The deadline of a call. */
 export class Deadline {
   #hasPassed = false;
   #controller: AbortController | undefined;
@@ -27,7 +28,7 @@ export class Deadline {
     return this.#hasPassed;
   }
 
-  /** Aborted when it passes. Made where it is asked for: what is answered at once has no use for one. */
+  /** Aborted at the deadline. It is created on first use, since a synchronous call needs none. */
   get signal(): AbortSignal {
     this.#controller ??= new AbortController();
     if (this.#hasPassed) this.#controller.abort();
@@ -40,7 +41,10 @@ export class Deadline {
   }
 }
 
-/** A {@link SingleFlight} whose every call ends by its deadline. A call that rejects rejects for all who wait. */
+/**
+ * Creates a {@link SingleFlight}. Every call ends by its deadline. If a call rejects, it rejects
+ * for all callers.
+ */
 export function singleFlight<K, V>({ deadlineMs, late }: SingleFlightOptions<V>): SingleFlight<K, V> {
   const flights = new Map<K, Promise<V>>();
   return {
@@ -63,7 +67,7 @@ function withDeadline<V>(answer: Promise<V>, deadline: Deadline, deadlineMs: num
   const { promise, resolve, reject } = Promise.withResolvers<V>();
   const timer = setTimeout(() => {
     deadline.pass();
-    // Whoever heard that may still say in its own words why there is no answer.
+    // A stage that reacts to the signal can still return its own, more exact cause.
     setImmediate(() => resolve(late()));
   }, deadlineMs);
   answer.then(resolve, reject).finally(() => clearTimeout(timer));

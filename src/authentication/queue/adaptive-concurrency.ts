@@ -1,18 +1,20 @@
-/** How many reviews may be under way at once, now. */
+/** The current limit on concurrent reviews. */
 export interface AdaptiveLimit {
   readonly current: number;
-  /** The API server answered a review: it bears what it has. */
+  /** Records that the API server answered a review, so it can handle the current load. */
   onSuccess(): void;
-  /** The API server asked for less of a review that was begun at `startedAt`. */
+  /**
+   * Records that the API server answered "too many requests" to a review started at `startedAt`.
+   */
   onThrottled(startedAt: number): void;
 }
 
 /**
- * Additive increase, multiplicative decrease, as TCP does it: half after each wave of "too many requests", and one more
- * after as many answers as are allowed at once. Reviews that were under way when the limit fell belong to the same wave
- * and do not lower it again.
+ * Creates a limit with additive increase and multiplicative decrease, as in TCP. The limit halves
+ * after each wave of "too many requests". It rises by one after as many answers as may be in flight
+ * at once. Reviews in flight when the limit fell belong to the same wave and do not lower it again.
  *
- * @param max the limit to begin with, and the highest.
+ * @param max the initial and highest limit.
  */
 export function aimdLimit(max: number, now: () => number): AdaptiveLimit {
   let limit = max;

@@ -1,43 +1,47 @@
 import type { Priority } from '../token-authenticator.ts';
 
 export interface PrioritySemaphoreOptions {
-  /** How many may be in at once, all priorities together; it may change. */
+  /** Number of slots for all priorities together. It may change. */
   readonly limit: () => number;
-  /** How many may wait, both priorities that somebody waits for together; as many renewals beside. */
+  /**
+   * How many `verified` and `unverified` callers may wait together. The same number of refreshes
+   * may wait in addition.
+   */
   readonly maxQueue: number;
-  /** The part of both that `unverified` may take; it may change. */
+  /** The fraction of slots and queue that `unverified` may use. It may change. */
   readonly unverifiedShare: () => number;
-  /** How many of the places of that share it has now. */
+  /** Returns how many slots of that share `unverified` may use now. */
   readonly unverifiedPlaces?: (share: number) => number;
 }
 
-/** Who may go in, and who is next. */
+/** Assigns slots by priority. */
 export interface PrioritySemaphore {
-  /** Takes a place, if there is one and nobody waits for it. */
+  /** Takes a slot if one is free and no caller of the same priority waits. */
   enter(priority: Priority): boolean;
-  /** Gives a place back, or hands it to who is next. */
+  /** Releases a slot, or hands it to the next waiting caller. */
   leave(priority: Priority): void;
   /**
-   * Queues up.
+   * Queues a caller.
    *
-   * @param onTurn called once, when a place has been handed over.
-   * @returns what gives the place in the queue up.
+   * @param onTurn called once, when the caller has received a slot.
+   * @returns a function that removes the caller from the queue.
    */
   wait(priority: Priority, onTurn: () => void): () => void;
   isFull(priority: Priority): boolean;
-  /** How many places a priority can have at the most, now. */
+  /** The highest number of slots that a priority may use now. */
   places(priority: Priority): number;
   inFlight(priority: Priority): number;
   queued(priority: Priority): number;
-  /** While held, only `verified` goes in. */
+  /** While held, only `verified` callers get slots. */
   hold(held: boolean): void;
 }
 
 const ORDER: readonly Priority[] = ['verified', 'unverified', 'refresh'];
 
 /**
- * Strict priority in the order verified, unverified, refresh; first come, first served within a priority. `unverified` never
- * takes more than its share (but one place at the least), and so leaves the rest to the first priority whatever comes.
+ * Creates a semaphore with strict priority in the order verified, unverified, refresh. Within a
+ * priority, the first caller goes first. `unverified` never uses more than its share, which is at
+ * least one slot. The other slots therefore stay available to `verified`, whatever the load.
  */
 export function prioritySemaphore(options: PrioritySemaphoreOptions): PrioritySemaphore {
   const { limit, maxQueue, unverifiedShare, unverifiedPlaces = share => share } = options;
@@ -54,7 +58,9 @@ export function prioritySemaphore(options: PrioritySemaphoreOptions): PrioritySe
   const inAll = (): number => inFlight.verified + inFlight.unverified + inFlight.refresh;
   const mayEnter = (priority: Priority): boolean =>
     inAll() < limit() && inFlight[priority] < places(priority) && (priority === 'verified' || !held);
-  /** The places are handed over and never free in between, or a newcomer could take them as well. */
+  /**
+   * Hands slots over directly. If a slot became free in between, a newcomer could take it as well.
+   */
   const admit = (): void => {
     for (const priority of ORDER) {
       for (const next of waiting[priority]) {
@@ -85,7 +91,7 @@ export function prioritySemaphore(options: PrioritySemaphoreOptions): PrioritySe
       };
     },
     isFull(priority) {
-      // Nobody waits for a renewal: those take no room from whom somebody waits for.
+      // No client waits for a refresh, so refreshes take no queue capacity from clients.
       if (priority === 'refresh') return waiting.refresh.size >= maxQueue;
       if (waiting.verified.size + waiting.unverified.size >= maxQueue) return true;
       return priority === 'unverified' && waiting.unverified.size >= Math.ceil(maxQueue * unverifiedShare());

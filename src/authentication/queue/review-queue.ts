@@ -15,28 +15,35 @@ import { createUnverifiedLimit } from './unverified-limit.ts';
 export type QueueRejection = 'queue full' | 'no turn in time';
 
 export interface ReviewQueueOptions {
-  /** How many reviews may be under way at once, at the most. */
+  /** The highest number of concurrent reviews. */
   readonly maxConcurrency: number;
-  /** How many more may wait; past that a review is refused at once. */
+  /** How many reviews may wait. Further ones are rejected immediately. */
   readonly maxQueue: number;
-  /** How long a review may wait, in milliseconds; begun later, it would be cut off and look like a fault of the API server. */
+  /**
+   * How long a review may wait, in milliseconds. A review that started later would time out and
+   * look like a fault of the API server.
+   */
   readonly maxWaitMs: number;
   /**
-   * The part of places and queue that tokens of unverified signature may take together: 1 while none can be verified, since
-   * then there is nobody to keep the rest for.
+   * The fraction of slots and queue that tokens with unverified signatures may use together. It is
+   * 1 while no signature can be verified: there is then no verified traffic to reserve the rest
+   * for.
    */
   readonly unverifiedShare: () => number;
-  /** Whether good tokens are asked about now, to which unverified ones yield while they are refused. */
+  /**
+   * Whether valid tokens are in use. If so, unverified tokens get fewer slots while they are
+   * rejected.
+   */
   readonly protecting?: () => boolean;
-  /** Told how long an admitted review waited, in seconds. */
+  /** Called with the time that an admitted review has waited, in seconds. */
   readonly onAdmitted?: (queuedSeconds: number) => void;
   readonly onRefused?: (priority: Priority, why: QueueRejection) => void;
   readonly now?: () => number;
 }
 
-/** An {@link TokenAuthenticator} that guards the one behind it, and shows how busy it is. */
+/** A {@link TokenAuthenticator} that limits the load on the next stage, and reports that load. */
 export interface ReviewQueue extends TokenAuthenticator {
-  /** How many may be under way at once, now. */
+  /** How many reviews may run at once now. */
   readonly limit: number;
   inFlight(priority: Priority): number;
   queued(priority: Priority): number;
@@ -49,26 +56,34 @@ const OVERLOADED: Unavailable = {
   retryAfterSeconds: 1,
 };
 
-/** The part of all places that tokens keep, however many of them are refused, while none can be verified. */
+/**
+ * The fraction of all slots that unverified tokens keep while no signature can be verified, however
+ * many are rejected.
+ */
 const MIN_UNVERIFIED_SHARE = 1 / 4;
 
-/** How much the latest review counts in the average of their durations. */
+/** Weight of the latest review in the moving average of durations. */
 const EWMA_ALPHA = 0.1;
 
 /**
- * Bounds how many reviews run at once, not how many a second: client-side rate limits are what made other sidecars wait
- * half a minute for an answer of three milliseconds. The bound gives way when the API server says that it has too much,
- * and comes back with its answers.
+ * Limits how many reviews run at once, not how many start per second. A client-side rate limit can
+ * delay requests far longer than the API server needs. The limit falls when the API server reports
+ * "too many requests" and rises with its answers.
  *
- * Tokens of verified signature go first; the others never hold more than their share, so that junk delays nobody whose
- * token is good, and yield further while it is junk; renewals go last. Whoever finds the queue full, or could not get a turn in time, is told at once: our own
- * bound is never blamed on the API server.
+ * Tokens with verified signatures go first. Unverified tokens never use more than their share, so
+ * invalid tokens do not delay valid ones. Their share shrinks further while they are rejected.
+ * Refreshes go last.
+ *
+ * If the queue is full, or no slot frees up in time, the review is rejected as `overloaded`. If the
+ * expected wait is too long, this happens immediately. gatecar's own limit is never reported as a
+ * failure of the API server.
  */
 export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueOptions): ReviewQueue {
   const { maxConcurrency, maxQueue, maxWaitMs, unverifiedShare, now = () => performance.now() } = options;
   const { protecting = () => false, onAdmitted = () => {}, onRefused = () => {} } = options;
   const limit = aimdLimit(maxConcurrency, now);
-  // Where nothing can be verified, good tokens are among the others: those keep as much as junk has elsewhere.
+  // If no signature can be verified, valid tokens are unverified too. They then keep a quarter of
+  // the slots instead of one.
   const kept = (): number => (unverifiedShare() < 1 ? 1 : limit.current * MIN_UNVERIFIED_SHARE);
   const yielding = createUnverifiedLimit({ protecting, kept, now });
   const queues = prioritySemaphore({
@@ -77,7 +92,8 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
     unverifiedShare,
     unverifiedPlaces: yielding.current,
   });
-  // A priority's own: junk that takes long to refuse must not make it seem that good tokens wait long.
+  // Averages are per priority: slow rejections of invalid tokens must not inflate the expected wait
+  // of valid ones.
   const averageMs: Record<Priority, number> = { verified: 0, unverified: 0, refresh: 0 };
   let heldSince = Number.NEGATIVE_INFINITY;
   let heldUntil = Number.NEGATIVE_INFINITY;
@@ -88,7 +104,8 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
     averageMs[priority] += (now() - startedAt - averageMs[priority]) * EWMA_ALPHA;
     if (verdict.kind !== 'unavailable') {
       limit.onSuccess();
-      // One that was begun before says nothing about the room there is now.
+      // A review that started before the pause does not show whether the API server has capacity
+      // now.
       if (startedAt >= heldSince) hold(0);
     } else if (verdict.cause === 'too many requests') {
       limit.onThrottled(startedAt);
@@ -96,7 +113,10 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
     }
   };
 
-  /** Until then only verified tokens are asked about, whose answer also tells whether the API server has room again. */
+  /**
+   * Pauses all but verified tokens for `ms` milliseconds; 0 ends the pause. The reviews of verified
+   * tokens show whether the API server has capacity again.
+   */
   const hold = (ms: number): void => {
     heldSince = ms === 0 ? Number.NEGATIVE_INFINITY : now();
     heldUntil = ms === 0 ? Number.NEGATIVE_INFINITY : now() + ms;
@@ -149,7 +169,8 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
         return run(priority, token, asking);
       }
       if (queues.isFull(priority)) return refuse(priority, 'queue full');
-      // The API server's own wish, not our bound; and how long it lasts in the end nobody knows.
+      // The API server asked for this pause, so it is not reported as gatecar's own limit. The
+      // review does not wait, because the API server may extend the pause.
       if (priority !== 'verified' && heldUntil > now()) {
         return unavailable('too many requests', Math.ceil((heldUntil - now()) / 1000));
       }
@@ -159,7 +180,7 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
   };
 }
 
-/** Whether the turn came before the signal. */
+/** Waits for a slot. @returns whether it came before the signal aborted. */
 function turn(queues: PrioritySemaphore, priority: Priority, signal: AbortSignal | undefined): Promise<boolean> {
   return new Promise(resolve => {
     const giveUp = queues.wait(priority, () => {

@@ -1,28 +1,34 @@
 import type { AuthResult } from '../token-authenticator.ts';
 
-/** How many places tokens of unverified signature have, by what becomes of them. */
+/** How many slots tokens with unverified signatures may use, adapted to their results. */
 export interface UnverifiedLimit {
-  /** @param share how many are theirs at the most. */
+  /** Returns the current limit. @param share the highest number of slots for these tokens. */
   current(share: number): number;
-  /** What a review of one of them came to. */
+  /** Records the result of a review of an unverified token. */
   learn(verdict: AuthResult): void;
 }
 
 export interface UnverifiedLimitOptions {
-  /** Whether good tokens are asked about now. */
+  /** Whether valid tokens are in use. */
   readonly protecting: () => boolean;
-  /** How many places the priority keeps, however much is refused; never less than one. */
+  /** How many slots the priority keeps, however many tokens are rejected. One slot always stays. */
   readonly kept: () => number;
   readonly now: () => number;
 }
 
-/** How long after a refusal its priority still yields, in milliseconds: junk that ended is not held against who comes next. */
+/**
+ * How long after a rejection the limit stays lowered, in milliseconds. Later tokens do not suffer
+ * from invalid tokens that have stopped.
+ */
 const DECAY_MS = 1000;
 
 /**
- * The priority of unverified tokens yields while the API server refuses them and somebody's good token is asked about: each
- * refusal halves its places, down to those it keeps, and each yes gives one back. However few of the API server's places junk has, it is
- * the API server's time that it takes from everybody; and those of the priority that are good earn it more.
+ * Creates an adaptive limit for unverified tokens (AIMD). While valid tokens are in use, each
+ * rejection halves the limit, but never below `kept`. Each authenticated token raises it by one.
+ * The limit resets one second after the last rejection.
+ *
+ * Invalid tokens take API server time from all clients, even with few slots. Valid tokens of this
+ * priority raise the limit again.
  */
 export function createUnverifiedLimit({ protecting, kept, now }: UnverifiedLimitOptions): UnverifiedLimit {
   let places = Number.POSITIVE_INFINITY;

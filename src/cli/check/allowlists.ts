@@ -4,17 +4,20 @@ import type { KubeApiClient } from '../../kube/api-client.ts';
 import { quoteUntrusted } from '../output.ts';
 import { type CheckResult, ok, warn } from './check-result.ts';
 
-/** More names are not looked up. */
+/** Maximum number of names that are looked up. */
 const MOST_LOOKUPS = 50;
 
 interface Named {
   readonly path: string;
   readonly name: string;
-  /** What would make it. */
+  /** The command that creates it. */
   readonly make: string;
 }
 
-/** Allowlists that name what is not there. gatecar has no right to look, and needs none: then that is said, and all is well. */
+/**
+ * Warns about allowlist entries that do not exist in the cluster. By default gatecar has no
+ * permission to look them up and needs none; the result is then `ok` and says so.
+ */
 export async function checkAllowlists(connection: KubeApiClient, config: Config): Promise<CheckResult[]> {
   const { allowedNamespaces: namespaces, allowedServiceAccounts: accounts, reviewTimeoutMs } = config;
   if (namespaces === undefined && accounts === undefined) {
@@ -64,7 +67,7 @@ async function lookUp(connection: KubeApiClient, named: readonly Named[], timeou
   return warn('allowlists', `${quoteUntrusted(missing.map(({ name }) => name))} are named and not there`, first.make);
 }
 
-/** `undefined` where there is no answer. */
+/** Returns the HTTP status of a GET request; `undefined` if there is no response. */
 function statusOf(connection: KubeApiClient, path: string, timeoutMs: number): Promise<number | undefined> {
   return connection.get(path, AbortSignal.timeout(timeoutMs)).then(
     ({ status }) => status,

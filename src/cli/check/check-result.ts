@@ -1,25 +1,25 @@
-/** One thing that was looked at. */
+/** The result of one check. */
 export interface CheckResult {
   readonly check: string;
-  /** `warn`: it works, and may not be what is meant. */
+  /** `warn`: gatecar works, but the operator may have meant something else. */
   readonly result: 'ok' | 'warn' | 'fail';
-  /** For people; one line. */
+  /** One line of text for the operator. */
   readonly text: string;
-  /** The command that fixes it, or finds out more. */
+  /** The command that fixes or investigates it. */
   readonly fix?: string;
 }
 
-/** All is well. */
+/** The check found no problem. */
 export function ok(check: string, text: string): CheckResult {
   return { check, result: 'ok', text };
 }
 
-/** It works, and may not be what is meant. */
+/** gatecar works, but the operator may have meant something else. */
 export function warn(check: string, text: string, fix?: string): CheckResult {
   return { check, result: 'warn', text, ...(fix !== undefined && { fix }) };
 }
 
-/** gatecar does not work so. */
+/** gatecar does not work with these settings. */
 export function fail(check: string, text: string, fix?: string): CheckResult {
   return { check, result: 'fail', text, ...(fix !== undefined && { fix }) };
 }

@@ -18,15 +18,16 @@ import { checkReview } from './token-review.ts';
 
 /** What `gatecar check --output json` prints. */
 export interface Checked {
-  /** Whether nothing fails. */
+  /** Whether no check fails. */
   readonly ok: boolean;
   readonly findings: readonly CheckResult[];
 }
 
 /**
- * `gatecar check`: whether gatecar would work here with these settings, and if not, why and what fixes it.
+ * Runs `gatecar check`: reports whether gatecar would work here with these settings. For each
+ * failure it reports the reason and the fix.
  *
- * @returns the exit code: 0 where nothing fails, 1 otherwise.
+ * @returns the exit code: 0 if no check fails, 1 otherwise.
  * @throws {UsageError}
  */
 export async function checkCommand(context: CommandContext): Promise<number> {
@@ -62,7 +63,10 @@ async function findingsOf(context: CommandContext, settings: readonly string[]):
   ];
 }
 
-/** From the address inwards; where one thing fails that all others need, those are left out. */
+/**
+ * Checks the API server, starting with its address. If a check fails that all later checks need,
+ * they are skipped.
+ */
 async function checkApiServer(
   config: Config,
   context: CommandContext,

@@ -1,26 +1,26 @@
 import { MAX_SKEW_MS } from '../../authentication/server-clock.ts';
 import type { KubeApiClient } from '../../kube/api-client.ts';
 
-/** What the two clocks say. */
+/** The result of comparing the two clocks. */
 export interface ClockSkew {
   readonly result: 'ok' | 'warn';
   readonly text: string;
   readonly fix?: string;
 }
 
-/** Asks as a connection does, and keeps in mind how far our clock is ahead of the API server's. */
+/** An API client that also measures how far gatecar's clock is ahead of the API server's. */
 export interface ClockSkewMeasurement {
   readonly connection: KubeApiClient;
-  /** Milliseconds, negative where ours is behind; `undefined` while no answer told a time. */
+  /** Milliseconds; negative if gatecar's is behind. `undefined` until a response has a `Date`. */
   readonly aheadMs: number | undefined;
 }
 
-/** Reads the `Date` of each answer (RFC 9110 §6.6.1). */
+/** Wraps a client to read the `Date` of each response (RFC 9110 §6.6.1). */
 export function measureClockSkew(inner: KubeApiClient, wallClock: () => number): ClockSkewMeasurement {
   let aheadMs: number | undefined;
   const noting = async (answer: ReturnType<KubeApiClient['get']>) => {
     const { sentAtMs } = await answer;
-    // The header has whole seconds, cut.
+    // `Date` is truncated to whole seconds. Half a second is added to make the mean error zero.
     if (sentAtMs !== undefined) aheadMs = wallClock() - (sentAtMs + 500);
     return answer;
   };
@@ -36,7 +36,10 @@ export function measureClockSkew(inner: KubeApiClient, wallClock: () => number):
   };
 }
 
-/** Past the skew that the local checks allow, the API server is asked about the times of each token. */
+/**
+ * Warns if the skew is larger than the local checks allow. In this case the API server checks the
+ * times of each token.
+ */
 export function assessClockSkew(aheadMs: number): ClockSkew {
   const off = Math.abs(aheadMs);
   const allowed = `${MAX_SKEW_MS / 1000} s`;

@@ -5,13 +5,16 @@ import type { KubeEndpoint } from '../../kube/endpoint.ts';
 import { quoteUntrusted } from '../output.ts';
 import { type CheckResult, fail, ok, warn } from './check-result.ts';
 
-/** gatecar's own bearer token, where it has one. */
+/** Returns gatecar's own bearer token, if it has one. */
 export function ownToken({ headers }: KubeEndpoint): Token | undefined {
   const [, value] = /^Bearer (.+)$/i.exec(headers['authorization'] ?? '') ?? [];
   return value === undefined ? undefined : new Token(value);
 }
 
-/** Whose a token says it is, as a `kubectl --as` takes it; for remedies alone, since nobody has verified it. */
+/**
+ * Returns the subject that a token claims, in the form that `kubectl --as` takes. The claim is not
+ * verified: use it only in suggested commands.
+ */
 export function ownName(token: Token | undefined): string {
   const sub = token && readJwt(token)?.claims['sub'];
   return typeof sub === 'string' && /^[a-z0-9:.@_-]{1,253}$/i.test(sub) ? sub : 'system:serviceaccount:gatecar:gatecar';
@@ -20,7 +23,7 @@ export function ownName(token: Token | undefined): string {
 const RENEW =
   'kubectl create token gatecar --namespace gatecar   # in a pod the kubelet renews it: kubectl describe pod';
 
-/** gatecar's own credential, by what it says itself. It is not printed. */
+/** Checks gatecar's own credential by its own claims or dates. The credential is never printed. */
 export function checkCredential(endpoint: KubeEndpoint, nowMs: number): CheckResult {
   const token = ownToken(endpoint);
   if (token !== undefined) return checkToken(token, nowMs);

@@ -7,7 +7,10 @@ import { type CheckResult, fail, ok, warn } from './check-result.ts';
 
 const ADDRESS_FIX = 'kubectl config view --minify   # for GATECAR_KUBE_API_URL or GATECAR_KUBECONFIG';
 
-/** Whether the API server's address leads anywhere, and who is there. Sends nothing, our credential least of all. */
+/**
+ * Checks whether the API server's address accepts connections and whose certificate it presents.
+ * Sends no request, so gatecar's credential is never sent.
+ */
 export async function checkEndpoint(endpoint: KubeEndpoint, timeoutMs: number, nowMs: number): Promise<CheckResult[]> {
   const { proxyUrl } = endpoint;
   const baseUrl = withoutUserInfo(endpoint.baseUrl);
@@ -27,7 +30,7 @@ export async function checkEndpoint(endpoint: KubeEndpoint, timeoutMs: number, n
   return [reached, await checkTls({ ...endpoint, baseUrl }, target, nowMs)];
 }
 
-/** A kubeconfig's URL may hold a name and a password. */
+/** Removes the user name and password that a kubeconfig's URL may contain. */
 function withoutUserInfo(baseUrl: string): string {
   return baseUrl.replace(/(?<=^https?:\/\/)[^/]*@/i, '');
 }
@@ -38,7 +41,7 @@ interface Target {
   readonly timeoutMs: number;
 }
 
-/** What keeps us from a connection, if anything does. */
+/** Opens and closes a connection. Returns the problem, if there is one. */
 async function reach({ host, port, timeoutMs }: Target): Promise<string | undefined> {
   try {
     if (isIP(host) === 0) await lookup(host);
@@ -56,7 +59,8 @@ async function checkTls(
   { host, port, timeoutMs }: Target,
   nowMs: number,
 ): Promise<CheckResult> {
-  // Whoever is there is let finish the handshake, so as to be told from others; nothing is said to them.
+  // An untrusted peer may finish the handshake, so that its certificate can be reported. No data is
+  // sent to it.
   const named = isIP(host) === 0 ? { servername: host } : {};
   const handshake = () =>
     connectTls({ host, port, ...named, ...tls, rejectUnauthorized: false, ALPNProtocols: ['http/1.1'] });
@@ -83,7 +87,7 @@ const CA_FIX =
 
 const DAY_MS = 86_400_000;
 
-/** OpenSSL's codes for a certificate whose time is not now. */
+/** OpenSSL's codes for a certificate outside its validity period. */
 const OUT_OF_TIME: Readonly<Record<string, string>> = {
   CERT_HAS_EXPIRED: 'has expired',
   CERT_NOT_YET_VALID: 'is not valid yet',
@@ -96,7 +100,7 @@ function assessCertificate(socket: TLSSocket, nowMs: number): CheckResult {
     const text = `the certificate is the API server's, by the CA we trust; valid until ${to}`;
     return soon ? warn('tls', text, 'kubeadm certs check-expiration') : ok('tls', text);
   }
-  // A code, whatever the types say of it.
+  // At run time this is an error code, although its type is `Error`.
   const code = String(socket.authorizationError);
   const untimely = OUT_OF_TIME[code];
   if (untimely !== undefined) {
@@ -120,7 +124,10 @@ function assessCertificate(socket: TLSSocket, nowMs: number): CheckResult {
   );
 }
 
-/** Waits for an event of a socket: the code of what came in its place, `timeout` included. */
+/**
+ * Waits for an event of a socket. If an error or the timeout comes first, `trouble` is its code or
+ * `timeout`.
+ */
 async function settled<S extends Socket>(
   socket: S,
   event: string,

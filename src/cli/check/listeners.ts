@@ -10,7 +10,10 @@ import { type CheckResult, fail, ok } from './check-result.ts';
 
 const ASK_TIMEOUT_MS = 1000;
 
-/** Whether the listeners' addresses are free or gatecar's already, and their TLS files can be used. */
+/**
+ * Checks whether each listener's address is free or already used by gatecar, and whether the TLS
+ * files are usable.
+ */
 export async function checkListeners(config: Config, nowMs: number): Promise<CheckResult[]> {
   const { listen, opsListen, grpcListen, tlsCertFile: certFile, tlsKeyFile: keyFile } = config;
   const isTls = certFile !== undefined;
@@ -18,7 +21,8 @@ export async function checkListeners(config: Config, nowMs: number): Promise<Che
   const ops = await checkAddress('GATECAR_OPS_LISTEN', opsListen, () => answersAsGatecar(opsListen, false, '/metrics'));
   const found = [auth, ops];
   if (grpcListen !== undefined) {
-    // It has no words of its own without a token; where the others are gatecar's, so is it.
+    // The gRPC listener cannot be identified without a token. It counts as gatecar's if both others
+    // are.
     const isOurs = async () => [auth, ops].every(one => one.text.endsWith(OURS));
     found.push(await checkAddress('GATECAR_GRPC_LISTEN', grpcListen, isOurs));
   }
@@ -42,7 +46,7 @@ async function checkAddress(setting: string, address: Address, isOurs: () => Pro
   }
 }
 
-/** Listens, and stops at once. */
+/** Listens on an address and stops immediately. */
 function tryOut(target: BindTarget): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const server = createServer();
@@ -51,13 +55,14 @@ function tryOut(target: BindTarget): Promise<string> {
   return promise;
 }
 
-/** Whether what only gatecar says is said there. Nothing secret is sent. */
+/** Whether the response at an address is one that only gatecar sends. Sends no secret. */
 async function answersAsGatecar(address: Address, isTls: boolean, path: string): Promise<boolean> {
   const where =
     address.kind === 'unix' ? { socketPath: address.path } : { host: address.host ?? 'localhost', port: address.port };
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const asked = (isTls ? requestHttps : requestHttp)(
-    // Who it is is not taken on trust, since nothing depends on it.
+    // The certificate is not verified: no secret is sent, and only the text of the check depends on
+    // it.
     { ...where, path, agent: false, rejectUnauthorized: false, signal: AbortSignal.timeout(ASK_TIMEOUT_MS) },
     response => {
       const isAuth = /realm="gatecar"/.test(response.headers['www-authenticate'] ?? '');

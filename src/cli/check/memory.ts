@@ -6,9 +6,9 @@ import { type CheckResult, fail, ok, warn } from './check-result.ts';
 const MIB = 1024 * 1024;
 
 /**
- * Whether the memory has room for the cache and for `GATECAR_MAX_CONNECTIONS`.
+ * Checks whether a full cache and `GATECAR_MAX_CONNECTIONS` connections fit into the memory limit.
  *
- * @param detected what the process has without `GATECAR_MEMORY_LIMIT`.
+ * @param detected the memory of the process without `GATECAR_MEMORY_LIMIT`.
  */
 export function checkMemory(config: Config, detected: ProcessMemory): CheckResult {
   const { cacheMaxEntries, maxConnections, memoryLimit } = config;
@@ -64,7 +64,7 @@ export function checkMemory(config: Config, detected: ProcessMemory): CheckResul
   );
 }
 
-/** What one connection on each of the listeners takes together, in bytes. */
+/** Returns the memory of one connection on each listener, in total, in bytes. */
 function bytesPerConnection({ grpcListen, tlsCertFile }: Config): number {
   const tlsBytes = tlsCertFile === undefined ? 0 : CONNECTION_BYTES.tls;
   const httpBytes = CONNECTION_BYTES.http + tlsBytes;

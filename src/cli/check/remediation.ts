@@ -1,6 +1,6 @@
 import type { UnavailableCause } from '../../decision/decision.ts';
 
-/** Why a review could not be had, and what to type next. */
+/** Why a review failed, and the command to run next. */
 export interface Remediation {
   readonly cause: string;
   readonly fix: string;
@@ -9,7 +9,7 @@ export interface Remediation {
 const LOOK_AT_API_SERVER = 'kubectl get --raw /readyz?verbose';
 const LOOK_AT_ADDRESS = 'gatecar check   # GATECAR_KUBE_API_URL, GATECAR_KUBECONFIG: is it the right address?';
 
-/** Of every class of outage, what it says and the command that fixes it or finds out more. */
+/** The cause of each class of outage, and the command that fixes or investigates it. */
 export const REMEDIATION: { readonly [C in UnavailableCause]: Remediation } = {
   'no client': { cause: 'there is no way to the API server', fix: 'gatecar check' },
   timeout: {

@@ -14,16 +14,19 @@ const ACCESS_REVIEW_PATH = '/apis/authorization.k8s.io/v1/selfsubjectaccessrevie
 export interface ReviewCheckOptions {
   readonly connection: KubeApiClient;
   readonly config: Config;
-  /** gatecar's own, where it has one. */
+  /** gatecar's own token, if it has one. */
   readonly token: Token | undefined;
 }
 
-/** Whether reviews can be had: a trial review, what the API server says of our right to it, and of audiences. */
+/**
+ * Checks token reviews: runs a trial review, asks for gatecar's permission to create reviews, and
+ * checks that audiences are enforced.
+ */
 export async function checkReview(options: ReviewCheckOptions): Promise<CheckResult[]> {
   const trial = await review(new Token('gatecar-check'), options);
   const found = [judgeTrial(trial, options.token)];
   const { verdict } = trial;
-  // Who does not get as far as to be judged by RBAC has nothing more to ask.
+  // If the request does not even reach RBAC, further requests would fail the same way.
   if (verdict.kind === 'unavailable' && verdict.cause !== 'forbidden') return found;
   found.push(await checkAccess(options));
   if (verdict.kind === 'rejected') found.push(await checkAudiences(options));
@@ -72,7 +75,10 @@ function judgeTrial({ verdict, report }: Reviewed, token: Token | undefined): Ch
   }
 }
 
-/** What the API server says of our right to create TokenReviews. Everybody who is somebody may ask, by default. */
+/**
+ * Asks the API server whether gatecar may create TokenReviews. By default every authenticated user
+ * may ask this.
+ */
 async function checkAccess({ connection, config, token }: ReviewCheckOptions): Promise<CheckResult> {
   const resourceAttributes = { group: 'authentication.k8s.io', resource: 'tokenreviews', verb: 'create' };
   const question = {
@@ -97,14 +103,15 @@ async function accessIn(connection: KubeApiClient, body: string, timeoutMs: numb
     const review = answer.status === 201 ? JSON.parse(answer.body) : undefined;
     return review?.status?.allowed;
   } catch {
-    // Proxies on the way may let nothing but reviews through, and answer anything.
+    // A proxy may allow only TokenReview requests and answer other requests with anything.
     return undefined;
   }
 }
 
 /**
- * Whether audiences are looked at: our own token is for the API server, so with ours asked for it must be refused. Who
- * answers "authenticated" and names no audience knows none, and then gatecar accepts nobody.
+ * Checks whether the API server enforces audiences. gatecar's own token is for the API server, so a
+ * review for the configured audiences must reject it. An API server that authenticates it without
+ * naming an audience does not support audiences, and gatecar then rejects every token.
  */
 async function checkAudiences(options: ReviewCheckOptions): Promise<CheckResult> {
   const { tokenAudiences: audiences } = options.config;

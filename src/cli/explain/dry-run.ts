@@ -13,21 +13,24 @@ import type { KubeApiClient } from '../../kube/api-client.ts';
 import type { RuntimeEnvironment } from '../../kube/endpoint-selection.ts';
 import { measureClockSkew } from '../check/clock-skew.ts';
 
-/** What one question met on its way. */
+/** The results of each stage for one credential. */
 export interface DryRun {
   readonly decision: Decision;
-  /** The local check that refused; `undefined` where none did. */
+  /** The local check that rejected the token; `undefined` if none did. */
   readonly refusedBy: ScreeningCheck | ClaimCheck | undefined;
-  /** What the cluster publishes; `undefined` where it was not wanted, or nobody was to be asked. */
+  /**
+   * The cluster's published issuer and JWKS. `undefined` if local checks are off or the API server
+   * is not needed.
+   */
   readonly keys: ClusterJwks | undefined;
-  /** What they say of the token's signature. */
+  /** The result of checking the token's signature with these keys. */
   readonly signature: KeyCheckResult | undefined;
-  /** Why that could not be had. */
+  /** Why the issuer or the JWKS could not be fetched. */
   readonly keysProblem: string | undefined;
-  /** The API server's own verdict; `undefined` where it was not asked. */
+  /** The authentication result of the API server; `undefined` if it was not called. */
   readonly verdict: AuthResult | undefined;
   readonly report: ReviewEvent | undefined;
-  /** How far our clock is ahead of the API server's, in milliseconds. */
+  /** How far gatecar's clock is ahead of the API server's, in milliseconds. */
   readonly aheadMs: number | undefined;
   /** Whether the clocks agreed when the token's times were checked. */
   readonly clockState: ClockState;
@@ -46,8 +49,8 @@ const NOT_REVIEWED: Omit<DryRun, 'decision'> = {
 };
 
 /**
- * Sends one credential down the corridor of `review-gate.ts`, through the same parts. What is about many questions and
- * their order (cache, limits, priorities) is left out: it has nothing to say about one.
+ * Runs one credential through the stages of `auth-pipeline.ts`. The cache, the limits and the
+ * priorities are left out, since they affect only concurrent or repeated requests.
  */
 export async function dryRun(credential: Credential, options: DryRunOptions): Promise<DryRun> {
   const { config, runtimeEnvironment, version, wallClock } = options;
@@ -95,7 +98,10 @@ export async function dryRun(credential: Credential, options: DryRunOptions): Pr
   }
 }
 
-/** Asks for what the cluster publishes, and waits for it, which the server does not: there is one question only. */
+/**
+ * Fetches the cluster's issuer and JWKS and waits for them. The server does not wait, but this
+ * command handles only one token.
+ */
 async function createJwks(
   { localChecks, reviewTimeoutMs }: Config,
   connection: KubeApiClient,

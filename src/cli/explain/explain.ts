@@ -22,7 +22,7 @@ import type { Step } from './report-step.ts';
 
 /** What `gatecar explain --output json` prints. */
 export interface Explained {
-  /** As the token has them; nobody has verified them. Absent for what is no JWT. */
+  /** The token's header and claims, unverified. Absent if the token is not a JWT. */
   readonly unverified?: UnverifiedJwt;
   readonly steps: readonly Step[];
   readonly decision: {
@@ -31,15 +31,17 @@ export interface Explained {
     readonly status: number;
     readonly text?: string;
   };
-  /** For the upstream, where it is an allow; for the gateway's client, where it is none. */
+  /** For the upstream if the decision is an allow; otherwise for the gateway's client. */
   readonly headers: Readonly<Record<string, string>>;
-  /** Identity headers that are empty, so that the gateway removes the client's own. */
+  /**
+   * Identity headers without a value. The gateway removes the client's own headers of these names.
+   */
   readonly removed: readonly string[];
 }
 
 const EXIT_CODES = { allow: 0, deny: 1, unavailable: 3 } as const;
 
-/** More than the longest token that is looked at. */
+/** More than the length of the longest token that gatecar accepts. */
 const MAX_INPUT_BYTES = 1024 * 1024;
 
 const MIN_SECRET_LENGTH = 16;
@@ -49,10 +51,10 @@ const NEVER_AN_ARGUMENT =
   'pipe it in (kubectl create token … | gatecar explain) or name a file that holds it';
 
 /**
- * `gatecar explain`: what would be decided about a token, step by step, and why. It is asked about as the server asks, and
- * never printed.
+ * Runs `gatecar explain`: shows the decision on a token, step by step, with reasons. It calls the
+ * API server as the server does. It never prints the token.
  *
- * @returns the exit code: 0 for an allow, 1 for a denial, 3 where nobody could be asked.
+ * @returns the exit code: 0 for an allow, 1 for a denial, 3 if the API server is unavailable.
  * @throws {UsageError | ConfigError}
  */
 export async function explainCommand(context: CommandContext): Promise<number> {
@@ -68,7 +70,10 @@ export async function explainCommand(context: CommandContext): Promise<number> {
   return EXIT_CODES[explained.decision.kind];
 }
 
-/** A last look: nothing that was read should be in there, unless it is so short that it is in words by chance. */
+/**
+ * Redacts the token in the output, as a last safeguard. A short token is not redacted, since it can
+ * occur in other words by chance.
+ */
 function withoutToken(text: string, credential: Credential): string {
   const isSecret = credential.kind === 'token' && credential.token.length >= MIN_SECRET_LENGTH;
   return redactJwts(isSecret ? redactToken(text, credential.token) : text);
@@ -93,12 +98,12 @@ async function readTokenFile(file: string): Promise<Buffer> {
   try {
     return await readFile(file);
   } catch {
-    // Somebody may have put a token in the place of a name, so neither it nor the error is repeated.
+    // The user may have passed a token instead of a file name: repeat neither it nor the error.
     throw new UsageError(`the file that was named cannot be read; ${NEVER_AN_ARGUMENT}`);
   }
 }
 
-/** A token, or what stands in `Authorization`, whole. */
+/** Parses the input: a token, or a whole `Authorization` value or header line. */
 function credentialOf(text: string): Credential {
   const value = text.replace(/^authorization:\s*/i, '');
   return parseAuthorization(/^(\S+ |bearer$|$)/i.test(value) ? value : `Bearer ${value}`);

@@ -9,7 +9,10 @@ import { pass, reject, type StepOutcome, skipped } from './report-step.ts';
 const LOCAL_STEPS = ['issuer', 'audience', 'expiry', 'not before', 'signature'] as const;
 type LocalStep = (typeof LOCAL_STEPS)[number];
 
-/** What is checked before anybody is asked. After a refusal the rest is looked at all the same, to be told. */
+/**
+ * Returns the results of the checks before the review. After a rejection the remaining checks run
+ * too, so that the report has all of them.
+ */
 export function localSteps(token: Token, walk: DryRun, config: Config, nowMs: number): Record<string, StepOutcome> {
   const whole = skipReason(token, walk, config);
   if (whole !== undefined) return { 'local checks': skipped(whole) };
@@ -50,7 +53,7 @@ function audienceStep(
     : pass(text);
 }
 
-/** Times that this clock rejects count only if the API server's clock agrees. */
+/** Ignores a rejection by `exp` or `nbf` unless the API server's clock agrees with gatecar's. */
 function ifClocksAgree({ clockState }: DryRun, said: StepOutcome): StepOutcome {
   if (said.result !== 'refuses' || clockState === 'agrees') return said;
   return skipped(`${said.text}; not compared with the API server's clock, or too far from it: the API server decides`);
@@ -70,7 +73,7 @@ function notBeforeStep({ notBeforeMs }: UnverifiedClaims, isRefused: boolean): S
   return isRefused ? reject(text, 'gatecar check   # compares this clock with that of the API server') : pass(text);
 }
 
-/** A date may be past all that `Date` knows. */
+/** Formats a time, which may be outside the range of `Date`. */
 function time(ms: number): string {
   const date = new Date(ms);
   return Number.isNaN(date.getTime()) ? 'at no time that can be told' : date.toISOString();

@@ -1,24 +1,24 @@
-/** One door of the corridor, and what was said there. */
+/** One stage of the pipeline and its result for the token. */
 export interface Step {
   readonly step: string;
   /**
-   * `passes` and `refuses` are about the token; `skipped`: nothing was said here; `warning` and `fault` are about gatecar,
-   * the cluster and their clocks.
+   * `passes` and `refuses` are about the token. `skipped` means that the stage has no result.
+   * `warning` and `fault` are about gatecar, the cluster and their clocks.
    */
   readonly result: 'passes' | 'refuses' | 'skipped' | 'warning' | 'fault';
   readonly text: string;
-  /** What to type next. */
+  /** The command to run next. */
   readonly fix?: string;
 }
 
 /** A step without its name. */
 export type StepOutcome = Omit<Step, 'step'>;
 
-/** The token gets past. */
+/** The token passes the stage. */
 export const pass = (text: string): StepOutcome => ({ result: 'passes', text });
-/** Nothing is said about the token. */
+/** The stage has no result for the token. */
 export const skipped = (text: string): StepOutcome => ({ result: 'skipped', text });
-/** The token is not let through. @param fix what to type next. */
+/** The stage rejects the token. @param fix the command to run next. */
 export const reject = (text: string, fix?: string): StepOutcome => ({
   result: 'refuses',
   text,

@@ -11,7 +11,7 @@ import type { DryRun } from './dry-run.ts';
 import { localSteps } from './jwt-report.ts';
 import { pass, reject, type Step, type StepOutcome, skipped } from './report-step.ts';
 
-/** What each step said about one credential, in the order of the corridor. */
+/** Returns the result of each step for one credential, in the order of the pipeline. */
 export function buildReport(credential: Credential, walk: DryRun, config: Config, nowMs: number): Step[] {
   const steps: Step[] = [{ step: 'credential', ...credentialStep(credential) }];
   const add = (step: string, said: StepOutcome) => steps.push({ step, ...said });

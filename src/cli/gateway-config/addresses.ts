@@ -3,34 +3,37 @@ import { SETTINGS } from '../../config/schema.ts';
 import type { Address } from '../../config/setting-types.ts';
 import { UsageError } from '../command.ts';
 
-/** The listeners that gateways ask. */
+/** The settings of the listeners that gateways connect to. */
 export type Listener = 'listen' | 'grpcListen';
 
 /** How a gateway writes an address in its configuration. */
 export interface AddressSyntax {
-  /** The gateway's name, for errors. */
+  /** The gateway's name in error messages. */
   readonly gateway: string;
-  /** `host` is an IP address, an IPv6 address without brackets, or a host name. */
+  /** Writes a TCP address. `host` is a host name or an IP address, IPv6 without brackets. */
   readonly tcp: (host: string, port: number) => string;
-  /** A path that {@link AddressSyntax.unwritable} does not match, quoted. */
+  /** Writes and quotes a socket path that {@link AddressSyntax.unwritable} does not match. */
   readonly unix: (path: string) => string;
-  /** What no path may have, because the gateway has no way to write it. */
+  /** Matches what the gateway's syntax cannot express in a path. */
   readonly unwritable?: RegExp;
 }
 
 const bracketed = (host: string): string => (host.includes(':') ? `[${host}]` : host);
 
-/** With a backslash before each backslash and double quote. */
+/** Quotes a text, with a backslash before each backslash and double quote. */
 const quoted = (text: string): string => `"${text.replace(/[\\"]/g, '\\$&')}"`;
 
-/** In `server` of an upstream nginx reads neither variables nor comments in quotes. */
+/** In an upstream's `server`, nginx interprets neither variables nor comments in quotes. */
 export const nginxAddress: AddressSyntax = {
   gateway: 'nginx',
   tcp: (host, port) => `server ${bracketed(host)}:${port};`,
   unix: path => `server ${quoted(`unix:${path}`)};`,
 };
 
-/** JSON is YAML but for some separators, which YAML takes for line ends or leaves out. */
+/**
+ * Writes the path as JSON, which is valid YAML except for some control and separator characters.
+ * YAML reads these as line ends or drops them, so they are escaped.
+ */
 export const envoyAddress: AddressSyntax = {
   gateway: 'Envoy',
   tcp: (host, port) =>
@@ -40,8 +43,9 @@ export const envoyAddress: AddressSyntax = {
 };
 
 /**
- * Caddy replaces `{$NAME}` when it reads the file and `{name}` when it dials, and takes what follows `|` for a mode. In
- * double quotes a backslash escapes only a quote, so that a path with either is written between backticks.
+ * Caddy replaces `{$NAME}` when it reads the file and `{name}` when it connects. It parses the text
+ * after `|` as a file mode. In double quotes a backslash escapes only a quote, so a path with a
+ * quote or a backslash is written between backticks.
  */
 export const caddyAddress: AddressSyntax = {
   gateway: 'Caddy',
@@ -50,7 +54,10 @@ export const caddyAddress: AddressSyntax = {
   unwritable: /[{}|]|["\\].*`|`.*["\\]/,
 };
 
-/** HAProxy expands variables in the address once more after it has read the quotes, so that no escape keeps a `$`. */
+/**
+ * HAProxy expands variables in the address again after it has parsed the quotes. A `$` therefore
+ * cannot be escaped.
+ */
 export const haproxyAddress: AddressSyntax = {
   gateway: 'HAProxy',
   tcp: (host, port) => `server gatecar ${bracketed(host)}:${port}`,
@@ -59,9 +66,10 @@ export const haproxyAddress: AddressSyntax = {
 };
 
 /**
- * The address of a listener as a gateway on the same machine writes it; what listens everywhere is asked on the loopback.
+ * Formats a listener's address for a gateway on the same machine. A listener on all addresses is
+ * written as the loopback address.
  *
- * @throws {UsageError} that names the setting and what to write if the gateway cannot be given the address.
+ * @throws {UsageError} if the gateway cannot use the address; names the setting and the fix.
  */
 export function writtenAddress(syntax: AddressSyntax, listener: Listener, address: Address): string {
   const { name } = SETTINGS[listener];
@@ -83,7 +91,7 @@ export function writtenAddress(syntax: AddressSyntax, listener: Listener, addres
   return syntax.tcp(host, address.port);
 }
 
-/** Whether an address has a host name, which a gateway must look up. */
+/** Whether an address has a host name, which a gateway must resolve. */
 export function hasHostName(address: Address | undefined): boolean {
   return address?.kind === 'tcp' && isIP(hostOf(address)) === 0;
 }

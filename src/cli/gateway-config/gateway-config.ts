@@ -8,8 +8,8 @@ import { GATEWAYS, type GatewayName, gatewayText } from './templates.ts';
 const NAMES = Object.keys(GATEWAYS) as GatewayName[];
 
 /**
- * `gatecar gateway <name> [file]`: prints that gateway's configuration for the settings in force, and says beside it what it
- * cannot know.
+ * Runs `gatecar gateway <name> [file]`: prints the gateway's configuration for the current
+ * settings. Writes to standard error what the operator still has to change.
  *
  * @returns the exit code, 0.
  * @throws {UsageError | ConfigError}
@@ -44,7 +44,7 @@ function unknown(given: string, known: readonly string[], what: string): string 
   return `${JSON.stringify(redactArgument(given))} is no known ${what}${hint} Known: ${known.join(', ')}`;
 }
 
-/** What the text leaves to whoever puts it to use. */
+/** Lists what the operator has to change in the printed configuration. */
 function notes(name: GatewayName, { grpcListen, tlsCertFile }: Config): string[] {
   const asksByGrpc = name === 'envoy-grpc' || name === 'contour';
   const knowsTls = 'tls' in GATEWAYS[name];

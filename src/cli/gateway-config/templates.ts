@@ -14,22 +14,22 @@ import {
 } from './addresses.ts';
 import { caddyTls, envoyStrictDns, envoyTls, haproxyTls, nginxTls, type WithTls } from './tls-snippets.ts';
 
-/** How a gateway next to gatecar writes the address of gatecar. */
+/** How the configuration of a gateway on the same machine contains the address of gatecar. */
 interface AddressTemplate {
   readonly listener: Listener;
-  /** As it stands in the example, once. */
+  /** The address as the example has it. It occurs there once. */
   readonly written: string;
   readonly syntax: AddressSyntax;
-  /** What the text also needs if the address has a host name. */
+  /** Makes the further changes that an address with a host name needs. */
   readonly withHostName?: (text: string) => string;
 }
 
-/** A gateway's configuration: files below `examples`, the first of which is the one that counts. */
+/** A gateway's configuration: files below `examples`. Settings are inserted into the first one. */
 interface GatewayText {
   readonly files: readonly string[];
-  /** Absent where a Service of the cluster is asked, whose name and port no setting knows. */
+  /** Absent if the gateway calls a Service of the cluster: no setting has its name and port. */
   readonly asked?: AddressTemplate;
-  /** Absent likewise. */
+  /** Adds TLS. Absent for the same reason as `asked`. */
   readonly tls?: WithTls;
 }
 
@@ -40,7 +40,7 @@ const envoy = (listener: Listener, port: number): AddressTemplate => ({
   withHostName: envoyStrictDns,
 });
 
-/** Every gateway whose configuration can be printed. */
+/** Every gateway whose configuration `gatecar gateway` can print. */
 export const GATEWAYS = {
   nginx: {
     files: ['nginx/nginx.conf'],
@@ -71,18 +71,22 @@ export const GATEWAYS = {
 
 export type GatewayName = keyof typeof GATEWAYS;
 
-/** Where the examples are: beside the bundle, or beside the sources. @param here the folder of this code. */
+/**
+ * Returns the folder of the examples: next to the bundle, or in the source tree.
+ *
+ * @param here the folder of this code.
+ */
 export function examplesFolder(here: string): string {
   const shipped = join(here, 'examples');
   return existsSync(shipped) ? shipped : join(here, '../../../examples');
 }
 
 /**
- * One file of a gateway's configuration, with the address and the prefix of the settings in place of the example's: with
- * default settings it is the example.
+ * Renders one file of a gateway's configuration. The address and the header prefix of the settings
+ * replace those of the example. With default settings the result is the example itself.
  *
- * @param file below `examples`; one of those of the gateway.
- * @throws {UsageError} where the settings name no address that could be asked.
+ * @param file the path below `examples`; one of the gateway's files.
+ * @throws {UsageError} if the gateway cannot connect to the address in the settings.
  */
 export async function gatewayText(name: GatewayName, file: string, config: Config): Promise<string> {
   const { files, asked, tls }: GatewayText = GATEWAYS[name];
@@ -94,7 +98,7 @@ export async function gatewayText(name: GatewayName, file: string, config: Confi
   return withPrefix(isTls ? tls(addressed, tlsClientCaFile !== undefined) : addressed, identityHeaderPrefix);
 }
 
-/** The text with the address in force, if there is one. */
+/** Replaces the example's address with the configured one, if there is one. */
 function withAddress(
   text: string,
   { listener, written, syntax, withHostName }: AddressTemplate,
@@ -109,7 +113,7 @@ function withAddress(
 
 const DEFAULT_PREFIX = SETTINGS.identityHeaderPrefix.default;
 
-/** In all the ways that gateways, and the variables of nginx, write a header's name. */
+/** Replaces the header prefix in every spelling that gateways and nginx variables use. */
 function withPrefix(text: string, prefix: string): string {
   const variable = (name: string) => name.replaceAll('-', '_');
   const lower = (name: string) => name.toLowerCase();

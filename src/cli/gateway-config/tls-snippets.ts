@@ -1,7 +1,11 @@
-/** How a gateway is told to ask over TLS. @param mutual whether gatecar asks for a certificate of the gateway's. */
+/**
+ * Adds TLS between gateway and gatecar to a gateway's configuration.
+ *
+ * @param mutual whether gatecar requires a client certificate from the gateway.
+ */
 export type WithTls = (text: string, mutual: boolean) => string;
 
-/** Where the texts expect them, and whom they expect; whoever puts them to use changes these. */
+/** Placeholder file paths and server name. The operator replaces them. */
 const CA = '/tls/ca.crt';
 const CERT = '/tls/tls.crt';
 const KEY = '/tls/tls.key';
@@ -12,7 +16,7 @@ const WHY =
 
 const REQUEST = 'proxy_pass http://gatecar/auth;';
 
-/** ngx_http_proxy_module, whose verification is off by default. */
+/** For nginx's `ngx_http_proxy_module`, which does not verify certificates by default. */
 export const nginxTls: WithTls = (text, mutual) => {
   const lines = [
     REQUEST.replace('http:', 'https:'),
@@ -28,7 +32,7 @@ export const nginxTls: WithTls = (text, mutual) => {
 
 const CLUSTER = '    - name: gatecar\n      connect_timeout: 1s\n';
 
-/** Envoy's `UpstreamTlsContext`, in the cluster that is asked. */
+/** For Envoy: an `UpstreamTlsContext` in the cluster that points to gatecar. */
 export const envoyTls: WithTls = (text, mutual) => {
   const lines = [
     WHY,
@@ -48,13 +52,13 @@ export const envoyTls: WithTls = (text, mutual) => {
   return text.replace(CLUSTER, () => CLUSTER + lines.map(line => `      ${line}\n`).join(''));
 };
 
-/** Envoy looks a host name up only if the cluster says so; without a type it takes IP addresses alone. */
+/** Lets Envoy resolve a host name. A cluster without a type accepts only IP addresses. */
 export const envoyStrictDns = (text: string): string =>
   text.replace(CLUSTER, () => `${CLUSTER}      type: STRICT_DNS\n`);
 
 const TRANSPORT_END = 'response_header_timeout 5s\n';
 
-/** Caddy's `transport http`, which verifies by default. */
+/** For Caddy's `transport http`, which verifies certificates by default. */
 export const caddyTls: WithTls = (text, mutual) => {
   const lines = [
     WHY,
@@ -66,7 +70,7 @@ export const caddyTls: WithTls = (text, mutual) => {
   return text.replace(TRANSPORT_END, () => TRANSPORT_END + lines.map(line => `\t\t\t\t${line}\n`).join(''));
 };
 
-/** HAProxy's `server`; the certificate and its key are in one file. */
+/** For HAProxy's `server`. HAProxy reads the certificate and its key from one file. */
 export const haproxyTls: WithTls = (text, mutual) =>
   text.replace(/^( *)(server gatecar .*)$/m, (_line, indent: string, server: string) => {
     const crt = mutual ? ' crt /tls/tls.pem' : '';

@@ -6,7 +6,10 @@ import type { TraceContext } from '../trace-context.ts';
 import type { GrpcCall } from './grpc-call.ts';
 import type { CheckRequest } from './message/check-request.ts';
 
-/** What Envoy says about the request: the attributes, which it fills itself, before any header. */
+/**
+ * Returns what Envoy reports about the original request. The method and path attributes, which
+ * Envoy fills itself, take precedence over headers.
+ */
 export function forwardedFromCheck(
   call: GrpcCall,
   request: CheckRequest,
@@ -25,7 +28,7 @@ export function forwardedFromCheck(
   return isTrusted && options.clientIpHeader === undefined && client ? { ...said, clientAddress: client } : said;
 }
 
-/** Whose trace a check is part of, as a trusted peer tells it. */
+/** Reads the trace context of a check, if the peer is a trusted proxy. */
 export function traceContextFromCheck(
   call: GrpcCall,
   request: CheckRequest,
@@ -35,7 +38,10 @@ export function traceContextFromCheck(
   return traceContextFromProxy(call.peer, namedHeaders(request.details.headers, call), credential, options);
 }
 
-/** Envoy's own span for this question stands in the call's metadata, before any header that a client may have written. */
+/**
+ * Returns the request's headers by lower-case name. Envoy's own span for this check is in the
+ * call's metadata. It takes precedence over trace headers, which the client may have written.
+ */
 function namedHeaders(headers: readonly string[], call: GrpcCall): Record<string, string> {
   const named: Record<string, string> = {};
   for (const [name, value] of headerPairs(headers)) named[name.toLowerCase()] = value;
@@ -44,7 +50,10 @@ function namedHeaders(headers: readonly string[], call: GrpcCall): Record<string
   return { ...named, traceparent: String(traceparent), tracestate: String(tracestate ?? '') };
 }
 
-/** The client's address for the failure limit: the one that Envoy itself saw, since it passes on every header a client wrote. */
+/**
+ * Returns the client's address for the failure limit. Uses the address that Envoy itself saw,
+ * because Envoy passes on every header that a client sends.
+ */
 export function clientAddressFromCheck(
   { peer }: GrpcCall,
   request: CheckRequest,
@@ -55,7 +64,9 @@ export function clientAddressFromCheck(
   return client === undefined || trusted.has(client) ? undefined : client;
 }
 
-/** The zone of an IPv6 address is any text. */
+/**
+ * Returns the client's address, unless it is invalid or has an IPv6 zone, which is arbitrary text.
+ */
 function sourceAddress({ address }: CheckRequest): string | undefined {
   return isIP(address) === 0 || address.includes('%') ? undefined : address;
 }

@@ -13,12 +13,12 @@ import type { InFlightCounter } from './in-flight.ts';
 import { CheckRequest } from './message/check-request.ts';
 import { decoded } from './message/protobuf.ts';
 
-/** What a check takes while it waits for a review, in bytes, besides its message. */
+/** Estimated memory of a check that waits for a review, in bytes, in addition to its message. */
 const HELD_BYTES = 6 * 1024;
 
 const NO_MESSAGE: Buffer = Buffer.alloc(0);
 
-/** The decision on a message that cannot be decoded: it holds no credential that counts. */
+/** The decision on a message that cannot be decoded. It contains no usable credential. */
 export const UNREADABLE: Deny = { kind: 'deny', reason: 'credentials_malformed', detail: '' };
 
 export interface CheckOptions extends ForwardedOptions {
@@ -26,33 +26,37 @@ export interface CheckOptions extends ForwardedOptions {
   readonly answer: (decision: Decision) => AuthResponse;
   readonly onDecision?: (decided: DecisionEvent) => void;
   readonly follow?: StartTrace | undefined;
-  /** Called with an unexpected error. The request has been answered as unavailable. */
+  /** Called with an unexpected error. gatecar answers the request as unavailable. */
   readonly onFault: (error: unknown) => void;
   /** Milliseconds on a monotonic clock. */
   readonly now?: () => number;
 }
 
-/** Answers calls of `Check`. */
+/** Answers `Check` calls. */
 export interface CheckHandler {
   /** Decides by the credential in the message. */
   check(message: Buffer, call: GrpcCall): void;
-  /** Answers without a message. */
+  /** Answers a call whose message is not available. */
   answer(call: GrpcCall, decision: Exclude<Decision, Allow>): void;
 }
 
-/** What a listener does when a call changes. */
+/** Callbacks for changes in the state of a call. */
 export interface CallEvents {
   /** The call waits for a review. */
   onPending(call: GrpcCall): void;
-  /** The review has ended, for all calls that waited for it. `check` answers the call and is run in the call's turn. */
+  /**
+   * The review has ended, for all calls that waited for it. `check` answers the call; the listener
+   * schedules it.
+   */
   onDecided(call: GrpcCall, check: ReadyRequest): void;
-  /** The answer has been written. The client has yet to read it. */
+  /** The response has been written. The client has not necessarily read it. */
   onAnswered(call: GrpcCall, decision: Decision): void;
 }
 
 /**
- * Answers `Check` as the HTTP listener answers `/auth`. The call never fails as an RPC, which a gateway may take as leave
- * to fail open: internal errors and a deadline that is about to pass are answered as a denial with status `UNAVAILABLE`.
+ * Creates a handler that answers `Check` as the HTTP listener answers `/auth`. It avoids failing
+ * the call as an RPC, because a gateway may then fail open. Internal errors, and calls whose
+ * deadline is about to pass, get a denial with status `UNAVAILABLE`.
  */
 export function createCheckHandler(options: CheckOptions, calls: InFlightCounter, events: CallEvents): CheckHandler {
   const { authorize, follow, onDecision, onFault, now = () => performance.now() } = options;
@@ -126,7 +130,7 @@ export function createCheckHandler(options: CheckOptions, calls: InFlightCounter
   };
 }
 
-/** A request over gRPC and the decision on it. */
+/** A `Check` call and the decision on it. */
 class CheckCall implements DecisionEvent, RequestContext {
   readonly protocol = 'grpc';
   readonly call: GrpcCall;

@@ -2,19 +2,19 @@ import { type AuthResponse, headerPairs } from '../auth-response.ts';
 import { frame } from './message/message-reader.ts';
 import { delimitedField, numberField, textBytes } from './message/protobuf.ts';
 
-/** `google.rpc.Code` of each HTTP status that is answered. */
+/** The `google.rpc.Code` for each HTTP status that gatecar returns. */
 const RPC_CODE = { 200: 0, 401: 16, 403: 7, 503: 14 } as const;
 
-/** Headers that Envoy writes itself, or that belong to our own HTTP answer alone. */
+/** Headers that Envoy writes itself, or that are meant only for gatecar's HTTP responses. */
 const NOT_FOR_ENVOY = new Set(['content-length', 'x-envoy-auth-headers-to-remove']);
 
 /**
- * Says to Envoy over gRPC what {@link AuthResponse} says over HTTP: an `envoy.service.auth.v3.CheckResponse`, framed as it is sent.
- * An allow overwrites every identity header and removes the empty ones; of a refusal, status, headers and body go to the
- * client as they are.
+ * Encodes an {@link AuthResponse} as a framed `envoy.service.auth.v3.CheckResponse`. An allow
+ * overwrites every identity header and removes the empty ones. Any other decision passes its
+ * status, headers and body to the client unchanged.
  *
- * Its status is never left out, since Envoy reads a missing one as OK. `append` and `append_action` are, on purpose: unset, a
- * value overwrites.
+ * The status is always present, because Envoy reads a missing status as OK. `append` and
+ * `append_action` are unset on purpose, because values then overwrite.
  */
 export function checkResponse({ status, headers, body, text }: AuthResponse): Buffer {
   const rpcStatus = numberField(1, RPC_CODE[status]) + delimitedField(2, textBytes(text));
@@ -22,7 +22,8 @@ export function checkResponse({ status, headers, body, text }: AuthResponse): Bu
   let removed = '';
   for (const [name, value] of headerPairs(headers)) {
     const lower = name.toLowerCase();
-    // `Cache-Control` is about our answer; on the way to the upstream it would be about the client's request.
+    // `Cache-Control` describes gatecar's response. In the upstream request, it would describe the
+    // client's request.
     if (NOT_FOR_ENVOY.has(lower) || (status === 200 && lower === 'cache-control')) continue;
     const header = delimitedField(1, textBytes(name)) + delimitedField(2, textBytes(value));
     http += delimitedField(2, delimitedField(1, header));

@@ -9,20 +9,26 @@ export const LATE: Unavailable = {
   retryAfterSeconds: 1,
 };
 
-/** How long before the gateway's deadline it is answered: a part of the time it gave, and milliseconds at the least. */
+/**
+ * How long before the gateway's deadline gatecar answers: a fraction of the remaining time, and a
+ * minimum in milliseconds.
+ */
 const MARGIN = 0.1;
 const MIN_MARGIN_MS = 20;
 
-/** The longest delay of Node's timers. A longer one would fire at once. */
+/**
+ * Maximum delay of Node's timers, in milliseconds. A timer with a longer delay fires immediately.
+ */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** The units of `grpc-timeout` in milliseconds. */
 const TIMEOUT_UNITS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
 
 /**
- * Waits for the decision, but not past the gateway's deadline. The review goes on.
+ * Waits for the decision, but not past the gateway's deadline. A review in progress continues.
  *
- * @returns the decision, or {@link LATE} shortly before the deadline: a call that fails may be taken as leave to fail open.
+ * @returns the decision, or {@link LATE} shortly before the deadline. If the call failed instead, a
+ *   gateway might fail open.
  */
 export async function beforeDeadline(
   call: GrpcCall,
@@ -42,7 +48,10 @@ export async function beforeDeadline(
   }
 }
 
-/** @returns the gateway's timeout in milliseconds. A value that is no timeout is no limit: a late answer is better than a failed call. */
+/**
+ * @returns the gateway's timeout in milliseconds. An invalid value sets no limit, because a late
+ *   response is better than a failed call.
+ */
 function timeoutOf({ headers }: GrpcCall): number | undefined {
   const [, value, unit = ''] = /^(\d{1,8})([HMSmun])$/.exec(String(headers['grpc-timeout'])) ?? [];
   return value === undefined ? undefined : Number(value) * (TIMEOUT_UNITS[unit] as number);

@@ -1,43 +1,55 @@
-/** How much may be passed on: frames, and how many of them may begin a stream. */
+/** Limits on the frames that are passed on, and on how many of them start a stream. */
 export interface FrameLimits {
   readonly frames: number;
   readonly streams: number;
 }
 
-/** What is left of a turn. */
+/** The remaining share of an event-loop iteration. */
 export interface TurnShare {
   frames: number;
   streams: number;
-  /** Milliseconds since the turn began: how long a frame takes depends on what its client wants. */
+  /**
+   * Limit in milliseconds since the start of the iteration. The time that a frame takes depends on
+   * what its client requests.
+   */
   ms: number;
-  /** For each call of {@link FrameSource.pass}. */
+  /** Limits for each call of {@link FrameSource.pass}. */
   readonly pass: FrameLimits & { readonly bytes: number };
 }
 
 /**
- * How many turns a call takes from its first frame until the end of its answer has been written: Node writes trailers, and
- * goes on after each write to a stream that is no socket, in the next turn.
+ * Number of event-loop iterations from the first frame of a call until its response has been
+ * written. Node sends trailers in a later iteration. It also defers to a later iteration after each
+ * write to a stream that is not a socket.
  */
 export const TURNS_OF_A_CALL = 3;
 
-/** A connection with bytes that have not been passed on. */
+/** A connection with bytes that have not been passed to its session. */
 export interface FrameSource {
-  /** Passes on what the share allows, and takes it from the share. @returns whether more is waiting. */
+  /**
+   * Passes on what the share allows, and deducts it from the share.
+   *
+   * @returns whether more bytes wait.
+   */
   pass(share: TurnShare): boolean;
-  /** Reads no more before {@link pass} is called. @returns false if the connection is closed instead. */
+  /**
+   * Stops reading until {@link pass} is called.
+   *
+   * @returns false if the connection is closed instead.
+   */
   hold(): boolean;
 }
 
 export interface TurnOptions {
-  /** Calls back when the turn of the event loop ends. */
+  /** Calls back when the event-loop iteration ends. */
   readonly atTurnEnd?: (callback: () => void) => void;
-  /** Calls back when all that was begun just now has been done. */
+  /** Calls back when all work that was just started is done. */
   readonly afterPass?: (callback: () => void) => void;
-  /** In milliseconds. */
+  /** Milliseconds on a monotonic clock. */
   readonly now?: () => number;
 }
 
-/** Divides each turn of the event loop among the connections that have frames to pass on. */
+/** Divides each event-loop iteration among the connections that have frames to pass on. */
 export class FrameTurns {
   readonly #atTurnEnd: (callback: () => void) => void;
   readonly #now: () => number;
@@ -49,7 +61,10 @@ export class FrameTurns {
   #startMs = 0;
   #shortTurns = 0;
 
-  /** @param share what all connections may have of a turn, and one before it is the turn of others. */
+  /**
+   * @param share the limits of one event-loop iteration for all connections, and in `pass` those of
+   *   one connection per round.
+   */
   constructor(share: Readonly<TurnShare>, options: TurnOptions = {}) {
     const { atTurnEnd = setImmediate, afterPass = process.nextTick, now = () => performance.now() } = options;
     this.#wholeShare = share;
@@ -59,19 +74,25 @@ export class FrameTurns {
     this.#now = now;
   }
 
-  /** Passes on what a connection has, now as far as the turn has room for it, and the rest in later turns. */
+  /**
+   * Passes on a connection's frames: now, as far as the share allows, and the rest in later
+   * iterations.
+   */
   add(source: FrameSource): void {
     if (!this.#isScheduled) {
       this.#isScheduled = true;
       this.#startMs = this.#now();
       this.#atTurnEnd(this.#nextTurn);
     }
-    // Those that wait already come first.
+    // Connections that already wait come first.
     const waits = this.#waiting.length > 0 || !this.#isLeft ? source.hold() : source.pass(this.#share);
     if (waits) this.#waiting.push(source);
   }
 
-  /** For so many turns, one connection passes something on in each: others have something to do that must not wait. */
+  /**
+   * Serves only one connection in each of the next `turns` iterations, because other work must not
+   * wait.
+   */
   shorten(turns: number): void {
     this.#shortTurns = turns;
   }
@@ -92,11 +113,14 @@ export class FrameTurns {
     if (this.#isScheduled) this.#passNext();
   };
 
-  /** A little of each, round after round. However slow this machine is, one passes something on in each turn. */
+  /**
+   * Passes on some frames of each connection, round after round. On any machine, however slow, each
+   * iteration serves at least one connection.
+   */
   readonly #passNext = (): void => {
     const source = this.#waiting.shift() as FrameSource;
     if (source.pass(this.#share)) this.#waiting.push(source);
-    // What passing on has begun (the handling of a request) is done before the time is looked at again.
+    // The requests that these frames start are handled before the time limit is checked again.
     if (this.#waiting.length > 0 && this.#isLeft) this.#afterPass(this.#passNext);
     else this.#atTurnEnd(this.#nextTurn);
   };

@@ -2,25 +2,25 @@ import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'nod
 import { HeldStream } from '../../limits/held-streams.ts';
 import type { SharedConnection } from '../fair-turns.ts';
 
-/** Waits for the message of a call. */
+/** A pending wait for the message of a call. */
 export interface MessageWait {
-  /** Answers with what is known of the request. */
+  /** Ends the wait and answers with what has been received of the request. */
   giveUp(): void;
 }
 
-/** One call, as it came. */
+/** A gRPC call and the memory that it holds. */
 export class GrpcCall extends HeldStream {
   readonly stream: ServerHttp2Stream;
   readonly headers: IncomingHttpHeaders;
   /** The address of the client; empty on a Unix socket. */
   readonly peer: string;
-  /** When it came, on the clock of the listener. */
+  /** When the call arrived, in milliseconds on the clock of the listener. */
   readonly startMs: number;
   readonly connection: SharedConnection;
   messageWait: MessageWait | undefined;
-  /** Whether it waits for a review. */
+  /** Whether the call waits for a review. */
   isPending = false;
-  /** How much of its message may be held without a reservation, in bytes. */
+  /** How much of the call's message may be held without a reservation, in bytes. */
   unreservedBytes = 0;
 
   constructor(
@@ -44,12 +44,12 @@ export class GrpcCall extends HeldStream {
 
   giveUp(): void {
     if (this.messageWait !== undefined) this.messageWait.giveUp();
-    // It has been answered, and its client does not read.
+    // The call has been answered, but its client does not read the response.
     else this.stream.close(constants.NGHTTP2_CANCEL);
   }
 }
 
-/** What a call may end with, of `google.rpc.Code`. */
+/** The values of `google.rpc.Code` with which a call may fail. */
 export const STATUS = {
   DEADLINE_EXCEEDED: 4,
   NOT_FOUND: 5,
@@ -60,18 +60,26 @@ export const STATUS = {
 
 export type FailureStatus = (typeof STATUS)[keyof typeof STATUS];
 
-// Lists that never change: Node neither copies them, as it does an object, nor adds a date, which no client of ours reads.
+// Constant lists: Node copies an object for each response, but not a list. The date is omitted,
+// because no client of gatecar reads it.
 const HEAD = [':status', '200', 'content-type', 'application/grpc'];
 const WITH_TRAILERS = { waitForTrailers: true, sendDate: false };
 const TRAILERS_ONLY = { endStream: true, sendDate: false };
 const OK = { 'grpc-status': '0' };
 
-/** Whether anything can still be said on it. Who has gone leaves a stream that throws at every word. */
+/**
+ * Whether gatecar can still write to the stream. After the client has disconnected, every write to
+ * the stream throws.
+ */
 export function isOpen(stream: ServerHttp2Stream): boolean {
   return !stream.destroyed && !stream.closed;
 }
 
-/** Answers a call with one message. @param message as it is sent, see `frame`. */
+/**
+ * Answers a call with one message.
+ *
+ * @param message a framed message, see `frame`.
+ */
 export function answerCall(stream: ServerHttp2Stream, message: Buffer): void {
   if (!isOpen(stream)) return;
   stream.respond(HEAD, WITH_TRAILERS);
@@ -83,7 +91,11 @@ function sendOk(this: ServerHttp2Stream): void {
   this.sendTrailers(OK);
 }
 
-/** Ends a call that has no answer. @param text for whoever runs the client: printable ASCII. */
+/**
+ * Ends a call with an error status.
+ *
+ * @param text for the operator of the client; printable ASCII.
+ */
 export function failCall(stream: ServerHttp2Stream, status: FailureStatus, text: string): void {
   end(stream, [
     ...[...HEAD, 'grpc-status', String(status), 'grpc-message', text.replaceAll('%', '%25')],
@@ -91,7 +103,7 @@ export function failCall(stream: ServerHttp2Stream, status: FailureStatus, text:
   ]);
 }
 
-/** Ends what is no gRPC. */
+/** Rejects a request that is not a gRPC call. */
 export function rejectRequest(stream: ServerHttp2Stream, status: 405 | 415): void {
   end(stream, [':status', String(status)]);
 }
@@ -99,6 +111,6 @@ export function rejectRequest(stream: ServerHttp2Stream, status: 405 | 415): voi
 function end(stream: ServerHttp2Stream, headers: string[]): void {
   if (!isOpen(stream)) return;
   stream.respond(headers, TRAILERS_ONLY);
-  // What else it sends, nobody wants (RFC 9113 §8.1).
+  // `NO_ERROR` asks the client to stop sending the rest of its request (RFC 9113 §8.1).
   if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
 }

@@ -7,9 +7,11 @@ const SERVING = 1;
 const NOT_SERVING = 2;
 
 /**
- * The unary methods of the standard health service, `grpc.health.v1.Health`. All services have the same status.
+ * The unary methods of the standard health service, `grpc.health.v1.Health`. All services have the
+ * same status.
  *
- * `Watch` is not implemented, as the protocol allows: the probes of the kubelet and of Envoy call `Check`.
+ * `Watch` is not implemented, as the protocol allows. The probes of the kubelet and of Envoy call
+ * `Check`.
  */
 export interface GrpcHealth {
   setServing(serving: boolean): void;
@@ -23,7 +25,11 @@ const readRequest = message<{ service: string }>({
   },
 });
 
-/** The status is `NOT_SERVING` at first. @param services by their full names; the empty name is the server. */
+/**
+ * Creates the health service. The status is `NOT_SERVING` at first.
+ *
+ * @param services full names of the services; the empty name is the server.
+ */
 export function grpcHealth(services: readonly string[]): GrpcHealth {
   let status = NOT_SERVING;
   return {

@@ -4,21 +4,30 @@ import type { SharedConnection } from '../fair-turns.ts';
 import { PacedConnection } from '../paced-connection.ts';
 import type { FrameSource, FrameTurns, TurnShare } from './frame-turns.ts';
 
-/** The client's connection preface (RFC 9113 §3.4), which comes before the first frame. */
+/**
+ * Length of the client's connection preface (RFC 9113 §3.4), which comes before the first frame, in
+ * bytes.
+ */
 const PREFACE_BYTES = 24;
-/** Length, type, flags and stream of a frame (RFC 9113 §4.1). */
+/**
+ * Length of a frame header (RFC 9113 §4.1), in bytes: length, type, flags and stream of the frame.
+ */
 const FRAME_HEAD_BYTES = 9;
 const HEADERS = 1;
 
-/** What every connection may have waiting: part of what a connection costs. A flood by others must not close one for it. */
+/**
+ * Unread bytes that every connection may hold without a reservation. They are part of the cost of a
+ * connection. A flood by other clients must not close a connection for so few bytes.
+ */
 const UNRESERVED_BYTES = 4 * 1024;
 
 /**
- * A connection between the network and Node's HTTP/2 session.
+ * A connection between a socket and Node's HTTP/2 session.
  *
- * Node hands a session all that the network has, up to 2 MiB in one turn of the event loop: thousands of requests, or a
- * hundred thousand frames that only cost time. This class passes on whole frames, a limited number in each turn, and takes
- * turns with the other connections.
+ * Node passes all bytes that have arrived to a session, up to 2 MiB in one event-loop iteration.
+ * That can be thousands of requests, or a hundred thousand frames that only use CPU time. This
+ * class passes on a limited number of frames in each iteration, and alternates with the other
+ * connections.
  */
 export class Http2Connection extends PacedConnection implements FrameSource {
   readonly #shared: SharedConnection;
@@ -26,16 +35,16 @@ export class Http2Connection extends PacedConnection implements FrameSource {
   readonly #requests: Budget;
   #unread: Buffer | undefined;
   #reservedBytes = 0;
-  /** What is still to come of the preface or of the frame that has been begun. */
+  /** Bytes of the preface or of the current frame that have not been passed on. */
   #frameBytes = PREFACE_BYTES;
   #hasEnded = false;
   #isPaused = false;
-  /** Has left the turns because the session reads no more for now. */
+  /** Whether the connection left the queue because its session does not read for now. */
   #isBlocked = false;
 
   /**
-   * @param turnsOf the connections with which a connection takes turns now.
-   * @param requests for bytes that have been read and wait for their turn.
+   * @param turnsOf returns the scheduler that a connection uses now.
+   * @param requests budget for bytes that have been read and wait to be passed on.
    */
   constructor(
     socket: Socket,
@@ -53,7 +62,8 @@ export class Http2Connection extends PacedConnection implements FrameSource {
   pass(share: TurnShare): boolean {
     const bytes = this.#unread;
     if (bytes === undefined) return false;
-    // The session pauses while its own writes wait. What is passed on meanwhile would pile up without a limit.
+    // The session pauses while its own writes are blocked. Bytes that are passed on meanwhile would
+    // accumulate without a limit.
     if (this.isPaused()) {
       this.#isBlocked = this.hold();
       return false;
@@ -63,7 +73,7 @@ export class Http2Connection extends PacedConnection implements FrameSource {
     if (end > 0) this.push(bytes.subarray(0, end));
     if (this.destroyed) return false;
     if (this.#canPass()) return this.hold();
-    // The beginning of a frame head would keep the whole chunk in memory.
+    // A slice with an incomplete frame header would keep the whole chunk in memory.
     if (this.#unread !== undefined) this.#unread = copyOf(this.#unread);
     this.#reserve(0);
     if (this.#isPaused) {
@@ -77,7 +87,7 @@ export class Http2Connection extends PacedConnection implements FrameSource {
   hold(): boolean {
     this.#isPaused = true;
     this.socket.pause();
-    // A part of a chunk keeps all of it in memory.
+    // A slice of a chunk keeps the whole chunk in memory, so the reservation does not shrink here.
     if (this.#reserve(Math.max(this.#reservedBytes, (this.#unread as Buffer).length - UNRESERVED_BYTES))) return true;
     this.destroy();
     return false;
@@ -102,13 +112,17 @@ export class Http2Connection extends PacedConnection implements FrameSource {
     if (!isWaiting) this.#turnsOf(this.#shared).add(this);
   }
 
-  /** Whether there are bytes that could be passed on: the rest of a frame, or the head of the next. */
+  /** Whether there are bytes to pass on: the rest of a frame, or a complete frame header. */
   #canPass(): boolean {
     const length = this.#unread?.length ?? 0;
     return this.#frameBytes > 0 ? length > 0 : length >= FRAME_HEAD_BYTES;
   }
 
-  /** @returns how many bytes may be passed on now. */
+  /**
+   * Counts the frames that may be passed on now, and deducts them from the share.
+   *
+   * @returns the number of bytes that may be passed on.
+   */
   #measure(bytes: Buffer, share: TurnShare): number {
     let end = 0;
     let frames = 0;

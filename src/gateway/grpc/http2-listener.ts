@@ -15,24 +15,33 @@ import { SharedConnection } from '../fair-turns.ts';
 import { FrameTurns, TURNS_OF_A_CALL, type TurnShare } from './frame-turns.ts';
 import { Http2Connection } from './http2-connection.ts';
 
-/** What one connection may cost. Node's own bounds for floods of resets, pings, settings and continuations stay as they are. */
+/**
+ * Limits for one connection. Node's own limits on floods of resets, pings, settings and
+ * continuations keep their defaults.
+ */
 const LIMITS: ServerOptions = {
   settings: { maxConcurrentStreams: 1024, maxHeaderListSize: 16 * 1024 },
-  // In MiB, of what Node and its library hold for a connection, messages aside.
+  // In MiB. Limits what Node and nghttp2 hold for a connection, not counting messages.
   maxSessionMemory: 10,
 };
 
-/** How many frames that ask for an answer of the protocol itself a connection may send between two pings that gatecar sends. */
+/**
+ * Maximum number of PING and SETTINGS frames from one connection between two pings that gatecar
+ * sends. HTTP/2 requires a response to each of these frames.
+ */
 const MAX_CONTROL_FRAMES = 1_000;
 
-/** What connections may have of a turn of the event loop: those without an allowed request, and those with one. */
+/**
+ * Shares of an event-loop iteration: for connections without an allowed request, and for
+ * connections with one.
+ */
 const SHARE: TurnShare = { frames: 256, streams: 12, ms: 1, pass: { frames: 16, streams: 1, bytes: 32 * 1024 } };
 const SHARE_OF_ALLOWED: TurnShare = {
   ...{ frames: 1024, streams: 64, ms: 10 },
   pass: { frames: 256, streams: 22, bytes: 64 * 1024 },
 };
 
-/** A request whose headers have come. */
+/** A request whose headers have been received. */
 export interface IncomingStream {
   readonly stream: ServerHttp2Stream;
   readonly headers: IncomingHttpHeaders;
@@ -42,28 +51,31 @@ export interface IncomingStream {
   readonly connection: SharedConnection;
 }
 
-/** Takes a request. */
+/** Handles a request. */
 export type StreamHandler = (request: IncomingStream) => void;
 
 export interface Http2ListenerOptions extends ListenerOptions, Omit<ConnectionIntakeOptions, 'protocol'> {
-  /** For frames that have been read and wait for their turn, of all listeners together. */
+  /** Budget for frames that have been read and wait to be passed on, shared by all listeners. */
   readonly requests: Budget;
-  /** Whether a peer is trusted to send no more than a gateway does. Its connections need no pacing, which takes time. */
+  /**
+   * Whether a peer is trusted to send no more than a gateway does. Its connections are not paced,
+   * because pacing takes CPU time.
+   */
   readonly isTrusted?: (peer: string) => boolean;
 }
 
-/** Connections that speak HTTP/2. */
+/** A listener for HTTP/2 connections. */
 export interface Http2Listener {
   readonly server: TcpServer;
-  /** Asks every connection whether somebody is there, and ends those where nobody answered the last time. */
+  /** Pings every session, and closes those that have not responded to the previous ping. */
   pingSessions(): void;
-  /** Accepts no more connections and no more requests, and resolves when those that were accepted are done. */
+  /** Stops accepting connections and requests, and resolves when the accepted requests are done. */
   close(): Promise<void>;
-  /** Ends at once. */
+  /** Closes every connection immediately. */
   destroy(): void;
 }
 
-/** Accepts connections, over TLS or not, all of them within limits. */
+/** Creates a listener that accepts HTTP/2 connections, with or without TLS, within limits. */
 export function http2Listener(take: StreamHandler, options: Http2ListenerOptions): Http2Listener {
   const { pool, requests, isTrusted = () => false } = options;
   const turns = new FrameTurns(SHARE);
@@ -73,7 +85,7 @@ export function http2Listener(take: StreamHandler, options: Http2ListenerOptions
     turns.shorten(TURNS_OF_A_CALL);
     return turnsOfAllowed;
   };
-  // Among them are those that have not come to speak HTTP/2.
+  // Includes sockets that have no HTTP/2 session yet, for example during a TLS handshake.
   const sockets = new Set<Socket>();
   const sessions = new Map<ServerHttp2Session, Socket>();
   const silent = new Set<ServerHttp2Session>();
@@ -81,7 +93,8 @@ export function http2Listener(take: StreamHandler, options: Http2ListenerOptions
   let isClosing = false;
 
   const server = accept(options, socket => {
-    // What becomes of a connection is HTTP/2's to say; nobody hears of an error after that.
+    // The HTTP/2 session handles a failed connection, so errors of the socket need no further
+    // handling.
     socket.on('error', () => {});
     const peer = remoteAddress(server, socket);
     const shared = new SharedConnection();
@@ -107,7 +120,8 @@ export function http2Listener(take: StreamHandler, options: Http2ListenerOptions
       stream.on('error', ignore);
       shared.open += 1;
       pooled.activeAtMs = performance.now();
-      // The connection that has been inactive for longest gives way first.
+      // This moves the connection to the end of the waiting list. The pool first closes the
+      // connection that has been inactive longest.
       pool.waitsNoMore(pooled);
       shared.onChange();
       stream.once('close', ended);
@@ -135,12 +149,12 @@ export function http2Listener(take: StreamHandler, options: Http2ListenerOptions
       for (const [session, socket] of sessions) {
         if (silent.has(session)) {
           session.destroy();
-          // Without waiting for what is still to be written to whoever is not there.
+          // The client does not respond, so gatecar does not wait until pending data is written.
           socket.destroy();
         } else if (!session.destroyed) {
           silent.add(session);
-          // Settings without a change are answered as a ping is. Of a connection that is about to close, which who said GOAWAY
-          // may leave open for ever, Node asks nothing by a ping.
+          // A client must acknowledge an empty SETTINGS frame, as it must a ping. Node sends no
+          // ping on a session that received GOAWAY, and such a session can stay open indefinitely.
           if (session.closed) session.settings({}, () => silent.delete(session));
           else session.ping(() => silent.delete(session));
         }
@@ -161,7 +175,10 @@ export function http2Listener(take: StreamHandler, options: Http2ListenerOptions
   };
 }
 
-/** One for all streams: whatever goes wrong on one, closes it, and that is all there is to know. */
+/**
+ * One function for all streams. An error closes its stream, and gatecar needs no further
+ * information.
+ */
 function ignore(): void {}
 
 function accept(

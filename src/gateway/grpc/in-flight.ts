@@ -1,17 +1,23 @@
 import { setTimeout as wait } from 'node:timers/promises';
 
-/** How long an answer may take to leave once it is given, and a request to come that was sent before we closed, in milliseconds. */
+/**
+ * How long to wait after the last call has ended, in milliseconds. Its response may still be in
+ * transit, and so may requests that were sent before gatecar began to close.
+ */
 const SETTLE_MS = 250;
 
-/** Counts calls. Connections are not waited for: a client may keep one open for ever. */
+/**
+ * Counts calls in flight. Connections are not counted, because a client may keep one open
+ * indefinitely.
+ */
 export interface InFlightCounter {
   begin(): void;
   end(): void;
-  /** Resolves once there was no call for a while. */
+  /** Resolves once no call has been in flight for a short time. */
   idle(): Promise<void>;
 }
 
-/** Starts with none. */
+/** Creates a counter that starts at zero. */
 export function inFlightCounter(): InFlightCounter {
   let calls = 0;
   let none = (): void => {};

@@ -16,14 +16,17 @@ import { inFlightCounter } from './in-flight.ts';
 import type { MessageFault } from './message/message-assembly.ts';
 import { readMessage } from './message/message-reader.ts';
 
-/** How often a connection is asked whether it is still there, and how long it may take to say so, in milliseconds. */
+/**
+ * How often gatecar pings a connection, and how long the client may take to respond, in
+ * milliseconds.
+ */
 const PING_EVERY_MS = 10_000;
 
 export const AUTHORIZATION_SERVICE = 'envoy.service.auth.v3.Authorization';
 const HEALTH_SERVICE = 'grpc.health.v1.Health';
 
 export interface GrpcListenerOptions extends CheckOptions, ListenerOptions, Omit<ConnectionIntakeOptions, 'protocol'> {
-  /** For calls that are open, of all listeners together. */
+  /** Budget for open calls, shared by all listeners. */
   readonly requests: Budget;
   readonly pingEveryMs?: number;
   readonly clientTimeoutMs?: number;
@@ -31,32 +34,47 @@ export interface GrpcListenerOptions extends CheckOptions, ListenerOptions, Omit
 
 /** The gRPC listener: Envoy's external authorization and the standard health service. */
 export interface GrpcListener {
-  /** @returns the address it is bound to. @throws an error that names the network's error code. */
+  /**
+   * Starts listening.
+   *
+   * @returns the bound address.
+   * @throws an error that contains the network's error code.
+   */
   listen(target: { readonly host: string; readonly port: number } | { readonly path: string }): Promise<string>;
-  /** What `grpc.health.v1.Health` says from now on. */
+  /** Sets the status that `grpc.health.v1.Health` reports. */
   setServing(serving: boolean): void;
-  /** Accepts no more, and resolves when what is under way is done. */
+  /** Stops accepting calls, and resolves when the calls in flight are done. */
   close(): Promise<void>;
-  /** Ends at once. */
+  /** Closes every connection immediately. */
   destroy(): void;
 }
 
-/** How much of a call is held besides its message, in bytes: the stream itself, and for each byte of its headers. */
+/**
+ * Estimated memory of a call, in bytes, in addition to its message: for the stream, and for each
+ * byte of its headers.
+ */
 const STREAM_BYTES = 8 * 1024;
 const HELD_PER_HEADER_BYTE = 2;
 
-/** What is handled in a turn of the event loop: of connections without an allowed request, and with one. */
+/**
+ * Limits for one event-loop iteration: for connections without an allowed request, and for
+ * connections with one.
+ */
 const PER_TURN: RequestLimits = { inAll: 16, perConnection: 8, ms: 1 };
 const PER_TURN_OF_ALLOWED: RequestLimits = { inAll: 64, perConnection: 32, ms: 10 };
 
 /**
- * How many streams every connection may have open in any case, and how long their messages may be, in bytes, so that no
- * flood by others keeps a request out. What they take is part of what a connection costs.
+ * Number of streams that every connection may have open without a reservation, and the maximum size
+ * of their messages in bytes. A flood by other clients therefore keeps no request out. The memory
+ * of these streams is part of the cost of a connection.
  */
 const UNRESERVED_STREAMS = 2;
 const UNRESERVED_MESSAGE_BYTES = 4 * 1024;
 
-/** How long gatecar waits for the rest of a message, or for an answer to be read, in milliseconds. */
+/**
+ * How long gatecar waits for the rest of a message, or for the client to read a response, in
+ * milliseconds.
+ */
 const CLIENT_TIMEOUT_MS = 10_000;
 
 const FAULT_DECISIONS: Readonly<Record<MessageFault, Deny | Unavailable>> = {
@@ -71,18 +89,19 @@ const FAULT_STATUS: Readonly<Record<MessageFault, readonly [status: FailureStatu
   no_room: [STATUS.RESOURCE_EXHAUSTED, 'too many calls'],
 };
 
-/** A method of a service. */
+/** A method of a gRPC service. */
 interface Method {
   handle(message: Buffer, call: GrpcCall): void;
-  /** Answers a call whose message has not come. */
+  /** Answers a call whose message has not been received. */
   fault(fault: MessageFault, call: GrpcCall): void;
 }
 
 /**
- * Listens for Envoy's `Check`, see {@link createCheckHandler}, and for the standard health service.
+ * Creates a listener for Envoy's `Check`, see {@link createCheckHandler}, and for the standard
+ * health service.
  *
- * This is gRPC over HTTP/2 as far as unary methods need it, on node:http2 alone. A gRPC library fails the call where gatecar
- * must deny, and buffers the messages that gatecar must limit.
+ * It implements gRPC over HTTP/2 directly on node:http2, as far as unary methods need it. A gRPC
+ * library fails calls that gatecar must deny, and buffers messages that gatecar must limit.
  */
 export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
   const { onFault, requests, now = () => performance.now(), pingEveryMs = PING_EVERY_MS } = options;
@@ -104,7 +123,7 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
   };
   const checks = createCheckHandler(options, calls, {
     onPending(call) {
-      // From now on it counts as a request that waits for a review, with its stream.
+      // The budget for requests that wait for a review now includes the call and its stream.
       streams.release(call);
       call.isPending = true;
       call.connection.pending += 1;
@@ -164,7 +183,7 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
             if (!isOpen(stream)) return;
             try {
               method.handle(bytes, call);
-              // No message is known that leads here. One that does must not end the process.
+              // No known message leads here. A message that does must not end the process.
               /* c8 ignore next 4 */
             } catch (error) {
               onFault(error);
@@ -210,7 +229,10 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
   };
 }
 
-/** Messages of other codecs (`application/grpc+json`) and other framings (`application/grpc-web`) are not read. */
+/**
+ * Whether gatecar can read the content type. It does not read other codecs
+ * (`application/grpc+json`) or framings (`application/grpc-web`).
+ */
 function isGrpc(contentType: string | undefined): boolean {
   return contentType === 'application/grpc' || /^application\/grpc(\+proto)?( *;.*)?$/i.test(contentType ?? '');
 }

@@ -15,13 +15,16 @@ import {
 import { BODY_DRAIN_MS, writeResponse } from './response-writer.ts';
 import { connectionOf } from './server.ts';
 
-/** Estimated memory of a request that waits for a review, in bytes: fixed, and per head byte. */
+/**
+ * Estimated memory of a request that waits for a review, in bytes: a fixed part, and a part for
+ * each byte of the head.
+ */
 const HELD_BYTES = 6 * 1024;
 const HELD_PER_BYTE = 2;
 
 /**
- * Responses to requests that waited for a review, in one turn of the event loop. One review can
- * release thousands of requests: they must not block the others.
+ * Limits for one event-loop iteration on responses to requests that waited for a review. One review
+ * can release thousands of requests, which must not block the others.
  */
 const RESPONSES_PER_TURN: RequestLimits = { inAll: 64, perConnection: 1, ms: 3 };
 
@@ -30,7 +33,7 @@ export interface AuthHandlerOptions extends ForwardedOptions {
   readonly answer: (decision: Decision) => AuthResponse;
   readonly onDecision?: (decided: DecisionEvent) => void;
   readonly follow?: StartTrace | undefined;
-  /** Called with an unexpected error. The client gets a 503 if no response was sent before. */
+  /** Called with an unexpected error. The client gets a 503 if no response has been sent. */
   readonly onFault?: (error: unknown) => void;
   /** While true, responses ask the gateway to close the connection. */
   readonly draining?: () => boolean;
@@ -38,7 +41,7 @@ export interface AuthHandlerOptions extends ForwardedOptions {
   readonly lingerMs?: number;
 }
 
-/** What a handler needs of an HTTP request. */
+/** The parts of an HTTP request that the handler needs. */
 export interface AuthRequest {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
@@ -48,7 +51,7 @@ export interface AuthRequest {
   readonly peer: string;
 }
 
-/** Creates a handler that responds to each request by its credential. */
+/** Creates a handler that decides each request by its credential and sends the response. */
 export function createAuthHandler(options: AuthHandlerOptions): (request: AuthRequest) => void {
   const turns = new FairTurns(RESPONSES_PER_TURN);
   return request => {

@@ -2,14 +2,14 @@ import type { Socket } from 'node:net';
 import { connectionOf } from './server.ts';
 
 /**
- * Answers input that is not valid HTTP, or a request that does not come to an end: the parser's own rejection and a closed
- * connection. While an answer is owed or being written, a rejection would be read as part of it: the answer is finished,
- * and the connection closed after it.
+ * Handles invalid HTTP input and requests that time out: sends a 400 or 431 response and closes the
+ * connection. While another response is pending or being written, the client would read the error
+ * response as part of it. gatecar then finishes that response and closes the connection after it.
  *
- * @param socket an `HttpConnection`, or one on which a TLS handshake failed.
+ * @param socket an `HttpConnection`, or a socket whose TLS handshake failed.
  */
 export function handleClientError(error: Error & { code?: string }, socket: Socket): void {
-  // Other errors come from below: a reset, or a failed handshake, on which nothing can be sent.
+  // Other errors come from the transport: a reset, or a failed handshake. No response can be sent.
   if (!/^(HPE_|ERR_HTTP_)/.test(String(error.code)) || !socket.writable) {
     socket.destroy();
     return;
@@ -17,7 +17,7 @@ export function handleClientError(error: Error & { code?: string }, socket: Sock
   const { pendingResponse: owed } = connectionOf({ socket });
   if (owed !== undefined) {
     owed.once('close', () => socket.destroySoon());
-    // It has been sent, and waits only for a body that will not come.
+    // The response has been sent and waits only for a request body that will not arrive.
     if (owed.headersSent) owed.end();
     return;
   }

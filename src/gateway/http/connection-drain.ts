@@ -2,13 +2,16 @@ import { Server as NetServer } from 'node:net';
 import type { HttpConnection } from './http-connection.ts';
 import type { HttpServer } from './server.ts';
 
-/** How long a connection that has sent nothing yet may still send its request, in milliseconds. */
+/** How long a connection that has received no data may still send its request, in milliseconds. */
 const NO_DATA_TIMEOUT_MS = 250;
 
-/** How long one that has begun a request may take to complete it, in milliseconds. */
+/** How long a connection with an incomplete request may take to complete it, in milliseconds. */
 const PARTIAL_REQUEST_TIMEOUT_MS = 2_000;
 
-/** Closes an HTTP server without losing a request. */
+/**
+ * Creates the functions that close an HTTP server. `close` loses no request; `destroy` closes every
+ * connection immediately.
+ */
 export function createDrainer(
   { server, connections, intake }: HttpServer,
   { silentGraceMs = NO_DATA_TIMEOUT_MS, partialGraceMs = PARTIAL_REQUEST_TIMEOUT_MS } = {},
@@ -29,7 +32,8 @@ export function createDrainer(
             for (const socket of intake.handshaking) socket.destroy();
           }, partialGraceMs),
         ];
-        // Not the HTTP server's own: it closes connections whose next request has come and has not been parsed.
+        // The HTTP server's own `close` would close connections whose next request has been
+        // received but not parsed.
         NetServer.prototype.close.call(server, () => {
           for (const timer of timers) clearTimeout(timer);
           resolve();

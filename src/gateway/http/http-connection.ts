@@ -7,42 +7,43 @@ import type { TurnQueue } from '../turn-queue.ts';
 
 const HEAD_END = Buffer.from('\r\n\r\n');
 
-/** How many bytes of a body are given to the parser at once: a request hidden behind its end costs little then. */
+/** Maximum body bytes per parser call. Bounds the cost of requests hidden behind the body's end. */
 const BODY_PIECE_BYTES = 1024;
 
-/** How many pieces of one connection are read in one turn of the event loop. */
+/** Maximum number of pieces of one connection that are parsed in one event-loop iteration. */
 const MAX_PIECES_PER_TURN = 64;
 
-/** What the parser holds for each byte of a head that is not complete. */
+/** Bytes that the parser holds for each byte of an incomplete head. */
 const HEAD_BYTE_COST = 2;
 
 export interface HttpConnectionOptions {
   readonly pool: ConnectionPool;
   /** The pool's record of this connection. */
   readonly pooled: PooledConnection;
-  /** For heads that are not complete and requests that have not been read. */
+  /** Budget for incomplete heads and for requests that have not been parsed. */
   readonly requests: Budget;
-  /** Longest head, in bytes. */
+  /** Maximum length of a head, in bytes. */
   readonly maxHeadBytes: number;
-  /** The turns in which the next requests of connections are read. */
+  /** Schedules the next requests of connections in later event-loop iterations. */
   readonly turns: TurnQueue;
   readonly now: () => number;
-  /** The status of answers that a client without a valid credential does not get. */
+  /** The response status that a client without a valid credential never gets. */
   readonly allowedStatus?: number | undefined;
 }
 
 /**
- * A connection between the network and Node's HTTP server.
+ * A connection between a socket and Node's HTTP server.
  *
- * Node gives all that it reads at once (64 KiB, over a thousand requests) to its parser. This class gives it one request
- * at a time: the next one only after the answer to the last has been written, and in another turn of the event loop. A
- * client that pipelines thus gets the same share of the event loop as one that does not, at most one request of a
- * connection waits for a decision, and at most one answer waits to be read.
+ * Node passes all bytes that it reads at once to its parser: 64 KiB, or more than a thousand
+ * requests. This class passes one request per event-loop iteration, after the response to the
+ * previous one has been written. A client that pipelines therefore gets the same share of the event
+ * loop as other clients. At most one request of a connection waits for a decision, and at most one
+ * response waits to be read.
  */
 export class HttpConnection extends PacedConnection {
   readonly #options: HttpConnectionOptions;
   readonly #pooled: PooledConnection;
-  /** Read from the network and not yet given to the parser. A part of a chunk keeps all of it in memory. */
+  /** Bytes that have not been passed to the parser. A slice keeps its whole chunk in memory. */
   #unread: Buffer | undefined;
   #chunkBytes = 0;
   #partialHeadBytes = 0;
@@ -64,32 +65,32 @@ export class HttpConnection extends PacedConnection {
     this.#pooled.release = () => this.destroy();
   }
 
-  /** The answer that gatecar owes on this connection, or that has not been written yet. */
+  /** The response that gatecar still has to send, or that has not been written completely. */
   get pendingResponse(): ServerResponse | undefined {
     return this.#response?.writableFinished === false ? this.#response : undefined;
   }
 
-  /** Whether bytes of a request have come that is not being answered yet. */
+  /** Whether gatecar has received bytes of a request that it does not yet handle. */
   get hasPartialRequest(): boolean {
     return this.#partialHeadBytes > 0 || this.#unread !== undefined;
   }
 
-  /** Since when gatecar has waited for the next request, on the clock of the options; infinite while it owes an answer. */
+  /** Start of the wait for the next request, in ms. Infinite while a response is pending. */
   get idleSinceMs(): number {
     return this.pendingResponse === undefined ? this.#pooled.activeAtMs : Number.POSITIVE_INFINITY;
   }
 
-  /** Whether more bytes belong to the request at hand. */
+  /** Whether the current request declares a body. */
   get hasBody(): boolean {
     return this.#withBody !== undefined;
   }
 
-  /** Whether no request has come yet. */
+  /** Whether no request has been received yet. */
   get isNew(): boolean {
     return this.#requests === 0;
   }
 
-  /** Called for each request before it is handled. @param hasBody whether more bytes belong to it. */
+  /** Called before a request is handled. @param hasBody whether the request declares a body. */
   begin(request: IncomingMessage, response: ServerResponse, hasBody: boolean): void {
     this.#requests += 1;
     this.#response = response;
@@ -100,7 +101,7 @@ export class HttpConnection extends PacedConnection {
     if (hasBody) this.#withBody = request;
   }
 
-  /** Reads the body of a request whose answer has been sent. Until then it is left in the network. */
+  /** Reads the body of a request after its response has been sent. Until then, it stays unread. */
   readBody(): void {
     this.#followWaiting();
     if (!this.#waitsForResponse) return;
@@ -132,10 +133,10 @@ export class HttpConnection extends PacedConnection {
     if (this.#hasEnded) this.endInput();
   }
 
-  /** Gives the parser what was read, up to the end of a request. @returns false if the rest has to wait. */
+  /** Parses unread bytes up to the end of a request. @returns false if the rest must wait. */
   #parse(): boolean {
     for (let pieces = 0; this.#unread !== undefined; pieces += 1) {
-      // The answer to a request with a body closes the connection, so what follows the body is not a request.
+      // The response to a request with a body closes the connection: no request follows the body.
       if (this.#withBody?.complete) return true;
       if (this.#mustWait()) {
         this.#afterResponse();
@@ -156,7 +157,7 @@ export class HttpConnection extends PacedConnection {
     return true;
   }
 
-  /** An answer holds on to its request, and that to its token: neither stays once it has been given. */
+  /** Drops a closed response. It references its request, which contains the token. */
   #forgetAnswered(): void {
     const response = this.#response as ServerResponse;
     response.once('close', () => {
@@ -166,13 +167,13 @@ export class HttpConnection extends PacedConnection {
     });
   }
 
-  /** Whether a request is being answered, or its answer has not been read. A body is read after its answer. */
+  /** Whether the next bytes must wait. A body is read once the headers of its response are sent. */
   #mustWait(): boolean {
     const response = this.pendingResponse;
     return response !== undefined && !(this.#withBody && response.headersSent);
   }
 
-  /** Up to the end of a head, or a part of a body. */
+  /** Takes the bytes up to the end of a head, or a part of a body. */
   #takePiece(bytes: Buffer): Buffer {
     let end = BODY_PIECE_BYTES;
     if (this.#withBody === undefined) {
@@ -183,13 +184,13 @@ export class HttpConnection extends PacedConnection {
     return bytes.subarray(0, end);
   }
 
-  /** Reserves what is held now. If that is too much in all, those who have waited longest for their client give way. */
+  /** Reserves what is held now. If that is too much, closes those that have held bytes longest. */
   #account(): void {
     const { pool, pooled, requests, maxHeadBytes } = this.#options;
     const heldBytes = (this.#unread ? this.#chunkBytes : 0) + HEAD_BYTE_COST * this.#partialHeadBytes;
-    // The parser limits heads, but ignores blank lines before a request, however many there are.
+    // The parser limits heads, but it accepts any number of blank lines before a request.
     let fits = this.#partialHeadBytes <= 2 * maxHeadBytes;
-    // The one that has waited longest may be this one.
+    // The connection that is closed may be this one.
     while (fits && !this.destroyed && !requests.tryReserve(heldBytes - this.#reservedBytes)) {
       fits = pool.closeOneHolding();
     }
@@ -241,7 +242,7 @@ export class HttpConnection extends PacedConnection {
     });
   }
 
-  /** The client sends no more. The server ends the connection then, so that is passed on after the last request. */
+  /** The server closes at the end of the input, so the end is passed on after the last request. */
   protected override endInput(): void {
     this.#hasEnded = true;
     if (this.#unread === undefined) this.push(null);

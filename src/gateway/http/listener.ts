@@ -12,21 +12,25 @@ export interface HttpListenerOptions extends AuthHandlerOptions, HttpServerOptio
 
 export interface HttpListener {
   readonly app: FastifyInstance;
-  /** Accepts no more, finishes what has begun, and resolves when no connection is left. */
+  /**
+   * Stops accepting connections, completes started requests, and resolves when no connection is
+   * left.
+   */
   close(): Promise<void>;
-  /** Ends every connection at once. */
+  /** Closes every connection immediately. */
   destroy(): void;
 }
 
-/** The only route, and a path without a route. */
+/** The only route, and a path that has no route. */
 const AUTH_ROUTE = '/auth';
 const NO_ROUTE = '/';
 
 /**
- * Creates the auth listener: `/auth` and `/auth/*` in any method; any other path is a 404.
+ * Creates the auth listener. It serves `/auth` and `/auth/*` with any method; any other path is a
+ * 404.
  *
- * The response depends on the `Authorization` header alone. Fastify's checks of paths, methods,
- * content types and expectations are switched off: a gateway would read their responses as a
+ * The response depends only on the `Authorization` header. Fastify's checks of paths, methods,
+ * content types and expectations are disabled. A gateway would treat their error responses as a
  * failure of gatecar.
  */
 export function createHttpListener(options: HttpListenerOptions): HttpListener {
@@ -44,9 +48,9 @@ export function createHttpListener(options: HttpListenerOptions): HttpListener {
       return listener.server;
     },
   });
-  // Fastify then waits for no body and checks no content type, whatever the method.
+  // With this, Fastify waits for no body and checks no content type, for any method.
   for (const method of METHODS) server.addHttpMethod(method, { hasBody: false, overrideExisting: true });
-  // Neither met nor rejected: the credential decides.
+  // `Expect` headers are ignored, because only the credential decides.
   const ignoreExpectation = (request: IncomingMessage, response: ServerResponse) =>
     server.server.emit('request', request, response);
   server.server.on('checkContinue', ignoreExpectation).on('checkExpectation', ignoreExpectation);
@@ -66,8 +70,8 @@ export function createHttpListener(options: HttpListenerOptions): HttpListener {
 }
 
 /**
- * `/auth`, `/auth/…` and `/auth?…`; a proxy's absolute-form target (RFC 9112 §3.2.2) counts by its path. `/auth*` is what
- * Envoy's `path_prefix` makes of `OPTIONS *`.
+ * Whether a request target is `/auth`, `/auth/…` or `/auth?…`. A target in absolute form (RFC 9112
+ * §3.2.2) counts by its path. `/auth*` is what Envoy's `path_prefix` makes of `OPTIONS *`.
  */
 function isAuthPath(url: string): boolean {
   const path = url.startsWith('/') ? url : url.replace(/^https?:\/\/[^/?#]*/i, '');

@@ -3,15 +3,15 @@ import type { AuthResponse } from '../auth-response.ts';
 import type { HttpConnection } from './http-connection.ts';
 
 /**
- * How long gatecar reads on after the answer to a request with a body, in milliseconds since its last byte and in all, and
- * how many bytes of it. Gateways send a body to its end, also after the answer, and take a connection that is closed
- * before for a failure.
+ * Limits on reading a request body after the response: milliseconds since its last byte,
+ * milliseconds in total, and bytes. Gateways send a body to its end, even after the response. They
+ * treat a connection that closes before that as a failure.
  */
 export const BODY_DRAIN_MS = 1_000;
 const MAX_BODY_DRAIN_MS = 30_000;
 const MAX_BODY_DRAIN_BYTES = 32 * 1024 * 1024;
 
-/** Writes an answer as Node does it, whatever the connection is like. */
+/** Writes a response. If the request declares a body, drains the body and closes the connection. */
 export function writeResponse(
   connection: HttpConnection,
   request: IncomingMessage,
@@ -30,9 +30,9 @@ export function writeResponse(
 }
 
 /**
- * Whether more bytes belong to this request. nginx sends the client's `Content-Length` without the body unless told not
- * to; on a kept-alive connection the next request would be swallowed as that body, and its header values read as a
- * request. So such a connection is never used again.
+ * Whether the request declares a body. By default nginx sends the client's `Content-Length` without
+ * the body. On a kept-alive connection, the next request would be read as that body, and its header
+ * values as a request. Such a connection is therefore never reused.
  */
 export function declaresBody({ headers }: IncomingMessage): boolean {
   const length = headers['content-length'];
@@ -40,8 +40,9 @@ export function declaresBody({ headers }: IncomingMessage): boolean {
 }
 
 /**
- * Sends the whole answer now, and closes only when the body has come or its sender is too slow: a close with unread bytes
- * is a reset, which can overtake the answer (RFC 9112 §9.6). The body is dropped as it comes and takes no memory.
+ * Sends the whole response now, and ends it when the body is complete or exceeds a limit. Closing a
+ * socket with unread bytes causes a reset, which can overtake the response (RFC 9112 §9.6). The
+ * body is dropped as it arrives and uses no memory.
  */
 function drainBody(request: IncomingMessage, response: ServerResponse, body: string, lingerMs: number): void {
   const idle = setTimeout(close, lingerMs);
@@ -57,10 +58,10 @@ function drainBody(request: IncomingMessage, response: ServerResponse, body: str
     if (drained > MAX_BODY_DRAIN_BYTES) close();
     else idle.refresh();
   });
-  // Comes after its end as well as after an error.
+  // `close` follows the end of the body as well as an error.
   request.once('close', close);
   response.once('close', close);
-  // Node sends no head for a body that it leaves out.
+  // If Node omits the body, `write` does not send the head.
   if (body === '' || request.method === 'HEAD') response.flushHeaders();
   else response.write(body);
 }

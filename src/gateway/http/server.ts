@@ -13,47 +13,53 @@ import { TurnQueue } from '../turn-queue.ts';
 import { HttpConnection } from './http-connection.ts';
 import { declaresBody } from './response-writer.ts';
 
-/** Larger than any gateway's own limit: Node's default of 16 KiB refuses what nginx lets through with three URL headers. */
+/**
+ * Maximum size of a request head, in bytes. It is larger than the limit of any gateway. Node's
+ * default of 16 KiB rejects requests that nginx accepts, if nginx adds three headers with the URL.
+ */
 const MAX_HEADER_BYTES = 64 * 1024;
 
 /**
- * Longer than gateways keep an idle connection (Envoy: an hour), so that it is always they who close: a request sent
- * into our closing would fail.
+ * Keep-alive timeout, in milliseconds. It is longer than that of gateways (Envoy: one hour), so the
+ * gateway always closes first. A request that arrives while gatecar closes the connection would
+ * fail.
  */
 const KEEP_ALIVE_MS = 61 * 60 * 1000;
 
-/** How many requests that came behind others on their connections are read in one turn of the event loop. */
+/** Maximum number of pipelined requests that are read in one event-loop iteration. */
 const REQUESTS_PER_TURN = 16;
 
-/** How long a peer may take to send a request, and how often that is checked, in milliseconds. */
+/** How long a client may take to send a request, and how often that is checked, in milliseconds. */
 const REQUEST_TIMEOUT_MS = 10_000;
 const TIMEOUT_CHECK_MS = 1_000;
 
 export interface HttpServerOptions extends ListenerOptions, Omit<ConnectionIntakeOptions, 'protocol'> {
-  /** For heads that are not complete and requests that have not been read, of all listeners together. */
+  /**
+   * Budget for incomplete heads and requests that have not been parsed, shared by all listeners.
+   */
   readonly requests: Budget;
   readonly maxHeaderBytes?: number;
   readonly keepAliveMs?: number;
   readonly requestTimeoutMs?: number;
   readonly timeoutCheckMs?: number;
   readonly now?: () => number;
-  /** The status of answers that a client without a valid credential does not get. */
+  /** The response status that a client without a valid credential never gets. */
   readonly allowedStatus?: number;
 }
 
-/** An HTTP server, over TLS or not, with all its limits. */
+/** An HTTP server, with or without TLS, that enforces all limits. */
 export interface HttpServer {
   readonly server: Server;
   readonly connections: ReadonlySet<HttpConnection>;
   readonly intake: ConnectionIntake;
 }
 
-/** The connection of a request that came to an {@link HttpServer}. */
+/** Returns the connection of a request that an {@link HttpServer} received. */
 export function connectionOf({ socket }: { readonly socket: unknown }): HttpConnection {
   return socket as HttpConnection;
 }
 
-/** Builds the server below the auth and the ops listener. */
+/** Creates the server for the auth listener or the ops listener. */
 export function httpServer(handler: RequestListener, options: HttpServerOptions): HttpServer {
   const { tls, handshakeTimeoutMs, pool, requests, now = () => performance.now() } = options;
   const { requestTimeoutMs = REQUEST_TIMEOUT_MS, timeoutCheckMs = TIMEOUT_CHECK_MS } = options;
@@ -64,7 +70,8 @@ export function httpServer(handler: RequestListener, options: HttpServerOptions)
     requestTimeout: requestTimeoutMs,
     headersTimeout: requestTimeoutMs,
     connectionsCheckingInterval: timeoutCheckMs,
-    // Not even where the process was told to: what gateways and we read differently is how requests are smuggled.
+    // Overrides Node's `--insecure-http-parser` flag. Request smuggling exploits differences
+    // between the parsers of the gateway and of gatecar.
     insecureHTTPParser: false,
   };
   const serve: RequestListener = (request, response) => {
@@ -72,7 +79,8 @@ export function httpServer(handler: RequestListener, options: HttpServerOptions)
     handler(request, response);
   };
   const server = tls ? secure(http, tls, handshakeTimeoutMs, serve) : createServer(http, serve);
-  // Past its limit on their number, Node may leave headers out: a second credential, or that a body is to come.
+  // Disables the limit on the number of headers. Above a limit, Node drops headers, for example a
+  // second credential or the declaration of a body.
   server.maxHeadersCount = 0;
   const connections = new Set<HttpConnection>();
   const turns = new TurnQueue(REQUESTS_PER_TURN);
@@ -86,14 +94,18 @@ export function httpServer(handler: RequestListener, options: HttpServerOptions)
     connection.once('close', () => connections.delete(connection));
     pass(connection);
   });
-  // After the above, so that it comes before it.
+  // Intercepts after the call above, so that it runs before it.
   const intake = connectionIntake(server, tls !== undefined, { ...options, protocol: 'http' });
   followHandshakes(server, options.onHandshakeFailure);
   closeIdle(server, connections, keepAliveMs, now);
   return { server, connections, intake };
 }
 
-/** Node's own timer needs a socket. @param keepAliveMs how long a connection may be idle. */
+/**
+ * Closes idle connections. Node's own timer works only with sockets.
+ *
+ * @param keepAliveMs how long a connection may be idle, in milliseconds.
+ */
 function closeIdle(
   server: Server,
   connections: ReadonlySet<HttpConnection>,
@@ -117,6 +129,6 @@ function secure(
     handler,
   );
   tls.onReplaced(material => https.setSecureContext(contextOptions(material)));
-  // It is one in all but its type.
+  // An HTTPS server has the interface of an HTTP server; only its declared type differs.
   return https as unknown as Server;
 }

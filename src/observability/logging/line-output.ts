@@ -1,15 +1,21 @@
 import { isRetried, type Sink } from './standard-stream.ts';
 
-/** Total size of the lines that wait for a slow, stuck or failing output, in bytes. Lines past it are dropped. */
+/**
+ * Total size of the lines that wait for a slow, stuck or failing output, in bytes. Further lines
+ * are dropped.
+ */
 export const MAX_BACKLOG_BYTES = 4 * 1024 * 1024;
 
-/** Size of one write, in bytes, unless a single line is longer: what container runtimes read at once. */
+/**
+ * Size of one write, in bytes, unless a single line is longer. Container runtimes read this much at
+ * once.
+ */
 const MAX_WRITE_BYTES = 16 * 1024;
 
 /** Time from a failed write to the next attempt, in milliseconds. */
 const RETRY_MS = 500;
 
-/** Time until the next attempt while the process ends, in milliseconds. */
+/** Time until the next attempt while the process exits, in milliseconds. */
 const LAST_RETRY_MS = 20;
 
 export interface LineOutputOptions {
@@ -20,7 +26,7 @@ export interface LineOutputOptions {
   readonly retryMs?: number;
 }
 
-/** How an output was left when the process ends. */
+/** State of an output at process exit. */
 export interface Finished {
   /** Number of lines lost that have not been reported by {@link LineOutput.reportGaps}. */
   readonly lost: number;
@@ -34,11 +40,11 @@ interface Chunk {
 }
 
 /**
- * Takes whole lines, writes them in the background, and counts every line that it could not write. It never throws and
- * never blocks the event loop, whatever becomes of the output.
+ * Takes whole lines, writes them in the background, and counts every line that it could not write.
+ * It never throws and never blocks the event loop, even if the output fails.
  *
- * Lines are kept while the disk is full, and written once there is room. They are lost if the reader is gone, or past
- * {@link MAX_BACKLOG_BYTES}.
+ * Lines are kept while the disk is full, and written once it has space again. They are lost if the
+ * reader has closed the output, or if they exceed {@link MAX_BACKLOG_BYTES}.
  */
 export class LineOutput {
   readonly #sink: Sink;
@@ -46,15 +52,15 @@ export class LineOutput {
   readonly #maxBytes: number;
   readonly #retryMs: number;
   #queue: Chunk[] = [];
-  /** What is being written, or is to be tried again. */
+  /** The bytes that are being written or retried. */
   #current: Buffer | undefined;
-  /** Bytes of the queue and of what is being written. */
+  /** Bytes of the queue and of the current write. */
   #held = 0;
   #state: 'idle' | 'scheduled' | 'writing' | 'waiting' = 'idle';
   #retry: NodeJS.Timeout | undefined;
   #dropped = 0;
   #failed = 0;
-  /** Whether it has failed or lost lines since the last report. */
+  /** Whether a write has failed, or a line was lost, since the last report. */
   #hasGap = false;
   #reported = 0;
   #report: (lost: number) => void = () => {};
@@ -78,7 +84,10 @@ export class LineOutput {
     return this.#failed;
   }
 
-  /** Takes whole lines. They are written later, together with others of the same turn of the event loop. */
+  /**
+   * Takes whole lines. They are written later, together with others of the same event-loop
+   * iteration.
+   */
   write(text: string): void {
     const bytes = Buffer.byteLength(text);
     if (bytes === 0) return;
@@ -98,12 +107,15 @@ export class LineOutput {
     setImmediate(() => this.#next());
   }
 
-  /** Calls `report` with the number of lines lost once the output has failed or been too slow, and works again. */
+  /** Calls `report` with the number of lost lines once a failed or slow output works again. */
   reportGaps(report: (lost: number) => void): void {
     this.#report = report;
   }
 
-  /** Writes what waits, for at most `limitMs`, and counts the rest as lost. A full disk is not waited for. */
+  /**
+   * Writes the waiting lines, for at most `limitMs`, and counts the rest as lost. It does not wait
+   * for a full disk.
+   */
   async finish(limitMs: number): Promise<Finished> {
     if (this.#state !== 'idle') {
       const { promise, resolve } = Promise.withResolvers<void>();
@@ -137,7 +149,7 @@ export class LineOutput {
   }
 
   #advance(written: number): void {
-    // Nothing is left of it if `finish` gave it up meanwhile.
+    // Undefined if `finish` has discarded it in the meantime.
     const rest = this.#current?.subarray(written);
     this.#held -= (this.#current?.length ?? 0) - (rest?.length ?? 0);
     this.#current = rest?.length === 0 ? undefined : rest;
@@ -190,7 +202,7 @@ export class LineOutput {
   }
 }
 
-/** A line whose beginning has been written counts: its reader gets no whole line. */
+/** Counts line ends. A partly written line counts too, because its reader gets no whole line. */
 function countLines(text: string | Buffer): number {
   let lines = 0;
   for (let at = text.indexOf('\n'); at !== -1; at = text.indexOf('\n', at + 1)) lines += 1;

@@ -4,18 +4,24 @@ export interface LogRateLimiterOptions {
   /** How many equal lines are written in full in each window. */
   readonly burst: number;
   readonly windowMs: number;
-  /** How many kinds of line are told apart; the least recent kind is forgotten, its count told first. */
+  /**
+   * How many kinds of line are tracked. The least recently used kind is evicted, after its count is
+   * reported.
+   */
   readonly maxKinds: number;
-  /** Told at the end of a window in which lines were held back. */
+  /** Called at the end of a window in which lines were suppressed. */
   readonly onSummary: (kind: string, suppressed: number) => void;
   readonly now?: () => number;
 }
 
-/** Lets the first lines of a kind through and counts the rest, so that a flood costs a line a window and not a disk. */
+/**
+ * Lets the first lines of each kind through and counts the rest. A flood then costs few lines per
+ * window and does not fill a disk.
+ */
 export interface LogRateLimiter {
-  /** Whether a line of this kind is to be written now. */
+  /** Returns whether a line of this kind is to be written now. */
   admit(kind: string): boolean;
-  /** Tells and closes every window that has ended; all of them with `force`. */
+  /** Reports and closes every window that has ended, or all windows with `force`. */
   sweep(force?: boolean): void;
 }
 
@@ -24,7 +30,10 @@ interface Window {
   count: number;
 }
 
-/** A window of a kind opens with its first line and ends by {@link LogRateLimiter.sweep}, or with the next line after its time. */
+/**
+ * Creates a rate limiter. The window of a kind opens with its first line. It ends at the first
+ * {@link LogRateLimiter.sweep} or line after `windowMs`.
+ */
 export function logRateLimiter(options: LogRateLimiterOptions): LogRateLimiter {
   const { burst, windowMs, maxKinds, onSummary, now = () => performance.now() } = options;
   const windows = new LRUCache<string, Window>({

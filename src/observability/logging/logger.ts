@@ -11,13 +11,14 @@ export interface Logger extends PinoLogger {
 }
 
 /**
- * Three dot-separated base64url parts, or whatever follows `Bearer`: what must not be in a log whoever wrote it. A part is
- * tried from its beginning alone, or a long one would take the square of its length.
+ * Matches three dot-separated base64url parts, or the value after `Bearer`. Such text must not be
+ * logged, whatever its source. A part matches only from its start; otherwise a long part would take
+ * quadratic time.
  */
 const LOOKS_LIKE_A_TOKEN =
   /(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*|(?<=bearer )[^\s"',]+/gi;
 
-/** One JSON object a line, to standard output or `destination`. */
+/** Creates a logger that writes one JSON object per line to standard output or `destination`. */
 export function logger(level: string, destination: DestinationStream | LineOutput = LOG_LINES): Logger {
   const options = {
     level,
@@ -38,8 +39,8 @@ export function logger(level: string, destination: DestinationStream | LineOutpu
 const none = (): number => 0;
 
 /**
- * An error as it may be logged. Errors quote what they failed on (a JSON parser, its input), so whatever looks like a
- * token is cut out, and properties other than the code are left behind.
+ * Describes an error for the log. Error messages quote their input (a JSON parser does), so text
+ * that looks like a token is removed. Additional properties are dropped, except the code.
  */
 export function describeError(error: unknown): Record<string, string> {
   if (!(error instanceof Error)) return { message: redact(String(error)) };

@@ -2,18 +2,27 @@ import { fstatSync, write } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 
-/** `written` is the number of bytes that were taken. Fewer than all is no error; none if the output is busy. */
+/**
+ * `written` is the number of bytes that the output took. Fewer than all bytes is not an error; 0
+ * means that the output is busy.
+ */
 export type WriteDone = (error: NodeJS.ErrnoException | null | undefined, written?: number) => void;
 
-/** Where bytes are written without blocking the event loop. */
+/** An output that is written without blocking the event loop. */
 export interface Sink {
   /** Writes once. Only one write may be in flight. */
   write(bytes: Buffer, done: WriteDone): void;
-  /** Whether a write in flight keeps the process from exiting: it occupies a thread, which an exit waits for. */
+  /**
+   * Whether a write in flight delays the exit of the process: it occupies a thread, and Node waits
+   * for that thread.
+   */
   readonly delaysExit: () => boolean;
 }
 
-/** Errors after which the same bytes can still be written later. After any other, the reader is gone. */
+/**
+ * Errors after which the same bytes can still be written later. After any other error, the reader
+ * has closed the output.
+ */
 const RETRIED: ReadonlySet<string | undefined> = new Set([
   ...['EBUSY', 'EDQUOT', 'EFBIG', 'EINTR', 'EIO', 'ENOBUFS', 'ENOMEM', 'ENOSPC'],
 ]);
@@ -27,11 +36,11 @@ export function isRetried({ code }: Pick<NodeJS.ErrnoException, 'code'>): boolea
 }
 
 /**
- * A file descriptor as a {@link Sink}.
+ * Makes a {@link Sink} of a file descriptor.
  *
- * Pipes and sockets are written through Node's own stream, which is asynchronous for these and sets them non-blocking: a
- * reader that is stuck occupies no thread. That stream writes files and terminals synchronously, so these go through the
- * thread pool instead.
+ * Pipes and sockets are written through Node's own stream. It is asynchronous for these and sets
+ * them non-blocking, so a stuck reader occupies no thread. That stream writes files and terminals
+ * synchronously, so these go through the thread pool instead.
  *
  * @param stream Node's stream for this descriptor, opened on the first write.
  */
@@ -53,7 +62,8 @@ export function standardStream(fd: number, stream: () => Writable): Sink {
 function open(fd: number, stream: () => Writable): Sink {
   const kind = fstatSync(fd);
   if (!kind.isFIFO() && !kind.isSocket()) return fileSink(fd);
-  // The callback of each write has the error too. Without a listener it would be an uncaught exception.
+  // The callback of each write gets the error too. Without a listener the error would be an
+  // uncaught exception.
   const target = stream().on('error', () => {});
   return {
     write: (bytes, done) => target.write(bytes, error => done(error, bytes.length)),
@@ -61,7 +71,7 @@ function open(fd: number, stream: () => Writable): Sink {
   };
 }
 
-/** A file, terminal or device, written by the thread pool. */
+/** Makes a {@link Sink} of a file, terminal or device. The thread pool writes it. */
 export function fileSink(fd: number): Sink {
   return {
     write: (bytes, done) =>
@@ -73,7 +83,7 @@ export function fileSink(fd: number): Sink {
   };
 }
 
-/** A terminal may be non-blocking: another process that shares it decides that. */
+/** A terminal may be non-blocking, because another process that shares it can set that mode. */
 function isBusy(error: NodeJS.ErrnoException | null): boolean {
   return error?.code === 'EAGAIN';
 }
@@ -89,7 +99,7 @@ export class WriteError extends Error {
   }
 }
 
-/** Writes a whole text, and waits for a reader that is slow. @throws {WriteError} */
+/** Writes a whole text, and waits for a slow reader. @throws {WriteError} */
 export async function writeWhole(sink: Sink, text: string): Promise<void> {
   let rest = Buffer.from(text);
   while (rest.length > 0) {

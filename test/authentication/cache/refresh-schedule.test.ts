@@ -8,7 +8,7 @@ const base = {
   refreshAhead: true,
 };
 
-t.test('a verdict is renewed when it is used in the last fifth of its life, at a time that differs', async t => {
+t.test('a result is renewed when it is used in the last fifth of its life, at a time that differs', async t => {
   const life = cacheLifetime(base);
   t.strictSame(life, { freshUntil: 11_000, renewFrom: 9000 });
   t.equal(Math.round(refreshTime(life, 0)), 9800);
@@ -16,7 +16,7 @@ t.test('a verdict is renewed when it is used in the last fifth of its life, at a
   t.equal(Math.round(refreshTime(life, 0.5)), 10_300);
 });
 
-t.test('a thousand verdicts in constant use ask less than a tenth more often than their end would', async t => {
+t.test('a thousand results in constant use ask less than a tenth more often than their end would', async t => {
   let asked = 0;
   for (let verdict = 0; verdict < 1000; verdict += 1) {
     let time = 0;
@@ -28,7 +28,7 @@ t.test('a thousand verdicts in constant use ask less than a tenth more often tha
   t.ok(asked <= 1000 * 10 * 1.1 + 1000, `${asked}`);
 });
 
-t.test('a token that ends before its verdict would is fresh to its end and not renewed', async t => {
+t.test('a token that ends before its result would is fresh to its end and not renewed', async t => {
   for (const [tokenLifetimeMs, freshUntil] of [
     [4000, 5000],
     [10_000, 11_000],

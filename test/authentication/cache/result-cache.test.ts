@@ -81,7 +81,7 @@ t.test('a thousand requests with one token cost one review', async t => {
   t.equal(lookups.filter(result => result === 'hit_positive').length, 999);
 });
 
-t.test('a ServiceAccount’s verdict reads as it was told, and is one object for all', async t => {
+t.test('a ServiceAccount’s result reads as it was told, and is one object for all', async t => {
   const asTold: Authenticated = { kind: 'authenticated', identity: MY_APP };
   const { authority } = cache(() => asTold);
   const verdict = authority.authenticate(token) as Authenticated;
@@ -108,13 +108,13 @@ t.test('each token has a review of its own', async t => {
   t.equal(inner.asked.length, 2);
 });
 
-t.test('a known verdict is answered at once, without a promise', async t => {
+t.test('a known result is answered at once, without a promise', async t => {
   const { authority } = cache(() => yes);
   await authority.authenticate(token);
   t.equal(told(authority.authenticate(token)), yes);
 });
 
-t.test('a verdict that was found without a review is told at once, and remembered as any other', async t => {
+t.test('a result that was found without a review is told at once, and remembered as any other', async t => {
   for (const [verdict, second] of [
     [no, 'hit_negative'],
     [yes, 'hit_positive'],
@@ -311,7 +311,7 @@ t.test('a no replaces a yes, and a yes a no, whatever their times to live', asyn
   }
 });
 
-t.test('a verdict that came to be stored during a review gives way to the review’s own', async t => {
+t.test('a result that came to be stored during a review gives way to the review’s own', async t => {
   for (const [stored, verdict] of [
     [yes, no],
     [no, yes],
@@ -449,7 +449,7 @@ t.test('a use past the time of renewal has it done at once', async t => {
   t.equal(timers[0]?.ms, 0);
 });
 
-t.test('where renewals take long they begin sooner, so that they end before the verdict does', async t => {
+t.test('where renewals take long they begin sooner, so that they end before the result does', async t => {
   const { authority, inner, clock, timers } = renewing();
   const review = authority.authenticate(token);
   inner.asked[0]?.answer(yes);

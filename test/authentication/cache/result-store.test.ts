@@ -20,7 +20,7 @@ function setUp(maxEntries = 10) {
   return { clock, evicted, store };
 }
 
-t.test('a verdict is given back until its time is over, and not after', async t => {
+t.test('a result is given back until its time is over, and not after', async t => {
   const { clock, store } = setUp();
   const verdict = { of: 'a' };
   store.set(key('a'), verdict, 10_000);
@@ -31,7 +31,7 @@ t.test('a verdict is given back until its time is over, and not after', async t 
   t.equal(store.get(key('a')), undefined);
 });
 
-t.test('looking at a verdict does not lengthen its time', async t => {
+t.test('looking at a result does not lengthen its time', async t => {
   const { clock, store } = setUp();
   store.set(key('a'), { of: 'a' }, 100);
   for (let step = 0; step < 10; step++) {
@@ -42,7 +42,7 @@ t.test('looking at a verdict does not lengthen its time', async t => {
   t.notOk(store.get(key('a')));
 });
 
-t.test('each verdict has a time of its own', async t => {
+t.test('each result has a time of its own', async t => {
   const { clock, store } = setUp();
   store.set(key('short'), { of: 'short' }, 10);
   store.set(key('long'), { of: 'long' }, Number.POSITIVE_INFINITY);
@@ -60,18 +60,18 @@ t.test('a time that is not positive keeps nothing', async t => {
   }
 });
 
-t.test('a later verdict replaces an earlier one, with its own time', async t => {
+t.test('a later result replaces an earlier one, with its own time', async t => {
   const { clock, evicted, store } = setUp();
   store.set(key('a'), { of: 'first' }, 1000);
   store.set(key('a'), { of: 'second' }, 10);
   t.strictSame(store.get(key('a')), { of: 'second' });
   t.equal(store.size, 1);
-  t.strictSame(evicted, [], 'a replaced verdict made room for nobody');
+  t.strictSame(evicted, [], 'a replaced result made room for nobody');
   clock.advance(11);
   t.equal(store.get(key('a')), undefined);
 });
 
-t.test('a deleted verdict is gone, and counts as no eviction', async t => {
+t.test('a deleted result is gone, and counts as no eviction', async t => {
   const { evicted, store } = setUp();
   store.set(key('a'), { of: 'a' }, 1000);
   store.delete(key('a'));
@@ -81,7 +81,7 @@ t.test('a deleted verdict is gone, and counts as no eviction', async t => {
   t.strictSame(evicted, []);
 });
 
-t.test('a full store drops the verdict that was looked at longest ago, and tells of it', async t => {
+t.test('a full store drops the result that was looked at longest ago, and tells of it', async t => {
   const { evicted, store } = setUp(3);
   for (const name of ['a', 'b', 'c']) store.set(key(name), { of: name }, 1000);
   store.get(key('a'));
@@ -100,7 +100,7 @@ t.test('the store never holds more than it may', async t => {
   t.equal(evicted.length, 4900);
 });
 
-t.test('a verdict whose time is over is dropped, and told of, when it is looked at', async t => {
+t.test('a result whose time is over is dropped, and told of, when it is looked at', async t => {
   const { clock, evicted, store } = setUp();
   store.set(key('a'), { of: 'a' }, 10);
   clock.advance(11);

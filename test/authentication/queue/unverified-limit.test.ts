@@ -27,7 +27,7 @@ t.test('each refusal halves the places, down to one, and each yes gives one back
   t.equal(after(no), 4, 'no more are given back than there are');
 });
 
-t.test('an answer that is no verdict changes nothing', async t => {
+t.test('an answer that is no result changes nothing', async t => {
   const { after } = start();
   t.equal(after(), 8);
   t.equal(after(no), 4);

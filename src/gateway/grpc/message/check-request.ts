@@ -6,7 +6,10 @@ const RAW_VALUE = (3 << 3) | 2;
 
 const AUTHORIZATION = 'authorization';
 
-/** What else a check says of the request that is asked about; empty where it does not say it. */
+/**
+ * Further attributes of the checked request. An attribute is empty if the message does not contain
+ * it.
+ */
 export interface CheckDetails {
   id: string;
   method: string;
@@ -17,33 +20,40 @@ export interface CheckDetails {
 
 type Part = 'address' | 'id' | 'method' | 'path';
 
-/** Who looks into a message: told of each part, which begins where the reader is. */
+/**
+ * Receives the parts of a message. For `part`, the reader is at the start of the value. For
+ * `header`, all positions are offsets.
+ */
 interface Visitor {
   part(part: Part, reader: ProtobufReader, to: number): void;
   header(reader: ProtobufReader, keyFrom: number, keyTo: number, from: number, to: number): void;
 }
 
 /**
- * `envoy.service.auth.v3.CheckRequest`, as far as we look into it. Bytes become characters one to one, as in node:http: what
- * is no ASCII is refused later and not repaired here.
+ * The parts of `envoy.service.auth.v3.CheckRequest` that gatecar reads. Each byte becomes one
+ * character, as in node:http. Values that are not ASCII are rejected later and not repaired here.
  */
 export class CheckRequest {
   /**
-   * Every `authorization`, as a flat list of names and values. Envoy fills one of two fields, a map or, with
-   * `encode_raw_headers`, a list; both are read, and all of both, so that two credentials are two wherever they stand.
+   * Every `authorization` header, as a flat list of names and values. Envoy fills one of two
+   * fields: a map or, with `encode_raw_headers`, a list. gatecar reads all entries of both fields,
+   * so two credentials are always detected as two.
    */
   readonly authorization: string[] = [];
-  /** The client's address as Envoy sees it, if it has one; else empty. */
+  /** The client's address as Envoy sees it; empty if there is none. */
   address = '';
   #bytes: Buffer;
 
-  /** @throws {ProtobufError} where the bytes are no message, also in what is read later. */
+  /**
+   * @throws {ProtobufError} if the bytes are not a valid message, including the parts that
+   *   `details` reads later.
+   */
   constructor(bytes: Buffer) {
     this.#bytes = bytes;
     walk(bytes, this);
   }
 
-  /** Reads the message a second time: for most requests nobody asks. */
+  /** Reads the message a second time, because most requests do not need the details. */
   get details(): CheckDetails {
     const details: CheckDetails = { id: '', method: '', path: '', headers: [] };
     walk(this.#bytes, {
@@ -57,12 +67,15 @@ export class CheckRequest {
     return details;
   }
 
-  /** How many bytes are there for {@link details}. */
+  /** The size of the message that is kept for {@link details}, in bytes. */
   get size(): number {
     return this.#bytes.length;
   }
 
-  /** For who waits: the bytes are part of all that was read from the connection at once, which is more by far. */
+  /**
+   * Copies the message of a call that waits. Otherwise the message would keep in memory the much
+   * larger buffer that was read from the connection.
+   */
   keep(): void {
     this.#bytes = Buffer.from(this.#bytes);
   }
@@ -78,7 +91,7 @@ export class CheckRequest {
   }
 }
 
-/** An entry of a map of headers, or with `raw_value` one of a list of them. */
+/** Reads an entry of a map of headers or, with `raw_value`, of a list of headers. */
 function header(reader: ProtobufReader, end: number, visitor: Visitor, isEntry: boolean): void {
   let keyFrom = 0;
   let keyTo = 0;
@@ -113,7 +126,8 @@ const text =
   (reader: ProtobufReader, to: number, visitor: Visitor): void =>
     visitor.part(part, reader, to);
 
-// By the numbers of their fields; `test/gateway/grpc/message/check-request.test.ts` holds them against the official files.
+// The keys are field numbers. `test/gateway/grpc/message/check-request.test.ts` compares them with
+// the official protobuf files.
 const SOCKET_ADDRESS = message({ 2: text('address') });
 const ADDRESS = message({ 1: SOCKET_ADDRESS });
 const PEER = message({ 1: ADDRESS });

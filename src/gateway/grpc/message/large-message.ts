@@ -1,12 +1,17 @@
 import { ProtobufError } from './protobuf.ts';
 
-/** The most that is kept of a message: heads are smaller, even of gateways that allow large ones. */
+/**
+ * Maximum size of the kept part of a message, in bytes. Heads are smaller, even with gateways that
+ * allow large ones.
+ */
 const MAX_KEPT_BYTES = 1024 * 1024;
 
-/** The most fields outside values: each header is one, and each costs time. */
+/**
+ * Maximum number of fields that are read. Each header is a field, and each field takes CPU time.
+ */
 const MAX_FIELDS = 4096;
 
-/** A tag of up to 5 bytes, and a number of up to 10. */
+/** A field head is a tag of up to 5 bytes and a number of up to 10 bytes. */
 const MAX_VARINT_BYTES = 10;
 const MAX_FIELD_HEAD_BYTES = 15;
 
@@ -17,15 +22,21 @@ const FIXED_64 = 1;
 const DELIMITED = 2;
 const FIXED_32 = 5;
 
-/** A message on the way to the request's own fields, see `envoy.service.auth.v3.CheckRequest`. */
+/**
+ * A message on the path to the fields of the HTTP request, see
+ * `envoy.service.auth.v3.CheckRequest`.
+ */
 interface Level {
-  /** The field of this message in which the next level is; `undefined` at the innermost. */
+  /** Number of the field that contains the next level; `undefined` at the innermost level. */
   readonly descend: number | undefined;
-  /** Fields that are dropped as they come. */
+  /** The numbers of fields that are dropped as they arrive. */
   readonly skip: readonly number[];
 }
 
-/** `AttributeContext.HttpRequest.body` and `raw_body`: the body of the request, if the gateway sends it along. */
+/**
+ * `AttributeContext.HttpRequest.body` and `raw_body`: the body of the request, if the gateway sends
+ * it.
+ */
 const BODY_FIELDS = [11, 12];
 
 const LEVELS: readonly Level[] = [
@@ -36,16 +47,16 @@ const LEVELS: readonly Level[] = [
 ];
 
 /**
- * Reads a large `CheckRequest` as it comes and keeps all of it but the body, so that what is held does not depend on how
- * large a body the gateway sends along.
+ * Reads a large `CheckRequest` as it arrives and keeps everything except the body. The memory that
+ * it holds therefore does not depend on the size of the body.
  */
 export class LargeMessage {
   readonly #kept = LEVELS.map(() => new GrowingBuffer());
-  /** How much is still to come of each message that is open, the outermost first. */
+  /** Bytes that have not arrived yet of each open message, the outermost message first. */
   readonly #open: number[];
-  /** The beginning of a field whose tag or length is not complete. */
+  /** The start of a field whose tag or length is incomplete. */
   #begun = NOTHING;
-  /** How much of a value is still to come, and whether it is kept. */
+  /** Bytes of the current value that have not arrived yet, and whether the value is kept. */
   #valueBytes = 0;
   #keepsValue = false;
   #hasBody = false;
@@ -56,7 +67,7 @@ export class LargeMessage {
     this.#open = [length];
   }
 
-  /** How many bytes are held. */
+  /** The number of bytes that are held. */
   get keptBytes(): number {
     return this.#kept.reduce((bytes, { capacity }) => bytes + capacity, 0);
   }
@@ -65,12 +76,14 @@ export class LargeMessage {
     return this.#open[0] === 0 && this.#valueBytes === 0 && this.#begun.length === 0;
   }
 
-  /** Whether the head of the request has come: Envoy sends it before the body. */
+  /** Whether the head of the request is complete. Envoy sends it before the body. */
   get hasHead(): boolean {
     return this.#hasBody && this.#begun.length === 0 && !(this.#valueBytes > 0 && this.#keepsValue);
   }
 
-  /** @throws {ProtobufError} if the bytes are not a message, or too much of it would have to be kept. */
+  /**
+   * @throws {ProtobufError} if the bytes are not a valid message, or if the kept part is too large.
+   */
   add(piece: Buffer): void {
     for (let at = 0; at < piece.length; ) {
       if (this.#valueBytes === 0) {
@@ -86,7 +99,7 @@ export class LargeMessage {
     }
   }
 
-  /** What has been kept, as a message of its own. */
+  /** Returns the kept part as a message. */
   take(): Buffer {
     let inner: Buffer | undefined;
     for (let index = LEVELS.length - 1; index >= 0; index -= 1) {
@@ -101,7 +114,7 @@ export class LargeMessage {
     return inner as Buffer;
   }
 
-  /** Reads the tag of a field, and its length if it has one. @returns where in the piece its value begins. */
+  /** Reads a tag, and a length if there is one. @returns the offset of the value in the piece. */
   #field(piece: Buffer, at: number): number {
     const begun = this.#begun;
     if (begun.length === 0) {
@@ -118,7 +131,7 @@ export class LargeMessage {
     return at + end - begun.length;
   }
 
-  /** @returns where the head of the field that begins at `from` ends; `undefined` if it is not complete. */
+  /** Reads a field head. @returns the offset of its end; `undefined` if it is incomplete. */
   #fieldHead(bytes: Buffer, from: number): number | undefined {
     const tag = readVarint(bytes, from);
     if (tag === undefined) return undefined;
@@ -145,10 +158,10 @@ export class LargeMessage {
   }
 
   /**
-   * Begins the field whose head is in `bytes`.
+   * Starts the field whose head is in `bytes`.
    *
    * @param number of the field, if its value could be a message.
-   * @returns where the head ends.
+   * @returns the offset at which the head ends.
    */
   #begin(bytes: Buffer, from: number, end: number, valueBytes: number, number?: number): number {
     this.#fields += 1;
@@ -174,7 +187,7 @@ export class LargeMessage {
     if ((this.#open.at(-1) as number) < 0) throw new ProtobufError('a value goes on past the end');
   }
 
-  /** Ends the messages of which all has come. */
+  /** Closes the open messages that are complete. */
   #close(): void {
     while (this.#open.length > 1 && this.#open.at(-1) === 0) this.#open.pop();
   }
@@ -186,7 +199,7 @@ export class LargeMessage {
   }
 }
 
-/** Bytes that come in many small pieces, without an object for each. */
+/** Collects bytes that arrive in many small pieces, without an object for each piece. */
 class GrowingBuffer {
   length = 0;
   #buffer = NOTHING;
@@ -211,7 +224,7 @@ class GrowingBuffer {
   }
 }
 
-/** @returns the number, below 2³⁵, and where it ends; `undefined` if it is not complete. */
+/** @returns the number (below 2³⁵) and the offset of its end; `undefined` if it is incomplete. */
 function readVarint(bytes: Buffer, from: number): { readonly value: number; readonly end: number } | undefined {
   let value = 0;
   for (let index = from; index < bytes.length; index += 1) {

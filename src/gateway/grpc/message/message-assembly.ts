@@ -1,28 +1,42 @@
 import { LargeMessage } from './large-message.ts';
 
-/** A message up to this length is kept whole until it is read, in bytes; of a larger one, all but the body. */
+/**
+ * Maximum size of a message that is kept as a whole, in bytes. Of a larger message, everything
+ * except the body is kept.
+ */
 const MAX_WHOLE_BYTES = 64 * 1024;
 
-/** Whether it is compressed, and four bytes for its length. */
+/**
+ * Length of the prefix of a message, in bytes: a compression flag, and four bytes for the length of
+ * the message.
+ */
 export const PREFIX_BYTES = 5;
 
-/** Why there is no message: what came is not one (`undecodable`), not all has come in time, or there is no room for it. */
+/**
+ * Why there is no message. The data is not a valid message (`undecodable`), it is not complete in
+ * time (`late`), or the memory budget is exhausted (`no_room`).
+ */
 export type MessageFault = 'undecodable' | 'late' | 'no_room';
 
-/** What has come of a message (`Length-Prefixed-Message` of gRPC over HTTP/2). */
+/** The received part of a message (`Length-Prefixed-Message` of gRPC over HTTP/2). */
 export class Assembly {
-  /** As it came if it came in one piece; else a copy, with room for more. */
+  /** The received piece if there is only one; otherwise a copy with spare capacity. */
   #bytes: Buffer | undefined;
   #large: LargeMessage | undefined;
   #length = 0;
   #copiedBytes = 0;
 
-  /** How many bytes are held for it. */
+  /** The number of bytes that are held for the message. */
   get held(): number {
     return this.#copiedBytes + (this.#large?.keptBytes ?? 0);
   }
 
-  /** @returns `undecodable` if this cannot become a message any more: compressed, more than one, or not protobuf. */
+  /**
+   * Adds a piece of the message.
+   *
+   * @returns `undecodable` if the data cannot become a valid message: it is compressed, more than
+   *   one message, or not protobuf.
+   */
   add(piece: Buffer): MessageFault | undefined {
     this.#length += piece.length;
     if (this.#large !== undefined) return this.#addLarge(this.#large, piece);
@@ -39,12 +53,15 @@ export class Assembly {
     return undefined;
   }
 
-  /** Copies what has come in one piece and is still here: that is part of all that was read from the connection at once. */
+  /**
+   * Copies a single received piece that has not been taken yet. The piece is part of a larger
+   * buffer that was read from the connection.
+   */
   hold(): void {
     if (this.#copiedBytes === 0 && this.#bytes !== undefined) this.#grow(this.#length);
   }
 
-  /** The message, once all has come; nothing of it is left here. */
+  /** Returns the message if it is complete, and drops everything that is held. */
   take(): Buffer | MessageFault {
     const bytes = this.#bytes;
     const large = this.#large;
@@ -57,7 +74,7 @@ export class Assembly {
     return isWhole ? bytes.subarray(PREFIX_BYTES, this.#length) : 'undecodable';
   }
 
-  /** The head of the request, if that has come and only the body is missing. */
+  /** Returns the head of the request if it is complete and only the body is missing. */
   takeHead(): Buffer | undefined {
     return this.#large?.hasHead ? this.#large.take() : undefined;
   }
@@ -75,7 +92,7 @@ export class Assembly {
       large.add(piece);
       return undefined;
     } catch {
-      // All that it throws are ProtobufErrors.
+      // `add` throws only a ProtobufError.
       return 'undecodable';
     }
   }

@@ -2,9 +2,14 @@ import type { HeldStreams } from '../../../limits/held-streams.ts';
 import type { GrpcCall, MessageWait } from '../grpc-call.ts';
 import { Assembly, type MessageFault, PREFIX_BYTES } from './message-assembly.ts';
 
-/** @returns a message as it is sent (`Length-Prefixed-Message` of gRPC over HTTP/2). @param message bytes, one a character. */
+/**
+ * Frames a message (`Length-Prefixed-Message` of gRPC over HTTP/2).
+ *
+ * @param message one character for each byte.
+ */
 export function frame(message: string): Buffer {
-  // Of its own, since it may be kept for long: a small one would be part of something larger.
+  // The buffer is not pooled, because it may be kept for long. A pooled buffer would keep its whole
+  // pool in memory.
   const bytes = Buffer.allocUnsafeSlow(PREFIX_BYTES + message.length);
   bytes[0] = 0;
   bytes.writeUInt32BE(message.length, 1);
@@ -13,11 +18,12 @@ export function frame(message: string): Buffer {
 }
 
 /**
- * Reads the message of a call. When it has come, gatecar does not wait for the client any more.
+ * Reads the message of a call. Once the message is complete, gatecar no longer waits for the
+ * client.
  *
  * @param streams in which the call reserves what is kept of its message.
- * @param done called once, unless the call ends before: with the message (all of it, or all but the body), or with the
- *   reason why there is none. The bytes must be copied if they are kept.
+ * @param done called once with the message or with the reason why there is none, unless the call
+ *   ends before. The message may lack its body. The callee must copy the bytes to keep them.
  */
 export function readMessage(call: GrpcCall, streams: HeldStreams, done: MessageHandler): void {
   new PendingMessage(call, streams, done);
@@ -25,7 +31,10 @@ export function readMessage(call: GrpcCall, streams: HeldStreams, done: MessageH
 
 export type MessageHandler = (message: Buffer | MessageFault) => void;
 
-/** A message that is being received. It drops its references when it is done, since the stream keeps its listeners. */
+/**
+ * A message that is being received. It drops its references when it is done, because the stream
+ * keeps its listeners.
+ */
 class PendingMessage implements MessageWait {
   readonly #call: GrpcCall;
   readonly #streams: HeldStreams;
@@ -43,7 +52,7 @@ class PendingMessage implements MessageWait {
     call.stream.on('data', this.#add).on('end', this.#end);
   }
 
-  /** The client has been waited for long enough, or other calls need the room. */
+  /** Called when the client has taken too long, or when other calls need the memory. */
   giveUp(): void {
     this.#finish(this.#assembly.takeHead() ?? 'late');
   }
@@ -52,12 +61,13 @@ class PendingMessage implements MessageWait {
     const before = this.#assembly.held;
     const fault = this.#assembly.add(piece);
     this.#reserve(before, fault);
-    // The end of a stream nearly always comes with the last of its message. If not, it may be long in coming.
+    // The end of a stream nearly always arrives with the end of its message. If it does not, it can
+    // take long, so the message is copied.
     if (this.#assembly.held === 0) setImmediate(() => this.#hold());
   }
 
   #hold(): void {
-    // What would be held now is not released any more.
+    // Bytes that are reserved from here on would never be released.
     if (this.#done === undefined || this.#call.stream.destroyed) return;
     const before = this.#assembly.held;
     this.#assembly.hold();
@@ -79,7 +89,7 @@ class PendingMessage implements MessageWait {
     const call = this.#call;
     call.messageWait = undefined;
     this.#streams.waitsNoMore(call);
-    // Later data is dropped as it comes.
+    // Later data is dropped as it arrives.
     call.stream.off('data', this.#add).off('end', this.#end).resume();
     this.#assembly.take();
     done(message);

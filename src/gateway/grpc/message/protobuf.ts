@@ -1,7 +1,7 @@
-/** How deep groups may lie in one another. */
+/** Maximum depth of nested groups. */
 const MAX_GROUPS = 100;
 
-/** The last three bits of a tag: what shape its value has. */
+/** Wire types: the last three bits of a tag, which give the form of the value. */
 const VARINT = 0;
 const FIXED_64 = 1;
 const DELIMITED = 2;
@@ -9,12 +9,16 @@ const GROUP_BEGINS = 3;
 const GROUP_ENDS = 4;
 const FIXED_32 = 5;
 
-/** Bytes that are no message. */
+/** Thrown if bytes are not a valid message. */
 export class ProtobufError extends Error {
   override readonly name = 'ProtobufError';
 }
 
-/** @returns what `decode` returns; `undefined` if the bytes are not the message that it decodes. */
+/**
+ * Calls `decode`.
+ *
+ * @returns its result; `undefined` if the bytes are not the message that it decodes.
+ */
 export function decoded<T>(decode: () => T): T | undefined {
   try {
     return decode();
@@ -25,26 +29,30 @@ export function decoded<T>(decode: () => T): T | undefined {
 }
 
 /**
- * Walks over a message in protobuf's wire format (https://protobuf.dev/programming-guides/encoding). Whatever is malformed
- * throws a {@link ProtobufError}, and nothing is read past the end that is given.
+ * Reads a message in protobuf's wire format (https://protobuf.dev/programming-guides/encoding).
+ * Malformed data throws a {@link ProtobufError}. No method reads past the given end.
  */
 export class ProtobufReader {
   readonly #bytes: Buffer;
-  /** Where the next byte is read. */
+  /** Offset of the next byte. */
   at = 0;
 
   constructor(bytes: Buffer) {
     this.#bytes = bytes;
   }
 
-  /** The next field: its number, times eight, and the shape of its value. */
+  /** Reads the next tag: the number of the field times eight, plus the wire type of its value. */
   tag(end: number): number {
     const tag = this.#varint(end);
     if (tag >>> 3 === 0 || tag > 0xffff_ffff) throw new ProtobufError('no field has this number');
     return tag;
   }
 
-  /** Where the value ends that begins here with its length. */
+  /**
+   * Reads the length of a value.
+   *
+   * @returns the offset at which the value ends.
+   */
   delimited(end: number): number {
     const length = this.#varint(end);
     const to = this.at + length;
@@ -52,12 +60,12 @@ export class ProtobufReader {
     return to;
   }
 
-  /** What stands from there to there, a character for each byte. */
+  /** Returns the bytes from `from` to `to`, one character for each byte. */
   text(from: number, to: number): string {
     return this.#bytes.toString('latin1', from, to);
   }
 
-  /** Passes over the value of a field. */
+  /** Skips the value of a field. */
   skip(tag: number, end: number): void {
     switch (tag & 7) {
       case VARINT:
@@ -96,7 +104,7 @@ export class ProtobufReader {
     }
   }
 
-  /** A number below 2³⁵, which is more than tags and lengths may be. */
+  /** Reads a number below 2³⁵. Tags and lengths are smaller. */
   #varint(end: number): number {
     let value = 0;
     for (let place = 1; place <= 2 ** 28; place *= 128) {
@@ -124,8 +132,9 @@ export class ProtobufReader {
 type ReadField<T> = (reader: ProtobufReader, to: number, into: T) => void;
 
 /**
- * Reads a message by the numbers of its fields, all of them with a length of their own; others are passed over, and so are
- * those of another shape. A field that comes again is read again.
+ * Creates a reader for the given fields of a message, by their numbers. These fields must be
+ * length-delimited. Other fields are skipped, and so are fields with another wire type. A repeated
+ * field is read each time.
  */
 export function message<T>(fields: Readonly<Record<number, ReadField<T>>>): ReadField<T> {
   const byTag: ReadField<T>[] = [];
@@ -145,19 +154,23 @@ export function message<T>(fields: Readonly<Record<number, ReadField<T>>>): Read
   };
 }
 
-/** A field with a text or a message for its value. @param value bytes, one a character. */
+/**
+ * Encodes a field whose value is a text or a message.
+ *
+ * @param value one character for each byte.
+ */
 export function delimitedField(number: number, value: string): string {
   return String.fromCharCode((number << 3) | DELIMITED) + varint(value.length) + value;
 }
 
-/** A field with a whole number from 0 to 2³¹ - 1 for its value. */
+/** Encodes a field whose value is an integer from 0 to 2³¹ - 1. */
 export function numberField(number: number, value: number): string {
   return String.fromCharCode((number << 3) | VARINT) + varint(value);
 }
 
-/** Text as protobuf has it, in UTF-8, with a character for each byte. */
+/** Encodes text as UTF-8, one character for each byte. */
 export function textBytes(text: string): string {
-  // Most of what is written is ASCII, which is the same either way.
+  // Most text is ASCII, which needs no conversion.
   return /^[\0-\x7f]*$/.test(text) ? text : Buffer.from(text, 'utf8').toString('latin1');
 }
 

@@ -1,0 +1,28 @@
+import t from 'tap';
+import { checkFile } from '../../scripts/check-prose.ts';
+
+const textsOf = (path: string, content: string): string[] => checkFile(path, content).map(({ text }) => text);
+
+t.test('a banned word is reported with the line and a better word', async t => {
+  t.strictSame(checkFile('src/a.ts', "// fine\nlog.info('nobody is told');\n"), [
+    { line: 2, text: '"nobody": write the actor: the client, the gateway, the API server, gatecar' },
+    { line: 2, text: '"told": write logged, returned, reported' },
+  ]);
+  t.strictSame(textsOf('charts/a.yaml', '# at most one, and beside that nothing\n'), [
+    '"beside": write next to, in addition to',
+  ]);
+});
+
+t.test('comments wrap, code and URLs need not', async t => {
+  const long = 'x '.repeat(60);
+  t.match(textsOf('src/a.ts', `// ${long}\n`), [/^comment of 123 columns/]);
+  t.strictSame(textsOf('src/a.ts', `const a = '${long}';\n// https://example.com/${'x'.repeat(100)}\n`), []);
+});
+
+t.test('Markdown prose has short lines and sentences; code, tables and headings are left out', async t => {
+  const words = (count: number): string => Array.from({ length: count }, () => 'word').join(' ');
+  t.match(textsOf('a.md', `${words(26)}.\n`), [/^130 columns/, /^a sentence of 26 words/]);
+  t.strictSame(textsOf('a.md', `${words(13)}\n${words(12)}.\n\n- ${words(20)}\n- ${words(20)}\n`), []);
+  t.strictSame(textsOf('a.md', `\`\`\`\n${words(40)}\n\`\`\`\n| ${words(40)} |\n# ${words(40)}\n`), []);
+  t.strictSame(textsOf('a.md', `${words(13)} [${words(3)}](https://example.com/)\n${words(5)} \`${words(9)}\`.\n`), []);
+});
