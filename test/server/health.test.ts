@@ -30,7 +30,7 @@ t.test('it is ready once a review could be asked for, and then through an outage
   watched.recordReview(bad);
   t.ok(watched.ready, 'known results still serve');
   t.notOk(watched.apiServerUp);
-  t.match(watched.report(), /^\[-\]authority failed: forbidden \(HTTP 403\) \(known verdicts still serve\)$/m);
+  t.match(watched.report(), /^\[-\]authority failed: forbidden \(HTTP 403\) \(known results still serve\)$/m);
   watched.recordReview(good);
   t.strictSame(lines, [
     'warn the API server cannot be asked {"problem":"forbidden (HTTP 403)"}',

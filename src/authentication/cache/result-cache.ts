@@ -19,11 +19,9 @@ import { type Deadline, singleFlight } from './single-flight.ts';
 /** The result of a look-up, counted by `gatecar_cache_lookups_total{result}`. */
 export type LookupResult = 'hit_positive' | 'hit_negative' | 'miss' | 'coalesced' | 'stale';
 
-/**
- * Weight of the latest refresh in the moving average of durations. A refresh starts at least
- * `REFRESH_MARGIN` average durations before the result expires.
- */
+/** The weight of the latest refresh in the moving average of durations. */
 const REFRESH_WEIGHT = 0.1;
+/** A refresh starts at least so many average durations before the result expires. */
 const REFRESH_MARGIN = 3;
 
 /** The source that a trace records. On a `miss`, later stages overwrite it if a review runs. */
@@ -52,15 +50,9 @@ export interface ResultCacheOptions extends ResultCacheWriterOptions {
   readonly negativeTtlMs: number;
   /** How long a review may take, including the wait for a slot, in milliseconds. */
   readonly reviewTimeoutMs: number;
-  /**
-   * Whether the API server is known to be unreachable. A stale result is then served without
-   * waiting for another review to fail.
-   */
+  /** Whether the API server is known to be unreachable. Stale results are then served at once. */
   readonly authorityDown?: () => boolean;
-  /**
-   * Each request that waits for a review reserves memory here. Without it, requests wait without a
-   * limit.
-   */
+  /** Memory for requests that wait for a review. Without it, they have no limit. */
   readonly waiting?: WaitingMemory;
   /** Called for each request that is rejected because the memory budget is used up. */
   readonly onWaitingMemoryFull?: () => void;
@@ -150,9 +142,8 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
   };
 
   /**
-   * Returns the cached result unless its token has expired. The store removes it then too, but by
-   * the monotonic clock. That clock stops while the machine is suspended, and does not follow a
-   * wall clock that is set.
+   * Returns the cached result unless its token has expired. The store's monotonic clock does not
+   * suffice: it stops while the machine is suspended.
    */
   const getUnexpired = (key: CacheKey): CachedResult | undefined => {
     const known = accepted.get(key);
@@ -204,10 +195,7 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
     return no;
   };
 
-  /**
-   * Joins the review in flight for this key, or starts one, if the memory budget allows another
-   * waiting request.
-   */
+  /** Joins the review in flight for this key, or starts one, within the memory budget. */
   const joinOrStart = (
     key: CacheKey,
     token: Token,
@@ -239,8 +227,7 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
   ): Promise<AuthResult> => {
     const verdict = await review;
     const outage = verdict.kind === 'unavailable' && verdict.reason === 'authority_unavailable';
-    // If the entry has left the store, its stale-if-error period ended or a rejection came in
-    // between.
+    // The entry may have left the store: its time ended, or a rejection came in between.
     return outage && getUnexpired(key) === known ? serveStale(known, trail) : verdict;
   };
 
