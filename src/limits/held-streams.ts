@@ -21,6 +21,8 @@ export abstract class HeldStream implements Listed<HeldStream> {
   /** The list that contains the stream. Only {@link HeldStreams} writes this field. */
   waitsIn: OldestFirst<HeldStream> | undefined;
   heldBytes = 0;
+  /** Whether the end of its wait is due. Only {@link HeldStreams} writes this field. */
+  isGivenUp = false;
   /** Whether a request on the same connection has been allowed. */
   abstract readonly hasBeenAllowed: boolean;
   /** When gatecar began to wait for the client, on the clock of {@link HeldStreams}. */
@@ -93,6 +95,7 @@ export class HeldStreams {
   }
 
   waitsNoMore(stream: HeldStream): void {
+    stream.isGivenUp = false;
     stream.waitsIn?.remove(stream);
     stream.waitsIn = undefined;
   }
@@ -120,16 +123,22 @@ export class HeldStreams {
   /**
    * Releases what the stream holds, because it is needed now, and ends the stream's wait later.
    * Ending a wait may leave a response for the client to read. Reserving memory for that response
-   * may give up further streams. Deferring the end gives them up one after the other.
+   * may give up further streams. Deferring the end gives them up one after the other. If the client
+   * completes the message in the meantime, the stream is not given up.
    */
   #giveUp(stream: HeldStream): void {
     this.release(stream);
+    stream.isGivenUp = true;
     if (this.#givenUp.push(stream) === 1) process.nextTick(this.#endGivenUp);
   }
 
   readonly #endGivenUp = (): void => {
     const streams = this.#givenUp;
     this.#givenUp = [];
-    for (const stream of streams) stream.giveUp();
+    for (const stream of streams) {
+      if (!stream.isGivenUp) continue;
+      stream.isGivenUp = false;
+      stream.giveUp();
+    }
   };
 }

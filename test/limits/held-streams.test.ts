@@ -126,3 +126,18 @@ t.test('streams that are given up for the answers of others are given up one aft
   await nextTick();
   t.equal(deepest, 1);
 });
+
+t.test('a stream whose message completes before it is given up is not given up', async t => {
+  const { clock, streams } = setUp();
+  const [completed, answered, other] = [new Stream(), new Stream(), new Stream()];
+  for (const stream of [completed, answered, other]) {
+    streams.hold(stream, 30);
+    streams.waits(stream);
+  }
+  clock.advance(250);
+  t.ok(streams.hold(new Stream(), 100));
+  streams.waitsNoMore(completed);
+  streams.waitsForReader(answered, 0);
+  await nextTick();
+  t.strictSame([completed.givenUp, answered.givenUp, other.givenUp], [0, 0, 1]);
+});
