@@ -1,5 +1,11 @@
 import type { ResultSource } from '../src/authentication/token-authenticator.ts';
-import type { Decision, Reason, UnavailableCause } from '../src/decision/decision.ts';
+import {
+  type Decision,
+  OVERLOAD_CAUSES,
+  REVIEW_FAILURE_CAUSES,
+  type Reason,
+  type UnavailableCause,
+} from '../src/decision/decision.ts';
 import type { Protocol } from '../src/gateway/decision-event.ts';
 import { type AuditLine, MAX_AUDITED_AUDIENCES, MAX_AUDITED_LENGTH } from '../src/observability/audit-log.ts';
 
@@ -22,27 +28,7 @@ const REASONS = words<Reason>({
   authority_unavailable: true,
   overloaded: true,
 });
-const CAUSES = words<UnavailableCause>({
-  'no client': true,
-  timeout: true,
-  'connection refused': true,
-  'connection reset': true,
-  'host not found': true,
-  tls: true,
-  'connection failed': true,
-  unauthorized: true,
-  forbidden: true,
-  'too many requests': true,
-  'server error': true,
-  'unexpected status': true,
-  'not a TokenReview': true,
-  'response too large': true,
-  'too many reviews': true,
-  waiting_memory_full: true,
-  transfers_memory_full: true,
-  'event loop behind': true,
-  'internal error': true,
-});
+const CAUSES: readonly UnavailableCause[] = [...REVIEW_FAILURE_CAUSES, ...OVERLOAD_CAUSES];
 
 /** A string of printable ASCII, on one line. */
 const text = (description: string, maxLength = MAX_AUDITED_LENGTH) => ({

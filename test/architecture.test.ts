@@ -48,7 +48,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Of these folders `observability` imports only types: metrics and logs call nothing of them. */
-const TYPES_ONLY_FOR_OBSERVABILITY = ['authentication', 'config', 'decision', 'gateway', 'tls'];
+const TYPES_ONLY_FOR_OBSERVABILITY = ['authentication', 'config', 'gateway', 'tls'];
 
 const MAX_FILES_PER_FOLDER = 12;
 

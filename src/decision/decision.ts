@@ -60,30 +60,40 @@ export interface Unavailable {
   readonly retryAfterSeconds: number;
 }
 
-/**
- * The classes of outage. A client, a log line and a metric get only the class. The raw error is not
- * passed on, since it may quote a response that repeats the token.
- */
-export type UnavailableCause =
-  | 'no client'
-  | 'timeout'
-  | 'connection refused'
-  | 'connection reset'
-  | 'host not found'
-  | 'tls'
-  | 'connection failed'
-  | 'unauthorized'
-  | 'forbidden'
-  | 'too many requests'
-  | 'server error'
-  | 'unexpected status'
-  | 'not a TokenReview'
-  | 'response too large'
-  | OverloadCause
-  | 'internal error';
+/** Why a review failed. */
+export const REVIEW_FAILURE_CAUSES = [
+  'no client',
+  'timeout',
+  'connection refused',
+  'connection reset',
+  'host not found',
+  'tls',
+  'connection failed',
+  'unauthorized',
+  'forbidden',
+  'too many requests',
+  'server error',
+  'unexpected status',
+  'not a TokenReview',
+  'response too large',
+  'internal error',
+] as const;
 
 /**
  * The limits of gatecar itself. A request that exceeds one is `overloaded`, and the API server is
  * not called.
  */
-export type OverloadCause = 'too many reviews' | 'waiting_memory_full' | 'transfers_memory_full' | 'event loop behind';
+export const OVERLOAD_CAUSES = [
+  'too many reviews',
+  'waiting_memory_full',
+  'transfers_memory_full',
+  'event loop behind',
+] as const;
+
+export type OverloadCause = (typeof OVERLOAD_CAUSES)[number];
+
+/**
+ * The classes of outage. A client, a log line and a metric get only the class. The raw error is not
+ * passed on, since it may quote a response that repeats the token.
+ */
+export type UnavailableCause = (typeof REVIEW_FAILURE_CAUSES)[number] | OverloadCause;

@@ -6,7 +6,7 @@ import type { QueueRejection } from '../authentication/queue/review-queue.ts';
 import type { AuthResult, Priority } from '../authentication/token-authenticator.ts';
 import type { ReviewOutcome } from '../authentication/token-review.ts';
 import type { ScreeningCheck } from '../authentication/token-screening.ts';
-import type { Decision, OverloadCause, Reason } from '../decision/decision.ts';
+import { type Decision, REVIEW_FAILURE_CAUSES, type Reason } from '../decision/decision.ts';
 import type { Protocol } from '../gateway/decision-event.ts';
 import type { HandshakeFailure } from '../tls/handshake-failure.ts';
 import { HANDSHAKE_FAILURES } from './handshake-log.ts';
@@ -103,25 +103,7 @@ const REFUSALS: Readonly<Record<Reason, Exclude<Kind, 'allow'>>> = {
 const DECISIONS = ['allow ', ...Object.entries(REFUSALS).map(([reason, kind]) => `${kind} ${reason}`)];
 
 /** Outcomes of reviews that passed the queue; each counter starts at 0. */
-const OUTCOMES: Readonly<Record<Exclude<ReviewOutcome, OverloadCause>, true>> = {
-  authenticated: true,
-  rejected: true,
-  'no client': true,
-  timeout: true,
-  'connection refused': true,
-  'connection reset': true,
-  'host not found': true,
-  tls: true,
-  'connection failed': true,
-  unauthorized: true,
-  forbidden: true,
-  'too many requests': true,
-  'server error': true,
-  'unexpected status': true,
-  'not a TokenReview': true,
-  'response too large': true,
-  'internal error': true,
-};
+const OUTCOMES: readonly ReviewOutcome[] = ['authenticated', 'rejected', ...REVIEW_FAILURE_CAUSES];
 
 const STORES: readonly Store[] = ['authenticated', 'rejected'];
 const PRIORITIES: readonly Priority[] = ['verified', 'unverified', 'refresh'];
@@ -144,7 +126,7 @@ export function metrics(version: string): Metrics {
     'rejected capacity',
     'rejected expired',
   ]);
-  const reviews = new LabelledCounter<ReviewOutcome>(Object.keys(OUTCOMES) as ReviewOutcome[]);
+  const reviews = new LabelledCounter<ReviewOutcome>(OUTCOMES);
   const reviewDuration = new PlainHistogram(DURATION_BOUNDS);
   const queueSeconds = new PlainHistogram(DURATION_BOUNDS);
   const drops = new LabelledCounter<Protocol | 'ops'>(['http', 'grpc', 'ops']);

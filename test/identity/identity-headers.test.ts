@@ -133,7 +133,7 @@ t.test('a list takes as many items as fit and is whole when all do', async t => 
   t.equal(cut.Truncated, 'Groups');
 });
 
-t.test('a single value that does not fit is left out whole, since half a name could be somebody else’s', async t => {
+t.test('a single value that does not fit is left out whole, since half a name could name another user', async t => {
   const headers = render({ username: 'u'.repeat(5000), pod: 'p'.repeat(10_000), audiences: ['a'.repeat(5000)] });
   t.equal(headers.User, '');
   t.equal(headers.Pod, '');

@@ -146,7 +146,7 @@ t.test('§3.11 naming headers in Connection takes none away, neither from us nor
   }
 });
 
-t.test('§3.13 an outage is told as an outage, on HTTP and gRPC, and never as an RPC error', async t => {
+t.test('§3.13 an outage is reported as an outage, on HTTP and gRPC, and never as an RPC error', async t => {
   const down = await startGate({ GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
   t.teardown(() => down.stop());
   const client = envoyClient(down.grpc);

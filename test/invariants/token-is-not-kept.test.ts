@@ -95,7 +95,7 @@ t.test(
   },
 );
 
-t.test('an error nobody foresaw ends the process and does not tell the token that it quotes', async t => {
+t.test('an unexpected error ends the process and does not print the token that it quotes', async t => {
   const jwt = newJwt();
   const opaque = newOpaque();
   for (const message of [

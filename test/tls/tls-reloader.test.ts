@@ -68,31 +68,34 @@ t.test('files written in place, one after the other, are no fault however the lo
   t.strictSame([reloads, taken], [['success'], [cert]]);
 });
 
-t.test('what cannot be used is told once, what was in force stays, and the next good files are taken', async t => {
-  const { files, tls, lines, reloads, taken } = await follow(t);
-  const bad: Record<string, string>[] = [
-    { 'tls.key': pem('client.key') },
-    { 'tls.crt': 'rubbish' },
-    { 'tls.key': '' },
-    { 'ca.crt': pem('ca.crt').slice(0, 200) },
-  ];
-  for (const [i, change] of bad.entries()) {
-    await files.swap({ ...listenerSecret('server-by-name'), ...change });
-    for (let look = 0; look < 4; look += 1) await tls.look();
-    t.equal(lines.length, i + 1, 'one line');
-  }
-  t.strictSame(taken, []);
-  t.equal(String(tls.material.cert), pem('server.crt'));
-  t.ok(lines.every(([level, text]) => level === 'warn' && text === STAYS));
-  t.match(lines[0]?.[2], /^GATECAR_TLS_KEY_FILE must be a file that holds the key of the first certificate/);
-  t.match(lines[3]?.[2], /^GATECAR_TLS_CLIENT_CA_FILE must be/);
+t.test(
+  'unusable TLS files are reported once, the current certificate stays, and the next usable files are loaded',
+  async t => {
+    const { files, tls, lines, reloads, taken } = await follow(t);
+    const bad: Record<string, string>[] = [
+      { 'tls.key': pem('client.key') },
+      { 'tls.crt': 'rubbish' },
+      { 'tls.key': '' },
+      { 'ca.crt': pem('ca.crt').slice(0, 200) },
+    ];
+    for (const [i, change] of bad.entries()) {
+      await files.swap({ ...listenerSecret('server-by-name'), ...change });
+      for (let look = 0; look < 4; look += 1) await tls.look();
+      t.equal(lines.length, i + 1, 'one line');
+    }
+    t.strictSame(taken, []);
+    t.equal(String(tls.material.cert), pem('server.crt'));
+    t.ok(lines.every(([level, text]) => level === 'warn' && text === STAYS));
+    t.match(lines[0]?.[2], /^GATECAR_TLS_KEY_FILE must be a file that holds the key of the first certificate/);
+    t.match(lines[3]?.[2], /^GATECAR_TLS_CLIENT_CA_FILE must be/);
 
-  await files.swap(listenerSecret('server-by-name'));
-  await tls.look();
-  await tls.look();
-  t.strictSame(taken, [pem('server-by-name.crt')]);
-  t.strictSame(reloads, ['failure', 'failure', 'failure', 'failure', 'success']);
-});
+    await files.swap(listenerSecret('server-by-name'));
+    await tls.look();
+    await tls.look();
+    t.strictSame(taken, [pem('server-by-name.crt')]);
+    t.strictSame(reloads, ['failure', 'failure', 'failure', 'failure', 'success']);
+  },
+);
 
 t.test(
   'files that vanish leave in force what was, and are told once unless they are back at the next look',

@@ -29,7 +29,7 @@ t.test('what is no token has no token’s key, whichever bytes its characters sh
   }
 });
 
-t.test('what moves from one part to the next is told apart', async t => {
+t.test('bytes that move from one part to the next make another key', async t => {
   const alike = [
     ...[key('yz', ['x']), key('z', ['xy']), key('xyz', []), key('z', ['x', 'y']), key('', ['x', 'y', 'z'])],
     ...[

@@ -361,7 +361,7 @@ t.test('a review past its deadline is a timeout for all who wait, and its answer
   t.match([accepted.size, refused.size], [0, 1]);
 });
 
-t.test('a no that is told at its deadline is told, ends what was known and leaves nothing to grace', async t => {
+t.test('a rejection at its deadline is returned, removes the cached result and is never served stale', async t => {
   // As a refusal does that the API server gave in time and that waited for being told.
   const { authority, inner, clock, accepted } = cache(undefined, { graceMs: 60_000, reviewTimeoutMs: 10 });
   const first = authority.authenticate(token);
