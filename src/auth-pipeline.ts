@@ -12,7 +12,7 @@ import { comparingClocks, serverClock } from './authentication/server-clock.ts';
 import type { Rejected, TokenAuthenticator } from './authentication/token-authenticator.ts';
 import { tokenReview } from './authentication/token-review.ts';
 import { withTokenScreening } from './authentication/token-screening.ts';
-import { type Authorize, authorizeBasicMode, createAuthorizer } from './authorize.ts';
+import { type Authorize, authorizeFormatOnly, createAuthorizer } from './authorize.ts';
 import type { Config } from './config/schema.ts';
 import { Token } from './credential/token.ts';
 import { type ClusterJwks, createClusterJwks } from './jwks/cluster-jwks.ts';
@@ -52,9 +52,9 @@ const MAX_KEYS_WAIT_MS = 250;
 /** Client addresses whose failures are counted at the same time. They take about 10 MiB. */
 const MAX_ADDRESSES = 50_000;
 
-/** Creates the pipeline of basic mode, which checks only the format of a credential. */
-export function createBasicModePipeline(log: Logger): AuthPipeline {
-  return { authorize: authorizeBasicMode, health: health({ log, probe: undefined }), close: async () => {} };
+/** Creates the pipeline of format-only mode, which checks only the format of a credential. */
+export function createFormatOnlyPipeline(log: Logger): AuthPipeline {
+  return { authorize: authorizeFormatOnly, health: health({ log, probe: undefined }), close: async () => {} };
 }
 
 export interface AuthPipelineOptions {
@@ -113,7 +113,7 @@ export function createAuthPipeline({
     unverifiedShare: () => (jwks?.held ? UNVERIFIED_SHARE : 1),
     protecting: () => throttle.protecting,
     onAdmitted: counters.recordQueueTime,
-    onRefused: counters.recordQueueRejection,
+    onRefused: counters.recordReviewRejected,
   });
   const precheck =
     jwks === undefined
@@ -122,15 +122,15 @@ export function createAuthPipeline({
           keys: jwks,
           clock,
           audiences,
-          signatures: config.localChecks === 'signature',
-          onRefusal: counters.refusedLocally,
+          signatures: config.jwtPrecheck === 'signature',
+          onRefusal: counters.recordLocalRejection,
           pace: throttle,
         });
   const lag = eventLoopLag();
   const shedding = withLoadShedding(precheck, {
     lagMs: lag.current,
     maxLagMs: MAX_LAG_MS,
-    onShed: counters.recordShed,
+    onShed: () => counters.recordReviewRejected('unknown', 'event_loop_lag'),
   });
   const maxEntries = config.cacheMaxEntries;
   const accepted = createResultStore<CachedResult>({
@@ -148,11 +148,11 @@ export function createAuthPipeline({
     refused,
     ttlMs: config.cacheTtlMs,
     negativeTtlMs: config.cacheNegativeTtlMs,
-    graceMs: config.graceMs,
-    refreshAhead: config.refreshAhead,
+    cacheStaleIfErrorMs: config.cacheStaleIfErrorMs,
+    cacheRefreshAhead: config.cacheRefreshAhead,
     reviewTimeoutMs,
     waiting: requests,
-    onWaitingMemoryFull: () => counters.recordQueueRejection('unknown', 'waiting_memory_full'),
+    onWaitingMemoryFull: () => counters.recordReviewRejected('unknown', 'waiting_memory_full'),
     wallClock: clock.time,
     authorityDown: () => healthCheck.apiServerDown,
     onLookup(result) {
@@ -164,7 +164,7 @@ export function createAuthPipeline({
   });
   const authenticator = withTokenScreening(withFailureLimit(config, cache), {
     opaqueTokens: config.opaqueTokens,
-    onRefusal: counters.refusedLocally,
+    onRefusal: counters.recordLocalRejection,
   });
 
   // The result of the probe does not matter, only that there is one. It has the highest priority, since its success ends
@@ -184,8 +184,8 @@ export function createAuthPipeline({
     inFlight: queue.inFlight,
     queued: queue.queued,
     reviewLimit: () => queue.limit,
-    authorityUp: () => healthCheck.apiServerUp,
-    graceActive: () => staleServing.active,
+    apiServerUp: () => healthCheck.apiServerUp,
+    servingStale: () => staleServing.active,
     clockSkewMs: () => clock.skewMs,
   });
   return {
@@ -216,24 +216,24 @@ export function policyFromConfig({ allowedNamespaces, allowedServiceAccounts }: 
   };
 }
 
-function withFailureLimit({ failureLimit }: Config, inner: ResultCache): TokenAuthenticator {
-  if (failureLimit === undefined) return inner;
-  const { count: failures, windowMs } = failureLimit;
+function withFailureLimit({ clientFailureLimit }: Config, inner: ResultCache): TokenAuthenticator {
+  if (clientFailureLimit === undefined) return inner;
+  const { count: failures, windowMs } = clientFailureLimit;
   return withClientFailureLimit(inner, failureCounter({ failures, windowMs, maxAddresses: MAX_ADDRESSES }));
 }
 
 /** Returns the keys that the cluster publishes; `undefined` if local checks are off. */
 function createJwks(
-  { localChecks, reviewTimeoutMs }: Config,
+  { jwtPrecheck, reviewTimeoutMs }: Config,
   apiClient: KubeApiClient,
   counters: Metrics,
   log: Logger,
 ): ClusterJwks | undefined {
-  if (localChecks === 'off') return undefined;
+  if (jwtPrecheck === 'off') return undefined;
   const tell = logJwksTransitions(log);
   return createClusterJwks({
     get: path => apiClient.get(path, AbortSignal.timeout(reviewTimeoutMs)),
-    withKeys: localChecks === 'signature',
+    withKeys: jwtPrecheck === 'signature',
     maxWaitMs: Math.min(MAX_KEYS_WAIT_MS, reviewTimeoutMs / 4),
     onFetch(problem) {
       counters.recordJwksFetch(problem === undefined);

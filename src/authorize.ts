@@ -44,7 +44,7 @@ export function createAuthorizer(authority: TokenAuthenticator, policy: Policy):
 }
 
 /** Basic mode: allows every request with a well-formed bearer token, without authenticating it. */
-export const authorizeBasicMode: Authorize = credential =>
+export const authorizeFormatOnly: Authorize = credential =>
   credential.kind === 'token' ? BASIC_MODE_IDENTITY : withoutToken(credential);
 
 function deny({ reason, detail, retryAfterSeconds }: Rejected): Deny {

@@ -98,9 +98,8 @@ const MAX_LINES = 250;
 
 /** Files that may be longer, and why they are. */
 const LONGER: Readonly<Record<string, { readonly lines: number; readonly why: string }>> = {
-  'config/schema.ts': { lines: 340, why: 'one list of all settings is easier to read than two' },
+  'config/schema.ts': { lines: 345, why: 'one list of all settings is easier to read than two' },
   'config/setting-types.ts': { lines: 340, why: 'one small type of setting beside the other' },
-  'observability/metrics.ts': { lines: 330, why: 'one list of all metrics is easier to read than two' },
 };
 
 interface Import {

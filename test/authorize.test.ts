@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { AuthResult, TokenAuthenticator } from '../src/authentication/token-authenticator.ts';
-import { authorizeBasicMode, createAuthorizer } from '../src/authorize.ts';
+import { authorizeFormatOnly, createAuthorizer } from '../src/authorize.ts';
 import { parseAuthorization } from '../src/credential/authorization-header.ts';
 import { revealToken } from '../src/credential/token.ts';
 import { OTHER_SCHEME } from '../src/decision/decision.ts';
@@ -39,7 +39,7 @@ t.test('what is no token is denied, and nobody is asked', async t => {
     empty: ['token_empty', ''],
   } as const;
   for (const [kind, [reason, detail]] of Object.entries(expected)) {
-    for (const decide of [authorize, authorizeBasicMode]) {
+    for (const decide of [authorize, authorizeFormatOnly]) {
       t.strictSame(decide({ kind } as { kind: keyof typeof expected }), { kind: 'deny', reason, detail });
     }
   }
@@ -99,8 +99,8 @@ t.test('a malformed credential is denied before the authority is asked', async t
   t.strictSame(authority.asked, ['a-token']);
 });
 
-t.test('basic mode lets every well-formed token pass, and says nothing of whose it is', async t => {
-  t.strictSame(authorizeBasicMode(good), { kind: 'allow', identity: undefined });
+t.test('format-only mode lets every well-formed token pass, and says nothing of whose it is', async t => {
+  t.strictSame(authorizeFormatOnly(good), { kind: 'allow', identity: undefined });
 });
 
 t.test('where a client is told, it goes along, and a refusal keeps when to come back', t => {

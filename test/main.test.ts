@@ -112,7 +112,7 @@ t.test(
   async t => {
     const directory = scratch(t, { cert: 'precious', key: 'precious' });
     const args = [`--tls-cert-file=${directory}/cert`, `--tls-key-file=${directory}/key`];
-    const { code, out, err } = await run(['serve', '--mode=basic', '--listen=127.0.0.1:0', ...args]);
+    const { code, out, err } = await run(['serve', '--mode=format-only', '--listen=127.0.0.1:0', ...args]);
     t.strictSame([code, out], [2, '']);
     const fault = 'GATECAR_TLS_CERT_FILE must be a file that holds PEM certificates and nothing else';
     t.equal(err, `gatecar: ${fault}; got "${directory}/cert"\n`);
@@ -264,7 +264,7 @@ async function start(t: Test, settings: Record<string, string>, withApiServer = 
 t.test('a standard output that is never read does not keep it from ending with 0', async t => {
   const standIn = await startStandIn(accepts());
   t.teardown(() => standIn.close());
-  const gatecar = await startGatecarProcess({ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT: 'all' });
+  const gatecar = await startGatecarProcess({ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT_LOG: 'all' });
   t.teardown(() => gatecar.stop());
   gatecar.stopReading();
   // More than the kernel holds for the reader.
@@ -323,7 +323,7 @@ t.test('an uncaught error ends it with 1, whatever its output does', async t => 
 
 t.test('a terminal that is stopped does not keep it from ending', { skip: skipWithout(scriptMissing()) }, async t => {
   const directory = scratch(t);
-  const settings = `--mode=basic --audit=all --listen=unix:${directory}/auth --ops-listen=unix:${directory}/ops`;
+  const settings = `--mode=format-only --audit-log=all --listen=unix:${directory}/auth --ops-listen=unix:${directory}/ops`;
   const command = `echo $$ >${directory}/pid; exec "${process.execPath}" "${MAIN}" serve ${settings} --shutdown-delay=0s`;
   // Nothing reads the output of `script`, which then reads nothing from the terminal that it makes.
   const terminal = spawn('script', ['--quiet', '--return', '--flush', '--command', command, '/dev/null'], {

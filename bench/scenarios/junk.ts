@@ -15,7 +15,7 @@ export const junk: Scenario = {
     const gatecar = await startGatecar(bench, authority.settings);
     // gatecar fetches the JWKS after the first review, and checks signatures from then on.
     await ask(gatecar.auth, { token: authority.token });
-    while ((await gatecar.metric('gatecar_cluster_keys_readable')) !== 1);
+    while ((await gatecar.metric('gatecar_jwks_available')) !== 1);
     const before = authority.reviews;
 
     const malformed = { Authorization: 'Bearer <no token has these characters>' };

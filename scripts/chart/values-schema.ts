@@ -1,5 +1,6 @@
 import { settingsJsonSchema } from '../../src/config/help.ts';
 import { SETTINGS } from '../../src/config/schema.ts';
+import { formerNames } from '../../src/config/setting-names.ts';
 import type { ValueEntry } from './values-file.ts';
 
 type Schema = Record<string, unknown>;
@@ -59,15 +60,19 @@ const ENVIRONMENT_VARIABLE: Schema = {
   properties: { name: { type: 'string', minLength: 1 } },
   if: { properties: { name: { pattern: '^GATECAR_' } } },
   // biome-ignore lint/suspicious/noThenProperty: JSON Schema calls it so
-  then: { properties: { name: { enum: Object.values(SETTINGS).map(({ name }) => name) } } },
+  then: { properties: { name: { enum: Object.values(SETTINGS).flatMap(one => [one.name, ...formerNames(one)]) } } },
 };
 
 function settingProperties(): Schema {
   const properties = settingsJsonSchema()['properties'] as Record<string, Schema>;
   return Object.fromEntries(
-    Object.entries(properties).map(([name, { 'x-flag': _, 'x-aliases': __, ...schema }]) => [
-      chartName(name),
-      { ...schema, 'x-setting': name },
-    ]),
+    Object.entries(properties).flatMap(([name, { 'x-flag': _, 'x-aliases': aliases, ...schema }]) => {
+      const current = chartName(name);
+      const former = formerNames({ aliases: aliases as readonly string[] }).map(alias => [
+        chartName(alias),
+        { ...schema, description: `Former name of \`config.${current}\`.`, deprecated: true, 'x-setting': name },
+      ]);
+      return [[current, { ...schema, 'x-setting': name }], ...former];
+    }),
   );
 }

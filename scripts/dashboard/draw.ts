@@ -21,7 +21,7 @@ t.test('the dashboard is drawn', async t => {
     GATECAR_ALLOWED_NAMESPACES: 'apps',
     GATECAR_CACHE_TTL: '5s',
     GATECAR_REVIEW_TIMEOUT: '1s',
-    GATECAR_GRACE: '20s',
+    GATECAR_CACHE_STALE_IF_ERROR: '20s',
     GATECAR_LOG_LEVEL: 'info',
   });
   await startTraffic(t, watched);

@@ -45,21 +45,22 @@ const GOOD_OR_BAD = [
 /** All rows of the dashboard, from the top. */
 export const ROWS: readonly Row[] = [
   {
-    title: 'Is it well?',
+    title: 'Overview',
     panels: [
       {
         title: 'API server',
-        description: 'Whether every gatecar could ask when it last tried.',
+        description: 'Whether the API server answered the last TokenReview of every gatecar.',
         unit: 'none',
-        queries: [{ expr: `min(${of('gatecar_authority_up')})`, legend: 'up' }],
+        queries: [{ expr: `min(${of('gatecar_apiserver_up')})`, legend: 'up' }],
         number: GOOD_OR_BAD,
-        words: { 0: 'cannot be asked', 1: 'answers' },
+        words: { 0: 'unreachable', 1: 'up' },
       },
       {
-        title: 'Told 503',
-        description: 'Requests that nobody could decide: an outage, or overload. Never an answer about a token.',
+        title: 'Unavailable (503)',
+        description:
+          'Requests that gatecar could not decide because of an outage or overload. Never a statement about a token.',
         unit: 'percentunit',
-        queries: [{ expr: share(rate(requests, 'decision="unavailable"'), rate(requests)), legend: 'told 503' }],
+        queries: [{ expr: share(rate(requests, 'decision="unavailable"'), rate(requests)), legend: 'unavailable' }],
         number: [
           [0, 'green'],
           [0.01, 'orange'],
@@ -68,7 +69,7 @@ export const ROWS: readonly Row[] = [
       },
       {
         title: 'Denied',
-        description: 'Requests that were refused for what they carry. How much is usual depends on who can reach you.',
+        description: 'Requests denied because of their credential. The usual share depends on the clients.',
         unit: 'percentunit',
         queries: [{ expr: share(rate(requests, 'decision="deny"'), rate(requests)), legend: 'denied' }],
         number: [
@@ -77,28 +78,28 @@ export const ROWS: readonly Row[] = [
         ],
       },
       {
-        title: 'Known',
-        description: 'Look-ups that were answered from memory, a good result or a bad one.',
+        title: 'Cache hit ratio',
+        description: 'Look-ups that found a cached result, authenticated or rejected.',
         unit: 'percentunit',
         queries: [
-          { expr: share(rate(lookups, 'result=~"hit_positive|hit_negative|stale"'), rate(lookups)), legend: 'known' },
+          { expr: share(rate(lookups, 'result=~"hit_positive|hit_negative|stale"'), rate(lookups)), legend: 'hits' },
         ],
         number: [[0, 'blue']],
       },
       {
-        title: 'Grace',
-        description: 'Whether results are served past their time, as GATECAR_GRACE allows.',
+        title: 'Serving stale',
+        description: 'Whether expired results are served, as GATECAR_CACHE_STALE_IF_ERROR allows.',
         unit: 'none',
-        queries: [{ expr: `max(${of('gatecar_grace_active')})`, legend: 'grace' }],
+        queries: [{ expr: `max(${of('gatecar_serving_stale')})`, legend: 'stale' }],
         number: [
           [0, 'green'],
           [1, 'orange'],
         ],
-        words: { 0: 'not in use', 1: 'in use' },
+        words: { 0: 'no', 1: 'yes' },
       },
       {
         title: 'Running',
-        description: 'gatecars that are scraped, by version.',
+        description: 'Instances that Prometheus scrapes, by version.',
         unit: 'none',
         queries: [{ expr: `sum by (version) (${of('gatecar_build_info')})`, legend: '{{version}}' }],
         number: [[0, 'blue']],
@@ -111,23 +112,23 @@ export const ROWS: readonly Row[] = [
       {
         title: 'Decisions by reason',
         description:
-          'Requests a second. Reasons are those of the X-Gatecar-Reason header; the README has a row for each.',
+          'Requests per second. The reasons are those of the X-Gatecar-Reason header; the documentation has a row for each.',
         unit: 'reqps',
         stacked: true,
         queries: [{ expr: `${sumBy('decision, reason', rate(requests))} > 0`, legend: '{{decision}} {{reason}}' }],
       },
       {
-        title: 'Time to an answer',
-        description: 'The slowest hundredth, by decision. An allow from memory takes less than a millisecond.',
+        title: 'Response time (p99)',
+        description: 'By decision. A cached allow takes less than a millisecond.',
         unit: 's',
         queries: [{ expr: quantile(0.99, 'decision', 'gatecar_request_duration_seconds'), legend: '{{decision}}' }],
       },
       {
-        title: 'Refused unasked',
-        description: 'Tokens that the local checks refused, by check: junk that the API server never saw.',
+        title: 'Rejected locally',
+        description: 'Tokens that the local checks rejected without a TokenReview, by reason.',
         unit: 'reqps',
         stacked: true,
-        queries: [{ expr: sumBy('check', rate('gatecar_local_refusals_total')), legend: '{{check}}' }],
+        queries: [{ expr: sumBy('reason', rate('gatecar_local_rejections_total')), legend: '{{reason}}' }],
       },
     ],
   },
@@ -137,25 +138,25 @@ export const ROWS: readonly Row[] = [
       {
         title: 'Look-ups by result',
         description:
-          'Mostly misses? Clients make a token for each request, or the TTL is short. Coalesced ones waited for a review of the same token.',
+          'Many misses: clients create a token per request, or the TTL is short. Coalesced look-ups waited for a review of the same token.',
         unit: 'reqps',
         stacked: true,
         queries: [{ expr: sumBy('result', rate(lookups)), legend: '{{result}}' }],
       },
       {
-        title: 'Results held',
-        description: 'Good ones (accepted) and bad ones (refused); GATECAR_CACHE_MAX_ENTRIES bounds each.',
+        title: 'Cached results',
+        description: 'By store. GATECAR_CACHE_MAX_ENTRIES limits each store.',
         unit: 'short',
         queries: [{ expr: sumBy('store', of('gatecar_cache_entries')), legend: '{{store}}' }],
       },
       {
-        title: 'Evictions and renewals',
+        title: 'Evictions and refreshes',
         description:
-          'Good results that go for capacity are missed; the rest is as it should be. Renewals happen behind the answers.',
+          'Authenticated results evicted for capacity mean that the cache is too small. Refreshes run in the background.',
         unit: 'ops',
         queries: [
           { expr: sumBy('store, cause', rate('gatecar_cache_evictions_total')), legend: '{{store}} {{cause}}' },
-          { expr: sumBy('outcome', rate('gatecar_renewals_total')), legend: 'renewal {{outcome}}' },
+          { expr: sumBy('outcome', rate('gatecar_cache_refreshes_total')), legend: 'refresh {{outcome}}' },
         ],
       },
     ],
@@ -166,32 +167,31 @@ export const ROWS: readonly Row[] = [
       {
         title: 'Reviews by outcome',
         description:
-          'TokenReviews a second. Whatever is neither accepted nor refused is a fault of ours or of the API server.',
+          'TokenReviews per second. Outcomes other than authenticated and rejected are failures of gatecar or the API server.',
         unit: 'ops',
         stacked: true,
         queries: [{ expr: `${sumBy('outcome', rate('gatecar_reviews_total'))} > 0`, legend: '{{outcome}}' }],
       },
       {
-        title: 'Time of a review',
-        description:
-          'The API server: half of the reviews, and the slowest hundredth. GATECAR_REVIEW_TIMEOUT ends them.',
+        title: 'TokenReview latency',
+        description: 'Median and p99 of the API server. GATECAR_REVIEW_TIMEOUT limits them.',
         unit: 's',
         queries: [
-          { expr: quantile(0.5, '', 'gatecar_review_duration_seconds'), legend: 'half' },
-          { expr: quantile(0.99, '', 'gatecar_review_duration_seconds'), legend: 'slowest hundredth' },
+          { expr: quantile(0.5, '', 'gatecar_review_duration_seconds'), legend: 'p50' },
+          { expr: quantile(0.99, '', 'gatecar_review_duration_seconds'), legend: 'p99' },
         ],
       },
       {
-        title: 'Wait for a turn',
+        title: 'Queue wait (p99)',
         description:
-          'The slowest hundredth of the waits before a review begins; past half of the review timeout it is given up.',
+          'Time that reviews wait for a slot. A review that waits for half of GATECAR_REVIEW_TIMEOUT is rejected.',
         unit: 's',
-        queries: [{ expr: quantile(0.99, '', 'gatecar_review_queue_seconds'), legend: 'slowest hundredth' }],
+        queries: [{ expr: quantile(0.99, '', 'gatecar_review_queue_duration_seconds'), legend: 'p99' }],
       },
       {
-        title: 'Under way, by priority',
+        title: 'In flight, by priority',
         description:
-          'Against the limit, which sinks by itself while the API server answers 429. Unverified tokens get a quarter at most.',
+          'Beside the current limit, which gatecar lowers while the API server returns 429. Unverified tokens get at most a quarter.',
         unit: 'short',
         queries: [
           { expr: sumBy('priority', of('gatecar_reviews_in_flight')), legend: '{{priority}}' },
@@ -199,59 +199,59 @@ export const ROWS: readonly Row[] = [
         ],
       },
       {
-        title: 'Waiting, by priority',
-        description: 'Only unverified is long? That is junk, and good tokens pass it by.',
+        title: 'Queued, by priority',
+        description:
+          'If only `unverified` is long, clients send invalid tokens. Verified tokens do not wait behind them.',
         unit: 'short',
         queries: [{ expr: sumBy('priority', of('gatecar_reviews_queued')), legend: '{{priority}}' }],
       },
       {
-        title: 'Turned away',
+        title: 'Rejected (overload)',
         description:
-          'Reviews that never began: no place, no turn in time, no memory for one more that waits, or our own event loop behind.',
+          'Reviews that were not sent: queue full, no slot in time, no memory for another waiting request, or event loop lag.',
         unit: 'ops',
         queries: [
           {
-            expr: sumBy('priority, cause', rate('gatecar_reviews_not_admitted_total')),
-            legend: '{{priority}}: {{cause}}',
+            expr: sumBy('priority, reason', rate('gatecar_reviews_rejected_total')),
+            legend: '{{priority}}: {{reason}}',
           },
-          { expr: `sum(${rate('gatecar_reviews_shed_total')})`, legend: 'event loop behind' },
         ],
       },
     ],
   },
   {
-    title: 'Outage and grace',
+    title: 'Outages',
     panels: [
       {
-        title: 'The API server can be asked',
+        title: 'API server up, by instance',
         description:
-          '1 or 0 for each gatecar. One alone at 0 is its node or its network; all of them, the API server or our right.',
+          '1 or 0 for each gatecar. A single 0 points to a node or its network; all at 0 to the API server or gatecar’s rights.',
         unit: 'none',
-        queries: [{ expr: of('gatecar_authority_up'), legend: '{{instance}}' }],
+        queries: [{ expr: of('gatecar_apiserver_up'), legend: '{{instance}}' }],
       },
       {
-        title: 'Served by grace',
-        description: 'Requests a second that passed with a result past its time.',
+        title: 'Served stale',
+        description: 'Requests per second that were allowed with an expired result.',
         unit: 'reqps',
         queries: [{ expr: `sum(${rate(lookups, 'result="stale"')})`, legend: 'stale' }],
       },
       {
-        title: "The cluster's keys",
+        title: 'Cluster JWKS',
         description:
-          'Whether they could be read, and attempts that failed. Without them forged tokens cost a review each.',
+          'Whether the last fetch succeeded, and failed fetches. Without the JWKS, each token with an invalid signature costs a review.',
         unit: 'none',
         queries: [
-          { expr: `min(${of('gatecar_cluster_keys_readable')})`, legend: 'readable' },
+          { expr: `min(${of('gatecar_jwks_available')})`, legend: 'available' },
           {
-            expr: `sum(${rate('gatecar_cluster_keys_fetches_total', 'outcome="failure"')})`,
-            legend: 'failures a second',
+            expr: `sum(${rate('gatecar_jwks_fetches_total', 'outcome="failure"')})`,
+            legend: 'failures per second',
           },
         ],
       },
       {
         title: 'Clock skew',
         description:
-          "How far gatecar's clock is ahead of the API server's. Past 30 s either way, token times are not checked locally.",
+          "How far gatecar's clock is ahead of the API server's. Beyond 30 s, gatecar does not check token times locally.",
         unit: 's',
         queries: [{ expr: of('gatecar_clock_skew_seconds'), legend: '{{instance}}' }],
       },
@@ -261,21 +261,20 @@ export const ROWS: readonly Row[] = [
     title: 'Process',
     panels: [
       {
-        title: 'Event loop',
-        description:
-          'How late it comes round, the slowest hundredth. From a quarter of a second on new tokens are turned away.',
+        title: 'Event loop lag (p99)',
+        description: 'From 0.25 s, gatecar rejects reviews of new tokens.',
         unit: 's',
         queries: [{ expr: of('nodejs_eventloop_lag_p99_seconds'), legend: '{{instance}}' }],
       },
       {
-        title: 'Processor',
-        description: 'Cores in use. The work is done on one; 1 is full.',
+        title: 'CPU',
+        description: 'Cores in use. gatecar works on one core; 1 is saturated.',
         unit: 'short',
         queries: [{ expr: rate('process_cpu_seconds_total'), legend: '{{instance}}' }],
       },
       {
         title: 'Memory',
-        description: 'Resident, and what of it is JavaScript. The chart gives 256 MiB.',
+        description: 'Resident memory and JavaScript heap. The chart sets a limit of 256 MiB.',
         unit: 'bytes',
         queries: [
           { expr: of('process_resident_memory_bytes'), legend: '{{instance}}' },
@@ -285,8 +284,8 @@ export const ROWS: readonly Row[] = [
       {
         title: 'Memory budgets in use',
         description:
-          'Share of the memory for connections, for requests in transfer and for requests that wait for a review. Connections ' +
-          'are closed or requests rejected as overloaded at 1; from 0.75, gRPC connections without an allowed request.',
+          'Share of the memory for connections, requests in transfer and requests that wait for a review. At 1, gatecar closes ' +
+          'connections or rejects requests as overloaded. From 0.75, it closes gRPC connections without an allowed request.',
         unit: 'percentunit',
         queries: [
           {
@@ -298,16 +297,16 @@ export const ROWS: readonly Row[] = [
       {
         title: 'Connections closed',
         description:
-          'Because there was no room (GATECAR_MAX_CONNECTIONS, GATECAR_MEMORY_LIMIT), or because the TLS handshake failed, by reason.',
+          'Because a limit was reached (GATECAR_MAX_CONNECTIONS, GATECAR_MEMORY_LIMIT), or because the TLS handshake failed.',
         unit: 'ops',
         queries: [
-          { expr: sumBy('protocol', rate('gatecar_connections_dropped_total')), legend: '{{protocol}}' },
+          { expr: sumBy('protocol', rate('gatecar_connections_rejected_total')), legend: '{{protocol}}' },
           { expr: sumBy('reason', rate('gatecar_tls_handshake_failures_total')), legend: 'TLS: {{reason}}' },
         ],
       },
       {
-        title: 'Lines dropped',
-        description: 'Of log and audit, because standard output fails, is closed or is read too slowly.',
+        title: 'Log lines dropped',
+        description: 'Log and audit lines, because standard output fails, is closed or is read too slowly.',
         unit: 'ops',
         queries: [
           { expr: `sum(${rate('gatecar_log_lines_dropped_total')})`, legend: 'dropped' },
@@ -315,8 +314,8 @@ export const ROWS: readonly Row[] = [
         ],
       },
       {
-        title: 'TLS files replaced',
-        description: 'Those that could be used, and those that could not. Empty steps are usual.',
+        title: 'TLS reloads',
+        description: 'By outcome.',
         unit: 'short',
         queries: [
           {
@@ -326,10 +325,12 @@ export const ROWS: readonly Row[] = [
         ],
       },
       {
-        title: 'Certificate runs out in',
-        description: 'Of the listeners; where they are plain there is nothing here.',
+        title: 'Certificate expires in',
+        description: 'Certificate of the listeners. Empty without TLS.',
         unit: 's',
-        queries: [{ expr: `min(${of('gatecar_tls_certificate_not_after_seconds')}) - time()`, legend: 'left' }],
+        queries: [
+          { expr: `min(${of('gatecar_tls_certificate_expiration_timestamp_seconds')}) - time()`, legend: 'left' },
+        ],
       },
     ],
   },

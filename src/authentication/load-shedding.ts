@@ -4,7 +4,7 @@ import type { TokenAuthenticator } from './token-authenticator.ts';
 const OVERLOADED: Unavailable = {
   kind: 'unavailable',
   reason: 'overloaded',
-  cause: 'event loop behind',
+  cause: 'event_loop_lag',
   retryAfterSeconds: 1,
 };
 

@@ -44,12 +44,12 @@ export type Priority = 'verified' | 'unverified' | 'refresh';
  * Where a result came from.
  *
  * - `cache`: a cached result within its TTL.
- * - `grace`: a cached result after its TTL (stale-if-error).
+ * - `stale`: a cached result after its TTL (stale-if-error).
  * - `review`: a review that this request started.
  * - `shared`: a review that another request started.
  * - `local`: gatecar decided without a review.
  */
-export type ResultSource = 'cache' | 'grace' | 'review' | 'shared' | 'local';
+export type ResultSource = 'cache' | 'stale' | 'review' | 'shared' | 'local';
 
 /**
  * Records how a request was processed, for observability. Stages write to it and never read it, so

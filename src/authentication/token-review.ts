@@ -1,5 +1,5 @@
 import { revealToken, type Token } from '../credential/token.ts';
-import type { UnavailableCause } from '../decision/decision.ts';
+import { describeCause, type UnavailableCause } from '../decision/decision.ts';
 import { type KubeApiClient, KubeApiError } from '../kube/api-client.ts';
 import {
   type AuthResult,
@@ -53,11 +53,13 @@ export function tokenReview(options: TokenReviewOptions): TokenAuthenticator {
     try {
       const answer = await connection.post(TOKEN_REVIEW_PATH, bodyFor(token), signal, headers);
       const verdict = parseTokenReviewResponse(answer, token, audiences);
-      return verdict.kind === 'unavailable' ? [verdict, `${verdict.cause} (HTTP ${answer.status})`] : [verdict];
+      return verdict.kind === 'unavailable'
+        ? [verdict, `${describeCause(verdict.cause)} (HTTP ${answer.status})`]
+        : [verdict];
     } catch (error) {
       return error instanceof KubeApiError
         ? [unavailable(error.outage), error.message]
-        : [unavailable('internal error'), 'internal error'];
+        : [unavailable('internal_error'), describeCause('internal_error')];
     }
   };
 

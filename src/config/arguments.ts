@@ -1,4 +1,5 @@
-import { flagName, SETTINGS, type Setting } from './schema.ts';
+import type { Setting } from './schema.ts';
+import { settingsByFlag } from './setting-names.ts';
 
 /** One argument as given, and the setting that it sets. */
 export interface Argument {
@@ -62,7 +63,7 @@ export interface CommandLine {
  * takes a value.
  */
 export function readCommandLine(args: readonly string[], ownFlags: readonly string[]): CommandLine {
-  const known = new Map(Object.values<Setting<unknown>>(SETTINGS).map(setting => [flagName(setting), setting]));
+  const known = settingsByFlag();
   const own = new Map<string, string | undefined>();
   const operands: string[] = [];
   const settings: string[] = [];

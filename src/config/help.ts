@@ -1,4 +1,5 @@
-import { flagName, SETTINGS, type Setting } from './schema.ts';
+import { SETTINGS, type Setting } from './schema.ts';
+import { flagName } from './setting-names.ts';
 
 const ALL: readonly Setting<unknown>[] = Object.values(SETTINGS);
 

@@ -1,6 +1,7 @@
 import { readArgument, redactArgument } from './arguments.ts';
 import { crossFaults } from './cross-setting-rules.ts';
-import { type Config, flagName, SETTINGS, type Setting } from './schema.ts';
+import { type Config, SETTINGS, type Setting } from './schema.ts';
+import { flagName, formerNames, settingsByFlag } from './setting-names.ts';
 import { suggestName } from './suggest-name.ts';
 
 /**
@@ -84,21 +85,28 @@ function fromEnvironment(setting: Setting<unknown>, env: Environment): Given | F
 }
 
 function readFlags(args: readonly string[], faults: string[]): Map<string, Given | Fault> {
-  const known = new Map(ALL.map(([, setting]) => [flagName(setting), setting]));
+  const known = settingsByFlag();
   const flags = new Map<string, Given | Fault>();
   const rest = [...args];
   while (rest.length > 0) {
     const { name, text, setting, given } = readArgument(rest, known);
     if (setting === undefined) {
-      const names = [...known.keys()].map(one => `--${one}`);
+      const names = ALL.map(([, one]) => `--${flagName(one)}`);
       faults.push(unknown(redactArgument(given), names, 'argument'));
       continue;
     }
-    if (flags.has(name)) flags.set(name, { fault: `--${name} is given twice` });
-    else if (text === undefined) flags.set(name, { fault: `--${name} needs a value` });
-    else flags.set(name, { source: `--${name}`, text });
+    const current = flagName(setting);
+    if (flags.has(current)) flags.set(current, { fault: twice(current, name) });
+    else if (text === undefined) flags.set(current, { fault: `--${name} needs a value` });
+    else flags.set(current, { source: `--${name}`, text });
   }
   return flags;
+}
+
+function twice(current: string, given: string): string {
+  return given === current
+    ? `--${current} is given twice`
+    : `--${current} is given twice; --${given} is its former name`;
 }
 
 const SERVICE_LINK_NAME =
@@ -118,8 +126,9 @@ function isServiceLink(name: string, value: string): boolean {
 
 function checkNames(env: Environment, faults: string[]): void {
   const known = ALL.map(([, setting]) => setting.name as string);
+  const accepted = new Set([...known, ...ALL.flatMap(([, setting]) => formerNames(setting))]);
   for (const [name, value] of Object.entries(env)) {
-    if (value === undefined || !name.startsWith('GATECAR_') || known.includes(name)) continue;
+    if (value === undefined || !name.startsWith('GATECAR_') || accepted.has(name)) continue;
     if (!isServiceLink(name, value)) faults.push(unknown(name, known, 'setting'));
   }
 }

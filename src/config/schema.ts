@@ -20,13 +20,17 @@ import {
   socketMode,
   statusOneOf,
   wholeNumber,
+  withFormerValues,
 } from './setting-types.ts';
 
 /** One setting: the single source of its names, type, default, limits and help. */
 export interface Setting<T, D extends string | undefined = string | undefined> {
-  /** The environment variable. {@link flagName} derives the flag from it. */
+  /** The environment variable. `flagName` derives the flag from it. */
   readonly name: `GATECAR_${string}`;
-  /** Other accepted environment variables for the same setting. */
+  /**
+   * Other accepted environment variables for the same setting. One that begins with `GATECAR_` is a
+   * former name. Its flag is accepted as well.
+   */
   readonly aliases: readonly string[];
   readonly type: SettingType<T>;
   /** As a user would write it; `undefined` if there is no default. */
@@ -70,23 +74,23 @@ export const SETTINGS = {
   ),
   mode: setting(
     'GATECAR_MODE',
-    oneOf('tokenreview', 'basic'),
+    withFormerValues(oneOf('tokenreview', 'format-only'), { basic: 'format-only' }),
     'tokenreview',
-    '`tokenreview` asks the API server about each token. `basic` checks presence and format only, verifies nothing, and ' +
-      'needs a loopback auth listener.',
+    '`tokenreview` validates each token with the API server. `format-only` (formerly `basic`) checks only that a ' +
+      'well-formed token is present. It verifies nothing and needs a loopback auth listener.',
   ),
   allowInsecureBasic: setting(
     'GATECAR_ALLOW_INSECURE_BASIC',
     boolean,
     'false',
-    'Lets `basic` mode listen on other than loopback addresses.',
+    'Allows `format-only` mode on addresses other than loopback.',
   ),
   tokenAudiences: setting(
     'GATECAR_TOKEN_AUDIENCES',
     audiences,
     'bindcar',
-    'Audiences to ask for; a token must have one of them. Set but empty: none is asked for, so only tokens for the API ' +
-      'server itself pass (legacy Secret tokens among them).',
+    'Accepted audiences. A token must have one of them. If set but empty, only tokens for the API server itself pass, ' +
+      'including legacy Secret tokens.',
     { aliases: ['BIND_TOKEN_AUDIENCES'] },
   ),
   allowedNamespaces: setting(
@@ -100,151 +104,157 @@ export const SETTINGS = {
     'GATECAR_ALLOWED_SERVICE_ACCOUNTS',
     serviceAccounts,
     undefined,
-    'ServiceAccounts that pass, as `system:serviceaccount:<namespace>:<name>`. With both lists set, both must pass; a ' +
-      'user that is no ServiceAccount passes none.',
+    'ServiceAccounts that pass, as `system:serviceaccount:<namespace>:<name>`. If both lists are set, a caller must be in ' +
+      'both. A user that is not a ServiceAccount is in neither.',
     { aliases: ['BIND_ALLOWED_SERVICE_ACCOUNTS'], defaultLabel: 'all' },
   ),
   policyDeniedStatus: setting(
     'GATECAR_POLICY_DENIED_STATUS',
     statusOneOf(401, 403),
     '401',
-    'Status where the token is good but its ServiceAccount is not allowed.',
+    'Status if the token is valid but its ServiceAccount is not allowed.',
   ),
   unavailableStatus: setting(
     'GATECAR_UNAVAILABLE_STATUS',
     statusOneOf(401, 403, 503),
     '503',
-    'Status where nobody could be asked. nginx turns a 503 into a 500 for its client.',
+    'Status if gatecar cannot decide, because the API server is unreachable or gatecar is overloaded. nginx turns a 503 ' +
+      'into a 500 for its client.',
   ),
   errorDetail: setting(
     'GATECAR_ERROR_DETAIL',
     oneOf('full', 'generic'),
     'full',
-    '`generic` answers `Unauthorized`, `Forbidden` or `Service Unavailable` and no reason code.',
+    '`generic` returns `Unauthorized`, `Forbidden` or `Service Unavailable` without a reason code.',
   ),
   identityHeaderPrefix: setting(
     'GATECAR_IDENTITY_HEADER_PREFIX',
     headerPrefix,
     'X-Auth-Request-',
-    'What identity header names begin with.',
+    'Prefix of the identity header names.',
   ),
   cacheTtlMs: setting(
     'GATECAR_CACHE_TTL',
     duration('0', '10m'),
     '10s',
-    "How long a yes is kept, never past the token's `exp`. 0: none is kept, and concurrent callers still share one review.",
+    "How long an `authenticated` result is cached, never past the token's `exp`. 0 disables it. Concurrent requests with " +
+      'one token share a review in any case.',
   ),
   cacheNegativeTtlMs: setting(
     'GATECAR_CACHE_NEGATIVE_TTL',
     duration('0', '10m'),
     '2s',
-    'How long a no is kept; 0: none is. Outages are never kept.',
+    'How long a `rejected` result is cached. 0 disables it. Outages are never cached.',
   ),
   cacheMaxEntries: setting(
     'GATECAR_CACHE_MAX_ENTRIES',
     wholeNumber(1, 10_000_000),
     '10000',
-    'Most results kept, in each of the two stores.',
+    'Maximum number of cached results, in each of the two stores (authenticated, rejected).',
   ),
   reviewTimeoutMs: setting(
     'GATECAR_REVIEW_TIMEOUT',
     duration('10ms', '1m'),
     '3s',
-    'How long one review may take, connecting and waiting for its turn included.',
+    'Time limit of one review, including the wait for a slot and the connection.',
   ),
   reviewMaxConcurrency: setting(
     'GATECAR_REVIEW_MAX_CONCURRENCY',
     wholeNumber(1, 10_000),
     '32',
-    'Most reviews under way at once; also the most connections to the API server, beside one for its signing keys.',
+    'Maximum number of concurrent reviews. Also the maximum number of connections to the API server; one more is used ' +
+      'for the JWKS.',
   ),
   reviewMaxQueue: setting(
     'GATECAR_REVIEW_MAX_QUEUE',
     wholeNumber(0, 1_000_000),
     '512',
-    'Most reviews waiting for their turn; past it: `overloaded` at once.',
+    'Maximum number of reviews that wait for a slot. More are rejected immediately as `overloaded`.',
   ),
   maxConnections: setting(
     'GATECAR_MAX_CONNECTIONS',
     wholeNumber(1, 1_000_000),
     undefined,
-    'Most open connections, on the auth and on the gRPC listener each. Without it the limit follows from ' +
-      '`GATECAR_MEMORY_LIMIT`, for all listeners together. If there is no room for a new connection, gatecar closes the one ' +
-      'that has waited longest for its client, or rejects the new one.',
+    'Maximum number of open connections, on the auth and on the gRPC listener each. If unset, the limit follows from ' +
+      '`GATECAR_MEMORY_LIMIT`, for all listeners together. At the limit, gatecar closes the connection that has waited ' +
+      'longest for its client, or rejects the new one.',
     { defaultLabel: 'by memory' },
   ),
   memoryLimit: setting(
     'GATECAR_MEMORY_LIMIT',
     bytes('64Mi', '64Gi'),
     undefined,
-    'Memory from which the limits on connections and waiting requests are derived, such as `256Mi`. Without it: the limit ' +
-      "of the container (cgroup), or the machine's memory.",
+    'Memory from which gatecar derives its limits on connections and waiting requests, such as `256Mi`. If unset, the ' +
+      "limit of the container (cgroup), or the machine's memory.",
     { defaultLabel: 'detected' },
   ),
-  refreshAhead: setting(
-    'GATECAR_REFRESH_AHEAD',
+  cacheRefreshAhead: setting(
+    'GATECAR_CACHE_REFRESH_AHEAD',
     boolean,
     'true',
-    'Renews a result that is in use before it ends, in the background.',
+    'Refreshes cached results in use before they expire, in the background.',
+    { aliases: ['GATECAR_REFRESH_AHEAD'] },
   ),
-  graceMs: setting(
-    'GATECAR_GRACE',
+  cacheStaleIfErrorMs: setting(
+    'GATECAR_CACHE_STALE_IF_ERROR',
     duration('0', '60m'),
     '0s',
-    'How long past its TTL a known yes may be served while the API server cannot be asked; marked with ' +
-      '`X-Gatecar-Stale: <seconds>`. 0: off.',
+    'How long past its TTL a cached `authenticated` result may be served while the API server is unreachable ' +
+      '(stale-if-error, RFC 5861). The response is marked `X-Gatecar-Stale: <seconds>`. 0 disables it.',
+    { aliases: ['GATECAR_GRACE'] },
   ),
-  localChecks: setting(
-    'GATECAR_LOCAL_CHECKS',
+  jwtPrecheck: setting(
+    'GATECAR_JWT_PRECHECK',
     oneOf('signature', 'claims', 'off'),
     'signature',
-    "What is checked before anybody is asked, for JWTs of the cluster's own issuer: `claims` are `exp`, `nbf` and `aud`; " +
-      "`signature` checks those and the cluster's own keys. They only refuse, or choose whose turn is first; a yes always " +
-      'comes from the API server.',
+    "What gatecar checks before a review, for JWTs of the cluster's own issuer. `claims`: `exp`, `nbf` and `aud`. " +
+      '`signature`: also the signature, by the cluster JWKS. The check can only reject a token or choose its priority. ' +
+      'Only the API server can accept a token.',
+    { aliases: ['GATECAR_LOCAL_CHECKS'] },
   ),
   opaqueTokens: setting(
     'GATECAR_OPAQUE_TOKENS',
-    oneOf('ask', 'refuse'),
-    'ask',
-    'Tokens that are no JWT: `ask` the API server, or `refuse` them unasked.',
+    withFormerValues(oneOf('review', 'reject'), { ask: 'review', refuse: 'reject' }),
+    'review',
+    'Tokens that are not JWTs: `review` sends them to the API server, `reject` rejects them without a review.',
   ),
-  trustedPeers: setting(
-    'GATECAR_TRUSTED_PEERS',
+  trustedProxies: setting(
+    'GATECAR_TRUSTED_PROXIES',
     peers,
     undefined,
-    "Addresses, CIDRs and `unix` (peers on a Unix socket) whose forwarded headers count: the client's address, the " +
-      'original method and URI, the request id, the trace. For logs and the failure limit. gRPC connections of other peers ' +
-      'are read frame by frame, which is slower.',
-    { defaultLabel: 'none' },
+    'Addresses, CIDRs and `unix` (connections on a Unix socket) of the trusted proxies. gatecar uses their forwarded ' +
+      'headers for logs and the client failure limit: client address, original method and URI, request id, trace. gRPC ' +
+      'connections from other addresses are read frame by frame, which is slower.',
+    { aliases: ['GATECAR_TRUSTED_PEERS'], defaultLabel: 'none' },
   ),
   clientIpHeader: setting(
     'GATECAR_CLIENT_IP_HEADER',
     headerName,
     undefined,
-    "Header in which a trusted peer gives the client's address, such as `X-Real-IP` or `X-Forwarded-For` (rightmost " +
-      'address that is no trusted peer).',
+    "Header in which a trusted proxy sends the client's address, such as `X-Real-IP` or `X-Forwarded-For` (the rightmost " +
+      'address that is not a trusted proxy).',
     { defaultLabel: 'none' },
   ),
-  failureLimit: setting(
-    'GATECAR_FAILURE_LIMIT',
+  clientFailureLimit: setting(
+    'GATECAR_CLIENT_FAILURE_LIMIT',
     rate,
     undefined,
-    'Refusals of one client address, such as `20/1m`; past them its unknown tokens are refused without a review ' +
-      '(`too_many_failures`). Known ones pass. Counted by what trusted peers tell; IPv6 by /64.',
-    { defaultLabel: 'off' },
+    'Rejections per client address, such as `20/1m`. Past them, uncached tokens from that address are rejected without ' +
+      'a review (`too_many_failures`). Cached tokens pass. The trusted proxy supplies the address; IPv6 counts by /64.',
+    { aliases: ['GATECAR_FAILURE_LIMIT'], defaultLabel: 'off' },
   ),
   kubeConfigFiles: setting(
     'GATECAR_KUBECONFIG',
     paths,
     undefined,
-    'kubeconfig. Without it: the pod’s own ServiceAccount, else `~/.kube/config`; never a guessed `localhost`.',
+    'kubeconfig files. If unset, the pod’s own ServiceAccount, else `~/.kube/config`. gatecar never guesses `localhost`.',
     { aliases: ['KUBECONFIG'], emptyIsUnset: true },
   ),
   kubeContext: setting(
     'GATECAR_KUBE_CONTEXT',
     nonControlText,
     undefined,
-    "Context instead of the kubeconfig's current one.",
+    "Context to use instead of the kubeconfig's current one.",
     {
       emptyIsUnset: true,
     },
@@ -253,34 +263,41 @@ export const SETTINGS = {
     'GATECAR_KUBE_API_URL',
     baseUrl,
     undefined,
-    'Base URL of the API server or of a proxy to it; path prefix and plain `http` allowed. Over `http` no credential is ' +
-      'sent unless the token file is set too.',
+    'Base URL of the API server or of a proxy to it. A path prefix and plain `http` are allowed. Over `http`, gatecar ' +
+      'sends its credential only if the token file is set too.',
     { aliases: ['KUBE_API_SERVER'] },
   ),
-  kubeTokenFile: setting('GATECAR_KUBE_TOKEN_FILE', path, undefined, 'Our own token; re-read when it changes.', {
+  kubeTokenFile: setting('GATECAR_KUBE_TOKEN_FILE', path, undefined, "gatecar's own token. Re-read when it changes.", {
     aliases: ['KUBE_TOKEN_PATH'],
     defaultLabel: 'in-cluster path',
     emptyIsUnset: true,
   }),
-  kubeCaFile: setting('GATECAR_KUBE_CA_FILE', path, undefined, 'CA bundle to trust; re-read when it changes.', {
-    aliases: ['KUBE_CA_CERT_PATH'],
-    defaultLabel: 'in-cluster path',
-    emptyIsUnset: true,
-  }),
+  kubeCaFile: setting(
+    'GATECAR_KUBE_CA_FILE',
+    path,
+    undefined,
+    'CA bundle for the API server. Re-read when it changes.',
+    {
+      aliases: ['KUBE_CA_CERT_PATH'],
+      defaultLabel: 'in-cluster path',
+      emptyIsUnset: true,
+    },
+  ),
   kubeHeaders: setting(
     'GATECAR_KUBE_HEADERS',
     headerPairs,
     undefined,
-    '`name=value` list added to what the API server is asked, such as `dapr-app-id=kube-proxy.proxy-system`. A value `@/path` ' +
-      'is what that file holds, re-read when it changes: for secrets (`dapr-api-token=@/secrets/dapr/token`).',
+    'List of `name=value` headers added to requests to the API server, such as `dapr-app-id=kube-proxy.proxy-system`. ' +
+      'A value `@/path` is read from that file and re-read when it changes, for secrets ' +
+      '(`dapr-api-token=@/secrets/dapr/token`).',
     { defaultLabel: 'none' },
   ),
   tlsCertFile: setting(
     'GATECAR_TLS_CERT_FILE',
     path,
     undefined,
-    'Certificate and its chain, PEM: TLS on the auth and gRPC listeners (the ops listener stays plain). This and the ' +
-      'next two are followed: replaced files are taken within two seconds.',
+    'Certificate and its chain, PEM. Enables TLS on the auth and gRPC listeners; the ops listener stays plain. gatecar ' +
+      'loads replaced certificate, key and client CA files within two seconds.',
     { defaultLabel: 'off', emptyIsUnset: true },
   ),
   tlsKeyFile: setting('GATECAR_TLS_KEY_FILE', path, undefined, 'Private key of the certificate, PEM, not encrypted.', {
@@ -290,20 +307,20 @@ export const SETTINGS = {
     'GATECAR_TLS_CLIENT_CA_FILE',
     path,
     undefined,
-    'CA bundle, PEM. With it, only clients with a certificate that it signed can connect (mTLS).',
+    'CA bundle, PEM. If set, only clients with a certificate from this CA can connect (mTLS).',
     { defaultLabel: 'off', emptyIsUnset: true },
   ),
   shutdownDelayMs: setting(
     'GATECAR_SHUTDOWN_DELAY',
     duration('0', '5m'),
     '5s',
-    'After SIGTERM: how long to keep serving, unready, before accepting no more.',
+    'How long gatecar keeps serving after SIGTERM, unready, before it closes its listeners.',
   ),
   shutdownTimeoutMs: setting(
     'GATECAR_SHUTDOWN_TIMEOUT',
     duration('0', '10m'),
     '15s',
-    'After that: how long requests under way may take to finish.',
+    'After the delay, how long requests in flight may take to finish.',
   ),
   logLevel: setting(
     'GATECAR_LOG_LEVEL',
@@ -311,11 +328,13 @@ export const SETTINGS = {
     'info',
     'Least severe level that is logged.',
   ),
-  audit: setting(
-    'GATECAR_AUDIT',
+  auditLog: setting(
+    'GATECAR_AUDIT_LOG',
     oneOf('off', 'denied', 'all'),
     'off',
-    'Audit lines on standard output, one JSON object a decision (`audit.schema.json`): of each, or of those that are no yes.',
+    'Audit lines on standard output, one JSON object per decision (`audit.schema.json`): for `all` decisions, or for those ' +
+      'other than allow (`denied`).',
+    { aliases: ['GATECAR_AUDIT'] },
   ),
 } as const satisfies Record<string, Setting<unknown>>;
 
@@ -323,8 +342,3 @@ type ValueOf<S> = S extends Setting<infer T, infer D> ? (undefined extends D ? T
 
 /** The values of all settings. Durations are in milliseconds. */
 export type Config = { readonly [K in keyof typeof SETTINGS]: ValueOf<(typeof SETTINGS)[K]> };
-
-/** Returns the flag's name: `GATECAR_TOKEN_AUDIENCES` → `token-audiences`. */
-export function flagName(setting: Pick<Setting<unknown>, 'name'>): string {
-  return setting.name.slice('GATECAR_'.length).toLowerCase().replaceAll('_', '-');
-}

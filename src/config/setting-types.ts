@@ -77,6 +77,22 @@ export const boolean: SettingType<boolean> = {
   json: { type: 'boolean' },
 };
 
+/**
+ * Accepts former words for values as well. Errors and help name only the current words.
+ *
+ * @param former the current value of each former word.
+ */
+export function withFormerValues<T extends string>(
+  type: SettingType<T>,
+  former: Readonly<Record<string, NoInfer<T>>>,
+): SettingType<T> {
+  return {
+    ...type,
+    parse: text => (Object.hasOwn(former, text) ? former[text] : type.parse(text)),
+    json: { ...type.json, enum: [...(type.json['enum'] as readonly string[]), ...Object.keys(former)] },
+  };
+}
+
 /** One of these HTTP statuses. */
 export function statusOneOf<const T extends number>(...values: readonly T[]): SettingType<T> {
   return {
@@ -306,7 +322,7 @@ export const path: SettingType<string> = {
 
 /** Several paths, separated by colons as in `PATH`. */
 export const paths: SettingType<string[]> = {
-  rule: 'one or more paths without control characters, parted by colons',
+  rule: 'one or more paths without control characters, separated by colons',
   parse(text) {
     const found = text.split(':').filter(one => one !== '');
     return found.length > 0 && !CONTROL.test(text) ? found : undefined;

@@ -30,7 +30,7 @@ export type Decision = Allow | Deny | Unavailable;
 
 export interface Allow {
   readonly kind: 'allow';
-  /** `undefined` in basic mode, which verifies no token. */
+  /** `undefined` in format-only mode, which verifies no token. */
   readonly identity: Identity | undefined;
   /** Whole seconds since the cached result expired, if it is served by stale-if-error. */
   readonly staleSeconds?: number;
@@ -60,40 +60,51 @@ export interface Unavailable {
   readonly retryAfterSeconds: number;
 }
 
-/** Why a review failed. */
-export const REVIEW_FAILURE_CAUSES = [
-  'no client',
-  'timeout',
-  'connection refused',
-  'connection reset',
-  'host not found',
-  'tls',
-  'connection failed',
-  'unauthorized',
-  'forbidden',
-  'too many requests',
-  'server error',
-  'unexpected status',
-  'not a TokenReview',
-  'response too large',
-  'internal error',
-] as const;
+/** Why a review failed, and the words for it in error texts. */
+const REVIEW_FAILURES = {
+  client_unavailable: 'no client',
+  timeout: 'timeout',
+  connection_refused: 'connection refused',
+  connection_reset: 'connection reset',
+  dns_failure: 'host not found',
+  tls: 'tls',
+  connection_failed: 'connection failed',
+  unauthorized: 'unauthorized',
+  forbidden: 'forbidden',
+  too_many_requests: 'too many requests',
+  server_error: 'server error',
+  unexpected_status: 'unexpected status',
+  invalid_response: 'not a TokenReview',
+  response_too_large: 'response too large',
+  internal_error: 'internal error',
+} as const;
 
 /**
  * The limits of gatecar itself. A request that exceeds one is `overloaded`, and the API server is
  * not called.
  */
-export const OVERLOAD_CAUSES = [
-  'too many reviews',
-  'waiting_memory_full',
-  'transfers_memory_full',
-  'event loop behind',
-] as const;
+const OVERLOADS = {
+  too_many_reviews: 'too many reviews',
+  waiting_memory_full: 'no memory for waiting requests',
+  transfers_memory_full: 'no memory for incomplete requests',
+  event_loop_lag: 'event loop behind',
+} as const;
 
-export type OverloadCause = (typeof OVERLOAD_CAUSES)[number];
+type ReviewFailureCause = keyof typeof REVIEW_FAILURES;
+
+export type OverloadCause = keyof typeof OVERLOADS;
+
+export const REVIEW_FAILURE_CAUSES = Object.keys(REVIEW_FAILURES) as readonly ReviewFailureCause[];
+
+export const OVERLOAD_CAUSES = Object.keys(OVERLOADS) as readonly OverloadCause[];
 
 /**
  * The classes of outage. A client, a log line and a metric get only the class. The raw error is not
  * passed on, since it may quote a response that repeats the token.
  */
-export type UnavailableCause = (typeof REVIEW_FAILURE_CAUSES)[number] | OverloadCause;
+export type UnavailableCause = ReviewFailureCause | OverloadCause;
+
+/** Returns a cause in words, for error texts. Metrics, logs and the audit use the cause itself. */
+export function describeCause(cause: UnavailableCause): string {
+  return { ...REVIEW_FAILURES, ...OVERLOADS }[cause];
+}

@@ -1,4 +1,4 @@
-import { type Decision, OTHER_SCHEME, type Reason } from './decision.ts';
+import { type Decision, describeCause, OTHER_SCHEME, type Reason } from './decision.ts';
 
 /** The settings for responses to denied and unavailable requests. */
 export interface ResponseSettings {
@@ -109,10 +109,10 @@ function challenge(error: ChallengeError, status: 401 | 403, generic: boolean): 
 }
 
 function detailOf(refusal: Refusal): string {
-  return refusal.kind === 'deny' ? refusal.detail : refusal.cause;
+  return refusal.kind === 'deny' ? refusal.detail : describeCause(refusal.cause);
 }
 
 function unavailableText(refusal: Refusal): string {
-  const cause = detailOf(refusal);
-  return cause === 'no client' ? 'Failed to create Kubernetes client' : `TokenReview API call failed: ${cause}`;
+  const noClient = refusal.kind === 'unavailable' && refusal.cause === 'client_unavailable';
+  return noClient ? 'Failed to create Kubernetes client' : `TokenReview API call failed: ${detailOf(refusal)}`;
 }

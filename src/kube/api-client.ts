@@ -1,4 +1,4 @@
-import type { UnavailableCause } from '../decision/decision.ts';
+import { describeCause, type UnavailableCause } from '../decision/decision.ts';
 import { createCredentialRefresher, sameCredential } from './credential-refresh.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { EndpointError, type EndpointSource, errorCode, type KubeEndpoint } from './endpoint.ts';
@@ -96,7 +96,7 @@ export function createKubeApiClient(options: KubeApiClientOptions): KubeApiClien
   const another = async (error: unknown, endpoints: EndpointSource, tried: KubeEndpoint): Promise<KubeEndpoint> => {
     const outage = classifyNetworkError(error);
     // The server may close a keep-alive connection just as gatecar uses it.
-    if (outage === 'connection reset') return endpoints.current();
+    if (outage === 'connection_reset') return endpoints.current();
     if (outage !== 'tls') throw error;
     // One side may have received its new certificate slightly before the other.
     endpoints.recheck();
@@ -199,7 +199,7 @@ function memoizeLast<A extends object, B>(make: (from: A) => B): (from: A) => B 
 /** Converts an error to a {@link KubeApiError}, in gatecar's own words. */
 function toApiError(error: unknown): KubeApiError {
   if (error instanceof KubeApiError) return error;
-  if (error instanceof EndpointError) return new KubeApiError('no client', error.message);
+  if (error instanceof EndpointError) return new KubeApiError('client_unavailable', error.message);
   const outage = classifyNetworkError(error);
-  return new KubeApiError(outage, `${outage} (${errorCode(error)})`);
+  return new KubeApiError(outage, `${describeCause(outage)} (${errorCode(error)})`);
 }

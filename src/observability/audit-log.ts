@@ -50,7 +50,7 @@ export interface AuditLog {
  *
  * @returns `undefined` if auditing is off.
  */
-export function auditLog(log: Logger, wanted: Config['audit']): AuditLog | undefined {
+export function auditLog(log: Logger, wanted: Config['auditLog']): AuditLog | undefined {
   if (wanted === 'off') return undefined;
   const lines = log.child({}, { level: 'info' });
   let sequence = 0;

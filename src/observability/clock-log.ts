@@ -9,8 +9,7 @@ import type { Logger } from './logging/logger.ts';
 export function logClockSkew(log: Pick<Logger, 'info' | 'warn'>): (differs: boolean, skewMs: number) => void {
   return (differs, skewMs) => {
     const skewSeconds = Math.round(skewMs / 1000);
-    if (differs)
-      log.warn({ skewSeconds }, "clock skew: token times are not checked locally, the API server's clock counts");
-    else log.info({ skewSeconds }, "clock skew is over: this clock and the API server's agree");
+    if (differs) log.warn({ skewSeconds }, 'clock skew: token times are not checked locally');
+    else log.info({ skewSeconds }, 'clock skew ended');
   };
 }

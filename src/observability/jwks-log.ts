@@ -10,9 +10,9 @@ export function logJwksTransitions(log: Pick<Logger, 'info' | 'warn'>): (problem
   let told: string | undefined;
   return problem => {
     if (problem !== undefined && told === undefined) {
-      log.warn({ problem }, "the cluster's keys cannot be read: what they would tell is left to the API server");
+      log.warn({ problem }, 'cannot fetch cluster JWKS; falling back to TokenReview for every uncached token');
     } else if (problem === undefined && told !== undefined) {
-      log.info("the cluster's keys can be read again");
+      log.info('cluster JWKS fetched again');
     }
     told = problem;
   };

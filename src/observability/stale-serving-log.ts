@@ -17,11 +17,11 @@ export function logStaleServing(log: Pick<Logger, 'info' | 'warn'>): StaleServin
       return count > 0;
     },
     served() {
-      if (count === 0) log.warn('grace: known results are served past their time, for the API server cannot be asked');
+      if (count === 0) log.warn('serving stale results: API server unreachable');
       count += 1;
     },
     ended() {
-      if (count > 0) log.info({ served: count }, 'grace: over, the API server can be asked again');
+      if (count > 0) log.info({ served: count }, 'stopped serving stale results');
       count = 0;
     },
   };

@@ -32,6 +32,6 @@ export async function drain({ listeners, log, delayMs, timeoutMs }: DrainOptions
   const outcome = await Promise.race([Promise.all(listeners.map(listener => listener.close())), late.promise]);
   clearTimeout(timer);
   if (outcome !== 'late') return;
-  log.warn('requests were still under way when the shutdown timeout ended');
+  log.warn('shutdown timeout reached with requests in flight; closing connections');
   for (const listener of listeners) listener.destroy();
 }

@@ -67,7 +67,7 @@ export function health(options: HealthOptions): Health {
     burst: 5,
     windowMs: FLOOD_WINDOW_MS,
     maxKinds: 20,
-    onSummary: (line, suppressed) => log.info({ suppressed }, `more of the same: ${line}`),
+    onSummary: (line, suppressed) => log.info({ suppressed }, `repeated log lines suppressed: ${line}`),
   });
 
   const say = (level: 'info' | 'warn', line: string, fields: Record<string, string> = {}): void => {
@@ -99,7 +99,7 @@ export function health(options: HealthOptions): Health {
       if (now === undefined) {
         down = false;
         if (!up) {
-          say('info', askedOnce ? 'the API server can be asked again' : 'the API server can be asked');
+          say('info', askedOnce ? 'API server reachable again' : 'API server reachable');
           onAuthorityUp();
         }
         up = true;
@@ -109,7 +109,7 @@ export function health(options: HealthOptions): Health {
         }
         return;
       }
-      if (up || problem !== now) say('warn', 'the API server cannot be asked', { problem: now });
+      if (up || problem !== now) say('warn', 'API server unreachable', { problem: now });
       up = false;
       // An invalid token may have caused this failure, so the probe decides.
       down ||= !isMadeUp;
@@ -122,8 +122,8 @@ export function health(options: HealthOptions): Health {
     },
     report() {
       const lines = [
-        check('asked-once', askedOnce, problem),
-        check('authority', up, askedOnce ? `${problem} (known results still serve)` : problem),
+        check('first-review', askedOnce, problem),
+        check('apiserver', up, askedOnce ? `${problem} (cached results are still served)` : problem),
         check('shutdown', !draining, 'draining'),
       ];
       return `${lines.join('\n')}\n${askedOnce && !draining ? 'readyz check passed' : 'readyz check failed'}\n`;

@@ -1,6 +1,7 @@
 import type { Config } from '../config/schema.ts';
+import type { TlsReload } from '../observability/counters.ts';
 import type { Logger } from '../observability/logging/logger.ts';
-import type { Metrics, TlsReload } from '../observability/metrics.ts';
+import type { Metrics } from '../observability/metrics.ts';
 import type { ListenerTls, TlsMaterial } from './listener-options.ts';
 import { type CheckedMaterial, checkMaterial, TlsFileError, type TlsPaths, tlsFiles } from './tls-files.ts';
 
@@ -46,11 +47,11 @@ export async function createTlsReloader(options: FollowedTlsOptions): Promise<Tl
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
   const takers: ((material: TlsMaterial) => void)[] = [];
-  if (hasRunOut(inForce, now)) log.warn({ notAfter: inForce.notAfter }, 'the certificate of the listeners has run out');
+  if (hasRunOut(inForce, now)) log.warn({ notAfter: inForce.notAfter }, 'listener certificate has expired');
 
   const fail = (problem: string): void => {
     onReload('failure');
-    log.warn({ problem }, 'new TLS files cannot be used; what was in force stays');
+    log.warn({ problem }, 'TLS reload failed; keeping the current certificate');
   };
 
   /**
@@ -75,7 +76,7 @@ export async function createTlsReloader(options: FollowedTlsOptions): Promise<Tl
     }
     for (const take of takers) take(inForce);
     onReload('success');
-    log.info({ notAfter: inForce.notAfter }, 'new TLS files are in force');
+    log.info({ notAfter: inForce.notAfter }, 'TLS certificate reloaded');
   };
 
   const look = async (): Promise<void> => {

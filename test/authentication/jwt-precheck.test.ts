@@ -109,7 +109,7 @@ t.test('junk waits for being told, whoever found it out, where there is somebody
   const full: AuthResult = {
     kind: 'unavailable',
     reason: 'overloaded',
-    cause: 'too many reviews',
+    cause: 'too_many_reviews',
     retryAfterSeconds: 1,
   };
   const opaque = new Token('opaque');
@@ -191,7 +191,7 @@ t.test('what has ended or not begun is refused past the API server’s leeway an
     refusal('service account token is not valid yet', 5678),
   );
   t.equal(inner.asked.length, 2);
-  t.strictSame(refusals, ['expired', 'not yet valid']);
+  t.strictSame(refusals, ['expired', 'not_yet_valid']);
 });
 
 const ended = { ...good, exp: NOW / 1000 - 91 };

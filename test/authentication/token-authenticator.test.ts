@@ -11,5 +11,5 @@ t.test('an outage says its class, and to come back after a second', async t => {
 });
 
 t.test('an outage says to come back later where the API server asked for that', async t => {
-  t.equal(unavailable('too many requests', 7).retryAfterSeconds, 7);
+  t.equal(unavailable('too_many_requests', 7).retryAfterSeconds, 7);
 });

@@ -12,7 +12,7 @@ import { unsignedJwt } from '../fixtures/unsigned-jwt.ts';
 
 const token = unsignedJwt({ sub: 'system:serviceaccount:default:my-app' });
 const SECRET = revealToken(token);
-const NOT_A_REVIEW = unavailable('not a TokenReview');
+const NOT_A_REVIEW = unavailable('invalid_response');
 
 const user = {
   username: 'system:serviceaccount:default:my-app',
@@ -143,7 +143,7 @@ t.test('the text of a no repeats no encoded token either', async t => {
 
 t.test('a user who is named by the encoded token is no answer either', async t => {
   for (const username of [btoa(`a:${SECRET}`), encodeURIComponent(SECRET).replaceAll('.', '%2E')]) {
-    t.strictSame(read(review({ ...yes, user: { ...user, username } })), unavailable('not a TokenReview'));
+    t.strictSame(read(review({ ...yes, user: { ...user, username } })), unavailable('invalid_response'));
   }
 });
 
@@ -158,7 +158,7 @@ t.test(
     ];
     for (const one of named) {
       const answer = read(review({ ...yes, user: one }));
-      t.strictSame(answer, unavailable('not a TokenReview'));
+      t.strictSame(answer, unavailable('invalid_response'));
     }
   },
 );
@@ -190,16 +190,16 @@ t.test('our own faults and the API server’s are outages, each by its class', a
   const classes = {
     401: 'unauthorized',
     403: 'forbidden',
-    429: 'too many requests',
-    500: 'server error',
-    503: 'server error',
-    599: 'server error',
-    202: 'unexpected status',
-    204: 'unexpected status',
-    302: 'unexpected status',
-    400: 'unexpected status',
-    404: 'unexpected status',
-    413: 'unexpected status',
+    429: 'too_many_requests',
+    500: 'server_error',
+    503: 'server_error',
+    599: 'server_error',
+    202: 'unexpected_status',
+    204: 'unexpected_status',
+    302: 'unexpected_status',
+    400: 'unexpected_status',
+    404: 'unexpected_status',
+    413: 'unexpected_status',
   } as const;
   for (const [status, cause] of Object.entries(classes)) {
     t.strictSame(read(review(yes), { status: Number(status) }), unavailable(cause), `${status} with a yes in it`);

@@ -48,12 +48,12 @@ t.test('a refusal is an outcome and no problem', async t => {
 
 t.test('an answer that is no result is reported by class and status', async t => {
   const { api, authority, reports } = await reviewing(t, answers(429, 'slow down', { 'retry-after': '7' }));
-  t.strictSame(await authority.authenticate(token), unavailable('too many requests', 7));
+  t.strictSame(await authority.authenticate(token), unavailable('too_many_requests', 7));
   api.behaviour = answers(200, '<html>');
-  t.strictSame(await authority.authenticate(token), unavailable('not a TokenReview'));
+  t.strictSame(await authority.authenticate(token), unavailable('invalid_response'));
   t.match(reports, [
-    { outcome: 'too many requests', problem: 'too many requests (HTTP 429)' },
-    { outcome: 'not a TokenReview', problem: 'not a TokenReview (HTTP 200)' },
+    { outcome: 'too_many_requests', problem: 'too many requests (HTTP 429)' },
+    { outcome: 'invalid_response', problem: 'not a TokenReview (HTTP 200)' },
   ]);
 });
 
@@ -66,8 +66,8 @@ t.test('a review that has had its time is a timeout', async t => {
 t.test('an API server that is not there is an outage, and a recovery needs nothing', async t => {
   const { api, authority, reports } = await reviewing(t, accepts());
   await api.close();
-  t.strictSame(await authority.authenticate(token), unavailable('connection refused'));
-  t.match(reports, [{ outcome: 'connection refused', problem: 'connection refused (ECONNREFUSED)' }]);
+  t.strictSame(await authority.authenticate(token), unavailable('connection_refused'));
+  t.match(reports, [{ outcome: 'connection_refused', problem: 'connection refused (ECONNREFUSED)' }]);
   const back = await startStandIn(accepts(), Number(new URL(api.url).port));
   t.teardown(() => back.close());
   t.match(await authority.authenticate(token), { kind: 'authenticated' });
@@ -81,8 +81,8 @@ t.test('an error nobody foresaw is an outage too, and told in our own words', as
     },
   };
   const authority = tokenReview({ connection, audiences: [], onReview: report => reports.push(report) });
-  t.strictSame(await authority.authenticate(token), unavailable('internal error'));
-  t.match(reports, [{ outcome: 'internal error', problem: 'internal error' }]);
+  t.strictSame(await authority.authenticate(token), unavailable('internal_error'));
+  t.match(reports, [{ outcome: 'internal_error', problem: 'internal_error' }]);
   t.equal(leaked(JSON.stringify(reports), [revealToken(token)]), undefined);
 });
 
@@ -126,5 +126,5 @@ t.test('a review that is traced has its span’s headers, and ends it with its o
   t.equal(api.requests[0]?.headers['traceparent'], traceparent);
   api.behaviour = answers(500, '');
   await authority.authenticate(token, { trail });
-  t.strictSame(outcomes, ['rejected', 'server error']);
+  t.strictSame(outcomes, ['rejected', 'server_error']);
 });

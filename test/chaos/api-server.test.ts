@@ -168,7 +168,7 @@ t.test('chaos of the API server', { skip: skipWithout(kubeApiServerMissing()) },
   });
 
   await t.test('with grace: paused past the TTL, what is known is served all the time, and marked', async t => {
-    const gracious = await startGatecar(t, { ...gatecarSettings, GATECAR_GRACE: '60s' });
+    const gracious = await startGatecar(t, { ...gatecarSettings, GATECAR_CACHE_STALE_IF_ERROR: '60s' });
     const load = loadOn(gracious);
     t.teardown(() => load.stop());
     await atWork(load);

@@ -3,6 +3,7 @@ import type { ValueEntry } from '../../scripts/chart/values-file.ts';
 import { chartName, valuesSchema } from '../../scripts/chart/values-schema.ts';
 import { settingsJsonSchema } from '../../src/config/help.ts';
 import { SETTINGS } from '../../src/config/schema.ts';
+import { formerNames } from '../../src/config/setting-names.ts';
 
 type Schema = Readonly<Record<string, unknown>>;
 
@@ -49,7 +50,16 @@ t.test('config has every setting by its name in the chart, with its limits, and 
   const config = propertiesOf(valuesSchema([entry('config', {})]))['config'] ?? {};
   t.equal(config['additionalProperties'], false);
   const settings = Object.values(SETTINGS).map(({ name }) => name);
-  t.strictSame(Object.keys(propertiesOf(config)), settings.map(chartName));
+  const former = Object.values(SETTINGS).flatMap(formerNames);
+  const names = Object.keys(propertiesOf(config));
+  t.strictSame(
+    names.filter(name => propertiesOf(config)[name]?.['deprecated'] !== true),
+    settings.map(chartName),
+  );
+  t.strictSame(
+    names.filter(name => propertiesOf(config)[name]?.['deprecated'] === true),
+    former.map(chartName),
+  );
   const limits = propertiesOf(settingsJsonSchema());
   for (const name of settings) {
     const { 'x-setting': from, ...schema } = propertiesOf(config)[chartName(name)] ?? {};

@@ -8,7 +8,7 @@ t.test('the output is text, unless JSON is asked for', async t => {
 });
 
 t.test('another output is a fault of usage', async t => {
-  for (const args of [['--output=yaml'], ['--output'], ['--output', '--mode=basic']]) {
+  for (const args of [['--output=yaml'], ['--output'], ['--output', '--mode=format-only']]) {
     t.throws(() => readCommand(args), new UsageError('--output must be text or json'));
   }
 });

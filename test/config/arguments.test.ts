@@ -3,33 +3,43 @@ import { readCommandLine, redactArgument } from '../../src/config/arguments.ts';
 import { faultsOf } from '../fixtures/settings.ts';
 
 t.test("a command's own flags and its operands are parted from the settings, wherever they stand", async t => {
-  const args = ['--mode', 'basic', 'file', '--output', 'json', '--refresh-ahead', '--grace=1s', '-', '--file=a=b'];
+  const args = [
+    '--mode',
+    'format-only',
+    'file',
+    '--output',
+    'json',
+    '--cache-refresh-ahead',
+    '--cache-stale-if-error=1s',
+    '-',
+    '--file=a=b',
+  ];
   t.strictSame(readCommandLine(args, ['output', 'file']), {
     own: new Map([
       ['output', 'json'],
       ['file', 'a=b'],
     ]),
     operands: ['file', '-'],
-    settings: ['--mode', 'basic', '--refresh-ahead', '--grace=1s'],
+    settings: ['--mode', 'format-only', '--cache-refresh-ahead', '--cache-stale-if-error=1s'],
   });
 });
 
 t.test('a flag of its own without a value has none', async t => {
-  const { own, settings } = readCommandLine(['--output', '--mode=basic'], ['output']);
+  const { own, settings } = readCommandLine(['--output', '--mode=format-only'], ['output']);
   t.strictSame([...own], [['output', undefined]]);
-  t.strictSame(settings, ['--mode=basic']);
+  t.strictSame(settings, ['--mode=format-only']);
 });
 
 t.test('a list may end with a flag, and a switch takes true and false alone', async t => {
   for (const args of [
     ['--mode'],
-    ['--mode', '--grace=1s'],
-    ['--refresh-ahead', 'false'],
-    ['--refresh-ahead', 'true'],
+    ['--mode', '--cache-stale-if-error=1s'],
+    ['--cache-refresh-ahead', 'false'],
+    ['--cache-refresh-ahead', 'true'],
   ]) {
     t.strictSame(readCommandLine(args, []), { own: new Map(), operands: [], settings: args });
   }
-  t.strictSame(readCommandLine(['--refresh-ahead', 'yes'], []).operands, ['yes']);
+  t.strictSame(readCommandLine(['--cache-refresh-ahead', 'yes'], []).operands, ['yes']);
 });
 
 t.test('what nobody knows is left to the settings, with the value that most likely is its own', async t => {

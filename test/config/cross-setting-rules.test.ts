@@ -5,10 +5,10 @@ import { expectedFault, faultsOf } from '../fixtures/settings.ts';
 
 const warningsOf = (env: Record<string, string>): string[] => warnings(readConfig([], env));
 
-t.test('basic mode listens on loopback or a Unix socket alone', async t => {
-  const fault = expectedFault('basic-mode-is-local');
+t.test('format-only mode listens on loopback or a Unix socket alone', async t => {
+  const fault = expectedFault('format-only-mode-is-local');
   for (const listen of ['127.0.0.1:9080', '127.255.0.1:0', '[::1]:9080', 'localhost:9080', 'unix:/run/gatecar.sock']) {
-    t.strictSame(faultsOf([], { GATECAR_MODE: 'basic', GATECAR_LISTEN: listen }), [], listen);
+    t.strictSame(faultsOf([], { GATECAR_MODE: 'format-only', GATECAR_LISTEN: listen }), [], listen);
   }
   for (const listen of [
     ':9080',
@@ -20,16 +20,24 @@ t.test('basic mode listens on loopback or a Unix socket alone', async t => {
     '128.0.0.1:1',
   ]) {
     const expected = fault.replace('0.0.0.0:9080', listen);
-    t.strictSame(faultsOf([], { GATECAR_MODE: 'basic', GATECAR_LISTEN: listen }), [expected], listen);
-    t.strictSame(faultsOf(['--allow-insecure-basic'], { GATECAR_MODE: 'basic', GATECAR_LISTEN: listen }), [], listen);
+    t.strictSame(faultsOf([], { GATECAR_MODE: 'format-only', GATECAR_LISTEN: listen }), [expected], listen);
+    t.strictSame(
+      faultsOf(['--allow-insecure-basic'], { GATECAR_MODE: 'format-only', GATECAR_LISTEN: listen }),
+      [],
+      listen,
+    );
     t.strictSame(faultsOf([], { GATECAR_LISTEN: listen }), [], listen);
   }
-  t.strictSame(faultsOf([], { GATECAR_MODE: 'basic' }), [fault.replace('0.0.0.0:9080', ':9080')], 'by default too');
+  t.strictSame(
+    faultsOf([], { GATECAR_MODE: 'format-only' }),
+    [fault.replace('0.0.0.0:9080', ':9080')],
+    'by default too',
+  );
 });
 
-t.test('basic mode is no less careful with the gRPC listener', async t => {
-  const env = { GATECAR_MODE: 'basic', GATECAR_LISTEN: '127.0.0.1:9080', GATECAR_GRPC_LISTEN: '0.0.0.0:9082' };
-  t.strictSame(faultsOf([], env), [expectedFault('basic-mode-grpc-is-local').replace(':9082', '0.0.0.0:9082')]);
+t.test('format-only mode is no less careful with the gRPC listener', async t => {
+  const env = { GATECAR_MODE: 'format-only', GATECAR_LISTEN: '127.0.0.1:9080', GATECAR_GRPC_LISTEN: '0.0.0.0:9082' };
+  t.strictSame(faultsOf([], env), [expectedFault('format-only-mode-grpc-is-local').replace(':9082', '0.0.0.0:9082')]);
   t.strictSame(faultsOf(['--allow-insecure-basic'], env), []);
   t.strictSame(faultsOf(['--grpc-listen=unix:/run/grpc.sock'], env), []);
 });
@@ -47,9 +55,9 @@ t.test('no two listeners have the same address, unless the system is to choose a
 
 t.test('a client address is taken from a header only where some peer is trusted', async t => {
   const header = { GATECAR_CLIENT_IP_HEADER: 'X-Forwarded-For' };
-  t.strictSame(faultsOf([], header), [expectedFault('client-ip-header-needs-trusted-peers')]);
-  t.strictSame(faultsOf(['--trusted-peers=unix'], header), []);
-  t.strictSame(faultsOf(['--trusted-peers=unix'], {}), []);
+  t.strictSame(faultsOf([], header), [expectedFault('client-ip-header-needs-trusted-proxies')]);
+  t.strictSame(faultsOf(['--trusted-proxies=unix'], header), []);
+  t.strictSame(faultsOf(['--trusted-proxies=unix'], {}), []);
 });
 
 t.test('a certificate and its key come together, and a client CA with them', async t => {
@@ -74,16 +82,16 @@ t.test('a context belongs to a kubeconfig and not to an address', async t => {
 
 t.test('every broken rule is told, but for those about a setting that is at fault by itself', async t => {
   const env = {
-    ...{ GATECAR_MODE: 'basic', GATECAR_LISTEN: ':1', GATECAR_OPS_LISTEN: ':1', GATECAR_GRPC_LISTEN: ':1' },
+    ...{ GATECAR_MODE: 'format-only', GATECAR_LISTEN: ':1', GATECAR_OPS_LISTEN: ':1', GATECAR_GRPC_LISTEN: ':1' },
     ...{ GATECAR_CLIENT_IP_HEADER: 'X-Real-IP', GATECAR_KUBE_API_URL: 'http://localhost', GATECAR_KUBE_CONTEXT: 'dev' },
     ...{ GATECAR_TLS_KEY_FILE: '/a', GATECAR_TLS_CLIENT_CA_FILE: '/b' },
-    ...{ GATECAR_FAILURE_LIMIT: '20/1m' },
-    ...{ GATECAR_GRACE: '1m', GATECAR_CACHE_TTL: '0' },
+    ...{ GATECAR_CLIENT_FAILURE_LIMIT: '20/1m' },
+    ...{ GATECAR_CACHE_STALE_IF_ERROR: '1m', GATECAR_CACHE_TTL: '0' },
   };
   t.equal(faultsOf([], env).length, Object.keys(CROSS_RULES).length);
   const config = Object.freeze({ ...readConfig([], {}), clientIpHeader: 'X-Real-IP' });
   t.equal(crossFaults(config, new Set()).length, 1);
-  for (const key of CROSS_RULES['client-ip-header-needs-trusted-peers'].about) {
+  for (const key of CROSS_RULES['client-ip-header-needs-trusted-proxies'].about) {
     t.strictSame(crossFaults(config, new Set([key])), [], key);
   }
 });
@@ -92,30 +100,34 @@ t.test('the defaults are nothing to warn of', async t => {
   t.strictSame(warningsOf({}), []);
 });
 
-t.test('basic mode warns that it verifies nothing, and that no allowlist is applied', async t => {
-  const basic = { GATECAR_MODE: 'basic', GATECAR_LISTEN: '127.0.0.1:9080', GATECAR_TOKEN_AUDIENCES: '' };
-  const verified = 'basic mode: tokens are NOT verified; any well-formed token passes';
-  const lists = 'basic mode knows no identity: the allowlists are not applied';
+t.test('format-only mode warns that it verifies nothing, and that no allowlist is applied', async t => {
+  const basic = { GATECAR_MODE: 'format-only', GATECAR_LISTEN: '127.0.0.1:9080', GATECAR_TOKEN_AUDIENCES: '' };
+  const verified = 'format-only mode: tokens are NOT verified; any well-formed token passes';
+  const lists = 'format-only mode knows no identity: the allowlists are not applied';
   t.strictSame(warningsOf(basic), [verified]);
   t.strictSame(warningsOf({ ...basic, GATECAR_ALLOWED_NAMESPACES: 'ci' }), [verified, lists]);
   const account = 'system:serviceaccount:ci:deployer';
   t.strictSame(warningsOf({ ...basic, GATECAR_ALLOWED_SERVICE_ACCOUNTS: account }), [verified, lists]);
 });
 
-t.test('basic mode warns that the failure limit has no effect', async t => {
-  const limit = { GATECAR_FAILURE_LIMIT: '20/1m', GATECAR_TRUSTED_PEERS: '::1', GATECAR_CLIENT_IP_HEADER: 'X-Real-IP' };
+t.test('format-only mode warns that the failure limit has no effect', async t => {
+  const limit = {
+    GATECAR_CLIENT_FAILURE_LIMIT: '20/1m',
+    GATECAR_TRUSTED_PROXIES: '::1',
+    GATECAR_CLIENT_IP_HEADER: 'X-Real-IP',
+  };
   t.strictSame(warningsOf(limit), []);
-  t.match(warningsOf({ ...limit, GATECAR_MODE: 'basic', GATECAR_LISTEN: '127.0.0.1:9080' }), [
+  t.match(warningsOf({ ...limit, GATECAR_MODE: 'format-only', GATECAR_LISTEN: '127.0.0.1:9080' }), [
     /NOT verified/,
-    'basic mode refuses no token: the failure limit has no effect',
+    'format-only mode rejects no token: GATECAR_CLIENT_FAILURE_LIMIT has no effect',
   ]);
 });
 
 t.test('the failure limit needs a peer that is trusted, and a way for it to tell the client’s address', async t => {
-  const limit = { GATECAR_FAILURE_LIMIT: '20/1m' };
-  const message = /^GATECAR_FAILURE_LIMIT needs .*; got 20 in 60000 ms$/;
+  const limit = { GATECAR_CLIENT_FAILURE_LIMIT: '20/1m' };
+  const message = /^GATECAR_CLIENT_FAILURE_LIMIT needs .*; got 20 in 60000 ms$/;
   const header = { GATECAR_CLIENT_IP_HEADER: 'X-Real-IP' };
-  const peers = { GATECAR_TRUSTED_PEERS: '::1' };
+  const peers = { GATECAR_TRUSTED_PROXIES: '::1' };
   const grpc = { GATECAR_GRPC_LISTEN: '127.0.0.1:9082' };
   for (const lacking of [{}, peers, grpc]) t.match(faultsOf([], { ...limit, ...lacking }), [message]);
   for (const enough of [header, grpc]) t.strictSame(faultsOf([], { ...limit, ...peers, ...enough }), []);
@@ -123,7 +135,7 @@ t.test('the failure limit needs a peer that is trusted, and a way for it to tell
 
 t.test('asking for no audience is warned of', async t => {
   t.strictSame(warningsOf({ GATECAR_TOKEN_AUDIENCES: '' }), [
-    'GATECAR_TOKEN_AUDIENCES is empty: tokens for the API server itself pass, whoever they were meant for',
+    'GATECAR_TOKEN_AUDIENCES is empty: tokens for the API server itself pass, whatever their purpose',
   ]);
 });
 

@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { help, settingsJsonSchema, settingsTable } from '../../src/config/help.ts';
-import { flagName, SETTINGS, type Setting } from '../../src/config/schema.ts';
+import { SETTINGS, type Setting } from '../../src/config/schema.ts';
+import { flagName } from '../../src/config/setting-names.ts';
 import { chartValue } from '../fixtures/chart-values.ts';
 import { follows } from '../fixtures/json-schema.ts';
 import { goodSettings } from '../fixtures/settings.ts';
@@ -56,8 +57,8 @@ t.test('the table shows defaults, other names, meaning and rule', async t => {
       .find(line => line.startsWith(`| \`${name}\` |`));
   t.equal(
     row('GATECAR_CACHE_NEGATIVE_TTL'),
-    '| `GATECAR_CACHE_NEGATIVE_TTL` | `2s` |  | How long a no is kept; 0: none is. Outages are never kept. Must be a ' +
-      'duration from 0 to 10m, such as 500ms, 10s or 2m. |',
+    '| `GATECAR_CACHE_NEGATIVE_TTL` | `2s` |  | How long a `rejected` result is cached. 0 disables it. Outages are never ' +
+      'cached. Must be a duration from 0 to 10m, such as 500ms, 10s or 2m. |',
   );
   t.match(row('GATECAR_ALLOWED_NAMESPACES'), '| all | `BIND_ALLOWED_NAMESPACES` |');
   t.match(row('GATECAR_KUBE_CONTEXT'), '| none |  |');
@@ -113,14 +114,14 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
     mode: ['', 'Basic', 'both'],
     allowInsecureBasic: ['', 'yes', '1'],
     errorDetail: ['none'],
-    audit: ['', 'on', 'allow'],
+    auditLog: ['', 'on', 'allow'],
     opaqueTokens: ['deny'],
     memoryLimit: ['256', '256MB', '63Mi', '65Gi', '-1Gi', '1.5Gi'],
     maxConnections: ['0', '1000001'],
     socketMode: ['', '660x', '0755', '0460', '1660', '432'],
-    localChecks: ['', 'on', 'signatures'],
-    refreshAhead: ['', 'yes', '1'],
-    graceMs: ['', '60', '-1s'],
+    jwtPrecheck: ['', 'on', 'signatures'],
+    cacheRefreshAhead: ['', 'yes', '1'],
+    cacheStaleIfErrorMs: ['', '60', '-1s'],
   },
   ...{
     tokenAudiences: ['a b', 'ü', 'a'.repeat(513)],
@@ -144,7 +145,7 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
     cacheMaxEntries: ['0', '10000001', '1.5', 'x', '-1'],
   },
   ...{ reviewMaxConcurrency: ['0', '10001'], reviewMaxQueue: ['-1', '1000001'], logLevel: ['', 'verbose', 'INFO'] },
-  trustedPeers: [
+  trustedProxies: [
     '',
     'localhost',
     'UNIX',
@@ -156,7 +157,7 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
     '256.0.0.1',
     '1.2.3',
   ],
-  failureLimit: ['', '20', '0/1m', '20/1ms', '20/61m', '1000000/1m', '20/1m/1m'],
+  clientFailureLimit: ['', '20', '0/1m', '20/1ms', '20/61m', '1000000/1m', '20/1m/1m'],
   clientIpHeader: ['', 'X_Real_IP', 'a b', 'é', 'a'.repeat(129)],
   ...{
     kubeConfigFiles: [':', '::', '/a\n'],
@@ -182,7 +183,7 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
 const ALSO_TAKEN: Partial<Record<keyof typeof SETTINGS, string[]>> = {
   listen: [':9080', 'my-host_1.example:1', '[fe80::1%eth0]:1', 'unix:/run/a b.sock'],
   tokenAudiences: ['', 'a=b;c"d~!'],
-  trustedPeers: ['::ffff:10.0.0.0/104', '0.0.0.0/0'],
+  trustedProxies: ['::ffff:10.0.0.0/104', '0.0.0.0/0'],
   clientIpHeader: ["!#$%&'*+-.^`|~9", 'a'.repeat(128)],
   kubeConfigFiles: ['/a', ':/b c:', ''],
   kubeContext: ['arn:aws:eks:eu-west-1:1:cluster/dev', ''],

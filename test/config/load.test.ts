@@ -1,7 +1,8 @@
 import t from 'tap';
 import { CROSS_RULES } from '../../src/config/cross-setting-rules.ts';
 import { type ConfigError, readConfig } from '../../src/config/load.ts';
-import { type Config, flagName, SETTINGS } from '../../src/config/schema.ts';
+import { type Config, SETTINGS } from '../../src/config/schema.ts';
+import { flagName } from '../../src/config/setting-names.ts';
 import { badSettings, expectedFault, faultsOf, goodSettings, rulesWithFixtures } from '../fixtures/settings.ts';
 
 const settings = Object.entries(SETTINGS) as [keyof Config, (typeof SETTINGS)[keyof Config]][];
@@ -36,7 +37,7 @@ t.test('all faults are told at once: arguments, names, settings in their order, 
   const rules = settings.map(([, { name }]) => flagName({ name })).filter(rule => !/^(ops-)?listen$/.test(rule));
   const env = {
     ...Object.fromEntries(rules.flatMap(rule => Object.entries(badSettings(rule)))),
-    ...{ GATECAR_LISTEN: ':9081', GATECAR_TRUSTED_PEERS: 'nobody' },
+    ...{ GATECAR_LISTEN: ':9081', GATECAR_TRUSTED_PROXIES: 'nobody' },
   };
   const error = t.throws(() => readConfig(['--nonsense'], { ...env, GATECAR_NONSENSE: '1' })) as ConfigError;
   t.strictSame(error.faults, [
@@ -58,11 +59,11 @@ t.test('every fault is one line, whatever it is about', async t => {
 });
 
 t.test('a rule about several says nothing while one of them is at fault by itself', async t => {
-  const env = { GATECAR_MODE: 'basic', GATECAR_LISTEN: 'nonsense' };
+  const env = { GATECAR_MODE: 'format-only', GATECAR_LISTEN: 'nonsense' };
   const faults = faultsOf([], env);
   t.equal(faults.length, 1);
   t.match(faults[0], /^GATECAR_LISTEN must be an address/);
-  t.strictSame(faultsOf(['--listen'], { GATECAR_MODE: 'basic' }), ['--listen needs a value']);
+  t.strictSame(faultsOf(['--listen'], { GATECAR_MODE: 'format-only' }), ['--listen needs a value']);
 });
 
 t.test('an unknown GATECAR_ name is a fault, with the nearest name if one is near', async t => {
@@ -104,9 +105,15 @@ t.test('what only looks like a service link is still unknown', async t => {
 t.test('an alias stands for its setting, and is the one named when it is at fault', async t => {
   for (const [key, { name, aliases }] of settings) {
     for (const alias of aliases) {
-      const [good = '', bad = ''] = [goodSettings, badSettings].map(read => read(flagName({ name }))[name] ?? '');
-      t.strictSame(readConfig([], { [alias]: good })[key], readConfig([], { [name]: good })[key], alias);
-      t.strictSame(faultsOf([], { [alias]: bad }), [expectedFault(flagName({ name })).replace(name, alias)], alias);
+      const { [name]: good = '', ...others } = goodSettings(flagName({ name }));
+      const { [name]: bad = '' } = badSettings(flagName({ name }));
+      const env = { ...others, [alias]: good };
+      t.strictSame(readConfig([], env)[key], readConfig([], { ...others, [name]: good })[key], alias);
+      t.strictSame(
+        faultsOf([], { ...others, [alias]: bad }),
+        [expectedFault(flagName({ name })).replace(name, alias)],
+        alias,
+      );
     }
   }
 });
@@ -118,6 +125,28 @@ t.test('a setting and its alias may both be set to the same, and not to differen
     'GATECAR_TOKEN_AUDIENCES and BIND_TOKEN_AUDIENCES must not be set to different values; got "a" and ""',
   ]);
   t.strictSame(readConfig(['--token-audiences=c'], { ...same, BIND_TOKEN_AUDIENCES: 'b' }).tokenAudiences, ['c']);
+});
+
+t.test('a former name of a setting is accepted as a flag, but not together with the current name', async t => {
+  t.equal(readConfig(['--grace=5m'], {}).cacheStaleIfErrorMs, 300_000);
+  t.equal(readConfig(['--grace', '5m'], { GATECAR_CACHE_STALE_IF_ERROR: '1m' }).cacheStaleIfErrorMs, 300_000);
+  const rule = 'must be a duration from 0 to 60m, such as 500ms, 10s or 2m';
+  t.strictSame(faultsOf(['--grace=x'], {}), [`--grace ${rule}; got "x"`]);
+  const both = ['--cache-stale-if-error=1s', '--grace=1s'];
+  const twice = '--cache-stale-if-error is given twice; --grace is its former name';
+  t.strictSame(faultsOf(both, {}), [twice]);
+});
+
+t.test('a typing error in a former name suggests the current one', async t => {
+  t.match(faultsOf([], { GATECAR_TRUSTED_PEER: 'unix' }), [/did you mean GATECAR_TRUSTED_PROXIES\?$/]);
+});
+
+t.test('former values stay accepted, and the configuration has the current ones', async t => {
+  const { opaqueTokens, mode } = readConfig(['--opaque-tokens=refuse', '--mode=basic'], {
+    GATECAR_LISTEN: '127.0.0.1:1',
+  });
+  t.strictSame({ opaqueTokens, mode }, { opaqueTokens: 'reject', mode: 'format-only' });
+  t.equal(readConfig([], { GATECAR_OPAQUE_TOKENS: 'ask' }).opaqueTokens, 'review');
 });
 
 t.test('an empty path or name is none, also beside its alias', async t => {
@@ -154,15 +183,18 @@ t.test('a flag’s value follows after an equals sign or as the next argument, a
 t.test('a flag without its value, given twice or unknown is a fault, and so is any other argument', async t => {
   const faults: [args: string[], ...faults: string[]][] = [
     [['--cache-ttl'], '--cache-ttl needs a value'],
-    [['--token-audiences', '--mode=basic', '--listen=unix:/a'], '--token-audiences needs a value'],
-    [['--mode=basic', '--mode', 'tokenreview'], '--mode is given twice'],
+    [['--token-audiences', '--mode=format-only', '--listen=unix:/a'], '--token-audiences needs a value'],
+    [['--mode=format-only', '--mode', 'tokenreview'], '--mode is given twice'],
     [['--mode=', '--mode='], '--mode is given twice'],
-    [['--mode='], '--mode must be one of tokenreview, basic; got ""'],
+    [['--mode='], '--mode must be one of tokenreview, format-only; got ""'],
     [['--cache-tll', '5s'], '--cache-tll is no known argument; did you mean --cache-ttl?'],
     [['--cache-tll=5s'], '--cache-tll is no known argument; did you mean --cache-ttl?'],
     [
       ['--something-quite-different', '--mode=basik'],
-      ...['--something-quite-different is no known argument', '--mode must be one of tokenreview, basic; got "basik"'],
+      ...[
+        '--something-quite-different is no known argument',
+        '--mode must be one of tokenreview, format-only; got "basik"',
+      ],
     ],
     [['--something-quite-different', '--mode', 'tokenreview'], '--something-quite-different is no known argument'],
     [['--cache-tll=5s', 'x'], '--cache-tll is no known argument; did you mean --cache-ttl?', 'x is no known argument'],

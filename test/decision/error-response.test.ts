@@ -58,7 +58,7 @@ const CONTRACT: { readonly [R in Reason]: readonly [Refusal, status: number, tex
     ...([503, 'TokenReview API call failed: timeout'] as const),
   ],
   overloaded: [
-    { kind: 'unavailable', reason: 'overloaded', cause: 'too many reviews', retryAfterSeconds: 7 },
+    { kind: 'unavailable', reason: 'overloaded', cause: 'too_many_reviews', retryAfterSeconds: 7 },
     ...([503, 'Too many token reviews in progress'] as const),
   ],
 };
@@ -132,9 +132,9 @@ t.test('an outage is told by its class; where there is no client, in the words o
   const text = (cause: UnavailableCause): string =>
     toErrorResponse({ kind: 'unavailable', reason: 'authority_unavailable', cause, retryAfterSeconds: 1 }, DEFAULTS)
       .text;
-  t.equal(text('no client'), 'Failed to create Kubernetes client');
-  t.equal(text('connection refused'), 'TokenReview API call failed: connection refused');
-  t.equal(text('not a TokenReview'), 'TokenReview API call failed: not a TokenReview');
+  t.equal(text('client_unavailable'), 'Failed to create Kubernetes client');
+  t.equal(text('connection_refused'), 'TokenReview API call failed: connection refused');
+  t.equal(text('invalid_response'), 'TokenReview API call failed: not a TokenReview');
 });
 
 t.test('a credential of another scheme is challenged without an error code (RFC 6750 §3.1)', async t => {

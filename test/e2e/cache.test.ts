@@ -65,7 +65,7 @@ t.test('results are remembered', { skip: skipWithout(kubeApiServerMissing()) }, 
     const gatecar = await startGatecar(t, {
       ...settings,
       GATECAR_CACHE_TTL: '1500ms',
-      GATECAR_REFRESH_AHEAD: 'false',
+      GATECAR_CACHE_REFRESH_AHEAD: 'false',
     });
     const token = await newToken();
     const elapsed = await untilAskedAgain(async () => t.equal((await ask(gatecar.auth, { token })).status, 200));

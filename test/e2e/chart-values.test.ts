@@ -211,6 +211,24 @@ t.test('the chart’s values', { skip: skipWithout(gatewayMissing('helm')) }, as
     await t.resolves(render(run, { config: { tokenAudiences: null } }), 'a setting that is taken away is none');
   });
 
+  t.test('a former name of a config value is accepted, but not together with the current name', async t => {
+    for (const { name, aliases } of Object.values(SETTINGS)) {
+      const value = configValues(goodSettings(settingRule(name)));
+      for (const alias of aliases.filter(other => other.startsWith('GATECAR_'))) {
+        const [current, former] = [chartName(name), chartName(alias)];
+        const { [current]: given, ...others } = value;
+        const env = containerOf(podOf(await render(run, { config: { ...others, [former]: given } })))['env'];
+        t.ok(
+          (env as Yaml[]).some(one => one['name'] === name),
+          `${former} sets ${name}`,
+        );
+        const both = { ...others, [current]: given, [former]: given };
+        const named = `config.${former} and config.${current} must not both be set`;
+        t.match((await template(run, { config: both })).stderr, named);
+      }
+    }
+  });
+
   /** `config` without the chart's own defaults, which would set these settings already. */
   const config = {
     ...{ listen: null, opsListen: null, tokenAudiences: null, shutdownDelay: null, shutdownTimeout: null },

@@ -105,7 +105,7 @@ t.test('check and explain', { skip: skipWithout(kubeApiServerMissing()) }, async
       findings.find(one => one.check === 'credential'),
       { text: /which expired / },
     );
-    t.match(await explain(t, expired), { ...outage, steps: { review: { text: /refuses gatecar's own credential/ } } });
+    t.match(await explain(t, expired), { ...outage, steps: { review: { text: /rejects gatecar's own credential/ } } });
   });
 
   t.test('RBAC missing', async t => {
@@ -134,7 +134,7 @@ t.test('check and explain', { skip: skipWithout(kubeApiServerMissing()) }, async
     const elsewhere = await api.requestToken('ci', 'builder', { audiences: ['elsewhere'] });
     secrets.push(elsewhere);
     for (const checks of ['signature', 'off']) {
-      t.match(await explain(t, { ...settings, GATECAR_LOCAL_CHECKS: checks }, elsewhere), {
+      t.match(await explain(t, { ...settings, GATECAR_JWT_PRECHECK: checks }, elsewhere), {
         code: 1,
         decision: { reason: 'token_rejected', text: /token audiences \["elsewhere"\] is invalid for the target/ },
       });

@@ -67,7 +67,7 @@ t.test('ways to the API server', { skip: skipWithout(kubeApiServerMissing() ?? n
     const contexts = ['token', 'tokenFile', 'inline certificate', 'certificate files'];
     await Promise.all(contexts.map(context => reviews(t, { KUBECONFIG: file, GATECAR_KUBE_CONTEXT: context })));
     const nobody = await startGatecar(t, { GATECAR_KUBECONFIG: file, GATECAR_KUBE_CONTEXT: 'x' }, { ready: false });
-    t.equal(await nobody.reports(/^\[-\]asked-once failed: kubeconfig: there is no context "x"/m), 503);
+    t.equal(await nobody.reports(/^\[-\]first-review failed: kubeconfig: there is no context "x"/m), 503);
   });
 
   t.test("the user's own kubeconfig, where nothing else is said", async t => {
@@ -86,7 +86,7 @@ t.test('ways to the API server', { skip: skipWithout(kubeApiServerMissing() ?? n
     const [{ user }] = JSON.parse(await readFile(file, 'utf8')).users;
     const calls = async () => (await readFile(`${user.exec.command}.calls`, 'utf8')).trim().split('\n').length;
     const gatecar = await startGatecar(t, { GATECAR_KUBECONFIG: file, PATH, GATECAR_CACHE_TTL: '0' }, { ready: false });
-    t.equal(await gatecar.reports(/^\[-\]asked-once failed: unauthorized \(HTTP 401\)/m), 503);
+    t.equal(await gatecar.reports(/^\[-\]first-review failed: unauthorized \(HTTP 401\)/m), 503);
     await writeFile(pluginToken, own);
     await gatecar.ready();
     const before = await calls();

@@ -72,7 +72,7 @@ t.test('Dapr', { skip: skipWithout(missing) }, async t => {
   const settingsFor = (url: string, headers: string) => ({
     GATECAR_TOKEN_AUDIENCES: 'bindcar',
     GATECAR_CACHE_TTL: '0',
-    GATECAR_LOCAL_CHECKS: String(written['GATECAR_LOCAL_CHECKS']),
+    GATECAR_JWT_PRECHECK: String(written['GATECAR_JWT_PRECHECK']),
     GATECAR_KUBE_API_URL: url,
     GATECAR_KUBE_HEADERS: headers.replace('@/dapr/token', `@${apiTokenFile}`),
   });
@@ -146,7 +146,7 @@ t.test('Dapr', { skip: skipWithout(missing) }, async t => {
       writeFileSync(apiTokenFile, 'first\n');
       const open = await startKubectlProxy(t, kubeconfig, (loadYaml(keyArgs) as { args: string[] }).args);
       const dapr = await startDapr(t, { appId: APP, to: open.url, apiToken: 'first', accessControl });
-      const checking = { ...settings(dapr), GATECAR_LOCAL_CHECKS: 'signature' };
+      const checking = { ...settings(dapr), GATECAR_JWT_PRECHECK: 'signature' };
       const junk = async () => {
         const [head, claims] = (await newToken()).split('.');
         return `${head}.${claims}.${Buffer.alloc(256, 'x').toString('base64url')}`;
@@ -172,7 +172,7 @@ t.test('Dapr', { skip: skipWithout(missing) }, async t => {
       writeFileSync(apiTokenFile, 'first\n');
       const dapr = await startDapr(t, { appId: 'other.proxy-system', to: proxy.url, apiToken: 'first', accessControl });
       const gatecar = await startGatecar(t, settings(dapr), { ready: false });
-      await isOutage(t, gatecar.auth, 'server error');
+      await isOutage(t, gatecar.auth, 'server_error');
     });
   }
 });

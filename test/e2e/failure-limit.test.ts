@@ -27,9 +27,9 @@ t.test('who guesses tokens through a gateway soon costs no review, and shuts out
   const gatecar = await startGatecar(t, {
     ...settings,
     ...listening(neighbours),
-    GATECAR_TRUSTED_PEERS: '127.0.0.1',
+    GATECAR_TRUSTED_PROXIES: '127.0.0.1',
     GATECAR_CLIENT_IP_HEADER: 'X-Real-IP',
-    GATECAR_FAILURE_LIMIT: `${FAILURES}/60m`,
+    GATECAR_CLIENT_FAILURE_LIMIT: `${FAILURES}/60m`,
   });
   const nginx = await startNginx(t, await exampleConfig([gatecar.auth], application.url));
   const envoy = await startEnvoy(t, await envoyExample('envoy-grpc'), neighbours);

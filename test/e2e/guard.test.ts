@@ -55,14 +55,14 @@ t.test('guarding the API server', { skip: skipWithout(kubeApiServerMissing()) },
   t.test('what is refused here is refused in the words of the API server', async t => {
     const [here, there] = await Promise.all([
       startGatecar(t, settings),
-      startGatecar(t, { ...settings, GATECAR_LOCAL_CHECKS: 'off' }),
+      startGatecar(t, { ...settings, GATECAR_JWT_PRECHECK: 'off' }),
     ]);
     await keysRead(here);
     const now = Math.floor(Date.now() / 1_000);
     const bad = {
       signature: spoilt(),
       expired: api.signToken({ ...claims, iat: now - 7_200, nbf: now - 7_200, exp: now - 3_600 }),
-      'not yet valid': api.signToken({ ...claims, iat: now + 3_600, nbf: now + 3_600, exp: now + 7_200 }),
+      not_yet_valid: api.signToken({ ...claims, iat: now + 3_600, nbf: now + 3_600, exp: now + 7_200 }),
       audience: api.signToken({ ...claims, aud: ['b', 'ü "quoted"'] }),
     };
     for (const [check, token] of Object.entries(bad)) {
@@ -101,7 +101,7 @@ t.test('guarding the API server', { skip: skipWithout(kubeApiServerMissing()) },
       const gatecar = await startGatecar(t, {
         ...settings,
         GATECAR_CACHE_TTL: '2s',
-        GATECAR_GRACE: '60s',
+        GATECAR_CACHE_STALE_IF_ERROR: '60s',
         GATECAR_REVIEW_TIMEOUT: '1s',
       });
       await keysRead(gatecar);
@@ -128,16 +128,16 @@ t.test('guarding the API server', { skip: skipWithout(kubeApiServerMissing()) },
         rounds += 1;
       }
       t.ok(rounds > 5);
-      t.equal(await metric(gatecar.ops, 'gatecar_grace_active'), 1);
+      t.equal(await metric(gatecar.ops, 'gatecar_serving_stale'), 1);
       api.resume();
-      await until('it can be asked again', async () => (await metric(gatecar.ops, 'gatecar_authority_up')) === 1);
+      await until('it can be asked again', async () => (await metric(gatecar.ops, 'gatecar_apiserver_up')) === 1);
       await each([...known, newToken()], 4, async token => {
         const { status, headers } = await ask(gatecar.auth, { token });
         t.equal(status, 200);
         t.equal(headers['x-gatecar-stale'], undefined);
       });
-      t.equal(await metric(gatecar.ops, 'gatecar_grace_active'), 0);
-      const told = (await gatecar.logs()).filter(({ msg }) => msg.startsWith('grace'));
+      t.equal(await metric(gatecar.ops, 'gatecar_serving_stale'), 0);
+      const told = (await gatecar.logs()).filter(({ msg }) => /serving stale results/.test(msg));
       t.equal(told.length, 2, 'a line at its start, and one at its end');
     },
   );

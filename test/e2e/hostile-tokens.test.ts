@@ -22,7 +22,7 @@ t.test('hostile tokens', { skip: skipWithout(kubeApiServerMissing()) }, async t 
   await api.createServiceAccount('apps', 'web');
   const good = await api.requestToken('apps', 'web', { audiences });
   const claims = await api.claimsFor('apps', 'web', { aud: audiences });
-  const gatecar = await startGatecar(t, { ...settings, GATECAR_AUDIT: 'all' });
+  const gatecar = await startGatecar(t, { ...settings, GATECAR_AUDIT_LOG: 'all' });
   const now = Math.floor(Date.now() / 1_000);
 
   t.test('signed by the right key, outside its time: the API server says which', async t => {

@@ -34,7 +34,7 @@ async function start(t: Test, output: Output) {
   const child: ChildProcess = spawn(process.execPath, [...args, 'serve'], {
     env: {
       ...env,
-      ...{ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT: 'all', GATECAR_LOG_LEVEL: 'info' },
+      ...{ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT_LOG: 'all', GATECAR_LOG_LEVEL: 'info' },
       ...{ GATECAR_LISTEN: auth, GATECAR_OPS_LISTEN: ops, GATECAR_SHUTDOWN_DELAY: '0s' },
     },
     stdio: ['ignore', output, 'pipe'],

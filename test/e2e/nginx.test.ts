@@ -26,7 +26,7 @@ t.test('behind nginx', { skip: skipWithout(kubeApiServerMissing() ?? nginxMissin
     ...settings,
     GATECAR_LISTEN: address,
     GATECAR_REVIEW_TIMEOUT: '2s',
-    GATECAR_TRUSTED_PEERS: '127.0.0.1',
+    GATECAR_TRUSTED_PROXIES: '127.0.0.1',
     GATECAR_CLIENT_IP_HEADER: 'X-Real-IP',
   };
   const gatecar = await startGatecar(t, gatecarSettings);
@@ -157,7 +157,7 @@ t.test('behind nginx', { skip: skipWithout(kubeApiServerMissing() ?? nginxMissin
     t.match(await askRaw(nginx.url, twice), /^HTTP\/1\.1 40[01] /);
   });
 
-  t.test('where the API server cannot be asked, the client gets a 503 with Retry-After', async t => {
+  t.test('where API server unreachable, the client gets a 503 with Retry-After', async t => {
     const before = application.requests.length;
     const unknown = await api.requestToken('apps', 'web', { audiences });
     t.teardown(() => api.resume());

@@ -10,7 +10,7 @@ import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { refusalOf } from './fixtures/support/response-matchers.ts';
 import { until } from './fixtures/support/until.ts';
 
-// The API server cannot be asked, for each reason a real one has, and then it can again.
+// API server unreachable, for each reason a real one has, and then it can again.
 
 const audiences = ['bindcar'];
 const reviewTimeoutMs = 2_000;
@@ -55,12 +55,12 @@ t.test('outages', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
 
   t.test('stopped: 503 at once; back with another certificate of the same authority, it is asked again', async t => {
     await api.down();
-    await isOutage(t, gatecar, stranger(), 'connection refused');
+    await isOutage(t, gatecar, stranger(), 'connection_refused');
     await servesOnlyWhatIsKnown(t, gatecar, 'connection refused (ECONNREFUSED)');
 
     const waiting = await startGatecar(t, outageSettings, { ready: false });
-    t.equal(await waiting.reports(/^\[-\]asked-once failed: connection refused/m), 503, 'never asked, never ready');
-    await isOutage(t, waiting, known, 'connection refused');
+    t.equal(await waiting.reports(/^\[-\]first-review failed: connection refused/m), 503, 'never asked, never ready');
+    await isOutage(t, waiting, known, 'connection_refused');
     t.equal((await ask(waiting.ops, { path: '/livez' })).status, 200, 'a restart would not help');
 
     await api.restart({ newCertificate: true });
@@ -75,7 +75,7 @@ t.test('outages', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
     const newAuthority = await readFile(api.caFile, 'utf8');
     await writeFile(api.caFile, oldAuthority);
     const suspicious = await startGatecar(t, outageSettings, { ready: false });
-    t.equal(await suspicious.reports(/^\[-\]asked-once failed: tls /m), 503);
+    t.equal(await suspicious.reports(/^\[-\]first-review failed: tls /m), 503);
     await isOutage(t, suspicious, stranger(), 'tls');
     await writeFile(api.caFile, newAuthority);
     await suspicious.ready();
@@ -90,7 +90,7 @@ t.test('outages', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
     await isOutage(t, gatecar, stranger(), 'forbidden');
     await servesOnlyWhatIsKnown(t, gatecar, 'forbidden (HTTP 403)');
     const waiting = await startGatecar(t, outageSettings, { ready: false });
-    t.equal(await waiting.reports(/^\[-\]asked-once failed: forbidden \(HTTP 403\)/m), 503);
+    t.equal(await waiting.reports(/^\[-\]first-review failed: forbidden \(HTTP 403\)/m), 503);
     await applyRbac();
     await recovers(t, gatecar);
     await waiting.ready();
@@ -112,7 +112,10 @@ t.test('outages', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
       { ...outageSettings, GATECAR_KUBE_TOKEN_FILE: '/nowhere/token' },
       { ready: false },
     );
-    t.equal(await waiting.reports(/^\[-\]asked-once failed: token file \/nowhere\/token cannot be read: ENOENT/m), 503);
+    t.equal(
+      await waiting.reports(/^\[-\]first-review failed: token file \/nowhere\/token cannot be read: ENOENT/m),
+      503,
+    );
     const { status, body } = await ask(waiting.auth, { token: stranger() });
     t.strictSame([status, JSON.parse(body)], [503, { error: 'Failed to create Kubernetes client' }]);
   });
@@ -158,15 +161,15 @@ t.test('outages', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
     t.equal((await ask(gatecar.auth, { token: known })).status, 200, 'a known token passes');
     const { status, body } = await gatecar.readyz();
     t.equal(status, 200, 'it stays ready');
-    t.match(body, new RegExp(`^\\[-\\]authority failed: (${problem.replace(/[()]/g, '\\$&')})`, 'm'));
+    t.match(body, new RegExp(`^\\[-\\]apiserver failed: (${problem.replace(/[()]/g, '\\$&')})`, 'm'));
     const metrics = await ask(gatecar.ops, { path: '/metrics' });
-    t.match(metrics.body, /^gatecar_authority_up 0$/m);
+    t.match(metrics.body, /^gatecar_apiserver_up 0$/m);
   }
 
   async function recovers(t: Test, gatecar: GatecarProcess): Promise<void> {
     const token = await newToken();
     await until('it can be asked again', async () => (await ask(gatecar.auth, { token })).status === 200);
-    t.match(await gatecar.readyz(), { status: 200, body: '[+]authority ok' });
+    t.match(await gatecar.readyz(), { status: 200, body: '[+]apiserver ok' });
     t.equal((await ask(gatecar.auth, { token: 'garbage' })).status, 401, 'a no is a no again');
   }
 });

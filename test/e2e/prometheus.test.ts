@@ -16,7 +16,7 @@ const missing =
   kubeApiServerMissing() ?? gatewayMissing('prometheus') ?? gatewayMissing('helm') ?? gatewayMissing('kubectl');
 
 /** Alerts that an outage is about. */
-const OUTAGE = ['GatecarAuthorityDown', 'GatecarGraceActive', 'GatecarUnavailable'];
+const OUTAGE = ['GatecarAPIServerUnreachable', 'GatecarServingStale', 'GatecarUnavailable'];
 
 t.setTimeout(startLimitMs + 120_000);
 
@@ -26,7 +26,7 @@ t.test('Prometheus', { skip: skipWithout(missing) }, async t => {
     GATECAR_ALLOWED_NAMESPACES: 'apps',
     GATECAR_CACHE_TTL: '2s',
     GATECAR_REVIEW_TIMEOUT: '500ms',
-    GATECAR_GRACE: '5m',
+    GATECAR_CACHE_STALE_IF_ERROR: '5m',
   });
   const { api, gatecar, prometheus } = watched;
 
@@ -48,7 +48,7 @@ t.test('Prometheus', { skip: skipWithout(missing) }, async t => {
     const calm = Date.now() / 1000;
     const lasted = await until('it has been calm for a while', async () => {
       const now = Date.now() / 1000;
-      const [series] = await prometheus.queryRange('gatecar_authority_up == 1', calm, now);
+      const [series] = await prometheus.queryRange('gatecar_apiserver_up == 1', calm, now);
       return (series?.values.length ?? 0) > 10 && now;
     });
     const critical = 'ALERTS{severity="critical", alertstate="firing"}';
@@ -73,9 +73,9 @@ t.test('Prometheus', { skip: skipWithout(missing) }, async t => {
   t.test('our right is taken: the alert says so; it is given back: it is over', async t => {
     t.teardown(() => watched.applyRbac());
     await api.request('DELETE', '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/gatecar-tokenreview');
-    const isRefusal = (names: readonly string[]) => names.includes('GatecarReviewsRefused');
+    const isRefusal = (names: readonly string[]) => names.includes('GatecarTokenReviewErrors');
     const firing = await prometheus.firing('reviews are refused', isRefusal);
-    const alert = firing.find(({ labels }) => labels['alertname'] === 'GatecarReviewsRefused');
+    const alert = firing.find(({ labels }) => labels['alertname'] === 'GatecarTokenReviewErrors');
     t.equal(alert?.labels['outcome'], 'forbidden');
     t.match(alert?.annotations['description'], 'Reviews by gatecar/gatecar end with "forbidden".');
     await watched.applyRbac();

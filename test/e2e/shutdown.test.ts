@@ -83,7 +83,7 @@ t.test('shutdown', { skip: skipWithout(kubeApiServerMissing() ?? nginxMissing())
     await t.rejects(answer);
     t.match(
       (await gatecar.logs()).find(({ level }) => level === 'warn'),
-      { msg: /still under way/ },
+      { msg: /requests in flight/ },
     );
   });
 

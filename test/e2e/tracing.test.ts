@@ -18,7 +18,7 @@ t.test('tracing on a real API server', { skip: skipWithout(kubeApiServerMissing(
   t.test('gateway, request and its review by the API server are one trace', async t => {
     const gatecar = await startGatecar(t, {
       ...settings,
-      GATECAR_TRUSTED_PEERS: '127.0.0.1',
+      GATECAR_TRUSTED_PROXIES: '127.0.0.1',
       OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
     });
     const [traceId, parentId] = ['4bf92f3577b34da6a3ce929d0e0e4736', '00f067aa0ba902b7'];

@@ -186,7 +186,7 @@ t.test('the worked examples', { skip: skipWithout(kubeApiServerMissing()) }, asy
     const noAudience = { ...settings, GATECAR_TOKEN_AUDIENCES: '' };
     const listed = await startGatecar(t, { ...noAudience, GATECAR_ALLOWED_NAMESPACES: 'apps' });
     t.strictSame(refusalOf(await ask(listed.auth, { token })), namespaceDenied('none (jane)'));
-    const refusing = await startGatecar(t, { ...noAudience, GATECAR_OPAQUE_TOKENS: 'refuse' });
+    const refusing = await startGatecar(t, { ...noAudience, GATECAR_OPAQUE_TOKENS: 'reject' });
     t.strictSame(refusalOf(await ask(refusing.auth, { token })), rejected('invalid bearer token'));
     t.equal((await ask(refusing.auth, { token: forApiServer })).status, 200);
   });

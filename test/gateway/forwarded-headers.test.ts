@@ -43,7 +43,7 @@ t.test('of a peer that is not trusted, only its address is taken', async t => {
   t.strictSame(socket, { ...expected, clientAddress: undefined }, 'a Unix socket has no address');
 });
 
-t.test('a trusted peer says request id, method and path, under any of the names that gateways use', async t => {
+t.test('a trusted proxy says request id, method and path, under any of the names that gateways use', async t => {
   const names = {
     requestId: ['x-request-id'],
     method: ['x-original-method', 'x-forwarded-method'],
@@ -92,7 +92,7 @@ t.test('no value is longer than 256 characters, and none is cut before the token
   t.equal(requestId, `${'r'.repeat(200)}[token]`);
 });
 
-t.test('the client is the rightmost address that is no trusted peer', async t => {
+t.test('the client is the rightmost address that is no trusted proxy', async t => {
   t.equal(clientAddress('10.0.0.1', '203.0.113.9'), '203.0.113.9');
   t.equal(
     clientAddress('10.0.0.1', '1.1.1.1, 203.0.113.9, 10.0.0.2,10.0.0.3'),
@@ -162,7 +162,7 @@ t.test('the name of a client address header means a header and nothing that ever
   t.equal(read('10.1.2.3', {}, 'constructor').clientAddress, '10.1.2.3');
 });
 
-t.test('a client is counted only where the limit is on and a trusted peer tells its address', async t => {
+t.test('a client is counted only where the limit is on and a trusted proxy tells its address', async t => {
   const told = (
     peer: string | undefined,
     value: string,
@@ -182,7 +182,7 @@ t.test('a client is counted only where the limit is on and a trusted peer tells 
   );
 });
 
-t.test('a trace is told by a trusted peer alone, and by none where it holds the token', async t => {
+t.test('a trace is told by a trusted proxy alone, and by none where it holds the token', async t => {
   const [traceId, spanId] = ['4bf92f3577b34da6a3ce929d0e0e4736', '00f067aa0ba902b7'];
   const headers = { traceparent: `00-${traceId}-${spanId}-01`, tracestate: 'a=b' };
   const options = { trusted: TRUSTED, clientIpHeader: undefined };

@@ -27,7 +27,7 @@ t.test('there is a recording of each gateway that asks over HTTP', async t => {
 });
 
 t.test('recorded requests', async t => {
-  const gate: TestGate = await startGate({ GATECAR_TRUSTED_PEERS: '127.0.0.1' });
+  const gate: TestGate = await startGate({ GATECAR_TRUSTED_PROXIES: '127.0.0.1' });
   t.teardown(() => gate.stop());
   const good = gate.token();
   const clients: [token: string | undefined, status: 200 | 401][] = [

@@ -4,8 +4,8 @@ import { startGate } from '../fixtures/gatecar.ts';
 import { reaches } from '../fixtures/metrics.ts';
 
 const SETTINGS = {
-  GATECAR_FAILURE_LIMIT: '3/60m',
-  GATECAR_TRUSTED_PEERS: '127.0.0.1',
+  GATECAR_CLIENT_FAILURE_LIMIT: '3/60m',
+  GATECAR_TRUSTED_PROXIES: '127.0.0.1',
   GATECAR_CLIENT_IP_HEADER: 'X-Real-IP',
 };
 
@@ -38,7 +38,7 @@ t.test('each forged signature counts against the failure limit, though no review
   t.teardown(() => gate.stop());
   const headers = { 'X-Real-IP': '192.0.2.1' };
   t.equal((await ask(gate.auth, { token: gate.token(), headers })).status, 200);
-  await reaches(gate.ops, 'gatecar_cluster_keys_fetches_total{outcome="success"}', 1);
+  await reaches(gate.ops, 'gatecar_jwks_fetches_total{outcome="success"}', 1);
   const before = gate.authority.reviews;
   const reasons: unknown[] = [];
   for (const serviceAccount of ['a', 'b', 'c', 'd']) {

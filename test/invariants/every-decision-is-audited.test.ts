@@ -37,10 +37,10 @@ async function open(t: Test, settings: Record<string, string> = {}) {
   t.teardown(() => standIn.close());
   const gatecar = await startGatecar({
     GATECAR_KUBE_API_URL: standIn.url,
-    GATECAR_TRUSTED_PEERS: '127.0.0.1',
+    GATECAR_TRUSTED_PROXIES: '127.0.0.1',
     GATECAR_CLIENT_IP_HEADER: 'X-Forwarded-For',
     GATECAR_ALLOWED_NAMESPACES: 'default',
-    GATECAR_AUDIT: 'all',
+    GATECAR_AUDIT_LOG: 'all',
     GATECAR_LOG_LEVEL: 'silent',
     ...settings,
   });
@@ -145,7 +145,7 @@ t.test(
 t.test('`denied` has a line for each that is no yes, `off` has none, and neither changes an answer', async t => {
   const statuses: number[][] = [];
   for (const wanted of ['all', 'denied', 'off']) {
-    const { standIn, gatecar, lines } = await open(t, { GATECAR_AUDIT: wanted });
+    const { standIn, gatecar, lines } = await open(t, { GATECAR_AUDIT_LOG: wanted });
     const seen: number[] = [];
     for (const behaviour of [accepts(), reviews({ error: 'no' }), answers(500, '')]) {
       standIn.behaviour = behaviour;
@@ -162,8 +162,8 @@ t.test('`denied` has a line for each that is no yes, `off` has none, and neither
 
 t.test('a line says where its answer came from', async t => {
   const { standIn, gatecar, lines } = await open(t, {
-    GATECAR_OPAQUE_TOKENS: 'refuse',
-    GATECAR_GRACE: '1m',
+    GATECAR_OPAQUE_TOKENS: 'reject',
+    GATECAR_CACHE_STALE_IF_ERROR: '1m',
     GATECAR_CACHE_TTL: '20ms',
   });
   const last = (): AuditLine | undefined => lines().at(-1);
@@ -191,7 +191,7 @@ t.test('a line says where its answer came from', async t => {
     ['review', 'shared'],
   );
   standIn.behaviour = answers(500, '');
-  await until(() => ask(gatecar.auth, { token: jwt }).then(() => last()?.source === 'grace'));
+  await until(() => ask(gatecar.auth, { token: jwt }).then(() => last()?.source === 'stale'));
   t.match(last(), { decision: 'allow', user: 'system:serviceaccount:default:my-app', staleSeconds: 0 });
 });
 
@@ -202,7 +202,7 @@ t.test('a result that is known is told as such', async t => {
   t.match(lines(), [{ source: 'review' }, { source: 'cache' }]);
 });
 
-t.test('the trace that a trusted peer tells is in its lines of log and audit, over HTTP and gRPC', async t => {
+t.test('the trace that a trusted proxy tells is in its lines of log and audit, over HTTP and gRPC', async t => {
   const { gatecar, lines } = await open(t, { GATECAR_GRPC_LISTEN: '127.0.0.1:0', GATECAR_LOG_LEVEL: 'debug' });
   const [trace_id, span_id] = ['4bf92f3577b34da6a3ce929d0e0e4736', '00f067aa0ba902b7'];
   const traceparent = `00-${trace_id}-${span_id}-01`;
@@ -225,7 +225,7 @@ t.test('the trace that a trusted peer tells is in its lines of log and audit, ov
 t.test('on SIGTERM every line is written before the process ends', async t => {
   const { standIn } = await open(t);
   const gatecar = await startGatecarProcess({
-    ...{ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT: 'all', GATECAR_LOG_LEVEL: 'info' },
+    ...{ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT_LOG: 'all', GATECAR_LOG_LEVEL: 'info' },
   });
   t.teardown(() => gatecar.stop());
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
@@ -241,7 +241,7 @@ t.test(
   async t => {
     const { standIn } = await open(t);
     const gatecar = await startGatecarProcess({
-      ...{ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT: 'all', GATECAR_TRUSTED_PEERS: '127.0.0.1' },
+      ...{ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT_LOG: 'all', GATECAR_TRUSTED_PROXIES: '127.0.0.1' },
       // At which an allow is no line of the log.
       GATECAR_LOG_LEVEL: 'info',
     });

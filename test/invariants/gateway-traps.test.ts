@@ -8,8 +8,8 @@ import { changesNothing, ODD_PATHS, URI_HEADERS, verdictOf } from '../fixtures/v
 // Each title begins with the trap's number in the list of SECURITY.md, which also says what the others have met there.
 
 const gate = await startGate({
-  // The most that can be believed: whatever is said about the original request is said by a trusted peer.
-  GATECAR_TRUSTED_PEERS: '127.0.0.0/8',
+  // The most that can be believed: whatever is said about the original request is said by a trusted proxy.
+  GATECAR_TRUSTED_PROXIES: '127.0.0.0/8',
   GATECAR_CLIENT_IP_HEADER: 'X-Forwarded-For',
   GATECAR_GRPC_LISTEN: '127.0.0.1:0',
   GATECAR_ALLOWED_NAMESPACES: 'default',
@@ -236,7 +236,7 @@ t.test('§3.17 what follows the prefix is not resolved, and no part of it is tak
   }
 });
 
-t.test('§3.18 method, address and host of the original request change nothing, even from a trusted peer', async t => {
+t.test('§3.18 method, address and host of the original request change nothing, even from a trusted proxy', async t => {
   await changesNothing(t, gate.auth, token, [
     {
       headers: { 'X-Forwarded-Method': 'OPTIONS', 'X-Original-Method': 'OPTIONS', 'X-HTTP-Method-Override': 'OPTIONS' },

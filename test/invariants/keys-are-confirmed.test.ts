@@ -69,13 +69,13 @@ async function startSigner(t: Test): Promise<Signer> {
   return signer;
 }
 
-const LOCAL = 'gatecar_local_refusals_total{check="signature"}';
-const FAILED = 'gatecar_cluster_keys_fetches_total{outcome="failure"}';
+const LOCAL = 'gatecar_local_rejections_total{check="signature"}';
+const FAILED = 'gatecar_jwks_fetches_total{outcome="failure"}';
 
 async function startBehind(t: Test, { api }: Signer, settings: Record<string, string> = {}) {
   const gatecar = await startGatecar({ GATECAR_KUBE_API_URL: api.url, ...settings });
   t.teardown(() => gatecar.stop());
-  const readable = async () => (await metric(gatecar.ops, 'gatecar_cluster_keys_readable')) === 1;
+  const readable = async () => (await metric(gatecar.ops, 'gatecar_jwks_available')) === 1;
   await until(readable);
   return {
     ...gatecar,

@@ -9,7 +9,7 @@ t.teardown(() => standIn.close());
 const gatecar = await startGatecar({
   GATECAR_KUBE_API_URL: standIn.url,
   GATECAR_ALLOWED_NAMESPACES: 'default',
-  GATECAR_TRUSTED_PEERS: '127.0.0.1',
+  GATECAR_TRUSTED_PROXIES: '127.0.0.1',
   GATECAR_CLIENT_IP_HEADER: 'X-Forwarded-For',
 });
 t.teardown(() => gatecar.stop());

@@ -131,7 +131,7 @@ t.test('100,000 requests after 100,000 leave nothing more, over HTTP and gRPC', 
     GATECAR_CACHE_NEGATIVE_TTL: '10m',
     GATECAR_REVIEW_TIMEOUT: '30s',
     // Refusals beside good tokens would be told in their time, which is another law.
-    GATECAR_LOCAL_CHECKS: 'off',
+    GATECAR_JWT_PRECHECK: 'off',
     GATECAR_LOG_LEVEL: 'info',
   });
   t.teardown(() => gatecar.stop());

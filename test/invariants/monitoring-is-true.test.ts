@@ -57,18 +57,20 @@ t.test(
     const scrape = await scraped(t);
     const told = (label: string) =>
       new Set(Array.from(scrape.matchAll(new RegExp(`${label}="([^"]+)"`, 'g')), ([, name = '']) => name));
-    const reasons = told('reason');
+    const reasons = new Set(
+      Array.from(scrape.matchAll(/gatecar_requests_total\{.*reason="([^"]+)"/g), ([, name = '']) => name),
+    );
     t.ok(reasons.size > 10);
     for (const reason of reasons) t.match(README, new RegExp(`^\\| [^|]+ \\| \`${reason}\` \\|`, 'm'), reason);
     const outages = [...told('outcome')].filter(
       outcome => !/^(authenticated|rejected|unavailable|success|failure)$/.test(outcome),
     );
     t.ok(outages.length > 10);
-    for (const outage of outages) t.match(README, new RegExp(`(\`|: )${outage}\``), outage);
+    for (const value of [...outages, ...told('reason')]) t.match(README, `\`${value}\``, value);
     const sources = globSync('src/**/*.ts', { cwd: ROOT }).map(path => readFileSync(join(ROOT, path), 'utf8'));
     const lines = sources.flatMap(source => Array.from(source.matchAll(SEVERE), ([, , line = '']) => line));
     t.ok(lines.length > 7, lines.join(', '));
-    for (const line of lines) t.match(README, `\`${line.split(/(?<!^grace)[:;,]/)[0]}`, line);
+    for (const line of lines) t.match(README, `\`${line.split(/(?<!stale results)[:;,]/)[0]}`, line);
   },
 );
 
@@ -157,7 +159,7 @@ async function scraped(t: Test): Promise<string> {
     // The keys are read in the background.
     await until(async () => {
       scrape = (await ask(gatecar.ops, { path: '/metrics' })).body;
-      return isScraped(scrape, { metric: 'gatecar_cluster_keys_readable', labels: {} });
+      return isScraped(scrape, { metric: 'gatecar_jwks_available', labels: {} });
     });
     return scrape;
   } finally {

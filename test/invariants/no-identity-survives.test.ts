@@ -165,8 +165,8 @@ t.test('any identity: every header once, and two identities never look alike', a
   }
 });
 
-t.test('basic mode knows nobody, and says so in every header', async t => {
-  const gatecar = await startGatecar({ GATECAR_MODE: 'basic' });
+t.test('format-only mode knows nobody, and says so in every header', async t => {
+  const gatecar = await startGatecar({ GATECAR_MODE: 'format-only' });
   t.teardown(() => gatecar.stop());
   const reply = await ask(gatecar.auth, { token: 'any', headers: forged('X-Auth-Request-') });
   const values = checkAllow(t, reply, 'X-Auth-Request-');

@@ -74,7 +74,7 @@ t.test('10,000 new tokens are 10,000 reviews, over no more connections than may 
   const { standIn, gatecar } = await start(t, accepts(), {
     GATECAR_REVIEW_MAX_CONCURRENCY: '8',
     // The cluster's documents have a connection of their own.
-    GATECAR_LOCAL_CHECKS: 'off',
+    GATECAR_JWT_PRECHECK: 'off',
   });
   const callers = Array.from({ length: 4 }, (_, caller) =>
     askPipelined(

@@ -38,7 +38,7 @@ function isOutage(t: Test, reply: Reply, expected: { status?: number; text: stri
 }
 
 /** Where the API server asked for less, what cannot be verified is held back until it has answered something else. */
-const HELD_BACK = 'too many requests';
+const HELD_BACK = 'too_many_requests';
 
 for (const { name, behaviour, cause, retryAfter } of everyOutage) {
   t.test(`${name}: unavailable, forgotten at once, and a known token is still served`, async t => {

@@ -11,7 +11,7 @@ import { changesNothing, ODD_PATHS, URI_HEADERS } from '../fixtures/verdict-of.t
 /** A gate that believes its peer, and one that believes nobody. */
 async function bothGates(t: Test): Promise<TestGate[]> {
   const gates = [
-    await startGate({ GATECAR_TRUSTED_PEERS: '127.0.0.1', GATECAR_CLIENT_IP_HEADER: 'X-Real-IP' }),
+    await startGate({ GATECAR_TRUSTED_PROXIES: '127.0.0.1', GATECAR_CLIENT_IP_HEADER: 'X-Real-IP' }),
     await startGate(),
   ];
   for (const gate of gates) t.teardown(() => gate.stop());
@@ -36,7 +36,7 @@ t.test('CVE-2021-32637 an original URI that cannot be parsed falls through to no
   for (const gate of await bothGates(t)) await changesNothing(t, gate.auth, gate.token(), uris.map(inUriHeaders));
 });
 
-t.test('CVE-2026-40575 what an untrusted peer says of the original request is not even logged', async t => {
+t.test('CVE-2026-40575 what an untrusted proxy says of the original request is not even logged', async t => {
   const gate = await startGate();
   t.teardown(() => gate.stop());
   const said = { 'X-Real-IP': '192.0.2.66', 'X-Forwarded-For': '192.0.2.66', 'X-Request-ID': 'said' };
@@ -81,7 +81,7 @@ t.test('CVE-2025-64484 names with underscores are never read, and no setting tak
     t.notMatch(gate.logText(), /under_score|192\.0\.2\.66/);
   }
   for (const env of [
-    { GATECAR_CLIENT_IP_HEADER: 'X_Real_IP', GATECAR_TRUSTED_PEERS: '127.0.0.1' },
+    { GATECAR_CLIENT_IP_HEADER: 'X_Real_IP', GATECAR_TRUSTED_PROXIES: '127.0.0.1' },
     { GATECAR_IDENTITY_HEADER_PREFIX: 'X_Auth_Request_' },
   ]) {
     t.throws(() => readConfig([], env), ConfigError);

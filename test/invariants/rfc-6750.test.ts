@@ -207,7 +207,7 @@ t.test('a token that is no good is refused as such: never 200, never 5xx', async
   gate.authority.deleteServiceAccount('default', 'gone');
   for (const [name, token] of Object.entries({
     expired: gate.token({ expiresInSeconds: -3600, notBeforeSeconds: -7200 }),
-    'not yet valid': gate.token({ notBeforeSeconds: 3600, expiresInSeconds: 7200 }),
+    not_yet_valid: gate.token({ notBeforeSeconds: 3600, expiresInSeconds: 7200 }),
     'for another audience': gate.token({ audiences: ['other'] }),
     'for no audience': gate.token({ audiences: [] }),
     'signed by somebody else': other.token(),

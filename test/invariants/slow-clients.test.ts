@@ -1,6 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import t from 'tap';
-import { authorizeBasicMode } from '../../src/authorize.ts';
+import { authorizeFormatOnly } from '../../src/authorize.ts';
 import { createResponseRenderer } from '../../src/gateway/auth-response.ts';
 import { trustedProxies } from '../../src/gateway/forwarded-headers.ts';
 import { createHttpListener } from '../../src/gateway/http/listener.ts';
@@ -86,7 +86,7 @@ t.test(
 async function impatient(): Promise<string> {
   const { app: server } = createHttpListener({
     ...roomyLimits(),
-    authorize: authorizeBasicMode,
+    authorize: authorizeFormatOnly,
     answer: createResponseRenderer({
       ...{ policyDeniedStatus: 401, unavailableStatus: 503, errorDetail: 'full' },
       identityHeaderPrefix: 'X-Auth-Request-',

@@ -21,7 +21,7 @@ t.test('the heap holds no token once its request has been answered, not even on 
   const gatecar = await startGatecarProcess({
     GATECAR_KUBE_API_URL: standIn.url,
     GATECAR_REVIEW_TIMEOUT: '200ms',
-    GATECAR_TRUSTED_PEERS: '127.0.0.1',
+    GATECAR_TRUSTED_PROXIES: '127.0.0.1',
   });
   t.teardown(() => gatecar.stop());
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
@@ -78,7 +78,7 @@ t.test(
     t.teardown(() => gatecar.stop());
     const issue = () => issuer.issue({ namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'] });
     await ask(gatecar.auth, { token: issue() });
-    await reaches(gatecar.ops, 'gatecar_cluster_keys_readable', 1);
+    await reaches(gatecar.ops, 'gatecar_jwks_available', 1);
     const secrets: string[] = [];
     for (const [expected, spoil] of [
       [200, (token: string) => token],
@@ -88,7 +88,7 @@ t.test(
       secrets.push(token.slice(token.indexOf('.') + 1));
       t.equal((await ask(gatecar.auth, { token })).status, expected);
     }
-    t.equal(await metric(gatecar.ops, 'gatecar_local_refusals_total{check="signature"}'), 1);
+    t.equal(await metric(gatecar.ops, 'gatecar_local_rejections_total{check="signature"}'), 1);
     const file = join(t.testdir({}), 'snapshot');
     await gatecar.heapSnapshot(file);
     t.equal(leaked(await readFile(file, 'utf8'), secrets, 20), undefined);
@@ -104,7 +104,7 @@ t.test('an unexpected error ends the process and does not print the token that i
     `invalid header {"authorization":"Bearer ${opaque}"}`,
     `authorization: bearer ${opaque}\nhost: x`,
   ]) {
-    const gatecar = await startGatecarProcess({ GATECAR_MODE: 'basic' });
+    const gatecar = await startGatecarProcess({ GATECAR_MODE: 'format-only' });
     t.teardown(() => gatecar.stop());
     gatecar.throwUncaught(message);
     t.equal(await gatecar.exitCode, 1);

@@ -185,7 +185,7 @@ for (const protocol of ['HTTP', 'gRPC'] as const) {
     const seed = Number(process.env['GATECAR_FUZZ_SEED'] ?? 0) || 20_261;
     t.comment(`GATECAR_FUZZ_SEED=${seed}`);
     const random = seeded(seed);
-    const stage = await scene(t, { GATECAR_AUDIT: 'all', GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+    const stage = await scene(t, { GATECAR_AUDIT_LOG: 'all', GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
     const client = envoyClient(stage.grpc);
     t.teardown(() => client.close());
     const encodings = [

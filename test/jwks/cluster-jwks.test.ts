@@ -28,7 +28,7 @@ function publish(documents: Record<string, HttpResponse>, options: Partial<Clust
     async get(path) {
       asked.push(path);
       const document = documents[path];
-      if (document === undefined) throw new KubeApiError('connection refused', 'connection refused (ECONNREFUSED)');
+      if (document === undefined) throw new KubeApiError('connection_refused', 'connection refused (ECONNREFUSED)');
       return document;
     },
     withKeys: true,
@@ -213,7 +213,7 @@ t.test('an error nobody foresaw is told as such', async t => {
   const { keys, problems } = publish({}, { get: () => Promise.reject(new TypeError('quotes something')) });
   keys.refresh();
   await settle();
-  t.strictSame(problems, ['internal error']);
+  t.strictSame(problems, ['internal_error']);
 });
 
 t.test('the issuer can be had without keys', async t => {

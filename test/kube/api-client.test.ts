@@ -247,13 +247,13 @@ t.test('a connection cut just as it is used costs one repetition, and no more', 
   t.equal(api.requests.length, 3);
 
   api.behaviour = resets;
-  t.match(await failure(post(connection)), { outage: 'connection reset' });
+  t.match(await failure(post(connection)), { outage: 'connection_reset' });
   t.equal(api.requests.length, 5);
 });
 
 t.test('what is not a cut connection is not repeated', async t => {
   const api = await standIn(t, (_request, response) => response.socket?.end('SSH-2.0-OpenSSH\r\n'));
-  t.match(await failure(post(connectTo(t, at(api.url)))), { outage: 'connection failed' });
+  t.match(await failure(post(connectTo(t, at(api.url)))), { outage: 'connection_failed' });
   t.equal(api.requests.length, 1);
 });
 
@@ -291,7 +291,7 @@ t.test('an answer of a mebibyte is read, one byte more is not', async t => {
     api.behaviour = sized(limit);
     t.equal((await post(connection)).body.length, limit);
     api.behaviour = sized(limit + 1);
-    t.match(await failure(post(connection)), { outage: 'response too large' });
+    t.match(await failure(post(connection)), { outage: 'response_too_large' });
   }
 });
 
@@ -437,7 +437,7 @@ t.test('without an endpoint', async t => {
   t.test('there is no client, and it says why in our own words', async t => {
     const source = explicitEndpoint({ url: 'http://127.0.0.1:1', tokenFile: '/not/there', caFile: undefined });
     const message = 'token file /not/there cannot be read: ENOENT';
-    t.match(await failure(post(connectTo(t, source))), { outage: 'no client', message });
+    t.match(await failure(post(connectTo(t, source))), { outage: 'client_unavailable', message });
   });
 
   t.test('the source is asked for again, and once it is there, no more', async t => {
@@ -448,7 +448,7 @@ t.test('without an endpoint', async t => {
       if (asked === 1) throw new EndpointError('not yet');
       return at(api.url);
     });
-    t.match(await failure(post(connection)), { outage: 'no client', message: 'not yet' });
+    t.match(await failure(post(connection)), { outage: 'client_unavailable', message: 'not yet' });
     for (let request = 0; request < 3; request += 1) t.match(await post(connection), { status: 201 });
     t.equal(asked, 2);
   });
@@ -469,7 +469,7 @@ t.test('without an endpoint', async t => {
       throw new TypeError('secret');
     });
     t.match(await failure(post(connection)), {
-      outage: 'connection failed',
+      outage: 'connection_failed',
       message: 'connection failed (unknown error)',
     });
   });
@@ -725,7 +725,7 @@ t.test('through a proxy', async t => {
     const api = await startTlsServer(t);
     const proxy = await startProxy(t, true);
     const error = await post(through(t, api.url, `http://jane:proxy-secret@${proxy.host}`)).catch(error => error);
-    t.match(error, { name: 'KubeApiError', outage: 'connection failed' });
+    t.match(error, { name: 'KubeApiError', outage: 'connection_failed' });
     t.notMatch(inspect(error, { showHidden: true, depth: Number.POSITIVE_INFINITY }), 'proxy-secret');
   });
 
@@ -760,7 +760,7 @@ t.test('through a proxy', async t => {
     t.match(await postInTurn(connection, 1), [{ status: 201 }]);
     proxyUrl = 'socks5://127.0.0.1:1080';
     const message = 'kubeconfig: only an http or https proxy-url is supported';
-    t.match(await failure(post(connection)), { outage: 'no client', message });
+    t.match(await failure(post(connection)), { outage: 'client_unavailable', message });
     proxyUrl = undefined;
     t.match(await postInTurn(connection, 1), [{ status: 201 }]);
     t.equal(api.connections, 1);
@@ -844,12 +844,12 @@ t.test('what goes wrong below HTTP is told by its class', async t => {
   await closed.close();
   const cut = await tcpServer(t, socket => socket.destroy());
   const cases: [outage: string, url: string][] = [
-    ['connection refused', closed.url],
+    ['connection_refused', closed.url],
     // A label this long cannot be looked up, so nobody is asked.
-    ['host not found', `http://${'x'.repeat(64)}.invalid`],
-    ['connection reset', `http://${cut}`],
-    ['connection reset', `https://${cut}`],
-    ['connection failed', 'http://127.0.0.1:99999'],
+    ['dns_failure', `http://${'x'.repeat(64)}.invalid`],
+    ['connection_reset', `http://${cut}`],
+    ['connection_reset', `https://${cut}`],
+    ['connection_failed', 'http://127.0.0.1:99999'],
   ];
   for (const [outage, url] of cases) t.match(await failure(post(connectTo(t, at(url)))), { outage }, url);
 });
@@ -885,7 +885,7 @@ t.test('a credential that cannot be a header is an outage, and is not told', asy
     recheck() {},
   };
   const error = await post(connectTo(t, source)).catch(error => error);
-  t.match(error, { outage: 'connection failed', message: 'connection failed (UND_ERR_INVALID_ARG)' });
+  t.match(error, { outage: 'connection_failed', message: 'connection failed (UND_ERR_INVALID_ARG)' });
   t.notMatch(inspect(error), 'secret-token');
 });
 
@@ -897,7 +897,7 @@ t.test('after closing no connection is left, and what was under way ends', async
   const underWay = post(connection).catch(error => error);
   await until(() => api.requests.length === 2);
   await connection.close();
-  t.match(await underWay, { name: 'KubeApiError', outage: 'connection failed' });
-  t.match(await failure(post(connection)), { outage: 'connection failed' });
+  t.match(await underWay, { name: 'KubeApiError', outage: 'connection_failed' });
+  t.match(await failure(post(connection)), { outage: 'connection_failed' });
   await connectTo(t, at(api.url)).close();
 });

@@ -8,15 +8,15 @@ t.test('every metric of the contract is there, with its labels', async t => {
   all.decided('grpc', { kind: 'deny', reason: 'token_rejected', detail: '' }, 0.05);
   all.decided(
     'http',
-    { kind: 'unavailable', reason: 'overloaded', cause: 'too many reviews', retryAfterSeconds: 1 },
+    { kind: 'unavailable', reason: 'overloaded', cause: 'too_many_reviews', retryAfterSeconds: 1 },
     3,
   );
   all.recordLookup('hit_positive');
   all.recordEviction('authenticated', 'capacity');
   all.reviewed('forbidden', 2);
   all.recordQueueTime(0.001);
-  all.refusedLocally('length');
-  all.dropped('grpc');
+  all.recordLocalRejection('length');
+  all.recordConnectionRejected('grpc');
   all.tlsReloaded('failure');
   all.handshakeFailed('grpc', 'timeout');
   all.observeCertificate(() => 1_800_000_000);
@@ -26,18 +26,18 @@ t.test('every metric of the contract is there, with its labels', async t => {
     transfers: { limitBytes: 400, usedBytes: 40 },
     waiting: { limitBytes: 300, usedBytes: 30 },
   });
-  all.recordQueueRejection('unverified', 'queue full');
-  all.recordQueueRejection('unknown', 'waiting_memory_full');
-  all.recordShed();
+  all.recordReviewRejected('unverified', 'queue_full');
+  all.recordReviewRejected('unknown', 'waiting_memory_full');
+  all.recordReviewRejected('unknown', 'event_loop_lag');
   all.recordRefresh('authenticated');
   all.recordJwksFetch(true);
   all.setGauges({
     entries: () => 3,
     inFlight: () => 2,
     queued: () => 1,
-    authorityUp: () => true,
+    apiServerUp: () => true,
     reviewLimit: () => 16,
-    graceActive: () => false,
+    servingStale: () => false,
     clockSkewMs: () => -1500,
   });
   const text = await all.scrape();
@@ -60,28 +60,28 @@ t.test('every metric of the contract is there, with its labels', async t => {
     'gatecar_review_duration_seconds_sum 0.002',
     'gatecar_reviews_in_flight{priority="unverified"} 2',
     'gatecar_reviews_queued{priority="unverified"} 1',
-    'gatecar_local_refusals_total{check="length"} 1',
-    'gatecar_review_queue_seconds_count 1',
-    'gatecar_authority_up 1',
+    'gatecar_local_rejections_total{reason="length"} 1',
+    'gatecar_review_queue_duration_seconds_count 1',
+    'gatecar_apiserver_up 1',
     'gatecar_clock_skew_seconds -1.5',
-    'gatecar_connections_dropped_total{protocol="http"} 0',
-    'gatecar_connections_dropped_total{protocol="grpc"} 1',
+    'gatecar_connections_rejected_total{protocol="http"} 0',
+    'gatecar_connections_rejected_total{protocol="grpc"} 1',
     'gatecar_tls_handshake_failures_total{protocol="grpc",reason="timeout"} 1',
     'gatecar_tls_handshake_failures_total{protocol="http",reason="plain_http"} 0',
     'gatecar_tls_reloads_total{outcome="success"} 0',
     'gatecar_tls_reloads_total{outcome="failure"} 1',
-    'gatecar_tls_certificate_not_after_seconds 1800000000',
+    'gatecar_tls_certificate_expiration_timestamp_seconds 1800000000',
     'gatecar_log_lines_dropped_total 17',
     'gatecar_log_write_failures_total 5',
     'gatecar_review_concurrency_limit 16',
-    'gatecar_reviews_not_admitted_total{priority="unverified",cause="queue full"} 1',
-    'gatecar_reviews_not_admitted_total{priority="refresh",cause="no turn in time"} 0',
-    'gatecar_reviews_not_admitted_total{priority="unknown",cause="waiting_memory_full"} 1',
-    'gatecar_reviews_shed_total 1',
-    'gatecar_renewals_total{outcome="authenticated"} 1',
-    'gatecar_cluster_keys_fetches_total{outcome="success"} 1',
-    'gatecar_cluster_keys_readable 1',
-    'gatecar_grace_active 0',
+    'gatecar_reviews_rejected_total{priority="unverified",reason="queue_full"} 1',
+    'gatecar_reviews_rejected_total{priority="refresh",reason="queue_timeout"} 0',
+    'gatecar_reviews_rejected_total{priority="unknown",reason="waiting_memory_full"} 1',
+    'gatecar_reviews_rejected_total{priority="unknown",reason="event_loop_lag"} 1',
+    'gatecar_cache_refreshes_total{outcome="authenticated"} 1',
+    'gatecar_jwks_fetches_total{outcome="success"} 1',
+    'gatecar_jwks_available 1',
+    'gatecar_serving_stale 0',
     `gatecar_build_info{version="1.2.3",node="${process.version}"} 1`,
   ]) {
     t.ok(text.split('\n').includes(line), line);
@@ -98,7 +98,7 @@ t.test('what an alert waits for is counted from 0, whatever listener it comes by
     'gatecar_requests_total{protocol="grpc",decision="unavailable",reason="overloaded"} 0',
     'gatecar_requests_total{protocol="grpc",decision="deny",reason="namespace_denied"} 0',
     'gatecar_reviews_total{outcome="forbidden"} 0',
-    'gatecar_reviews_total{outcome="no client"} 0',
+    'gatecar_reviews_total{outcome="client_unavailable"} 0',
   ]) {
     t.ok(text.split('\n').includes(line), line);
   }
@@ -106,10 +106,10 @@ t.test('what an alert waits for is counted from 0, whatever listener it comes by
 
 t.test('gauges have no value before there is anything to read', async t => {
   const text = await metrics('1').scrape();
-  t.notMatch(text, /^gatecar_authority_up \d/m);
-  t.notMatch(text, /^gatecar_tls_certificate_not_after_seconds \d/m);
+  t.notMatch(text, /^gatecar_apiserver_up \d/m);
+  t.notMatch(text, /^gatecar_tls_certificate_expiration_timestamp_seconds \d/m);
   t.notMatch(text, /^gatecar_cache_entries\{/m);
-  t.notMatch(text, /^gatecar_cluster_keys_readable \d/m);
+  t.notMatch(text, /^gatecar_jwks_available \d/m);
   t.notMatch(text, /^gatecar_memory_budget_\w+\{/m);
 });
 
@@ -119,14 +119,14 @@ t.test('an outage is an authority that is not up', async t => {
     entries: () => 0,
     inFlight: () => 0,
     queued: () => 0,
-    authorityUp: () => false,
+    apiServerUp: () => false,
     reviewLimit: () => 32,
-    graceActive: () => true,
+    servingStale: () => true,
     clockSkewMs: () => undefined,
   });
   all.recordJwksFetch(false);
   const text = await all.scrape();
-  t.match(text, /^gatecar_authority_up 0$/m);
-  t.match(text, /^gatecar_grace_active 1$/m);
-  t.match(text, /^gatecar_cluster_keys_readable 0$/m);
+  t.match(text, /^gatecar_apiserver_up 0$/m);
+  t.match(text, /^gatecar_serving_stale 1$/m);
+  t.match(text, /^gatecar_jwks_available 0$/m);
 });

@@ -14,7 +14,7 @@ t.test('one line when it begins and one when it is over, however many results we
     watch.ended();
     t.equal(watch.active, false);
   }
-  const begin = ['grace: known results are served past their time, for the API server cannot be asked'];
-  const end = [{ served: 3 }, 'grace: over, the API server can be asked again'];
+  const begin = ['serving stale results: API server unreachable'];
+  const end = [{ served: 3 }, 'stopped serving stale results'];
   t.strictSame(lines, [begin, end, begin, end]);
 });

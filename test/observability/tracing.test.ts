@@ -119,13 +119,13 @@ t.test('faults of the receiver are told when they begin and when they end', asyn
   };
   receiver.answer = response => response.writeHead(400).end('no');
   await send();
-  await until(() => log().includes('spans cannot be sent'));
+  await until(() => log().includes('trace export failed'));
   t.match(log(), '"message":"Bad Request"', 'and why');
   await send();
   receiver.answer = response => response.writeHead(200).end();
   await send();
-  await until(() => log().includes('spans are sent again'));
-  t.equal(log().match(/cannot be sent/g)?.length, 1);
+  await until(() => log().includes('trace export succeeded again'));
+  t.equal(log().match(/trace export failed/g)?.length, 1);
   await tracing.close();
 });
 

@@ -21,22 +21,22 @@ t.test('it is ready once a review could be asked for, and then through an outage
   t.notOk(watched.ready);
   watched.recordReview(bad);
   t.notOk(watched.ready);
-  t.match(watched.report(), /^\[-\]asked-once failed: forbidden \(HTTP 403\)$/m);
+  t.match(watched.report(), /^\[-\]first-review failed: forbidden \(HTTP 403\)$/m);
   t.match(watched.report(), /readyz check failed\n$/);
   watched.recordReview(good);
   t.ok(watched.ready);
   t.ok(watched.apiServerUp);
-  t.equal(watched.report(), '[+]asked-once ok\n[+]authority ok\n[+]shutdown ok\nreadyz check passed\n');
+  t.equal(watched.report(), '[+]first-review ok\n[+]apiserver ok\n[+]shutdown ok\nreadyz check passed\n');
   watched.recordReview(bad);
   t.ok(watched.ready, 'known results still serve');
   t.notOk(watched.apiServerUp);
-  t.match(watched.report(), /^\[-\]authority failed: forbidden \(HTTP 403\) \(known results still serve\)$/m);
+  t.match(watched.report(), /^\[-\]apiserver failed: forbidden \(HTTP 403\) \(cached results are still served\)$/m);
   watched.recordReview(good);
   t.strictSame(lines, [
-    'warn the API server cannot be asked {"problem":"forbidden (HTTP 403)"}',
-    'info the API server can be asked',
-    'warn the API server cannot be asked {"problem":"forbidden (HTTP 403)"}',
-    'info the API server can be asked again',
+    'warn API server unreachable {"problem":"forbidden (HTTP 403)"}',
+    'info API server reachable',
+    'warn API server unreachable {"problem":"forbidden (HTTP 403)"}',
+    'info API server reachable again',
   ]);
 });
 
@@ -153,5 +153,5 @@ t.test('an API server that answers every other review does not fill the log', as
   for (let review = 0; review < 500; review += 1) watched.recordReview(review % 2 === 0 ? bad : good);
   t.ok(lines.length < 20, `${lines.length} lines`);
   watched.stop();
-  t.match(lines.at(-1), /^info more of the same: the API server can/);
+  t.match(lines.at(-1), /^info repeated log lines suppressed: API server /);
 });

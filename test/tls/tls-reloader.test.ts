@@ -1,8 +1,9 @@
 import { rename, writeFile } from 'node:fs/promises';
 import t, { type Test } from 'tap';
 import { readConfig } from '../../src/config/load.ts';
+import type { TlsReload } from '../../src/observability/counters.ts';
 import { logger } from '../../src/observability/logging/logger.ts';
-import { metrics, type TlsReload } from '../../src/observability/metrics.ts';
+import { metrics } from '../../src/observability/metrics.ts';
 import type { TlsMaterial } from '../../src/tls/listener-options.ts';
 import { createTlsReloader, listenerTls } from '../../src/tls/tls-reloader.ts';
 import { listenerFiles, listenerSecret } from '../fixtures/listener-files.ts';
@@ -25,8 +26,8 @@ async function follow(t: Test, more: { now?: () => number; pollEveryMs?: number 
   return { files, tls, lines, reloads, taken };
 }
 
-const STAYS = 'new TLS files cannot be used; what was in force stays';
-const IN_FORCE = 'new TLS files are in force';
+const STAYS = 'TLS reload failed; keeping the current certificate';
+const IN_FORCE = 'TLS certificate reloaded';
 
 t.test('files that stay as they are do nothing, though they are swapped', async t => {
   const { files, tls, lines, reloads } = await follow(t);
@@ -132,7 +133,7 @@ t.test('a certificate that has run out is warned of at the start, and never take
   await tls.look();
   t.strictSame([lines, reloads], [[['warn', STAYS, 'the new certificate has run out']], ['failure']]);
   const late = await follow(t, { now: () => now });
-  t.strictSame(late.lines, [['warn', 'the certificate of the listeners has run out']]);
+  t.strictSame(late.lines, [['warn', 'listener certificate has expired']]);
 });
 
 t.test('once started it looks by itself, and no more once stopped', async t => {
@@ -162,11 +163,11 @@ t.test('the settings say whether there is TLS, and the metrics until when', asyn
   const { settings } = await listenerFiles(t);
   const counters = metrics('1');
   t.equal(await listenerTls(readConfig([], {}), counters, logger('silent')), undefined);
-  t.notMatch(await counters.scrape(), /^gatecar_tls_certificate_not_after_seconds \d/m);
+  t.notMatch(await counters.scrape(), /^gatecar_tls_certificate_expiration_timestamp_seconds \d/m);
   const tls = await listenerTls(readConfig([], settings), counters, logger('silent'));
   t.ok(tls?.material.clientCa);
   t.match(
     await counters.scrape(),
-    new RegExp(`^gatecar_tls_certificate_not_after_seconds ${tls?.notAfterSeconds}$`, 'm'),
+    new RegExp(`^gatecar_tls_certificate_expiration_timestamp_seconds ${tls?.notAfterSeconds}$`, 'm'),
   );
 });

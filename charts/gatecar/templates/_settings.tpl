@@ -21,10 +21,32 @@ A text as it must stand in `env[].value`, `command` or `args` so that the contai
 {{- printf "GATECAR_%s" (snakecase . | upper) -}}
 {{- end }}
 
+{{- /* Former names of values under `config`, as YAML: former: current. They stay accepted. */ -}}
+{{- define "gatecar.formerNames" -}}
+audit: auditLog
+failureLimit: clientFailureLimit
+grace: cacheStaleIfError
+localChecks: jwtPrecheck
+refreshAhead: cacheRefreshAhead
+trustedPeers: trustedProxies
+{{- end }}
+
+{{- /* The values under `config` by their current names, as YAML. */ -}}
+{{- define "gatecar.config" -}}
+{{- $former := include "gatecar.formerNames" . | fromYaml -}}
+{{- $config := dict -}}
+{{- range $key, $value := .Values.config -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $_ := set $config (default $key (get $former $key)) $value -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $config -}}
+{{- end }}
+
 {{- /* Every setting in force that comes from the chart, as YAML: NAME: text. */ -}}
 {{- define "gatecar.settings" -}}
 {{- $settings := dict -}}
-{{- range $key, $value := .Values.config -}}
+{{- range $key, $value := include "gatecar.config" . | fromYaml -}}
 {{- if not (kindIs "invalid" $value) -}}
 {{- $_ := set $settings (include "gatecar.settingName" $key) (include "gatecar.settingText" $value) -}}
 {{- end -}}

@@ -15,26 +15,37 @@ gatecar itself are those of src/config/cross-setting-rules.ts.
 {{- define "gatecar.settingFaults" -}}
 {{- $faults := list -}}
 {{- $settings := include "gatecar.settings" . | fromYaml -}}
-{{- with .Values.config -}}
-{{- if and .clientIpHeader (not .trustedPeers) -}}
-{{- $faults = append $faults "config.clientIpHeader needs config.trustedPeers: a header counts only from a peer that is trusted" -}}
+{{- range $former, $current := include "gatecar.formerNames" . | fromYaml -}}
+{{- $given := list -}}
+{{- range $key := list $former $current -}}
+{{- if not (kindIs "invalid" (index $.Values.config $key)) -}}
+{{- $given = append $given $key -}}
 {{- end -}}
-{{- if and .failureLimit (or (not .trustedPeers) (not (or .clientIpHeader .grpcListen))) -}}
-{{- $faults = append $faults "config.failureLimit needs config.trustedPeers, and config.clientIpHeader or config.grpcListen: it counts by the client address that a trusted peer tells" -}}
+{{- end -}}
+{{- if gt (len $given) 1 -}}
+{{- $faults = append $faults (printf "config.%s and config.%s must not both be set: the first is the former name of the second" $former $current) -}}
+{{- end -}}
+{{- end -}}
+{{- with include "gatecar.config" . | fromYaml -}}
+{{- if and .clientIpHeader (not .trustedProxies) -}}
+{{- $faults = append $faults "config.clientIpHeader needs config.trustedProxies: a forwarded header is used only from a trusted proxy" -}}
+{{- end -}}
+{{- if and .clientFailureLimit (or (not .trustedProxies) (not (or .clientIpHeader .grpcListen))) -}}
+{{- $faults = append $faults "config.clientFailureLimit needs config.trustedProxies, and config.clientIpHeader or config.grpcListen: it counts by the client address that a trusted proxy sends" -}}
 {{- end -}}
 {{- if and .kubeApiUrl .kubeContext -}}
 {{- $faults = append $faults "config.kubeApiUrl and config.kubeContext must not both be set: a context belongs to a kubeconfig" -}}
 {{- end -}}
-{{- if and .grace .cacheTtl -}}
-{{- if and (ne (include "gatecar.milliseconds" .grace) "0") (eq (include "gatecar.milliseconds" .cacheTtl) "0") -}}
-{{- $faults = append $faults "config.grace needs config.cacheTtl above 0: a result that is not kept cannot be served later" -}}
+{{- if and .cacheStaleIfError .cacheTtl -}}
+{{- if and (ne (include "gatecar.milliseconds" .cacheStaleIfError) "0") (eq (include "gatecar.milliseconds" .cacheTtl) "0") -}}
+{{- $faults = append $faults "config.cacheStaleIfError needs config.cacheTtl above 0: a result that is not cached cannot be served later" -}}
 {{- end -}}
 {{- end -}}
-{{- if and (eq (default "" .mode) "basic") (not .allowInsecureBasic) -}}
+{{- if and (has (default "" .mode) (list "format-only" "basic")) (not .allowInsecureBasic) -}}
 {{- range $key := list "listen" "grpcListen" -}}
 {{- $address := get $.Values.config $key -}}
 {{- if and $address (not (include "gatecar.isLocal" $address)) -}}
-{{- $faults = append $faults (printf "config.mode basic verifies no token: config.%s must be a loopback address or a Unix socket, or config.allowInsecureBasic must be true; got %q" $key $address) -}}
+{{- $faults = append $faults (printf "config.mode format-only verifies no token: config.%s must be a loopback address or a Unix socket, or config.allowInsecureBasic must be true; got %q" $key $address) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -53,6 +64,9 @@ gatecar itself are those of src/config/cross-setting-rules.ts.
 {{- end -}}
 {{- /* As gatecar itself takes them, bindcar's names included: two values would end it at its start. */ -}}
 {{- $aliases := dict "BIND_TOKEN_AUDIENCES" "TOKEN_AUDIENCES" "BIND_ALLOWED_NAMESPACES" "ALLOWED_NAMESPACES" "BIND_ALLOWED_SERVICE_ACCOUNTS" "ALLOWED_SERVICE_ACCOUNTS" "KUBECONFIG" "KUBECONFIG" "KUBE_API_SERVER" "KUBE_API_URL" "KUBE_TOKEN_PATH" "KUBE_TOKEN_FILE" "KUBE_CA_CERT_PATH" "KUBE_CA_FILE" -}}
+{{- range $former, $current := include "gatecar.formerNames" . | fromYaml -}}
+{{- $_ := set $aliases (include "gatecar.settingName" $former) (snakecase $current | upper) -}}
+{{- end -}}
 {{- /* What ports, probes, the Service, the drain and the Ingress follow from. */ -}}
 {{- $followed := list "LISTEN" "OPS_LISTEN" "GRPC_LISTEN" "SHUTDOWN_DELAY" "SHUTDOWN_TIMEOUT" "TLS_CERT_FILE" "TLS_KEY_FILE" "TLS_CLIENT_CA_FILE" "IDENTITY_HEADER_PREFIX" -}}
 {{- range .Values.extraEnv -}}

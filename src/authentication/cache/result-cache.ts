@@ -26,7 +26,7 @@ const REFRESH_MARGIN = 3;
 
 /** The source that a trace records. On a `miss`, later stages overwrite it if a review runs. */
 const SOURCES: Readonly<Record<LookupResult, ResultSource>> = {
-  ...{ hit_positive: 'cache', hit_negative: 'cache', miss: 'local', coalesced: 'shared', stale: 'grace' },
+  ...{ hit_positive: 'cache', hit_negative: 'cache', miss: 'local', coalesced: 'shared', stale: 'stale' },
 };
 
 /** Memory that a waiting request occupies, in bytes, if its gateway does not report it. */
@@ -83,7 +83,7 @@ export interface ResultCache extends TokenAuthenticator {
  * unreachable.
  */
 export function withResultCache(inner: TokenAuthenticator, options: ResultCacheOptions): ResultCache {
-  const { key: keyOf, accepted, refused, negativeTtlMs, graceMs, reviewTimeoutMs } = options;
+  const { key: keyOf, accepted, refused, negativeTtlMs, cacheStaleIfErrorMs, reviewTimeoutMs } = options;
   const {
     onLookup = () => {},
     onRenewal = () => {},
@@ -188,7 +188,7 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
         recordLookup('hit_positive', trail);
         return known;
       }
-      return graceMs > 0 && authorityDown() ? serveStale(known, trail) : undefined;
+      return cacheStaleIfErrorMs > 0 && authorityDown() ? serveStale(known, trail) : undefined;
     }
     const no = refused.get(key);
     if (no !== undefined) recordLookup('hit_negative', trail);
@@ -243,7 +243,7 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
       const verdict = lookUp(key, token, known, trail);
       if (verdict !== undefined) return verdict;
       const review = joinOrStart(key, token, asking);
-      return known === undefined || graceMs === 0 ? review : withStaleFallback(review, key, known, trail);
+      return known === undefined || cacheStaleIfErrorMs === 0 ? review : withStaleFallback(review, key, known, trail);
     },
   };
 }

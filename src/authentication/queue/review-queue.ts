@@ -12,7 +12,7 @@ import { type PrioritySemaphore, prioritySemaphore } from './priority-semaphore.
 import { createUnverifiedLimit } from './unverified-limit.ts';
 
 /** Why a review was not admitted. */
-export type QueueRejection = 'queue full' | 'no turn in time';
+export type QueueRejection = 'queue_full' | 'queue_timeout';
 
 export interface ReviewQueueOptions {
   /** The highest number of concurrent reviews. */
@@ -52,7 +52,7 @@ export interface ReviewQueue extends TokenAuthenticator {
 const OVERLOADED: Unavailable = {
   kind: 'unavailable',
   reason: 'overloaded',
-  cause: 'too many reviews',
+  cause: 'too_many_reviews',
   retryAfterSeconds: 1,
 };
 
@@ -68,7 +68,7 @@ const EWMA_ALPHA = 0.1;
 /**
  * Limits how many reviews run at once, not how many start per second. A client-side rate limit can
  * delay requests far longer than the API server needs. The limit falls when the API server reports
- * "too many requests" and rises with its answers.
+ * "too_many_requests" and rises with its answers.
  *
  * Tokens with verified signatures go first. Unverified tokens never use more than their share, so
  * invalid tokens do not delay valid ones. Their share shrinks further while they are rejected.
@@ -107,7 +107,7 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
       // A review that started before the pause does not show whether the API server has capacity
       // now.
       if (startedAt >= heldSince) hold(0);
-    } else if (verdict.cause === 'too many requests') {
+    } else if (verdict.cause === 'too_many_requests') {
       limit.onThrottled(startedAt);
       hold(verdict.retryAfterSeconds * 1000);
     }
@@ -138,11 +138,11 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
 
   const wait = async (priority: Priority, token: Token, asking: ReviewContext): Promise<AuthResult> => {
     const start = now();
-    if (!(await turn(queues, priority, asking.signal))) return refuse(priority, 'no turn in time');
+    if (!(await turn(queues, priority, asking.signal))) return refuse(priority, 'queue_timeout');
     const waitedMs = now() - start;
     if (waitedMs > maxWaitMs) {
       queues.leave(priority);
-      return refuse(priority, 'no turn in time');
+      return refuse(priority, 'queue_timeout');
     }
     onAdmitted(waitedMs / 1000);
     return run(priority, token, asking);
@@ -168,13 +168,13 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
         onAdmitted(0);
         return run(priority, token, asking);
       }
-      if (queues.isFull(priority)) return refuse(priority, 'queue full');
+      if (queues.isFull(priority)) return refuse(priority, 'queue_full');
       // The API server asked for this pause, so it is not reported as gatecar's own limit. The
       // review does not wait, because the API server may extend the pause.
       if (priority !== 'verified' && heldUntil > now()) {
-        return unavailable('too many requests', Math.ceil((heldUntil - now()) / 1000));
+        return unavailable('too_many_requests', Math.ceil((heldUntil - now()) / 1000));
       }
-      if (expectedWaitMs(priority) > maxWaitMs) return refuse(priority, 'no turn in time');
+      if (expectedWaitMs(priority) > maxWaitMs) return refuse(priority, 'queue_timeout');
       return wait(priority, token, asking);
     },
   };

@@ -59,7 +59,7 @@ async function checkTls(
   { host, port, timeoutMs }: Target,
   nowMs: number,
 ): Promise<CheckResult> {
-  // An untrusted peer may finish the handshake, so that its certificate can be reported. No data is
+  // An untrusted proxy may finish the handshake, so that its certificate can be reported. No data is
   // sent to it.
   const named = isIP(host) === 0 ? { servername: host } : {};
   const handshake = () =>

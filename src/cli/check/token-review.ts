@@ -54,12 +54,12 @@ async function review(token: Token, { connection, config }: ReviewCheckOptions):
 function judgeTrial({ verdict, report }: Reviewed, token: Token | undefined): CheckResult {
   switch (verdict.kind) {
     case 'rejected':
-      return ok('review', 'a made-up token was reviewed and refused, as it must be');
+      return ok('review', 'test TokenReview succeeded (invalid token rejected, as expected)');
     case 'authenticated':
       return fail(
         'review',
-        'a made-up token was accepted: whoever answers accepts anything',
-        REMEDIATION['not a TokenReview'].fix,
+        'an invalid token was accepted: the server at this address accepts any token',
+        REMEDIATION['invalid_response'].fix,
       );
     case 'unavailable': {
       const { cause, fix } = REMEDIATION[verdict.cause];

@@ -23,7 +23,7 @@ export function localSteps(token: Token, walk: DryRun, config: Config, nowMs: nu
     issuer: pass(`${quoteUntrusted(claims.issuer)}, the cluster's own`),
     audience: audienceStep(claims, config, isRefused('audience')),
     expiry: ifClocksAgree(walk, expiryStep(claims, nowMs, isRefused('expired'))),
-    'not before': ifClocksAgree(walk, notBeforeStep(claims, isRefused('not yet valid'))),
+    'not before': ifClocksAgree(walk, notBeforeStep(claims, isRefused('not_yet_valid'))),
     signature: signatureStep(walk, config),
   };
   return said;
@@ -31,7 +31,7 @@ export function localSteps(token: Token, walk: DryRun, config: Config, nowMs: nu
 
 function skipReason(token: Token, { refusedBy, keys, keysProblem }: DryRun, config: Config): string | undefined {
   if (refusedBy === 'length' || refusedBy === 'opaque') return 'refused before';
-  if (config.localChecks === 'off') return 'GATECAR_LOCAL_CHECKS is off';
+  if (config.jwtPrecheck === 'off') return 'GATECAR_JWT_PRECHECK is off';
   const claims = readClaims(token);
   if (claims === undefined) return 'an opaque token has nothing to check here';
   const issuer = keys?.issuer;
@@ -79,8 +79,8 @@ function time(ms: number): string {
   return Number.isNaN(date.getTime()) ? 'at no time that can be told' : date.toISOString();
 }
 
-function signatureStep({ signature }: DryRun, { localChecks }: Config): StepOutcome {
-  if (localChecks !== 'signature') return skipped('GATECAR_LOCAL_CHECKS is claims');
+function signatureStep({ signature }: DryRun, { jwtPrecheck }: Config): StepOutcome {
+  if (jwtPrecheck !== 'signature') return skipped('GATECAR_JWT_PRECHECK is claims');
   switch (signature) {
     case 'good':
       return pass("one of the cluster's keys made it");

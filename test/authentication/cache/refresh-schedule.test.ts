@@ -5,7 +5,7 @@ const base = {
   startedAt: 1000,
   ttlMs: 10_000,
   tokenLifetimeMs: Number.POSITIVE_INFINITY,
-  refreshAhead: true,
+  cacheRefreshAhead: true,
 };
 
 t.test('a result is renewed when it is used in the last fifth of its life, at a time that differs', async t => {
@@ -40,7 +40,7 @@ t.test('a token that ends before its result would is fresh to its end and not re
 });
 
 t.test('off means never', async t => {
-  const life = cacheLifetime({ ...base, refreshAhead: false });
+  const life = cacheLifetime({ ...base, cacheRefreshAhead: false });
   t.equal(life.freshUntil, 11_000);
   t.ok(life.renewFrom > life.freshUntil);
 });

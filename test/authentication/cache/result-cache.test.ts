@@ -27,7 +27,7 @@ import { acceptedAs } from '../../fixtures/verdicts.ts';
 const token = new Token('a-token');
 const yes = acceptedAs();
 const no: Rejected = { kind: 'rejected', reason: 'token_rejected', detail: 'invalid bearer token' };
-const outage = unavailable('server error');
+const outage = unavailable('server_error');
 
 const key = createCacheKeyFn(['bindcar']);
 
@@ -60,8 +60,8 @@ function cache(answer?: (token: Token) => AuthResult | Promise<AuthResult>, opti
     refused,
     ttlMs: 10_000,
     negativeTtlMs: 2000,
-    graceMs: 0,
-    refreshAhead: false,
+    cacheStaleIfErrorMs: 0,
+    cacheRefreshAhead: false,
     reviewTimeoutMs: 60_000,
     onLookup: result => lookups.push(result),
     now: clock.now,
@@ -195,7 +195,7 @@ t.test('a token’s own end counts by the clock on the wall, though the machine 
   let suspendedMs = 0;
   let down = false;
   const { authority, inner, clock, accepted } = cache(() => outageAfter.shift() ?? outage, {
-    graceMs: 3_600_000,
+    cacheStaleIfErrorMs: 3_600_000,
     wallClock: () => EPOCH + clock.now() + suspendedMs,
     authorityDown: () => down,
   });
@@ -230,7 +230,13 @@ t.test('a token’s end is compared with the real time unless another is given',
     accepted: createResultStore<CachedResult>({ maxEntries: 9 }),
     refused: createResultStore<Rejected>({ maxEntries: 9 }),
   };
-  const times = { ttlMs: 600_000, negativeTtlMs: 2000, graceMs: 0, refreshAhead: true, reviewTimeoutMs: 3000 };
+  const times = {
+    ttlMs: 600_000,
+    negativeTtlMs: 2000,
+    cacheStaleIfErrorMs: 0,
+    cacheRefreshAhead: true,
+    reviewTimeoutMs: 3000,
+  };
   const authority = withResultCache(inner, { key: createCacheKeyFn([]), ...stores, ...times });
   const ended = unsignedJwt({ exp: Date.now() / 1000 - 1 });
   const fresh = unsignedJwt({ exp: Date.now() / 1000 + 3600 });
@@ -363,7 +369,7 @@ t.test('a review past its deadline is a timeout for all who wait, and its answer
 
 t.test('a rejection at its deadline is returned, removes the cached result and is never served stale', async t => {
   // As a refusal does that the API server gave in time and that waited for being told.
-  const { authority, inner, clock, accepted } = cache(undefined, { graceMs: 60_000, reviewTimeoutMs: 10 });
+  const { authority, inner, clock, accepted } = cache(undefined, { cacheStaleIfErrorMs: 60_000, reviewTimeoutMs: 10 });
   const first = authority.authenticate(token);
   inner.asked[0]?.answer(yes);
   t.equal(told(await first), yes);
@@ -392,7 +398,13 @@ t.test('nobody has to be told of look-ups', async t => {
     accepted: createResultStore<CachedResult>({ maxEntries: 9 }),
     refused: createResultStore<Rejected>({ maxEntries: 9 }),
   };
-  const times = { ttlMs: 1000, negativeTtlMs: 1000, graceMs: 0, refreshAhead: true, reviewTimeoutMs: 1000 };
+  const times = {
+    ttlMs: 1000,
+    negativeTtlMs: 1000,
+    cacheStaleIfErrorMs: 0,
+    cacheRefreshAhead: true,
+    reviewTimeoutMs: 1000,
+  };
   const authority = withResultCache(
     scriptedAuthority(() => yes),
     { key: createCacheKeyFn([]), ...stores, ...times },
@@ -408,7 +420,7 @@ function renewing(
   const timers: { run: () => void; ms: number }[] = [];
   const renewals: string[] = [];
   const all = cache(answer, {
-    refreshAhead: true,
+    cacheRefreshAhead: true,
     random: () => 0.5,
     setTimer: (run, ms) => timers.push({ run, ms }),
     onRenewal: outcome => renewals.push(outcome),
@@ -534,7 +546,7 @@ t.test('the real timers renew too', async t => {
     key: createCacheKeyFn([]),
     accepted: createResultStore<CachedResult>({ maxEntries: 9 }),
     refused: createResultStore<Rejected>({ maxEntries: 9 }),
-    ...{ ttlMs: 50, negativeTtlMs: 50, graceMs: 0, refreshAhead: true, reviewTimeoutMs: 1000 },
+    ...{ ttlMs: 50, negativeTtlMs: 50, cacheStaleIfErrorMs: 0, cacheRefreshAhead: true, reviewTimeoutMs: 1000 },
   });
   await authority.authenticate(token);
   while (!inner.asked.some(({ asking }) => asking?.priority === 'refresh')) {
@@ -546,7 +558,7 @@ t.test('the real timers renew too', async t => {
 
 t.test('with grace a yes outlives its time while nobody can be asked, marked with how long ago it ended', async t => {
   let verdict: AuthResult = yes;
-  const { authority, inner, clock, lookups } = cache(() => verdict, { graceMs: 60_000 });
+  const { authority, inner, clock, lookups } = cache(() => verdict, { cacheStaleIfErrorMs: 60_000 });
   await authority.authenticate(token);
   verdict = outage;
   clock.advance(12_500);
@@ -562,7 +574,7 @@ t.test('with grace a yes outlives its time while nobody can be asked, marked wit
 
 t.test('where it is known that nobody can be asked, a stale yes does not wait for another failure', async t => {
   let down = false;
-  const { authority, inner, clock } = cache(() => yes, { graceMs: 60_000, authorityDown: () => down });
+  const { authority, inner, clock } = cache(() => yes, { cacheStaleIfErrorMs: 60_000, authorityDown: () => down });
   await authority.authenticate(token);
   down = true;
   clock.advance(10_001);
@@ -577,7 +589,7 @@ t.test('where it is known that nobody can be asked, a stale yes does not wait fo
 
 t.test('grace ends with a refusal, and with the token', async t => {
   let verdict: AuthResult = yes;
-  const { authority, clock } = cache(() => verdict, { graceMs: 60_000 });
+  const { authority, clock } = cache(() => verdict, { cacheStaleIfErrorMs: 60_000 });
   await authority.authenticate(token);
   clock.advance(10_001);
   verdict = no;
@@ -597,7 +609,7 @@ t.test('grace ends with a refusal, and with the token', async t => {
 });
 
 t.test('a refusal that comes while a stale yes is being asked about ends it for all who wait', async t => {
-  const { authority, inner, clock, accepted } = cache(undefined, { graceMs: 60_000 });
+  const { authority, inner, clock, accepted } = cache(undefined, { cacheStaleIfErrorMs: 60_000 });
   const first = authority.authenticate(token);
   inner.asked[0]?.answer(yes);
   await first;
@@ -611,7 +623,7 @@ t.test('a refusal that comes while a stale yes is being asked about ends it for 
 t.test('our own bound is no reason to serve what is stale', async t => {
   let verdict: AuthResult = yes;
   const overloaded = { ...outage, reason: 'overloaded' } as const;
-  const { authority, clock } = cache(() => verdict, { graceMs: 60_000 });
+  const { authority, clock } = cache(() => verdict, { cacheStaleIfErrorMs: 60_000 });
   await authority.authenticate(token);
   clock.advance(10_001);
   verdict = overloaded;
@@ -641,7 +653,7 @@ t.test('what is known can be asked for without a review', async t => {
 
 t.test('a trail tells where the answer came from, and goes along to the review', async t => {
   const follow = (): RequestTrace => ({ source: 'local' });
-  const { authority, inner, clock } = cache(undefined, { graceMs: 60_000 });
+  const { authority, inner, clock } = cache(undefined, { cacheStaleIfErrorMs: 60_000 });
   const [first, second, third] = [follow(), follow(), follow()];
   const asked = authority.authenticate(token, { trail: first });
   const shared = authority.authenticate(token, { trail: second });
@@ -657,7 +669,7 @@ t.test('a trail tells where the answer came from, and goes along to the review',
   const renewed = authority.authenticate(token, { trail: late });
   inner.asked[1]?.answer(outage);
   t.match(await renewed, { kind: 'authenticated', staleForMs: 1 });
-  t.equal(late.source, 'grace');
+  t.equal(late.source, 'stale');
 });
 
 t.test('a trail tells that a no, or a yes past its time, was at hand', async t => {
@@ -669,11 +681,11 @@ t.test('a trail tells that a no, or a yes past its time, was at hand', async t =
   const known: RequestTrace = { source: 'local' };
   t.equal(authority.getCached(token, { trail: known }), no);
   t.equal(known.source, 'cache');
-  const stale = cache(() => yes, { graceMs: 60_000, authorityDown: () => true });
+  const stale = cache(() => yes, { cacheStaleIfErrorMs: 60_000, authorityDown: () => true });
   await stale.authority.authenticate(token);
   stale.clock.advance(10_001);
   stale.authority.authenticate(token, { trail });
-  t.equal(trail.source, 'grace');
+  t.equal(trail.source, 'stale');
 });
 
 t.test('without a time of grace nothing is stale, not even in the last part of a millisecond', async t => {

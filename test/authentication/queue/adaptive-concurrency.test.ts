@@ -2,7 +2,7 @@ import t from 'tap';
 import { aimdLimit } from '../../../src/authentication/queue/adaptive-concurrency.ts';
 import { fakeClock } from '../../fixtures/clock.ts';
 
-t.test('each wave of "too many requests" halves the limit, once, and never below one', async t => {
+t.test('each wave of "too_many_requests" halves the limit, once, and never below one', async t => {
   const clock = fakeClock();
   const limit = aimdLimit(32, clock.now);
   t.equal(limit.current, 32);

@@ -107,8 +107,8 @@ t.test('every fault of the settings is told, and each is a failure', async t => 
   ]);
 });
 
-t.test('basic mode asks nobody, and is doubtful', async t => {
-  const { code, findings } = await check({ GATECAR_MODE: 'basic' });
+t.test('format-only mode asks nobody, and is doubtful', async t => {
+  const { code, findings } = await check({ GATECAR_MODE: 'format-only' });
   t.equal(code, 0);
   t.match(findings[0], { check: 'configuration', result: 'warn', text: /NOT verified/ });
   t.strictSame([...new Set(findings.map(one => one.check))], ['configuration', 'listeners', 'memory']);
@@ -287,7 +287,7 @@ t.test('what a trial review meets is told as what it is', async t => {
   };
   t.match((await trial(answers(401, {})))['review'], {
     result: 'fail',
-    text: /refuses gatecar's own credential.*\(unauthorized \(HTTP 401\)\); ours is for \["https:\/\/kubernetes.default.svc"\]/,
+    text: /rejects gatecar's own credential.*\(unauthorized \(HTTP 401\)\); ours is for \["https:\/\/kubernetes.default.svc"\]/,
     fix: /^kubectl create token gatecar/,
   });
   t.notMatch((await trial(answers(401, {}), 'opaque'))['review']?.text, 'ours is for');
@@ -302,7 +302,7 @@ t.test('what a trial review meets is told as what it is', async t => {
   t.match((await trial(answers(403, {}), { sub: 'a; rm -rf /' }))['review'], {
     text: /^system:serviceaccount:gatecar:gatecar: /,
   });
-  t.match((await trial(accepts()))['review'], { result: 'fail', text: /accepts anything$/ });
+  t.match((await trial(accepts()))['review'], { result: 'fail', text: /accepts any token$/ });
   t.match((await trial(answers(500, {})))['review'], { result: 'fail', text: /fails \(5xx\)/ });
 });
 
@@ -537,7 +537,7 @@ t.test('connections, cache or a memory limit that do not fit are reported with a
 });
 
 t.test('gatecar check fails if the memory limit has no room for the cache', async t => {
-  const { code, by } = await check({ GATECAR_MODE: 'basic', GATECAR_MEMORY_LIMIT: '64Mi' });
+  const { code, by } = await check({ GATECAR_MODE: 'format-only', GATECAR_MEMORY_LIMIT: '64Mi' });
   t.match(by['memory'], { result: 'fail' });
   t.equal(code, 1);
 });
@@ -562,7 +562,7 @@ t.test('an error nobody foresaw is not taken for a finding', async t => {
 });
 
 t.test('colours are for people', async t => {
-  const env = { ...FREE, GATECAR_MODE: 'basic' };
+  const env = { ...FREE, GATECAR_MODE: 'format-only' };
   const coloured = await runCommand(checkCommand, { env, isTerminal: true });
   t.match(coloured.out, '\u001b[33mwarn\u001b[0m  configuration');
   t.notMatch((await runCommand(checkCommand, { env })).out, '\u001b');

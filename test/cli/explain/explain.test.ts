@@ -66,9 +66,9 @@ t.test('it says what the server answers, whatever the token and the settings', a
   for (const settings of [
     {},
     { GATECAR_ALLOWED_NAMESPACES: 'ci', GATECAR_POLICY_DENIED_STATUS: '403' },
-    { GATECAR_LOCAL_CHECKS: 'claims', GATECAR_OPAQUE_TOKENS: 'refuse', GATECAR_ERROR_DETAIL: 'generic' },
-    { GATECAR_LOCAL_CHECKS: 'off', GATECAR_IDENTITY_HEADER_PREFIX: 'X-Bind-' },
-    { GATECAR_MODE: 'basic', GATECAR_LISTEN: '127.0.0.1:0' },
+    { GATECAR_JWT_PRECHECK: 'claims', GATECAR_OPAQUE_TOKENS: 'reject', GATECAR_ERROR_DETAIL: 'generic' },
+    { GATECAR_JWT_PRECHECK: 'off', GATECAR_IDENTITY_HEADER_PREFIX: 'X-Bind-' },
+    { GATECAR_MODE: 'format-only', GATECAR_LISTEN: '127.0.0.1:0' },
   ]) {
     const { env, auth, token } = await gate(t, settings);
     const good = token();
@@ -121,7 +121,7 @@ t.test('each local check that refuses is told, with what to type, and the API se
 });
 
 t.test('what is too long, or opaque where that is refused, stops at the prescreen', async t => {
-  const { env } = await gate(t, { GATECAR_OPAQUE_TOKENS: 'refuse' });
+  const { env } = await gate(t, { GATECAR_OPAQUE_TOKENS: 'reject' });
   const long = await explain({ env, input: 'a'.repeat(16_385) });
   t.match(long.steps, {
     prescreen: { result: 'refuses', text: /^longer than 16384/ },
@@ -145,7 +145,7 @@ t.test('what cannot be judged here is left to the API server, and it is said why
     },
     review: { result: 'refuses', text: 'not authenticated: invalid bearer token' },
   });
-  t.match(await skipped({ GATECAR_LOCAL_CHECKS: 'off' }), { 'local checks': { text: 'GATECAR_LOCAL_CHECKS is off' } });
+  t.match(await skipped({ GATECAR_JWT_PRECHECK: 'off' }), { 'local checks': { text: 'GATECAR_JWT_PRECHECK is off' } });
   t.match(await skipped({}, 'opaque'), { 'local checks': { text: /^an opaque token/ } });
   api.documents['/.well-known/openid-configuration'] = { issuer: ISSUER };
   api.documents['/openid/v1/jwks'] = { keys: [] };
@@ -161,10 +161,10 @@ t.test('what cannot be judged here is left to the API server, and it is said why
     signature: { result: 'skipped', text: /names no key that the cluster publishes/ },
   });
   const odd = revealToken(unsignedJwt({ iss: ISSUER, aud: ['bindcar'], exp: 1e300 }));
-  t.match(await skipped({ GATECAR_LOCAL_CHECKS: 'claims', GATECAR_TOKEN_AUDIENCES: '' }, odd), {
+  t.match(await skipped({ GATECAR_JWT_PRECHECK: 'claims', GATECAR_TOKEN_AUDIENCES: '' }, odd), {
     audience: { result: 'skipped', text: /^GATECAR_TOKEN_AUDIENCES is empty/ },
     expiry: { result: 'passes', text: /^expires at no time that can be told/ },
-    signature: { result: 'skipped', text: 'GATECAR_LOCAL_CHECKS is claims' },
+    signature: { result: 'skipped', text: 'GATECAR_JWT_PRECHECK is claims' },
   });
 });
 
@@ -206,7 +206,7 @@ t.test('every outage is told as one, with its cause and exit code 3, and nothing
     const env = { GATECAR_KUBE_API_URL: api.url, ...timeout };
     const { code, out } = await runCommand(explainCommand, { env, input });
     t.equal(code, 3, name);
-    t.match(out, /^review {8}fault: could not ask: [a-z]/m, name);
+    t.match(out, /^review {8}fault: TokenReview failed: [a-z]/m, name);
     t.match(out, /^ +fix: (kubectl|gatecar) /m, name);
     t.match(out, /^decision: unavailable, authority_unavailable \(HTTP 503\)/m, name);
     t.equal(leaked(out, [input]), undefined, name);
@@ -224,7 +224,7 @@ t.test('clocks that differ are told beside what they lead to', async t => {
     response.sendDate = false;
     response.writeHead(403).end();
   };
-  t.equal(await clock(NOW, { GATECAR_LOCAL_CHECKS: 'off' }), undefined, 'where no time is told, none is compared');
+  t.equal(await clock(NOW, { GATECAR_JWT_PRECHECK: 'off' }), undefined, 'where no time is told, none is compared');
 });
 
 t.test('times that only a skewed clock rejects are left to the API server', async t => {
@@ -260,8 +260,8 @@ t.test('what is no credential is told without asking anybody', async t => {
   t.equal(api.connections, 0);
 });
 
-t.test('basic mode is told for what it is', async t => {
-  const env = { GATECAR_MODE: 'basic', GATECAR_LISTEN: '127.0.0.1:9080' };
+t.test('format-only mode is told for what it is', async t => {
+  const env = { GATECAR_MODE: 'format-only', GATECAR_LISTEN: '127.0.0.1:9080' };
   t.match(await explain({ env, input: 'anything' }), {
     ...{ code: 0, steps: { mode: { result: 'warning', text: /nothing is verified/ } } },
     headers: {},
@@ -307,7 +307,7 @@ t.test('settings at fault are told as such', async t => {
 });
 
 t.test('colours are for people', async t => {
-  const env = { GATECAR_MODE: 'basic', GATECAR_LISTEN: '127.0.0.1:9080' };
+  const env = { GATECAR_MODE: 'format-only', GATECAR_LISTEN: '127.0.0.1:9080' };
   const plain = await runCommand(explainCommand, { env, input: 'x' });
   const coloured = await runCommand(explainCommand, { env, input: 'x', isTerminal: true });
   t.notMatch(plain.out, '\u001b');

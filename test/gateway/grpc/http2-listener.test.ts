@@ -320,7 +320,7 @@ t.test('a connection may ask 1,000 times between two pings of the listener, and 
   }
 });
 
-t.test('frames of a trusted peer are read directly, and those of others only as far as there is room', async t => {
+t.test('frames of a trusted proxy are read directly, and those of others only as far as there is room', async t => {
   const requests = new Budget(0);
   const sent = Buffer.concat([
     Buffer.from(PREFACE),

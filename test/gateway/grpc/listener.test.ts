@@ -168,7 +168,7 @@ t.test('a refusal is a denied response with the same status, headers and body as
   const decisions: [Decision, status: number, code: number][] = [
     [{ kind: 'deny', reason: 'token_rejected', detail: 'expired' }, 401, 16],
     [{ kind: 'deny', reason: 'namespace_denied', detail: 'x' }, 403, 7],
-    [{ kind: 'unavailable', reason: 'overloaded', cause: 'too many reviews', retryAfterSeconds: 3 }, 503, 14],
+    [{ kind: 'unavailable', reason: 'overloaded', cause: 'too_many_reviews', retryAfterSeconds: 3 }, 503, 14],
   ];
   for (const [decision, status, code] of decisions) {
     const { client } = await startGate(t, async () => decision);
@@ -277,7 +277,7 @@ t.test('a gateway’s time is read in every unit, and what is no time is no limi
   t.ok(decided.length === limits.length && decided.every(({ decision }) => decision.kind === 'allow'));
 });
 
-t.test('what Envoy says of the request counts from a trusted peer alone', async t => {
+t.test('what Envoy says of the request counts from a trusted proxy alone', async t => {
   const request = {
     attributes: {
       source: { address: { socket_address: { address: '203.0.113.9' } } },
@@ -301,26 +301,31 @@ t.test('what Envoy says of the request counts from a trusted peer alone', async 
   t.match(stranger.forwarded[0], { clientAddress: '127.0.0.1', requestId: undefined, uri: undefined });
 });
 
-t.test('the trace is that of the call, else that of the request’s own headers, and a trusted peer’s alone', async t => {
-  const [call, header] = ['b7ad6b7169203331', '00f067aa0ba902b7'].map(
-    span => `00-4bf92f3577b34da6a3ce929d0e0e4736-${span}-01`,
-  ) as [string, string];
-  const request = { attributes: { request: { http: { headers: { traceparent: header, tracestate: 'of=header' } } } } };
-  const spans = async (peers: string[]) => {
-    const { client, forwarded } = await startGate(t, denyMissing, { peers });
-    await client.check(request, undefined, { traceparent: call, tracestate: ['a=b', 'c=d'] });
-    await client.check(request, undefined, { traceparent: call });
-    await client.check(request, undefined, { traceparent: [call, call] });
-    await client.check(request);
-    await client.check({});
-    return forwarded.map(({ trace }) => trace && [trace.spanId, trace.state]);
-  };
-  const ofHeader = ['00f067aa0ba902b7', 'of=header'];
-  t.strictSame(await spans(['127.0.0.1']), [
-    ...[['b7ad6b7169203331', 'a=b, c=d'], ['b7ad6b7169203331', undefined], undefined, ofHeader, undefined],
-  ]);
-  t.strictSame(await spans([]), [undefined, undefined, undefined, undefined, undefined]);
-});
+t.test(
+  'the trace is that of the call, else that of the request’s own headers, and a trusted proxy’s alone',
+  async t => {
+    const [call, header] = ['b7ad6b7169203331', '00f067aa0ba902b7'].map(
+      span => `00-4bf92f3577b34da6a3ce929d0e0e4736-${span}-01`,
+    ) as [string, string];
+    const request = {
+      attributes: { request: { http: { headers: { traceparent: header, tracestate: 'of=header' } } } },
+    };
+    const spans = async (peers: string[]) => {
+      const { client, forwarded } = await startGate(t, denyMissing, { peers });
+      await client.check(request, undefined, { traceparent: call, tracestate: ['a=b', 'c=d'] });
+      await client.check(request, undefined, { traceparent: call });
+      await client.check(request, undefined, { traceparent: [call, call] });
+      await client.check(request);
+      await client.check({});
+      return forwarded.map(({ trace }) => trace && [trace.spanId, trace.state]);
+    };
+    const ofHeader = ['00f067aa0ba902b7', 'of=header'];
+    t.strictSame(await spans(['127.0.0.1']), [
+      ...[['b7ad6b7169203331', 'a=b, c=d'], ['b7ad6b7169203331', undefined], undefined, ofHeader, undefined],
+    ]);
+    t.strictSame(await spans([]), [undefined, undefined, undefined, undefined, undefined]);
+  },
+);
 
 t.test('what Envoy gives as the client’s address counts only where it is one', async t => {
   const { client, forwarded } = await startGate(t, denyMissing, { peers: ['127.0.0.1'] });

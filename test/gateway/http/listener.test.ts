@@ -525,7 +525,7 @@ t.test('an error of ours', async t => {
       t.equal(body, INTERNAL);
       t.match(headers, { 'retry-after': '1', 'x-gatecar-reason': 'authority_unavailable' });
       t.strictSame(faults, [fault]);
-      t.match(decided, [{ decision: { kind: 'unavailable', cause: 'internal error' } }]);
+      t.match(decided, [{ decision: { kind: 'unavailable', cause: 'internal_error' } }]);
       t.equal(decided.length, 1);
     }
   });
