@@ -12,8 +12,8 @@ export interface RejectionThrottleOptions {
 
 /**
  * Delays rejections and `overloaded` results while valid tokens are in use. A client that floods
- * invalid tokens sends the next request when the previous one is answered. Delayed answers therefore
- * limit its share of the event loop, of the gateway and of the API server.
+ * invalid tokens sends the next request when the previous one is answered. Delayed answers
+ * therefore limit its share of the event loop, of the gateway and of the API server.
  *
  * Other faults are returned immediately, because a valid client may be waiting. Refreshes are never
  * delayed: no client waits, and a rejected refresh must end a cached result at once.
