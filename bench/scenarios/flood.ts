@@ -14,8 +14,11 @@ const CACHED_EVERY_MS = 5;
 const FRESH_EVERY_MS = 50;
 /** Time in which the invalid tokens' client opens its connections, in milliseconds. */
 const HEAD_START_MS = 500;
-/** Reviews that all forged tokens of a run may cause: the keys may be fetched again in between. */
-const MAX_FORGED_REVIEWS = 10;
+/**
+ * Reviews in all rounds with forged tokens: a long run refreshes the cached token, and a review may
+ * find keys that are not confirmed.
+ */
+const MAX_FORGED_REVIEWS = 5;
 
 const INVALID = ['forged', 'opaque'] as const;
 
