@@ -31,8 +31,7 @@ import { skipWithout } from './fixtures/support/missing-tools.ts';
 
 /** Good for gatecar, and refused by the chart for reasons of its own. */
 const CHART_REFUSES: Readonly<Record<string, RegExp>> = {
-  'ops-listen':
-    /config\.opsListen must be reachable from outside the pod, by the kubelet's probes; got "\[::1\]:8081"/,
+  'ops-listen': /config\.opsListen must be reachable from outside the pod, by the kubelet's probes; got "\[::1\]:8081"/,
   'listeners-differ': /config\.listen and config\.opsListen must differ/,
 };
 
