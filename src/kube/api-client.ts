@@ -1,7 +1,8 @@
 import type { UnavailableCause } from '../decision/decision.ts';
+import { errorCode } from '../system/error-code.ts';
 import { createCredentialRefresher, sameCredential } from './credential-refresh.ts';
 import { createDispatcher } from './dispatcher.ts';
-import { EndpointError, type EndpointSource, errorCode, type KubeEndpoint } from './endpoint.ts';
+import { EndpointError, type EndpointSource, type KubeEndpoint } from './endpoint.ts';
 import type { HttpResponse } from './http-request.ts';
 import { sendRequest } from './http-request.ts';
 import { classifyNetworkError } from './network-error.ts';

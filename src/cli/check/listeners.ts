@@ -4,7 +4,8 @@ import { createServer } from 'node:net';
 import { text } from 'node:stream/consumers';
 import type { Config } from '../../config/schema.ts';
 import type { Address } from '../../config/setting-types.ts';
-import { type BindTarget, bindAddress, type ListenError } from '../../server/listen.ts';
+import { bindAddress, type ListenError } from '../../server/listen.ts';
+import type { BindTarget } from '../../system/bind-server.ts';
 import { checkMaterial, type TlsFileError, type TlsPaths, tlsFiles } from '../../tls/tls-files.ts';
 import { type CheckResult, fail, ok } from './check-result.ts';
 
