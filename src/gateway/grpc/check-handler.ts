@@ -59,12 +59,55 @@ export interface CallEvents {
  * deadline is about to pass, get a denial with status `UNAVAILABLE`.
  */
 export function createCheckHandler(options: CheckOptions, calls: InFlightCounter, events: CallEvents): CheckHandler {
-  const { authorize, follow, onDecision, onFault, now = () => performance.now() } = options;
+  const { authorize, follow, now = () => performance.now() } = options;
+  const responder = createResponder(options, calls, events);
 
   const begin = (call: GrpcCall, request: CheckRequest): CheckCall => {
     calls.begin();
     return new CheckCall(call, request, options);
   };
+  const decideLater = (check: CheckCall, pending: Promise<Decision>): void => {
+    const { call, request } = check;
+    request.keep();
+    events.onPending(call);
+    beforeDeadline(call, pending, now)
+      .then(decision => {
+        events.onDecided(call, { handle: () => responder.answer(check, decision), keep() {} });
+      })
+      .catch(error => responder.fail(check, error));
+  };
+
+  const reply: CheckHandler['answer'] = (call, decision) =>
+    responder.answer(begin(call, new CheckRequest(NO_MESSAGE)), decision);
+
+  return {
+    check(message, call) {
+      const request = decoded(() => new CheckRequest(message));
+      if (request === undefined) return reply(call, UNREADABLE);
+      const check = begin(call, request);
+      try {
+        check.trail = follow?.(() => traceContextFromCheck(call, request, check.credential, options));
+        const decision = authorize(check.credential, check);
+        if (decision instanceof Promise) decideLater(check, decision);
+        else responder.answer(check, decision);
+      } catch (error) {
+        responder.fail(check, error);
+      }
+    },
+    answer: reply,
+  };
+}
+
+/** Answers each check once, whatever fails. */
+interface Responder {
+  answer(check: CheckCall, decision: Decision): void;
+  /** Answers a check as unavailable, because of an unexpected error. */
+  fail(check: CheckCall, error: unknown): void;
+}
+
+function createResponder(options: CheckOptions, calls: InFlightCounter, events: CallEvents): Responder {
+  const { onDecision, onFault, now = () => performance.now() } = options;
+
   const finish = (check: CheckCall, decision: Decision): void => {
     if (check.isAnswered) return;
     const { call } = check;
@@ -79,7 +122,7 @@ export function createCheckHandler(options: CheckOptions, calls: InFlightCounter
     check.durationMs = now() - call.startMs;
     onDecision?.(check);
   };
-  const fail = (check: CheckCall, error: unknown): void => {
+  const fail: Responder['fail'] = (check, error) => {
     onFault(error);
     try {
       finish(check, INTERNAL_ERROR);
@@ -91,42 +134,15 @@ export function createCheckHandler(options: CheckOptions, calls: InFlightCounter
       failCall(check.call.stream, STATUS.INTERNAL, 'the call cannot be answered');
     }
   };
-  const attempt = (check: CheckCall, step: () => void): void => {
-    try {
-      step();
-    } catch (error) {
-      fail(check, error);
-    }
-  };
-  const decideLater = (check: CheckCall, pending: Promise<Decision>): void => {
-    const { call, request } = check;
-    request.keep();
-    events.onPending(call);
-    beforeDeadline(call, pending, now)
-      .then(decision => {
-        events.onDecided(call, { handle: () => attempt(check, () => finish(check, decision)), keep() {} });
-      })
-      .catch(error => fail(check, error));
-  };
-
-  const reply: CheckHandler['answer'] = (call, decision) => {
-    const check = begin(call, new CheckRequest(NO_MESSAGE));
-    attempt(check, () => finish(check, decision));
-  };
-
   return {
-    check(message, call) {
-      const request = decoded(() => new CheckRequest(message));
-      if (request === undefined) return reply(call, UNREADABLE);
-      const check = begin(call, request);
-      attempt(check, () => {
-        check.trail = follow?.(() => traceContextFromCheck(call, request, check.credential, options));
-        const decision = authorize(check.credential, check);
-        if (decision instanceof Promise) decideLater(check, decision);
-        else finish(check, decision);
-      });
+    answer(check, decision) {
+      try {
+        finish(check, decision);
+      } catch (error) {
+        fail(check, error);
+      }
     },
-    answer: reply,
+    fail,
   };
 }
 
