@@ -111,12 +111,6 @@ const LONGER_FUNCTIONS: Readonly<Record<string, string>> = {
   'app.ts: createApp': 'is being split',
   'auth-pipeline.ts: createAuthPipeline': 'is being split',
   'authentication/cache/result-cache.ts: withResultCache': 'is being split',
-  'authentication/jwt-precheck.ts: withJwtPrecheck': 'is being split',
-  'jwks/cluster-jwks.ts: createClusterJwks': 'is being split',
-  'kube/api-client.ts: createKubeApiClient': 'is being split',
-  'kube/kubeconfig.ts: kubeConfigEndpoint': 'is being split',
-  'server/health.ts: health': 'is being split',
-  'tls/tls-reloader.ts: createTlsReloader': 'is being split',
   'observability/metrics.ts: metrics': 'is being split',
 };
 

@@ -91,25 +91,16 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
     return check === 'audience' ? verdict : { ...verdict, keepUntil: clock.freshUntil };
   };
 
-  /**
-   * Delays rejections and `overloaded` results while valid tokens are in use. Other faults are
-   * returned immediately, because a valid caller may be waiting.
-   */
-  const tell = (verdict: AuthResult, asking: ReviewContext): AuthResult | Promise<AuthResult> => {
-    const isFault = verdict.kind === 'unavailable' && verdict.reason !== 'overloaded';
-    if (verdict.kind === 'authenticated' || isFault) return verdict;
-    // Reading `asking.signal` creates it, so it is read only if needed.
-    return pace?.protecting ? (pace.waitForSlot(asking.signal)?.then(() => verdict) ?? verdict) : verdict;
-  };
   const ask = async (token: Token, asking: ReviewContext): Promise<AuthResult> =>
-    tell(await inner.authenticate(token, asking), asking);
+    paced(await inner.authenticate(token, asking), pace, asking);
 
   const heed = (check: KeyCheckResult, token: Token, asking: ReviewContext): AuthResult | Promise<AuthResult> => {
     if (check === 'bad') {
       onRefusal('signature');
       // Each rejection is a new object: the failure counter counts an object that requests share
       // only once.
-      return tell({ ...rejected('token_rejected', INVALID_SIGNATURE), keepUntil: keys.confirmedUntil }, asking);
+      const verdict = { ...rejected('token_rejected', INVALID_SIGNATURE), keepUntil: keys.confirmedUntil };
+      return paced(verdict, pace, asking);
     }
     if (check === 'unknown') return ask(token, asking);
     pace?.noteValidTraffic();
@@ -129,7 +120,7 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
   const checkTimes = async (token: Token, claims: UnverifiedClaims, asking: ReviewContext): Promise<AuthResult> => {
     if (clock.state === 'unknown') await keys.fetchAgain();
     const [refusal] = clock.state === 'agrees' ? findClaimViolations(claims, audiences, wallClock()) : NO_VIOLATIONS;
-    return refusal === undefined ? checkSignature(token, asking) : tell(refuse(token, refusal), asking);
+    return refusal === undefined ? checkSignature(token, asking) : paced(refuse(token, refusal), pace, asking);
   };
 
   return {
@@ -144,9 +135,24 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
       const [refusal] = findClaimViolations(claims, audiences, wallClock());
       if (refusal === undefined) return checkSignature(token, asking);
       const isCertain = refusal.check === 'audience' || clock.state === 'agrees';
-      return isCertain ? tell(refuse(token, refusal), asking) : checkTimes(token, claims, asking);
+      return isCertain ? paced(refuse(token, refusal), pace, asking) : checkTimes(token, claims, asking);
     },
   };
+}
+
+/**
+ * Delays rejections and `overloaded` results while valid tokens are in use. Other faults are
+ * returned immediately, because a valid caller may be waiting.
+ */
+function paced(
+  verdict: AuthResult,
+  pace: RejectionThrottle | undefined,
+  asking: ReviewContext,
+): AuthResult | Promise<AuthResult> {
+  const isFault = verdict.kind === 'unavailable' && verdict.reason !== 'overloaded';
+  if (verdict.kind === 'authenticated' || isFault) return verdict;
+  // Reading `asking.signal` creates it, so it is read only if needed.
+  return pace?.protecting ? (pace.waitForSlot(asking.signal)?.then(() => verdict) ?? verdict) : verdict;
 }
 
 /** Formats a list of strings as Go's `%q` does. */

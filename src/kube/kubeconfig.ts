@@ -47,16 +47,9 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
   let endpoint: KubeEndpoint | undefined;
   let isRefused = false;
   let resolvedAt = Number.NEGATIVE_INFINITY;
-  let resolving: Promise<KubeEndpoint> | undefined;
-  let resolvingSince = 0;
-
-  const read = async (): Promise<Part[]> =>
-    Promise.all(
-      watched.map(async ({ path, file }) => ({ path, content: await readCredentialFile(file, `kubeconfig ${path}`) })),
-    );
 
   const resolve = async (): Promise<KubeEndpoint> => {
-    const parts = await read();
+    const parts = await readParts(watched);
     if (loaded === undefined || parts.some(({ content }, at) => content !== loaded?.parts[at]?.content)) {
       const fresh = await load(parts, context, giveUpAfterMs);
       const path = fresh.tokenFilePath;
@@ -81,6 +74,9 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
       return endpoint;
     });
 
+  // All waiting callers share one run of an exec plugin, unless that run hangs.
+  const resolveOnce = shareRun(resolveOrKeep, giveUpAfterMs, now);
+
   const recheck = (): void => {
     resolvedAt = Number.NEGATIVE_INFINITY;
     for (const file of [...watched.map(one => one.file), extraToken, extraCa]) file?.drop();
@@ -89,15 +85,7 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
   return {
     async current() {
       if (endpoint !== undefined && now() - resolvedAt < REFRESH_EVERY_MS) return endpoint;
-      // All waiting callers share one run of an exec plugin, unless that run hangs.
-      if (resolving === undefined || now() - resolvingSince >= giveUpAfterMs) {
-        resolvingSince = now();
-        const run = resolveOrKeep().finally(() => {
-          if (resolving === run) resolving = undefined;
-        });
-        resolving = run;
-      }
-      return resolving;
+      return resolveOnce();
     },
     drop() {
       // A plugin's credential is cached until it expires. Loading the kubeconfig again runs the
@@ -107,6 +95,28 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
       recheck();
     },
     recheck,
+  };
+}
+
+function readParts(watched: readonly { readonly path: string; readonly file: WatchedFile }[]): Promise<Part[]> {
+  return Promise.all(
+    watched.map(async ({ path, file }) => ({ path, content: await readCredentialFile(file, `kubeconfig ${path}`) })),
+  );
+}
+
+/** Shares a call in progress with all callers, unless it has lasted `maxMs` milliseconds. */
+function shareRun<T>(run: () => Promise<T>, maxMs: number, now: () => number): () => Promise<T> {
+  let current: Promise<T> | undefined;
+  let startedAt = 0;
+  return () => {
+    if (current === undefined || now() - startedAt >= maxMs) {
+      startedAt = now();
+      const fresh = run().finally(() => {
+        if (current === fresh) current = undefined;
+      });
+      current = fresh;
+    }
+    return current;
   };
 }
 

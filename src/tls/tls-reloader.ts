@@ -41,8 +41,6 @@ export async function createTlsReloader(options: FollowedTlsOptions): Promise<Tl
   const files = tlsFiles(paths);
   let judged = await files.read();
   let inForce = checkMaterial(judged, paths);
-  let seenOnce: TlsMaterial | undefined;
-  let unreadable: { readonly problem: string; looks: number } | undefined;
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
   const takers: ((material: TlsMaterial) => void)[] = [];
@@ -51,17 +49,6 @@ export async function createTlsReloader(options: FollowedTlsOptions): Promise<Tl
   const fail = (problem: string): void => {
     onReload('failure');
     log.warn({ problem }, 'new TLS files cannot be used; what was in force stays');
-  };
-
-  /**
-   * Reports a file that stays unreadable, once. A file may be missing for a moment while it is
-   * replaced.
-   */
-  const noteUnreadable = (problem: string | undefined): void => {
-    if (problem !== unreadable?.problem) unreadable = problem === undefined ? undefined : { problem, looks: 0 };
-    if (unreadable === undefined) return;
-    unreadable.looks += 1;
-    if (unreadable.looks === 2) fail(unreadable.problem);
   };
 
   const judge = (material: TlsMaterial): void => {
@@ -78,13 +65,12 @@ export async function createTlsReloader(options: FollowedTlsOptions): Promise<Tl
     log.info({ notAfter: inForce.notAfter }, 'new TLS files are in force');
   };
 
+  const noteUnreadable = reportIfLasting(fail);
+  const isSettled = secondLook();
   const look = async (): Promise<void> => {
     const seen = await files.read();
     noteUnreadable(files.problem);
-    const isNew = !areSame(seen, judged);
-    const isSettled = isNew && seenOnce !== undefined && areSame(seen, seenOnce);
-    seenOnce = isNew && !isSettled ? seen : undefined;
-    if (!isSettled) return;
+    if (!isSettled(seen, judged)) return;
     judged = seen;
     judge(seen);
   };
@@ -127,6 +113,31 @@ export async function listenerTls(
   });
   counters.observeCertificate(() => tls.notAfterSeconds);
   return tls;
+}
+
+/**
+ * Reports a file that stays unreadable, once. A file may be missing for a moment while it is
+ * replaced.
+ */
+function reportIfLasting(report: (problem: string) => void): (problem: string | undefined) => void {
+  let unreadable: { readonly problem: string; looks: number } | undefined;
+  return problem => {
+    if (problem !== unreadable?.problem) unreadable = problem === undefined ? undefined : { problem, looks: 0 };
+    if (unreadable === undefined) return;
+    unreadable.looks += 1;
+    if (unreadable.looks === 2) report(unreadable.problem);
+  };
+}
+
+/** Returns a check whether new material has been read twice in a row, so no file is half-written. */
+function secondLook(): (seen: TlsMaterial, judged: TlsMaterial) => boolean {
+  let seenOnce: TlsMaterial | undefined;
+  return (seen, judged) => {
+    const isNew = !areSame(seen, judged);
+    const isSettled = isNew && seenOnce !== undefined && areSame(seen, seenOnce);
+    seenOnce = isNew && !isSettled ? seen : undefined;
+    return isSettled;
+  };
 }
 
 function hasRunOut({ notAfter }: CheckedMaterial, now: () => number): boolean {
