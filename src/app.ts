@@ -5,7 +5,7 @@ import { createAuthPipeline, createBasicModePipeline } from './auth-pipeline.ts'
 import type { Config } from './config/schema.ts';
 import type { TracingSettings } from './config/tracing-settings.ts';
 import { createResponseRenderer } from './gateway/auth-response.ts';
-import type { Protocol } from './gateway/decision-event.ts';
+import type { DecisionEvent, Protocol } from './gateway/decision-event.ts';
 import { trustedProxies } from './gateway/forwarded-headers.ts';
 import type { GrpcListener, GrpcListenerOptions } from './gateway/grpc/listener.ts';
 import { handleClientError } from './gateway/http/client-error.ts';
@@ -15,7 +15,7 @@ import type { RuntimeEnvironment } from './kube/endpoint-selection.ts';
 import { Budget } from './limits/budget.ts';
 import { CONNECTION_BYTES, ConnectionPool } from './limits/connection-pool.ts';
 import { ALLOWED_ONLY_SHARE, type ProcessLimits, processLimits, processMemory } from './limits/process-limits.ts';
-import { auditLog } from './observability/audit-log.ts';
+import { type AuditLog, auditLog } from './observability/audit-log.ts';
 import { type DecisionLog, decisionLog } from './observability/decision-log.ts';
 import { handshakeLog } from './observability/handshake-log.ts';
 import type { Logger } from './observability/logging/logger.ts';
@@ -71,11 +71,7 @@ export async function createApp(config: Config, surroundings: RuntimeEnvironment
   const audit = auditLog(log, config.audit);
   const tracing = surroundings.tracing && (await openTracing(surroundings.tracing, log));
   counters.observeOutput(log);
-  const limits = processLimits(processMemory(config.memoryLimit), config.cacheMaxEntries);
-  const requests = new Budget(limits.transfersBytes, { allowedOnlyShare: ALLOWED_ONLY_SHARE });
-  const waiting = new Budget(limits.waitingBytes);
-  const pool = new ConnectionPool(limits.connectionsBytes);
-  counters.observeBudgets({ connections: pool.budget, transfers: requests, waiting });
+  const { limits, requests, waiting, pool } = createBudgets(config, counters);
   const gate =
     config.mode === 'basic'
       ? createBasicModePipeline(log)
@@ -94,12 +90,7 @@ export async function createApp(config: Config, surroundings: RuntimeEnvironment
     requests,
     maxConnections: config.maxConnections,
     onFault: error => log.error({ err: error }, 'a fault of ours; the request was answered as unavailable'),
-    onDecision(decided) {
-      counters.decided(decided.protocol, decided.decision, decided.durationMs);
-      decisions.record(decided);
-      audit?.record(decided);
-      tracing?.decided(decided);
-    },
+    onDecision: recordEverywhere(counters, decisions, audit, tracing),
   };
   const of = (listener: Protocol) => ({
     onRejected: () => counters.dropped(listener),
@@ -150,6 +141,40 @@ function openOps(health: Health, counters: Metrics): FastifyInstance {
     hasBody: request => connectionOf(request).hasBody,
     onClientError: handleClientError,
   });
+}
+
+/** Returns a function that passes each decision to all that record it. */
+function recordEverywhere(
+  counters: Metrics,
+  decisions: DecisionLog,
+  audit: AuditLog | undefined,
+  tracing: Tracing | undefined,
+): (decided: DecisionEvent) => void {
+  return decided => {
+    counters.decided(decided.protocol, decided.decision, decided.durationMs);
+    decisions.record(decided);
+    audit?.record(decided);
+    tracing?.decided(decided);
+  };
+}
+
+interface Budgets {
+  readonly limits: ProcessLimits;
+  /** For requests and responses that a client sends or reads slowly. */
+  readonly requests: Budget;
+  /** For requests that wait for a review. */
+  readonly waiting: Budget;
+  readonly pool: ConnectionPool;
+}
+
+/** Divides the memory of the process. */
+function createBudgets(config: Config, counters: Metrics): Budgets {
+  const limits = processLimits(processMemory(config.memoryLimit), config.cacheMaxEntries);
+  const requests = new Budget(limits.transfersBytes, { allowedOnlyShare: ALLOWED_ONLY_SHARE });
+  const waiting = new Budget(limits.waitingBytes);
+  const pool = new ConnectionPool(limits.connectionsBytes);
+  counters.observeBudgets({ connections: pool.budget, transfers: requests, waiting });
+  return { limits, requests, waiting, pool };
 }
 
 /** Starts tracing. The module is loaded only if tracing is configured. */

@@ -1,14 +1,15 @@
 import { createCacheKeyFn } from './authentication/cache/cache-key.ts';
 import type { CachedResult } from './authentication/cache/cached-result.ts';
-import { type ResultCache, type WaitingMemory, withResultCache } from './authentication/cache/result-cache.ts';
+import { type ResultCache, type ResultCacheOptions, withResultCache } from './authentication/cache/result-cache.ts';
 import { createResultStore } from './authentication/cache/result-store.ts';
+import type { WaitingMemory } from './authentication/cache/waiting-memory.ts';
 import { withClientFailureLimit } from './authentication/client-failure-limit.ts';
 import { failureCounter } from './authentication/failure-counter.ts';
 import { withJwtPrecheck } from './authentication/jwt-precheck.ts';
 import { withLoadShedding } from './authentication/load-shedding.ts';
-import { withReviewQueue } from './authentication/queue/review-queue.ts';
-import { createRejectionThrottle } from './authentication/rejection-throttle.ts';
-import { comparingClocks, serverClock } from './authentication/server-clock.ts';
+import { type ReviewQueue, withReviewQueue } from './authentication/queue/review-queue.ts';
+import { createRejectionThrottle, type RejectionThrottle } from './authentication/rejection-throttle.ts';
+import { comparingClocks, type ServerClock, serverClock } from './authentication/server-clock.ts';
 import type { Rejected, TokenAuthenticator } from './authentication/token-authenticator.ts';
 import { tokenReview } from './authentication/token-review.ts';
 import { withTokenScreening } from './authentication/token-screening.ts';
@@ -16,14 +17,14 @@ import { type Authorize, authorizeBasicMode, createAuthorizer } from './authoriz
 import type { Config } from './config/schema.ts';
 import { Token } from './credential/token.ts';
 import { type ClusterJwks, createClusterJwks } from './jwks/cluster-jwks.ts';
-import { createKubeApiClient, type KubeApiClient } from './kube/api-client.ts';
-import { createEndpointSource, type RuntimeEnvironment } from './kube/endpoint-selection.ts';
+import type { KubeApiClient } from './kube/api-client.ts';
+import { createApiClient, type RuntimeEnvironment } from './kube/endpoint-selection.ts';
 import { logClockSkew } from './observability/clock-log.ts';
 import { logJwksTransitions } from './observability/jwks-log.ts';
 import type { Logger } from './observability/logging/logger.ts';
 import type { Metrics } from './observability/metrics.ts';
 import { logStaleServing } from './observability/stale-serving-log.ts';
-import type { Policy } from './policy/policy.ts';
+import { createPolicy } from './policy/policy.ts';
 import { eventLoopLag } from './server/event-loop-lag.ts';
 import { type Health, health } from './server/health.ts';
 
@@ -80,79 +81,32 @@ export interface AuthPipelineOptions {
  *
  * They are built from the last to the first.
  */
-export function createAuthPipeline({
-  config,
-  surroundings,
-  counters,
-  log,
-  requests,
-  version,
-}: AuthPipelineOptions): AuthPipeline {
-  const { tokenAudiences: audiences, reviewTimeoutMs } = config;
+export function createAuthPipeline(options: AuthPipelineOptions): AuthPipeline {
+  const { config, counters, log } = options;
   const clock = serverClock({ onChange: logClockSkew(log) });
-  const apiClient = comparingClocks(createApiClient(config, surroundings, version), clock);
-  const review: TokenAuthenticator = tokenReview({
+  const apiClient = comparingClocks(createApiClient(config, options.surroundings, options.version), clock);
+  const jwks = createJwks(config, apiClient, counters, log);
+  const throttle = createThrottle(config);
+  const staleServing = logStaleServing(log);
+  const lag = eventLoopLag();
+
+  const review = tokenReview({
     connection: apiClient,
-    audiences,
+    audiences: config.tokenAudiences,
     onReview(event) {
       counters.reviewed(event.outcome, event.durationMs);
       // If other tokens can be verified, a slow token webhook must not make the API server look down.
       healthCheck.recordReview(event, event.priority === 'unverified' && jwks?.held === true);
     },
   });
-  const jwks = createJwks(config, apiClient, counters, log);
-  const throttle = createRejectionThrottle({
-    atOnce: 1,
-    everyMs: REFUSAL_EVERY_MS,
-    maxWaiting: Math.min(MAX_WAITING_REFUSALS, reviewTimeoutMs / 4 / REFUSAL_EVERY_MS),
-  });
-  const queue = withReviewQueue(review, {
-    maxConcurrency: config.reviewMaxConcurrency,
-    maxQueue: config.reviewMaxQueue,
-    maxWaitMs: reviewTimeoutMs / 2,
-    unverifiedShare: () => (jwks?.held ? UNVERIFIED_SHARE : 1),
-    protecting: () => throttle.protecting,
-    onAdmitted: counters.recordQueueTime,
-    onRefused: counters.recordQueueRejection,
-  });
-  const precheck =
-    jwks === undefined
-      ? queue
-      : withJwtPrecheck(queue, {
-          keys: jwks,
-          clock,
-          audiences,
-          signatures: config.localChecks === 'signature',
-          onRefusal: counters.refusedLocally,
-          pace: throttle,
-        });
-  const lag = eventLoopLag();
+  const queue = createQueue(review, options, jwks, throttle);
+  const precheck = withPrecheck(queue, options, jwks, throttle, clock);
   const shedding = withLoadShedding(precheck, {
     lagMs: lag.current,
     maxLagMs: MAX_LAG_MS,
     onShed: counters.recordShed,
   });
-  const maxEntries = config.cacheMaxEntries;
-  const accepted = createResultStore<CachedResult>({
-    maxEntries,
-    onEviction: cause => counters.recordEviction('authenticated', cause),
-  });
-  const refused = createResultStore<Rejected>({
-    maxEntries,
-    onEviction: cause => counters.recordEviction('rejected', cause),
-  });
-  const staleServing = logStaleServing(log);
-  const cache = withResultCache(shedding, {
-    key: createCacheKeyFn(audiences),
-    accepted,
-    refused,
-    ttlMs: config.cacheTtlMs,
-    negativeTtlMs: config.cacheNegativeTtlMs,
-    graceMs: config.graceMs,
-    refreshAhead: config.refreshAhead,
-    reviewTimeoutMs,
-    waiting: requests,
-    onWaitingMemoryFull: () => counters.recordQueueRejection('unknown', 'waiting_memory_full'),
+  const { cache, stores } = createCache(shedding, options, {
     wallClock: clock.time,
     authorityDown: () => healthCheck.apiServerDown,
     onLookup(result) {
@@ -160,27 +114,18 @@ export function createAuthPipeline({
       if (result === 'hit_positive') throttle.noteValidTraffic();
       if (result === 'stale') staleServing.served();
     },
-    onRenewal: counters.recordRefresh,
   });
   const authenticator = withTokenScreening(withFailureLimit(config, cache), {
     opaqueTokens: config.opaqueTokens,
     onRefusal: counters.refusedLocally,
   });
 
-  // The result of the probe does not matter, only that there is one. It has the highest priority, since its success ends
-  // the effects of an outage.
-  const probeToken = new Token('gatecar-readiness-probe');
-  const healthCheck = health({
-    log,
-    probe: async () =>
-      queue.authenticate(probeToken, { priority: 'verified', signal: AbortSignal.timeout(reviewTimeoutMs) }),
-    onAuthorityUp() {
-      staleServing.ended();
-      jwks?.refresh();
-    },
+  const healthCheck = createHealth(log, queue, config.reviewTimeoutMs, () => {
+    staleServing.ended();
+    jwks?.refresh();
   });
   counters.setGauges({
-    entries: store => (store === 'authenticated' ? accepted : refused).size,
+    entries: store => stores[store].size,
     inFlight: queue.inFlight,
     queued: queue.queued,
     reviewLimit: () => queue.limit,
@@ -189,7 +134,7 @@ export function createAuthPipeline({
     clockSkewMs: () => clock.skewMs,
   });
   return {
-    authorize: createAuthorizer(authenticator, policyFromConfig(config)),
+    authorize: createAuthorizer(authenticator, createPolicy(config)),
     health: healthCheck,
     async close() {
       healthCheck.stop();
@@ -199,21 +144,95 @@ export function createAuthPipeline({
   };
 }
 
-/** The apiClient to the API server that the settings name. */
-export function createApiClient(config: Config, surroundings: RuntimeEnvironment, version: string): KubeApiClient {
-  return createKubeApiClient({
-    source: () => createEndpointSource(config, surroundings),
-    maxConnections: config.reviewMaxConcurrency,
-    userAgent: `gatecar/${version}`,
+function createThrottle({ reviewTimeoutMs }: Config): RejectionThrottle {
+  return createRejectionThrottle({
+    atOnce: 1,
+    everyMs: REFUSAL_EVERY_MS,
+    maxWaiting: Math.min(MAX_WAITING_REFUSALS, reviewTimeoutMs / 4 / REFUSAL_EVERY_MS),
   });
 }
 
-/** Returns the allowlists of the settings. */
-export function policyFromConfig({ allowedNamespaces, allowedServiceAccounts }: Config): Policy {
-  return {
-    allowedNamespaces: allowedNamespaces && new Set(allowedNamespaces),
-    allowedServiceAccounts: allowedServiceAccounts && new Set(allowedServiceAccounts),
-  };
+function createQueue(
+  inner: TokenAuthenticator,
+  { config, counters }: AuthPipelineOptions,
+  jwks: ClusterJwks | undefined,
+  throttle: RejectionThrottle,
+): ReviewQueue {
+  return withReviewQueue(inner, {
+    maxConcurrency: config.reviewMaxConcurrency,
+    maxQueue: config.reviewMaxQueue,
+    maxWaitMs: config.reviewTimeoutMs / 2,
+    unverifiedShare: () => (jwks?.held ? UNVERIFIED_SHARE : 1),
+    protecting: () => throttle.protecting,
+    onAdmitted: counters.recordQueueTime,
+    onRefused: counters.recordQueueRejection,
+  });
+}
+
+/** Adds the JWT pre-check, unless local checks are off. */
+function withPrecheck(
+  inner: TokenAuthenticator,
+  { config, counters }: AuthPipelineOptions,
+  jwks: ClusterJwks | undefined,
+  throttle: RejectionThrottle,
+  clock: ServerClock,
+): TokenAuthenticator {
+  if (jwks === undefined) return inner;
+  return withJwtPrecheck(inner, {
+    keys: jwks,
+    clock,
+    audiences: config.tokenAudiences,
+    signatures: config.localChecks === 'signature',
+    onRefusal: counters.refusedLocally,
+    pace: throttle,
+  });
+}
+
+type CacheCallbacks = Required<Pick<ResultCacheOptions, 'wallClock' | 'authorityDown' | 'onLookup'>>;
+
+function createCache(
+  inner: TokenAuthenticator,
+  { config, counters, requests }: AuthPipelineOptions,
+  callbacks: CacheCallbacks,
+) {
+  const maxEntries = config.cacheMaxEntries;
+  const accepted = createResultStore<CachedResult>({
+    maxEntries,
+    onEviction: cause => counters.recordEviction('authenticated', cause),
+  });
+  const refused = createResultStore<Rejected>({
+    maxEntries,
+    onEviction: cause => counters.recordEviction('rejected', cause),
+  });
+  const cache = withResultCache(inner, {
+    key: createCacheKeyFn(config.tokenAudiences),
+    accepted,
+    refused,
+    ttlMs: config.cacheTtlMs,
+    negativeTtlMs: config.cacheNegativeTtlMs,
+    graceMs: config.graceMs,
+    refreshAhead: config.refreshAhead,
+    reviewTimeoutMs: config.reviewTimeoutMs,
+    waiting: requests,
+    onWaitingMemoryFull: () => counters.recordQueueRejection('unknown', 'waiting_memory_full'),
+    onRenewal: counters.recordRefresh,
+    ...callbacks,
+  });
+  return { cache, stores: { authenticated: accepted, rejected: refused } };
+}
+
+/**
+ * Creates the readiness state with its probe. The result of the probe does not matter, only that
+ * there is one. It has the highest priority, since its success ends the effects of an outage.
+ */
+function createHealth(log: Logger, queue: ReviewQueue, reviewTimeoutMs: number, onAuthorityUp: () => void): Health {
+  const probeToken = new Token('gatecar-readiness-probe');
+  return health({
+    log,
+    probe: async () =>
+      queue.authenticate(probeToken, { priority: 'verified', signal: AbortSignal.timeout(reviewTimeoutMs) }),
+    onAuthorityUp,
+  });
 }
 
 function withFailureLimit({ failureLimit }: Config, inner: ResultCache): TokenAuthenticator {

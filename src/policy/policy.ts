@@ -9,6 +9,18 @@ export interface Policy {
   readonly allowedServiceAccounts: ReadonlySet<string> | undefined;
 }
 
+/** Creates the policy from lists of names. */
+export function createPolicy(lists: {
+  readonly allowedNamespaces: readonly string[] | undefined;
+  readonly allowedServiceAccounts: readonly string[] | undefined;
+}): Policy {
+  const setOf = (names: readonly string[] | undefined) => names && new Set(names);
+  return {
+    allowedNamespaces: setOf(lists.allowedNamespaces),
+    allowedServiceAccounts: setOf(lists.allowedServiceAccounts),
+  };
+}
+
 /**
  * Maximum length of a name in a response or a log, in characters. Names that the API server creates
  * fit; longer ones are truncated.

@@ -1,0 +1,49 @@
+import type { Unavailable } from '../../decision/decision.ts';
+import type { AuthResult, ReviewContext } from '../token-authenticator.ts';
+
+/** Memory that a waiting request occupies, in bytes, if its gateway does not report it. */
+const HELD_BYTES = 4096;
+
+const OVERLOADED: Unavailable = {
+  ...{ kind: 'unavailable', reason: 'overloaded', cause: 'waiting_memory_full', retryAfterSeconds: 1 },
+};
+
+/** The memory budget for waiting requests, for the whole process. */
+export interface WaitingMemory {
+  /** Reserves memory. @returns false if the budget does not suffice; nothing is then reserved. */
+  tryReserve(bytes: number): boolean;
+  release(bytes: number): void;
+}
+
+export interface WaitingLimitOptions {
+  /** Memory for requests that wait for a review. Without it, they have no limit. */
+  readonly waiting?: WaitingMemory;
+  /** Called for each request that is rejected because the memory budget is used up. */
+  readonly onWaitingMemoryFull?: () => void;
+}
+
+/**
+ * Limits the memory of requests that wait for a review.
+ *
+ * @returns a function that runs a review while the request's memory is reserved. If the budget is
+ *   used up, it rejects the request instead.
+ */
+export function waitingLimit({
+  waiting = { tryReserve: () => true, release: () => {} },
+  onWaitingMemoryFull = () => {},
+}: WaitingLimitOptions): (
+  asking: ReviewContext | undefined,
+  review: () => AuthResult | Promise<AuthResult>,
+) => AuthResult | Promise<AuthResult> {
+  return (asking, review) => {
+    const heldBytes = asking?.heldBytes ?? HELD_BYTES;
+    if (!waiting.tryReserve(heldBytes)) {
+      onWaitingMemoryFull();
+      return OVERLOADED;
+    }
+    const verdict = review();
+    if (verdict instanceof Promise) return verdict.finally(() => waiting.release(heldBytes));
+    waiting.release(heldBytes);
+    return verdict;
+  };
+}
