@@ -13,8 +13,15 @@ import { createHttpListener, type HttpListener } from './gateway/http/listener.t
 import { connectionOf, httpServer } from './gateway/http/server.ts';
 import type { RuntimeEnvironment } from './kube/endpoint-selection.ts';
 import { Budget } from './limits/budget.ts';
-import { CONNECTION_BYTES, ConnectionPool } from './limits/connection-pool.ts';
-import { ALLOWED_ONLY_SHARE, type ProcessLimits, processLimits, processMemory } from './limits/process-limits.ts';
+import { ConnectionPool } from './limits/connection-pool.ts';
+import {
+  ALLOWED_ONLY_SHARE,
+  CONNECTION_BYTES,
+  OPS_CONNECTIONS,
+  OPS_HEADER_BYTES,
+  OPS_KEEP_ALIVE_MS,
+} from './limits/constants.ts';
+import { type ProcessLimits, processLimits, processMemory } from './limits/process-limits.ts';
 import { type AuditLog, auditLog } from './observability/audit-log.ts';
 import { type DecisionLog, decisionLog } from './observability/decision-log.ts';
 import { handshakeLog } from './observability/handshake-log.ts';
@@ -43,15 +50,6 @@ export interface App {
   /** Closes the connections to the API server and logs the summaries of suppressed lines. */
   close(): Promise<void>;
 }
-
-/**
- * Connections reserved for the ops listener. A flood on the other listeners therefore cannot block
- * the kubelet's probes.
- */
-const OPS_CONNECTIONS = 64;
-const OPS_HEADER_BYTES = 8 * 1024;
-/** Longer than the interval of most probes and scrapes, in milliseconds. */
-const OPS_KEEP_ALIVE_MS = 75_000;
 
 /**
  * The version in `package.json`, which is also the version of the image, the chart and the metric.

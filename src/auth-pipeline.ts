@@ -19,6 +19,13 @@ import { Token } from './credential/token.ts';
 import { type ClusterJwks, createClusterJwks } from './jwks/cluster-jwks.ts';
 import type { KubeApiClient } from './kube/api-client.ts';
 import { createApiClient, type RuntimeEnvironment } from './kube/endpoint-selection.ts';
+import {
+  JWKS_MAX_WAIT_MS,
+  MAX_COUNTED_ADDRESSES,
+  MAX_WAITING_REJECTIONS,
+  REJECTION_EVERY_MS,
+  UNVERIFIED_SHARE,
+} from './limits/constants.ts';
 import { logClockSkew } from './observability/clock-log.ts';
 import { logJwksTransitions } from './observability/jwks-log.ts';
 import type { Logger } from './observability/logging/logger.ts';
@@ -34,24 +41,6 @@ export interface AuthPipeline {
   readonly health: Health;
   close(): Promise<void>;
 }
-
-/** The share of slots and queue for tokens with an unverified signature, if others can be verified. */
-const UNVERIFIED_SHARE = 1 / 4;
-
-/** If the event loop is later than this, uncached tokens are rejected as `overloaded`, in milliseconds. */
-const MAX_LAG_MS = 250;
-
-/** While valid tokens are in use, one rejection is sent in this time, in milliseconds. */
-const REFUSAL_EVERY_MS = 4;
-
-/** Rejections beyond this number are sent at once. */
-const MAX_WAITING_REFUSALS = 1000;
-
-/** How long a token waits for jwks that confirm its rejection, in milliseconds. */
-const MAX_KEYS_WAIT_MS = 250;
-
-/** Client addresses whose failures are counted at the same time. They take about 10 MiB. */
-const MAX_ADDRESSES = 50_000;
 
 /** Creates the pipeline of basic mode, which checks only the format of a credential. */
 export function createBasicModePipeline(log: Logger): AuthPipeline {
@@ -101,11 +90,7 @@ export function createAuthPipeline(options: AuthPipelineOptions): AuthPipeline {
   });
   const queue = createQueue(review, options, jwks, throttle);
   const precheck = withPrecheck(queue, options, jwks, throttle, clock);
-  const shedding = withLoadShedding(precheck, {
-    lagMs: lag.current,
-    maxLagMs: MAX_LAG_MS,
-    onShed: counters.recordShed,
-  });
+  const shedding = withLoadShedding(precheck, { lagMs: lag.current, onShed: counters.recordShed });
   const { cache, stores } = createCache(shedding, options, {
     wallClock: clock.time,
     authorityDown: () => healthCheck.apiServerDown,
@@ -147,8 +132,8 @@ export function createAuthPipeline(options: AuthPipelineOptions): AuthPipeline {
 function createThrottle({ reviewTimeoutMs }: Config): RejectionThrottle {
   return createRejectionThrottle({
     atOnce: 1,
-    everyMs: REFUSAL_EVERY_MS,
-    maxWaiting: Math.min(MAX_WAITING_REFUSALS, reviewTimeoutMs / 4 / REFUSAL_EVERY_MS),
+    everyMs: REJECTION_EVERY_MS,
+    maxWaiting: Math.min(MAX_WAITING_REJECTIONS, reviewTimeoutMs / 4 / REJECTION_EVERY_MS),
   });
 }
 
@@ -238,7 +223,7 @@ function createHealth(log: Logger, queue: ReviewQueue, reviewTimeoutMs: number, 
 function withFailureLimit({ failureLimit }: Config, inner: ResultCache): TokenAuthenticator {
   if (failureLimit === undefined) return inner;
   const { count: failures, windowMs } = failureLimit;
-  return withClientFailureLimit(inner, failureCounter({ failures, windowMs, maxAddresses: MAX_ADDRESSES }));
+  return withClientFailureLimit(inner, failureCounter({ failures, windowMs, maxAddresses: MAX_COUNTED_ADDRESSES }));
 }
 
 /** Returns the keys that the cluster publishes; `undefined` if local checks are off. */
@@ -253,7 +238,7 @@ function createJwks(
   return createClusterJwks({
     get: path => apiClient.get(path, AbortSignal.timeout(reviewTimeoutMs)),
     withKeys: localChecks === 'signature',
-    maxWaitMs: Math.min(MAX_KEYS_WAIT_MS, reviewTimeoutMs / 4),
+    maxWaitMs: Math.min(JWKS_MAX_WAIT_MS, reviewTimeoutMs / 4),
     onFetch(problem) {
       counters.recordJwksFetch(problem === undefined);
       tell(problem);

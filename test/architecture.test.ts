@@ -42,6 +42,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 /** Of these folders `observability` imports only types: metrics and logs call nothing of them. */
 const TYPES_ONLY_FOR_OBSERVABILITY = ['authentication', 'config', 'gateway', 'tls'];
 
+/** Every module may import the constants: they import nothing. */
+const CONSTANTS = 'limits/constants.ts';
+
 const MAX_FILES_PER_FOLDER = 12;
 
 /** Private parts of Node, V8 and packages that were once used here. */
@@ -92,6 +95,7 @@ const MAX_LINES = 250;
 const LONGER: Readonly<Record<string, { readonly lines: number; readonly why: string }>> = {
   'config/schema.ts': { lines: 340, why: 'one list of all settings is easier to read than two' },
   'config/setting-types.ts': { lines: 340, why: 'one small type of setting beside the other' },
+  'limits/constants.ts': { lines: 350, why: 'one list of all constants is easier to read than two' },
   'observability/metrics.ts': { lines: 330, why: 'one list of all metrics is easier to read than two' },
 };
 
@@ -191,7 +195,7 @@ t.test('imports point inward: each room knows those of the table and no other', 
     const room = roomOf(path);
     for (const one of imports.filter(isLocal)) {
       const other = roomOf(target(path, one));
-      if (other === '..') continue;
+      if (other === '..' || target(path, one) === CONSTANTS) continue;
       if (other === room && room !== path) continue;
       used[room] = (used[room] ?? new Set()).add(other);
       t.ok(MAY_IMPORT[room]?.includes(other), `${path} imports ${target(path, one)}`);

@@ -1,8 +1,9 @@
 import { readClaims, type UnverifiedClaims } from '../credential/jwt-claims.ts';
 import type { Token } from '../credential/token.ts';
 import type { ClusterJwks, KeyCheckResult } from '../jwks/cluster-jwks.ts';
+import { MAX_SKEW_MS } from '../limits/constants.ts';
 import type { RejectionThrottle } from './rejection-throttle.ts';
-import { MAX_SKEW_MS, type ServerClock } from './server-clock.ts';
+import type { ServerClock } from './server-clock.ts';
 import type { AuthResult, ReviewContext, TokenAuthenticator } from './token-authenticator.ts';
 import { INVALID_BEARER_TOKEN, rejected, sanitizeErrorMessage } from './token-review-response.ts';
 

@@ -1,4 +1,5 @@
 import type { Unavailable } from '../decision/decision.ts';
+import { MAX_EVENT_LOOP_LAG_MS } from '../limits/constants.ts';
 import type { TokenAuthenticator } from './token-authenticator.ts';
 
 const OVERLOADED: Unavailable = {
@@ -11,7 +12,6 @@ const OVERLOADED: Unavailable = {
 export interface LoadSheddingOptions {
   /** How far the event loop is behind, in milliseconds. */
   readonly lagMs: () => number;
-  readonly maxLagMs: number;
   readonly onShed?: () => void;
 }
 
@@ -24,11 +24,11 @@ export interface LoadSheddingOptions {
  */
 export function withLoadShedding(
   inner: TokenAuthenticator,
-  { lagMs, maxLagMs, onShed = () => {} }: LoadSheddingOptions,
+  { lagMs, onShed = () => {} }: LoadSheddingOptions,
 ): TokenAuthenticator {
   return {
     authenticate(token, asking) {
-      if (asking?.priority === 'refresh' || lagMs() <= maxLagMs) return inner.authenticate(token, asking);
+      if (asking?.priority === 'refresh' || lagMs() <= MAX_EVENT_LOOP_LAG_MS) return inner.authenticate(token, asking);
       onShed();
       return OVERLOADED;
     },

@@ -1,3 +1,5 @@
+import { THROTTLE_AFTER_VALID_MS } from '../limits/constants.ts';
+
 export interface RejectionThrottleOptions {
   /** How many rejections are sent per interval, and the interval in milliseconds. */
   readonly atOnce: number;
@@ -23,9 +25,6 @@ export interface RejectionThrottle {
    */
   waitForSlot(signal?: AbortSignal): Promise<void> | undefined;
 }
-
-/** How long rejections are delayed after a valid token was seen, in milliseconds. */
-const ACTIVE_AFTER_VALID_MS = 1000;
 
 /**
  * Limits the rate of rejections while valid tokens are in use. A client that floods invalid tokens
@@ -59,7 +58,7 @@ export function createRejectionThrottle(options: RejectionThrottleOptions): Reje
 
   const pace: RejectionThrottle = {
     noteValidTraffic() {
-      protectUntil = now() + ACTIVE_AFTER_VALID_MS;
+      protectUntil = now() + THROTTLE_AFTER_VALID_MS;
     },
     get protecting() {
       return now() < protectUntil;

@@ -1,5 +1,6 @@
 import { revealToken, type Token } from '../credential/token.ts';
-import { ASK_EVERY_MS, CONFIRM_EVERY_MS, createFetchSchedule, type FetchScheduleOptions } from './fetch-schedule.ts';
+import { JWKS_CONFIRM_EVERY_MS, JWKS_FETCH_EVERY_MS } from '../limits/constants.ts';
+import { createFetchSchedule, type FetchScheduleOptions } from './fetch-schedule.ts';
 import type { SignatureCheck } from './jws-verifier.ts';
 import { keySets } from './key-sets.ts';
 import { DISCOVERY_PATH, type GetDocument, getDocument, JWKS_PATH, readIssuer } from './published-documents.ts';
@@ -72,7 +73,7 @@ export function createClusterJwks(options: ClusterJwksOptions): ClusterJwks {
     const jwks = withKeys ? await getDocument(get, JWKS_PATH) : undefined;
     if (jwks !== undefined) keys.publish(jwks.body);
     if (found !== undefined) ({ issuer, until: issuerUntil } = found);
-    confirmedUntil = askedAt + CONFIRM_EVERY_MS;
+    confirmedUntil = askedAt + JWKS_CONFIRM_EVERY_MS;
     currentUntil = Math.min(issuerUntil, jwks === undefined ? issuerUntil : now() + jwks.lifetimeMs);
   };
   const fetches = createFetchSchedule(fetch, options);
@@ -88,7 +89,7 @@ export function createClusterJwks(options: ClusterJwksOptions): ClusterJwks {
   };
   const judge = (check: SignatureCheck, token: Token, revision: number): KeyCheckResult | Promise<KeyCheckResult> => {
     // The key may be new after a rotation.
-    if (check === 'unknown key') fetches.ask(ASK_EVERY_MS);
+    if (check === 'unknown key') fetches.ask(JWKS_FETCH_EVERY_MS);
     if (check !== 'bad') return toResult(check);
     const isConfirmed = now() < confirmedUntil && keys.revision === revision && !keys.haveChanged;
     return isConfirmed ? 'bad' : confirmBad(token, revision);
@@ -105,7 +106,7 @@ export function createClusterJwks(options: ClusterJwksOptions): ClusterJwks {
       return confirmedUntil;
     },
     refresh() {
-      if (now() >= currentUntil) fetches.ask(ASK_EVERY_MS);
+      if (now() >= currentUntil) fetches.ask(JWKS_FETCH_EVERY_MS);
     },
     fetchAgain: fetches.fetchAgain,
     verify(token) {

@@ -1,20 +1,5 @@
 import { KubeApiError } from '../kube/api-client.ts';
-
-/**
- * The shortest time between two fetches, in milliseconds. Applies to unknown keys and after a fetch
- * that failed.
- */
-export const ASK_EVERY_MS = 10_000;
-
-/**
- * The shortest time between two fetches that confirm a rejection, in milliseconds. Fetched keys
- * confirm rejections for the same time. A rejection is therefore always either confirmed or able to
- * start a fetch.
- */
-export const CONFIRM_EVERY_MS = 500;
-
-/** How many tokens may wait at once. Further ones do not wait: the API server reviews them. */
-const MAX_WAITING = 256;
+import { JWKS_CONFIRM_EVERY_MS, JWKS_FETCH_EVERY_MS, JWKS_MAX_WAITING_TOKENS } from '../limits/constants.ts';
 
 export interface FetchScheduleOptions {
   /** Called after each fetch. `problem` says in gatecar's own words why the fetch failed. */
@@ -51,7 +36,7 @@ export function createFetchSchedule(fetch: () => Promise<void>, options: FetchSc
   let waiting = 0;
 
   const ask = (everyMs: number): void => {
-    if (lastFetch.running || now() < lastFetch.startedAt + (lastFetch.failed ? ASK_EVERY_MS : everyMs)) return;
+    if (lastFetch.running || now() < lastFetch.startedAt + (lastFetch.failed ? JWKS_FETCH_EVERY_MS : everyMs)) return;
     const thisFetch = { startedAt: now(), running: true, failed: false };
     lastFetch = thisFetch;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -76,8 +61,8 @@ export function createFetchSchedule(fetch: () => Promise<void>, options: FetchSc
   return {
     ask,
     fetchAgain() {
-      ask(CONFIRM_EVERY_MS);
-      if (fetched === undefined || waiting >= MAX_WAITING) return undefined;
+      ask(JWKS_CONFIRM_EVERY_MS);
+      if (fetched === undefined || waiting >= JWKS_MAX_WAITING_TOKENS) return undefined;
       waiting += 1;
       return fetched.then(() => {
         waiting -= 1;

@@ -1,5 +1,6 @@
 import type { Cluster, KubeConfig, User } from '@kubernetes/client-node';
 import { type WatchedFile, watchedFile } from '../files/watched-file.ts';
+import { EXEC_PLUGIN_TIMEOUT_MS, KUBECONFIG_REFRESH_EVERY_MS, KUBECONFIG_TRY_AGAIN_MS } from '../limits/constants.ts';
 import { EndpointError, type EndpointSource, type KubeEndpoint, readCredentialFile } from './endpoint.ts';
 import { execConfigOf, execPlugin, withoutExec } from './exec-plugin.ts';
 import { type ResolvedContext, reuseTlsIfUnchanged, toEndpoint } from './kubeconfig-auth.ts';
@@ -7,20 +8,6 @@ import { type ResolvedContext, reuseTlsIfUnchanged, toEndpoint } from './kubecon
 // The only import of @kubernetes/client-node. It is loaded on first use: loading takes time and
 // memory, and a pod that uses its own ServiceAccount does not need it.
 const clientNode = () => import('@kubernetes/client-node');
-
-/**
- * How long a resolved kubeconfig, including exec plugin output, counts as current, in milliseconds.
- */
-const REFRESH_EVERY_MS = 10_000;
-
-/**
- * How long after a failure the kubeconfig is not read again, in milliseconds. Applies while the
- * previous credential has not been rejected.
- */
-const TRY_AGAIN_MS = 1000;
-
-/** How long an exec plugin may run before it is killed, in milliseconds. */
-const GIVE_UP_AFTER_MS = 60_000;
 
 export interface KubeConfigOptions {
   /** Merged in this order; the first file that sets a value wins, as in `KUBECONFIG`. */
@@ -39,7 +26,7 @@ export interface KubeConfigOptions {
  * certificates, basic auth and exec plugins.
  */
 export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
-  const { files, context, now = () => performance.now(), giveUpAfterMs = GIVE_UP_AFTER_MS } = options;
+  const { files, context, now = () => performance.now(), giveUpAfterMs = EXEC_PLUGIN_TIMEOUT_MS } = options;
   const watched = files.map(path => ({ path, file: watchedFile(path, now) }));
   const extraToken = options.tokenFile === undefined ? undefined : watchedFile(options.tokenFile, now);
   const extraCa = options.caFile === undefined ? undefined : watchedFile(options.caFile, now);
@@ -70,7 +57,7 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
   const resolveOrKeep = (): Promise<KubeEndpoint> =>
     resolve().catch(error => {
       if (endpoint === undefined || isRefused) throw error;
-      resolvedAt = now() - REFRESH_EVERY_MS + TRY_AGAIN_MS;
+      resolvedAt = now() - KUBECONFIG_REFRESH_EVERY_MS + KUBECONFIG_TRY_AGAIN_MS;
       return endpoint;
     });
 
@@ -84,7 +71,7 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
 
   return {
     async current() {
-      if (endpoint !== undefined && now() - resolvedAt < REFRESH_EVERY_MS) return endpoint;
+      if (endpoint !== undefined && now() - resolvedAt < KUBECONFIG_REFRESH_EVERY_MS) return endpoint;
       return resolveOnce();
     },
     drop() {

@@ -1,11 +1,7 @@
 import type { ReviewEvent } from '../authentication/token-review.ts';
+import { HEALTH_LOG_WINDOW_MS, PROBE_EVERY_MS } from '../limits/constants.ts';
 import { logRateLimiter } from '../observability/logging/log-rate-limit.ts';
 import type { Logger } from '../observability/logging/logger.ts';
-
-const FLOOD_WINDOW_MS = 10_000;
-
-/** How often the API server is probed while it is unreachable, in milliseconds. */
-const PROBE_EVERY_MS = 1000;
 
 export interface Health {
   /** Whether the last review got a result from the API server. */
@@ -123,7 +119,7 @@ interface StateLog {
 function createStateLog(log: HealthOptions['log']): StateLog {
   const gate = logRateLimiter({
     burst: 5,
-    windowMs: FLOOD_WINDOW_MS,
+    windowMs: HEALTH_LOG_WINDOW_MS,
     maxKinds: 20,
     onSummary: (line, suppressed) => log.info({ suppressed }, `more of the same: ${line}`),
   });

@@ -1,11 +1,9 @@
 import type { Config } from '../config/schema.ts';
+import { TLS_FILES_POLL_EVERY_MS } from '../limits/constants.ts';
 import type { Logger } from '../observability/logging/logger.ts';
 import type { Metrics, TlsReload } from '../observability/metrics.ts';
 import type { ListenerTls, TlsMaterial } from './listener-options.ts';
 import { type CheckedMaterial, checkMaterial, TlsFileError, type TlsPaths, tlsFiles } from './tls-files.ts';
-
-/** How often the files are checked for changes, in milliseconds. */
-const POLL_EVERY_MS = 1000;
 
 export interface TlsReloader extends ListenerTls {
   /** When the active certificate expires, in seconds since 1970. */
@@ -37,7 +35,7 @@ export interface FollowedTlsOptions {
  * @throws {TlsFileError} if the initial files cannot be used.
  */
 export async function createTlsReloader(options: FollowedTlsOptions): Promise<TlsReloader> {
-  const { paths, log, onReload, now = Date.now, pollEveryMs = POLL_EVERY_MS } = options;
+  const { paths, log, onReload, now = Date.now, pollEveryMs = TLS_FILES_POLL_EVERY_MS } = options;
   const files = tlsFiles(paths);
   let judged = await files.read();
   let inForce = checkMaterial(judged, paths);

@@ -1,13 +1,9 @@
 import type { Token } from '../../credential/token.ts';
+import { REFRESH_EWMA_WEIGHT, REFRESH_MARGIN_DURATIONS } from '../../limits/constants.ts';
 import type { AuthResult, TokenAuthenticator } from '../token-authenticator.ts';
 import type { CacheKey } from './cache-key.ts';
 import type { CachedResult, CachedResults } from './cached-result.ts';
 import { refreshTime } from './refresh-schedule.ts';
-
-/** The weight of the latest refresh in the moving average of durations. */
-const REFRESH_WEIGHT = 0.1;
-/** A refresh starts at least so many average durations before the result expires. */
-const REFRESH_MARGIN = 3;
 
 export interface ResultRefreshOptions {
   /** How long a review may take, including the wait for a slot, in milliseconds. */
@@ -43,7 +39,7 @@ export function createResultRefresh(
       signal: AbortSignal.timeout(reviewTimeoutMs),
       priority: 'refresh',
     });
-    averageMs += (now() - startedAt - averageMs) * REFRESH_WEIGHT;
+    averageMs += (now() - startedAt - averageMs) * REFRESH_EWMA_WEIGHT;
     onRenewal(verdict.kind);
     // An authenticated result counts only if the entry was not replaced in the meantime.
     if (verdict.kind === 'rejected' || results.isCurrent(key, known)) results.store(key, token, verdict);
@@ -51,7 +47,7 @@ export function createResultRefresh(
 
   return (key, token, known) => {
     known.renewing = true;
-    const beginAt = Math.min(refreshTime(known, random()), known.freshUntil - averageMs * REFRESH_MARGIN);
+    const beginAt = Math.min(refreshTime(known, random()), known.freshUntil - averageMs * REFRESH_MARGIN_DURATIONS);
     setTimer(() => void refresh(key, token, known), Math.max(0, beginAt - now()));
   };
 }

@@ -1,8 +1,6 @@
 import type { Unavailable } from '../../decision/decision.ts';
+import { WAITING_REQUEST_BYTES } from '../../limits/constants.ts';
 import type { AuthResult, ReviewContext } from '../token-authenticator.ts';
-
-/** Memory that a waiting request occupies, in bytes, if its gateway does not report it. */
-const HELD_BYTES = 4096;
 
 const OVERLOADED: Unavailable = {
   ...{ kind: 'unavailable', reason: 'overloaded', cause: 'waiting_memory_full', retryAfterSeconds: 1 },
@@ -36,7 +34,7 @@ export function waitingLimit({
   review: () => AuthResult | Promise<AuthResult>,
 ) => AuthResult | Promise<AuthResult> {
   return (asking, review) => {
-    const heldBytes = asking?.heldBytes ?? HELD_BYTES;
+    const heldBytes = asking?.heldBytes ?? WAITING_REQUEST_BYTES;
     if (!waiting.tryReserve(heldBytes)) {
       onWaitingMemoryFull();
       return OVERLOADED;

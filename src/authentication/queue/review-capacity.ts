@@ -1,16 +1,8 @@
+import { MIN_UNVERIFIED_SHARE, REVIEW_EWMA_WEIGHT } from '../../limits/constants.ts';
 import type { AuthResult, Priority } from '../token-authenticator.ts';
 import { type AdaptiveLimit, aimdLimit } from './adaptive-concurrency.ts';
 import { type PrioritySemaphore, prioritySemaphore } from './priority-semaphore.ts';
 import { createUnverifiedLimit } from './unverified-limit.ts';
-
-/**
- * The fraction of all slots that unverified tokens keep while no signature can be verified, however
- * many are rejected.
- */
-const MIN_UNVERIFIED_SHARE = 1 / 4;
-
-/** Weight of the latest review in the moving average of durations. */
-const EWMA_ALPHA = 0.1;
 
 export interface ReviewCapacityOptions {
   /** The highest number of concurrent reviews. */
@@ -133,7 +125,7 @@ function createWaitEstimate(queues: PrioritySemaphore): WaitEstimate {
   const averageMs: Record<Priority, number> = { verified: 0, unverified: 0, refresh: 0 };
   return {
     learn(priority, reviewMs) {
-      averageMs[priority] += (reviewMs - averageMs[priority]) * EWMA_ALPHA;
+      averageMs[priority] += (reviewMs - averageMs[priority]) * REVIEW_EWMA_WEIGHT;
     },
     expectedMs: priority =>
       (Math.ceil((queues.queued(priority) + 1) / queues.places(priority)) - 1) * averageMs[priority],

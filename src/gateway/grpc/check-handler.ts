@@ -1,6 +1,7 @@
 import type { Authorize, RequestContext } from '../../authorize.ts';
 import { type Credential, readCredential } from '../../credential/authorization-header.ts';
 import type { Allow, Decision, Deny } from '../../decision/decision.ts';
+import { CHECK_HELD_BYTES } from '../../limits/constants.ts';
 import type { AuthResponse } from '../auth-response.ts';
 import { type DecisionEvent, INTERNAL_ERROR, type StartTrace } from '../decision-event.ts';
 import type { ReadyRequest } from '../fair-turns.ts';
@@ -12,9 +13,6 @@ import { answerCall, failCall, type GrpcCall, STATUS } from './grpc-call.ts';
 import type { InFlightCounter } from './in-flight.ts';
 import { CheckRequest } from './message/check-request.ts';
 import { decoded } from './message/protobuf.ts';
-
-/** Estimated memory of a check that waits for a review, in bytes, in addition to its message. */
-const HELD_BYTES = 6 * 1024;
 
 const NO_MESSAGE: Buffer = Buffer.alloc(0);
 
@@ -171,7 +169,7 @@ class CheckCall implements DecisionEvent, RequestContext {
   }
 
   get heldBytes(): number {
-    return HELD_BYTES + this.request.size + this.call.heldBytes;
+    return CHECK_HELD_BYTES + this.request.size + this.call.heldBytes;
   }
 
   forwarded(): Forwarded {

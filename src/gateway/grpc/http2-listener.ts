@@ -8,11 +8,18 @@ import {
 import { createServer, type Socket, type Server as TcpServer } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import type { Budget } from '../../limits/budget.ts';
+import {
+  FRAMES_PER_TURN,
+  FRAMES_PER_TURN_OF_ALLOWED,
+  GRPC_MAX_HEADER_BYTES,
+  GRPC_MAX_SESSION_MIB,
+  GRPC_MAX_STREAMS,
+} from '../../limits/constants.ts';
 import { followHandshakes } from '../../tls/handshake-failure.ts';
 import { contextOptions, handshakeOptions, type ListenerOptions, remoteAddress } from '../../tls/listener-options.ts';
 import { type ConnectionIntakeOptions, connectionIntake } from '../connection-intake.ts';
 import { SharedConnection, turnsByAllowance } from '../fair-turns.ts';
-import { FrameTurns, type TurnShare } from './frame-turns.ts';
+import { FrameTurns } from './frame-turns.ts';
 import { Http2Connection } from './http2-connection.ts';
 import { SessionPings } from './session-pings.ts';
 
@@ -21,19 +28,8 @@ import { SessionPings } from './session-pings.ts';
  * continuations keep their defaults.
  */
 const LIMITS: ServerOptions = {
-  settings: { maxConcurrentStreams: 1024, maxHeaderListSize: 16 * 1024 },
-  // In MiB. Limits what Node and nghttp2 hold for a connection, not counting messages.
-  maxSessionMemory: 10,
-};
-
-/**
- * Shares of an event-loop iteration: for connections without an allowed request, and for
- * connections with one.
- */
-const SHARE: TurnShare = { frames: 256, streams: 12, ms: 1, pass: { frames: 16, streams: 1, bytes: 32 * 1024 } };
-const SHARE_OF_ALLOWED: TurnShare = {
-  ...{ frames: 1024, streams: 64, ms: 10 },
-  pass: { frames: 256, streams: 22, bytes: 64 * 1024 },
+  settings: { maxConcurrentStreams: GRPC_MAX_STREAMS, maxHeaderListSize: GRPC_MAX_HEADER_BYTES },
+  maxSessionMemory: GRPC_MAX_SESSION_MIB,
 };
 
 /** A request whose headers have been received. */
@@ -73,7 +69,7 @@ export interface Http2Listener {
 /** Creates a listener that accepts HTTP/2 connections, with or without TLS, within limits. */
 export function http2Listener(take: StreamHandler, options: Http2ListenerOptions): Http2Listener {
   const { pool, requests, isTrusted = () => false } = options;
-  const turnsOf = turnsByAllowance(new FrameTurns(SHARE), new FrameTurns(SHARE_OF_ALLOWED));
+  const turnsOf = turnsByAllowance(new FrameTurns(FRAMES_PER_TURN), new FrameTurns(FRAMES_PER_TURN_OF_ALLOWED));
   // Includes sockets that have no HTTP/2 session yet, for example during a TLS handshake.
   const sockets = new Set<Socket>();
   const sessions = new SessionPings();

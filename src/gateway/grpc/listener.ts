@@ -1,11 +1,21 @@
 import type { Deny, Unavailable } from '../../decision/decision.ts';
 import type { Budget } from '../../limits/budget.ts';
+import {
+  CHECKS_PER_TURN,
+  CHECKS_PER_TURN_OF_ALLOWED,
+  GRPC_CLIENT_TIMEOUT_MS,
+  GRPC_HELD_PER_HEADER_BYTE,
+  GRPC_PING_EVERY_MS,
+  GRPC_STREAM_BYTES,
+  UNRESERVED_MESSAGE_BYTES,
+  UNRESERVED_STREAMS_PER_CONNECTION,
+} from '../../limits/constants.ts';
 import { HeldStreams } from '../../limits/held-streams.ts';
 import { type BindTarget, bindServer } from '../../system/bind-server.ts';
 import type { ListenerOptions } from '../../tls/listener-options.ts';
 import type { ConnectionIntakeOptions } from '../connection-intake.ts';
 import { OVERLOADED } from '../decision-event.ts';
-import { FairTurns, type ReadyRequest, type RequestLimits, turnsByAllowance } from '../fair-turns.ts';
+import { FairTurns, type ReadyRequest, turnsByAllowance } from '../fair-turns.ts';
 import { type CheckOptions, createCheckHandler, UNREADABLE } from './check-handler.ts';
 import { LATE } from './deadline.ts';
 import { type FailureStatus, failCall, GrpcCall, isOpen, rejectRequest, STATUS } from './grpc-call.ts';
@@ -14,12 +24,6 @@ import { http2Listener, type IncomingStream, type StreamHandler } from './http2-
 import { type InFlightCounter, inFlightCounter } from './in-flight.ts';
 import type { MessageFault } from './message/message-assembly.ts';
 import { readMessage } from './message/message-reader.ts';
-
-/**
- * How often gatecar pings a connection, and how long the client may take to respond, in
- * milliseconds.
- */
-const PING_EVERY_MS = 10_000;
 
 export const AUTHORIZATION_SERVICE = 'envoy.service.auth.v3.Authorization';
 const HEALTH_SERVICE = 'grpc.health.v1.Health';
@@ -48,34 +52,6 @@ export interface GrpcListener {
   destroy(): void;
 }
 
-/**
- * Estimated memory of a call, in bytes, in addition to its message: for the stream, and for each
- * byte of its headers.
- */
-const STREAM_BYTES = 8 * 1024;
-const HELD_PER_HEADER_BYTE = 2;
-
-/**
- * Limits for one event-loop iteration: for connections without an allowed request, and for
- * connections with one.
- */
-const PER_TURN: RequestLimits = { inAll: 16, perConnection: 8, ms: 1 };
-const PER_TURN_OF_ALLOWED: RequestLimits = { inAll: 64, perConnection: 32, ms: 10 };
-
-/**
- * Number of streams that every connection may have open without a reservation, and the maximum size
- * of their messages in bytes. A flood by other clients therefore keeps no request out. The memory
- * of these streams is part of the cost of a connection.
- */
-const UNRESERVED_STREAMS = 2;
-const UNRESERVED_MESSAGE_BYTES = 4 * 1024;
-
-/**
- * How long gatecar waits for the rest of a message, or for the client to read a response, in
- * milliseconds.
- */
-const CLIENT_TIMEOUT_MS = 10_000;
-
 const FAULT_DECISIONS: Readonly<Record<MessageFault, Deny | Unavailable>> = {
   undecodable: UNREADABLE,
   late: LATE,
@@ -103,12 +79,12 @@ interface Method {
  * library fails calls that gatecar must deny, and buffers messages that gatecar must limit.
  */
 export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
-  const { onFault, requests, now = () => performance.now(), pingEveryMs = PING_EVERY_MS } = options;
-  const { clientTimeoutMs = CLIENT_TIMEOUT_MS } = options;
+  const { onFault, requests, now = () => performance.now(), pingEveryMs = GRPC_PING_EVERY_MS } = options;
+  const { clientTimeoutMs = GRPC_CLIENT_TIMEOUT_MS } = options;
   const calls = inFlightCounter();
   const health = grpcHealth(['', AUTHORIZATION_SERVICE]);
   const streams = new HeldStreams(requests, now);
-  const turnsOf = turnsByAllowance(new FairTurns(PER_TURN), new FairTurns(PER_TURN_OF_ALLOWED));
+  const turnsOf = turnsByAllowance(new FairTurns(CHECKS_PER_TURN), new FairTurns(CHECKS_PER_TURN_OF_ALLOWED));
   const schedule = (call: GrpcCall, request: ReadyRequest): void =>
     turnsOf(call.connection).add(call.connection, request);
   const methods = new Map<string | undefined, Method>([
@@ -178,7 +154,7 @@ function checkMethod(
     onAnswered(call, decision) {
       if (decision.kind === 'allow') call.connection.hasBeenAllowed = true;
       endWait(call);
-      if (isOpen(call.stream)) streams.waitsForReader(call, STREAM_BYTES);
+      if (isOpen(call.stream)) streams.waitsForReader(call, GRPC_STREAM_BYTES);
     },
   });
   return [
@@ -192,7 +168,7 @@ function healthMethods(health: GrpcHealth, streams: HeldStreams): [path: string,
     fault: (fault, { stream }) => failCall(stream, ...FAULT_STATUS[fault]),
     handle(message, call) {
       handle(message, call);
-      if (isOpen(call.stream)) streams.waitsForReader(call, STREAM_BYTES);
+      if (isOpen(call.stream)) streams.waitsForReader(call, GRPC_STREAM_BYTES);
     },
   });
   return [
@@ -204,8 +180,8 @@ function healthMethods(health: GrpcHealth, streams: HeldStreams): [path: string,
 /** Reserves the memory of a call. @returns false if the call must be rejected. */
 function reserve(call: GrpcCall, { rawHeaders, connection }: IncomingStream, streams: HeldStreams): boolean {
   const headerBytes = rawHeaders.reduce((bytes, text) => bytes + text.length, 0);
-  if (streams.hold(call, STREAM_BYTES + HELD_PER_HEADER_BYTE * headerBytes)) return true;
-  if (connection.open > UNRESERVED_STREAMS) return false;
+  if (streams.hold(call, GRPC_STREAM_BYTES + GRPC_HELD_PER_HEADER_BYTE * headerBytes)) return true;
+  if (connection.open > UNRESERVED_STREAMS_PER_CONNECTION) return false;
   call.unreservedBytes = UNRESERVED_MESSAGE_BYTES;
   return true;
 }

@@ -1,11 +1,6 @@
 import type { ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
-
-/**
- * Maximum number of PING and SETTINGS frames from one connection between two pings that gatecar
- * sends. HTTP/2 requires a response to each of these frames.
- */
-const MAX_CONTROL_FRAMES = 1_000;
+import { MAX_CONTROL_FRAMES_PER_PING } from '../../limits/constants.ts';
 
 /** The open HTTP/2 sessions of a listener. It closes sessions that do not respond to pings. */
 export class SessionPings {
@@ -24,7 +19,7 @@ export class SessionPings {
     const count = (): void => {
       const frames = (this.#controlFrames.get(session) ?? 0) + 1;
       this.#controlFrames.set(session, frames);
-      if (frames > MAX_CONTROL_FRAMES) socket.destroy();
+      if (frames > MAX_CONTROL_FRAMES_PER_PING) socket.destroy();
     };
     session.on('ping', count).on('remoteSettings', count);
   }
