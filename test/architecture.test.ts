@@ -35,7 +35,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     ...['authentication', 'authorize.ts', 'config', 'credential', 'decision', 'gateway', 'identity'],
     ...['jwks', 'kube', 'limits', 'policy', 'server', 'system', 'tls'],
   ],
-  dev: ['config', 'identity', 'observability', 'serve.ts'],
+  dev: ['authentication', 'config', 'credential', 'identity', 'observability', 'serve.ts'],
   'main.ts': ['app.ts', 'cli', 'config', 'dev', 'kube', 'observability', 'serve.ts', 'server', 'tls'],
 };
 

@@ -157,6 +157,6 @@ function paced(
 }
 
 /** Formats a list of strings as Go's `%q` does. */
-function quoted(items: readonly string[]): string {
+export function quoted(items: readonly string[]): string {
   return `[${items.map(item => JSON.stringify(item)).join(' ')}]`;
 }

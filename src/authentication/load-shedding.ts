@@ -1,13 +1,8 @@
-import type { Unavailable } from '../decision/decision.ts';
+import { overloaded } from '../decision/decision.ts';
 import { MAX_EVENT_LOOP_LAG_MS } from '../limits/constants.ts';
 import type { TokenAuthenticator } from './token-authenticator.ts';
 
-const OVERLOADED: Unavailable = {
-  kind: 'unavailable',
-  reason: 'overloaded',
-  cause: 'event loop behind',
-  retryAfterSeconds: 1,
-};
+const OVERLOADED = overloaded('event loop behind');
 
 export interface LoadSheddingOptions {
   /** How far the event loop is behind, in milliseconds. */

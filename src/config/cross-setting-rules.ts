@@ -16,19 +16,11 @@ const quote = (text: string): string => JSON.stringify(text);
 export const CROSS_RULES = {
   'basic-mode-is-local': {
     about: ['mode', 'allowInsecureBasic', 'listen'],
-    fault: ({ mode, allowInsecureBasic, listen }) =>
-      mode === 'basic' && !allowInsecureBasic && !isLocal(listen)
-        ? 'GATECAR_MODE=basic verifies no token: GATECAR_LISTEN must be a loopback address or a Unix socket, or ' +
-          `GATECAR_ALLOW_INSECURE_BASIC must be true; got ${quote(listen.text)}`
-        : undefined,
+    fault: config => basicModeFault(config, 'GATECAR_LISTEN', config.listen),
   },
   'basic-mode-grpc-is-local': {
     about: ['mode', 'allowInsecureBasic', 'grpcListen'],
-    fault: ({ mode, allowInsecureBasic, grpcListen }) =>
-      mode === 'basic' && !allowInsecureBasic && grpcListen !== undefined && !isLocal(grpcListen)
-        ? 'GATECAR_MODE=basic verifies no token: GATECAR_GRPC_LISTEN must be a loopback address or a Unix socket, or ' +
-          `GATECAR_ALLOW_INSECURE_BASIC must be true; got ${quote(grpcListen.text)}`
-        : undefined,
+    fault: config => basicModeFault(config, 'GATECAR_GRPC_LISTEN', config.grpcListen),
   },
   'listeners-differ': {
     about: ['listen', 'opsListen'],
@@ -126,6 +118,17 @@ export function warnings(config: Config): string[] {
     found.push('GATECAR_KUBE_API_URL is plain http to another host: tokens travel unencrypted');
   }
   return found;
+}
+
+function basicModeFault(
+  { mode, allowInsecureBasic }: Config,
+  setting: string,
+  listen: Address | undefined,
+): string | undefined {
+  return mode === 'basic' && !allowInsecureBasic && listen !== undefined && !isLocal(listen)
+    ? `GATECAR_MODE=basic verifies no token: ${setting} must be a loopback address or a Unix socket, or ` +
+        `GATECAR_ALLOW_INSECURE_BASIC must be true; got ${quote(listen.text)}`
+    : undefined;
 }
 
 /** Whether two addresses collide. With port 0 the system chooses a different port each time. */

@@ -90,6 +90,11 @@ export const OVERLOAD_CAUSES = [
   'event loop behind',
 ] as const;
 
+/** The decision on a request that exceeds a limit of gatecar. */
+export function overloaded(cause: OverloadCause): Unavailable {
+  return { kind: 'unavailable', reason: 'overloaded', cause, retryAfterSeconds: 1 };
+}
+
 export type OverloadCause = (typeof OVERLOAD_CAUSES)[number];
 
 /**

@@ -76,7 +76,7 @@ export function readForwarded(
   credential: Credential,
   { trusted, clientIpHeader }: ForwardedOptions,
 ): Forwarded {
-  const peer = address?.replace(/^::ffff:(?=\d+\.)/i, '');
+  const peer = unmapped(address);
   if (!trusted.has(peer)) {
     return { ...NO_FORWARDED, clientAddress: peer || undefined };
   }
@@ -112,7 +112,7 @@ export function clientAddressForLimit(
   { trusted, clientIpHeader, limitsClients }: ForwardedOptions,
 ): string | undefined {
   if (!limitsClients || clientIpHeader === undefined) return undefined;
-  const peer = address?.replace(/^::ffff:(?=\d+\.)/i, '');
+  const peer = unmapped(address);
   if (!trusted.has(peer)) return undefined;
   const client = clientAddress(peer, headerValue(headers, clientIpHeader), trusted);
   return client === undefined || trusted.has(client) ? undefined : client;
@@ -125,7 +125,7 @@ export function traceContextFromProxy(
   credential: Credential,
   { trusted }: ForwardedOptions,
 ): TraceContext | undefined {
-  return trusted.has(address?.replace(/^::ffff:(?=\d+\.)/i, '')) ? traceOf(headers, credential) : undefined;
+  return trusted.has(unmapped(address)) ? traceOf(headers, credential) : undefined;
 }
 
 /**
@@ -141,6 +141,11 @@ function traceOf(headers: Headers, credential: Credential): TraceContext | undef
   return [trace.traceId, trace.spanId, trace.state ?? ''].every(text => withoutToken(text) === text)
     ? trace
     : undefined;
+}
+
+/** Converts an IPv4-mapped IPv6 address to IPv4. */
+function unmapped(address: string | undefined): string | undefined {
+  return address?.replace(/^::ffff:(?=\d+\.)/i, '');
 }
 
 function headerValue(headers: Headers, name: string | undefined): string | string[] | undefined {

@@ -1,5 +1,6 @@
 import { createPublicKey, type JsonWebKey, type KeyObject, verify } from 'node:crypto';
 import { promisify } from 'node:util';
+import { decodeJsonObject } from '../credential/base64url-json.ts';
 import { MAX_KEYS_OF_SAME_ID, MAX_QUICK_RSA_BITS, MAX_SLOW_CHECKS } from '../limits/constants.ts';
 
 /** The result of a signature check. */
@@ -187,7 +188,7 @@ interface Jws {
 function parseJws(jws: string): Jws | undefined {
   const [protectedHeader = '', payload = '', signature = '', more] = jws.split('.');
   if (more !== undefined || ![protectedHeader, payload, signature].every(isBase64url)) return undefined;
-  const header = parseObject(Buffer.from(protectedHeader, 'base64url').toString('utf8'));
+  const header = decodeJsonObject(protectedHeader);
   if (header?.['kid'] === undefined || Object.hasOwn(header, 'crit')) return undefined;
   const signed = Buffer.from(`${protectedHeader}.${payload}`, 'latin1');
   return { header, signed, signature: Buffer.from(signature, 'base64url') };
@@ -199,14 +200,4 @@ function parseJws(jws: string): Jws | undefined {
  */
 function isBase64url(text: string): boolean {
   return BASE64URL.test(text) && text.length % 4 !== 1;
-}
-
-/** Parses a JSON object. @returns `undefined` for any other text. */
-function parseObject(text: string): Readonly<Record<string, unknown>> | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? { ...value } : undefined;
-  } catch {
-    return undefined;
-  }
 }

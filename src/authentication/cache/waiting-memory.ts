@@ -1,10 +1,8 @@
-import type { Unavailable } from '../../decision/decision.ts';
+import { overloaded } from '../../decision/decision.ts';
 import { WAITING_REQUEST_BYTES } from '../../limits/constants.ts';
 import type { AuthResult, ReviewContext } from '../token-authenticator.ts';
 
-const OVERLOADED: Unavailable = {
-  ...{ kind: 'unavailable', reason: 'overloaded', cause: 'waiting_memory_full', retryAfterSeconds: 1 },
-};
+const OVERLOADED = overloaded('waiting_memory_full');
 
 /** The memory budget for waiting requests, for the whole process. */
 export interface WaitingMemory {

@@ -1,5 +1,5 @@
 import type { Token } from '../../credential/token.ts';
-import type { Unavailable } from '../../decision/decision.ts';
+import { overloaded, type Unavailable } from '../../decision/decision.ts';
 import {
   type AuthResult,
   type Priority,
@@ -33,12 +33,7 @@ export interface ReviewQueue extends TokenAuthenticator {
   queued(priority: Priority): number;
 }
 
-const OVERLOADED: Unavailable = {
-  kind: 'unavailable',
-  reason: 'overloaded',
-  cause: 'too many reviews',
-  retryAfterSeconds: 1,
-};
+const OVERLOADED = overloaded('too many reviews');
 
 /**
  * Limits how many reviews run at once, not how many start per second. A client-side rate limit can
