@@ -58,7 +58,7 @@ export interface AuthPipelineOptions {
 }
 
 /**
- * Creates the pipeline. A token passes these stages in order, and the first one that can answer does:
+ * Creates the pipeline. A token passes these stages in order. The first one that can answer does:
  *
  * 1. token screening: too long, or not a JWT where opaque tokens are rejected
  * 2. client failure limit: too many rejections of the same address
@@ -84,7 +84,7 @@ export function createAuthPipeline(options: AuthPipelineOptions): AuthPipeline {
     audiences: config.tokenAudiences,
     onReview(event) {
       counters.reviewed(event.outcome, event.durationMs);
-      // If other tokens can be verified, a slow token webhook must not make the API server look down.
+      // If other tokens can be verified, a slow token webhook does not mean that it is down.
       healthCheck.recordReview(event, event.priority === 'unverified' && jwks?.held === true);
     },
   });
