@@ -14,7 +14,7 @@ import type { AuditLine } from '../src/observability/audit-log.ts';
 const words = <T extends string>(all: Record<T, true>): string[] => Object.keys(all);
 
 const DECISIONS = words<Decision['kind']>({ allow: true, deny: true, unavailable: true });
-const SOURCES = words<ResultSource>({ cache: true, grace: true, review: true, shared: true, local: true });
+const SOURCES = words<ResultSource>({ cache: true, stale: true, review: true, shared: true, local: true });
 const PROTOCOLS = words<Protocol>({ http: true, grpc: true });
 const REASONS = words<Reason>({
   credentials_missing: true,
@@ -41,58 +41,70 @@ const text = (description: string, maxLength = MAX_AUDITED_LENGTH) => ({
 });
 
 /** A value that the gateway forwards. The module that reads it limits its length. */
-const said = (description: string) => text(`${description}; from a trusted peer alone.`, 256);
+const said = (description: string) => text(`${description}; only from a trusted proxy.`, 256);
 
 type Property = Readonly<Record<string, unknown>>;
 
 /** The properties of a line, including those that the logger adds. */
 const PROPERTIES: Record<keyof AuditLine | 'level' | 'time' | 'name', Property> = {
   level: { const: 'info' },
-  time: { description: 'When it was decided, in UTC.', type: 'string', pattern: '^\\d{4}-\\d\\d-\\d\\dT[\\d:.]{12}Z$' },
+  time: {
+    description: 'Time of the decision, in UTC.',
+    type: 'string',
+    pattern: '^\\d{4}-\\d\\d-\\d\\dT[\\d:.]{12}Z$',
+  },
   name: { const: 'gatecar' },
-  audit: { description: 'Tells an audit line from a line of the log.', const: true },
+  audit: { description: 'Distinguishes audit lines from log lines.', const: true },
   sequence: {
-    description: 'Counts the audit lines of this process from 1; a number that is missing is a line that was dropped.',
+    description: 'Number of the audit line in this process, from 1. A missing number means that a line was dropped.',
     type: 'integer',
     minimum: 1,
   },
-  decision: { description: '`unavailable`: nobody could say.', enum: DECISIONS },
-  reason: { description: 'Why it is no allow; the codes of the README.', enum: REASONS },
-  detail: text('What completes the reason: the words of the API server, or the name that is not allowed.'),
-  cause: { description: 'Why nobody could say.', enum: CAUSES },
-  status: { description: 'What was answered.', enum: [200, 401, 403, 503] },
-  user: text('Username, percent-encoded as in the identity header; cut at 512 characters.'),
-  uid: text('UID, likewise.'),
+  decision: { description: '`unavailable`: gatecar could not decide.', enum: DECISIONS },
+  reason: { description: 'Why the decision is not an allow. The documentation lists the codes.', enum: REASONS },
+  detail: text('Completes the reason: the API server’s error, or the name that is not allowed.'),
+  cause: { description: 'Why gatecar could not decide.', enum: CAUSES },
+  status: { description: 'The HTTP status of the response.', enum: [200, 401, 403, 503] },
+  user: text('Username, percent-encoded as in the identity header, truncated to 512 characters.'),
+  uid: text('UID, encoded like the username.'),
   audiences: {
-    description: 'Audiences that the token was accepted for, likewise; the first sixteen.',
+    description: 'The first sixteen audiences that the token was accepted for, encoded like the username.',
     type: 'array',
     maxItems: MAX_AUDITED_AUDIENCES,
     items: { ...text('One audience.'), minLength: 0 },
   },
-  staleSeconds: { description: 'Served by grace: how long past its time.', type: 'integer', minimum: 0 },
+  staleSeconds: {
+    description: 'How long ago the cached result expired, if it is served by stale-if-error.',
+    type: 'integer',
+    minimum: 0,
+  },
   source: {
     description:
-      '`cache`: the result was known. `grace`: known, past its time. `review`: the API server was asked for this request. ' +
-      '`shared`: it had been asked for another one already. `local`: nobody was asked.',
+      '`cache`: a cached result. `stale`: an expired one (stale-if-error). `review`: a TokenReview for this request. ' +
+      '`shared`: a TokenReview that another request had started. `local`: no TokenReview.',
     enum: SOURCES,
   },
-  token: { description: 'Fingerprint: twelve digits of its SHA-256.', type: 'string', pattern: '^[0-9a-f]{12}$' },
+  token: {
+    description: 'Fingerprint: the first twelve hexadecimal digits of the SHA-256 hash.',
+    type: 'string',
+    pattern: '^[0-9a-f]{12}$',
+  },
   protocol: { enum: PROTOCOLS },
   requestId: said("The gateway's own id of the request"),
   method: said('Method of the original request'),
   uri: said('Path of the original request, without its query'),
-  clientAddress: text("The client's address where a trusted peer told it, else the peer's.", 64),
+  clientAddress: text("The client's address if a trusted proxy sent it, otherwise the address of the connection.", 64),
   trace_id: {
-    description: 'The trace of the request (W3C Trace Context), as a trusted peer tells it, or our own.',
+    description: 'Trace of the request (W3C Trace Context), from a trusted proxy or created by gatecar.',
     type: 'string',
     pattern: '^[0-9a-f]{32}$',
   },
   span_id: {
-    description: 'The span: ours, or else the one of the gateway.',
+    description: 'Span of gatecar, or of the gateway if gatecar exports none.',
     type: 'string',
     pattern: '^[0-9a-f]{16}$',
   },
-  durationMs: { description: 'From the question to the answer, in milliseconds.', type: 'number', minimum: 0 },
+  durationMs: { description: 'Time from the request to the decision, in milliseconds.', type: 'number', minimum: 0 },
 };
 
 const ALWAYS: readonly (keyof typeof PROPERTIES)[] = [

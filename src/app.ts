@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import { createAuthPipeline, createBasicModePipeline } from './auth-pipeline.ts';
+import { createAuthPipeline, createFormatOnlyPipeline } from './auth-pipeline.ts';
 import type { Config } from './config/schema.ts';
 import type { TracingSettings } from './config/tracing-settings.ts';
 import { createResponseRenderer } from './gateway/auth-response.ts';
@@ -66,32 +66,32 @@ export async function createApp(config: Config, surroundings: RuntimeEnvironment
   const tls = await listenerTls(config, counters, log);
   const decisions = decisionLog(log);
   const handshakes = handshakeLog(log, counters.handshakeFailed);
-  const audit = auditLog(log, config.audit);
+  const audit = auditLog(log, config.auditLog);
   const tracing = surroundings.tracing && (await openTracing(surroundings.tracing, log));
   counters.observeOutput(log);
   const { limits, requests, waiting, pool } = createBudgets(config, counters);
   const gate =
-    config.mode === 'basic'
-      ? createBasicModePipeline(log)
+    config.mode === 'format-only'
+      ? createFormatOnlyPipeline(log)
       : createAuthPipeline({ config, surroundings, counters, log, requests: waiting, version: VERSION });
   let draining = false;
 
   const gateway: GrpcListenerOptions = {
     authorize: gate.authorize,
     answer: createResponseRenderer(config),
-    trusted: trustedProxies(config.trustedPeers ?? []),
+    trusted: trustedProxies(config.trustedProxies ?? []),
     clientIpHeader: config.clientIpHeader?.toLowerCase(),
-    limitsClients: config.failureLimit !== undefined,
+    limitsClients: config.clientFailureLimit !== undefined,
     follow: tracing?.follow ?? audit?.follow,
     tls,
     pool,
     requests,
     maxConnections: config.maxConnections,
-    onFault: error => log.error({ err: error }, 'a fault of ours; the request was answered as unavailable'),
+    onFault: error => log.error({ err: error }, 'internal error; responded as unavailable'),
     onDecision: recordEverywhere(counters, decisions, audit, tracing),
   };
   const of = (listener: Protocol) => ({
-    onRejected: () => counters.dropped(listener),
+    onRejected: () => counters.recordConnectionRejected(listener),
     onHandshakeFailure: handshakes.of(listener),
   });
   const grpc = config.grpcListen && (await openGrpc({ ...gateway, ...of('grpc') }));
@@ -134,7 +134,7 @@ function openOps(health: Health, counters: Metrics): FastifyInstance {
         requests,
         maxHeaderBytes: OPS_HEADER_BYTES,
         keepAliveMs: OPS_KEEP_ALIVE_MS,
-        onRejected: () => counters.dropped('ops'),
+        onRejected: () => counters.recordConnectionRejected('ops'),
       }).server,
     hasBody: request => connectionOf(request).hasBody,
     onClientError: handleClientError,

@@ -13,7 +13,7 @@ import { comparingClocks, type ServerClock, serverClock } from './authentication
 import type { Rejected, TokenAuthenticator } from './authentication/token-authenticator.ts';
 import { tokenReview } from './authentication/token-review.ts';
 import { withTokenScreening } from './authentication/token-screening.ts';
-import { type Authorize, authorizeBasicMode, createAuthorizer } from './authorize.ts';
+import { type Authorize, authorizeFormatOnly, createAuthorizer } from './authorize.ts';
 import type { Config } from './config/schema.ts';
 import { Token } from './credential/token.ts';
 import { type ClusterJwks, createClusterJwks } from './jwks/cluster-jwks.ts';
@@ -42,9 +42,9 @@ export interface AuthPipeline {
   close(): Promise<void>;
 }
 
-/** Creates the pipeline of basic mode, which checks only the format of a credential. */
-export function createBasicModePipeline(log: Logger): AuthPipeline {
-  return { authorize: authorizeBasicMode, health: health({ log, probe: undefined }), close: async () => {} };
+/** Creates the pipeline of format-only mode, which checks only the format of a credential. */
+export function createFormatOnlyPipeline(log: Logger): AuthPipeline {
+  return { authorize: authorizeFormatOnly, health: health({ log, probe: undefined }), close: async () => {} };
 }
 
 export interface AuthPipelineOptions {
@@ -90,7 +90,10 @@ export function createAuthPipeline(options: AuthPipelineOptions): AuthPipeline {
   });
   const queue = createQueue(review, options, jwks, throttle);
   const precheck = withPrecheck(queue, options, jwks, throttle, clock);
-  const shedding = withLoadShedding(precheck, { lagMs: lag.current, onShed: counters.recordShed });
+  const shedding = withLoadShedding(precheck, {
+    lagMs: lag.current,
+    onShed: () => counters.recordReviewRejected('unknown', 'event_loop_lag'),
+  });
   const { cache, stores } = createCache(shedding, options, {
     wallClock: clock.time,
     authorityDown: () => healthCheck.apiServerDown,
@@ -102,7 +105,7 @@ export function createAuthPipeline(options: AuthPipelineOptions): AuthPipeline {
   });
   const authenticator = withTokenScreening(withFailureLimit(config, cache), {
     opaqueTokens: config.opaqueTokens,
-    onRefusal: counters.refusedLocally,
+    onRefusal: counters.recordLocalRejection,
   });
 
   const healthCheck = createHealth(log, queue, config.reviewTimeoutMs, () => {
@@ -114,8 +117,8 @@ export function createAuthPipeline(options: AuthPipelineOptions): AuthPipeline {
     inFlight: queue.inFlight,
     queued: queue.queued,
     reviewLimit: () => queue.limit,
-    authorityUp: () => healthCheck.apiServerUp,
-    graceActive: () => staleServing.active,
+    apiServerUp: () => healthCheck.apiServerUp,
+    servingStale: () => staleServing.active,
     clockSkewMs: () => clock.skewMs,
   });
   return {
@@ -150,7 +153,7 @@ function createQueue(
     unverifiedShare: () => (jwks?.held ? UNVERIFIED_SHARE : 1),
     protecting: () => throttle.protecting,
     onAdmitted: counters.recordQueueTime,
-    onRefused: counters.recordQueueRejection,
+    onRefused: counters.recordReviewRejected,
   });
 }
 
@@ -167,8 +170,8 @@ function withPrecheck(
     keys: jwks,
     clock,
     audiences: config.tokenAudiences,
-    signatures: config.localChecks === 'signature',
-    onRefusal: counters.refusedLocally,
+    signatures: config.jwtPrecheck === 'signature',
+    onRefusal: counters.recordLocalRejection,
     pace: throttle,
   });
 }
@@ -195,11 +198,11 @@ function createCache(
     refused,
     ttlMs: config.cacheTtlMs,
     negativeTtlMs: config.cacheNegativeTtlMs,
-    graceMs: config.graceMs,
-    refreshAhead: config.refreshAhead,
+    cacheStaleIfErrorMs: config.cacheStaleIfErrorMs,
+    cacheRefreshAhead: config.cacheRefreshAhead,
     reviewTimeoutMs: config.reviewTimeoutMs,
     waiting: requests,
-    onWaitingMemoryFull: () => counters.recordQueueRejection('unknown', 'waiting_memory_full'),
+    onWaitingMemoryFull: () => counters.recordReviewRejected('unknown', 'waiting_memory_full'),
     onRenewal: counters.recordRefresh,
     ...callbacks,
   });
@@ -220,24 +223,24 @@ function createHealth(log: Logger, queue: ReviewQueue, reviewTimeoutMs: number, 
   });
 }
 
-function withFailureLimit({ failureLimit }: Config, inner: ResultCache): TokenAuthenticator {
-  if (failureLimit === undefined) return inner;
-  const { count: failures, windowMs } = failureLimit;
+function withFailureLimit({ clientFailureLimit }: Config, inner: ResultCache): TokenAuthenticator {
+  if (clientFailureLimit === undefined) return inner;
+  const { count: failures, windowMs } = clientFailureLimit;
   return withClientFailureLimit(inner, failureCounter({ failures, windowMs, maxAddresses: MAX_COUNTED_ADDRESSES }));
 }
 
 /** Returns the keys that the cluster publishes; `undefined` if local checks are off. */
 function createJwks(
-  { localChecks, reviewTimeoutMs }: Config,
+  { jwtPrecheck, reviewTimeoutMs }: Config,
   apiClient: KubeApiClient,
   counters: Metrics,
   log: Logger,
 ): ClusterJwks | undefined {
-  if (localChecks === 'off') return undefined;
+  if (jwtPrecheck === 'off') return undefined;
   const tell = logJwksTransitions(log);
   return createClusterJwks({
     get: path => apiClient.get(path, AbortSignal.timeout(reviewTimeoutMs)),
-    withKeys: localChecks === 'signature',
+    withKeys: jwtPrecheck === 'signature',
     maxWaitMs: Math.min(JWKS_MAX_WAIT_MS, reviewTimeoutMs / 4),
     onFetch(problem) {
       counters.recordJwksFetch(problem === undefined);

@@ -84,7 +84,7 @@ async function problem(t: Test, settings: Record<string, string>, surroundings: 
   t.teardown(() => app.ops.close());
   app.health.start();
   await until(() => app.health.apiServerUp || !app.health.report().includes('not asked yet'));
-  return /^\[-\]asked-once failed: (.*)$/m.exec(app.health.report())?.[1] ?? 'none';
+  return /^\[-\]first-review failed: (.*)$/m.exec(app.health.report())?.[1] ?? 'none';
 }
 
 t.test('a result goes from the API server through the cache to the answer, the metrics and the log', async t => {
@@ -106,9 +106,9 @@ t.test('a result goes from the API server through the cache to the answer, the m
     'gatecar_cache_entries{store="rejected"} 0',
     'gatecar_reviews_total{outcome="authenticated"} 1',
     'gatecar_review_duration_seconds_count 1',
-    'gatecar_review_queue_seconds_count 1',
+    'gatecar_review_queue_duration_seconds_count 1',
     'gatecar_request_duration_seconds_count{decision="allow"} 3',
-    'gatecar_authority_up 1',
+    'gatecar_apiserver_up 1',
     `gatecar_build_info{version="${VERSION}",node="${process.version}"} 1`,
   ]) {
     t.ok(metrics.includes(line), line);
@@ -154,7 +154,7 @@ t.test('concurrency, queue and what is shown of them are those of the settings',
   const settings = {
     GATECAR_REVIEW_MAX_CONCURRENCY: '2',
     GATECAR_REVIEW_MAX_QUEUE: '3',
-    GATECAR_LOCAL_CHECKS: 'off',
+    GATECAR_JWT_PRECHECK: 'off',
   };
   const { api, url, scrape } = await startApp(t, settings);
   api.behaviour = hangs;
@@ -191,7 +191,7 @@ t.test(
     const rejected = (await Promise.race(answers)) ?? {};
     t.match(rejected, { status: 503, headers: { 'x-gatecar-reason': 'overloaded' } });
     t.ok(lines().some(({ cause }) => cause === 'waiting_memory_full'));
-    const counter = 'gatecar_reviews_not_admitted_total{priority="unknown",cause="waiting_memory_full"} ';
+    const counter = 'gatecar_reviews_rejected_total{priority="unknown",cause="waiting_memory_full"} ';
     t.match((await scrape()).find(line => line.startsWith(counter))?.slice(counter.length), /^[1-9]/);
     await api.close();
     await Promise.all(answers);
@@ -205,14 +205,14 @@ function budgetOf(lines: readonly string[], what: 'bytes' | 'used_bytes', budget
 }
 
 t.test('local refusals cost no review and are counted', async t => {
-  const { api, url, scrape } = await startApp(t, { GATECAR_OPAQUE_TOKENS: 'refuse' });
+  const { api, url, scrape } = await startApp(t, { GATECAR_OPAQUE_TOKENS: 'reject' });
   t.equal((await ask(url, { token: 'opaque' })).status, 401);
   t.equal((await ask(url, { token: 'x'.repeat(20_000) })).status, 401);
   t.equal(api.requests.length, 0);
   t.equal((await ask(url, { token: JWT })).status, 200);
   const metrics = await scrape();
-  t.ok(metrics.includes('gatecar_local_refusals_total{check="opaque"} 1'));
-  t.ok(metrics.includes('gatecar_local_refusals_total{check="length"} 1'));
+  t.ok(metrics.includes('gatecar_local_rejections_total{check="opaque"} 1'));
+  t.ok(metrics.includes('gatecar_local_rejections_total{check="length"} 1'));
 });
 
 t.test('what the cluster’s own keys tell is refused here, and chooses the priority', async t => {
@@ -221,7 +221,7 @@ t.test('what the cluster’s own keys tell is refused here, and chooses the prio
   t.teardown(() => authority.close());
   const { app, url, scrape, lines } = await startApp(t, { GATECAR_KUBE_API_URL: authority.url });
   app.health.start();
-  await until(async () => (await scrape()).includes('gatecar_cluster_keys_readable 1'));
+  await until(async () => (await scrape()).includes('gatecar_jwks_available 1'));
   const reviews = authority.reviews;
   const issue = (more: Partial<TokenRequest> = {}) =>
     issuer.issue({ namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'], ...more });
@@ -235,7 +235,7 @@ t.test('what the cluster’s own keys tell is refused here, and chooses the prio
   t.equal(authority.reviews, reviews + 1, 'and a yes is the API server’s');
   const metrics = await scrape();
   for (const check of ['signature', 'expired', 'audience']) {
-    t.ok(metrics.includes(`gatecar_local_refusals_total{check="${check}"} 1`), check);
+    t.ok(metrics.includes(`gatecar_local_rejections_total{check="${check}"} 1`), check);
   }
   t.notOk(lines().some(({ msg }) => /keys cannot be read/.test(String(msg))));
 });
@@ -251,14 +251,14 @@ t.test(
     ] as const) {
       const settings = {
         GATECAR_REVIEW_MAX_CONCURRENCY: '8',
-        GATECAR_LOCAL_CHECKS: checks,
+        GATECAR_JWT_PRECHECK: checks,
         GATECAR_REVIEW_MAX_QUEUE: '40',
       };
       const { app, api, url, scrape } = await startApp(t, settings);
       Object.assign(api.documents, { '/.well-known/openid-configuration': { issuer: 'i' }, '/openid/v1/jwks': jwks });
       app.health.start();
       await until(() => app.health.apiServerUp);
-      if (checks !== 'off') await until(async () => (await scrape()).includes('gatecar_cluster_keys_readable 1'));
+      if (checks !== 'off') await until(async () => (await scrape()).includes('gatecar_jwks_available 1'));
       const held = heldBack(accepts());
       api.behaviour = held.behaviour;
       const waiting = Array.from({ length: 10 }, (_, at) => ask(url, { token: `opaque-${at}` }));
@@ -274,7 +274,7 @@ t.test(
 t.test('keys that cannot be read are said once, and once when they can', async t => {
   const { app, api, lines, url, scrape } = await startApp(t);
   app.health.start();
-  const readable = (value: number) => async () => (await scrape()).includes(`gatecar_cluster_keys_readable ${value}`);
+  const readable = (value: number) => async () => (await scrape()).includes(`gatecar_jwks_available ${value}`);
   await until(readable(0));
   t.equal((await ask(url, { token: JWT })).status, 200, 'it works on');
   t.match(
@@ -285,7 +285,11 @@ t.test('keys that cannot be read are said once, and once when they can', async t
 });
 
 t.test('with grace a known token passes through an outage, marked; its begin and end are a line each', async t => {
-  const settings = { GATECAR_GRACE: '1m', GATECAR_CACHE_TTL: '50ms', GATECAR_REFRESH_AHEAD: 'false' };
+  const settings = {
+    GATECAR_CACHE_STALE_IF_ERROR: '1m',
+    GATECAR_CACHE_TTL: '50ms',
+    GATECAR_CACHE_REFRESH_AHEAD: 'false',
+  };
   const { app, api, url, lines, scrape } = await startApp(t, settings);
   app.health.start();
   t.equal((await ask(url, { token: 'known' })).status, 200);
@@ -295,7 +299,7 @@ t.test('with grace a known token passes through an outage, marked; its begin and
     t.match(await ask(url, { token: 'known' }), { status: 200, headers: { 'x-gatecar-stale': '0' } });
   }
   t.match(await ask(url, { token: 'unknown' }), { status: 503 });
-  t.ok((await scrape()).includes('gatecar_grace_active 1'));
+  t.ok((await scrape()).includes('gatecar_serving_stale 1'));
   t.notOk((await scrape()).includes('gatecar_cache_lookups_total{result="stale"} 0'));
   api.behaviour = accepts();
   await until(() => app.health.apiServerUp);
@@ -311,9 +315,9 @@ t.test('with grace a known token passes through an outage, marked; its begin and
 t.test('what no known token would fail at is no outage to serve a revoked one by grace', async t => {
   const settings = {
     ...{
-      GATECAR_GRACE: '1m',
+      GATECAR_CACHE_STALE_IF_ERROR: '1m',
       GATECAR_CACHE_TTL: '20ms',
-      GATECAR_REFRESH_AHEAD: 'false',
+      GATECAR_CACHE_REFRESH_AHEAD: 'false',
       GATECAR_REVIEW_TIMEOUT: '1s',
     },
   };
@@ -325,7 +329,7 @@ t.test('what no known token would fail at is no outage to serve a revoked one by
   await until(async () => {
     // Questions have the keys asked for again, where the machine was too slow the first time.
     await ask(url, { token: 'anybody' });
-    return (await scrape()).includes('gatecar_cluster_keys_readable 1');
+    return (await scrape()).includes('gatecar_jwks_available 1');
   });
   const token = issuer.issue({ namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'] });
   t.equal((await ask(url, { token })).status, 200);
@@ -370,7 +374,7 @@ t.test('answers follow the settings', async t => {
 });
 
 t.test('a trusted peer’s word is in the log, under whatever case the setting has', async t => {
-  const settings = { GATECAR_TRUSTED_PEERS: '127.0.0.1', GATECAR_CLIENT_IP_HEADER: 'X-Real-IP' };
+  const settings = { GATECAR_TRUSTED_PROXIES: '127.0.0.1', GATECAR_CLIENT_IP_HEADER: 'X-Real-IP' };
   const headers = { 'X-Real-IP': '203.0.113.7', 'X-Original-URI': '/app' };
   const trusting = await startApp(t, settings);
   await ask(trusting.url, { headers });
@@ -428,14 +432,14 @@ t.test('closing tells what the log held back, and asks no more', async t => {
   });
   await app.close();
   t.ok(stopped, 'nor is the readiness probe sent any more');
-  t.match(lines().at(-1), { msg: 'more of the same', reason: 'credentials_missing', suppressed: 5 });
+  t.match(lines().at(-1), { msg: 'repeated log lines suppressed', reason: 'credentials_missing', suppressed: 5 });
   t.equal((await ask(url, { token: 'another' })).status, 503);
   t.equal(api.requests.length, 1);
 });
 
-t.test('basic mode asks nobody', async t => {
+t.test('format-only mode asks nobody', async t => {
   const app = await createApp(
-    readConfig([], { GATECAR_MODE: 'basic', GATECAR_LISTEN: '127.0.0.1:0' }),
+    readConfig([], { GATECAR_MODE: 'format-only', GATECAR_LISTEN: '127.0.0.1:0' }),
     NOWHERE,
     logger('silent'),
   );
@@ -444,7 +448,7 @@ t.test('basic mode asks nobody', async t => {
   t.equal((await app.ops.inject('/readyz')).statusCode, 200);
   t.equal(app.grpc, undefined);
   const metrics = (await app.ops.inject('/metrics')).body;
-  t.notMatch(metrics, /^gatecar_authority_up \d/m);
+  t.notMatch(metrics, /^gatecar_apiserver_up \d/m);
   await app.close();
 });
 
@@ -545,7 +549,7 @@ t.test('a connection more than may be open is counted, on either listener', asyn
   await until(async () => {
     const metrics = await scrape();
     return ['http', 'grpc'].every(protocol =>
-      metrics.includes(`gatecar_connections_dropped_total{protocol="${protocol}"} 1`),
+      metrics.includes(`gatecar_connections_rejected_total{protocol="${protocol}"} 1`),
     );
   });
   for (const socket of sockets.flat()) socket.destroy();
@@ -559,7 +563,7 @@ t.test('the ops listener has 64 connections of its own, and counts those that it
   t.teardown(() => {
     for (const socket of sockets) socket.destroy();
   });
-  await until(async () => (await scrape()).includes('gatecar_connections_dropped_total{protocol="ops"} 1'));
+  await until(async () => (await scrape()).includes('gatecar_connections_rejected_total{protocol="ops"} 1'));
   t.equal(budgetOf(await scrape(), 'used_bytes', 'connections'), 0, 'not from the budget of the other listeners');
 });
 
@@ -574,8 +578,8 @@ t.test('TLS ends with the app, and never begins with files that cannot be used',
 
 t.test('a client address that failed too often costs no review', async t => {
   const { api, url } = await startApp(t, {
-    GATECAR_FAILURE_LIMIT: '1/60m',
-    GATECAR_TRUSTED_PEERS: '127.0.0.1',
+    GATECAR_CLIENT_FAILURE_LIMIT: '1/60m',
+    GATECAR_TRUSTED_PROXIES: '127.0.0.1',
     GATECAR_CLIENT_IP_HEADER: 'X-Real-IP',
   });
   const from = async (client: string, token: string) =>
@@ -588,7 +592,7 @@ t.test('a client address that failed too often costs no review', async t => {
 });
 
 t.test('where it is asked for, each decision is audited', async t => {
-  const { url, lines } = await startApp(t, { GATECAR_AUDIT: 'all' });
+  const { url, lines } = await startApp(t, { GATECAR_AUDIT_LOG: 'all' });
   await ask(url, { token: JWT });
   await ask(url);
   t.match(
@@ -608,7 +612,7 @@ t.test('where spans are asked for, requests and reviews have them, and lines nam
     delete process.env['OTEL_EXPORTER_OTLP_ENDPOINT'];
   });
   const tracing = readTracingSettings(process.env);
-  const { app, url, lines } = await startApp(t, { GATECAR_AUDIT: 'all' }, 'debug', { ...NOWHERE, tracing });
+  const { app, url, lines } = await startApp(t, { GATECAR_AUDIT_LOG: 'all' }, 'debug', { ...NOWHERE, tracing });
   await ask(url, { token: 'good' });
   await app.close();
   const request = receiver.spans.find(({ name }) => name === 'authorize');
@@ -642,7 +646,7 @@ t.test(
     }
     await until(() => sockets.filter(socket => socket.destroyed).length === 2);
     t.ok(sockets[0]?.destroyed && sockets[1]?.destroyed);
-    t.ok((await scrape()).includes('gatecar_connections_dropped_total{protocol="ops"} 2'));
+    t.ok((await scrape()).includes('gatecar_connections_rejected_total{protocol="ops"} 2'));
     for (const socket of sockets) socket.destroy();
   },
 );

@@ -136,7 +136,7 @@ t.test(
     t.match(await both(), [/127\.0\.0\.1/, /127\.0\.0\.1/]);
     await files.swap(listenerSecret('server-by-name'));
     await until(async () => (await both()).every(name => name === 'DNS:kubernetes.default.svc'));
-    t.match(lines().at(-1), { level: 'info', msg: 'new TLS files are in force' });
+    t.match(lines().at(-1), { level: 'info', msg: 'TLS certificate reloaded' });
     const metrics = (await ask(`http://${running.ops}`, { path: '/metrics' })).body;
     t.match(metrics, 'gatecar_tls_reloads_total{outcome="success"} 1');
   },
@@ -196,14 +196,14 @@ t.test('what does not finish in its time is ended, and nothing is left open', as
 t.test('an address that is taken is named, and nothing is left listening', async t => {
   const { running } = await start(t, {});
   for (const name of ['GATECAR_LISTEN', 'GATECAR_GRPC_LISTEN']) {
-    const config = readConfig([], { ...LOCAL, GATECAR_MODE: 'basic', [name]: running.auth });
+    const config = readConfig([], { ...LOCAL, GATECAR_MODE: 'format-only', [name]: running.auth });
     const failure = serve(config, NOWHERE, logger('silent'));
     await t.rejects(failure, { name: 'ListenError', message: `${name}: cannot listen on ${running.auth}: EADDRINUSE` });
   }
 });
 
-t.test('basic mode asks nobody, is ready at once and says what it does not do', async t => {
-  const { running, lines } = await start(t, { GATECAR_MODE: 'basic', GATECAR_ALLOWED_NAMESPACES: 'ci' });
+t.test('format-only mode asks nobody, is ready at once and says what it does not do', async t => {
+  const { running, lines } = await start(t, { GATECAR_MODE: 'format-only', GATECAR_ALLOWED_NAMESPACES: 'ci' });
   t.match(lines(), [{ msg: /tokens are NOT verified/ }, { msg: /allowlists are not applied/ }, { msg: 'listening' }]);
   t.equal((await ask(`http://${running.ops}`, { path: '/readyz' })).status, 200);
   const reply = await ask(`http://${running.auth}`, { token: 'anything' });

@@ -8,7 +8,7 @@ import type { AuthResult, ReviewContext, TokenAuthenticator } from './token-auth
 import { INVALID_BEARER_TOKEN, rejected, sanitizeErrorMessage } from './token-review-response.ts';
 
 /** A check against what the cluster publishes. It can only reject. */
-export type ClaimCheck = 'expired' | 'not yet valid' | 'audience' | 'signature';
+export type ClaimCheck = 'expired' | 'not_yet_valid' | 'audience' | 'signature';
 
 export interface JwtPrecheckOptions {
   readonly keys: ClusterJwks;
@@ -70,7 +70,7 @@ export function findClaimViolations(
     refusals.push({ check: 'audience', cause });
   }
   if (isOver) refusals.push({ check: 'expired', cause: 'service account token has expired' });
-  if (isEarly) refusals.push({ check: 'not yet valid', cause: 'service account token is not valid yet' });
+  if (isEarly) refusals.push({ check: 'not_yet_valid', cause: 'service account token is not valid yet' });
   return refusals;
 }
 

@@ -2,7 +2,7 @@ import { overloaded } from '../decision/decision.ts';
 import { MAX_EVENT_LOOP_LAG_MS } from '../limits/constants.ts';
 import type { TokenAuthenticator } from './token-authenticator.ts';
 
-const OVERLOADED = overloaded('event loop behind');
+const OVERLOADED = overloaded('event_loop_lag');
 
 export interface LoadSheddingOptions {
   /** How far the event loop is behind, in milliseconds. */

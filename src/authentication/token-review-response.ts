@@ -22,7 +22,7 @@ export const INVALID_BEARER_TOKEN = 'invalid bearer token';
 export function parseTokenReviewResponse(answer: HttpResponse, token: Token, audiences: readonly string[]): AuthResult {
   if (answer.status !== 200 && answer.status !== 201) return toUnavailable(answer);
   const status = statusOf(parseObject(answer.body));
-  if (status === undefined) return unavailable('not a TokenReview');
+  if (status === undefined) return unavailable('invalid_response');
   if (!status.authenticated) {
     return rejected('token_rejected', sanitizeErrorMessage(status.error, token) || 'Token not authenticated');
   }
@@ -32,7 +32,7 @@ export function parseTokenReviewResponse(answer: HttpResponse, token: Token, aud
   // The API server authenticates an empty or absent credential as its anonymous user.
   if (isAnonymous(status.user)) return rejected('token_rejected', INVALID_BEARER_TOKEN);
   const identity = toIdentity(status.user, accepted);
-  if (containsToken(identity, token)) return unavailable('not a TokenReview');
+  if (containsToken(identity, token)) return unavailable('invalid_response');
   return { kind: 'authenticated', identity };
 }
 
@@ -49,9 +49,9 @@ function toUnavailable(answer: HttpResponse): AuthResult {
     case 403:
       return unavailable('forbidden', retryAfter);
     case 429:
-      return unavailable('too many requests', retryAfter);
+      return unavailable('too_many_requests', retryAfter);
     default:
-      return unavailable(answer.status >= 500 ? 'server error' : 'unexpected status', retryAfter);
+      return unavailable(answer.status >= 500 ? 'server_error' : 'unexpected_status', retryAfter);
   }
 }
 

@@ -10,7 +10,7 @@ export interface TokenScreeningOptions {
   /**
    * Whether tokens that are not JWTs (webhook tokens, static token files) are reviewed or rejected.
    */
-  readonly opaqueTokens: 'ask' | 'refuse';
+  readonly opaqueTokens: 'review' | 'reject';
   readonly onRefusal?: (check: ScreeningCheck) => void;
 }
 
@@ -24,7 +24,7 @@ export function withTokenScreening(inner: TokenAuthenticator, options: TokenScre
   return {
     authenticate(token, asking) {
       if (token.length > MAX_TOKEN_LENGTH) return refuse('length');
-      if (opaqueTokens === 'refuse' && readClaims(token) === undefined) return refuse('opaque');
+      if (opaqueTokens === 'reject' && readClaims(token) === undefined) return refuse('opaque');
       return inner.authenticate(token, asking);
     },
   };

@@ -38,20 +38,20 @@ export const CROSS_RULES = {
         : undefined,
   },
   'client-ip-header-needs-trusted-peers': {
-    about: ['clientIpHeader', 'trustedPeers'],
-    fault: ({ clientIpHeader, trustedPeers }) =>
-      clientIpHeader !== undefined && trustedPeers === undefined
-        ? 'GATECAR_CLIENT_IP_HEADER needs GATECAR_TRUSTED_PEERS: a header counts only from a peer that is trusted; ' +
+    about: ['clientIpHeader', 'trustedProxies'],
+    fault: ({ clientIpHeader, trustedProxies }) =>
+      clientIpHeader !== undefined && trustedProxies === undefined
+        ? 'GATECAR_CLIENT_IP_HEADER needs GATECAR_TRUSTED_PROXIES: a header counts only from a peer that is trusted; ' +
           `got ${quote(clientIpHeader)}`
         : undefined,
   },
   'failure-limit-needs-client-addresses': {
-    about: ['failureLimit', 'trustedPeers', 'clientIpHeader', 'grpcListen'],
+    about: ['clientFailureLimit', 'trustedProxies', 'clientIpHeader', 'grpcListen'],
     // Over gRPC, Envoy sends the client address in the request itself.
-    fault: ({ failureLimit, trustedPeers, clientIpHeader, grpcListen }) =>
-      failureLimit !== undefined && (trustedPeers === undefined || (clientIpHeader ?? grpcListen) === undefined)
-        ? 'GATECAR_FAILURE_LIMIT needs GATECAR_TRUSTED_PEERS, and GATECAR_CLIENT_IP_HEADER or GATECAR_GRPC_LISTEN: it ' +
-          `counts by the client address that a trusted peer tells; got ${failureLimit.count} in ${failureLimit.windowMs} ms`
+    fault: ({ clientFailureLimit, trustedProxies, clientIpHeader, grpcListen }) =>
+      clientFailureLimit !== undefined && (trustedProxies === undefined || (clientIpHeader ?? grpcListen) === undefined)
+        ? 'GATECAR_CLIENT_FAILURE_LIMIT needs GATECAR_TRUSTED_PROXIES, and GATECAR_CLIENT_IP_HEADER or GATECAR_GRPC_LISTEN: it ' +
+          `counts by the client address that a trusted peer tells; got ${clientFailureLimit.count} in ${clientFailureLimit.windowMs} ms`
         : undefined,
   },
   'tls-needs-certificate-and-key': {
@@ -71,11 +71,11 @@ export const CROSS_RULES = {
         : undefined,
   },
   'grace-needs-a-ttl': {
-    about: ['graceMs', 'cacheTtlMs'],
-    fault: ({ graceMs, cacheTtlMs }) =>
-      graceMs > 0 && cacheTtlMs === 0
-        ? 'GATECAR_GRACE needs GATECAR_CACHE_TTL above 0, since a result that is not kept cannot be served later; got ' +
-          `GATECAR_GRACE of ${graceMs} ms`
+    about: ['cacheStaleIfErrorMs', 'cacheTtlMs'],
+    fault: ({ cacheStaleIfErrorMs, cacheTtlMs }) =>
+      cacheStaleIfErrorMs > 0 && cacheTtlMs === 0
+        ? 'GATECAR_CACHE_STALE_IF_ERROR needs GATECAR_CACHE_TTL above 0, since a result that is not kept cannot be served later; got ' +
+          `GATECAR_CACHE_STALE_IF_ERROR of ${cacheStaleIfErrorMs} ms`
         : undefined,
   },
   'context-needs-kubeconfig': {
@@ -102,12 +102,13 @@ export function crossFaults(config: Config, faulty: ReadonlySet<string>): string
 /** Returns warnings about settings that are valid but risky or without effect. */
 export function warnings(config: Config): string[] {
   const found: string[] = [];
-  if (config.mode === 'basic') {
-    found.push('basic mode: tokens are NOT verified; any well-formed token passes');
+  if (config.mode === 'format-only') {
+    found.push('format-only mode: tokens are NOT verified; any well-formed token passes');
     if (config.allowedNamespaces || config.allowedServiceAccounts) {
-      found.push('basic mode knows no identity: the allowlists are not applied');
+      found.push('format-only mode knows no identity: the allowlists are not applied');
     }
-    if (config.failureLimit) found.push('basic mode refuses no token: the failure limit has no effect');
+    if (config.clientFailureLimit)
+      found.push('format-only mode rejects no token: GATECAR_CLIENT_FAILURE_LIMIT has no effect');
     return found;
   }
   if (config.tokenAudiences.length === 0) {
@@ -126,7 +127,7 @@ function basicModeFault(
   listen: Address | undefined,
 ): string | undefined {
   return mode === 'basic' && !allowInsecureBasic && listen !== undefined && !isLocal(listen)
-    ? `GATECAR_MODE=basic verifies no token: ${setting} must be a loopback address or a Unix socket, or ` +
+    ? `GATECAR_MODE=format-only verifies no token: ${setting} must be a loopback address or a Unix socket, or ` +
         `GATECAR_ALLOW_INSECURE_BASIC must be true; got ${quote(listen.text)}`
     : undefined;
 }

@@ -30,7 +30,7 @@ export type Decision = Allow | Deny | Unavailable;
 
 export interface Allow {
   readonly kind: 'allow';
-  /** `undefined` in basic mode, which verifies no token. */
+  /** `undefined` in format-only mode, which verifies no token. */
   readonly identity: Identity | undefined;
   /** Whole seconds since the cached result expired, if it is served by stale-if-error. */
   readonly staleSeconds?: number;
@@ -62,21 +62,21 @@ export interface Unavailable {
 
 /** Why a review failed. */
 export const REVIEW_FAILURE_CAUSES = [
-  'no client',
+  'client_unavailable',
   'timeout',
-  'connection refused',
-  'connection reset',
-  'host not found',
+  'connection_refused',
+  'connection_reset',
+  'dns_failure',
   'tls',
-  'connection failed',
+  'connection_failed',
   'unauthorized',
   'forbidden',
-  'too many requests',
-  'server error',
-  'unexpected status',
-  'not a TokenReview',
-  'response too large',
-  'internal error',
+  'too_many_requests',
+  'server_error',
+  'unexpected_status',
+  'invalid_response',
+  'response_too_large',
+  'internal_error',
 ] as const;
 
 /**
@@ -84,10 +84,10 @@ export const REVIEW_FAILURE_CAUSES = [
  * not called.
  */
 export const OVERLOAD_CAUSES = [
-  'too many reviews',
+  'too_many_reviews',
   'waiting_memory_full',
   'transfers_memory_full',
-  'event loop behind',
+  'event_loop_lag',
 ] as const;
 
 /** The decision on a request that exceeds a limit of gatecar. */

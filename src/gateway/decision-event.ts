@@ -29,7 +29,7 @@ export type StartTrace = (parent: () => TraceContext | undefined) => Trail;
 export const INTERNAL_ERROR: Unavailable = {
   kind: 'unavailable',
   reason: 'authority_unavailable',
-  cause: 'internal error',
+  cause: 'internal_error',
   retryAfterSeconds: 1,
 };
 

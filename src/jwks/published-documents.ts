@@ -18,7 +18,7 @@ export interface PublishedDocument {
 /** Gets a document. @throws {KubeApiError} also for a status other than 200. */
 export async function getDocument(get: GetDocument, path: string): Promise<PublishedDocument> {
   const { status, body, maxAgeSeconds = JWKS_DEFAULT_LIFETIME_SECONDS } = await get(path);
-  if (status !== 200) throw new KubeApiError('unexpected status', `GET ${path}: HTTP ${status}`);
+  if (status !== 200) throw new KubeApiError('unexpected_status', `GET ${path}: HTTP ${status}`);
   return { body, lifetimeMs: Math.min(maxAgeSeconds, JWKS_MAX_LIFETIME_SECONDS) * 1000 };
 }
 
@@ -55,5 +55,5 @@ function parse(body: string, path: string): Record<string, unknown> {
 }
 
 function malformed(path: string): KubeApiError {
-  return new KubeApiError('unexpected status', `GET ${path}: not the document that is expected`);
+  return new KubeApiError('unexpected_status', `GET ${path}: not the document that is expected`);
 }

@@ -140,7 +140,7 @@ function createSender(maxConnections: number, userAgent: string): Sender {
 async function endpointForRetry(error: unknown, endpoints: EndpointSource, tried: KubeEndpoint): Promise<KubeEndpoint> {
   const outage = classifyNetworkError(error);
   // The server may close a keep-alive connection just as gatecar uses it.
-  if (outage === 'connection reset') return endpoints.current();
+  if (outage === 'connection_reset') return endpoints.current();
   if (outage !== 'tls') throw error;
   // One side may have received its new certificate slightly before the other.
   endpoints.recheck();
@@ -215,7 +215,7 @@ function memoizeLast<A extends object, B>(make: (from: A) => B): (from: A) => B 
 /** Converts an error to a {@link KubeApiError}, in gatecar's own words. */
 function toApiError(error: unknown): KubeApiError {
   if (error instanceof KubeApiError) return error;
-  if (error instanceof EndpointError) return new KubeApiError('no client', error.message);
+  if (error instanceof EndpointError) return new KubeApiError('client_unavailable', error.message);
   const outage = classifyNetworkError(error);
   return new KubeApiError(outage, `${outage} (${errorCode(error)})`);
 }

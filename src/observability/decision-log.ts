@@ -28,7 +28,7 @@ export function decisionLog(log: Logger, windowMs = DECISION_LOG_WINDOW_MS): Dec
       const [reason = '', ...username] = kind.split(' ');
       log.info(
         { reason, ...(username.length > 0 && { username: username.join(' ') }), suppressed },
-        'more of the same',
+        'repeated log lines suppressed',
       );
     },
   });
@@ -43,7 +43,7 @@ export function decisionLog(log: Logger, windowMs = DECISION_LOG_WINDOW_MS): Dec
       }
       const level = decision.kind === 'deny' ? 'info' : 'warn';
       if (!log.isLevelEnabled(level) || !gate.admit(kindOf(decision))) return;
-      log[level](lineOf(decided), decision.kind === 'deny' ? 'denied' : 'could not ask');
+      log[level](lineOf(decided), decision.kind === 'deny' ? 'denied' : 'unavailable');
     },
     close() {
       clearInterval(timer);

@@ -134,8 +134,8 @@ function withFailureLogging(exporter: SpanExporter, log: Logger): SpanExporter {
     export(spans, done) {
       exporter.export(spans, result => {
         const { error } = result;
-        if (error !== undefined && !failing) log.warn({ err: error }, 'spans cannot be sent');
-        if (error === undefined && failing) log.info('spans are sent again');
+        if (error !== undefined && !failing) log.warn({ err: error }, 'trace export failed');
+        if (error === undefined && failing) log.info('trace export succeeded again');
         failing = error !== undefined;
         done(result);
       });

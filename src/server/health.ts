@@ -73,7 +73,7 @@ export function health(options: HealthOptions): Health {
       if (now === undefined) {
         down = false;
         if (!up) {
-          say('info', askedOnce ? 'the API server can be asked again' : 'the API server can be asked');
+          say('info', askedOnce ? 'API server reachable again' : 'API server reachable');
           onAuthorityUp();
         }
         up = true;
@@ -83,7 +83,7 @@ export function health(options: HealthOptions): Health {
         }
         return;
       }
-      if (up || problem !== now) say('warn', 'the API server cannot be asked', { problem: now });
+      if (up || problem !== now) say('warn', 'API server unreachable', { problem: now });
       up = false;
       // An invalid token may have caused this failure, so the probe decides.
       down ||= !isMadeUp;
@@ -121,7 +121,7 @@ function createStateLog(log: HealthOptions['log']): StateLog {
     burst: 5,
     windowMs: HEALTH_LOG_WINDOW_MS,
     maxKinds: 20,
-    onSummary: (line, suppressed) => log.info({ suppressed }, `more of the same: ${line}`),
+    onSummary: (line, suppressed) => log.info({ suppressed }, `repeated log lines suppressed: ${line}`),
   });
   return {
     say(level, line, fields = {}) {
@@ -172,7 +172,7 @@ interface State {
 
 function readyzReport({ askedOnce, up, draining, problem }: State): string {
   const lines = [
-    check('asked-once', askedOnce, problem),
+    check('first-review', askedOnce, problem),
     check('authority', up, askedOnce ? `${problem} (known results still serve)` : problem),
     check('shutdown', !draining, 'draining'),
   ];

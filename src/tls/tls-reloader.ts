@@ -42,11 +42,11 @@ export async function createTlsReloader(options: FollowedTlsOptions): Promise<Tl
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
   const takers: ((material: TlsMaterial) => void)[] = [];
-  if (hasRunOut(inForce, now)) log.warn({ notAfter: inForce.notAfter }, 'the certificate of the listeners has run out');
+  if (hasRunOut(inForce, now)) log.warn({ notAfter: inForce.notAfter }, 'listener certificate has expired');
 
   const fail = (problem: string): void => {
     onReload('failure');
-    log.warn({ problem }, 'new TLS files cannot be used; what was in force stays');
+    log.warn({ problem }, 'TLS reload failed; keeping the current certificate');
   };
 
   const judge = (material: TlsMaterial): void => {
@@ -60,7 +60,7 @@ export async function createTlsReloader(options: FollowedTlsOptions): Promise<Tl
     }
     for (const take of takers) take(inForce);
     onReload('success');
-    log.info({ notAfter: inForce.notAfter }, 'new TLS files are in force');
+    log.info({ notAfter: inForce.notAfter }, 'TLS certificate reloaded');
   };
 
   const noteUnreadable = reportIfLasting(fail);

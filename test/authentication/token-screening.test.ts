@@ -11,7 +11,7 @@ const REFUSED: Rejected = { kind: 'rejected', reason: 'token_rejected', detail: 
 const OPAQUE = new Token('an-opaque-token');
 const yes = acceptedAs();
 
-function screened(opaqueTokens: 'ask' | 'refuse') {
+function screened(opaqueTokens: 'review' | 'reject') {
   const inner = scriptedAuthority(() => yes);
   const refusals: ScreeningCheck[] = [];
   const authority = withTokenScreening(inner, { opaqueTokens, onRefusal: check => refusals.push(check) });
@@ -19,7 +19,7 @@ function screened(opaqueTokens: 'ask' | 'refuse') {
 }
 
 t.test('a token of the greatest length is asked about, one character more is refused unasked', async t => {
-  const { inner, refusals, authority } = screened('ask');
+  const { inner, refusals, authority } = screened('review');
   t.equal(authority.authenticate(new Token('x'.repeat(MAX_TOKEN_LENGTH))), yes);
   t.equal(inner.asked.length, 1);
   t.strictSame(authority.authenticate(new Token('x'.repeat(MAX_TOKEN_LENGTH + 1))), REFUSED);
@@ -28,24 +28,24 @@ t.test('a token of the greatest length is asked about, one character more is ref
 });
 
 t.test('a token of 100 KB is refused unasked, whatever it looks like', async t => {
-  const { inner, authority } = screened('ask');
+  const { inner, authority } = screened('review');
   t.strictSame(authority.authenticate(unsignedJwt({ padding: 'x'.repeat(100_000) })), REFUSED);
   t.equal(inner.asked.length, 0);
 });
 
 t.test('a token that is no JWT is asked about, unless such tokens are refused', async t => {
-  const asking = screened('ask');
+  const asking = screened('review');
   t.equal(asking.authority.authenticate(OPAQUE), yes);
   t.strictSame(asking.refusals, []);
 
-  const refusing = screened('refuse');
+  const refusing = screened('reject');
   t.strictSame(refusing.authority.authenticate(OPAQUE), REFUSED);
   t.equal(refusing.inner.asked.length, 0);
   t.strictSame(refusing.refusals, ['opaque']);
 });
 
 t.test('a JWT is asked about in either case, with its signal, and its result is handed on', async t => {
-  for (const opaqueTokens of ['ask', 'refuse'] as const) {
+  for (const opaqueTokens of ['review', 'reject'] as const) {
     const { inner, refusals, authority } = screened(opaqueTokens);
     const token = unsignedJwt({ sub: 'somebody' });
     const { signal } = new AbortController();
@@ -57,6 +57,6 @@ t.test('a JWT is asked about in either case, with its signal, and its result is 
 });
 
 t.test('nobody has to be told of refusals', async t => {
-  const authority = withTokenScreening(scriptedAuthority(), { opaqueTokens: 'refuse' });
+  const authority = withTokenScreening(scriptedAuthority(), { opaqueTokens: 'reject' });
   t.strictSame(authority.authenticate(OPAQUE), REFUSED);
 });

@@ -31,7 +31,7 @@ t.test('Caddy', { skip: skipWithout(kubeApiServerMissing() ?? gatewayMissing('ca
 });
 
 t.test('the example for Caddy', { skip: skipWithout(gatewayMissing('caddy')) }, async t => {
-  const gate = await startGate({ GATECAR_TRUSTED_PEERS: '127.0.0.1', GATECAR_CLIENT_IP_HEADER: 'X-Forwarded-For' });
+  const gate = await startGate({ GATECAR_TRUSTED_PROXIES: '127.0.0.1', GATECAR_CLIENT_IP_HEADER: 'X-Forwarded-For' });
   t.teardown(() => gate.stop());
   const application = await startApplication(t);
   const token = gate.token();

@@ -44,7 +44,7 @@ async function itself(t: Test, { api, settings }: Cluster): Promise<void> {
     ...settings,
     ...listening(neighbours),
     GATECAR_REVIEW_TIMEOUT: `${reviewTimeoutMs}ms`,
-    GATECAR_TRUSTED_PEERS: '127.0.0.1',
+    GATECAR_TRUSTED_PROXIES: '127.0.0.1',
   });
   const { url } = await startEnvoy(t, config, neighbours);
 

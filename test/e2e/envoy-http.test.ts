@@ -40,7 +40,7 @@ async function itself(t: Test, { api, settings }: Cluster): Promise<void> {
   const gatecar = await startGatecar(t, {
     ...settings,
     ...listening(neighbours),
-    GATECAR_TRUSTED_PEERS: '127.0.0.1',
+    GATECAR_TRUSTED_PROXIES: '127.0.0.1',
     GATECAR_CLIENT_IP_HEADER: 'X-Real-IP',
   });
   const counter = await startTcpCounter(t, gatecar.auth);

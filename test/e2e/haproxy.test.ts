@@ -33,7 +33,7 @@ t.test('HAProxy', { skip: skipWithout(kubeApiServerMissing() ?? gatewayMissing('
 });
 
 t.test('the example for HAProxy', { skip: skipWithout(gatewayMissing('haproxy')) }, async t => {
-  const gate = await startGate({ GATECAR_TRUSTED_PEERS: '127.0.0.1', GATECAR_CLIENT_IP_HEADER: 'X-Real-IP' });
+  const gate = await startGate({ GATECAR_TRUSTED_PROXIES: '127.0.0.1', GATECAR_CLIENT_IP_HEADER: 'X-Real-IP' });
   t.teardown(() => gate.stop());
   const application = await startApplication(t);
   const token = gate.token();

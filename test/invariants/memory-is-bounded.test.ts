@@ -126,7 +126,7 @@ t.test('100,000 requests after 100,000 leave nothing more, over HTTP and gRPC', 
   const { gatecar } = await startProcess(t, {
     GATECAR_GRPC_LISTEN: '127.0.0.1:0',
     // Refusals beside good tokens would be told in their time, which is another law.
-    GATECAR_LOCAL_CHECKS: 'off',
+    GATECAR_JWT_PRECHECK: 'off',
   });
   let next = 0;
   /** Of ten: seven tokens that are known, a new one, one that is junk or nobody's, none or none at all. */

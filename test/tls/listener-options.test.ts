@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { credentials } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
-import { authorizeBasicMode } from '../../src/authorize.ts';
+import { authorizeFormatOnly } from '../../src/authorize.ts';
 import { createResponseRenderer } from '../../src/gateway/auth-response.ts';
 import { connectionIntake } from '../../src/gateway/connection-intake.ts';
 import { trustedProxies } from '../../src/gateway/forwarded-headers.ts';
@@ -50,7 +50,7 @@ function tlsOf(first: TlsMaterial): ReplaceableTls {
 }
 
 const GATEWAY = {
-  authorize: authorizeBasicMode,
+  authorize: authorizeFormatOnly,
   answer: createResponseRenderer({
     ...{ policyDeniedStatus: 401, unavailableStatus: 503, errorDetail: 'full' },
     identityHeaderPrefix: 'X-Auth-Request-',

@@ -25,9 +25,9 @@ export interface CachedResultsOptions {
    * The stale-if-error period, in milliseconds. After its TTL, a result may be served for this time
    * while the API server is unreachable.
    */
-  readonly graceMs: number;
+  readonly cacheStaleIfErrorMs: number;
   /** Whether results in use are refreshed before they expire. */
-  readonly refreshAhead: boolean;
+  readonly cacheRefreshAhead: boolean;
   /** Milliseconds on the clock of the stores. */
   readonly now?: () => number;
   /** Milliseconds since the epoch. It is compared with the token's `exp`. */
@@ -92,7 +92,7 @@ function isExpired({ expiresAt }: CachedResult, wallClockMs: number): boolean {
 function createResultWriter(
   options: CachedResultsOptions,
 ): (key: CacheKey, token: Token, verdict: Authenticated) => Authenticated {
-  const { accepted, ttlMs, graceMs, refreshAhead } = options;
+  const { accepted, ttlMs, cacheStaleIfErrorMs, cacheRefreshAhead } = options;
   const { now = () => performance.now(), wallClock = Date.now } = options;
   const intern = identityInterner();
   return (key, token, verdict) => {
@@ -100,10 +100,10 @@ function createResultWriter(
     const expiresAtMs = readClaims(token)?.expiresAtMs;
     const expiresAt = expiresAtMs === undefined ? undefined : expiresAtMs / 1000;
     const tokenLifetimeMs = (expiresAtMs ?? Number.POSITIVE_INFINITY) - wallClock();
-    const { freshUntil, renewFrom } = cacheLifetime({ startedAt: now(), ttlMs, tokenLifetimeMs, refreshAhead });
+    const { freshUntil, renewFrom } = cacheLifetime({ startedAt: now(), ttlMs, tokenLifetimeMs, cacheRefreshAhead });
     const identity = intern(verdict.identity);
     const known: CachedResult = { kind: 'authenticated', identity, freshUntil, renewFrom, expiresAt, renewing: false };
-    accepted.set(key, known, Math.min(ttlMs + graceMs, tokenLifetimeMs));
+    accepted.set(key, known, Math.min(ttlMs + cacheStaleIfErrorMs, tokenLifetimeMs));
     return known;
   };
 }

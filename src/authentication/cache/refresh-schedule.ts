@@ -19,7 +19,7 @@ export interface CacheLifetimeOptions {
   readonly ttlMs: number;
   /** Remaining lifetime of the token by its `exp` claim, in milliseconds. */
   readonly tokenLifetimeMs: number;
-  readonly refreshAhead: boolean;
+  readonly cacheRefreshAhead: boolean;
 }
 
 /**
@@ -30,10 +30,10 @@ export function cacheLifetime({
   startedAt,
   ttlMs,
   tokenLifetimeMs,
-  refreshAhead,
+  cacheRefreshAhead,
 }: CacheLifetimeOptions): CacheLifetime {
   const freshUntil = Math.floor(startedAt + Math.min(ttlMs, tokenLifetimeMs));
-  const isRenewed = refreshAhead && tokenLifetimeMs > ttlMs;
+  const isRenewed = cacheRefreshAhead && tokenLifetimeMs > ttlMs;
   return { freshUntil, renewFrom: isRenewed ? Math.floor(startedAt + ttlMs * REFRESH_WINDOW_START) : freshUntil + 1 };
 }
 

@@ -25,7 +25,7 @@ export type LookupResult = 'hit_positive' | 'hit_negative' | 'miss' | 'coalesced
 
 /** The source that a trace records. On a `miss`, later stages overwrite it if a review runs. */
 const SOURCES: Readonly<Record<LookupResult, ResultSource>> = {
-  ...{ hit_positive: 'cache', hit_negative: 'cache', miss: 'local', coalesced: 'shared', stale: 'grace' },
+  ...{ hit_positive: 'cache', hit_negative: 'cache', miss: 'local', coalesced: 'shared', stale: 'stale' },
 };
 
 export interface ResultCacheOptions extends CachedResultsOptions, ResultRefreshOptions, WaitingLimitOptions {
@@ -56,7 +56,7 @@ export interface ResultCache extends TokenAuthenticator {
  * unreachable.
  */
 export function withResultCache(inner: TokenAuthenticator, options: ResultCacheOptions): ResultCache {
-  const { key: keyOf, graceMs, now = () => performance.now(), authorityDown = () => false } = options;
+  const { key: keyOf, cacheStaleIfErrorMs, now = () => performance.now(), authorityDown = () => false } = options;
   const results = createCachedResults(options);
   const scheduleRefresh = createResultRefresh(inner, results, options);
   const joinOrStart = createSharedReviews(inner, results, options);
@@ -79,7 +79,7 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
         recordLookup('hit_positive', trail, options);
         return known;
       }
-      return graceMs > 0 && authorityDown() ? serveStale(known, trail) : undefined;
+      return cacheStaleIfErrorMs > 0 && authorityDown() ? serveStale(known, trail) : undefined;
     }
     const no = results.getRejection(key);
     if (no !== undefined) recordLookup('hit_negative', trail, options);
@@ -98,7 +98,7 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
       const verdict = lookUp(key, token, known, trail);
       if (verdict !== undefined) return verdict;
       const review = joinOrStart(key, token, asking);
-      if (known === undefined || graceMs === 0) return review;
+      if (known === undefined || cacheStaleIfErrorMs === 0) return review;
       // The entry may have left the store: its time ended, or a rejection came in between.
       return orStale(review, () => (results.getUnexpired(key) === known ? serveStale(known, trail) : undefined));
     },

@@ -59,7 +59,7 @@ export function createReviewCapacity(options: ReviewCapacityOptions, now: () => 
       if (verdict.kind !== 'unavailable') {
         limit.onSuccess();
         pause.endAfterReview(startedAt);
-      } else if (verdict.cause === 'too many requests') {
+      } else if (verdict.cause === 'too_many_requests') {
         limit.onThrottled(startedAt);
         pause.start(verdict.retryAfterSeconds * 1000);
       }
@@ -80,7 +80,7 @@ interface Pause {
 }
 
 /**
- * Creates the pause that the API server asks for with "too many requests". The reviews of verified
+ * Creates the pause that the API server asks for with "too_many_requests". The reviews of verified
  * tokens show whether the API server has capacity again.
  */
 function createPause(queues: PrioritySemaphore, now: () => number): Pause {

@@ -11,7 +11,7 @@ import type { PrioritySemaphore } from './priority-semaphore.ts';
 import { createReviewCapacity, type ReviewCapacityOptions } from './review-capacity.ts';
 
 /** Why a review was not admitted. */
-export type QueueRejection = 'queue full' | 'no turn in time';
+export type QueueRejection = 'queue_full' | 'queue_timeout';
 
 export interface ReviewQueueOptions extends ReviewCapacityOptions {
   /**
@@ -33,12 +33,12 @@ export interface ReviewQueue extends TokenAuthenticator {
   queued(priority: Priority): number;
 }
 
-const OVERLOADED = overloaded('too many reviews');
+const OVERLOADED = overloaded('too_many_reviews');
 
 /**
  * Limits how many reviews run at once, not how many start per second. A client-side rate limit can
  * delay requests far longer than the API server needs. The limit falls when the API server reports
- * "too many requests" and rises with its answers.
+ * "too_many_requests" and rises with its answers.
  *
  * Tokens with verified signatures go first. Unverified tokens never use more than their share, so
  * invalid tokens do not delay valid ones. Their share shrinks further while they are rejected.
@@ -65,11 +65,11 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
 
   const wait = async (priority: Priority, token: Token, asking: ReviewContext): Promise<AuthResult> => {
     const start = now();
-    if (!(await turn(queues, priority, asking.signal))) return refuse(priority, 'no turn in time');
+    if (!(await turn(queues, priority, asking.signal))) return refuse(priority, 'queue_timeout');
     const waitedMs = now() - start;
     if (waitedMs > maxWaitMs) {
       queues.leave(priority);
-      return refuse(priority, 'no turn in time');
+      return refuse(priority, 'queue_timeout');
     }
     onAdmitted(waitedMs / 1000);
     return run(priority, token, asking);
@@ -92,13 +92,13 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
         onAdmitted(0);
         return run(priority, token, asking);
       }
-      if (queues.isFull(priority)) return refuse(priority, 'queue full');
+      if (queues.isFull(priority)) return refuse(priority, 'queue_full');
       // The API server asked for this pause, so it is not reported as gatecar's own limit. The
       // review does not wait, because the API server may extend the pause.
       if (priority !== 'verified' && pause.leftMs > 0) {
-        return unavailable('too many requests', Math.ceil(pause.leftMs / 1000));
+        return unavailable('too_many_requests', Math.ceil(pause.leftMs / 1000));
       }
-      if (waits.expectedMs(priority) > maxWaitMs) return refuse(priority, 'no turn in time');
+      if (waits.expectedMs(priority) > maxWaitMs) return refuse(priority, 'queue_timeout');
       return wait(priority, token, asking);
     },
   };

@@ -56,7 +56,7 @@ async function findingsOf(context: CommandContext, settings: readonly string[]):
   const doubts = warnings(config).map(text => warn('configuration', text));
   return [
     ...(doubts.length > 0 ? doubts : [ok('configuration', 'every setting is one, and none contradicts another')]),
-    ...(config.mode === 'basic' ? [] : await checkApiServer(config, context, wallClock)),
+    ...(config.mode === 'format-only' ? [] : await checkApiServer(config, context, wallClock)),
     ...(await checkListeners(config, wallClock())),
     checkMemory(config, processMemory()),
   ];

@@ -3,7 +3,7 @@ import { type ClockState, comparingClocks, serverClock } from '../../authenticat
 import type { AuthResult, TokenAuthenticator } from '../../authentication/token-authenticator.ts';
 import { type ReviewEvent, tokenReview } from '../../authentication/token-review.ts';
 import { type ScreeningCheck, withTokenScreening } from '../../authentication/token-screening.ts';
-import { authorizeBasicMode, createAuthorizer } from '../../authorize.ts';
+import { authorizeFormatOnly, createAuthorizer } from '../../authorize.ts';
 import type { Config } from '../../config/schema.ts';
 import type { Credential } from '../../credential/authorization-header.ts';
 import type { Decision } from '../../decision/decision.ts';
@@ -54,7 +54,7 @@ const NOT_REVIEWED: Omit<DryRun, 'decision'> = {
  */
 export async function dryRun(credential: Credential, options: DryRunOptions): Promise<DryRun> {
   const { config, runtimeEnvironment, version, wallClock } = options;
-  if (config.mode === 'basic') return { ...NOT_REVIEWED, decision: await authorizeBasicMode(credential) };
+  if (config.mode === 'format-only') return { ...NOT_REVIEWED, decision: await authorizeFormatOnly(credential) };
   const clock = measureClockSkew(createApiClient(config, runtimeEnvironment, version), wallClock);
   const apiClock = serverClock({ wallClock });
   const connection = comparingClocks(clock.connection, apiClock);
@@ -66,7 +66,7 @@ export async function dryRun(credential: Credential, options: DryRunOptions): Pr
     const onRefusal = (check: ScreeningCheck | ClaimCheck) => {
       seen.refusedBy = check;
     };
-    const { tokenAudiences: audiences, localChecks, opaqueTokens, reviewTimeoutMs } = config;
+    const { tokenAudiences: audiences, jwtPrecheck, opaqueTokens, reviewTimeoutMs } = config;
     const onReview = (report: ReviewEvent) => {
       seen.report = report;
     };
@@ -77,7 +77,7 @@ export async function dryRun(credential: Credential, options: DryRunOptions): Pr
         return seen.verdict;
       },
     };
-    const signatures = localChecks === 'signature';
+    const signatures = jwtPrecheck === 'signature';
     const examining = keys
       ? withJwtPrecheck(noting, { keys, clock: apiClock, audiences, signatures, onRefusal, wallClock })
       : noting;
@@ -103,15 +103,15 @@ export async function dryRun(credential: Credential, options: DryRunOptions): Pr
  * command handles only one token.
  */
 async function createJwks(
-  { localChecks, reviewTimeoutMs }: Config,
+  { jwtPrecheck, reviewTimeoutMs }: Config,
   connection: KubeApiClient,
 ): Promise<{ keys?: ClusterJwks; problem?: string | undefined }> {
-  if (localChecks === 'off') return {};
+  if (jwtPrecheck === 'off') return {};
   const { promise, resolve } = Promise.withResolvers<string | undefined>();
   const get = (path: string) => connection.get(path, AbortSignal.timeout(reviewTimeoutMs));
   const keys = createClusterJwks({
     get,
-    withKeys: localChecks === 'signature',
+    withKeys: jwtPrecheck === 'signature',
     maxWaitMs: reviewTimeoutMs,
     onFetch: resolve,
   });

@@ -16,8 +16,11 @@ export function buildReport(credential: Credential, walk: DryRun, config: Config
   const steps: Step[] = [{ step: 'credential', ...credentialStep(credential) }];
   const add = (step: string, said: StepOutcome) => steps.push({ step, ...said });
   if (credential.kind !== 'token') return steps;
-  if (config.mode === 'basic') {
-    add('mode', { result: 'warning', text: 'GATECAR_MODE=basic: nothing is verified, any well-formed token passes' });
+  if (config.mode === 'format-only') {
+    add('mode', {
+      result: 'warning',
+      text: 'GATECAR_MODE=format-only: nothing is verified, any well-formed token passes',
+    });
     return steps;
   }
   const { token } = credential;
@@ -68,7 +71,7 @@ function reviewStep({ verdict, report }: DryRun, { tokenAudiences }: Config): St
       return reject(rejectionText(verdict.reason, verdict.detail, tokenAudiences));
     case 'unavailable': {
       const { cause, fix } = REMEDIATION[verdict.cause];
-      return { result: 'fault', text: `could not ask: ${cause} (${report?.problem})`, fix };
+      return { result: 'fault', text: `TokenReview failed: ${cause} (${report?.problem})`, fix };
     }
   }
 }

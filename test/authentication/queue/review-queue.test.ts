@@ -13,7 +13,7 @@ import { acceptedAs } from '../../fixtures/verdicts.ts';
 
 const token = new Token('a-token');
 const yes = acceptedAs();
-const OVERLOADED = { kind: 'unavailable', reason: 'overloaded', cause: 'too many reviews', retryAfterSeconds: 1 };
+const OVERLOADED = { kind: 'unavailable', reason: 'overloaded', cause: 'too_many_reviews', retryAfterSeconds: 1 };
 
 function guarded(options: Partial<ReviewQueueOptions> & { maxConcurrency: number }) {
   const inner = scriptedAuthority();
@@ -207,7 +207,7 @@ t.test('a review that has waited too long is not begun, and its place goes to th
   t.strictSame(busy(guard), [0, 0]);
 });
 
-const throttled = (retryAfterSeconds = 1) => unavailable('too many requests', retryAfterSeconds);
+const throttled = (retryAfterSeconds = 1) => unavailable('too_many_requests', retryAfterSeconds);
 
 t.test('a flood of unverified tokens never has more places than its share, and delays no verified one', async t => {
   const { inner, guard } = guarded({ maxConcurrency: 8, maxQueue: 16, unverifiedShare: () => 1 / 4 });
@@ -311,14 +311,14 @@ t.test('who could not get a turn in time is told now', async t => {
   const waiting = guard.authenticate(token);
   t.equal(guard.queued('unverified'), 1, 'the first in the queue may be lucky');
   t.strictSame(await guard.authenticate(token), OVERLOADED);
-  t.strictSame(refused, ['no turn in time']);
+  t.strictSame(refused, ['queue_timeout']);
   clock.advance(101);
   inner.asked.at(-1)?.answer(yes);
   t.strictSame(await waiting, OVERLOADED, 'begun now it would be cut off');
   t.strictSame(busy(guard), [0, 0]);
 });
 
-t.test('a wave of "too many requests" halves what is under way at once, and answers bring it back', async t => {
+t.test('a wave of "too_many_requests" halves what is under way at once, and answers bring it back', async t => {
   const clock = fakeClock();
   const { inner, guard } = guarded({ maxConcurrency: 8, now: clock.now });
   t.teardown(() => inner.asked.at(-1)?.answer(yes));

@@ -107,8 +107,8 @@ t.test('every fault of the settings is told, and each is a failure', async t => 
   ]);
 });
 
-t.test('basic mode asks nobody, and is doubtful', async t => {
-  const { code, findings } = await check({ GATECAR_MODE: 'basic' });
+t.test('format-only mode asks nobody, and is doubtful', async t => {
+  const { code, findings } = await check({ GATECAR_MODE: 'format-only' });
   t.equal(code, 0);
   t.match(findings[0], { check: 'configuration', result: 'warn', text: /NOT verified/ });
   t.strictSame([...new Set(findings.map(one => one.check))], ['configuration', 'listeners', 'memory']);
@@ -537,7 +537,7 @@ t.test('connections, cache or a memory limit that do not fit are reported with a
 });
 
 t.test('gatecar check fails if the memory limit has no room for the cache', async t => {
-  const { code, by } = await check({ GATECAR_MODE: 'basic', GATECAR_MEMORY_LIMIT: '64Mi' });
+  const { code, by } = await check({ GATECAR_MODE: 'format-only', GATECAR_MEMORY_LIMIT: '64Mi' });
   t.match(by['memory'], { result: 'fail' });
   t.equal(code, 1);
 });
@@ -562,7 +562,7 @@ t.test('an error nobody foresaw is not taken for a finding', async t => {
 });
 
 t.test('colours are for people', async t => {
-  const env = { ...FREE, GATECAR_MODE: 'basic' };
+  const env = { ...FREE, GATECAR_MODE: 'format-only' };
   const coloured = await runCommand(checkCommand, { env, isTerminal: true });
   t.match(coloured.out, '\u001b[33mwarn\u001b[0m  configuration');
   t.notMatch((await runCommand(checkCommand, { env })).out, '\u001b');
