@@ -1,7 +1,8 @@
 import t from 'tap';
 import type { Rejected } from '../../src/authentication/token-authenticator.ts';
-import { MAX_TOKEN_LENGTH, type ScreeningCheck, withTokenScreening } from '../../src/authentication/token-screening.ts';
+import { type ScreeningCheck, withTokenScreening } from '../../src/authentication/token-screening.ts';
 import { Token } from '../../src/credential/token.ts';
+import { MAX_TOKEN_LENGTH } from '../../src/limits/constants.ts';
 import { scriptedAuthority } from '../fixtures/stub-authenticator.ts';
 import { unsignedJwt } from '../fixtures/unsigned-jwt.ts';
 import { acceptedAs } from '../fixtures/verdicts.ts';

@@ -2,7 +2,8 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import t from 'tap';
 import type { Identity } from '../../src/identity/identity.ts';
-import { identityInterner, MAX_INTERNED, MAX_INTERNED_LENGTH } from '../../src/identity/identity-interner.ts';
+import { identityInterner } from '../../src/identity/identity-interner.ts';
+import { MAX_INTERNED, MAX_INTERNED_LENGTH } from '../../src/limits/constants.ts';
 import { MY_APP, NOBODY } from '../fixtures/identities.ts';
 import { NASTY_PIECES, seeded } from '../fixtures/seeded-random.ts';
 

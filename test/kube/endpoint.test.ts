@@ -1,7 +1,7 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { bearer, EndpointError, errorCode, explicitEndpoint } from '../../src/kube/endpoint.ts';
+import { bearer, EndpointError, explicitEndpoint } from '../../src/kube/endpoint.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 import { projectedVolume } from '../fixtures/projected-volume.ts';
 import { pem } from '../fixtures/tls-server.ts';
@@ -164,11 +164,4 @@ t.test('a CA bundle that is being written does not take the place of a whole one
   source.recheck();
   t.equal(String((await source.current()).tls.ca), `${OTHER_CA}${CA}`);
   t.doesNotThrow(() => explicitEndpoint({ url, tokenFile: undefined, caFile: undefined }).recheck());
-});
-
-t.test('an error has a code or an unknown one, never its message', async t => {
-  t.equal(errorCode(Object.assign(new Error('secret'), { code: 'EACCES' })), 'EACCES');
-  for (const strange of [new Error('secret'), { code: 7 }, 'secret', null, undefined]) {
-    t.equal(errorCode(strange), 'unknown error');
-  }
 });

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { parseServiceAccount } from '../../src/identity/identity.ts';
-import { evaluatePolicy, type Policy } from '../../src/policy/policy.ts';
+import { createPolicy, evaluatePolicy, type Policy } from '../../src/policy/policy.ts';
 import { NOBODY } from '../fixtures/identities.ts';
 
 const identity = (username: string) => ({ ...NOBODY, username, serviceAccount: parseServiceAccount(username) });
@@ -78,4 +78,15 @@ t.test('a denial’s detail and username are one bounded line of printable ASCII
 t.test('the longest ServiceAccount is told in full', async t => {
   const longest = `system:serviceaccount:${'n'.repeat(63)}:${'s'.repeat(253)}`;
   t.equal(evaluatePolicy(identity(longest), policy(undefined, []))?.detail, longest);
+});
+
+t.test('a list that is not set allows every identity, and a list that is set becomes a set of names', async t => {
+  t.strictSame(createPolicy({ allowedNamespaces: undefined, allowedServiceAccounts: undefined }), {
+    allowedNamespaces: undefined,
+    allowedServiceAccounts: undefined,
+  });
+  t.strictSame(createPolicy({ allowedNamespaces: ['apps', 'apps'], allowedServiceAccounts: [] }), {
+    allowedNamespaces: new Set(['apps']),
+    allowedServiceAccounts: new Set(),
+  });
 });

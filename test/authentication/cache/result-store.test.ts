@@ -1,10 +1,7 @@
 import t from 'tap';
 import type { CacheKey } from '../../../src/authentication/cache/cache-key.ts';
-import {
-  createResultStore,
-  type EvictionCause,
-  MAX_EXACT_COUNT,
-} from '../../../src/authentication/cache/result-store.ts';
+import { createResultStore, type EvictionCause } from '../../../src/authentication/cache/result-store.ts';
+import { MAX_EXACT_COUNT } from '../../../src/limits/constants.ts';
 import { fakeClock } from '../../fixtures/clock.ts';
 
 interface Verdict {

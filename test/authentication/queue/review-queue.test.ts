@@ -404,3 +404,15 @@ t.test('a verified token waits for its turn alone, whatever is held', async t =>
   inner.asked[2]?.answer(yes);
   t.equal(await waiting, yes);
 });
+
+t.test('a 429 with "Retry-After: 0" starts no pause: the next unverified token is reviewed at once', async t => {
+  const clock = fakeClock();
+  const { inner, guard } = guarded({ maxConcurrency: 2, now: clock.now });
+  const first = guard.authenticate(token);
+  inner.asked[0]?.answer(throttled(0));
+  t.strictSame(await first, throttled(0));
+  const next = guard.authenticate(token);
+  t.equal(inner.asked.length, 2);
+  inner.asked[1]?.answer(yes);
+  t.equal(await next, yes);
+});
