@@ -51,7 +51,7 @@ const rejection = (cause: string, keepUntil?: number) => ({
   ...(keepUntil !== undefined && { keepUntil }),
 });
 
-t.test('a token with a valid signature is reviewed with verified priority and its own context', async t => {
+t.test('a token with a valid signature is reviewed with verified priority and its abort signal', async t => {
   const { authenticator, inner } = examine('good');
   const { signal } = new AbortController();
   t.equal(await authenticator.authenticate(unsignedJwt(claims), { signal }), authenticated);
@@ -162,7 +162,7 @@ t.test('valid tokens, outages and rejections of verified tokens are not throttle
   t.equal(releases.length, 0);
 });
 
-t.test('the throttle receives the abort signal of the request', async t => {
+t.test('the throttle receives the request’s abort signal, which limits how long a rejection waits', async t => {
   const signals: unknown[] = [];
   const pace: RejectionThrottle = {
     protecting: true,
@@ -296,7 +296,7 @@ t.test('the text of a rejection is one line of at most 512 characters and contai
   t.notMatch(detail, /eyJa|\n/);
 });
 
-t.test('tokens of another or an unknown issuer are reviewed without local checks', async t => {
+t.test('opaque tokens and JWTs of another or unknown issuer are reviewed without local checks', async t => {
   const invalid = { ...claims, exp: 1, aud: ['wrong'] };
   for (const [token, issuer] of [
     [unsignedJwt({ ...invalid, iss: 'https://elsewhere' }), ISSUER],

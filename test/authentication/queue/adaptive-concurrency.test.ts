@@ -18,7 +18,7 @@ t.test('each wave of 429 responses halves the limit once, to at least one', asyn
   t.equal(limit.current, 1);
 });
 
-t.test('a full limit of successes raises the limit by one, up to the maximum', async t => {
+t.test('as many successes as the limit raise it by one, up to the maximum', async t => {
   const clock = fakeClock();
   const limit = aimdLimit(8, clock.now);
   clock.advance(1);
