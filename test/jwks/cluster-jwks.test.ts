@@ -19,7 +19,7 @@ const json = (body: unknown, maxAgeSeconds?: number): HttpResponse => ({
   maxAgeSeconds,
 });
 
-/** Runs all pending microtasks. */
+/** Waits until all pending promise callbacks have run. */
 const settle = () => new Promise(resolve => setImmediate(resolve));
 
 function publish(documents: Record<string, HttpResponse>, options: Partial<ClusterJwksOptions> = {}) {

@@ -26,7 +26,7 @@ function startQueue(options: Partial<ReviewQueueOptions> & { maxConcurrency: num
 /** Returns how many unverified reviews are in flight and how many wait. */
 const busy = (queue: ReviewQueue) => [queue.inFlight('unverified'), queue.queued('unverified')];
 
-/** Runs all pending microtasks. */
+/** Waits until all pending promise callbacks have run. */
 const settle = () => new Promise(resolve => setImmediate(resolve));
 
 t.test('at most maxConcurrency reviews run at once, and the rest wait in the queue', async t => {
