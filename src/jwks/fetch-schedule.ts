@@ -54,7 +54,7 @@ export function createFetchSchedule(fetch: () => Promise<void>, options: FetchSc
     };
     fetch().then(
       () => end(undefined),
-      error => end(error instanceof KubeApiError ? error.message : 'internal_error'),
+      error => end(error instanceof KubeApiError ? error.message : 'internal error'),
     );
   };
 
