@@ -24,12 +24,12 @@ export interface LoadSheddingOptions {
  */
 export function withLoadShedding(
   inner: TokenAuthenticator,
-  { lagMs, maxLagMs, onShed = () => {} }: LoadSheddingOptions,
+  { lagMs, maxLagMs, onShed }: LoadSheddingOptions,
 ): TokenAuthenticator {
   return {
     authenticate(token, asking) {
       if (asking?.priority === 'refresh' || lagMs() <= maxLagMs) return inner.authenticate(token, asking);
-      onShed();
+      onShed?.();
       return OVERLOADED;
     },
   };

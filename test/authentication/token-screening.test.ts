@@ -54,8 +54,3 @@ t.test('a JWT is asked about in either case, with its signal, and its result is 
     t.strictSame(refusals, []);
   }
 });
-
-t.test('nobody has to be told of refusals', async t => {
-  const authority = withTokenScreening(scriptedAuthority(), { opaqueTokens: 'refuse' });
-  t.strictSame(authority.authenticate(OPAQUE), REFUSED);
-});
