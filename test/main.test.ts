@@ -9,6 +9,7 @@ import { VERSION } from '../src/app.ts';
 import { ask } from './fixtures/ask.ts';
 import { childEnv } from './fixtures/child-env.ts';
 import { startGatecarProcess } from './fixtures/gatecar-process.ts';
+import { shell } from './fixtures/shell.ts';
 import { accepts, hangs, reviews, startStandIn } from './fixtures/stand-in-api-server.ts';
 import { scratch } from './fixtures/temp-dir.ts';
 import { until } from './fixtures/until.ts';
@@ -259,3 +260,12 @@ async function start(t: Test, settings: Record<string, string>, withApiServer = 
   t.teardown(() => gatecar.stop());
   return gatecar;
 }
+
+t.test('a command whose output cannot be written says so and fails', async t => {
+  const err = 'gatecar: cannot write to standard output: ENOSPC\n';
+  t.strictSame(await shell('gatecar --version >/dev/full'), { out: '', err, code: 1 });
+});
+
+t.test('a command whose reader has closed the pipe ends without an error text, as if by SIGPIPE', async t => {
+  t.strictSame(await shell('gatecar --help | true; exit $PIPESTATUS'), { out: '', err: '', code: 141 });
+});

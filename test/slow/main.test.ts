@@ -3,12 +3,11 @@ import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import t from 'tap';
 import { skipWithout } from '../e2e/fixtures/support/missing-tools.ts';
 import { ask } from '../fixtures/ask.ts';
-import { childEnv } from '../fixtures/child-env.ts';
 import { startGatecarProcess } from '../fixtures/gatecar-process.ts';
+import { shell } from '../fixtures/shell.ts';
 import { accepts, startStandIn } from '../fixtures/stand-in-api-server.ts';
 import { scratch } from '../fixtures/temp-dir.ts';
 import { until } from '../fixtures/until.ts';
@@ -34,17 +33,6 @@ t.test('a standard output that is never read does not keep it from ending with 0
   t.equal(await gatecar.exitCode, 0);
   t.match(gatecar.output(), /^gatecar: lines not written to standard output: \d+$/m);
 });
-
-/** Runs the command line in a shell, where `gatecar` is this one. */
-async function shell(script: string) {
-  const gatecar = `gatecar() { "${process.execPath}" "${MAIN}" "$@"; }`;
-  const child = spawn('bash', ['-c', `${gatecar}; ${script}`], {
-    env: { ...childEnv(), GATECAR_KUBE_API_URL: 'http://127.0.0.1:1' },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
-  return { out, err, code };
-}
 
 t.test('a command whose output cannot be written says so and fails', async t => {
   for (const command of ['gateway nginx', 'check', 'explain <<<abc', 'explain --help', '--help', '--version']) {
