@@ -19,12 +19,12 @@ export interface LoadSheddingOptions {
  */
 export function withLoadShedding(
   inner: TokenAuthenticator,
-  { lagMs, onShed = () => {} }: LoadSheddingOptions,
+  { lagMs, onShed }: LoadSheddingOptions,
 ): TokenAuthenticator {
   return {
     authenticate(token, asking) {
       if (asking?.priority === 'refresh' || lagMs() <= MAX_EVENT_LOOP_LAG_MS) return inner.authenticate(token, asking);
-      onShed();
+      onShed?.();
       return OVERLOADED;
     },
   };

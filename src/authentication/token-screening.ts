@@ -16,9 +16,9 @@ export interface TokenScreeningOptions {
 
 /** Rejects tokens that need no review, with the text that the API server would use. */
 export function withTokenScreening(inner: TokenAuthenticator, options: TokenScreeningOptions): TokenAuthenticator {
-  const { opaqueTokens, onRefusal = () => {} } = options;
+  const { opaqueTokens, onRefusal } = options;
   const refuse = (check: ScreeningCheck) => {
-    onRefusal(check);
+    onRefusal?.(check);
     return rejected('token_rejected', INVALID_BEARER_TOKEN);
   };
   return {

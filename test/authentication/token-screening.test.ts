@@ -55,8 +55,3 @@ t.test('a JWT is reviewed with its abort signal under both opaque-token settings
     t.strictSame(failedChecks, []);
   }
 });
-
-t.test('token screening works without an onRefusal callback', async t => {
-  const authenticator = withTokenScreening(scriptedAuthority(), { opaqueTokens: 'reject' });
-  t.strictSame(authenticator.authenticate(OPAQUE), REJECTED);
-});

@@ -1,12 +1,12 @@
 import { Agent } from 'node:http';
 import t, { type Test } from 'tap';
-import { ask } from '../fixtures/ask.ts';
-import { envoyClient } from '../fixtures/envoy-client.ts';
-import { type GatecarProcess, startGatecarProcess } from '../fixtures/gatecar-process.ts';
-import { metric } from '../fixtures/metrics.ts';
-import { askPipelined } from '../fixtures/pipelined.ts';
-import type { ProbeMemory } from '../fixtures/process-probe.ts';
-import { accepts, type Behaviour, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
+import { ask } from '../../fixtures/ask.ts';
+import { envoyClient } from '../../fixtures/envoy-client.ts';
+import { type GatecarProcess, startGatecarProcess } from '../../fixtures/gatecar-process.ts';
+import { metric } from '../../fixtures/metrics.ts';
+import { askPipelined } from '../../fixtures/pipelined.ts';
+import type { ProbeMemory } from '../../fixtures/process-probe.ts';
+import { accepts, type Behaviour, reviews, startStandIn } from '../../fixtures/stand-in-api-server.ts';
 
 const MAX_ENTRIES = 300;
 const TOKENS = 6_000;
