@@ -13,6 +13,9 @@ const MIN_WAIT_MS = 1_000;
  */
 const MAX_UNRESERVED = 256;
 
+/** Maximum number of streams that one call of {@link HeldStreams.expire} gives up. */
+const MAX_EXPIRED = 8;
+
 /** An open HTTP/2 stream and the memory that it holds. */
 export abstract class HeldStream implements Listed<HeldStream> {
   older: HeldStream | undefined;
@@ -100,13 +103,22 @@ export class HeldStreams {
     stream.waitsIn = undefined;
   }
 
-  /** Gives up the streams that have waited for longer than `maxMs`. */
-  expire(maxMs: number): void {
+  /**
+   * Gives up streams that have waited for longer than `maxMs`, a limited number in one call. A
+   * flood can begin thousands of waits that end at the same time.
+   *
+   * @returns whether there are more of them.
+   */
+  expire(maxMs: number): boolean {
+    let count = 0;
     for (const list of [this.#waiting, this.#unreserved]) {
       for (let { oldest } = list; oldest !== undefined && this.#hasWaited(oldest, maxMs); { oldest } = list) {
+        if (count === MAX_EXPIRED) return true;
+        count += 1;
         this.#giveUp(oldest);
       }
     }
+    return false;
   }
 
   #wait(stream: HeldStream, list: OldestFirst<HeldStream>): void {

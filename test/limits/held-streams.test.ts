@@ -71,6 +71,21 @@ t.test('streams whose client takes too long are given up', async t => {
   t.equal(second.givenUp, 1);
 });
 
+t.test('streams whose time ends at the same moment are given up a few at a time', async t => {
+  const { clock, streams } = setUp();
+  const waiting = Array.from({ length: 20 }, () => new Stream());
+  for (const stream of waiting) streams.waits(stream);
+  clock.advance(1000);
+  const givenUp: number[] = [];
+  let areMoreLeft = true;
+  while (areMoreLeft) {
+    areMoreLeft = streams.expire(1000);
+    await nextTick();
+    givenUp.push(waiting.reduce((sum, stream) => sum + stream.givenUp, 0));
+  }
+  t.strictSame(givenUp, [8, 16, 20]);
+});
+
 t.test('an answer for which there is no room may wait all the same, as one of a limited number', async t => {
   const { clock, budget, streams } = setUp();
   const [large, small] = [new Stream(), new Stream()];
@@ -90,7 +105,7 @@ t.test('an answer for which there is no room may wait all the same, as one of a 
   streams.waitsForReader(new Stream(), 5);
   t.equal(unreserved[3]?.givenUp, 0, 'one that has ended leaves its place');
   clock.advance(1000);
-  streams.expire(1000);
+  while (streams.expire(1000)) await nextTick();
   await nextTick();
   t.equal(small.givenUp + (unreserved.at(-1) as Stream).givenUp, 2, 'all of them have limited time');
 });

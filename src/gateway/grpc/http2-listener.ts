@@ -6,6 +6,7 @@ import {
   type ServerOptions,
 } from 'node:http2';
 import { createServer, type Socket, type Server as TcpServer } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import type { Budget } from '../../limits/budget.ts';
 import { followHandshakes } from '../../tls/handshake-failure.ts';
@@ -30,6 +31,9 @@ const LIMITS: ServerOptions = {
  * sends. HTTP/2 requires a response to each of these frames.
  */
 const MAX_CONTROL_FRAMES = 1_000;
+
+/** Maximum number of sessions that are pinged or closed in one event-loop iteration. */
+const PINGS_PER_TURN = 4;
 
 /**
  * Shares of an event-loop iteration: for connections without an allowed request, and for
@@ -67,8 +71,11 @@ export interface Http2ListenerOptions extends ListenerOptions, Omit<ConnectionIn
 /** A listener for HTTP/2 connections. */
 export interface Http2Listener {
   readonly server: TcpServer;
-  /** Pings every session, and closes those that have not responded to the previous ping. */
-  pingSessions(): void;
+  /**
+   * Pings every session, and closes those that have not responded to the previous ping. Each
+   * event-loop iteration serves a limited number of sessions.
+   */
+  pingSessions(): Promise<void>;
   /** Stops accepting connections and requests, and resolves when the accepted requests are done. */
   close(): Promise<void>;
   /** Closes every connection immediately. */
@@ -142,22 +149,30 @@ export function http2Listener(take: StreamHandler, options: Http2ListenerOptions
     socket.once('close', () => sockets.delete(socket));
   });
 
+  const ping = (session: ServerHttp2Session, socket: Socket): void => {
+    if (silent.has(session)) {
+      session.destroy();
+      // The client does not respond, so gatecar does not wait until pending data is written.
+      socket.destroy();
+    } else if (!session.destroyed) {
+      silent.add(session);
+      // A client must acknowledge an empty SETTINGS frame, as it must a ping. Node sends no ping on
+      // a session that received GOAWAY, and such a session can stay open indefinitely.
+      if (session.closed) session.settings({}, () => silent.delete(session));
+      else session.ping(() => silent.delete(session));
+    }
+  };
+
   return {
     server,
-    pingSessions() {
+    async pingSessions() {
       controlFrames.clear();
-      for (const [session, socket] of sessions) {
-        if (silent.has(session)) {
-          session.destroy();
-          // The client does not respond, so gatecar does not wait until pending data is written.
-          socket.destroy();
-        } else if (!session.destroyed) {
-          silent.add(session);
-          // A client must acknowledge an empty SETTINGS frame, as it must a ping. Node sends no
-          // ping on a session that received GOAWAY, and such a session can stay open indefinitely.
-          if (session.closed) session.settings({}, () => silent.delete(session));
-          else session.ping(() => silent.delete(session));
-        }
+      let count = 0;
+      // A copy, because a flood can add sessions faster than they are pinged.
+      for (const [session, socket] of [...sessions]) {
+        ping(session, socket);
+        count += 1;
+        if (count % PINGS_PER_TURN === 0) await nextTurn();
       }
     },
     close() {

@@ -1,4 +1,5 @@
 import { type AddressInfo, isIPv6 } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Deny, Unavailable } from '../../decision/decision.ts';
 import type { Budget } from '../../limits/budget.ts';
 import { HeldStreams } from '../../limits/held-streams.ts';
@@ -198,14 +199,18 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
     },
     { ...options, isTrusted: peer => options.trusted.has(peer) },
   );
-  const pulse = setInterval(() => {
-    listener.pingSessions();
+  const pulse = setTimeout(async () => {
+    await listener.pingSessions();
+    pulse.refresh();
   }, pingEveryMs).unref();
-  const sweep = setInterval(() => streams.expire(clientTimeoutMs), clientTimeoutMs / 10).unref();
+  const sweep = setTimeout(async () => {
+    while (streams.expire(clientTimeoutMs)) await nextTurn();
+    sweep.refresh();
+  }, clientTimeoutMs / 10).unref();
 
   const destroy = (): void => {
-    clearInterval(pulse);
-    clearInterval(sweep);
+    clearTimeout(pulse);
+    clearTimeout(sweep);
     listener.destroy();
   };
   return {
