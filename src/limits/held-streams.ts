@@ -13,8 +13,8 @@ const MIN_WAIT_MS = 1_000;
  */
 const MAX_UNRESERVED = 256;
 
-/** Maximum number of streams that one call of {@link HeldStreams.expire} gives up. */
-const MAX_EXPIRED = 8;
+/** Maximum number of streams that are given up in one event-loop iteration. */
+const MAX_GIVEN_UP = 8;
 
 /** An open HTTP/2 stream and the memory that it holds. */
 export abstract class HeldStream implements Listed<HeldStream> {
@@ -59,13 +59,14 @@ export class HeldStreams {
   /**
    * Reserves more bytes for a stream.
    *
-   * @returns false if the budget is exhausted even after giving up the streams that have waited
-   *   long enough.
+   * @returns false if the budget is exhausted even after giving up streams that have waited long
+   *   enough. For connections without an allowed request, their number is limited.
    */
   hold(stream: HeldStream, bytes: number): boolean {
     while (!this.#budget.tryReserve(bytes, stream.hasBeenAllowed)) {
       const { oldest } = this.#waiting;
       if (oldest === undefined || oldest === stream || !this.#hasWaited(oldest, this.#minWaitMs)) return false;
+      if (this.#givenUp.length >= MAX_GIVEN_UP && !stream.hasBeenAllowed) return false;
       this.#giveUp(oldest);
     }
     stream.heldBytes += bytes;
@@ -104,17 +105,15 @@ export class HeldStreams {
   }
 
   /**
-   * Gives up streams that have waited for longer than `maxMs`, a limited number in one call. A
-   * flood can begin thousands of waits that end at the same time.
+   * Gives up streams that have waited for longer than `maxMs`, a limited number in one event-loop
+   * iteration. A flood can begin thousands of waits that end at the same time.
    *
    * @returns whether there are more of them.
    */
   expire(maxMs: number): boolean {
-    let count = 0;
     for (const list of [this.#waiting, this.#unreserved]) {
       for (let { oldest } = list; oldest !== undefined && this.#hasWaited(oldest, maxMs); { oldest } = list) {
-        if (count === MAX_EXPIRED) return true;
-        count += 1;
+        if (this.#givenUp.length >= MAX_GIVEN_UP) return true;
         this.#giveUp(oldest);
       }
     }
@@ -135,13 +134,13 @@ export class HeldStreams {
   /**
    * Releases what the stream holds, because it is needed now, and ends the stream's wait later.
    * Ending a wait may leave a response for the client to read. Reserving memory for that response
-   * may give up further streams. Deferring the end gives them up one after the other. If the client
-   * completes the message in the meantime, the stream is not given up.
+   * may give up further streams. Deferring the end spreads them over event-loop iterations. If the
+   * client completes the message in the meantime, the stream is not given up.
    */
   #giveUp(stream: HeldStream): void {
     this.release(stream);
     stream.isGivenUp = true;
-    if (this.#givenUp.push(stream) === 1) process.nextTick(this.#endGivenUp);
+    if (this.#givenUp.push(stream) === 1) setImmediate(this.#endGivenUp);
   }
 
   readonly #endGivenUp = (): void => {
