@@ -3,6 +3,7 @@ import process from 'node:process';
 import { buffer } from 'node:stream/consumers';
 import { VERSION } from './app.ts';
 import { UsageError } from './cli/command.ts';
+import { type Command, readInvocation } from './cli/command-names.ts';
 import { stripControl } from './cli/output.ts';
 import { help } from './config/help.ts';
 import { ConfigError, readConfig } from './config/load.ts';
@@ -16,9 +17,6 @@ import { type RunningServer, serve } from './serve.ts';
 import { ListenError } from './server/listen.ts';
 import { TlsFileError } from './tls/tls-files.ts';
 
-const COMMANDS = ['serve', 'dev', 'check', 'explain', 'gateway'] as const;
-type Command = (typeof COMMANDS)[number];
-
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
@@ -28,14 +26,13 @@ const EXIT_READER_GONE = 128 + 13;
 await main(process.argv.slice(2));
 
 async function main(args: string[]): Promise<void> {
-  const command = COMMANDS.find(name => name === args[0]) ?? 'serve';
-  const rest = COMMANDS.includes(args[0] as Command) ? args.slice(1) : args;
   ignoreSignals();
   exitOnUncaughtError();
   try {
-    if (args.includes('--help') || args.includes('-h')) await print(await helpOf(command));
-    else if (args.includes('--version')) await print(`${VERSION}\n`);
-    else await run(command, rest);
+    const invocation = readInvocation(args);
+    if (invocation.prints === 'help') await print(await helpOf(invocation.command));
+    else if (invocation.prints === 'version') await print(`${VERSION}\n`);
+    else await run(invocation.command, invocation.args);
   } catch (error) {
     if (error instanceof WriteError) return failPrint(error);
     if (error instanceof ConfigError) return fail(EXIT_USAGE, error.faults);
@@ -46,7 +43,7 @@ async function main(args: string[]): Promise<void> {
   }
 }
 
-async function run(command: Command, args: string[]): Promise<void> {
+async function run(command: Command, args: readonly string[]): Promise<void> {
   if (command !== 'serve' && command !== 'dev') {
     process.exitCode = await runOneShotCommand(command, args);
     return;
@@ -55,7 +52,8 @@ async function run(command: Command, args: string[]): Promise<void> {
   stopOnSignal(started);
   if (command === 'dev') {
     const { dev } = await import('./dev/dev.ts');
-    resolve(await dev(args, process.env, text => LOG_LINES.write(text)));
+    const terminal = { write: (text: string) => void LOG_LINES.write(text), isTerminal: process.stdout.isTTY };
+    resolve(await dev(args, process.env, terminal));
     return;
   }
   const config = readConfig(args, process.env);
@@ -65,11 +63,11 @@ async function run(command: Command, args: string[]): Promise<void> {
 /**
  * Runs a command that prints a result and exits. The commands' modules are loaded only if needed.
  */
-async function runOneShotCommand(command: Exclude<Command, 'serve' | 'dev'>, args: string[]): Promise<number> {
-  const { ONE_SHOT_COMMANDS: COMMANDS_THAT_END } = await import('./cli/one-shot-commands.ts');
+async function runOneShotCommand(command: Exclude<Command, 'serve' | 'dev'>, args: readonly string[]): Promise<number> {
+  const { ONE_SHOT_COMMANDS } = await import('./cli/one-shot-commands.ts');
   let text = '';
   let complaints = '';
-  const code = await COMMANDS_THAT_END[command]({
+  const code = await ONE_SHOT_COMMANDS[command]({
     args,
     env: process.env,
     runtimeEnvironment: surroundings(),
@@ -78,6 +76,7 @@ async function runOneShotCommand(command: Exclude<Command, 'serve' | 'dev'>, arg
       write: part => {
         text += part;
       },
+      writeNow: print,
       complain: part => {
         complaints += part;
       },

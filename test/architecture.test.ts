@@ -36,7 +36,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     ...['authentication', 'authorize.ts', 'config', 'credential', 'decision', 'gateway', 'identity'],
     ...['jwks', 'kube', 'limits', 'policy', 'server', 'system', 'tls'],
   ],
-  dev: ['authentication', 'config', 'credential', 'identity', 'observability', 'serve.ts'],
+  dev: ['authentication', 'cli', 'config', 'credential', 'identity', 'observability', 'serve.ts'],
   'main.ts': ['app.ts', 'cli', 'config', 'dev', 'kube', 'observability', 'serve.ts', 'server', 'tls'],
 };
 

@@ -43,6 +43,26 @@ t.test('--help and --version answer and end', async t => {
 
 t.test('a command that ends has a --help of its own', async t => {
   t.match(await run(['explain', '--help']), { code: 0, out: /^gatecar explain: [\s\S]*\nExample: /, err: '' });
+  t.match(await run(['help', 'explain']), { code: 0, out: /^gatecar explain: /, err: '' });
+});
+
+t.test('an unknown command is reported with the closest one and exit code 2', async t => {
+  const err = 'gatecar: chek is no known command; did you mean check? See gatecar --help\n';
+  t.strictSame(await run(['chek']), { code: 2, out: '', err });
+});
+
+t.test('`gatecar top` writes each page at once, and a signal ends it', async t => {
+  const gatecar = await start(t, {});
+  const child = spawn(process.execPath, [MAIN, 'top', `--url=${gatecar.ops}`], { env: childEnv() });
+  t.teardown(() => child.kill('SIGKILL'));
+  let out = '';
+  child.stdout.on('data', chunk => {
+    out += chunk;
+  });
+  const exit = once(child, 'close');
+  await until(() => out.includes('DECISIONS'));
+  child.kill('SIGINT');
+  t.strictSame(await exit, [null, 'SIGINT']);
 });
 
 t.test('`gatecar check` ends with 1 where something fails, and with 0 where nothing does', async t => {
@@ -65,7 +85,7 @@ t.test('`gatecar explain` reads standard input, and its exit code says what was 
   const standIn = await startStandIn(accepts());
   t.teardown(() => standIn.close());
   const env = { GATECAR_KUBE_API_URL: standIn.url };
-  t.match(await run(['explain'], env, 'opaque\n'), { code: 0, out: /^decision: allow \(HTTP 200\)$/m, err: '' });
+  t.match(await run(['explain'], env, 'opaque\n'), { code: 0, out: /^decision: allow \(HTTP 200\)\n/, err: '' });
   t.match(await run(['explain', '--allowed-namespaces=ci'], env, 'opaque\n'), { code: 1, err: '' });
   t.match(await run(['explain', '--output=xml'], env, 'opaque\n'), {
     ...{ code: 2, out: '', err: 'gatecar: --output must be text or json\n' },
@@ -224,8 +244,8 @@ t.test('`gatecar dev` runs until it is told to stop', async t => {
   });
   const exit = once(child, 'close');
   await until(() => out.includes('curl -i'));
-  const auth = /^gatecar +(\S+)$/m.exec(out)?.[1];
-  t.equal((await ask(`http://${auth}`)).status, 401);
+  const auth = /^ +gatecar +(\S+)\/auth /m.exec(out)?.[1] ?? '';
+  t.equal((await ask(auth)).status, 401);
   child.kill('SIGTERM');
   t.strictSame(await exit, [0, null]);
 });

@@ -58,4 +58,36 @@ Exit code: 0 printed, 1 the output cannot be written, 2 usage or settings, 141 i
 
 Example: gatecar gateway nginx --identity-header-prefix=X-Bind- > nginx.conf
 `,
+  top: `gatecar top: decisions, hit rate, reviews and latency of a running gatecar, live.
+
+Usage: gatecar top [--url URL] [--once] [--setting=value ...]
+
+Reads /metrics of the ops listener every second. Rates and latencies are those of the last 10 seconds;
+those of the first page are averages since the start of gatecar. Ctrl-C ends it. If standard output is
+no terminal, it prints one page after the other. Settings: those of gatecar serve, for the address.
+
+  --url URL       the ops listener (default: GATECAR_OPS_LISTEN on this machine)
+  --once          prints one page and exits
+
+Exit code: 0 printed, 1 the metrics cannot be read, 2 usage or settings, 130 ended by Ctrl-C.
+
+Example: gatecar top
+Example, for one pod of a Deployment:
+  kubectl port-forward --namespace gatecar deployment/gatecar 9081 &
+  gatecar top --url http://127.0.0.1:9081
+`,
+  completion: `gatecar completion: prints a completion script for a shell.
+
+Usage: gatecar completion bash|zsh|fish
+
+The script completes commands, flags, values of flags and names of gateways.
+
+  bash   source <(gatecar completion bash)
+  zsh    source <(gatecar completion zsh)
+  fish   gatecar completion fish | source
+
+Exit code: 0 printed, 1 the output cannot be written, 2 usage, 141 its reader has gone.
+
+Example: gatecar completion bash > ~/.local/share/bash-completion/completions/gatecar
+`,
 } as const;

@@ -6,6 +6,8 @@ import { MAX_QUOTED_LENGTH } from '../limits/constants.ts';
 /** The input and output of a command. */
 export interface Terminal {
   readonly write: (text: string) => void;
+  /** Writes at once, for commands that run until they are stopped. */
+  readonly writeNow: (text: string) => Promise<void>;
   /** Writes notes and errors to standard error. */
   readonly complain: (text: string) => void;
   /** Reads all of standard input. */
@@ -14,17 +16,37 @@ export interface Terminal {
   readonly isTerminal: boolean;
 }
 
-/** How good a result is; decides its colour. */
+/** How good a result is; decides its colour and its symbol. */
 export type Severity = 'good' | 'doubtful' | 'bad' | 'quiet';
 
-const CODES: Readonly<Record<Severity, number>> = { good: 32, doubtful: 33, bad: 31, quiet: 2 };
+/** How a part of a text is painted. `strong` is for titles. */
+export type Tone = Severity | 'strong';
 
-export type Colorizer = (tone: Severity, text: string) => string;
+const CODES: Readonly<Record<Tone, number>> = { good: 32, doubtful: 33, bad: 31, quiet: 2, strong: 1 };
+
+/** The symbol of each result. */
+export const SYMBOLS: Readonly<Record<Severity, string>> = { good: '✓', doubtful: '!', bad: '✗', quiet: '-' };
+
+export type Colorizer = (tone: Tone, text: string) => string;
+
+/** Whether text may have escape codes and symbols: on a terminal that can show them. */
+function isRich({ isTerminal }: Pick<Terminal, 'isTerminal'>, env: Environment): boolean {
+  return isTerminal && env['TERM'] !== 'dumb';
+}
 
 /** Colours text on a terminal unless `NO_COLOR` is set and not empty (no-color.org). */
-export function colorizer({ isTerminal }: Pick<Terminal, 'isTerminal'>, env: Environment): Colorizer {
-  const colours = isTerminal && !env['NO_COLOR'];
+export function colorizer(terminal: Pick<Terminal, 'isTerminal'>, env: Environment): Colorizer {
+  const colours = isRich(terminal, env) && !env['NO_COLOR'];
   return (tone, text) => (colours ? `\u001b[${CODES[tone]}m${text}\u001b[0m` : text);
+}
+
+/**
+ * Returns a function for the symbol of a result, followed by a space. On a terminal it is coloured
+ * as {@link colorizer} allows. Elsewhere it is empty: words are easier to search.
+ */
+export function marker(terminal: Pick<Terminal, 'isTerminal'>, env: Environment): (tone: Severity) => string {
+  const paint = colorizer(terminal, env);
+  return tone => (isRich(terminal, env) ? `${paint(tone, SYMBOLS[tone])} ` : '');
 }
 
 /**

@@ -26,14 +26,18 @@ Usage: gatecar [serve] [--setting=value ...]
        gatecar check [--setting=value ...]
        gatecar explain [FILE] [--setting=value ...]
        gatecar gateway NAME [FILE] [--setting=value ...]
+       gatecar top [--url URL] [--once]
+       gatecar completion bash|zsh|fish
 
-  serve      the sidecar (the default)
-  dev        the sidecar with an embedded authority that issues and reviews real tokens
-  check      whether these settings work here; if not, why, and the command that fixes it
-  explain    what would be decided about a token, step by step, and why
-  gateway    prints that gateway's configuration for the settings in force
-  --help     this text; after a command that ends by itself, that of the command
-  --version  the version
+  serve          the sidecar (the default)
+  dev            the sidecar with a fake API server that issues and reviews tokens
+  check          whether these settings work here; if not, why, and the command that fixes it
+  explain        what would be decided about a token, step by step, and why
+  gateway        prints a gateway's configuration for the settings in force
+  top            decisions, hit rate, reviews and latency of a running gatecar, live
+  completion     prints a completion script for bash, zsh or fish
+  help, -h       this text; gatecar help COMMAND prints that of a command
+  version, -v    the version; --help and --version work too
 
 SIGTERM, SIGINT and SIGHUP drain; a second one ends the process at once.
 Exit code: 0 drained, 1 failure, 2 usage or settings, 128 + n for a second signal n.

@@ -1,10 +1,16 @@
+import { rmSync } from 'node:fs';
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { extname, join } from 'node:path';
+import { colorizer, type Terminal } from '../cli/output.ts';
 import { type Environment, readConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
-import { parseServiceAccount } from '../identity/identity.ts';
 import { logger } from '../observability/logging/logger.ts';
 import { type RunningServer, serve } from '../serve.ts';
-import { startFakeApiServer } from './fake-api-server.ts';
-import { ISSUER, type TokenIssuer, tokenIssuer } from './token-issuer.ts';
+import { type FakeApiServer, startFakeApiServer } from './fake-api-server.ts';
+import { introduction } from './introduction.ts';
+import { type SampleRequest, type SampleResult, sampleRequests, targetOf, trySample } from './sample-requests.ts';
+import { tokenIssuer } from './token-issuer.ts';
 
 /**
  * Settings of a real API server. `gatecar dev` ignores them, since its fake API server takes the
@@ -22,36 +28,45 @@ const API_SERVER_SETTINGS = [
 ];
 
 /**
- * Runs `gatecar dev`: the sidecar and a fake API server, both on loopback. Prints `curl` commands
- * to try it. The settings are those of `serve`, except for those of the API server.
+ * Runs `gatecar dev`: the sidecar and a fake API server, both on loopback. Tries four requests and
+ * prints a page with their results and the `curl` commands. The settings are those of `serve`,
+ * except for those of the API server.
  *
  * @throws {ConfigError}
  */
 export async function dev(
   args: readonly string[],
   env: Environment,
-  print: (text: string) => void,
+  terminal: Pick<Terminal, 'write' | 'isTerminal'>,
 ): Promise<RunningServer> {
   const issuer = tokenIssuer();
-  const authority = await startFakeApiServer({ issuer });
+  const apiServer = await startFakeApiServer({ issuer });
+  // `mkdtemp` creates it with the mode 0700.
+  const directory = await mkdtemp(join(tmpdir(), 'gatecar-dev-'));
+  const close = async (running?: RunningServer): Promise<void> => {
+    // First of all: a second signal ends the process before the rest is done.
+    rmSync(directory, { recursive: true, force: true });
+    await running?.stop();
+    await apiServer.close();
+  };
   try {
-    const config = readConfig(args, devEnvironment(args, env, authority.url));
+    const config = readConfig(args, devEnvironment(args, env, apiServer.url));
     const running = await serve(config, { inCluster: undefined, homeDirectory: undefined }, logger(config.logLevel));
-    print(introduction(running, authority.url, config, issuer));
-    return {
-      ...running,
-      async stop() {
-        await running.stop();
-        await authority.close();
-      },
-    };
+    const samples = await prepareSamples(running, config, sampleRequests(config, issuer), directory);
+    terminal.write(pageOf({ running, config, apiServer, directory, samples }, colorizer(terminal, env)));
+    return { ...running, stop: () => close(running) };
   } catch (error) {
-    await authority.close();
+    await close();
     throw error;
   }
 }
 
-function devEnvironment(args: readonly string[], env: Environment, authorityUrl: string): Environment {
+/** Returns how a user starts this program: from source, or as it is installed. */
+export function programName(file: string = import.meta.filename): string {
+  return extname(file) === '.ts' ? 'npx node src/main.ts' : 'gatecar';
+}
+
+function devEnvironment(args: readonly string[], env: Environment, apiServerUrl: string): Environment {
   const given = Object.entries(env).filter(
     ([name, value]) => value !== undefined && !API_SERVER_SETTINGS.includes(name),
   );
@@ -62,47 +77,53 @@ function devEnvironment(args: readonly string[], env: Environment, authorityUrl:
     GATECAR_LISTEN: '127.0.0.1:9080',
     GATECAR_OPS_LISTEN: '127.0.0.1:9081',
     GATECAR_SHUTDOWN_DELAY: '0s',
+    // The page is for a person. Lines of JSON would stand in between.
+    GATECAR_LOG_LEVEL: 'warn',
     ...(hasList ? {} : { GATECAR_ALLOWED_NAMESPACES: 'default' }),
     ...Object.fromEntries(given),
-    GATECAR_KUBE_API_URL: authorityUrl,
+    GATECAR_KUBE_API_URL: apiServerUrl,
   };
 }
 
-function introduction(running: RunningServer, authorityUrl: string, config: Config, issuer: TokenIssuer): string {
-  const account = passingAccount(config);
-  const audiences = config.tokenAudiences.slice(0, 1);
-  const good = {
-    ...account,
-    audiences: audiences.length > 0 ? audiences : [ISSUER],
-    pod: 'my-app-0',
-    node: 'dev-node',
-  };
-  const cases: [title: string, token: string][] = [
-    ['A token that passes (200, and the identity headers):', issuer.issue(good)],
-    ['One for the wrong audience (401):', issuer.issue({ ...good, audiences: ['somebody-else'] })],
-    [`One from a blocked namespace (${config.policyDeniedStatus}):`, issuer.issue({ ...good, namespace: 'blocked' })],
-    ['One that has expired (401):', issuer.issue({ ...good, expiresInSeconds: -3600, notBeforeSeconds: -7200 })],
-  ];
-  return `
-gatecar        ${running.auth}
-ops            ${running.ops}   (/livez /readyz /metrics)
-authority      ${authorityUrl}   (an embedded TokenReview API; its tokens mean nothing anywhere else)
+type TriedSample = SampleRequest & { readonly result: SampleResult };
 
-${cases.map(([title, token]) => `# ${title}\n${curl(running.auth, token)}\n`).join('\n')}
-`;
+/** Writes each token to a private file, as a header line, and tries it. */
+async function prepareSamples(
+  running: RunningServer,
+  config: Config,
+  samples: readonly SampleRequest[],
+  directory: string,
+): Promise<TriedSample[]> {
+  const target = targetOf(running.auth, schemeOf(config));
+  return Promise.all(
+    samples.map(async sample => {
+      const { name, token } = sample;
+      await writeFile(join(directory, name), `Authorization: Bearer ${token}\n`, { mode: 0o600 });
+      return { ...sample, result: await trySample(target, token, config.identityHeaderPrefix) };
+    }),
+  );
 }
 
-function passingAccount(config: Config): { namespace: string; serviceAccount: string } {
-  const listed = parseServiceAccount(config.allowedServiceAccounts?.[0] ?? '');
-  if (listed !== undefined) return { namespace: listed.namespace, serviceAccount: listed.name };
-  // Never empty: `devEnvironment` sets it if no allowlist is configured.
-  const [namespace] = config.allowedNamespaces as [string, ...string[]];
-  return { namespace, serviceAccount: 'my-app' };
+interface Started {
+  readonly running: RunningServer;
+  readonly config: Config;
+  readonly apiServer: FakeApiServer;
+  readonly directory: string;
+  readonly samples: readonly TriedSample[];
 }
 
-function curl(listener: string, token: string): string {
-  const target = listener.startsWith('unix:')
-    ? `--unix-socket ${listener.slice('unix:'.length)} http://localhost/auth`
-    : `http://${listener.replace(/^(\[::\]|0\.0\.0\.0):/, '127.0.0.1:')}/auth`;
-  return `curl -i -H "Authorization: Bearer ${token}" ${target}`;
+function pageOf({ running, config, apiServer, directory, samples }: Started, paint: ReturnType<typeof colorizer>) {
+  return introduction({
+    auth: targetOf(running.auth, schemeOf(config)),
+    ops: targetOf(running.ops, 'http'),
+    apiServerUrl: apiServer.url,
+    directory,
+    samples,
+    program: programName(),
+    paint,
+  });
+}
+
+function schemeOf(config: Config): 'http' | 'https' {
+  return config.tlsCertFile === undefined ? 'http' : 'https';
 }

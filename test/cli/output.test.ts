@@ -1,5 +1,5 @@
 import t from 'tap';
-import { asciiJson, colorizer, columns, quoteUntrusted, stripControl } from '../../src/cli/output.ts';
+import { asciiJson, colorizer, columns, marker, quoteUntrusted, stripControl } from '../../src/cli/output.ts';
 
 t.test('colours are for terminals, unless NO_COLOR is set', async t => {
   const bad = (isTerminal: boolean, env: Record<string, string> = {}) => colorizer({ isTerminal }, env)('bad', 'no');
@@ -8,6 +8,14 @@ t.test('colours are for terminals, unless NO_COLOR is set', async t => {
   t.equal(bad(true, { NO_COLOR: '1' }), 'no');
   t.equal(bad(false), 'no');
   t.equal(colorizer({ isTerminal: true }, {})('good', 'yes'), '\u001b[32myes\u001b[0m');
+});
+
+t.test('symbols are for terminals, and coloured as colours are allowed', async t => {
+  t.equal(marker({ isTerminal: true }, {})('good'), '\u001b[32m✓\u001b[0m ');
+  t.equal(marker({ isTerminal: true }, { NO_COLOR: '1' })('bad'), '✗ ');
+  t.equal(marker({ isTerminal: false }, {})('bad'), '');
+  const dumb = { TERM: 'dumb' };
+  t.equal(marker({ isTerminal: true }, dumb)('bad') + colorizer({ isTerminal: true }, dumb)('bad', 'no'), 'no');
 });
 
 t.test('a quoted value is one line of printable ASCII, whatever is in it', async t => {

@@ -1,24 +1,28 @@
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { request } from 'node:http';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { dev } from '../../src/dev/dev.ts';
+import { dev, programName } from '../../src/dev/dev.ts';
 import { scratch } from '../fixtures/temp-dir.ts';
+
+const TLS = join(import.meta.dirname, '../fixtures/tls');
 
 const QUIET = { GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0', GATECAR_LOG_LEVEL: 'silent' };
 
-async function start(t: Test, env: Record<string, string> = {}, args: string[] = []) {
+async function start(t: Test, env: Record<string, string> = {}, args: string[] = [], isTerminal = false) {
   let printed = '';
-  const running = await dev(args, { ...QUIET, ...env }, text => {
+  const write = (text: string) => {
     printed += text;
-  });
+  };
+  const running = await dev(args, { ...QUIET, ...env }, { write, isTerminal });
   t.teardown(() => running.stop());
   return { printed, running };
 }
 
-/** What a printed `curl` line does: `curl -i -H "Name: value" [--unix-socket path] url`. */
+/** What a printed `curl` line does: `curl -i -H @file [--unix-socket path] url`. */
 function runCurl(line: string): Promise<{ status: number; user: string | undefined }> {
-  const [, header = '', socketPath, url = ''] =
-    /^curl -i -H "([^"]+)" (?:--unix-socket (\S+) )?(\S+)$/.exec(line) ?? [];
-  const [name = '', value = ''] = header.split(': ');
+  const [, file = '', socketPath, url = ''] = /^curl -i -H @(\S+) (?:--unix-socket (\S+) )?(\S+)$/.exec(line) ?? [];
+  const [name = '', value = ''] = readFileSync(file, 'utf8').trimEnd().split(': ');
   return new Promise((resolve, reject) => {
     const options = { headers: { [name]: value }, ...(socketPath !== undefined && { socketPath }) };
     const asked = request(url, options, response => {
@@ -31,6 +35,9 @@ function runCurl(line: string): Promise<{ status: number; user: string | undefin
 }
 
 const curls = (printed: string) => printed.split('\n').filter(line => line.startsWith('curl '));
+
+/** The directory with the tokens. */
+const directoryOf = (printed: string) => /@(\S+)\/valid/.exec(printed)?.[1] ?? '';
 
 t.test('it prints a line for a token that passes, and one each for three that do not', async t => {
   const { printed, running } = await start(t);
@@ -73,7 +80,7 @@ t.test('a list of ServiceAccounts alone is enough, wherever it is given', async 
 
 t.test('the status that is told for a blocked namespace is the one that is answered', async t => {
   const { printed } = await start(t, { GATECAR_POLICY_DENIED_STATUS: '403' });
-  t.match(printed, 'One from a blocked namespace (403):');
+  t.match(printed, '✗ 403  blocked namespace  namespace_denied\n');
   t.match(await runCurl(curls(printed)[2] ?? ''), { status: 403 });
 });
 
@@ -90,8 +97,40 @@ t.test('a listener on every address or on a Unix socket is asked where it can be
 });
 
 t.test('a bad setting is told, and nothing is left running', async t => {
-  await t.rejects(
-    dev(['--cache-ttl=never'], QUIET, () => {}),
-    { name: 'ConfigError' },
-  );
+  await t.rejects(dev(['--cache-ttl=never'], QUIET, { write: () => {}, isTerminal: false }), { name: 'ConfigError' });
+});
+
+t.test('the page shows what was tried, has only short lines, and is coloured on a terminal only', async t => {
+  const { printed } = await start(t);
+  t.match(printed, '✓ 200  valid token        system:serviceaccount:default:my-app\n');
+  t.match(printed, '✗ 401  wrong audience     token_rejected\n');
+  t.match(printed, '✗ 401  blocked namespace  namespace_denied\n');
+  t.match(printed, '✗ 401  expired            token_rejected\n');
+  t.match(printed, /\n {2}npx node src\/main\.ts explain --kube-api-url=http:\/\/127\.0\.0\.1:\d+ \S+\/expired\n/);
+  for (const line of printed.split('\n')) t.ok(line.length <= 100, line);
+  t.notMatch(printed, /\u001b|eyJ/, 'and no token');
+  t.match((await start(t, {}, [], true)).printed, '\u001b[32m✓ 200\u001b[0m');
+  t.notMatch((await start(t, { NO_COLOR: '1' }, [], true)).printed, '\u001b');
+});
+
+t.test('the files of the tokens are private, and are removed when it stops', async t => {
+  const { printed, running } = await start(t);
+  const directory = directoryOf(printed);
+  t.equal(statSync(directory).mode & 0o777, 0o700);
+  t.strictSame(readdirSync(directory).sort(), ['audience', 'expired', 'namespace', 'valid']);
+  for (const name of readdirSync(directory)) t.equal(statSync(`${directory}/${name}`).mode & 0o777, 0o600, name);
+  await running.stop();
+  t.notOk(existsSync(directory));
+});
+
+t.test('commands are printed as the user runs this program', async t => {
+  t.equal(programName(), 'npx node src/main.ts');
+  t.equal(programName('/app/dist/chunk.js'), 'gatecar');
+});
+
+t.test('a listener with TLS is asked with TLS', async t => {
+  const files = { GATECAR_TLS_CERT_FILE: `${TLS}/server.crt`, GATECAR_TLS_KEY_FILE: `${TLS}/server.key` };
+  const { printed } = await start(t, files);
+  t.match(printed, '✓ 200  valid token');
+  t.match(curls(printed)[0], /^curl -i -H @\S+ -k https:\/\/127\.0\.0\.1:\d+\/auth$/);
 });

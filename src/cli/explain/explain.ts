@@ -13,6 +13,7 @@ import {
   type Colorizer,
   colorizer,
   columns,
+  marker,
   type Severity,
   stripControl,
   type Terminal,
@@ -61,8 +62,9 @@ export async function explainCommand(context: CommandContext): Promise<number> {
   const credential = credentialOf(await input(file, terminal));
   const walk = await dryRun(credential, { ...context, config, wallClock });
   const explained = explanationOf(credential, walk, config, wallClock());
-  const told = output === 'json' ? `${asciiJson(explained, 2)}\n` : textOf(explained, colorizer(terminal, env));
-  terminal.write(withoutToken(told, credential));
+  const text = () => textOf(explained, colorizer(terminal, env), marker(terminal, env));
+  const shown = output === 'json' ? `${asciiJson(explained, 2)}\n` : text();
+  terminal.write(withoutToken(shown, credential));
   return EXIT_CODES[explained.decision.kind];
 }
 
@@ -133,23 +135,26 @@ const TONES: Readonly<Record<Step['result'] | Explained['decision']['kind'], Sev
   ...{ allow: 'good', deny: 'bad', unavailable: 'doubtful' },
 };
 
-function textOf({ unverified, steps, decision, headers, removed }: Explained, paint: Colorizer): string {
-  const claims = unverified
-    ? `claims, which nobody has verified:\n${asciiJson({ ...unverified.header }, 2)}\n${asciiJson(unverified.claims, 2)}\n\n`
-    : '';
+/** Formats the result for a person: the decision first, then its reasons. */
+function textOf(explained: Explained, paint: Colorizer, mark: (tone: Severity) => string): string {
+  const { unverified, steps, decision, headers, removed } = explained;
   const rows = steps.map(({ step, result, text, fix }): [string, string] => [
-    step,
-    `${paint(TONES[result], result)}: ${stripControl(text)}${fix === undefined ? '' : `\nfix: ${stripControl(fix)}`}`,
+    `${mark(TONES[result])}${step}`,
+    `${paint(TONES[result], result)}: ${stripControl(text)}${fix === undefined ? '' : `\n${paint('strong', 'fix:')} ${stripControl(fix)}`}`,
   ]);
   const { kind, reason, status, text } = decision;
-  const verdict = [kind, ...(reason === undefined ? [] : [reason])].join(', ');
-  const told = text === undefined ? '' : `: ${text}`;
+  const name = [kind, ...(reason === undefined ? [] : [reason])].join(', ');
+  const detail = text === undefined ? '' : `: ${text}`;
   const listed = columns(Object.entries(headers), '  ');
-  const whose = kind === 'allow' ? 'headers for the upstream' : "headers for the gateway's client";
+  const receiver = kind === 'allow' ? 'headers for the upstream' : "headers for the gateway's client";
   const without = removed.length === 0 ? '' : `  removed from the request: ${removed.join(', ')}\n`;
+  const claims = unverified
+    ? `\n${paint('strong', 'claims, not verified:')}\n` +
+      `${asciiJson({ ...unverified.header }, 2)}\n${asciiJson(unverified.claims, 2)}\n`
+    : '';
   return (
-    `${claims}${columns(rows)}\n` +
-    `decision: ${paint(TONES[kind], verdict)} (HTTP ${status})${told}\n\n` +
-    `${whose}:\n${listed}${without}`
+    `${mark(TONES[kind])}decision: ${paint(TONES[kind], name)} (HTTP ${status})${detail}\n\n` +
+    `${columns(rows)}\n` +
+    `${paint('strong', `${receiver}:`)}\n${listed}${without}${claims}`
   );
 }

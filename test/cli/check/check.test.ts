@@ -87,7 +87,16 @@ t.test('where all is well, every line says so, and the exit code is 0', async t 
     out.split('\n').map(line => line.split(/ {2,}/, 2).join(' ')),
     [
       ...['ok configuration', 'ok address', 'ok tls', 'ok credential', 'ok review', 'ok rbac', 'ok audience'],
-      ...['ok clock', 'ok allowlists', 'ok listeners', 'ok listeners', 'ok memory', ''],
+      ...[
+        'ok clock',
+        'ok allowlists',
+        'ok listeners',
+        'ok listeners',
+        'ok memory',
+        '',
+        'gatecar works with these settings',
+        '',
+      ],
     ],
   );
   t.match(out, `a token of "${SUB}" for ["https://kubernetes.default.svc"], until 2025-06-01T13:00:00.000Z`);
@@ -566,4 +575,19 @@ t.test('colours are for people', async t => {
   const coloured = await runCommand(checkCommand, { env, isTerminal: true });
   t.match(coloured.out, '\u001b[33mwarn\u001b[0m  configuration');
   t.notMatch((await runCommand(checkCommand, { env })).out, '\u001b');
+});
+
+t.test('on a terminal a symbol stands for the result, and the last line says whether gatecar works', async t => {
+  const env = { ...FREE, GATECAR_MODE: 'format-only' };
+  const shown = async (more: CommandSurroundings) => (await runCommand(checkCommand, { env, ...more })).out;
+  const terminal = await shown({ isTerminal: true });
+  t.match(terminal, /^\u001b\[33m!\u001b\[0m configuration {2}/);
+  t.match(terminal, /^\u001b\[32m✓\u001b\[0m listeners /m);
+  t.match(terminal, /\n\n\S+✓\S+ \S+32mgatecar works with these settings\S+ \(warnings: \d\)\n$/);
+  t.notMatch(await shown({ isTerminal: true, env: { ...env, NO_COLOR: '1' } }), '\u001b');
+  t.notMatch(await shown({}), /[\u001b✓✗]/);
+  const failed = await shown({ env: FREE, isTerminal: true });
+  t.match(failed, /✗\S+ credential .*\n +\u001b\[1mfix:\u001b\[0m /);
+  t.match(failed, /gatecar does not work here: 1 failed\S+\n$/);
+  t.notMatch(await shown({ args: ['--output=json'], isTerminal: true }), /[\u001b✓✗]/);
 });

@@ -44,15 +44,15 @@ t.test('a good token: its claims, a word of each step, the decision and the head
   const input = `${token({ pod: 'web-0' })}\n`;
   const { code, out } = await runCommand(explainCommand, { env, input });
   t.equal(code, 0);
+  t.match(out, /^decision: allow \(HTTP 200\)\n/, 'the decision is the first line');
   for (const line of [
-    /^claims, which nobody has verified:$/m,
+    /^claims, not verified:$/m,
     /^ {2}"sub": "system:serviceaccount:default:my-app",$/m,
     /^credential {2}passes: a bearer token of \d+ characters, a JWT$/m,
     /^signature {3}passes: one of the cluster's keys made it$/m,
     /^review {6}passes: authenticated as "system:serviceaccount:default:my-app" for \["bindcar"\]$/m,
     /^policy {6}passes: GATECAR_ALLOWED_NAMESPACES is \["default"\]$/m,
     /^clock {7}passes: no more than 30 s apart$/m,
-    /^decision: allow \(HTTP 200\)$/m,
     /^headers for the upstream:$/m,
     /^ {2}X-Auth-Request-Pod +web-0$/m,
     /^ {2}removed from the request: X-Auth-Request-Node, X-Auth-Request-Node-Uid, X-Auth-Request-Truncated$/m,
@@ -208,7 +208,7 @@ t.test('every outage is told as one, with its cause and exit code 3, and nothing
     t.equal(code, 3, name);
     t.match(out, /^review {8}fault: TokenReview failed: [a-z]/m, name);
     t.match(out, /^ +fix: (kubectl|gatecar) /m, name);
-    t.match(out, /^decision: unavailable, authority_unavailable \(HTTP 503\)/m, name);
+    t.match(out, /^decision: unavailable, authority_unavailable \(HTTP 503\)/, name);
     t.equal(leaked(out, [input]), undefined, name);
   }
 });
@@ -311,7 +311,9 @@ t.test('colours are for people', async t => {
   const plain = await runCommand(explainCommand, { env, input: 'x' });
   const coloured = await runCommand(explainCommand, { env, input: 'x', isTerminal: true });
   t.notMatch(plain.out, '\u001b');
-  t.match(coloured.out, '\u001b[32mallow\u001b[0m');
+  t.match(coloured.out, '\u001b[32m✓\u001b[0m decision: \u001b[32mallow\u001b[0m (HTTP 200)\n');
+  t.match(coloured.out, '\n\u001b[33m!\u001b[0m mode        \u001b[33mwarning\u001b[0m: ');
+  t.notMatch(plain.out, /[✓✗]/);
   const json = await runCommand(explainCommand, { env, input: 'x', args: ['--output', 'json'], isTerminal: true });
   t.notMatch(json.out, '\u001b');
 });

@@ -1,0 +1,65 @@
+import { type Sample, sumOf, valuesOf } from './metrics-text.ts';
+
+/** The metrics at one time. */
+export interface Snapshot {
+  /** Milliseconds since the epoch. */
+  readonly atMs: number;
+  readonly samples: readonly Sample[];
+}
+
+/** The changes between two snapshots, or since the start of the process. */
+export interface Interval {
+  readonly now: readonly Sample[];
+  readonly seconds: number;
+  readonly isSinceStart: boolean;
+  /** The increase of a counter. */
+  increase(name: string, labels?: Sample['labels']): number;
+  /** The increase of a counter per second. */
+  rate(name: string, labels?: Sample['labels']): number;
+  /** A quantile of a histogram in seconds; `undefined` without observations. */
+  quantile(name: string, share: number, labels?: Sample['labels']): number | undefined;
+}
+
+/** Returns when the process started, in seconds since the epoch. It identifies the process. */
+export function startOf({ samples }: Snapshot): number {
+  return sumOf(samples, 'process_start_time_seconds');
+}
+
+/** Compares two snapshots of one process. Without an earlier one it starts with the process. */
+export function intervalOf(latest: Snapshot, earlier?: Snapshot): Interval {
+  const now = latest.samples;
+  const before = earlier?.samples ?? [];
+  const sinceMs = earlier?.atMs ?? startOf(latest) * 1000;
+  // Never 0: a clock may be set back, and that of another machine may be ahead.
+  const seconds = Math.max(0.001, (latest.atMs - sinceMs) / 1000);
+  const increase: Interval['increase'] = (name, labels) => sumOf(now, name, labels) - sumOf(before, name, labels);
+  return {
+    now,
+    seconds,
+    isSinceStart: earlier === undefined,
+    increase,
+    rate: (name, labels) => increase(name, labels) / seconds,
+    quantile(name, share, labels = {}) {
+      const bounds = valuesOf(now, `${name}_bucket`, 'le');
+      const counts = bounds.map(le => increase(`${name}_bucket`, { ...labels, le }));
+      return quantileOf(bounds.map(boundOf), counts, share);
+    },
+  };
+}
+
+function boundOf(le: string): number {
+  return Number(le.replace('Inf', 'Infinity'));
+}
+
+/**
+ * Interpolates within a bucket, as Prometheus' `histogram_quantile` does. Returns the highest
+ * finite bound if the quantile is above it.
+ */
+function quantileOf(bounds: readonly number[], counts: readonly number[], share: number): number | undefined {
+  const wanted = share * (counts.at(-1) ?? 0);
+  if (wanted === 0) return undefined;
+  const at = counts.findIndex(count => count >= wanted);
+  const [from, to] = [bounds[at - 1] ?? 0, bounds[at] ?? 0];
+  const [below, within] = [counts[at - 1] ?? 0, counts[at] ?? 0];
+  return to === Number.POSITIVE_INFINITY ? from : from + ((to - from) * (wanted - below)) / (within - below);
+}

@@ -1,0 +1,33 @@
+import t from 'tap';
+import { colorizer } from '../../src/cli/output.ts';
+import { type Introduction, introduction } from '../../src/dev/introduction.ts';
+
+const page = (more: Partial<Introduction>) =>
+  introduction({
+    auth: { url: 'http://127.0.0.1:9080' },
+    ops: { url: 'http://127.0.0.1:9081' },
+    apiServerUrl: 'http://127.0.0.1:4000',
+    directory: '/tmp/d',
+    samples: [{ name: 'valid', title: 'valid token', token: 'x', result: { status: 200, detail: 'jane' } }],
+    program: 'gatecar',
+    paint: colorizer({ isTerminal: false }, {}),
+    ...more,
+  });
+
+t.test('paths with special characters are quoted for the shell', async t => {
+  const text = page({ directory: "/tmp/it's", auth: { url: 'http://localhost', socketPath: '/run/a b' } });
+  t.match(text, "curl -i -H @'/tmp/it'\\''s/valid' --unix-socket '/run/a b' http://localhost/auth\n");
+});
+
+t.test('an ops listener on a Unix socket is named, and not offered to `gatecar top --url`', async t => {
+  t.match(page({}), '  gatecar top --url=http://127.0.0.1:9081\n');
+  const text = page({ ops: { url: 'http://localhost', socketPath: '/run/ops' } });
+  t.match(text, '  ops         unix:/run/ops ');
+  t.notMatch(text, 'gatecar top');
+});
+
+t.test('a request that could not be sent is neither a success nor a rejection', async t => {
+  const result = { status: 0, detail: 'not tried: ECONNRESET' };
+  const samples = [{ name: 'valid', title: 'valid token', token: 'x', result }];
+  t.match(page({ samples }), '  ! ---  valid token        not tried: ECONNRESET\n');
+});
