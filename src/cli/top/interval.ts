@@ -40,7 +40,7 @@ export function intervalOf(latest: Snapshot, earlier?: Snapshot): Interval {
     increase,
     rate: (name, labels) => increase(name, labels) / seconds,
     quantile(name, share, labels = {}) {
-      const bounds = valuesOf(now, `${name}_bucket`, 'le');
+      const bounds = valuesOf(now, `${name}_bucket`, 'le', labels);
       const counts = bounds.map(le => increase(`${name}_bucket`, { ...labels, le }));
       return quantileOf(bounds.map(boundOf), counts, share);
     },

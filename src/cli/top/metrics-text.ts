@@ -30,15 +30,20 @@ function parseValue(text: string): number {
 
 /** Returns the sum of all samples with this name and these labels. */
 export function sumOf(samples: readonly Sample[], name: string, labels: Sample['labels'] = {}): number {
-  const wanted = Object.entries(labels);
-  const found = samples.filter(
-    one => one.name === name && wanted.every(([label, value]) => one.labels[label] === value),
-  );
-  return found.reduce((sum, { value }) => sum + value, 0);
+  return matching(samples, name, labels).reduce((sum, { value }) => sum + value, 0);
 }
 
-/** Returns the values that a label has in the samples with this name, in their order. */
-export function valuesOf(samples: readonly Sample[], name: string, label: string): string[] {
-  const values = samples.filter(one => one.name === name).map(({ labels }) => labels[label] ?? '');
-  return [...new Set(values)];
+/** Returns the values that a label has in the samples with this name and these other labels. */
+export function valuesOf(
+  samples: readonly Sample[],
+  name: string,
+  label: string,
+  others: Sample['labels'] = {},
+): string[] {
+  return [...new Set(matching(samples, name, others).map(({ labels }) => labels[label] ?? ''))];
+}
+
+function matching(samples: readonly Sample[], name: string, labels: Sample['labels']): Sample[] {
+  const wanted = Object.entries(labels);
+  return samples.filter(one => one.name === name && wanted.every(([label, value]) => one.labels[label] === value));
 }
