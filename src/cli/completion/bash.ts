@@ -6,6 +6,9 @@ import {
   type Values,
 } from './completed-words.ts';
 
+/** Leaves it to bash to complete the name of a file. bash before 4.0 has no `compopt`. */
+const FILES = 'compopt -o default 2>/dev/null; return';
+
 /** Returns the completion script for bash. */
 export function bashScript(): string {
   const commands = completedCommands();
@@ -28,7 +31,7 @@ _gatecar() {
 ${byName
   .filter(({ values }) => typeof values !== 'string')
   .map(flagCase)
-  .join('')}    ${filesFlags(byName)}) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+  .join('')}    ${filesFlags(byName)}) ${FILES} ;;
     ${valueFlags(byName)}) return ;;
   esac
   local settings='${settingFlags()
@@ -68,8 +71,7 @@ function valueFlags(flags: readonly CompletedFlag[]): string {
 
 function commandCase({ name, flags, takesSettings, operands }: CompletedCommand): string {
   const own = [...flags.map(flag => flag.name), ...(takesSettings ? ['$settings'] : [])].join(' ');
-  const files = 'compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return';
-  const otherwise = operands === 'files' ? files : `words='${wordsOf(operands)}'`;
+  const otherwise = operands === 'files' ? FILES : `words='${wordsOf(operands)}'`;
   return `      ${name}) if [[ $cur == -* ]]; then words="${own}"; else ${otherwise}; fi ;;\n`;
 }
 

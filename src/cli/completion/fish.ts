@@ -32,9 +32,9 @@ function ownLines({ name, flags, operands }: CompletedCommand): string {
 }
 
 function flagLine({ name, summary, values, isSwitch }: CompletedFlag, condition: string): string {
-  const takesValue = isSwitch === true ? '' : ' -r';
-  const offered = isSwitch === true && values !== 'none' ? '' : argumentsOf(values);
-  return `complete -c gatecar -n ${quoted(condition)} -l ${name.slice(2)}${takesValue}${offered} -d ${quoted(summary)}\n`;
+  // `-x` asks for a value that is not a file, `-r` for any.
+  const value = isSwitch === true ? '' : ` ${values === 'files' ? '-r' : '-x'}${argumentsOf(values)}`;
+  return `complete -c gatecar -n ${quoted(condition)} -l ${name.slice(2)}${value} -d ${quoted(summary)}\n`;
 }
 
 function argumentsOf(values: Values): string {
