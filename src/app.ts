@@ -30,6 +30,7 @@ import { type Metrics, metrics } from './observability/metrics.ts';
 import type { Tracing } from './observability/tracing.ts';
 import type { Health } from './server/health.ts';
 import { opsServer } from './server/ops-listener.ts';
+import { zPages } from './server/z-pages.ts';
 import { listenerTls, type TlsReloader } from './tls/tls-reloader.ts';
 
 /** All components, connected but not yet listening. */
@@ -99,7 +100,7 @@ export async function createApp(config: Config, surroundings: RuntimeEnvironment
 
   return {
     auth: createHttpListener({ ...gateway, ...of('http'), draining: () => draining }),
-    ops: openOps(gate.health, counters),
+    ops: openOps(config, gate.health, counters),
     grpc,
     health: gate.health,
     decisions,
@@ -120,7 +121,7 @@ export async function createApp(config: Config, surroundings: RuntimeEnvironment
   };
 }
 
-function openOps(health: Health, counters: Metrics): FastifyInstance {
+function openOps(config: Config, health: Health, counters: Metrics): FastifyInstance {
   const pool = new ConnectionPool(OPS_CONNECTIONS * CONNECTION_BYTES.http, { minIdleMs: 0 });
   // Twice the maximum that all connections hold of request heads. No connection is closed because
   // of the bytes of another.
@@ -128,6 +129,7 @@ function openOps(health: Health, counters: Metrics): FastifyInstance {
   return opsServer({
     health,
     metrics: counters,
+    pages: zPages({ config, health, version: VERSION }),
     listener: handler =>
       httpServer(handler, {
         pool,

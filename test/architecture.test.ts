@@ -25,7 +25,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'authorize.ts': ['authentication', 'credential', 'decision', 'policy'],
   gateway: ['authorize.ts', 'credential', 'decision', 'identity', 'limits', 'system', 'tls'],
   observability: ['authentication', 'config', 'credential', 'decision', 'gateway', 'identity', 'tls'],
-  server: ['authentication', 'config', 'observability', 'system'],
+  server: ['authentication', 'config', 'credential', 'observability', 'system'],
   'auth-stages.ts': ['authentication', 'config', 'credential', 'jwks', 'kube', 'observability', 'server'],
   'auth-pipeline.ts': [
     ...['auth-stages.ts', 'authentication', 'authorize.ts', 'kube', 'observability', 'policy', 'server'],
@@ -95,7 +95,7 @@ const MAX_LINES = 250;
 /** Files that may be longer, and why they are. */
 const LONGER: Readonly<Record<string, { readonly lines: number; readonly why: string }>> = {
   'config/schema.ts': { lines: 345, why: 'one list of all settings is easier to read than two' },
-  'config/setting-types.ts': { lines: 340, why: 'one small type of setting beside the other' },
+  'config/setting-types.ts': { lines: 360, why: 'one small type of setting beside the other' },
   'limits/constants.ts': { lines: 350, why: 'one list of all constants is easier to read than two' },
 };
 

@@ -58,7 +58,7 @@ export const IN_CLUSTER_CA_FILE = '/var/run/secrets/kubernetes.io/serviceaccount
 /** Every setting, in the order of the documentation. */
 export const SETTINGS = {
   listen: setting('GATECAR_LISTEN', address, ':9080', 'Auth listener: `/auth` and `/auth/*`.'),
-  opsListen: setting('GATECAR_OPS_LISTEN', address, ':9081', 'Ops listener: `/livez`, `/readyz`, `/metrics`.'),
+  opsListen: setting('GATECAR_OPS_LISTEN', address, ':9081', 'Ops listener: probes, `/metrics`, `/statusz`, `/flagz`.'),
   grpcListen: setting(
     'GATECAR_GRPC_LISTEN',
     address,

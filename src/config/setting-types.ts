@@ -18,6 +18,8 @@ export interface SettingType<T> {
   readonly json: JsonSchema;
   /** Formats a value for an error message without secrets; if absent, it is shown as it is. */
   readonly show?: (text: string) => string;
+  /** Formats a value as a user would write it, without secrets; if absent, `String` does. */
+  format?(value: T): string;
 }
 
 /** A listener's address, parsed and as written. */
@@ -53,6 +55,7 @@ export const address: SettingType<Address> = {
     type: 'string',
     pattern: `^(unix:/${WITHOUT_CONTROLS}{1,106}|(\\[[0-9a-fA-F:.]+(%[A-Za-z0-9._-]+)?\\]|[A-Za-z0-9._-]*):[0-9]{1,5})$`,
   },
+  format: ({ text }) => text,
 };
 
 /** A socket's mode. The owner can always connect; only read and write bits matter for a socket. */
@@ -60,6 +63,7 @@ export const socketMode: SettingType<number> = {
   rule: 'an octal mode such as 0660: read and write for the owner, any of the two for group and others',
   parse: text => (/^0?6[0246]{2}$/.test(text) ? Number.parseInt(text, 8) : undefined),
   json: { type: 'string', pattern: '^0?6[0246]{2}$' },
+  format: mode => `0${mode.toString(8)}`,
 };
 
 /** One of these words, exactly as written. */
@@ -129,7 +133,14 @@ export function duration(min: string, max: string): SettingType<number> {
       return ms >= least && ms <= most ? ms : undefined;
     },
     json: { type: 'string', pattern: `^(${[...(least === 0 ? ['0'] : []), ...units].join('|')})$` },
+    format: ms => (ms === 0 ? '0s' : inLargestUnit(ms, UNIT_MS)),
   };
+}
+
+/** Formats a number other than 0 without a fraction. */
+function inLargestUnit(value: number, units: Readonly<Record<string, number>>): string {
+  const [unit = '', size = 1] = Object.entries(units).findLast(([, size]) => value % size === 0) ?? [];
+  return `${value / size}${unit}`;
 }
 
 function toMs(text: string): number {
@@ -153,6 +164,7 @@ export function bytes(min: string, max: string): SettingType<number> {
       return value >= least && value <= most ? value : undefined;
     },
     json: { type: 'string', pattern: `^(${units.join('|')})$` },
+    format: value => inLargestUnit(value, UNIT_BYTES),
   };
 }
 
@@ -175,6 +187,7 @@ export const rate: SettingType<Rate> = {
     return count === undefined || windowMs === undefined ? undefined : { count: Number(count), windowMs };
   },
   json: { type: 'string', pattern: `^[1-9][0-9]{0,5}/${String(duration('1s', '60m').json['pattern']).slice(1)}` },
+  format: ({ count, windowMs }) => `${count}/${inLargestUnit(windowMs, UNIT_MS)}`,
 };
 
 /** Splits on commas and newlines, for values in ConfigMaps. Trims items and drops empty ones. */
@@ -298,6 +311,10 @@ export const headerPairs: SettingType<Readonly<Record<string, string>>> = {
   },
   // The value may contain a proxy's token (dapr-api-token).
   show: () => 'a value that is not shown',
+  format: headers =>
+    Object.keys(headers)
+      .map(name => `${name}=(not shown)`)
+      .join(','),
 };
 
 export const baseUrl: SettingType<string> = {
@@ -328,6 +345,7 @@ export const paths: SettingType<string[]> = {
     return found.length > 0 && !CONTROL.test(text) ? found : undefined;
   },
   json: { type: 'string', pattern: `^(${WITHOUT_CONTROLS}*[^\\x00-\\x1f\\x7f:]${WITHOUT_CONTROLS}*)?$` },
+  format: value => value.join(':'),
 };
 
 export const nonControlText: SettingType<string> = {

@@ -5,10 +5,12 @@ import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import { METRICS_RENDER_EVERY_MS } from '../limits/constants.ts';
 import type { Metrics } from '../observability/metrics.ts';
 import type { Health } from './health.ts';
+import type { ZPages } from './z-pages.ts';
 
 export interface OpsServerOptions {
   readonly health: Health;
   readonly metrics: Pick<Metrics, 'scrape' | 'contentType'>;
+  readonly pages: ZPages;
   /** Builds the underlying HTTP server, with its limits. */
   readonly listener: (handler: RequestListener) => Server;
   readonly hasBody: (request: IncomingMessage) => boolean;
@@ -17,11 +19,11 @@ export interface OpsServerOptions {
 }
 
 /**
- * Creates the ops listener: `/livez`, `/readyz` (`?verbose`), `/metrics`. It never answers an auth
- * request, and it reads no body.
+ * Creates the ops listener: `/livez`, `/readyz` (`?verbose`), `/metrics`, `/statusz`, `/flagz`. It
+ * never answers an auth request, and it reads no body.
  */
 export function opsServer(options: OpsServerOptions): FastifyInstance {
-  const { health, metrics, listener, hasBody, onClientError } = options;
+  const { health, metrics, pages, listener, hasBody, onClientError } = options;
   // Fastify's own error texts repeat the URL. A client that mistakes this listener for the auth
   // listener may have put a token there.
   const notFound = (reply: FastifyReply) => reply.code(404).type('text/plain').send('not found\n');
@@ -46,6 +48,11 @@ export function opsServer(options: OpsServerOptions): FastifyInstance {
       .type('text/plain')
       .send(verbose ? health.report() : health.ready ? 'ok\n' : 'not ready; see /readyz?verbose\n');
   });
+  for (const name of ['statusz', 'flagz'] as const) {
+    server.get(`/${name}`, (_request, reply) =>
+      reply.header('Cache-Control', 'no-store').type('text/plain').send(pages[name]()),
+    );
+  }
   const scrape = sharedRendering(metrics.scrape, METRICS_RENDER_EVERY_MS);
   server.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await scrape()));
   return server;

@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import t from 'tap';
 import { readConfig } from '../../src/config/load.ts';
+import { zPages } from '../../src/server/z-pages.ts';
 
 /** Values at fault that hold a secret, each of another kind of mistake. */
 const FAULTY = {
@@ -61,4 +62,11 @@ t.test('what is at fault in an address without a secret is shown', async t => {
     shown('https://user:s3cret@kubernetes.example/a?b'),
     'got "https://[credentials]@kubernetes.example/a?[not shown]"',
   );
+});
+
+t.test('/flagz shows no secret of a setting', async t => {
+  const config = readConfig([], { GATECAR_KUBE_HEADERS: 'dapr-app-id=proxy,dapr-api-token=s3cret' });
+  const pages = zPages({ config, health: { ready: true, apiServerUp: true }, version: '1.2.3' });
+  t.match(pages.flagz(), '\nkube-headers=dapr-app-id=(not shown),dapr-api-token=(not shown)\n');
+  t.notMatch(pages.flagz() + pages.statusz(), 's3cret');
 });

@@ -9,6 +9,7 @@ function server(t: Test, ready: boolean, hasBody = false) {
   const made = opsServer({
     health: { ready, report: () => 'the report\n' } as never,
     metrics: metrics('1.2.3'),
+    pages: { statusz: () => 'the status\n', flagz: () => 'the settings\n' },
     listener: handler => createServer(handler),
     hasBody: () => hasBody,
     onClientError: () => {},
@@ -38,6 +39,16 @@ t.test('/metrics is the Prometheus text format', async t => {
   t.equal(statusCode, 200);
   t.match(headers['content-type'], /^text\/plain; version=0\.0\.4/);
   t.match(body, /^gatecar_build_info\{version="1\.2\.3",node="v24/m);
+});
+
+t.test('/statusz and /flagz are plain text, and are not cached', async t => {
+  for (const [url, body] of [
+    ['/statusz', 'the status\n'],
+    ['/flagz', 'the settings\n'],
+  ] as const) {
+    const headers = { 'content-type': /^text\/plain/, 'cache-control': 'no-store' };
+    t.match(await server(t, false).inject(url), { statusCode: 200, body, headers });
+  }
 });
 
 t.test('HEAD answers as GET', async t => {
