@@ -79,13 +79,17 @@ function escaped(unit: string): string {
 }
 
 /**
- * Formats a table of two columns. The first column is as wide as its longest cell. Further lines of
- * a second cell are indented below its first line.
+ * Formats a table of two columns. The first column is as wide as its longest cell, without codes
+ * for colours. Further lines of a second cell are indented below its first line.
  */
 export function columns(rows: readonly (readonly [first: string, second: string])[], indent = ''): string {
-  const width = Math.max(0, ...rows.map(([first]) => first.length));
+  const widthOf = (cell: string): number => cell.replaceAll(/\u001b\[\d+m/g, '').length;
+  const width = Math.max(0, ...rows.map(([first]) => widthOf(first)));
   const below = ' '.repeat(indent.length + width + 2);
   return rows
-    .map(([first, second]) => `${indent}${first.padEnd(width)}  ${second.replaceAll('\n', `\n${below}`)}\n`)
+    .map(([first, second]) => {
+      const padding = ' '.repeat(width - widthOf(first));
+      return `${indent}${first}${padding}  ${second.replaceAll('\n', `\n${below}`)}\n`;
+    })
     .join('');
 }

@@ -54,3 +54,14 @@ t.test('the first column is as wide as its longest word, and further lines stand
     ' a     1\n       2\n long  3\n',
   );
 });
+
+t.test('codes for colours take no room in a column', async t => {
+  const paint = colorizer({ isTerminal: true }, {});
+  t.equal(
+    columns([
+      [paint('quiet', 'a'), '1\n2'],
+      [paint('bad', 'long'), '3'],
+    ]),
+    '\u001b[2ma\u001b[0m     1\n      2\n\u001b[31mlong\u001b[0m  3\n',
+  );
+});
