@@ -31,7 +31,7 @@ async function run(command: (context: CommandContext) => Promise<unknown>, args:
   return out;
 }
 
-/** Sends requests for some seconds: most with the valid token, some with the others or an unknown one. */
+/** Sends requests for some seconds, most of them with the valid token. */
 async function sendTraffic(url: string, headers: readonly string[], seconds: number): Promise<void> {
   for (const until = Date.now() + seconds * 1000; Date.now() < until; ) {
     const mix = Array.from({ length: 40 }, (_, at) => headers[at % 10 === 9 ? 1 + (at % 3) : 0] ?? '');

@@ -137,10 +137,10 @@ export function duration(min: string, max: string): SettingType<number> {
   };
 }
 
-/** Formats a number other than 0 without a fraction. */
+/** Formats a number other than 0, a multiple of the smallest unit, without a fraction. */
 function inLargestUnit(value: number, units: Readonly<Record<string, number>>): string {
-  const [unit = '', size = 1] = Object.entries(units).findLast(([, size]) => value % size === 0) ?? [];
-  return `${value / size}${unit}`;
+  const divisors = Object.entries(units).filter(([, size]) => value % size === 0);
+  return divisors.map(([unit, size]) => `${value / size}${unit}`).at(-1) as string;
 }
 
 function toMs(text: string): number {

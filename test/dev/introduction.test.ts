@@ -19,11 +19,25 @@ t.test('paths with special characters are quoted for the shell', async t => {
   t.match(text, "curl -i -H @'/tmp/it'\\''s/valid' --unix-socket '/run/a b' http://localhost/auth\n");
 });
 
+t.test('a listener with TLS is asked without a check of its certificate', async t => {
+  t.match(
+    page({ auth: { url: 'https://127.0.0.1:9080' } }),
+    'curl -i -H @/tmp/d/valid -k https://127.0.0.1:9080/auth\n',
+  );
+});
+
 t.test('an ops listener on a Unix socket is named, and not offered to `gatecar top --url`', async t => {
   t.match(page({}), '  gatecar top --url=http://127.0.0.1:9081\n');
   const text = page({ ops: { url: 'http://localhost', socketPath: '/run/ops' } });
   t.match(text, '  ops         unix:/run/ops ');
   t.notMatch(text, 'gatecar top');
+});
+
+t.test('a rejected request is marked as one', async t => {
+  const samples = [
+    { name: 'expired', title: 'expired', token: 'x', result: { status: 401, detail: 'token_rejected' } },
+  ];
+  t.match(page({ samples }), '  ✗ 401  expired            token_rejected\n');
 });
 
 t.test('a request that could not be sent is neither a success nor a rejection', async t => {

@@ -5,6 +5,8 @@ import t from 'tap';
 import { readConfig } from '../../src/config/load.ts';
 import { sampleRequests, targetOf, trySample } from '../../src/dev/sample-requests.ts';
 import { tokenIssuer } from '../../src/dev/token-issuer.ts';
+import { scratch } from '../fixtures/temp-dir.ts';
+import { startTlsServer } from '../fixtures/tls-server.ts';
 
 t.test('there are four samples, each with a token and a file name of its own', async t => {
   for (const env of [{}, { GATECAR_TOKEN_AUDIENCES: '' }]) {
@@ -55,4 +57,14 @@ t.test('a request that fails has the error in place of a status', async t => {
     status: 0,
     detail: /^not tried: .*ECONNREFUSED/,
   });
+});
+
+t.test('a listener on a Unix socket, or with TLS, is asked as such', async t => {
+  const path = `${scratch(t)}/s`;
+  const server = createServer((_request, response) => response.writeHead(200, { 'X-User': 'jane' }).end()).listen(path);
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  t.strictSame(await trySample(targetOf(`unix:${path}`, 'http'), 'abc', 'X-'), { status: 200, detail: 'jane' });
+  const tls = await startTlsServer(t);
+  t.match(await trySample(tls, 'abc', 'X-'), { status: 200 });
 });

@@ -41,8 +41,8 @@ export function intervalOf(latest: Snapshot, earlier?: Snapshot): Interval {
     rate: (name, labels) => increase(name, labels) / seconds,
     quantile(name, share, labels = {}) {
       const bounds = valuesOf(now, `${name}_bucket`, 'le', labels);
-      const counts = bounds.map(le => increase(`${name}_bucket`, { ...labels, le }));
-      return quantileOf(bounds.map(boundOf), counts, share);
+      const buckets = bounds.map(le => [boundOf(le), increase(`${name}_bucket`, { ...labels, le })] as const);
+      return quantileOf(buckets, share);
     },
   };
 }
@@ -54,12 +54,18 @@ function boundOf(le: string): number {
 /**
  * Interpolates within a bucket, as Prometheus' `histogram_quantile` does. Returns the highest
  * finite bound if the quantile is above it.
+ *
+ * @param buckets cumulative, in the order of their bounds.
  */
-function quantileOf(bounds: readonly number[], counts: readonly number[], share: number): number | undefined {
-  const wanted = share * (counts.at(-1) ?? 0);
-  if (wanted === 0) return undefined;
-  const at = counts.findIndex(count => count >= wanted);
-  const [from, to] = [bounds[at - 1] ?? 0, bounds[at] ?? 0];
-  const [below, within] = [counts[at - 1] ?? 0, counts[at] ?? 0];
-  return to === Number.POSITIVE_INFINITY ? from : from + ((to - from) * (wanted - below)) / (within - below);
+function quantileOf(buckets: readonly (readonly [bound: number, count: number])[], share: number): number | undefined {
+  const wanted = share * Math.max(0, ...buckets.map(([, count]) => count));
+  let [from, below] = [0, 0];
+  for (const [bound, count] of buckets) {
+    if (wanted > 0 && count >= wanted) {
+      if (bound === Number.POSITIVE_INFINITY) return from;
+      return from + ((bound - from) * (wanted - below)) / (count - below);
+    }
+    [from, below] = [bound, count];
+  }
+  return undefined;
 }

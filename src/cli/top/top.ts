@@ -31,24 +31,28 @@ export async function topCommand(context: CommandContext, sleep: (ms: number) =>
   const { target, once } = optionsOf(context);
   const paint = colorizer(terminal, env);
   let history: Snapshot[] = [];
-  for (let pages = 0; ; pages += 1) {
+  let pages = 0;
+  do {
     const read = await snapshotOf(target, wallClock);
     if ('samples' in read) history = withSnapshot(history, read);
-    const [latest] = history.slice(-1);
     const problem =
       'problem' in read ? `cannot read ${target.shown}/metrics: ${stripControl(read.problem)}` : undefined;
+    const latest = history.at(-1);
     if (latest === undefined) {
       terminal.complain(`gatecar: ${problem}\n`);
       return 1;
     }
     const interval = intervalOf(latest, history.length > 1 ? history[0] : undefined);
-    const page = pageOf(interval, target.shown, wallClock(), paint);
     const note = problem === undefined ? '' : `\n${paint('bad', problem)}\n`;
-    await terminal.writeNow(terminal.isTerminal && !once ? redrawn(page + note, pages) : `${page}${note}`);
-    if (once) return 0;
-    if (!terminal.isTerminal) await terminal.writeNow('\n');
-    await sleep(REFRESH_MS);
-  }
+    const page = pageOf(interval, target.shown, wallClock(), paint) + note;
+    if (once) await terminal.writeNow(page);
+    else {
+      await terminal.writeNow(terminal.isTerminal ? redrawn(page, pages) : `${page}\n`);
+      await sleep(REFRESH_MS);
+    }
+    pages += 1;
+  } while (!once);
+  return 0;
 }
 
 interface TopOptions {
