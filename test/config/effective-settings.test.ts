@@ -29,6 +29,7 @@ t.test('a value is shown as a user would write it, and can be read again', async
     ['GATECAR_TOKEN_AUDIENCES', ''],
     ['GATECAR_CACHE_REFRESH_AHEAD', 'false'],
     ['GATECAR_POLICY_DENIED_STATUS', '403'],
+    ['GATECAR_OPAQUE_TOKENS', 'ask', 'review'],
   ];
   for (const [name, text, expected = text] of given) {
     const extra =
