@@ -82,6 +82,7 @@ async function runOneShotCommand(command: Exclude<Command, 'serve' | 'dev'>, arg
       },
       readInput: () => buffer(process.stdin),
       isTerminal: process.stdout.isTTY,
+      width: process.stdout.columns,
     },
   });
   await print(text);

@@ -9,7 +9,7 @@ import type { CommandContext } from '../../src/cli/command.ts';
 import { explainCommand } from '../../src/cli/explain/explain.ts';
 import { topCommand } from '../../src/cli/top/top.ts';
 import { dev } from '../../src/dev/dev.ts';
-import { terminalPicture } from './picture.ts';
+import { COLUMNS, terminalPicture } from './picture.ts';
 
 const folder = join(import.meta.dirname, '../../docs/images');
 
@@ -25,6 +25,7 @@ async function run(command: (context: CommandContext) => Promise<unknown>, args:
     complain: write,
     readInput: async () => Buffer.alloc(0),
     isTerminal: true,
+    width: COLUMNS,
   };
   const runtimeEnvironment = { inCluster: undefined, homeDirectory: undefined };
   await command({ args, env: {}, runtimeEnvironment, version: VERSION, terminal });

@@ -1,5 +1,5 @@
 /** Columns of the terminal that is drawn. Longer lines wrap, as they do there. */
-const COLUMNS = 100;
+export const COLUMNS = 100;
 
 const CELL = { width: 7.8, height: 18 };
 const MARGIN = { x: 18, top: 44, bottom: 16 };

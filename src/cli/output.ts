@@ -1,3 +1,4 @@
+import { wrapText } from '../config/help.ts';
 import type { Environment } from '../config/load.ts';
 import { redact } from '../credential/redaction.ts';
 import { redactJwts } from '../credential/token.ts';
@@ -14,6 +15,8 @@ export interface Terminal {
   readonly readInput: () => Promise<Buffer>;
   /** Whether standard output is a terminal, not a file or a pipe. */
   readonly isTerminal: boolean;
+  /** The columns of that terminal, if they are known. */
+  readonly width?: number | undefined;
 }
 
 /** How good a result is; decides its colour and its symbol. */
@@ -76,6 +79,19 @@ export function stripControl(line: string): string {
 
 function escaped(unit: string): string {
   return `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
+}
+
+/** A narrower column is not worth the line breaks. */
+const MIN_FITTED_WIDTH = 40;
+
+/**
+ * Breaks a text at spaces, so that it fits a terminal.
+ *
+ * @param used the columns at its left. Without a known width, the text stays on one line.
+ */
+export function fitText(text: string, { width }: Pick<Terminal, 'width'>, used: number): string {
+  if (width === undefined || width - used < MIN_FITTED_WIDTH) return text;
+  return wrapText(text, width - used).join('\n');
 }
 
 /**

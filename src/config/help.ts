@@ -12,7 +12,7 @@ function defaultOf(setting: Setting<unknown>): string {
 export function help(): string {
   const settings = ALL.map(setting => {
     const names = [setting.name, ...setting.aliases].join(', ');
-    const text = wrap(setting.help.replaceAll('`', ''), 94);
+    const text = wrapText(setting.help.replaceAll('`', ''), 94);
     return [
       `  --${flagName(setting)}`,
       `      ${names} (default: ${defaultOf(setting)})`,
@@ -85,7 +85,8 @@ export function settingsJsonSchema(): Record<string, unknown> {
   };
 }
 
-function wrap(text: string, width: number): string[] {
+/** Breaks a text at spaces into lines of at most `width` characters, unless a word is longer. */
+export function wrapText(text: string, width: number): string[] {
   const lines: string[] = [];
   let line = '';
   for (const word of text.split(' ')) {

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { asciiJson, colorizer, columns, marker, quoteUntrusted, stripControl } from '../../src/cli/output.ts';
+import { asciiJson, colorizer, columns, fitText, marker, quoteUntrusted, stripControl } from '../../src/cli/output.ts';
 
 t.test('colours are for terminals, unless NO_COLOR is set', async t => {
   const bad = (isTerminal: boolean, env: Record<string, string> = {}) => colorizer({ isTerminal }, env)('bad', 'no');
@@ -63,5 +63,17 @@ t.test('codes for colours take no room in a column', async t => {
       [paint('bad', 'long'), '3'],
     ]),
     '\u001b[2ma\u001b[0m     1\n      2\n\u001b[31mlong\u001b[0m  3\n',
+  );
+});
+
+t.test('a text is broken at spaces to fit the terminal, if that is known and wide enough', async t => {
+  const text = 'word '.repeat(20).trim();
+  t.equal(fitText(text, {}, 10), text);
+  t.equal(fitText(text, { width: 49 }, 10), text);
+  t.strictSame(
+    fitText(text, { width: 60 }, 10)
+      .split('\n')
+      .map(line => line.length),
+    [49, 49],
   );
 });

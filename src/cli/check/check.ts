@@ -5,7 +5,7 @@ import { EndpointError, type KubeEndpoint } from '../../kube/endpoint.ts';
 import { createApiClient, createEndpointSource } from '../../kube/endpoint-selection.ts';
 import { processMemory } from '../../limits/process-limits.ts';
 import { type CommandContext, readCommand, UsageError } from '../command.ts';
-import { asciiJson, type Colorizer, colorizer, columns, marker, type Severity, stripControl } from '../output.ts';
+import { asciiJson, colorizer, columns, fitText, marker, type Severity, stripControl } from '../output.ts';
 import { checkAllowlists } from './allowlists.ts';
 import { type CheckResult, fail, ok, warn } from './check-result.ts';
 import { assessClockSkew, measureClockSkew } from './clock-skew.ts';
@@ -34,19 +34,22 @@ export async function checkCommand(context: CommandContext): Promise<number> {
   if (operands.length > 0) throw new UsageError('check takes settings and nothing else: gatecar check --help');
   const findings = await findingsOf(context, settings);
   const checked: Checked = { ok: findings.every(({ result }) => result !== 'fail'), findings };
-  const { terminal, env } = context;
-  const text = () => textOf(checked, colorizer(terminal, env), marker(terminal, env));
-  terminal.write(output === 'json' ? `${asciiJson(checked, 2)}\n` : text());
+  context.terminal.write(output === 'json' ? `${asciiJson(checked, 2)}\n` : textOf(checked, context));
   return checked.ok ? 0 : 1;
 }
 
 const TONES: Readonly<Record<CheckResult['result'], Severity>> = { ok: 'good', warn: 'doubtful', fail: 'bad' };
 
-function textOf({ ok, findings }: Checked, paint: Colorizer, mark: (tone: Severity) => string): string {
+/** The columns of the symbol, the name of the check and the spaces around them. */
+const FIRST_COLUMN = 17;
+
+function textOf({ ok, findings }: Checked, { terminal, env }: CommandContext): string {
+  const paint = colorizer(terminal, env);
+  const mark = marker(terminal, env);
   const rows = findings.map(({ check, result, text, fix }): [string, string] => [
     // On a terminal the symbol stands for the word.
     `${mark(TONES[result]) || `${result.padEnd(4)}  `}${check.padEnd(13)}`,
-    `${stripControl(text)}${fix === undefined ? '' : `\n${paint('strong', 'fix:')} ${stripControl(fix)}`}`,
+    `${fitText(stripControl(text), terminal, FIRST_COLUMN)}${fix === undefined ? '' : `\n${paint('strong', 'fix:')} ${stripControl(fix)}`}`,
   ]);
   const count = (wanted: CheckResult['result']) => findings.filter(({ result }) => result === wanted).length;
   const summary = ok ? 'gatecar works with these settings' : `gatecar does not work here: ${count('fail')} failed`;

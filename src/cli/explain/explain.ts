@@ -10,9 +10,9 @@ import { EXPLAIN_MAX_INPUT_BYTES, MIN_SECRET_LENGTH } from '../../limits/constan
 import { type CommandContext, readCommand, UsageError } from '../command.ts';
 import {
   asciiJson,
-  type Colorizer,
   colorizer,
   columns,
+  fitText,
   marker,
   type Severity,
   stripControl,
@@ -62,8 +62,7 @@ export async function explainCommand(context: CommandContext): Promise<number> {
   const credential = credentialOf(await input(file, terminal));
   const walk = await dryRun(credential, { ...context, config, wallClock });
   const explained = explanationOf(credential, walk, config, wallClock());
-  const text = () => textOf(explained, colorizer(terminal, env), marker(terminal, env));
-  const shown = output === 'json' ? `${asciiJson(explained, 2)}\n` : text();
+  const shown = output === 'json' ? `${asciiJson(explained, 2)}\n` : textOf(explained, context);
   terminal.write(withoutToken(shown, credential));
   return EXIT_CODES[explained.decision.kind];
 }
@@ -135,13 +134,19 @@ const TONES: Readonly<Record<Step['result'] | Explained['decision']['kind'], Sev
   ...{ allow: 'good', deny: 'bad', unavailable: 'doubtful' },
 };
 
+/** The columns of the symbol, the name of the step and the spaces around them. */
+const FIRST_COLUMN = 16;
+
 /** Formats the result for a person: the decision first, then its reasons. */
-function textOf(explained: Explained, paint: Colorizer, mark: (tone: Severity) => string): string {
+function textOf(explained: Explained, { terminal, env }: CommandContext): string {
   const { unverified, steps, decision, headers, removed } = explained;
-  const rows = steps.map(({ step, result, text, fix }): [string, string] => [
-    `${mark(TONES[result])}${step}`,
-    `${paint(TONES[result], result)}: ${stripControl(text)}${fix === undefined ? '' : `\n${paint('strong', 'fix:')} ${stripControl(fix)}`}`,
-  ]);
+  const paint = colorizer(terminal, env);
+  const mark = marker(terminal, env);
+  const rows = steps.map(({ step, result, text, fix }): [string, string] => {
+    const line = fitText(`${result}: ${stripControl(text)}`, terminal, FIRST_COLUMN);
+    const fixLine = fix === undefined ? '' : `\n${paint('strong', 'fix:')} ${stripControl(fix)}`;
+    return [`${mark(TONES[result])}${step}`, paint(TONES[result], result) + line.slice(result.length) + fixLine];
+  });
   const { kind, reason, status, text } = decision;
   const name = [kind, ...(reason === undefined ? [] : [reason])].join(', ');
   const detail = text === undefined ? '' : `: ${text}`;

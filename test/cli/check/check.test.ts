@@ -583,4 +583,7 @@ t.test('colours and symbols are for terminals, and the last line says whether ga
   t.match(failed, /✗\S+ credential .*\n +\u001b\[1mfix:\u001b\[0m /);
   t.match(failed, /gatecar does not work here: 1 failed\S+\n$/);
   t.notMatch(await shown({ args: ['--output=json'], isTerminal: true }), /[\u001b✓✗]/);
+  const narrow = await shown({ isTerminal: true, width: 80, env: { ...env, NO_COLOR: '1' } });
+  t.match(narrow, /^✓ memory {9}\d+ MiB, .*\n {17}\S/m, 'a long text is broken at a space, below its beginning');
+  for (const line of narrow.split('\n')) t.ok(line.length <= 80, line);
 });

@@ -314,6 +314,8 @@ t.test('colours are for people', async t => {
   t.match(coloured.out, '\u001b[32m✓\u001b[0m decision: \u001b[32mallow\u001b[0m (HTTP 200)\n');
   t.match(coloured.out, '\n\u001b[33m!\u001b[0m mode        \u001b[33mwarning\u001b[0m: ');
   t.notMatch(plain.out, /[✓✗]/);
+  const narrow = await runCommand(explainCommand, { env, input: 'x', isTerminal: true, width: 60 });
+  t.match(narrow.out, /warning\u001b\[0m: GATECAR_MODE=format-only: .*\n {14}\S/, 'a long text is broken at a space');
   const json = await runCommand(explainCommand, { env, input: 'x', args: ['--output', 'json'], isTerminal: true });
   t.notMatch(json.out, '\u001b');
 });
