@@ -80,16 +80,17 @@ function cacheAndReviewLines(interval: Interval, paint: Colorizer): string[] {
   const hits = lookups('hit_positive') + lookups('hit_negative') + lookups('stale');
   const entries = (store: string) => sumOf(now, 'gatecar_cache_entries', { store });
   const reviews = (outcome?: string) =>
-    interval.rate('gatecar_reviews_total', outcome === undefined ? {} : { outcome });
+    interval.increase('gatecar_reviews_total', outcome === undefined ? {} : { outcome });
+  const reviewRate = (count: number) => rate(count / interval.seconds);
   const failed = reviews() - reviews('authenticated') - reviews('rejected');
   const times = [0.5, 0.99].map(share => time(interval.quantile('gatecar_review_duration_seconds', share)));
   return [
     `${paint('strong', 'CACHE')}    hit rate ${percent(hits, lookups())}; ` +
       `results: ${entries('authenticated')} authenticated, ${entries('rejected')} rejected`,
-    `${paint('strong', 'REVIEWS')}  ${rate(reviews())} per s; p50 ${times[0]}, p99 ${times[1]}; ` +
+    `${paint('strong', 'REVIEWS')}  ${reviewRate(reviews())} per s; p50 ${times[0]}, p99 ${times[1]}; ` +
       `slots ${sumOf(now, 'gatecar_review_concurrency_limit')}`,
-    `         authenticated ${rate(reviews('authenticated'))}, rejected ${rate(reviews('rejected'))}, ` +
-      `${failed > 0 ? paint('doubtful', `failed ${rate(failed)}`) : `failed ${rate(0)}`} per s`,
+    `         authenticated ${reviewRate(reviews('authenticated'))}, rejected ${reviewRate(reviews('rejected'))}, ` +
+      `${failed > 0 ? paint('doubtful', `failed ${reviewRate(failed)}`) : `failed ${rate(0)}`} per s`,
   ];
 }
 

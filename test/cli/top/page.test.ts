@@ -97,6 +97,8 @@ t.test('an unreachable API server, stale results and failed reviews are marked',
   const failed = SAMPLES.replace('outcome="timeout"} 0', 'outcome="timeout"} 50');
   t.match(page(failed, true), '\u001b[33mfailed 5.0\u001b[0m per s');
   t.match(page(SAMPLES, true), '\u001b[32mallow ');
+  const uneven = SAMPLES.replace('"authenticated"} 100', '"authenticated"} 7');
+  t.match(page(uneven, true, 1003.7), 'rejected 5.4, failed 0.0 per s', 'no failure comes from rounding');
 });
 
 t.test('the uptime is in the two largest units', async t => {
