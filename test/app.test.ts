@@ -314,12 +314,10 @@ t.test('with grace a known token passes through an outage, marked; its begin and
 
 t.test('what no known token would fail at is no outage to serve a revoked one by grace', async t => {
   const settings = {
-    ...{
-      GATECAR_CACHE_STALE_IF_ERROR: '1m',
+    GATECAR_CACHE_STALE_IF_ERROR: '1m',
       GATECAR_CACHE_TTL: '20ms',
       GATECAR_CACHE_REFRESH_AHEAD: 'false',
       GATECAR_REVIEW_TIMEOUT: '1s',
-    },
   };
   const { app, api, url, scrape } = await startApp(t, settings);
   const issuer = tokenIssuer();
@@ -623,7 +621,7 @@ t.test('where spans are asked for, requests and reviews have them, and lines nam
 
 t.test('a pod knows its API server by what the kubelet put into its environment', async t => {
   t.strictSame(inClusterAddress({ KUBERNETES_SERVICE_HOST: '10.0.0.1', KUBERNETES_SERVICE_PORT: '443', HOME: '/' }), {
-    ...{ host: '10.0.0.1', port: '443' },
+    host: '10.0.0.1', port: '443',
   });
   t.equal(inClusterAddress({ KUBERNETES_SERVICE_PORT: '443' }), undefined);
 });

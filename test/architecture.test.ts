@@ -26,13 +26,12 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   observability: ['authentication', 'config', 'credential', 'decision', 'gateway', 'identity', 'tls'],
   server: ['authentication', 'config', 'observability'],
   'auth-pipeline.ts': [
-    ...['authentication', 'authorize.ts', 'config', 'credential', 'jwks', 'kube', 'observability', 'policy', 'server'],
+    'authentication', 'authorize.ts', 'config', 'credential', 'jwks', 'kube', 'observability', 'policy', 'server',
   ],
   'app.ts': ['auth-pipeline.ts', 'config', 'gateway', 'kube', 'limits', 'observability', 'server', 'tls'],
   'serve.ts': ['app.ts', 'config', 'kube', 'observability', 'server'],
   cli: [
-    ...[
-      'auth-pipeline.ts',
+    'auth-pipeline.ts',
       'authentication',
       'authorize.ts',
       'config',
@@ -40,8 +39,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
       'decision',
       'gateway',
       'identity',
-    ],
-    ...['jwks', 'kube', 'limits', 'server', 'tls'],
+    'jwks', 'kube', 'limits', 'server', 'tls',
   ],
   dev: ['config', 'identity', 'observability', 'serve.ts'],
   'main.ts': ['app.ts', 'cli', 'config', 'dev', 'kube', 'observability', 'serve.ts', 'server', 'tls'],
@@ -71,11 +69,9 @@ const DOORS: Readonly<Record<string, { readonly values: readonly string[]; reado
   },
   'lru-cache': {
     values: [
-      ...[
-        'authentication/cache/result-store.ts',
+      'authentication/cache/result-store.ts',
         'authentication/failure-counter.ts',
         'observability/logging/log-rate-limit.ts',
-      ],
     ],
   },
   pino: { values: ['observability/logging/logger.ts'] },

@@ -68,7 +68,7 @@ t.test('`gatecar explain` reads standard input, and its exit code says what was 
   t.match(await run(['explain'], env, 'opaque\n'), { code: 0, out: /^decision: allow \(HTTP 200\)$/m, err: '' });
   t.match(await run(['explain', '--allowed-namespaces=ci'], env, 'opaque\n'), { code: 1, err: '' });
   t.match(await run(['explain', '--output=xml'], env, 'opaque\n'), {
-    ...{ code: 2, out: '', err: 'gatecar: --output must be text or json\n' },
+    code: 2, out: '', err: 'gatecar: --output must be text or json\n',
   });
 });
 
@@ -133,8 +133,8 @@ t.test('a signal that comes before it listens is not lost: it drains then', asyn
   const cert = join(directory, 'cert');
   execFileSync('mkfifo', [cert]);
   const child = spawn(process.execPath, [
-    ...[MAIN, 'serve', '--listen=127.0.0.1:0', '--ops-listen=127.0.0.1:0', '--kube-api-url=http://[::1]:1'],
-    ...['--shutdown-delay=0s', `--tls-cert-file=${cert}`, `--tls-key-file=${TLS}/server.key`],
+    MAIN, 'serve', '--listen=127.0.0.1:0', '--ops-listen=127.0.0.1:0', '--kube-api-url=http://[::1]:1',
+    '--shutdown-delay=0s', `--tls-cert-file=${cert}`, `--tls-key-file=${TLS}/server.key`,
   ]);
   t.teardown(() => child.kill('SIGKILL'));
   const exited = once(child, 'exit');

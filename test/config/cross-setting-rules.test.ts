@@ -82,11 +82,11 @@ t.test('a context belongs to a kubeconfig and not to an address', async t => {
 
 t.test('every broken rule is told, but for those about a setting that is at fault by itself', async t => {
   const env = {
-    ...{ GATECAR_MODE: 'format-only', GATECAR_LISTEN: ':1', GATECAR_OPS_LISTEN: ':1', GATECAR_GRPC_LISTEN: ':1' },
-    ...{ GATECAR_CLIENT_IP_HEADER: 'X-Real-IP', GATECAR_KUBE_API_URL: 'http://localhost', GATECAR_KUBE_CONTEXT: 'dev' },
-    ...{ GATECAR_TLS_KEY_FILE: '/a', GATECAR_TLS_CLIENT_CA_FILE: '/b' },
-    ...{ GATECAR_CLIENT_FAILURE_LIMIT: '20/1m' },
-    ...{ GATECAR_CACHE_STALE_IF_ERROR: '1m', GATECAR_CACHE_TTL: '0' },
+    GATECAR_MODE: 'format-only', GATECAR_LISTEN: ':1', GATECAR_OPS_LISTEN: ':1', GATECAR_GRPC_LISTEN: ':1',
+    GATECAR_CLIENT_IP_HEADER: 'X-Real-IP', GATECAR_KUBE_API_URL: 'http://localhost', GATECAR_KUBE_CONTEXT: 'dev',
+    GATECAR_TLS_KEY_FILE: '/a', GATECAR_TLS_CLIENT_CA_FILE: '/b',
+    GATECAR_CLIENT_FAILURE_LIMIT: '20/1m',
+    GATECAR_CACHE_STALE_IF_ERROR: '1m', GATECAR_CACHE_TTL: '0',
   };
   t.equal(faultsOf([], env).length, Object.keys(CROSS_RULES).length);
   const config = Object.freeze({ ...readConfig([], {}), clientIpHeader: 'X-Real-IP' });

@@ -89,8 +89,8 @@ t.test('the JSON schema has every setting and admits nothing else', async t => {
     settings.map(({ name }) => name),
   );
   t.match(properties['GATECAR_CACHE_TTL'], {
-    ...{ description: SETTINGS.cacheTtlMs.help, type: 'string', 'x-default': '10s', 'x-flag': '--cache-ttl' },
-    ...{ 'x-aliases': [], 'x-rule': 'must be a duration from 0 to 10m, such as 500ms, 10s or 2m' },
+    description: SETTINGS.cacheTtlMs.help, type: 'string', 'x-default': '10s', 'x-flag': '--cache-ttl',
+    'x-aliases': [], 'x-rule': 'must be a duration from 0 to 10m, such as 500ms, 10s or 2m',
   });
   t.notOk('x-default' in (properties['GATECAR_KUBE_CONTEXT'] ?? {}), 'no default is not an empty one');
 });
@@ -106,12 +106,9 @@ t.test('the JSON schema’s patterns are whole, and can be read by Go, which Hel
 
 /** For each setting what parser and schema must both refuse; what they both take is in the good files and below. */
 const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
-  ...{
-    listen: ['', '9080', 'host', 'host:http', ':123456', 'a b:1', 'unix:', 'unix:/', 'unix:a', 'unix:/a\n', '[x]:1'],
-  },
-  ...{ opsListen: ['9081', '::1:9081'], grpcListen: ['9082', '[::1]'] },
-  ...{
-    mode: ['', 'Basic', 'both'],
+  listen: ['', '9080', 'host', 'host:http', ':123456', 'a b:1', 'unix:', 'unix:/', 'unix:a', 'unix:/a\n', '[x]:1'],
+  opsListen: ['9081', '::1:9081'], grpcListen: ['9082', '[::1]'],
+  mode: ['', 'Basic', 'both'],
     allowInsecureBasic: ['', 'yes', '1'],
     errorDetail: ['none'],
     auditLog: ['', 'on', 'allow'],
@@ -122,11 +119,8 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
     jwtPrecheck: ['', 'on', 'signatures'],
     cacheRefreshAhead: ['', 'yes', '1'],
     cacheStaleIfErrorMs: ['', '60', '-1s'],
-  },
-  ...{
-    tokenAudiences: ['a b', 'ü', 'a'.repeat(513)],
+  tokenAudiences: ['a b', 'ü', 'a'.repeat(513)],
     allowedNamespaces: ['', 'A', 'a_b', 'a.b', '-a', 'a'.repeat(64)],
-  },
   allowedServiceAccounts: [
     '',
     'a:b',
@@ -134,17 +128,15 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
     'system:serviceaccount:a:b:c',
     'system:serviceaccount:A:b',
   ],
-  ...{ tlsCertFile: ['a\n'], tlsKeyFile: ['a\n'], tlsClientCaFile: ['a\n'] },
-  ...{ policyDeniedStatus: ['', '404', 'x'], unavailableStatus: ['500', '200'] },
+  tlsCertFile: ['a\n'], tlsKeyFile: ['a\n'], tlsClientCaFile: ['a\n'],
+  policyDeniedStatus: ['', '404', 'x'], unavailableStatus: ['500', '200'],
   identityHeaderPrefix: ['', '-', 'X', 'X_', '1-', 'X-\n', `${'a'.repeat(40)}-`],
-  ...{ cacheTtlMs: ['', '10', '1h', '1.5s', '-1s', '1 s', '600001ms', '601s', '11m'], cacheNegativeTtlMs: ['2'] },
+  cacheTtlMs: ['', '10', '1h', '1.5s', '-1s', '1 s', '600001ms', '601s', '11m'], cacheNegativeTtlMs: ['2'],
   reviewTimeoutMs: ['3 s', '0', '0s', '9ms', '61s', '2m'],
-  ...{
-    shutdownDelayMs: ['1h', '301s'],
+  shutdownDelayMs: ['1h', '301s'],
     shutdownTimeoutMs: ['15'],
     cacheMaxEntries: ['0', '10000001', '1.5', 'x', '-1'],
-  },
-  ...{ reviewMaxConcurrency: ['0', '10001'], reviewMaxQueue: ['-1', '1000001'], logLevel: ['', 'verbose', 'INFO'] },
+  reviewMaxConcurrency: ['0', '10001'], reviewMaxQueue: ['-1', '1000001'], logLevel: ['', 'verbose', 'INFO'],
   trustedProxies: [
     '',
     'localhost',
@@ -159,12 +151,10 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
   ],
   clientFailureLimit: ['', '20', '0/1m', '20/1ms', '20/61m', '1000000/1m', '20/1m/1m'],
   clientIpHeader: ['', 'X_Real_IP', 'a b', 'é', 'a'.repeat(129)],
-  ...{
-    kubeConfigFiles: [':', '::', '/a\n'],
+  kubeConfigFiles: [':', '::', '/a\n'],
     kubeContext: ['dev\n'],
     kubeTokenFile: ['/a\n', '\0'],
     kubeCaFile: ['/a\r'],
-  },
   kubeApiUrl: [
     '',
     'kube.example',

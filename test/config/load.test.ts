@@ -37,11 +37,11 @@ t.test('all faults are told at once: arguments, names, settings in their order, 
   const rules = settings.map(([, { name }]) => flagName({ name })).filter(rule => !/^(ops-)?listen$/.test(rule));
   const env = {
     ...Object.fromEntries(rules.flatMap(rule => Object.entries(badSettings(rule)))),
-    ...{ GATECAR_LISTEN: ':9081', GATECAR_TRUSTED_PROXIES: 'nobody' },
+    GATECAR_LISTEN: ':9081', GATECAR_TRUSTED_PROXIES: 'nobody',
   };
   const error = t.throws(() => readConfig(['--nonsense'], { ...env, GATECAR_NONSENSE: '1' })) as ConfigError;
   t.strictSame(error.faults, [
-    ...['--nonsense is no known argument', 'GATECAR_NONSENSE is no known setting'],
+    '--nonsense is no known argument', 'GATECAR_NONSENSE is no known setting',
     ...rules.map(rule => expectedFault(rule).replace('10.0.0.0/33', 'nobody')),
     expectedFault('listeners-differ'),
   ]);
@@ -83,20 +83,20 @@ t.test('a variable that is there without a value is not there', async t => {
 t.test('the service links that Kubernetes puts into every pod are no settings', async t => {
   const link = 'tcp://10.0.0.7:9080';
   const links = {
-    ...{ GATECAR_SERVICE_HOST: '10.0.0.7', GATECAR_SERVICE_PORT: '9080', GATECAR_SERVICE_PORT_AUTH: '9080' },
-    ...{ GATECAR_PORT: link, GATECAR_PORT_9080_TCP: link, GATECAR_PORT_9080_TCP_PROTO: 'tcp' },
-    ...{ GATECAR_PORT_9080_TCP_PORT: '9080', GATECAR_PORT_9080_TCP_ADDR: '10.0.0.7' },
-    ...{ GATECAR_X_SERVICE_HOST: '10.0.0.7', GATECAR_X_SERVICE_PORT: '9080', GATECAR_X_SERVICE_PORT_AUTH: '9080' },
-    ...{ GATECAR_X_1_PORT: 'udp://[fd00::7]:53', GATECAR_X_1_PORT_53_UDP: 'udp://[fd00::7]:53' },
-    ...{ GATECAR_X_1_PORT_53_UDP_ADDR: 'fd00::7', GATECAR_X_PORT_1_SCTP: 'sctp://10.0.0.7:1' },
+    GATECAR_SERVICE_HOST: '10.0.0.7', GATECAR_SERVICE_PORT: '9080', GATECAR_SERVICE_PORT_AUTH: '9080',
+    GATECAR_PORT: link, GATECAR_PORT_9080_TCP: link, GATECAR_PORT_9080_TCP_PROTO: 'tcp',
+    GATECAR_PORT_9080_TCP_PORT: '9080', GATECAR_PORT_9080_TCP_ADDR: '10.0.0.7',
+    GATECAR_X_SERVICE_HOST: '10.0.0.7', GATECAR_X_SERVICE_PORT: '9080', GATECAR_X_SERVICE_PORT_AUTH: '9080',
+    GATECAR_X_1_PORT: 'udp://[fd00::7]:53', GATECAR_X_1_PORT_53_UDP: 'udp://[fd00::7]:53',
+    GATECAR_X_1_PORT_53_UDP_ADDR: 'fd00::7', GATECAR_X_PORT_1_SCTP: 'sctp://10.0.0.7:1',
   };
   t.strictSame(faultsOf([], links), []);
 });
 
 t.test('what only looks like a service link is still unknown', async t => {
   for (const [name, value] of Object.entries({
-    ...{ GATECAR_PORT: '9080', GATECAR_LISTEN_PORT: '9080', GATECAR_SERVICE: 'x', GATECAR_PORT_TCP: 'tcp://x:1' },
-    ...{ GATECAR_PORT_9080_TCP_HOST: 'x', GATECAR_SERVICE_HOSTS: 'x', GATECAR_PORT_9080: 'tcp://x:1' },
+    GATECAR_PORT: '9080', GATECAR_LISTEN_PORT: '9080', GATECAR_SERVICE: 'x', GATECAR_PORT_TCP: 'tcp://x:1',
+    GATECAR_PORT_9080_TCP_HOST: 'x', GATECAR_SERVICE_HOSTS: 'x', GATECAR_PORT_9080: 'tcp://x:1',
   })) {
     t.match(faultsOf([], { [name]: value }), [new RegExp(`^${name} is no known setting`)], name);
   }
@@ -168,7 +168,7 @@ t.test('a flag’s value follows after an equals sign or as the next argument, a
   );
   t.strictSame(
     { allowInsecureBasic, kubeHeaders, cacheTtlMs },
-    { ...{ allowInsecureBasic: true, cacheTtlMs: 1000 }, kubeHeaders: { a: 'b' } },
+    { allowInsecureBasic: true, cacheTtlMs: 1000, kubeHeaders: { a: 'b' } },
   );
   for (const [args, expected] of [
     [['--allow-insecure-basic'], true],
@@ -191,10 +191,8 @@ t.test('a flag without its value, given twice or unknown is a fault, and so is a
     [['--cache-tll=5s'], '--cache-tll is no known argument; did you mean --cache-ttl?'],
     [
       ['--something-quite-different', '--mode=basik'],
-      ...[
-        '--something-quite-different is no known argument',
+      '--something-quite-different is no known argument',
         '--mode must be one of tokenreview, format-only; got "basik"',
-      ],
     ],
     [['--something-quite-different', '--mode', 'tokenreview'], '--something-quite-different is no known argument'],
     [['--cache-tll=5s', 'x'], '--cache-tll is no known argument; did you mean --cache-ttl?', 'x is no known argument'],

@@ -18,10 +18,10 @@ t.test('an address is host:port, :port, [v6]:port or unix:/path', async t => {
 
 t.test('anything else is no address', async t => {
   const bad = [
-    ...['', ':', '9080', 'host', 'host:', 'host:http', 'host:-1', 'host:65536', 'host:123456', ':9080 ', ' :9080'],
-    ...['::1:9080', '[::1]', '[::1]9080', '[]:9080', '[1.2.3.4]:9080', '[host]:9080', '[::1:9080', 'a:b:9080'],
-    ...['http://host:9080', 'ho st:9080', 'host/path:9080', 'hóst:9080', ':9080\n', 'host\n:9080'],
-    ...['unix:', 'unix:/', 'unix:relative', 'UNIX:/run/a', 'unix:/run/a\n', 'unix:/a\0b'],
+    '', ':', '9080', 'host', 'host:', 'host:http', 'host:-1', 'host:65536', 'host:123456', ':9080 ', ' :9080',
+    '::1:9080', '[::1]', '[::1]9080', '[]:9080', '[1.2.3.4]:9080', '[host]:9080', '[::1:9080', 'a:b:9080',
+    'http://host:9080', 'ho st:9080', 'host/path:9080', 'hóst:9080', ':9080\n', 'host\n:9080',
+    'unix:', 'unix:/', 'unix:relative', 'UNIX:/run/a', 'unix:/run/a\n', 'unix:/a\0b',
   ];
   for (const text of bad) t.equal(parseAddress(text), undefined, JSON.stringify(text));
 });

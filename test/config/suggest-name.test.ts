@@ -4,8 +4,8 @@ import { suggestName } from '../../src/config/suggest-name.ts';
 t.test('a letter too many, too few, another one or two that changed places still find the name', async t => {
   const known = ['mode', 'listen', 'cache-ttl', 'token-audiences'];
   const typed = {
-    ...{ mode: 'mode', mod: 'mode', modes: 'mode', mxde: 'mode', listne: 'listen', ilsten: 'listen', isten: 'listen' },
-    ...{ 'cache-tll': 'cache-ttl', cachettl: 'cache-ttl', 'token-audience': 'token-audiences', audiences: undefined },
+    mode: 'mode', mod: 'mode', modes: 'mode', mxde: 'mode', listne: 'listen', ilsten: 'listen', isten: 'listen',
+    'cache-tll': 'cache-ttl', cachettl: 'cache-ttl', 'token-audience': 'token-audiences', audiences: undefined,
   };
   for (const [name, expected] of Object.entries(typed)) t.equal(suggestName(name, known), expected, name);
 });

@@ -8,11 +8,9 @@ t.test('spans are sent where an endpoint is set, and nothing turns them off', as
   t.strictSame(readTracingSettings(ENDPOINT), BY_DEFAULT);
   t.strictSame(readTracingSettings({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://a/v1/traces' }), BY_DEFAULT);
   for (const off of [
-    ...[{}, { OTEL_EXPORTER_OTLP_ENDPOINT: '' }, { OTEL_EXPORTER_OTLP_ENDPOINT: ' ' }, { OTEL_SERVICE_NAME: 'a' }],
-    ...[
-      { ...ENDPOINT, OTEL_SDK_DISABLED: 'TRUE' },
+    {}, { OTEL_EXPORTER_OTLP_ENDPOINT: '' }, { OTEL_EXPORTER_OTLP_ENDPOINT: ' ' }, { OTEL_SERVICE_NAME: 'a' },
+    { ...ENDPOINT, OTEL_SDK_DISABLED: 'TRUE' },
       { ...ENDPOINT, OTEL_TRACES_EXPORTER: 'none' },
-    ],
   ]) {
     t.equal(readTracingSettings(off), undefined, JSON.stringify(off));
   }
@@ -25,7 +23,7 @@ t.test('the standard’s samplers are known, with their ratio', async t => {
   }
   t.match(
     readTracingSettings({
-      ...{ ...ENDPOINT, OTEL_TRACES_SAMPLER: 'parentbased_traceidratio', OTEL_TRACES_SAMPLER_ARG: '0.25' },
+      ...ENDPOINT, OTEL_TRACES_SAMPLER: 'parentbased_traceidratio', OTEL_TRACES_SAMPLER_ARG: '0.25',
     }),
     { sampler: 'parentbased_traceidratio', ratio: 0.25, warnings: [] },
   );
@@ -34,7 +32,7 @@ t.test('the standard’s samplers are known, with their ratio', async t => {
 t.test('what is not known is told and passed over', async t => {
   for (const argument of ['-1', '1.1', 'x']) {
     const told = readTracingSettings({
-      ...{ ...ENDPOINT, OTEL_TRACES_SAMPLER: 'jaeger_remote', OTEL_TRACES_SAMPLER_ARG: argument },
+      ...ENDPOINT, OTEL_TRACES_SAMPLER: 'jaeger_remote', OTEL_TRACES_SAMPLER_ARG: argument,
       OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
     });
     t.match(told, { sampler: 'parentbased_always_on', ratio: 1, warnings: [/PROTOCOL/, /SAMPLER is/, /SAMPLER_ARG/] });

@@ -49,7 +49,7 @@ t.test('the connection that has been idle for longest gives way, if that is long
   t.ok(open('new').isOpen);
   t.strictSame(closed, ['long idle']);
   clock.advance(1);
-  pool.waitsNoMore([...[open('newer').connection]][0] as PooledConnection);
+  pool.waitsNoMore([open('newer').connection][0] as PooledConnection);
   t.strictSame(closed, ['long idle', 'new'], 'first those that wait for their client');
   t.ok(open('newest').isOpen);
   t.strictSame(closed, ['long idle', 'new', 'idle']);

@@ -12,10 +12,10 @@ import { MY_APP, NOBODY } from '../fixtures/identities.ts';
 
 const ALLOW: Decision = { kind: 'allow', identity: MY_APP };
 const DENIAL: Decision = {
-  ...{ kind: 'deny', reason: 'namespace_denied', detail: 'default', username: MY_APP.username, identity: MY_APP },
+  kind: 'deny', reason: 'namespace_denied', detail: 'default', username: MY_APP.username, identity: MY_APP,
 };
 const OUTAGE: Decision = {
-  ...{ kind: 'unavailable', reason: 'authority_unavailable', cause: 'timeout', retryAfterSeconds: 1 },
+  kind: 'unavailable', reason: 'authority_unavailable', cause: 'timeout', retryAfterSeconds: 1,
 };
 const STATUS = { allow: 200, deny: 401, unavailable: 503 } as const;
 
@@ -55,10 +55,10 @@ t.test('a line has all that is known of a decision, and follows the published sc
   const [{ time, ...line }] = lines();
   t.match(time, /^20\d\d-/);
   t.strictSame(line, {
-    ...{ level: 'info', name: 'gatecar', audit: true, sequence: 1, decision: 'allow', status: 200, source: 'cache' },
-    ...{ user: MY_APP.username, uid: MY_APP.uid, audiences: ['bindcar', 'other'], protocol: 'http' },
-    ...{ token: fingerprint(new Token('abc')), requestId: 'r', method: 'GET', uri: '/x' },
-    ...{ clientAddress: '192.0.2.1', durationMs: 1.235 },
+    level: 'info', name: 'gatecar', audit: true, sequence: 1, decision: 'allow', status: 200, source: 'cache',
+    user: MY_APP.username, uid: MY_APP.uid, audiences: ['bindcar', 'other'], protocol: 'http',
+    token: fingerprint(new Token('abc')), requestId: 'r', method: 'GET', uri: '/x',
+    clientAddress: '192.0.2.1', durationMs: 1.235,
   });
   t.strictSame(faultsOf(lines()), []);
 });
@@ -130,8 +130,8 @@ t.test('the schema refuses what is no audit line', async t => {
   audit?.record(decided(DENIAL));
   const [line] = lines();
   for (const wrong of [
-    ...[{ audit: false }, { sequence: 0 }, { decision: 'allow' }, { reason: 'other' }, { user: 'a\n' }, { uri: 'ü' }],
-    ...[{ token: 'abc' }, { extra: 1 }, { status: 200 }, { source: undefined }, { requestId: 'x'.repeat(257) }],
+    { audit: false }, { sequence: 0 }, { decision: 'allow' }, { reason: 'other' }, { user: 'a\n' }, { uri: 'ü' },
+    { token: 'abc' }, { extra: 1 }, { status: 200 }, { source: undefined }, { requestId: 'x'.repeat(257) },
   ]) {
     t.not(faultsOf([JSON.parse(JSON.stringify({ ...line, ...wrong }))]).length, 0, JSON.stringify(wrong));
   }

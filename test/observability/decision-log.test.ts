@@ -46,8 +46,8 @@ t.test('a denial is one line at info with all that is known and the fingerprint 
   const { decisions, lines } = open(t, 'info');
   decisions.record(decided(denial));
   t.strictSame(Object.keys(lines()[0]).sort(), [
-    ...['clientAddress', 'detail', 'durationMs', 'level', 'method', 'msg', 'name', 'protocol', 'reason', 'requestId'],
-    ...['status', 'time', 'token', 'uri', 'username'],
+    'clientAddress', 'detail', 'durationMs', 'level', 'method', 'msg', 'name', 'protocol', 'reason', 'requestId',
+    'status', 'time', 'token', 'uri', 'username',
   ]);
   t.match(lines(), [
     {

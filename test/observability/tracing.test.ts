@@ -11,15 +11,15 @@ import { startOtlpReceiver } from '../fixtures/otlp-receiver.ts';
 import { until } from '../fixtures/until.ts';
 
 const PARENT: TraceContext = {
-  ...{ traceId: '4bf92f3577b34da6a3ce929d0e0e4736', spanId: '00f067aa0ba902b7', flags: 0xff, state: 'a=1' },
+  traceId: '4bf92f3577b34da6a3ce929d0e0e4736', spanId: '00f067aa0ba902b7', flags: 0xff, state: 'a=1',
 };
 const ALLOW: Decision = { kind: 'allow', identity: undefined };
 const OUTAGE: Decision = {
-  ...{ kind: 'unavailable', reason: 'authority_unavailable', cause: 'timeout', retryAfterSeconds: 1 },
+  kind: 'unavailable', reason: 'authority_unavailable', cause: 'timeout', retryAfterSeconds: 1,
 };
 
 const decided = (trail: DecisionEvent['trail'], decision: Decision = ALLOW): DecisionEvent => ({
-  ...{ protocol: 'http', decision, credential: { kind: 'absent' }, durationMs: 1, trail },
+  protocol: 'http', decision, credential: { kind: 'absent' }, durationMs: 1, trail,
   answer: { status: decision.kind === 'allow' ? 200 : 503, headers: [], body: '', text: '' },
   forwarded: () => t.fail('nothing of the client’s own words is wanted') as never,
 });

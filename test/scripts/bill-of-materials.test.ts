@@ -84,9 +84,9 @@ t.test('the texts follow each other, and one that is missing is told', async t =
   t.equal(
     licenseTexts(shippedPackages(project(t), bundle)),
     [
-      ...['gatecar contains the following packages.', ''],
-      ...[rule, 'one 1.0.0 (MIT)', rule, 'MIT of one', '', 'notice of one', ''],
-      ...[rule, 'three 3.0.0 (0BSD)', rule, 'The package has no licence file.', ''],
+      'gatecar contains the following packages.', '',
+      rule, 'one 1.0.0 (MIT)', rule, 'MIT of one', '', 'notice of one', '',
+      rule, 'three 3.0.0 (0BSD)', rule, 'The package has no licence file.', '',
     ].join('\n'),
   );
 });

@@ -51,7 +51,7 @@ function tlsOf(first: TlsMaterial): ReplaceableTls {
 const GATEWAY = {
   authorize: authorizeFormatOnly,
   answer: createResponseRenderer({
-    ...{ policyDeniedStatus: 401, unavailableStatus: 503, errorDetail: 'full' },
+    policyDeniedStatus: 401, unavailableStatus: 503, errorDetail: 'full',
     identityHeaderPrefix: 'X-Auth-Request-',
   }),
   trusted: trustedProxies([]),
@@ -86,8 +86,8 @@ const clientOf = (name: string): ConnectionOptions => ({ cert: pem(`${name}.crt`
 /** A connection on which the server has said something, so that it has taken the client's certificate too. */
 async function handshake(t: Test, port: number, protocol: string, more: ConnectionOptions = {}): Promise<TLSSocket> {
   const socket = connect({
-    ...{ port, host: '127.0.0.1', ca: pem('ca.crt'), servername: 'localhost', ALPNProtocols: [protocol] },
-    ...{ checkServerIdentity: () => undefined },
+    port, host: '127.0.0.1', ca: pem('ca.crt'), servername: 'localhost', ALPNProtocols: [protocol],
+    checkServerIdentity: () => undefined,
     ...more,
   });
   t.teardown(() => socket.destroy());
@@ -155,7 +155,7 @@ for (const [protocol, start] of Object.entries(LISTENERS)) {
       let session: Buffer | undefined;
       const options = { maxVersion, servername: 'localhost', ...clientOf('client') };
       const socket = connect({
-        ...{ port, host: '127.0.0.1', ca: pem('ca.crt'), ALPNProtocols: [protocol], ...options },
+        port, host: '127.0.0.1', ca: pem('ca.crt'), ALPNProtocols: [protocol], ...options,
       });
       socket.on('error', () => {});
       socket.on('session', given => {

@@ -29,7 +29,7 @@ const refuses = reviews({ error: 'invalid bearer token' });
 /** What is found, and by its name the last of each kind. */
 async function check(settings: Record<string, string>, more: CommandSurroundings = {}) {
   const { code, out } = await runCommand(checkCommand, {
-    ...{ args: ['--output=json'], env: { ...FREE, ...settings }, wallClock: () => NOW },
+    args: ['--output=json'], env: { ...FREE, ...settings }, wallClock: () => NOW,
     ...more,
   });
   const { ok, findings } = JSON.parse(out) as Checked;
@@ -86,8 +86,8 @@ t.test('where all is well, every line says so, and the exit code is 0', async t 
   t.strictSame(
     out.split('\n').map(line => line.split(/ {2,}/, 2).join(' ')),
     [
-      ...['ok configuration', 'ok address', 'ok tls', 'ok credential', 'ok review', 'ok rbac', 'ok audience'],
-      ...['ok clock', 'ok allowlists', 'ok listeners', 'ok listeners', 'ok memory', ''],
+      'ok configuration', 'ok address', 'ok tls', 'ok credential', 'ok review', 'ok rbac', 'ok audience',
+      'ok clock', 'ok allowlists', 'ok listeners', 'ok listeners', 'ok memory', '',
     ],
   );
   t.match(out, `a token of "${SUB}" for ["https://kubernetes.default.svc"], until 2025-06-01T13:00:00.000Z`);
@@ -124,7 +124,7 @@ t.test('where no API server is known, or a file is missing, it is said what to l
     (await check(settings, more)).by['credential'];
   t.match(await credential({}), { result: 'fail', text: /^no API server is known/, fix: /GATECAR_KUBE_API_URL/ });
   t.match(await credential({ GATECAR_KUBECONFIG: '/nowhere' }), {
-    ...{ result: 'fail', text: 'kubeconfig /nowhere cannot be read: ENOENT', fix: /^kubectl config view/ },
+    result: 'fail', text: 'kubeconfig /nowhere cannot be read: ENOENT', fix: /^kubectl config view/,
   });
   const inPod = { GATECAR_KUBE_API_URL: 'https://127.0.0.1:1' };
   t.match(await credential(inPod, { inCluster: { host: '127.0.0.1', port: '1' } }), {
@@ -167,7 +167,7 @@ t.test('a network that is away is told by its code', async t => {
 
 t.test('who shows another certificate is told for what is wrong with it', async t => {
   const directory = scratch(t, {
-    ...{ ca: pem('ca.crt'), other: pem('other-ca.crt'), own: pem('server-expired.crt'), none: 'no certificate' },
+    ca: pem('ca.crt'), other: pem('other-ca.crt'), own: pem('server-expired.crt'), none: 'no certificate',
   });
   const tls = async (certificate: string, ca: string, host = '127.0.0.1', nowMs = NOW) => {
     const server = await startTlsServer(t, certificate);
@@ -181,14 +181,14 @@ t.test('who shows another certificate is told for what is wrong with it', async 
   t.match(await tls('server', 'ca', 'localhost'), { result: 'ok' });
   t.match(await tls('server', 'ca', '127.0.0.1', Date.UTC(2126, 10, 3)), { result: 'warn', fix: /^kubeadm/ });
   t.match(await tls('server', 'other'), {
-    ...{ result: 'fail', text: /^the certificate is of "gatecar-test-ca", which is not the CA we trust \([A-Z_]+\)$/ },
+    result: 'fail', text: /^the certificate is of "gatecar-test-ca", which is not the CA we trust \([A-Z_]+\)$/,
     fix: /# for GATECAR_KUBE_CA_FILE$/,
   });
   t.match(await tls('server-by-name', 'ca'), {
-    ...{ result: 'fail', text: /^the certificate is for "DNS:kubernetes.default.svc", not for the host/ },
+    result: 'fail', text: /^the certificate is for "DNS:kubernetes.default.svc", not for the host/,
   });
   t.match(await tls('server-expired', 'own'), {
-    ...{ result: 'fail', text: /^the certificate has expired: Jan {2}1 .*2020 GMT to Jan {2}2 .*; it is / },
+    result: 'fail', text: /^the certificate has expired: Jan {2}1 .*2020 GMT to Jan {2}2 .*; it is /,
   });
 });
 
@@ -254,7 +254,7 @@ t.test('our own credential is judged by what it says, and told apart by its kind
   const credential = async (claims: Record<string, unknown> | string) =>
     (await check(owning(t, api.url, claims).settings)).by['credential'];
   t.match(await credential({ ...OWN, exp: NOW / 1000 - 1 }), {
-    ...{ result: 'fail', text: /which expired 2025-06-01T11:59:59.000Z; it is 2025-06-01T12:00:00.000Z here$/ },
+    result: 'fail', text: /which expired 2025-06-01T11:59:59.000Z; it is 2025-06-01T12:00:00.000Z here$/,
     fix: /^kubectl create token gatecar/,
   });
   t.match(await credential({ sub: SUB }), { result: 'ok', text: /for \[\], which never expires$/ });

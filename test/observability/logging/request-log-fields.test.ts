@@ -6,7 +6,7 @@ const SAID = { clientAddress: '192.0.2.1', requestId: 'r', method: 'GET', uri: '
 const TRACE = { traceId: '4bf92f3577b34da6a3ce929d0e0e4736', spanId: '00f067aa0ba902b7', flags: 1, state: 'a=b' };
 
 const decided = (more: Partial<DecisionEvent>): DecisionEvent => ({
-  ...{ protocol: 'http', decision: { kind: 'allow', identity: undefined }, credential: { kind: 'absent' } },
+  protocol: 'http', decision: { kind: 'allow', identity: undefined }, credential: { kind: 'absent' },
   answer: { status: 200, headers: [], body: '', text: '' },
   durationMs: 1,
   forwarded: () => ({ ...SAID, trace: TRACE }),

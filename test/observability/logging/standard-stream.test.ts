@@ -43,7 +43,7 @@ t.test('a file is written by the thread pool, which an exit waits for', async t 
 
 t.test('a full device fails with its code', async t => {
   await t.rejects(writeWhole(standardStream(opened(t, '/dev/full'), noStream), 'x'), {
-    ...{ name: 'WriteError', code: 'ENOSPC', message: 'ENOSPC' },
+    name: 'WriteError', code: 'ENOSPC', message: 'ENOSPC',
   });
 });
 
