@@ -165,7 +165,7 @@ async function runOnce(program: string, settings: Record<string, string>): Promi
   }
   const ended = once(child, 'close');
   const reported = once(child, 'message');
-  await Promise.race([until(() => /the API server can/.test(output)), ended]);
+  await Promise.race([until(() => /API server (un)?reachable/.test(output)), ended]);
   if (child.exitCode !== null) throw new Error(`gatecar ended during its start:\n${output}`);
   child.send('report');
   const [files] = await reported;
