@@ -332,7 +332,7 @@ t.test('a review failure of an unverified token does not let stale-if-error allo
   });
   const token = issuer.issue({ namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'] });
   t.equal((await ask(url, { token })).status, 200);
-  // As with a slow token webhook: reviews of its tokens hang, and the API server still rejects others.
+  // As with a slow token webhook: reviews of its tokens hang, but other tokens are still rejected.
   const rejects = reviews({ authenticated: false });
   api.behaviour = (request, response) => (request.token === 'opaque' ? hangs : rejects)(request, response);
   t.equal((await ask(url, { token: 'opaque' })).status, 503);

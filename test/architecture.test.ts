@@ -3,13 +3,13 @@ import { basename, dirname, join } from 'node:path';
 import t from 'tap';
 import coverageMap from './fixtures/coverage-map.ts';
 
-// Checks the layout of the source. If a rule no longer fits, change it here and give the reason in the
+// Checks the layout of the source. If a rule no longer fits, change it here, with the reason in the
 // commit.
 
 const ROOT = join(import.meta.dirname, '..');
 const SRC = join(ROOT, 'src');
 
-/** What each folder, and each file at the root of `src/`, may import. No folder imports `app.ts`. */
+/** What each folder and each file at the root of `src/` may import. No folder imports `app.ts`. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   credential: [],
   identity: [],
@@ -41,7 +41,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'main.ts': ['app.ts', 'cli', 'config', 'dev', 'kube', 'observability', 'serve.ts', 'server', 'tls'],
 };
 
-/** `observability` imports only types from these folders: metrics and logs call none of their code. */
+/** `observability` imports only types from these folders and calls none of their code. */
 const TYPES_ONLY_FOR_OBSERVABILITY = ['authentication', 'config', 'gateway', 'tls'];
 
 const MAX_FILES_PER_FOLDER = 12;

@@ -112,7 +112,7 @@ t.test('the JSON schema’s patterns are anchored, and valid in Go, which Helm u
   }
 });
 
-/** Values that parser and schema must both reject. Accepted values are in the good files and below. */
+/** Values that parser and schema must reject. Accepted values are in the good files and below. */
 const REJECTED: Record<keyof typeof SETTINGS, string[]> = {
   listen: ['', '9080', 'host', 'host:http', ':123456', 'a b:1', 'unix:', 'unix:/', 'unix:a', 'unix:/a\n', '[x]:1'],
   opsListen: ['9081', '::1:9081'],

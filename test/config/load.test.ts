@@ -22,10 +22,10 @@ for (const rule of rulesWithFixtures()) {
 
 t.test('every setting takes effect, as a variable and as a flag', async t => {
   for (const [key, setting] of settings) {
-    const { [setting.name]: text = '', ...others } = goodSettings(flagName(setting));
-    const value = readConfig([], { ...others, [setting.name]: text })[key];
+    const { [setting.name]: text = '', ...companions } = goodSettings(flagName(setting));
+    const value = readConfig([], { ...companions, [setting.name]: text })[key];
     t.notSame(value, DEFAULTS[key], setting.name);
-    t.strictSame(readConfig([`--${flagName(setting)}=${text}`], others)[key], value, flagName(setting));
+    t.strictSame(readConfig([`--${flagName(setting)}=${text}`], companions)[key], value, flagName(setting));
   }
 });
 
@@ -109,12 +109,12 @@ t.test('a variable that only resembles a service link is an unknown setting', as
 t.test('an alias sets its setting, and errors name the alias', async t => {
   for (const [key, { name, aliases }] of settings) {
     for (const alias of aliases) {
-      const { [name]: good = '', ...others } = goodSettings(flagName({ name }));
+      const { [name]: good = '', ...companions } = goodSettings(flagName({ name }));
       const { [name]: bad = '' } = badSettings(flagName({ name }));
-      const env = { ...others, [alias]: good };
-      t.strictSame(readConfig([], env)[key], readConfig([], { ...others, [name]: good })[key], alias);
+      const env = { ...companions, [alias]: good };
+      t.strictSame(readConfig([], env)[key], readConfig([], { ...companions, [name]: good })[key], alias);
       t.strictSame(
-        faultsOf([], { ...others, [alias]: bad }),
+        faultsOf([], { ...companions, [alias]: bad }),
         [expectedFault(flagName({ name })).replace(name, alias)],
         alias,
       );

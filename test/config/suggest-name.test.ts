@@ -2,13 +2,13 @@ import t from 'tap';
 import { suggestName } from '../../src/config/suggest-name.ts';
 
 t.test('a missing, extra, wrong or swapped letter still finds the name', async t => {
-  const known = ['mode', 'listen', 'cache-ttl', 'token-audiences'];
+  const names = ['mode', 'listen', 'cache-ttl', 'token-audiences'];
   // biome-ignore format: a table
   const typed = {
     mode: 'mode', mod: 'mode', modes: 'mode', mxde: 'mode', listne: 'listen', ilsten: 'listen', isten: 'listen',
     'cache-tll': 'cache-ttl', cachettl: 'cache-ttl', 'token-audience': 'token-audiences', audiences: undefined,
   };
-  for (const [name, expected] of Object.entries(typed)) t.equal(suggestName(name, known), expected, name);
+  for (const [name, expected] of Object.entries(typed)) t.equal(suggestName(name, names), expected, name);
 });
 
 t.test('the nearest name is suggested, and the first of equally near ones', async t => {

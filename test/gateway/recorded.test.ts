@@ -85,7 +85,7 @@ t.test('recorded requests get the response of their token', async t => {
   }
 });
 
-/** Asserts an allow with exactly the token's identity, or a denial with challenge and error body. */
+/** Asserts an allow with the token's identity only, or a denial with challenge and error body. */
 function checkAnswer(
   t: Test,
   { title, lines }: RecordedRequest,

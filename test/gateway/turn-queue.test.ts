@@ -63,7 +63,7 @@ t.test('a task added by a running task runs after all waiting tasks, in a later 
   t.equal(turns.length, 0);
 });
 
-t.test('by default turns are iterations of the event loop', async t => {
+t.test('a turn queue runs its tasks in iterations of the event loop by default', async t => {
   const done: string[] = [];
   const queue = new TurnQueue(1);
   for (const name of 'ab') queue.add(() => done.push(name) > 0);

@@ -26,7 +26,7 @@ interface Run {
   readonly output: string;
 }
 
-/** Runs before the bundle and reports the loaded files on request, without keeping the process alive. */
+/** Runs before the bundle and reports the loaded files on request. It does not delay the exit. */
 const REPORT = `
   import { registerHooks } from 'node:module';
   const files = [];

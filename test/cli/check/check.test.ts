@@ -26,7 +26,7 @@ const SUB = 'system:serviceaccount:gatecar:gatecar';
 const OWN_CLAIMS = { sub: SUB, aud: ['https://kubernetes.default.svc'], exp: NOW / 1000 + 3600 };
 const rejects = reviews({ error: 'invalid bearer token' });
 
-/** Runs the command. @returns its findings, also by the name of the check (the last one of each). */
+/** Runs the command. @returns its findings, and the last finding of each check by its name. */
 async function check(settings: Record<string, string>, more: CommandSurroundings = {}) {
   const { code, out } = await runCommand(checkCommand, {
     args: ['--output=json'],

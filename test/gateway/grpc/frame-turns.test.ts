@@ -149,7 +149,7 @@ t.test('a shortened turn serves one connection', async t => {
   );
 });
 
-t.test('by default turns are iterations of the event loop', async t => {
+t.test('frames are passed on in iterations of the event loop by default', async t => {
   const passed: string[] = [];
   const source = new Requests('a', 3, passed);
   new FrameTurns({ frames: 2, streams: 2, ms: 1000, pass: PASS }).add(source);

@@ -93,7 +93,7 @@ t.test('a connection that does not answer a ping before the next one is closed, 
   const unresponsive = await open(t, port);
   unresponsive.write(PREFACE);
   unresponsive.write(SETTINGS);
-  // Connections start in turns of the event loop. The last one's settings show that all have started.
+  // Connections start in turns of the event loop; once the last has settings, all have started.
   const started = once(unresponsive, 'data');
   const bothClosed = Promise.all([silent, unresponsive].map(socket => closed(socket.resume())));
   const connections = () =>

@@ -721,7 +721,7 @@ t.test(
     });
     t.teardown(() => gateway.destroy());
     const address = await gateway.listen({ host: '127.0.0.1', port: 0 });
-    // Message and end of stream arrive together; a message without its end would need memory of its own.
+    // Message and end of stream arrive together. A message without its end would need memory.
     const call = (session: ReturnType<typeof rawSession>) => {
       const stream = beginCall(session);
       const reply = answerTo(stream);

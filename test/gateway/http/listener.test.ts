@@ -338,8 +338,8 @@ t.test('a request with a body is answered without waiting for the body', async t
   });
 
   t.test('a missing body cannot smuggle a request inside a header value', async t => {
-    // If nginx keeps the connection alive and sends the client's Content-Length, a server would read
-    // the next request as the body, up to a request line that the attacker wrote into a header value.
+    // nginx may keep the connection alive and send the client's Content-Length. A server would then
+    // read the next request as the body, up to a request line that the attacker wrote into a header.
     const { open, decided } = await start(t, { lingerMs: 50 });
     const first = head('POST /auth HTTP/1.1', 'Content-Length: LENGTH');
     const bodyBytes = `GET /auth HTTP/1.1\r\nHost: gatecar\r\nX-Smuggled: `;
