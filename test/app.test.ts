@@ -203,8 +203,8 @@ t.test(
 );
 
 /** The value of a budget's gauge. */
-function budgetOf(lines: readonly string[], what: 'bytes' | 'used_bytes', budget: string): number {
-  const name = `gatecar_memory_budget_${what}{budget="${budget}"} `;
+function budgetOf(lines: readonly string[], quantity: 'bytes' | 'used_bytes', budget: string): number {
+  const name = `gatecar_memory_budget_${quantity}{budget="${budget}"} `;
   return Number(lines.find(line => line.startsWith(name))?.slice(name.length));
 }
 

@@ -32,9 +32,9 @@ const RELOADED = 'TLS certificate reloaded';
 t.test('TLS files that are replaced by the same content cause no reload', async t => {
   const { files, tls, lines, reloads } = await follow(t);
   t.equal(String(tls.material.cert), pem('server.crt'));
-  for (let look = 0; look < 3; look += 1) await tls.look();
+  for (let read = 0; read < 3; read += 1) await tls.look();
   await files.swap(listenerSecret('server'));
-  for (let look = 0; look < 3; look += 1) await tls.look();
+  for (let read = 0; read < 3; read += 1) await tls.look();
   t.strictSame([lines, reloads], [[], []]);
 });
 
@@ -81,7 +81,7 @@ t.test(
     ];
     for (const [index, change] of bad.entries()) {
       await files.swap({ ...listenerSecret('server-by-name'), ...change });
-      for (let look = 0; look < 4; look += 1) await tls.look();
+      for (let read = 0; read < 4; read += 1) await tls.look();
       t.equal(lines.length, index + 1, 'one line');
     }
     t.strictSame(loaded, []);
@@ -110,7 +110,7 @@ t.test(
     t.strictSame(lines, []);
 
     await rename(certFile, `${certFile}.away`);
-    for (let look = 0; look < 4; look += 1) await tls.look();
+    for (let read = 0; read < 4; read += 1) await tls.look();
     const missing = (setting: string, path: string) =>
       ['warn', FAILED, `${setting} must be a file that can be read; got "${path}": ENOENT`] as const;
     t.strictSame([lines, reloads], [[missing('GATECAR_TLS_CERT_FILE', certFile)], ['failure']]);
@@ -118,7 +118,7 @@ t.test(
 
     await rename(`${certFile}.away`, certFile);
     await rename(keyFile, `${keyFile}.away`);
-    for (let look = 0; look < 3; look += 1) await tls.look();
+    for (let read = 0; read < 3; read += 1) await tls.look();
     t.strictSame(lines.slice(1), [missing('GATECAR_TLS_KEY_FILE', keyFile)]);
   },
 );

@@ -73,11 +73,8 @@ async function listening(t: Test, server: Server): Promise<string> {
   return `127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-/** Settings for an API server, with gatecar's own token. */ function withOwnToken(
-  t: Test,
-  url: string,
-  claims: Record<string, unknown> | string = OWN_CLAIMS,
-) {
+/** Settings for an API server, with gatecar's own token. */
+function withOwnToken(t: Test, url: string, claims: Record<string, unknown> | string = OWN_CLAIMS) {
   const token = typeof claims === 'string' ? claims : revealToken(unsignedJwt(claims));
   const directory = scratch(t, { token });
   return { token, settings: { GATECAR_KUBE_API_URL: url, GATECAR_KUBE_TOKEN_FILE: join(directory, 'token') } };
@@ -149,7 +146,7 @@ t.test('an address that does not resolve, refuses connections or is silent is re
     text: /does not resolve \(E/,
     fix: /^kubectl/,
   });
-  t.match((await address('http://127.0.0.1:1'))['address'], { result: 'fail', text: /rejects connections/ });
+  t.match((await address('http://127.0.0.1:1'))['address'], { result: 'fail', text: /refuses connections/ });
   t.match((await address('http://[::1]:1'))['address'], { result: 'fail' });
   const unreachable = await address('http://0.0.0.0:1');
   t.strictSame(
@@ -545,7 +542,11 @@ t.test('connections, cache or a memory limit that do not fit are reported with a
     text: /take 131 MiB; the memory limit of 133 MiB leaves less than gatecar needs for connections and requests$/,
     fix: /^kubectl describe pod {3}# set a memory limit above 137Mi, or a smaller GATECAR_CACHE_MAX_ENTRIES$/,
   });
-  t.match(await memory({ GATECAR_MEMORY_LIMIT: '144Mi' }), { result: 'ok' }, 'its parts take less than the limit');
+  t.match(
+    await memory({ GATECAR_MEMORY_LIMIT: '144Mi' }),
+    { result: 'ok' },
+    'the process and its budgets fit into the limit',
+  );
   t.match(await memory({ GATECAR_MEMORY_LIMIT: '128Mi', GATECAR_CACHE_MAX_ENTRIES: '100000' }), {
     result: 'fail',
     text: /=100000\) take 263 MiB, which is more than the memory limit of 128 MiB$/,

@@ -115,10 +115,10 @@ t.test('with listener TLS the gateway verifies gatecar, and sends a client certi
     t.match(mutual, pattern, name);
     t.notMatch(plain, '/tls/tls.', name);
     t.match(mutual, /\/tls\/tls\.(crt|pem)/, name);
-    const kept = example(GATEWAYS[name as 'nginx'].files[0])
+    const unchanged = example(GATEWAYS[name as 'nginx'].files[0])
       .split('\n')
       .filter(line => !/gatecar\/auth;|server gatecar/.test(line));
-    for (const line of kept) t.ok(plain.includes(line), `${name} keeps ${line}`);
+    for (const line of unchanged) t.ok(plain.includes(line), `${name} keeps ${line}`);
   }
   t.equal((await print(['haproxy', 'gatecar.lua', ...tls])).out, example('haproxy/gatecar.lua'));
 });

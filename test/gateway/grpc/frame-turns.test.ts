@@ -122,7 +122,7 @@ t.test('a turn ends when its time is used, and serves at least one connection', 
   t.equal(nextTurn(), 'ab');
   t.equal(nextTurn(), '');
   add('c', 1, { ms: 6 });
-  t.equal(add('d', 2, { ms: 6 }).held, 1, 'the time of this turn is over');
+  t.equal(add('d', 2, { ms: 6 }).held, 1, 'the time of this turn is used up');
   t.equal(nextTurn(), 'd');
   t.equal(nextTurn(), 'd');
   nextTurn();
