@@ -190,7 +190,7 @@ t.test('requests that exceed the shutdown timeout are aborted, and every connect
   await until(() => closed >= 2);
 });
 
-t.test('an address in use is reported with its setting', async t => {
+t.test('an address in use is reported with its setting, and nothing is left listening', async t => {
   const { running } = await start(t, {});
   for (const name of ['GATECAR_LISTEN', 'GATECAR_GRPC_LISTEN']) {
     const config = readConfig([], { ...LOCAL, GATECAR_MODE: 'format-only', [name]: running.auth });

@@ -89,7 +89,7 @@ t.test('the printed curl lines reach a listener on all addresses and on a Unix s
   t.match(await runCurl(curls(socket.printed)[0] ?? ''), { status: 200 });
 });
 
-t.test('an invalid setting of `gatecar dev` is a ConfigError', async t => {
+t.test('an invalid setting of `gatecar dev` is a ConfigError, and nothing is left running', async t => {
   await t.rejects(
     dev(['--cache-ttl=never'], QUIET, () => {}),
     { name: 'ConfigError' },
