@@ -85,7 +85,7 @@ const LISTENERS: Record<'http/1.1' | 'h2', (t: Test, options: Options) => Promis
 
 const clientOf = (name: string): ConnectionOptions => ({ cert: pem(`${name}.crt`), key: pem(`${name}.key`) });
 
-/** Connects and waits for data, which the server sends only if it accepts the client certificate. */
+/** Connects and waits for data, which the server sends only after it accepts the certificate. */
 async function handshake(t: Test, port: number, protocol: string, more: ConnectionOptions = {}): Promise<TLSSocket> {
   const socket = connect({
     port,

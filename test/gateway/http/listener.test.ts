@@ -339,7 +339,7 @@ t.test('a request with a body is answered without waiting for the body', async t
 
   t.test('a missing body cannot smuggle a request inside a header value', async t => {
     // nginx may keep the connection alive and send the client's Content-Length. A server would then
-    // read the next request as the body, up to a request line that the attacker wrote into a header.
+    // read the next request as the body, up to a request line that an attacker hid in a header.
     const { open, decided } = await start(t, { lingerMs: 50 });
     const first = head('POST /auth HTTP/1.1', 'Content-Length: LENGTH');
     const bodyBytes = `GET /auth HTTP/1.1\r\nHost: gatecar\r\nX-Smuggled: `;
