@@ -1,17 +1,6 @@
 import type { Budget } from './budget.ts';
+import { HELD_STREAM_MIN_WAIT_MS, MAX_UNRESERVED_STREAMS } from './constants.ts';
 import { type Listed, OldestFirst } from './oldest-first.ts';
-
-/**
- * How long a stream must have waited before it may be given up for another, in milliseconds.
- * Clients need some time.
- */
-const MIN_WAIT_MS = 1_000;
-
-/**
- * Maximum number of streams without a reservation that wait until their clients have read the
- * response.
- */
-const MAX_UNRESERVED = 256;
 
 /** An open HTTP/2 stream and the memory that it holds. */
 export abstract class HeldStream implements Listed<HeldStream> {
@@ -47,7 +36,7 @@ export class HeldStreams {
   readonly #unreserved = new OldestFirst<HeldStream>();
   #givenUp: HeldStream[] = [];
 
-  constructor(budget: Budget, now: () => number, minWaitMs: number = MIN_WAIT_MS) {
+  constructor(budget: Budget, now: () => number, minWaitMs: number = HELD_STREAM_MIN_WAIT_MS) {
     this.#minWaitMs = minWaitMs;
     this.#budget = budget;
     this.#now = now;
@@ -85,13 +74,13 @@ export class HeldStreams {
    * Marks the stream as waiting for the client to read its response.
    *
    * @param bytes that the stream holds. If they cannot be reserved, the stream still waits, as one
-   *   of at most `MAX_UNRESERVED`.
+   *   of at most `MAX_UNRESERVED_STREAMS`.
    */
   waitsForReader(stream: HeldStream, bytes: number): void {
     this.waitsNoMore(stream);
     const isReserved = stream.heldBytes > 0 || this.hold(stream, bytes);
     this.#wait(stream, isReserved ? this.#waiting : this.#unreserved);
-    if (this.#unreserved.size > MAX_UNRESERVED) this.#giveUp(this.#unreserved.oldest as HeldStream);
+    if (this.#unreserved.size > MAX_UNRESERVED_STREAMS) this.#giveUp(this.#unreserved.oldest as HeldStream);
   }
 
   waitsNoMore(stream: HeldStream): void {

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { suggestName } from '../../src/config/suggest-name.ts';
+import { suggestName, unknownName } from '../../src/config/suggest-name.ts';
 
 t.test('a missing, extra, wrong or swapped letter still finds the name', async t => {
   const names = ['mode', 'listen', 'cache-ttl', 'token-audiences'];
@@ -45,4 +45,10 @@ t.test('without known names there is no suggestion, and an empty name is two edi
   t.equal(suggestName('', ['ab']), 'ab');
   t.equal(suggestName('', ['abc']), undefined);
   t.equal(suggestName('ab', ['']), '');
+});
+
+t.test('the error text for an unknown name has the closest known name, if one is close enough', async t => {
+  const known = ['listen', 'mode'];
+  t.equal(unknownName('"lsten"', 'lsten', known, 'setting'), '"lsten" is no known setting; did you mean listen?');
+  t.equal(unknownName('"x"', 'xyzxyzxyz', known, 'setting'), '"x" is no known setting');
 });

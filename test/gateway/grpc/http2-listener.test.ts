@@ -13,7 +13,8 @@ import {
   http2Listener,
 } from '../../../src/gateway/grpc/http2-listener.ts';
 import { Budget } from '../../../src/limits/budget.ts';
-import { CONNECTION_BYTES, ConnectionPool } from '../../../src/limits/connection-pool.ts';
+import { ConnectionPool } from '../../../src/limits/connection-pool.ts';
+import { CONNECTION_BYTES } from '../../../src/limits/constants.ts';
 import { roomyLimits } from '../../fixtures/limits.ts';
 import { beginCall, rawSession } from '../../fixtures/raw-call.ts';
 import { pem } from '../../fixtures/tls-server.ts';

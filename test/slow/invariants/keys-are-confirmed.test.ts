@@ -1,11 +1,11 @@
 import { generateKeyPairSync, type KeyObject, randomUUID, sign, verify } from 'node:crypto';
 import t, { type Test } from 'tap';
-import { DISCOVERY_PATH, JWKS_PATH } from '../../src/jwks/published-documents.ts';
-import { ask } from '../fixtures/ask.ts';
-import { startGatecar } from '../fixtures/gatecar.ts';
-import { metric } from '../fixtures/metrics.ts';
-import { accepts, answers, hangs, reviews, type StandIn, startStandIn } from '../fixtures/stand-in-api-server.ts';
-import { until } from '../fixtures/until.ts';
+import { DISCOVERY_PATH, JWKS_PATH } from '../../../src/jwks/published-documents.ts';
+import { ask } from '../../fixtures/ask.ts';
+import { startGatecar } from '../../fixtures/gatecar.ts';
+import { metric } from '../../fixtures/metrics.ts';
+import { accepts, answers, hangs, reviews, type StandIn, startStandIn } from '../../fixtures/stand-in-api-server.ts';
+import { until } from '../../fixtures/until.ts';
 
 // A local check rejects only what the API server would reject now: its keys may change under their names at any time.
 
@@ -69,7 +69,7 @@ async function startSigner(t: Test): Promise<Signer> {
   return signer;
 }
 
-const LOCAL = 'gatecar_local_rejections_total{check="signature"}';
+const LOCAL = 'gatecar_local_rejections_total{reason="signature"}';
 const FAILED = 'gatecar_jwks_fetches_total{outcome="failure"}';
 
 async function startBehind(t: Test, { api }: Signer, settings: Record<string, string> = {}) {

@@ -2,13 +2,13 @@ import { readFile } from 'node:fs/promises';
 import { Agent } from 'node:http';
 import { join } from 'node:path';
 import t from 'tap';
-import { ISSUER, tokenIssuer } from '../../src/dev/token-issuer.ts';
-import { DISCOVERY_PATH, JWKS_PATH } from '../../src/jwks/published-documents.ts';
-import { ask } from '../fixtures/ask.ts';
-import { everywhere, leaked, newJwt, newOpaque } from '../fixtures/find-token.ts';
-import { startGatecarProcess } from '../fixtures/gatecar-process.ts';
-import { metric, reaches } from '../fixtures/metrics.ts';
-import { accepts, answers, hangs, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
+import { ISSUER, tokenIssuer } from '../../../src/dev/token-issuer.ts';
+import { DISCOVERY_PATH, JWKS_PATH } from '../../../src/jwks/published-documents.ts';
+import { ask } from '../../fixtures/ask.ts';
+import { everywhere, leaked, newJwt, newOpaque } from '../../fixtures/find-token.ts';
+import { startGatecarProcess } from '../../fixtures/gatecar-process.ts';
+import { metric, reaches } from '../../fixtures/metrics.ts';
+import { accepts, answers, hangs, reviews, startStandIn } from '../../fixtures/stand-in-api-server.ts';
 
 // What holds for one that runs in a process of its own: its memory, its output, its end.
 
@@ -88,7 +88,7 @@ t.test(
       secrets.push(token.slice(token.indexOf('.') + 1));
       t.equal((await ask(gatecar.auth, { token })).status, expected);
     }
-    t.equal(await metric(gatecar.ops, 'gatecar_local_rejections_total{check="signature"}'), 1);
+    t.equal(await metric(gatecar.ops, 'gatecar_local_rejections_total{reason="signature"}'), 1);
     const file = join(t.testdir({}), 'snapshot');
     await gatecar.heapSnapshot(file);
     t.equal(leaked(await readFile(file, 'utf8'), secrets, 20), undefined);
