@@ -47,7 +47,7 @@ t.test('without known names there is no suggestion, and an empty name is two edi
   t.equal(suggestName('ab', ['']), '');
 });
 
-t.test('the error text for an unknown name has the closest known name, if one is close enough', async t => {
+t.test('the error text for an unknown name suggests the closest known name, if it is close enough', async t => {
   const known = ['listen', 'mode'];
   t.equal(unknownName('"lsten"', 'lsten', known, 'setting'), '"lsten" is no known setting; did you mean listen?');
   t.equal(unknownName('"x"', 'xyzxyzxyz', known, 'setting'), '"x" is no known setting');

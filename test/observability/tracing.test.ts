@@ -34,7 +34,7 @@ const decided = (trace: DecisionEvent['trail'], decision: Decision = ALLOW): Dec
   forwarded: () => t.fail('forwarded() must not be called') as never,
 });
 
-/** So many spans are exported at once. Fewer are exported after five seconds. */
+/** The number of spans that is exported immediately. Fewer are exported after five seconds. */
 const FULL_BATCH = 512;
 
 async function open(t: Test, settings: Partial<TracingSettings> = {}) {
@@ -127,7 +127,7 @@ t.test('a failed trace export is logged once, and once when export succeeds agai
   const { tracing, receiver, log } = await open(t);
   const send = async () => {
     const before = receiver.requests.length;
-    for (let at = 0; at < FULL_BATCH; at += 1) tracing.decided(decided(tracing.follow(() => undefined)));
+    for (let span = 0; span < FULL_BATCH; span += 1) tracing.decided(decided(tracing.follow(() => undefined)));
     await until(() => receiver.requests.length > before);
   };
   receiver.answer = response => response.writeHead(400).end('no');
