@@ -48,6 +48,8 @@ export const IDLE_SEARCH_EVERY_MS = 1_000;
 export const HELD_STREAM_MIN_WAIT_MS = 1_000;
 /** Streams without a reservation that wait until their clients have read the response. */
 export const MAX_UNRESERVED_STREAMS = 256;
+/** Streams that are given up in one event-loop iteration. */
+export const MAX_GIVEN_UP_PER_TURN = 8;
 /** Connections that start in one event-loop iteration. An HTTP/2 session costs more. */
 export const STARTS_PER_TURN = { http: 16, grpc: 2 } as const;
 /** The same limit with TLS, where each handshake computes a signature. */
@@ -105,6 +107,8 @@ export const GRPC_MAX_HEADER_BYTES = 16 * KIB;
 export const GRPC_MAX_SESSION_MIB = 10;
 /** PING and SETTINGS frames of a connection between two pings. Each requires a response. */
 export const MAX_CONTROL_FRAMES_PER_PING = 1_000;
+/** Sessions that are pinged or closed in one event-loop iteration. */
+export const PINGS_PER_TURN = 4;
 /** Frames per event-loop iteration of connections without an allowed request. */
 export const FRAMES_PER_TURN = { frames: 256, streams: 12, ms: 1, pass: { frames: 16, streams: 1, bytes: 32 * KIB } };
 /** Frames per event-loop iteration of connections with an allowed request. */

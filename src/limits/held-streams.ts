@@ -1,5 +1,5 @@
 import type { Budget } from './budget.ts';
-import { HELD_STREAM_MIN_WAIT_MS, MAX_UNRESERVED_STREAMS } from './constants.ts';
+import { HELD_STREAM_MIN_WAIT_MS, MAX_GIVEN_UP_PER_TURN, MAX_UNRESERVED_STREAMS } from './constants.ts';
 import { type Listed, OldestFirst } from './oldest-first.ts';
 
 /** An open HTTP/2 stream and the memory that it holds. */
@@ -45,13 +45,14 @@ export class HeldStreams {
   /**
    * Reserves more bytes for a stream.
    *
-   * @returns false if the budget is exhausted even after giving up the streams that have waited
-   *   long enough.
+   * @returns false if the budget is exhausted even after giving up streams that have waited long
+   *   enough. For connections without an allowed request, their number is limited.
    */
   hold(stream: HeldStream, bytes: number): boolean {
     while (!this.#budget.tryReserve(bytes, stream.hasBeenAllowed)) {
       const { oldest } = this.#waiting;
       if (oldest === undefined || oldest === stream || !this.#hasWaited(oldest, this.#minWaitMs)) return false;
+      if (this.#givenUp.length >= MAX_GIVEN_UP_PER_TURN && !stream.hasBeenAllowed) return false;
       this.#giveUp(oldest);
     }
     stream.heldBytes += bytes;
@@ -89,13 +90,20 @@ export class HeldStreams {
     stream.waitsIn = undefined;
   }
 
-  /** Gives up the streams that have waited for longer than `maxMs`. */
-  expire(maxMs: number): void {
+  /**
+   * Gives up streams that have waited for longer than `maxMs`, a limited number in one event-loop
+   * iteration. A flood can begin thousands of waits that end at the same time.
+   *
+   * @returns whether there are more of them.
+   */
+  expire(maxMs: number): boolean {
     for (const list of [this.#waiting, this.#unreserved]) {
       for (let { oldest } = list; oldest !== undefined && this.#hasWaited(oldest, maxMs); { oldest } = list) {
+        if (this.#givenUp.length >= MAX_GIVEN_UP_PER_TURN) return true;
         this.#giveUp(oldest);
       }
     }
+    return false;
   }
 
   #wait(stream: HeldStream, list: OldestFirst<HeldStream>): void {
@@ -112,13 +120,13 @@ export class HeldStreams {
   /**
    * Releases what the stream holds, because it is needed now, and ends the stream's wait later.
    * Ending a wait may leave a response for the client to read. Reserving memory for that response
-   * may give up further streams. Deferring the end gives them up one after the other. If the client
-   * completes the message in the meantime, the stream is not given up.
+   * may give up further streams. Deferring the end spreads them over event-loop iterations. If the
+   * client completes the message in the meantime, the stream is not given up.
    */
   #giveUp(stream: HeldStream): void {
     this.release(stream);
     stream.isGivenUp = true;
-    if (this.#givenUp.push(stream) === 1) process.nextTick(this.#endGivenUp);
+    if (this.#givenUp.push(stream) === 1) setImmediate(this.#endGivenUp);
   }
 
   readonly #endGivenUp = (): void => {

@@ -11,7 +11,7 @@ class Stream extends HeldStream {
   }
 }
 
-const nextTick = (): Promise<void> => new Promise(resolve => process.nextTick(resolve));
+const nextTurn = (): Promise<void> => new Promise(resolve => setImmediate(resolve));
 
 function setUp(limitBytes = 100) {
   const clock = fakeClock();
@@ -19,26 +19,23 @@ function setUp(limitBytes = 100) {
   return { clock, budget, streams: new HeldStreams(budget, clock.now, 250) };
 }
 
-t.test(
-  'the stream that has waited longest for its client is given up, and its bytes are freed immediately',
-  async t => {
-    const { clock, budget, streams } = setUp();
-    const [first, second, third] = [new Stream(), new Stream(), new Stream()];
-    for (const stream of [first, second]) {
-      t.ok(streams.hold(stream, 50));
-      streams.waits(stream);
-    }
-    t.notOk(streams.hold(third, 50), 'a stream is not given up within its first 250 ms');
-    clock.advance(250);
-    t.ok(streams.hold(third, 50));
-    await nextTick();
-    t.strictSame([first.givenUp, second.givenUp, budget.usedBytes], [1, 0, 100]);
-    streams.release(first);
-    t.equal(budget.usedBytes, 100, 'the bytes of a stream that was given up are not released twice');
-  },
-);
+t.test('a stream that has waited longest for its client gives way, and its bytes are free at once', async t => {
+  const { clock, budget, streams } = setUp();
+  const [first, second, third] = [new Stream(), new Stream(), new Stream()];
+  for (const stream of [first, second]) {
+    t.ok(streams.hold(stream, 50));
+    streams.waits(stream);
+  }
+  t.notOk(streams.hold(third, 50), 'not before it has had some time');
+  clock.advance(250);
+  t.ok(streams.hold(third, 50));
+  await nextTurn();
+  t.strictSame([first.givenUp, second.givenUp, budget.usedBytes], [1, 0, 100]);
+  streams.release(first);
+  t.equal(budget.usedBytes, 100, 'they are not released again at its end');
+});
 
-t.test('streams that wait for gatecar are not given up, and no stream is given up for itself', async t => {
+t.test('streams that wait for gatecar give no way, and neither does a stream to itself', async t => {
   const { clock, streams } = setUp();
   const [busy, waiting] = [new Stream(), new Stream()];
   t.ok(streams.hold(busy, 60));
@@ -49,11 +46,11 @@ t.test('streams that wait for gatecar are not given up, and no stream is given u
   clock.advance(250);
   t.notOk(streams.hold(waiting, 10));
   t.notOk(streams.hold(new Stream(), 101));
-  await nextTick();
+  await nextTurn();
   t.strictSame([busy.givenUp, waiting.givenUp], [0, 1]);
 });
 
-t.test('streams whose client exceeds the timeout are given up', async t => {
+t.test('streams whose client takes too long are given up', async t => {
   const { clock, streams } = setUp();
   const [first, second] = [new Stream(), new Stream()];
   streams.waits(first);
@@ -61,20 +58,35 @@ t.test('streams whose client exceeds the timeout are given up', async t => {
   streams.waits(second);
   clock.advance(401);
   streams.expire(1000);
-  await nextTick();
+  await nextTurn();
   t.strictSame([first.givenUp, second.givenUp], [1, 0]);
   clock.advance(1000);
   streams.waits(second);
   streams.expire(1000);
-  await nextTick();
-  t.equal(second.givenUp, 0, 'a second wait starts a new timeout');
+  await nextTurn();
+  t.equal(second.givenUp, 0, 'a second wait has its own time');
   clock.advance(1000);
   streams.expire(1000);
-  await nextTick();
+  await nextTurn();
   t.equal(second.givenUp, 1);
 });
 
-t.test('responses beyond the budget may wait for their reader, up to a limited number', async t => {
+t.test('streams that time out together are given up by at most eight in each turn', async t => {
+  const { clock, streams } = setUp();
+  const waiting = Array.from({ length: 20 }, () => new Stream());
+  for (const stream of waiting) streams.waits(stream);
+  clock.advance(1000);
+  const givenUp: number[] = [];
+  let hasMore = true;
+  while (hasMore) {
+    hasMore = streams.expire(1000);
+    await nextTurn();
+    givenUp.push(waiting.reduce((sum, stream) => sum + stream.givenUp, 0));
+  }
+  t.strictSame(givenUp, [8, 16, 20]);
+});
+
+t.test('an answer for which there is no room may wait all the same, as one of a limited number', async t => {
   const { clock, budget, streams } = setUp();
   const [large, small] = [new Stream(), new Stream()];
   t.ok(streams.hold(large, 95));
@@ -82,32 +94,32 @@ t.test('responses beyond the budget may wait for their reader, up to a limited n
   t.strictSame([small.heldBytes, budget.usedBytes], [5, 100]);
   const unreserved = Array.from({ length: 258 }, () => new Stream());
   for (const stream of unreserved) streams.waitsForReader(stream, 5);
-  await nextTick();
+  await nextTurn();
   t.strictSame(
     unreserved.map(({ givenUp }) => givenUp),
     unreserved.map((_, index) => (index < 2 ? 1 : 0)),
-    'the oldest are given up',
+    'the oldest give way',
   );
-  t.strictSame([small.givenUp, budget.usedBytes], [0, 100], 'streams with reserved bytes are not given up for them');
+  t.strictSame([small.givenUp, budget.usedBytes], [0, 100], 'those that hold something do not give way for them');
   streams.release(unreserved[2] as Stream);
   streams.waitsForReader(new Stream(), 5);
-  t.equal(unreserved[3]?.givenUp, 0, 'a stream that has ended frees its slot');
+  t.equal(unreserved[3]?.givenUp, 0, 'one that has ended leaves its place');
   clock.advance(1000);
-  streams.expire(1000);
-  await nextTick();
-  t.equal(small.givenUp + (unreserved.at(-1) as Stream).givenUp, 2, 'both exceed the timeout');
+  while (streams.expire(1000)) await nextTurn();
+  await nextTurn();
+  t.equal(small.givenUp + (unreserved.at(-1) as Stream).givenUp, 2, 'all of them have limited time');
 });
 
-t.test('a share of the budget is reserved for streams of connections with an allowed request', async t => {
+t.test('a part of the budget is only for streams of connections with an allowed request', async t => {
   const streams = new HeldStreams(new Budget(100, { allowedOnlyShare: 0.2 }), fakeClock().now, 250);
-  const [unproven, allowed] = [new Stream(), new Stream()];
+  const [unknown, allowed] = [new Stream(), new Stream()];
   allowed.hasBeenAllowed = true;
-  t.ok(streams.hold(unproven, 80));
-  t.notOk(streams.hold(unproven, 1));
+  t.ok(streams.hold(unknown, 80));
+  t.notOk(streams.hold(unknown, 1));
   t.ok(streams.hold(allowed, 20));
 });
 
-t.test('streams that are given up for other responses are given up without recursion', async t => {
+t.test('streams that are given up for the answers of others are given up one after the other', async t => {
   const streams: HeldStreams = new HeldStreams(new Budget(10_000), fakeClock().now, 0);
   let depth = 0;
   let deepest = 0;
@@ -125,15 +137,43 @@ t.test('streams that are given up for other responses are given up without recur
     streams.waits(stream);
   }
   t.ok(streams.hold(new Stream(), 1));
-  await nextTick();
-  await nextTick();
+  await nextTurn();
+  await nextTurn();
   t.equal(deepest, 1);
 });
 
-t.test('a stream whose message completes before it would be given up is kept', async t => {
+t.test(
+  'at most eight streams are given up in one event loop iteration, and more only for an allowed client',
+  async t => {
+    const { clock, streams } = setUp();
+    const waiting = Array.from({ length: 10 }, () => new Stream());
+    for (const stream of waiting) {
+      t.ok(streams.hold(stream, 10));
+      streams.waits(stream);
+    }
+    clock.advance(250);
+    t.notOk(streams.hold(new Stream(), 90));
+    await nextTurn();
+    const givenUp = () => waiting.reduce((sum, stream) => sum + stream.givenUp, 0);
+    t.equal(givenUp(), 8);
+    const [unproven, allowed] = [new Stream(), new Stream()];
+    allowed.hasBeenAllowed = true;
+    t.ok(streams.hold(unproven, 90), 'in the next iteration');
+    t.equal(givenUp(), 8, 'the bytes of streams that were given up are free');
+    streams.release(unproven);
+    for (const stream of waiting) {
+      streams.hold(stream, 10);
+      streams.waits(stream);
+    }
+    clock.advance(250);
+    t.ok(streams.hold(allowed, 90));
+  },
+);
+
+t.test('a stream whose message completes before it is given up is not given up', async t => {
   const { clock, streams } = setUp();
-  const [completed, answered, incomplete] = [new Stream(), new Stream(), new Stream()];
-  for (const stream of [completed, answered, incomplete]) {
+  const [completed, answered, other] = [new Stream(), new Stream(), new Stream()];
+  for (const stream of [completed, answered, other]) {
     streams.hold(stream, 30);
     streams.waits(stream);
   }
@@ -141,6 +181,6 @@ t.test('a stream whose message completes before it would be given up is kept', a
   t.ok(streams.hold(new Stream(), 100));
   streams.waitsNoMore(completed);
   streams.waitsForReader(answered, 0);
-  await nextTick();
-  t.strictSame([completed.givenUp, answered.givenUp, incomplete.givenUp], [0, 0, 1]);
+  await nextTurn();
+  t.strictSame([completed.givenUp, answered.givenUp, other.givenUp], [0, 0, 1]);
 });

@@ -58,8 +58,11 @@ export interface Http2ListenerOptions extends ListenerOptions, Omit<ConnectionIn
 /** A listener for HTTP/2 connections. */
 export interface Http2Listener {
   readonly server: TcpServer;
-  /** Pings every session, and closes those that have not responded to the previous ping. */
-  pingSessions(): void;
+  /**
+   * Pings every session, and closes those that have not responded to the previous ping. Each
+   * event-loop iteration serves a limited number of sessions.
+   */
+  pingSessions(): Promise<void>;
   /** Stops accepting connections and requests, and resolves when the accepted requests are done. */
   close(): Promise<void>;
   /** Closes every connection immediately. */

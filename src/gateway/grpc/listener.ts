@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Deny, Unavailable } from '../../decision/decision.ts';
 import type { Budget } from '../../limits/budget.ts';
 import {
@@ -12,6 +13,7 @@ import {
 } from '../../limits/constants.ts';
 import { HeldStreams } from '../../limits/held-streams.ts';
 import { type BindTarget, bindServer } from '../../system/bind-server.ts';
+import { repeat } from '../../system/repeat.ts';
 import type { ListenerOptions } from '../../tls/listener-options.ts';
 import type { ConnectionIntakeOptions } from '../connection-intake.ts';
 import { OVERLOADED } from '../decision-event.ts';
@@ -114,14 +116,14 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
     });
   };
   const listener = http2Listener(accept, { ...options, isTrusted: peer => options.trusted.has(peer) });
-  const pulse = setInterval(() => {
-    listener.pingSessions();
-  }, pingEveryMs).unref();
-  const sweep = setInterval(() => streams.expire(clientTimeoutMs), clientTimeoutMs / 10).unref();
+  const stopPings = repeat(pingEveryMs, () => listener.pingSessions());
+  const stopSweeps = repeat(clientTimeoutMs / 10, async () => {
+    while (streams.expire(clientTimeoutMs)) await nextTurn();
+  });
 
   const destroy = (): void => {
-    clearInterval(pulse);
-    clearInterval(sweep);
+    stopPings();
+    stopSweeps();
     listener.destroy();
   };
   return {

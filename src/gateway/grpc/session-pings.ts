@@ -1,6 +1,7 @@
 import type { ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
-import { MAX_CONTROL_FRAMES_PER_PING } from '../../limits/constants.ts';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { MAX_CONTROL_FRAMES_PER_PING, PINGS_PER_TURN } from '../../limits/constants.ts';
 
 /** The open HTTP/2 sessions of a listener. It closes sessions that do not respond to pings. */
 export class SessionPings {
@@ -24,22 +25,33 @@ export class SessionPings {
     session.on('ping', count).on('remoteSettings', count);
   }
 
-  /** Pings every session, and closes those that have not responded to the previous ping. */
-  ping(): void {
+  /**
+   * Pings every session, and closes those that have not responded to the previous ping. A limited
+   * number is handled in one event-loop iteration.
+   */
+  async ping(): Promise<void> {
     this.#controlFrames.clear();
-    for (const [session, socket] of this.#sockets) {
-      if (this.#silent.has(session)) {
-        session.destroy();
-        // The client does not respond, so gatecar does not wait until pending data is written.
-        socket.destroy();
-      } else if (!session.destroyed) {
-        this.#silent.add(session);
-        const heard = () => this.#silent.delete(session);
-        // A client must acknowledge an empty SETTINGS frame, as it must a ping. Node sends no
-        // ping on a session that received GOAWAY, and such a session can stay open indefinitely.
-        if (session.closed) session.settings({}, heard);
-        else session.ping(heard);
-      }
+    let count = 0;
+    // A copy, because a flood can add sessions faster than they are pinged.
+    for (const [session, socket] of [...this.#sockets]) {
+      this.#pingOrClose(session, socket);
+      count += 1;
+      if (count % PINGS_PER_TURN === 0) await nextTurn();
+    }
+  }
+
+  #pingOrClose(session: ServerHttp2Session, socket: Socket): void {
+    if (this.#silent.has(session)) {
+      session.destroy();
+      // The client does not respond, so gatecar does not wait until pending data is written.
+      socket.destroy();
+    } else if (!session.destroyed) {
+      this.#silent.add(session);
+      const responded = () => this.#silent.delete(session);
+      // A client must acknowledge an empty SETTINGS frame, as it must a ping. Node sends no ping on
+      // a session that received GOAWAY, and such a session can stay open indefinitely.
+      if (session.closed) session.settings({}, responded);
+      else session.ping(responded);
     }
   }
 

@@ -102,7 +102,7 @@ t.test('a connection that does not answer a ping before the next one is closed, 
   await until(async () => (await connections()) === 4);
   await started;
   const pinged = once(responsive, 'ping');
-  listener.pingSessions();
+  await listener.pingSessions();
   await pinged;
   // This call is sent after the answer to the ping.
   await once(beginCall(responsive), 'response');
@@ -111,6 +111,23 @@ t.test('a connection that does not answer a ping before the next one is closed, 
   await until(async () => (await connections()) === 1);
   await once(beginCall(responsive), 'response');
   t.strictSame(peers, ['127.0.0.1', '127.0.0.1']);
+});
+
+t.test('a limited number of sessions is pinged in each event loop iteration', async t => {
+  const { listener, address } = await start(t, answer);
+  const sessions = Array.from({ length: 9 }, () => rawSession(t, address));
+  await Promise.all(sessions.map(session => once(beginCall(session), 'response')));
+  const pinged = Promise.all(sessions.map(session => once(session, 'ping')));
+  let iterations = 0;
+  const count = (): void => {
+    iterations += 1;
+    counter = setImmediate(count);
+  };
+  let counter = setImmediate(count);
+  await listener.pingSessions();
+  clearImmediate(counter);
+  t.equal(iterations, 2);
+  await pinged;
 });
 
 t.test('a client that has sent GOAWAY is pinged by SETTINGS, and closed if it does not acknowledge them', async t => {

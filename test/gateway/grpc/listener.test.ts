@@ -507,6 +507,35 @@ t.test('a health check whose answer is not read in time is reset', async t => {
   await until(() => requests.usedBytes === 0);
 });
 
+t.test(
+  'unfinished calls that time out together are answered by at most eight in each event loop iteration',
+  async t => {
+    let iteration = 0;
+    const answered: number[] = [];
+    const gateway = createGrpcListener({
+      ...optionsFor(() => allow),
+      clientTimeoutMs: 50,
+      onDecision: () => answered.push(iteration),
+    });
+    t.teardown(() => gateway.destroy());
+    const address = await gateway.listen({ host: '127.0.0.1', port: 0 });
+    const session = rawSession(t, address);
+    const count = (): void => {
+      iteration += 1;
+      counter = setImmediate(count);
+    };
+    let counter = setImmediate(count);
+    t.teardown(() => clearImmediate(counter));
+    const statuses = await Promise.all(
+      Array.from({ length: 40 }, async () => (await answerTo(beginCall(session))).status),
+    );
+    t.strictSame(statuses, Array(40).fill('0'));
+    t.equal(answered.length, 40);
+    const perIteration = Object.values(Object.groupBy(answered, number => number)).map(calls => calls?.length);
+    t.ok(perIteration.every(calls => (calls ?? 0) <= 8));
+  },
+);
+
 t.test('a health check with a compressed message fails with INTERNAL', async t => {
   const { address } = await startListener(t, () => allow);
   const headers = { ':path': '/grpc.health.v1.Health/Check' };
