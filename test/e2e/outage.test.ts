@@ -55,12 +55,12 @@ t.test('outages', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
 
   t.test('stopped: 503 at once; back with another certificate of the same authority, it is asked again', async t => {
     await api.down();
-    await isOutage(t, gatecar, stranger(), 'connection_refused');
+    await isOutage(t, gatecar, stranger(), 'connection refused');
     await servesOnlyWhatIsKnown(t, gatecar, 'connection refused (ECONNREFUSED)');
 
     const waiting = await startGatecar(t, outageSettings, { ready: false });
     t.equal(await waiting.reports(/^\[-\]first-review failed: connection refused/m), 503, 'never asked, never ready');
-    await isOutage(t, waiting, known, 'connection_refused');
+    await isOutage(t, waiting, known, 'connection refused');
     t.equal((await ask(waiting.ops, { path: '/livez' })).status, 200, 'a restart would not help');
 
     await api.restart({ newCertificate: true });
