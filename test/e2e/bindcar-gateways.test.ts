@@ -11,7 +11,7 @@ import { startCluster } from './fixtures/support/cluster.ts';
 import { envoyExample, startEnvoyAt } from './fixtures/support/envoy.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
-import { told } from './fixtures/support/gateway-forgeries.ts';
+import { identityOf } from './fixtures/support/gateway-forgeries.ts';
 import { clusterTools, containerOf, environmentOf, podOf, render } from './fixtures/support/helm.ts';
 import { ingressNginxConfig } from './fixtures/support/ingress-nginx.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
@@ -131,7 +131,7 @@ t.test('bindcar behind gatecar is reached by allowed accounts only', { skip: ski
           t.equal(await send({ method: 'DELETE', path: '/api/v1/zones/example.com', token }), 200);
           const [read, write] = bindcar.requests;
           t.match(read, { method: 'GET', url: '/api/v1/zones', headers: { authorization: `Bearer ${token}` } });
-          t.strictSame(told(read), serviceAccountIdentity(namespace, name, uid, token));
+          t.strictSame(identityOf(read), serviceAccountIdentity(namespace, name, uid, token));
           t.match(write, { method: 'POST', body });
         },
       );
@@ -164,7 +164,7 @@ t.test('bindcar behind gatecar is reached by allowed accounts only', { skip: ski
       t.test('identity headers of the client do not reach bindcar', async t => {
         const headers = Object.fromEntries(IDENTITY_NAMES.map(header => [header, 'forged']));
         t.equal(await send({ token, headers }), 200);
-        t.strictSame(told(bindcar.requests.at(-1)), serviceAccountIdentity(namespace, name, uid, token));
+        t.strictSame(identityOf(bindcar.requests.at(-1)), serviceAccountIdentity(namespace, name, uid, token));
       });
 
       t.test('the Job of the example lists the zones, and fails with curl’s exit code if it is denied', async t => {
@@ -187,7 +187,7 @@ t.test('bindcar behind gatecar is reached by allowed accounts only', { skip: ski
         const received = bindcar.requests.at(-1);
         t.equal(received?.headers.authorization, undefined);
         t.notMatch(received?.rawHeaders.join('\n'), token);
-        t.strictSame(told(received), serviceAccountIdentity(namespace, name, uid, token));
+        t.strictSame(identityOf(received), serviceAccountIdentity(namespace, name, uid, token));
         await assertNotReceived(t, bindcar, async () => {
           for (const request of Object.values(rejectedRequests)) {
             t.equal((await ask(closed.url, { path: '/api/v1/zones', ca, ...request })).status, 401);

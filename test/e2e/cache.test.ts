@@ -8,7 +8,7 @@ import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apis
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { until } from './fixtures/support/until.ts';
 
-// One question to the API server for many requests, and when it is asked again; it is the API server that counts.
+// Many requests cost one review until the result expires. The API server itself counts reviews.
 
 const audiences = ['bindcar'];
 

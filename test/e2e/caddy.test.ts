@@ -11,7 +11,7 @@ import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apis
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { startSilentServer } from './fixtures/support/silent-server.ts';
 import { startTcpCounter } from './fixtures/support/tcp-counter.ts';
-import { askUpgrade } from './fixtures/support/upgrade-echo.ts';
+import { requestUpgrade } from './fixtures/support/upgrade-echo.ts';
 
 // Tests `examples/caddy/Caddyfile` with other addresses, and the parts of it that matter for
 // security.
@@ -68,7 +68,7 @@ t.test('the Caddy example', { skip: skipWithout(gatewayMissing('caddy')) }, asyn
           t.equal(status, bearer === token ? 200 : 401);
         }
       }
-      t.match(await askUpgrade(url, { token, text: 'to and fro' }), { status: 101, text: 'to and fro' });
+      t.match(await requestUpgrade(url, { token, text: 'to and fro' }), { status: 101, text: 'to and fro' });
       // One request more than here: the first response showed that Caddy listens.
       const requests = counter.sent.split('\r\n\r\n').slice(1, -1);
       t.equal(requests.length, 5);

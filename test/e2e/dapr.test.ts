@@ -13,7 +13,7 @@ import { clusterTools, containerOf, documentOf, environmentOf, podOf, render } f
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { startKubectlProxy } from './fixtures/support/kubectl-proxy.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
-import { identityIn, refusalOf, rejected } from './fixtures/support/response-matchers.ts';
+import { denialOf, identityIn, rejected } from './fixtures/support/response-matchers.ts';
 import { until } from './fixtures/support/until.ts';
 
 // Tests `examples/dapr` with other addresses: a stand-in for daprd in front of the real `kubectl
@@ -128,7 +128,7 @@ t.test('gatecar reviews tokens through Dapr', { skip: skipWithout(missing) }, as
       const reply = await ask(gatecar.auth, { token: await newToken() });
       t.equal(reply.status, 200);
       t.match(identityIn(reply.rawHeaders), { user: 'system:serviceaccount:apps:web' });
-      t.strictSame(refusalOf(await ask(gatecar.auth, { token: 'garbage' })), rejected('invalid bearer token'));
+      t.strictSame(denialOf(await ask(gatecar.auth, { token: 'garbage' })), rejected('invalid bearer token'));
       const reviewPath = form === 'prefix' ? `${new URL(prefix).pathname}${REVIEWS}` : REVIEWS;
       const heads = dapr.passed.map(({ method, path, headers }) => `${method} ${path} ${headers.authorization}`);
       t.strictSame(new Set(heads), new Set([`POST ${reviewPath} undefined`]), 'only reviews, without a credential');
