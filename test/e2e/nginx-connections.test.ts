@@ -84,7 +84,7 @@ t.test(
     t.test(
       'an nginx that announces bodies and does not send them: no client gets the response for another',
       async t => {
-        // Removes only the directive that prevents this from the example, so that gatecar alone must
+        // Removes the directive that prevents this from the example, so that gatecar alone must
         // cope.
         const misconfigured = await startNginx(t, replaceOnce(config, 'proxy_set_header Content-Length "";', ''));
         const before = application.requests.length;

@@ -14,37 +14,10 @@ t.setTimeout(120_000);
 const BYTES = Array.from({ length: 256 }, (_, byte) => String.fromCharCode(byte)).filter(
   character => !/[\r\n]/.test(character),
 );
+// biome-ignore format: a table
 const PIECES = [
-  'Bearer ',
-  'bearer',
-  'BEARER ',
-  'Basic ',
-  ' ',
-  '  ',
-  '\t',
-  ',',
-  ', ',
-  ';',
-  '=',
-  '==',
-  '.',
-  '"',
-  '%20',
-  '\0',
-  '\x7f',
-  '\x80',
-  '\xa0',
-  '\xff',
-  'x',
-  'A',
-  '-',
-  '_',
-  '~',
-  '+',
-  '/',
-  'null',
-  'undefined',
-  'system:anonymous',
+  'Bearer ', 'bearer', 'BEARER ', 'Basic ', ' ', '  ', '\t', ',', ', ', ';', '=', '==', '.', '"', '%20', '\0',
+  '\x7f', '\x80', '\xa0', '\xff', 'x', 'A', '-', '_', '~', '+', '/', 'null', 'undefined', 'system:anonymous',
 ] as const;
 
 type Mutation = (value: string, random: Seeded, good: string) => string;
