@@ -19,7 +19,7 @@ t.test('results are remembered', { skip: skipWithout(kubeApiServerMissing()) }, 
   await api.createServiceAccount('apps', 'web');
   const newToken = () => api.requestToken('apps', 'web', { audiences });
 
-  t.test('1,000 requests with one token are one review', async t => {
+  t.test('1,000 requests with one token cost one review', async t => {
     const gatecar = await startGatecar(t, { ...settings, GATECAR_CACHE_TTL: '10m' });
     const token = await newToken();
     const agent = new Agent({ keepAlive: true, maxSockets: 8 });

@@ -55,24 +55,24 @@ t.test('the chart accepts the values that gatecar accepts', { skip: skipWithout(
 
   for (const rule of rulesWithFixtures()) {
     t.test(`${rule}: the chart passes a valid value to gatecar, and rejects an invalid one by name`, async t => {
-      const good = goodSettings(rule);
+      const valid = goodSettings(rule);
       const rejection = CHART_REJECTS[rule];
       if (rejection) {
-        t.match((await inPod(configValues(good))).stderr, rejection);
+        t.match((await inPod(configValues(valid))).stderr, rejection);
       } else {
-        const documents = await render(run, { gatecar: { config: configValues(good) } }, parent);
+        const documents = await render(run, { gatecar: { config: configValues(valid) } }, parent);
         const env = environmentOf(containerOf(podOf(documents)), documents);
         const settingsOfParent = {
           GATECAR_LISTEN: 'unix:/run/gatecar/auth.sock',
           GATECAR_SOCKET_MODE: '0660',
           GATECAR_ALLOWED_NAMESPACES: 'ci',
         };
-        t.strictSame(readConfig([], env), readConfig([], { ...defaults, ...settingsOfParent, ...good }));
+        t.strictSame(readConfig([], env), readConfig([], { ...defaults, ...settingsOfParent, ...valid }));
       }
-      const bad = badSettings(rule);
-      const { status, stderr } = await inPod(configValues(bad));
+      const invalid = badSettings(rule);
+      const { status, stderr } = await inPod(configValues(invalid));
       t.not(status, 0);
-      const keys = Object.keys(bad).map(chartName).join('|');
+      const keys = Object.keys(invalid).map(chartName).join('|');
       t.match(stderr, new RegExp(`config[./](${keys})\\b`));
     });
   }

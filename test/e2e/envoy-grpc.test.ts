@@ -55,11 +55,11 @@ async function testExample(t: Test, { api, settings }: Cluster): Promise<void> {
   t.test('256 checks over gRPC and 256 requests over HTTP with one new token cost one review', async t => {
     const client = envoyClient(neighbours.grpc);
     t.teardown(() => client.close());
-    const fresh = await newToken();
+    const bearer = await newToken();
     const reviews = await reviewsDuring(api, async () => {
       const both = Array.from({ length: 256 }, () => [
-        client.checkHeaders({ authorization: `Bearer ${fresh}` }).then(({ status }) => status.code),
-        ask(gatecar.auth, { token: fresh }).then(({ status }) => status),
+        client.checkHeaders({ authorization: `Bearer ${bearer}` }).then(({ status }) => status.code),
+        ask(gatecar.auth, { token: bearer }).then(({ status }) => status),
       ]);
       t.strictSame(await Promise.all(both.flat()), Array(256).fill([0, 200]).flat());
     });

@@ -50,7 +50,7 @@ t.test('the IoT example', { skip: skipWithout(missing) }, async t => {
   });
   const first = await issue();
 
-  t.test('an issued token passes, and so does one from the next issue', async t => {
+  t.test('an issued token passes, and so does the next one issued', async t => {
     const second = await issue();
     t.not(second, first);
     for (const token of [first, second]) {
