@@ -8,14 +8,14 @@ import { skipWithout } from './fixtures/support/missing-tools.ts';
 
 t.setTimeout(startLimitMs);
 
-t.test('tracing on a real API server', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
+t.test('tracing with a real API server', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
   const { api, settings } = await startCluster(t);
   await api.createServiceAccount('apps', 'web');
   const token = await api.requestToken('apps', 'web', { audiences: ['bindcar'] });
   const receiver = await startOtlpReceiver();
   t.teardown(() => receiver.close());
 
-  t.test('gateway, request and its review by the API server are one trace', async t => {
+  t.test('gateway, request and its review by the API server form one trace', async t => {
     const gatecar = await startGatecar(t, {
       ...settings,
       GATECAR_TRUSTED_PROXIES: '127.0.0.1',

@@ -22,9 +22,9 @@ async function start(t: Test, behaviour: Behaviour, settings: Record<string, str
   t.teardown(() => gatecar.stop());
   const readiness = async () => (await ask(gatecar.ops, { path: '/readyz' })).status;
   while ((await readiness()) !== 200);
-  /** Whether new connections are still accepted. */
+  /** Whether gatecar still accepts new connections. */
   const accepting = (): Promise<boolean> => isOpen(new URL(gatecar.auth).host);
-  /** A connection that sends nothing; resolves when gatecar has let it go. */
+  /** Opens a connection that sends nothing; `gone` resolves when gatecar has closed it. */
   const silent = async (): Promise<{ readonly gone: Promise<unknown> }> => {
     const { hostname, port } = new URL(gatecar.auth);
     const socket = connect(Number(port), hostname).resume();
@@ -35,7 +35,7 @@ async function start(t: Test, behaviour: Behaviour, settings: Record<string, str
   return { standIn, gatecar, readiness, accepting, silent };
 }
 
-t.test('under load, whoever heeds the readiness loses no request', async t => {
+t.test('under load, a client that follows the readiness probe loses no request on shutdown', async t => {
   const { gatecar, readiness } = await start(t, accepts(), { GATECAR_SHUTDOWN_DELAY: '3s', GATECAR_CACHE_TTL: '50ms' });
   const agent = new Agent({ keepAlive: true, maxSockets: 8 });
   t.teardown(() => agent.destroy());
@@ -45,11 +45,12 @@ t.test('under load, whoever heeds the readiness loses no request', async t => {
   let routed = true;
   const client = async (_: unknown, number: number): Promise<void> => {
     for (let sent = 0; routed; sent += 1) {
-      // Some keep their connection, some open one for each request, and not all tokens are known.
-      const question = { token: `token-${number}-${sent % 10}`, ...(number % 4 > 0 && { agent }) };
+      // Some clients reuse their connection, others open one per request. Not all tokens are
+      // cached.
+      const request = { token: `token-${number}-${sent % 10}`, ...(number % 4 > 0 && { agent }) };
       const phase = signalled ? 'after' : 'before';
       try {
-        const { status } = await ask(gatecar.auth, question);
+        const { status } = await ask(gatecar.auth, request);
         if (status === 200) answered[phase] += 1;
         else lost.push(status);
       } catch (error) {
@@ -61,7 +62,7 @@ t.test('under load, whoever heeds the readiness loses no request', async t => {
   while (answered.before < 500) await readiness();
   gatecar.kill('SIGTERM');
   signalled = true;
-  // As an endpoint controller does: what is unready gets no more requests.
+  // Like an endpoint controller: an unready pod receives no more requests.
   while ((await readiness()) === 200);
   t.equal(await readiness(), 503);
   const { after } = answered;
@@ -69,14 +70,14 @@ t.test('under load, whoever heeds the readiness loses no request', async t => {
   routed = false;
   await clients;
   t.same(lost, []);
-  t.ok(answered.after >= 100, 'unready, it went on serving');
+  t.ok(answered.after >= 100, 'gatecar continued to serve while unready');
   t.equal(await gatecar.exitCode, 0);
   t.match(gatecar.output(), '"msg":"stopped"');
 });
 
-t.test('what waits for a slow review when the signal comes is answered, and nothing new is accepted', async t => {
-  const held = heldBack(accepts());
-  const { gatecar, readiness, accepting, silent } = await start(t, held.behaviour, {
+t.test('requests that wait for a slow review at SIGTERM are answered, and no new connection is accepted', async t => {
+  const delayed = heldBack(accepts());
+  const { gatecar, readiness, accepting, silent } = await start(t, delayed.behaviour, {
     GATECAR_REVIEW_MAX_CONCURRENCY: '4',
   });
   const agent = new Agent({ keepAlive: true });
@@ -88,15 +89,19 @@ t.test('what waits for a slow review when the signal comes is answered, and noth
   while (await accepting());
   await idle.gone;
   t.equal(await readiness(), 503);
-  t.equal(await metric(gatecar.ops, 'gatecar_reviews_queued{priority="unverified"}'), 8, 'none was given up');
-  held.letGo();
+  t.equal(await metric(gatecar.ops, 'gatecar_reviews_queued{priority="unverified"}'), 8, 'no request was dropped');
+  delayed.letGo();
   const replies = await Promise.all(waiting);
   t.same([...new Set(replies.map(reply => reply.status))], [200]);
-  t.same([...new Set(replies.map(reply => reply.headers.connection))], ['close'], 'gateways are asked to leave');
+  t.same(
+    [...new Set(replies.map(reply => reply.headers.connection))],
+    ['close'],
+    'every response closes its connection',
+  );
   t.equal(await gatecar.exitCode, 0);
 });
 
-t.test('a request whose head is half sent when the signal comes is answered', async t => {
+t.test('a request whose head is half sent at SIGTERM is answered', async t => {
   const { gatecar, accepting, silent } = await start(t, accepts(), {});
   const { hostname, port } = new URL(gatecar.auth);
   const socket = connect(Number(port), hostname);
@@ -109,7 +114,7 @@ t.test('a request whose head is half sent when the signal comes is answered', as
   while (!received.includes('}')) await once(socket, 'data');
   received = '';
   socket.write('GET /auth HTTP/1.1\r\nHost: x\r\nAuthorization: Bea');
-  // Both went out together; the answer to another connection says that the bytes of this one have been read.
+  // Both were sent together. The response on another connection shows that these bytes were read.
   await ask(gatecar.auth, {});
   const idle = await silent();
   gatecar.kill('SIGTERM');
@@ -121,7 +126,7 @@ t.test('a request whose head is half sent when the signal comes is answered', as
   t.equal(await gatecar.exitCode, 0);
 });
 
-t.test('idle connections do not hold up the end', async t => {
+t.test('idle connections do not delay the shutdown', async t => {
   const { gatecar, silent } = await start(t, accepts(), {});
   const agent = new Agent({ keepAlive: true });
   t.teardown(() => agent.destroy());
@@ -132,7 +137,7 @@ t.test('idle connections do not hold up the end', async t => {
   t.notMatch(gatecar.output(), 'requests in flight');
 });
 
-t.test('what hangs holds up the end for the shutdown timeout and no longer', async t => {
+t.test('a hung request delays the shutdown by no more than the shutdown timeout', async t => {
   const { gatecar, standIn } = await start(t, accepts(), { GATECAR_SHUTDOWN_TIMEOUT: '200ms' });
   standIn.behaviour = hangs;
   const hung = ask(gatecar.auth, { token: 'the-token' });

@@ -9,11 +9,13 @@ import { accepts, startStandIn } from '../../fixtures/stand-in-api-server.ts';
 
 const MIB = 1024 * 1024;
 
-t.test('on SIGTERM every line is written before the process ends', async t => {
+t.test('on SIGTERM every audit line is written before the process exits', async t => {
   const standIn = await startStandIn(accepts());
   t.teardown(() => standIn.close());
   const gatecar = await startGatecarProcess({
-    ...{ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT_LOG: 'all', GATECAR_LOG_LEVEL: 'info' },
+    GATECAR_KUBE_API_URL: standIn.url,
+    GATECAR_AUDIT_LOG: 'all',
+    GATECAR_LOG_LEVEL: 'info',
   });
   t.teardown(() => gatecar.stop());
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
@@ -25,13 +27,15 @@ t.test('on SIGTERM every line is written before the process ends', async t => {
 });
 
 t.test(
-  'output that nobody reads holds no answer up: what is too much is dropped, counted, and missing by its number',
+  'an audit log that is not read delays no response: excess lines are dropped, counted and missing by number',
   async t => {
     const standIn = await startStandIn(accepts());
     t.teardown(() => standIn.close());
     const gatecar = await startGatecarProcess({
-      ...{ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT_LOG: 'all', GATECAR_TRUSTED_PROXIES: '127.0.0.1' },
-      // At which an allow is no line of the log.
+      GATECAR_KUBE_API_URL: standIn.url,
+      GATECAR_AUDIT_LOG: 'all',
+      GATECAR_TRUSTED_PROXIES: '127.0.0.1',
+      // `info` logs no line for an allow.
       GATECAR_LOG_LEVEL: 'info',
     });
     t.teardown(() => gatecar.stop());
@@ -62,7 +66,7 @@ t.test(
     await gatecar.exitCode;
     const lines = auditLines(gatecar.output());
     t.equal(lines.length + dropped, 10_000);
-    t.ok(lines.every(({ sequence }, at) => sequence > (lines[at - 1]?.sequence ?? 0)));
-    t.strictSame(faultsOf(lines), [], 'no line is cut or mixed with another');
+    t.ok(lines.every(({ sequence }, index) => sequence > (lines[index - 1]?.sequence ?? 0)));
+    t.strictSame(faultsOf(lines), [], 'no line is truncated or mixed with another');
   },
 );
