@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ask } from '../test/fixtures/ask.ts';
 import { metric } from '../test/fixtures/metrics.ts';
+import { sendRequest } from '../test/fixtures/send-request.ts';
 import { type MeasuredProcess, startMeasured } from './pinned-process.ts';
 import { imageForm } from './production-build.ts';
 import type { Bench } from './scenario.ts';
@@ -56,7 +56,7 @@ export async function startGatecar(
   const url = (address = 'none') => `http://${address}`;
   const base = url(ops);
   const limit = performance.now() + READY_LIMIT_MS;
-  while ((await ask(base, { path: '/readyz' })).status !== 200) {
+  while ((await sendRequest(base, { path: '/readyz' })).status !== 200) {
     if (performance.now() > limit) throw new Error('gatecar does not get ready');
     await sleep(ASK_EVERY_MS);
   }

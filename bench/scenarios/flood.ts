@@ -2,7 +2,7 @@ import { Agent } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startCluster } from '../../test/e2e/fixtures/support/cluster.ts';
 import type { KubeApiServer } from '../../test/e2e/fixtures/support/kube-apiserver.ts';
-import { ask } from '../../test/fixtures/ask.ts';
+import { sendRequest } from '../../test/fixtures/send-request.ts';
 import { startGatecar, WITH_GRPC } from '../gatecar.ts';
 import { envoy, nginx, startApplication } from '../gateways.ts';
 import { wrk } from '../load.ts';
@@ -69,7 +69,7 @@ export const flood: Scenario = {
         while (performance.now() < end) {
           const one = token();
           const start = performance.now();
-          const { status } = await ask(url, { path: new URL(url).pathname, token: one, agent });
+          const { status } = await sendRequest(url, { path: new URL(url).pathname, token: one, agent });
           into.push(performance.now() - start);
           if (status !== 200) failures += 1;
           await sleep(everyMs);

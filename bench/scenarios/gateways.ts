@@ -1,4 +1,4 @@
-import { ask } from '../../test/fixtures/ask.ts';
+import { sendRequest } from '../../test/fixtures/send-request.ts';
 import { startBareHttp } from '../baseline.ts';
 import { checkRequest } from '../check-request.ts';
 import { benchAuthority } from '../dev-authority.ts';
@@ -35,10 +35,10 @@ export const gateways: Scenario = {
       for (const decider of [bare, { ...gatecar, url: ours }]) {
         const url = `${await start(bench, new URL(decider.url).host, application)}/zones`;
         const load = (seconds: number) => wrk({ url, headers, seconds, connections: CONNECTIONS });
-        const refused = await ask(url, { path: '/zones' });
+        const refused = await sendRequest(url, { path: '/zones' });
         bench.check(
           `${name} before ${decider.name} lets a token through`,
-          (await ask(url, { headers })).status === 200,
+          (await sendRequest(url, { headers })).status === 200,
         );
         if (decider.name === gatecar.name) bench.check('and nobody without one', refused.status === 401);
         contenders.push({ name: `${name}, asking ${decider.name}`, pid: decider.pid, load });

@@ -1,4 +1,4 @@
-import { ask } from '../../test/fixtures/ask.ts';
+import { sendRequest } from '../../test/fixtures/send-request.ts';
 import { startBareHttp } from '../baseline.ts';
 import { benchAuthority } from '../dev-authority.ts';
 import { startGatecar } from '../gatecar.ts';
@@ -14,7 +14,7 @@ export const junk: Scenario = {
     const authority = await benchAuthority(bench);
     const gatecar = await startGatecar(bench, authority.settings);
     // gatecar fetches the JWKS after the first review, and checks signatures from then on.
-    await ask(gatecar.auth, { token: authority.token });
+    await sendRequest(gatecar.auth, { token: authority.token });
     while ((await gatecar.metric('gatecar_jwks_available')) !== 1);
     const before = authority.reviews;
 

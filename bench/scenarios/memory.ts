@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ask } from '../../test/fixtures/ask.ts';
+import { sendRequest } from '../../test/fixtures/send-request.ts';
 import { benchAuthority } from '../dev-authority.ts';
 import { startGatecar } from '../gatecar.ts';
 import { wrk } from '../load.ts';
@@ -23,7 +23,7 @@ export const memory: Scenario = {
       const gatecar = await startGatecar(bench, authority.settings);
       took.push(gatecar.readyMs);
       const headers = { Authorization: `Bearer ${authority.token}` };
-      await ask(gatecar.auth, { headers });
+      await sendRequest(gatecar.auth, { headers });
       await sleep(bench.quick ? 0 : IDLE_MS);
       idle.push(residentMb(gatecar.pid));
       busy.push(

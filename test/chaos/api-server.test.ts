@@ -8,7 +8,7 @@ import { kubeApiServerMissing, startLimitMs } from '../e2e/fixtures/support/kube
 import { skipWithout } from '../e2e/fixtures/support/missing-tools.ts';
 import { ServiceAccountKeys } from '../e2e/fixtures/support/service-account-keys.ts';
 import { until } from '../e2e/fixtures/support/until.ts';
-import { ask } from '../fixtures/ask.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { Load, type Tokens } from './fixtures/load.ts';
 import {
   assertNoMoreResources,
@@ -160,13 +160,13 @@ t.test('gatecar survives chaos of the API server', { skip: skipWithout(kubeApiSe
     await hasRecovered(t);
     await until(
       'the cached token is rejected',
-      async () => (await ask(gatecar.auth, { token: oldLoad.cachedToken })).status === 401,
+      async () => (await sendRequest(gatecar.auth, { token: oldLoad.cachedToken })).status === 401,
       cacheTtlMs + marginMs,
     );
     const answers = new Set<string>();
     for (let i = 0; i < 20; i += 1) {
       for (const token of [oldLoad.cachedToken, oldTokens.newToken()]) {
-        const { status, headers } = await ask(gatecar.auth, { token });
+        const { status, headers } = await sendRequest(gatecar.auth, { token });
         answers.add(`${status} ${headers['x-gatecar-reason']}`);
       }
     }
@@ -186,14 +186,14 @@ t.test('gatecar survives chaos of the API server', { skip: skipWithout(kubeApiSe
       await api.pause();
       await outageIsVisible(load);
       await until('a cached token is served past its TTL', async () => {
-        const { status, headers } = await ask(withStale.auth, { token: load.cachedToken });
+        const { status, headers } = await sendRequest(withStale.auth, { token: load.cachedToken });
         return status === 200 && Number(headers['x-gatecar-stale']) >= 1;
       });
       api.resume();
       await until('the API server answers reviews', reviewsSucceed);
       await assertRecovery(t, withStale, tokens.newToken);
       await until('a cached token is no longer marked', async () => {
-        const { status, headers } = await ask(withStale.auth, { token: load.cachedToken });
+        const { status, headers } = await sendRequest(withStale.auth, { token: load.cachedToken });
         return status === 200 && headers['x-gatecar-stale'] === undefined;
       });
       await assertNoWrongResponse(t, load);

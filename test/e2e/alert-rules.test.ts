@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { loadYaml } from '@kubernetes/client-node';
 import t, { type Test } from 'tap';
 import { alertRules, RULES_FILE, type RuleGroups } from '../fixtures/alert-rules.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { gatewayBinary, gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 
@@ -88,7 +88,7 @@ function files({ groups }: RuleGroups): Record<string, string> {
 }
 
 function promtool(t: Test, args: readonly string[], inputFiles: Readonly<Record<string, string>> = {}) {
-  const options = { cwd: scratch(t, inputFiles), encoding: 'utf8' } as const;
+  const options = { cwd: tempDir(t, inputFiles), encoding: 'utf8' } as const;
   const { status, stdout, stderr } = spawnSync(gatewayBinary('promtool') ?? 'promtool', args, options);
   return { status, output: `${stdout}${stderr}` };
 }

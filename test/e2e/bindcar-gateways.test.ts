@@ -2,16 +2,16 @@ import { execFile } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { ask, type Question } from '../fixtures/ask.ts';
 import { at, exampleDocuments, exampleReadme, IDENTITY_NAMES, sortedNames, type Yaml } from '../fixtures/examples.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { sendRequest, type TestRequest } from '../fixtures/send-request.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { type Bindcar, OPEN_PATHS, startBindcar } from './fixtures/support/bindcar.ts';
 import { type CertificateFiles, createAuthority, createServerCertificate } from './fixtures/support/certificates.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
 import { envoyExample, startEnvoyAt } from './fixtures/support/envoy.ts';
+import { identityOf } from './fixtures/support/forged-identity.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
-import { identityOf } from './fixtures/support/gateway-forgeries.ts';
 import { clusterTools, containerOf, environmentOf, podOf, render } from './fixtures/support/helm.ts';
 import { ingressNginxConfig } from './fixtures/support/ingress-nginx.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
@@ -97,7 +97,7 @@ t.test('bindcar behind gatecar is reached by allowed accounts only', { skip: ski
   await api.createServiceAccount(namespace, 'other');
   const audiences = ['bindcar'];
   const token = await api.requestToken(namespace, name, { audiences });
-  const rejectedRequests: Readonly<Record<string, Question>> = {
+  const rejectedRequests: Readonly<Record<string, TestRequest>> = {
     'no token': {},
     garbage: { token: 'garbage' },
     'a token for another audience': { token: await api.requestToken(namespace, name, { audiences: ['elsewhere'] }) },
@@ -109,7 +109,7 @@ t.test('bindcar behind gatecar is reached by allowed accounts only', { skip: ski
   const environment = environmentOf(containerOf(podOf(rendered)), rendered);
   const policy = Object.fromEntries(Object.entries(environment).filter(([key]) => /_(AUDIENCES|ALLOWED_)/.test(key)));
   t.strictSame(Object.keys(policy).sort(), ['GATECAR_ALLOWED_SERVICE_ACCOUNTS', 'GATECAR_TOKEN_AUDIENCES']);
-  const directory = scratch(t);
+  const directory = tempDir(t);
   const authority = await createAuthority(join(directory, 'ca'), 'ca');
   const ca = readFileSync(authority.certFile, 'utf8');
   const tls = await createServerCertificate(join(directory, 'server'), authority);
@@ -120,7 +120,8 @@ t.test('bindcar behind gatecar is reached by allowed accounts only', { skip: ski
       const gatecar = await startGatecar(t, { ...settings, ...policy });
       const addresses = { gatecar: new URL(gatecar.auth).host, bindcar: new URL(bindcar.url).host, tls };
       const { url } = await start(t, addresses);
-      const send = async (request: Question) => (await ask(url, { path: '/api/v1/zones', ca, ...request })).status;
+      const send = async (request: TestRequest) =>
+        (await sendRequest(url, { path: '/api/v1/zones', ca, ...request })).status;
 
       t.test(
         'an account that may write zones reads and writes, and bindcar receives its token and identity',
@@ -183,14 +184,14 @@ t.test('bindcar behind gatecar is reached by allowed accounts only', { skip: ski
         t.teardown(() => {
           bindcar.authDisabled = false;
         });
-        t.equal((await ask(closed.url, { path: '/api/v1/zones', ca, token })).status, 200);
+        t.equal((await sendRequest(closed.url, { path: '/api/v1/zones', ca, token })).status, 200);
         const received = bindcar.requests.at(-1);
         t.equal(received?.headers.authorization, undefined);
         t.notMatch(received?.rawHeaders.join('\n'), token);
         t.strictSame(identityOf(received), serviceAccountIdentity(namespace, name, uid, token));
         await assertNotReceived(t, bindcar, async () => {
           for (const request of Object.values(rejectedRequests)) {
-            t.equal((await ask(closed.url, { path: '/api/v1/zones', ca, ...request })).status, 401);
+            t.equal((await sendRequest(closed.url, { path: '/api/v1/zones', ca, ...request })).status, 401);
           }
         });
       });
@@ -209,8 +210,8 @@ t.test('bindcar behind gatecar is reached by allowed accounts only', { skip: ski
     'without the gateway, basic mode accepts any token, so the NetworkPolicy must block direct access',
     async t => {
       const bindcar = await startBindcar(t);
-      const direct = async (request: Question) =>
-        (await ask(bindcar.url, { path: '/api/v1/zones', ...request })).status;
+      const direct = async (request: TestRequest) =>
+        (await sendRequest(bindcar.url, { path: '/api/v1/zones', ...request })).status;
       t.strictSame([await direct({ token: 'anything' }), await direct({})], [200, 401]);
       for (const path of OPEN_PATHS) {
         t.equal(await direct({ path }), 200, path);
@@ -231,7 +232,7 @@ async function assertNotReceived(t: Test, bindcar: Bindcar, work: () => Promise<
  * mount.
  */
 function runClient(t: Test, { url, token, caFile }: { url: string; token: string; caFile: string }) {
-  const tokenFile = join(scratch(t), 'token');
+  const tokenFile = join(tempDir(t), 'token');
   writeFileSync(tokenFile, token);
   const [program = '', ...args] = [client['command'], client['args']].flat() as string[];
   const env = { BINDCAR_URL: url, TOKEN_FILE: tokenFile, CURL_CA_BUNDLE: caFile, PATH: process.env['PATH'] };

@@ -3,7 +3,7 @@ import { symlinkSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
 import { at, exampleDocuments, exampleReadme, type Yaml } from '../fixtures/examples.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { type BindcarExample, brokenLinks } from './fixtures/support/bindcar-links.ts';
 import { gatewayBinary, gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { CHART, clusterTools, demand, type Outcome, render } from './fixtures/support/helm.ts';
@@ -253,7 +253,7 @@ async function startServer(t: Test, restricted: readonly string[] = []) {
  * examples.
  */
 function shellIn(t: Test, api: KubeApiServer): (script: string) => Promise<Outcome> {
-  const cwd = scratch(t);
+  const cwd = tempDir(t);
   for (const directory of ['charts', 'examples']) symlinkSync(join(ROOT, directory), join(cwd, directory));
   const tools = (['kubectl', 'helm'] as const).map(name => dirname(gatewayBinary(name) ?? ''));
   const env = { HOME: cwd, KUBECONFIG: api.kubeconfigFile, PATH: [...tools, process.env['PATH']].join(delimiter) };

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { Agent } from 'node:http';
 import t from 'tap';
-import { ask } from '../fixtures/ask.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
@@ -26,7 +26,7 @@ t.test('results are remembered', { skip: skipWithout(kubeApiServerMissing()) }, 
     t.teardown(() => agent.destroy());
     const reviews = await reviewsDuring(api, async () => {
       const statuses = new Set<number>();
-      await inParallel(1_000, async () => statuses.add((await ask(gatecar.auth, { token, agent })).status));
+      await inParallel(1_000, async () => statuses.add((await sendRequest(gatecar.auth, { token, agent })).status));
       t.strictSame([...statuses], [200]);
     });
     t.equal(reviews, 1);
@@ -43,7 +43,7 @@ t.test('results are remembered', { skip: skipWithout(kubeApiServerMissing()) }, 
         // The API server is paused until all requests wait. A late request would find the cached
         // result and share nothing.
         await api.pause();
-        const answers = inParallel(256, () => ask(gatecar.auth, { token }));
+        const answers = inParallel(256, () => sendRequest(gatecar.auth, { token }));
         await until(
           'all requests wait for one review',
           async () => (await lookups(gatecar.ops, 'coalesced')) === coalesced,
@@ -59,7 +59,7 @@ t.test('results are remembered', { skip: skipWithout(kubeApiServerMissing()) }, 
     const gatecar = await startGatecar(t, { ...settings, GATECAR_CACHE_TTL: '0', GATECAR_CACHE_NEGATIVE_TTL: '0' });
     for (const token of [await newToken(), 'garbage']) {
       const reviews = await reviewsDuring(api, async () => {
-        for (let round = 0; round < 5; round += 1) await ask(gatecar.auth, { token });
+        for (let round = 0; round < 5; round += 1) await sendRequest(gatecar.auth, { token });
       });
       t.equal(reviews, 5);
     }
@@ -72,14 +72,16 @@ t.test('results are remembered', { skip: skipWithout(kubeApiServerMissing()) }, 
       GATECAR_CACHE_REFRESH_AHEAD: 'false',
     });
     const token = await newToken();
-    const elapsed = await untilReviewedAgain(async () => t.equal((await ask(gatecar.auth, { token })).status, 200));
+    const elapsed = await untilReviewedAgain(async () =>
+      t.equal((await sendRequest(gatecar.auth, { token })).status, 200),
+    );
     t.ok(elapsed >= 1_500, `${elapsed} ms`);
   });
 
   t.test('a rejection is reviewed again after 2 s, and not before', async t => {
     const gatecar = await startGatecar(t, settings);
     const elapsed = await untilReviewedAgain(async () =>
-      t.equal((await ask(gatecar.auth, { token: 'garbage' })).status, 401),
+      t.equal((await sendRequest(gatecar.auth, { token: 'garbage' })).status, 401),
     );
     t.ok(elapsed >= 2_000, `${elapsed} ms`);
   });
@@ -88,10 +90,10 @@ t.test('results are remembered', { skip: skipWithout(kubeApiServerMissing()) }, 
     const gatecar = await startGatecar(t, { ...settings, GATECAR_CACHE_TTL: '10m' });
     const exp = Math.floor(Date.now() / 1_000) + 3;
     const token = api.signToken(await api.claimsFor('apps', 'web', { aud: audiences, exp }));
-    await untilReviewedAgain(async () => t.equal((await ask(gatecar.auth, { token })).status, 200));
+    await untilReviewedAgain(async () => t.equal((await sendRequest(gatecar.auth, { token })).status, 200));
     t.ok(Date.now() >= exp * 1_000, 'the result was cached until then');
     const reviews = await reviewsDuring(api, async () => {
-      for (let round = 0; round < 5; round += 1) t.equal((await ask(gatecar.auth, { token })).status, 200);
+      for (let round = 0; round < 5; round += 1) t.equal((await sendRequest(gatecar.auth, { token })).status, 200);
     });
     t.equal(reviews, 5, 'the result is no longer cached');
   });
@@ -106,10 +108,13 @@ t.test('results are remembered', { skip: skipWithout(kubeApiServerMissing()) }, 
     const newTokenInOutage = await newToken();
     t.teardown(() => api.resume());
     await api.pause();
-    t.match(await ask(gatecar.auth, { token: newTokenInOutage }), { status: 503, headers: { 'retry-after': '1' } });
+    t.match(await sendRequest(gatecar.auth, { token: newTokenInOutage }), {
+      status: 503,
+      headers: { 'retry-after': '1' },
+    });
     api.resume();
     t.equal((await api.request('GET', '/livez')).status, 200);
-    t.equal((await ask(gatecar.auth, { token: newTokenInOutage })).status, 200, 'the next request is reviewed');
+    t.equal((await sendRequest(gatecar.auth, { token: newTokenInOutage })).status, 200, 'the next request is reviewed');
 
     const ownToken = await readFile(tokenFile, 'utf8');
     const mayReview = async () => {
@@ -120,10 +125,10 @@ t.test('results are remembered', { skip: skipWithout(kubeApiServerMissing()) }, 
     const unreviewed = await newToken();
     await api.request('DELETE', '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/gatecar-tokenreview');
     await until('the API server denies reviews', async () => !(await mayReview()));
-    t.equal((await ask(gatecar.auth, { token: unreviewed })).status, 503);
+    t.equal((await sendRequest(gatecar.auth, { token: unreviewed })).status, 503);
     await applyRbac();
     await until('the API server allows reviews again', mayReview);
-    t.equal((await ask(gatecar.auth, { token: unreviewed })).status, 200);
+    t.equal((await sendRequest(gatecar.auth, { token: unreviewed })).status, 200);
   });
 
   t.test('no token gets the result of another', async t => {
@@ -132,7 +137,8 @@ t.test('results are remembered', { skip: skipWithout(kubeApiServerMissing()) }, 
     const tokens = [await newToken(), await api.requestToken('apps', 'other', { audiences }), 'garbage'];
     for (let round = 0; round < 2; round += 1) {
       const users: unknown[] = [];
-      for (const token of tokens) users.push((await ask(gatecar.auth, { token })).headers['x-auth-request-user']);
+      for (const token of tokens)
+        users.push((await sendRequest(gatecar.auth, { token })).headers['x-auth-request-user']);
       t.strictSame(users, ['system:serviceaccount:apps:web', 'system:serviceaccount:apps:other', undefined]);
     }
   });
@@ -160,6 +166,6 @@ function inParallel<T>(count: number, work: () => Promise<T>): Promise<T[]> {
 }
 
 async function lookups(ops: string, result: string): Promise<number> {
-  const { body } = await ask(ops, { path: '/metrics' });
+  const { body } = await sendRequest(ops, { path: '/metrics' });
   return Number(new RegExp(`^gatecar_cache_lookups_total\\{result="${result}"\\} (\\d+)$`, 'm').exec(body)?.[1]);
 }

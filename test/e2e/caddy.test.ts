@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap';
 import { IDENTITY_HEADERS } from '../../src/identity/identity-headers.ts';
-import { ask, askRaw } from '../fixtures/ask.ts';
-import { startGate } from '../fixtures/gatecar.ts';
+import { startWithFakeApi } from '../fixtures/gatecar.ts';
+import { sendRaw, sendRequest } from '../fixtures/send-request.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { caddyExample, startCaddy } from './fixtures/support/caddy.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
@@ -36,7 +36,7 @@ t.test(
 );
 
 t.test('the Caddy example', { skip: skipWithout(gatewayMissing('caddy')) }, async t => {
-  const gatecar = await startGate({
+  const gatecar = await startWithFakeApi({
     GATECAR_TRUSTED_PROXIES: '127.0.0.1',
     GATECAR_CLIENT_IP_HEADER: 'X-Forwarded-For',
   });
@@ -64,7 +64,7 @@ t.test('the Caddy example', { skip: skipWithout(gatewayMissing('caddy')) }, asyn
       for (const headers of [{ 'content-length': '2', expect: '100-continue' }, { 'transfer-encoding': 'chunked' }]) {
         for (const bearer of [token, 'garbage']) {
           const request = { method: 'PUT', path: '/zones?secret=1', body: 'ab', token: bearer };
-          const { status } = await ask(url, { ...request, headers: { ...headers, ...clientHeaders } });
+          const { status } = await sendRequest(url, { ...request, headers: { ...headers, ...clientHeaders } });
           t.equal(status, bearer === token ? 200 : 401);
         }
       }
@@ -97,14 +97,14 @@ t.test('the Caddy example', { skip: skipWithout(gatewayMissing('caddy')) }, asyn
     ];
     const framing = ['Transfer-Encoding: chunked', 'Trailer: X-Auth-Request-Pod', ''];
     const body = ['2', 'ab', '0', 'X-Auth-Request-Pod: forged', 'X-Auth-Request-User: forged', '', ''];
-    t.match(await askRaw(url, [...head, ...framing, ...body].join('\r\n')), /^HTTP\/1\.1 200 /);
+    t.match(await sendRaw(url, [...head, ...framing, ...body].join('\r\n')), /^HTTP\/1\.1 200 /);
     t.notMatch(JSON.stringify(application.requests.at(-1)), /forged/);
   });
 
   t.test('Caddy example: no request passes while gatecar hangs', async t => {
     const { url } = await behindCaddy(t, await startSilentServer(t));
     const before = application.requests.length;
-    t.match(await ask(url, { path: '/', token }), { status: 504 });
+    t.match(await sendRequest(url, { path: '/', token }), { status: 504 });
     t.equal(application.requests.length, before);
   });
 });

@@ -11,7 +11,7 @@ import { configValues } from '../fixtures/chart-values.ts';
 import { DASHBOARD_FILE } from '../fixtures/dashboard.ts';
 import { at, type Yaml } from '../fixtures/examples.ts';
 import { badSettings, goodSettings, rulesWithFixtures } from '../fixtures/settings.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import {
   CHART,
@@ -39,7 +39,7 @@ const CHART_REJECTS: Readonly<Record<string, RegExp>> = {
 t.test('the chart accepts the values that gatecar accepts', { skip: skipWithout(gatewayMissing('helm')) }, async t => {
   const run = clusterTools(t);
   // A pod of another application, in which gatecar may also listen on loopback.
-  const parent = scratch(t);
+  const parent = tempDir(t);
   cpSync(join(import.meta.dirname, 'fixtures/parent-chart'), parent, { recursive: true });
   cpSync(CHART, join(parent, 'charts/gatecar'), { recursive: true });
   const inPod = (config: Yaml) => template(run, { gatecar: { config } }, parent);
@@ -338,7 +338,7 @@ t.test('the chart accepts the values that gatecar accepts', { skip: skipWithout(
   t.test('the README’s fragment for a sidecar in another pod renders as printed', async t => {
     const readme = readFileSync(join(CHART, 'README.md'), 'utf8');
     const [, fragment = ''] = /^```yaml\n(spec:\n {2}template:\n[^`]*)^```/m.exec(readme) ?? [];
-    const chart = scratch(t);
+    const chart = tempDir(t);
     cpSync(parent, chart, { recursive: true });
     const head = 'apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: my-app }\n';
     writeFileSync(join(chart, 'templates/app.yaml'), head + fragment);

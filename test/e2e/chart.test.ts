@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { loadYaml } from '@kubernetes/client-node';
 import t, { type Test } from 'tap';
-import { ask } from '../fixtures/ask.ts';
 import { at, type Yaml } from '../fixtures/examples.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { createAuthority, createServerCertificate } from './fixtures/support/certificates.ts';
 import { runGatecar } from './fixtures/support/gatecar-command.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
@@ -99,7 +99,7 @@ t.test('the chart is accepted and works in a cluster', { skip: skipWithout(missi
   t.test(
     'in the pod of another application gatecar is admitted, starts first, and has its credential alone',
     async t => {
-      const parent = scratch(t);
+      const parent = tempDir(t);
       cpSync(join(import.meta.dirname, 'fixtures/parent-chart'), parent, { recursive: true });
       cpSync(CHART, join(parent, 'charts/gatecar'), { recursive: true });
       for (const native of [false, true]) {
@@ -192,7 +192,7 @@ t.test('the chart is accepted and works in a cluster', { skip: skipWithout(missi
       GATECAR_SHUTDOWN_DELAY: '0s',
       GATECAR_KUBE_API_URL: api.url,
       GATECAR_KUBE_CA_FILE: api.caFile,
-      GATECAR_KUBE_TOKEN_FILE: join(scratch(t, { token }), 'token'),
+      GATECAR_KUBE_TOKEN_FILE: join(tempDir(t, { token }), 'token'),
       ...overrides,
     });
   };
@@ -210,8 +210,8 @@ t.test('the chart is accepted and works in a cluster', { skip: skipWithout(missi
       /^(kubectl create namespace .*)\nTOKEN=\$\(kubectl (.*)\)$/m.exec(README) ?? [];
     for (const line of first.split(' && ')) await demand(run, 'kubectl', line.split(' ').slice(1));
     const clientToken = (await demand(run, 'kubectl', command.split(' '))).trim();
-    t.equal((await ask(gatecar.auth, { token: clientToken })).status, 200, 'the client token of the README');
-    t.equal((await ask(gatecar.auth, { token: await api.requestToken('ci', 'my-app') })).status, 401);
+    t.equal((await sendRequest(gatecar.auth, { token: clientToken })).status, 200, 'the client token of the README');
+    t.equal((await sendRequest(gatecar.auth, { token: await api.requestToken('ci', 'my-app') })).status, 401);
 
     const [pod, token] = [testPod(documents), await ownToken()];
     await assertAdmitted(t, run, pod);
@@ -273,7 +273,7 @@ t.test('the chart is accepted and works in a cluster', { skip: skipWithout(missi
       GATECAR_OPS_LISTEN: '127.0.0.1:0',
       GATECAR_KUBE_API_URL: api.url,
       GATECAR_KUBE_CA_FILE: api.caFile,
-      GATECAR_KUBE_TOKEN_FILE: join(scratch(t, { token: await api.requestToken('gatecar', account) }), 'token'),
+      GATECAR_KUBE_TOKEN_FILE: join(tempDir(t, { token: await api.requestToken('gatecar', account) }), 'token'),
     });
     const args = commandOf(container, documents);
     t.match(await runGatecar(args, await settingsFor('gatecar')), {
@@ -294,7 +294,7 @@ t.test('the chart is accepted and works in a cluster', { skip: skipWithout(missi
   });
 
   t.test('over TLS gatecar answers, and the test verifies its certificate', async t => {
-    const directory = scratch(t);
+    const directory = tempDir(t);
     const ca = await createAuthority(join(directory, 'ca'), 'ca');
     const { certFile, keyFile } = await createServerCertificate(join(directory, 'server'), ca);
     const documents = await render(run, { tls: { existingSecret: 'gatecar-tls' } });
@@ -374,7 +374,7 @@ async function helmTest(
   const container = containerOf(pod, 'smoke-test');
   const [program, ...command] = commandOf(container, []);
   t.equal(program, 'node');
-  const tokenFile = join(scratch(t), 'token');
+  const tokenFile = join(tempDir(t), 'token');
   writeFileSync(tokenFile, token);
   const env = { ...environmentOf(container, []), TEST_URL: `${url}/auth`, TEST_TOKEN_FILE: tokenFile, ...extraEnv };
   const child = spawn(process.execPath, command, { env, stdio: ['ignore', 'pipe', 'inherit'] });

@@ -1,7 +1,7 @@
 import { mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { ask } from '../fixtures/ask.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
 import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
@@ -30,11 +30,11 @@ t.test(
     /** Starts gatecar, and asserts that reviews work. */
     async function reviews(t: Test, settings: Record<string, string>): Promise<GatecarProcess> {
       const gatecar = await startGatecar(t, settings);
-      t.match(await ask(gatecar.auth, { token }), {
+      t.match(await sendRequest(gatecar.auth, { token }), {
         status: 200,
         headers: { 'x-auth-request-user': 'system:serviceaccount:apps:web' },
       });
-      t.equal((await ask(gatecar.auth, { token: 'garbage' })).status, 401);
+      t.equal((await sendRequest(gatecar.auth, { token: 'garbage' })).status, 401);
       return gatecar;
     }
 
@@ -104,7 +104,7 @@ t.test(
       await writeFile(pluginToken, ownToken);
       await gatecar.ready();
       const before = await calls();
-      for (let round = 0; round < 20; round += 1) t.equal((await ask(gatecar.auth, { token })).status, 200);
+      for (let round = 0; round < 20; round += 1) t.equal((await sendRequest(gatecar.auth, { token })).status, 200);
       t.ok((await calls()) - before <= 1, 'the plugin does not run for each review');
     });
 
@@ -173,7 +173,7 @@ t.test(
       let done = false;
       const client = async () => {
         while (!done) {
-          const { status } = await ask(gatecar.auth, { token });
+          const { status } = await sendRequest(gatecar.auth, { token });
           statuses.set(status, (statuses.get(status) ?? 0) + 1);
         }
       };

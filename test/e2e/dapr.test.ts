@@ -2,9 +2,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadYaml } from '@kubernetes/client-node';
 import t, { type Test } from 'tap';
-import { ask } from '../fixtures/ask.ts';
 import { at, exampleDocuments, exampleReadme, type Yaml } from '../fixtures/examples.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { type AccessControl, type Dapr, startDapr } from './fixtures/support/dapr.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
@@ -65,7 +65,7 @@ t.test('gatecar reviews tokens through Dapr', { skip: skipWithout(missing) }, as
   const newToken = () => api.requestToken('apps', 'web', { audiences: ['bindcar'] });
   const kubeconfig = await api.writeKubeconfig({ proxy: { tokenFile } });
   const proxy = await startKubectlProxy(t, kubeconfig, ARGS);
-  const apiTokenFile = join(scratch(t), 'token');
+  const apiTokenFile = join(tempDir(t), 'token');
   writeFileSync(apiTokenFile, 'first\n');
 
   const rendered = await render(clusterTools(t), values);
@@ -95,7 +95,7 @@ t.test('gatecar reviews tokens through Dapr', { skip: skipWithout(missing) }, as
       const review = { kind: 'TokenReview', apiVersion: 'authentication.k8s.io/v1', spec: { token: await newToken() } };
       const headers = { 'content-type': 'application/json', 'dapr-api-token': 'first' };
       const body = method === 'GET' ? '' : JSON.stringify(review);
-      return (await ask(dapr.url, { method, path: `/v1.0/invoke/${APP}/method${path}`, headers, body })).status;
+      return (await sendRequest(dapr.url, { method, path: `/v1.0/invoke/${APP}/method${path}`, headers, body })).status;
     };
     t.equal(await invoke('POST', REVIEWS), 201);
     for (const path of ['/api/v1/secrets', '/openid/v1/jwks', `${REVIEWS}/x`]) {
@@ -113,7 +113,7 @@ t.test('gatecar reviews tokens through Dapr', { skip: skipWithout(missing) }, as
     dapr.accessControl = undefined;
     t.equal(await invoke('POST', REVIEWS), 201, 'without access control, any application may invoke reviews');
     t.equal(await invoke('GET', '/api/v1/secrets'), 403, 'the accepted paths of kubectl proxy still apply');
-    const { body } = await ask(dapr.url, {
+    const { body } = await sendRequest(dapr.url, {
       path: `/v1.0/invoke/${APP}/method/api/v1/secrets`,
       headers: { 'dapr-api-token': 'first' },
     });
@@ -125,10 +125,10 @@ t.test('gatecar reviews tokens through Dapr', { skip: skipWithout(missing) }, as
       writeFileSync(apiTokenFile, 'first\n');
       const dapr = await startDapr(t, { appId: APP, to: proxy.url, apiToken: 'first', accessControl });
       const gatecar = await startGatecar(t, settings(dapr));
-      const reply = await ask(gatecar.auth, { token: await newToken() });
+      const reply = await sendRequest(gatecar.auth, { token: await newToken() });
       t.equal(reply.status, 200);
       t.match(identityIn(reply.rawHeaders), { user: 'system:serviceaccount:apps:web' });
-      t.strictSame(denialOf(await ask(gatecar.auth, { token: 'garbage' })), rejected('invalid bearer token'));
+      t.strictSame(denialOf(await sendRequest(gatecar.auth, { token: 'garbage' })), rejected('invalid bearer token'));
       const reviewPath = form === 'prefix' ? `${new URL(prefix).pathname}${REVIEWS}` : REVIEWS;
       const heads = dapr.passed.map(({ method, path, headers }) => `${method} ${path} ${headers.authorization}`);
       t.strictSame(new Set(heads), new Set([`POST ${reviewPath} undefined`]), 'only reviews, without a credential');
@@ -140,7 +140,7 @@ t.test('gatecar reviews tokens through Dapr', { skip: skipWithout(missing) }, as
       await assertUnavailable(t, gatecar.auth, 'unauthorized');
       writeFileSync(apiTokenFile, 'second\n');
       const token = await newToken();
-      await until('the new API token is sent', async () => (await ask(gatecar.auth, { token })).status === 200);
+      await until('the new API token is sent', async () => (await sendRequest(gatecar.auth, { token })).status === 200);
     });
 
     t.test(`by ${form}: if Dapr and kubectl proxy allow the JWKS, invalid tokens cost no review`, async t => {
@@ -155,7 +155,7 @@ t.test('gatecar reviews tokens through Dapr', { skip: skipWithout(missing) }, as
       const withoutKeys = await startGatecar(t, withPrecheck);
       await withoutKeys.logged('that it has no keys', ({ msg }) => msg.startsWith('cannot fetch cluster JWKS'));
       t.equal(
-        await reviewsDuring(api, async () => ask(withoutKeys.auth, { token: await invalidToken() })),
+        await reviewsDuring(api, async () => sendRequest(withoutKeys.auth, { token: await invalidToken() })),
         1,
         'Dapr’s access control blocks the JWKS',
       );
@@ -163,10 +163,12 @@ t.test('gatecar reviews tokens through Dapr', { skip: skipWithout(missing) }, as
       dapr.accessControl = withOperations(loadYaml(keyOperations));
       const withKeys = await startGatecar(t, withPrecheck);
       await until('the JWKS is fetched', async () => {
-        return (await reviewsDuring(api, async () => ask(withKeys.auth, { token: await invalidToken() }))) === 0;
+        return (
+          (await reviewsDuring(api, async () => sendRequest(withKeys.auth, { token: await invalidToken() }))) === 0
+        );
       });
-      t.equal((await ask(withKeys.auth, { token: await invalidToken() })).status, 401);
-      t.equal((await ask(withKeys.auth, { token: await newToken() })).status, 200);
+      t.equal((await sendRequest(withKeys.auth, { token: await invalidToken() })).status, 401);
+      t.equal((await sendRequest(withKeys.auth, { token: await newToken() })).status, 200);
     });
 
     t.test(`by ${form}: an unknown application is an outage`, async t => {
@@ -185,6 +187,6 @@ function withOperations(extra: AccessControl['policies'][number]['operations']):
 }
 
 async function assertUnavailable(t: Test, auth: string, cause: string): Promise<void> {
-  const { status, body } = await ask(auth, { token: 'new-token' });
+  const { status, body } = await sendRequest(auth, { token: 'new-token' });
   t.strictSame([status, JSON.parse(body)], [503, { error: `TokenReview API call failed: ${cause}` }]);
 }

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import t from 'tap';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { gatewayBinary, gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 
@@ -9,7 +9,7 @@ const root = join(import.meta.dirname, '../..');
 
 t.test('hadolint finds no fault in the Dockerfile', { skip: skipWithout(gatewayMissing('hadolint')) }, async t => {
   // Ignores the user's own configuration, which may disable rules.
-  const env = { HOME: scratch(t), PATH: process.env['PATH'] };
+  const env = { HOME: tempDir(t), PATH: process.env['PATH'] };
   const lint = (file: string, input = '') =>
     spawnSync(gatewayBinary('hadolint') ?? '', [file], { cwd: root, env, input, encoding: 'utf8' });
   const faulty = lint('-', 'FROM debian\nRUN cd /tmp\n');

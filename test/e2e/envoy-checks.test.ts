@@ -4,9 +4,9 @@ import { loadSync } from '@grpc/proto-loader';
 import t, { type Test } from 'tap';
 import { CheckRequest } from '../../src/gateway/grpc/message/check-request.ts';
 import { LargeMessage } from '../../src/gateway/grpc/message/large-message.ts';
-import { ask } from '../fixtures/ask.ts';
 import { ENVOY_INCLUDES } from '../fixtures/envoy-client.ts';
 import { type Seeded, seeded } from '../fixtures/seeded-random.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { accepts, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { envoyExample, startEnvoy } from './fixtures/support/envoy.ts';
@@ -188,7 +188,7 @@ t.test("Envoy's checks are read as protobufjs reads them", { skip: skipWithout(g
         for (let i = 0; i < REQUESTS; i += 1) {
           const request = randomRequest(random);
           const before = messages.length;
-          const { status } = await ask(envoy.url, request);
+          const { status } = await sendRequest(envoy.url, request);
           const bytes = messages[before];
           const title = `request ${i} of seed ${SEED} (GATECAR_FUZZ_SEED): ${JSON.stringify(request).slice(0, 500)}`;
           if (bytes === undefined) {

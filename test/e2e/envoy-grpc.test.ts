@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap';
-import { ask } from '../fixtures/ask.ts';
 import { envoyClient } from '../fixtures/envoy-client.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { type Cluster, reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { ENVOY_TRAITS, envoyExample, startEnvoy, validateEnvoy } from './fixtures/support/envoy.ts';
@@ -59,12 +59,12 @@ async function testExample(t: Test, { api, settings }: Cluster): Promise<void> {
     const reviews = await reviewsDuring(api, async () => {
       const both = Array.from({ length: 256 }, () => [
         client.checkHeaders({ authorization: `Bearer ${bearer}` }).then(({ status }) => status.code),
-        ask(gatecar.auth, { token: bearer }).then(({ status }) => status),
+        sendRequest(gatecar.auth, { token: bearer }).then(({ status }) => status),
       ]);
       t.strictSame(await Promise.all(both.flat()), Array(256).fill([0, 200]).flat());
     });
     t.equal(reviews, 1);
-    const { body } = await ask(gatecar.ops, { path: '/metrics' });
+    const { body } = await sendRequest(gatecar.ops, { path: '/metrics' });
     t.match(body, /^gatecar_requests_total\{protocol="grpc",decision="allow",reason=""\} (25[6-9]|2[6-9]\d)$/m);
     t.match(body, /^gatecar_requests_total\{protocol="http",decision="allow",reason=""\} 256$/m);
   });
@@ -78,7 +78,7 @@ async function testExample(t: Test, { api, settings }: Cluster): Promise<void> {
     await api.pause();
     const before = application.requests.length;
     for (const [index, envoy] of envoys.entries()) {
-      const reply = await ask(envoy.url, { token: newTokens[index] ?? '' });
+      const reply = await sendRequest(envoy.url, { token: newTokens[index] ?? '' });
       t.match(reply, {
         status: 503,
         headers: { 'x-gatecar-reason': 'authority_unavailable', 'retry-after': /^\d+$/ },
@@ -95,7 +95,7 @@ async function testExample(t: Test, { api, settings }: Cluster): Promise<void> {
     await api.down();
     const before = application.requests.length;
     for (const base of [url, open.url]) {
-      const reply = await ask(base, { token: uncachedToken });
+      const reply = await sendRequest(base, { token: uncachedToken });
       t.match(reply, { status: 503, headers: { 'x-gatecar-reason': 'authority_unavailable', 'retry-after': /^\d+$/ } });
     }
     t.equal(application.requests.length, before);
@@ -105,13 +105,13 @@ async function testExample(t: Test, { api, settings }: Cluster): Promise<void> {
     const envoy = await startEnvoy(t, replaceOnce(config, 'timeout: 5s', 'timeout: 0.3s'), neighbours);
     const before = application.requests.length;
     gatecar.signal('SIGSTOP');
-    t.match(await ask(envoy.url, { token }), {
+    t.match(await sendRequest(envoy.url, { token }), {
       status: 503,
       headers: { 'retry-after': '1', 'cache-control': 'no-store' },
     });
     gatecar.signal('SIGKILL');
     await gatecar.end();
-    t.match(await ask(envoy.url, { token }), { status: 503, headers: { 'retry-after': '1' } });
+    t.match(await sendRequest(envoy.url, { token }), { status: 503, headers: { 'retry-after': '1' } });
     t.equal(application.requests.length, before);
   });
 }

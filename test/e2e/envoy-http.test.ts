@@ -1,20 +1,20 @@
 import { Agent } from 'node:http';
 import t, { type Test } from 'tap';
 import { IDENTITY_HEADERS } from '../../src/identity/identity-headers.ts';
-import { ask } from '../fixtures/ask.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { startApplication } from './fixtures/support/application.ts';
-import { sendHttp2 } from './fixtures/support/ask-http2.ts';
 import { type Cluster, startCluster } from './fixtures/support/cluster.ts';
 import { ENVOY_TRAITS, envoyExample, startEnvoy, validateEnvoy } from './fixtures/support/envoy.ts';
 import { assertEnvoyClaims } from './fixtures/support/envoy-claims.ts';
+import { assertNoForgedIdentity, identityOf } from './fixtures/support/forged-identity.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
-import { assertNoForgedIdentity, identityOf } from './fixtures/support/gateway-forgeries.ts';
 import { gatewaySuite, listening, newNeighbours, ODD_PATHS } from './fixtures/support/gateway-suite.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { replaceOnce } from './fixtures/support/nginx.ts';
 import { serviceAccountIdentity } from './fixtures/support/response-matchers.ts';
+import { sendHttp2 } from './fixtures/support/send-http2.ts';
 import { startTcpCounter } from './fixtures/support/tcp-counter.ts';
 
 // Tests `examples/envoy-http/envoy.yaml` with other addresses.
@@ -62,7 +62,8 @@ async function testExample(t: Test, { api, settings }: Cluster): Promise<void> {
     for (const method of ['GET', 'POST', 'PATCH', 'OPTIONS', 'PROPFIND']) {
       const body = { headers: { 'content-length': '2' }, body: 'ab' };
       t.equal(
-        (await ask(url, { method, path: `/${method}?a=b`, ...(method === 'POST' && body), token, agent })).status,
+        (await sendRequest(url, { method, path: `/${method}?a=b`, ...(method === 'POST' && body), token, agent }))
+          .status,
         200,
       );
       t.match(counter.sent, new RegExp(`^${method} /auth/${method}\\?a=b HTTP/1\\.1\r$`, 'm'));
@@ -107,10 +108,10 @@ async function testExample(t: Test, { api, settings }: Cluster): Promise<void> {
     );
     const envoy = await startEnvoy(t, unnormalised, counted);
     for (const path of ODD_PATHS.filter(path => path !== '/%00')) {
-      t.equal((await ask(envoy.url, { path, token })).status, 200, path);
+      t.equal((await sendRequest(envoy.url, { path, token })).status, 200, path);
       t.equal(application.requests.at(-1)?.url, path);
       t.ok(counter.sent.includes(`GET /auth${path} HTTP/1.1\r\n`), path);
-      t.equal((await ask(envoy.url, { path })).status, 401, path);
+      t.equal((await sendRequest(envoy.url, { path })).status, 401, path);
     }
   });
 
@@ -124,7 +125,7 @@ async function testExample(t: Test, { api, settings }: Cluster): Promise<void> {
   t.test('an outage is a 503 with Retry-After from Envoy', async t => {
     const uncachedToken = await api.requestToken('apps', 'web', { audiences: ['bindcar'] });
     await api.down();
-    const reply = await ask(url, { token: uncachedToken });
+    const reply = await sendRequest(url, { token: uncachedToken });
     t.match(reply, { status: 503, headers: { 'retry-after': '1', 'cache-control': 'no-store' } });
     t.strictSame(JSON.parse(reply.body), { error: 'authorization is unavailable' });
     // Why the example has this setting: for Envoy a 5xx over HTTP is not a denial.
@@ -133,7 +134,7 @@ async function testExample(t: Test, { api, settings }: Cluster): Promise<void> {
       replaceOnce(config, 'failure_mode_allow: false', 'failure_mode_allow: true'),
       counted,
     );
-    t.equal((await ask(open.url, { token: uncachedToken })).status, 200);
+    t.equal((await sendRequest(open.url, { token: uncachedToken })).status, 200);
   });
 
   t.test('a gatecar that hangs is a 503 from Envoy', async t => {
@@ -141,18 +142,18 @@ async function testExample(t: Test, { api, settings }: Cluster): Promise<void> {
     gatecar.signal('SIGSTOP');
     const before = application.requests.length;
     try {
-      t.match(await ask(envoy.url, { token }), { status: 503, headers: { 'retry-after': '1' } });
+      t.match(await sendRequest(envoy.url, { token }), { status: 503, headers: { 'retry-after': '1' } });
     } finally {
       gatecar.signal('SIGCONT');
     }
-    t.equal((await ask(envoy.url, { token })).status, 200);
+    t.equal((await sendRequest(envoy.url, { token })).status, 200);
     t.equal(application.requests.length, before + 1);
   });
 
   t.test('responses of the application pass through Envoy unchanged, including its 503', async t => {
     for (const status of [500, 503, 401, 404]) {
       application.status = status;
-      t.match(await ask(url, { token }), { status, body: 'system:serviceaccount:apps:web' });
+      t.match(await sendRequest(url, { token }), { status, body: 'system:serviceaccount:apps:web' });
     }
     application.status = 200;
   });

@@ -1,6 +1,6 @@
 import { Agent } from 'node:http';
 import t from 'tap';
-import { ask } from '../fixtures/ask.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { envoyExample, startEnvoy } from './fixtures/support/envoy.ts';
@@ -49,7 +49,7 @@ t.test(
         const from = async (address: string, token: string, headers: Record<string, string> = {}) => {
           const agent = agents.get(address) ?? new Agent({ localAddress: address, keepAlive: true });
           agents.set(address, agent);
-          return (await ask(url, { token, headers, agent })).status;
+          return (await sendRequest(url, { token, headers, agent })).status;
         };
         let guesses = 0;
         const cachedToken = await newToken();

@@ -6,9 +6,9 @@ import t, { type Test } from 'tap';
 import { gatewayCommand } from '../../src/cli/gateway-config/gateway-config.ts';
 import { startFakeApiServer } from '../../src/dev/fake-api-server.ts';
 import { tokenIssuer } from '../../src/dev/token-issuer.ts';
-import { ask } from '../fixtures/ask.ts';
 import { runCommand } from '../fixtures/command.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { startCaddy } from './fixtures/support/caddy.ts';
 import { createAuthority, createClientCertificate, createServerCertificate } from './fixtures/support/certificates.ts';
@@ -107,13 +107,13 @@ t.test('the printed configurations run in real gateways', { skip: skipWithout(mi
         const receivedHeaders = () => application.requests.at(-1)?.headers;
         const clientHeaders = { 'X-Bind-User': 'forged', 'X-Bind-Pod': 'forged' };
 
-        t.equal((await ask(url, { path: '/a', token, headers: clientHeaders })).status, 200);
+        t.equal((await sendRequest(url, { path: '/a', token, headers: clientHeaders })).status, 200);
         t.match(receivedHeaders(), { 'x-bind-user': 'system:serviceaccount:ci:builder', 'x-bind-namespace': 'ci' });
         t.notOk(receivedHeaders()?.['x-bind-pod'], 'the client’s header is removed');
 
         const before = application.requests.length;
-        t.equal((await ask(url, { path: '/a', headers: clientHeaders })).status, 401);
-        t.equal((await ask(url, { path: '/a', token: elsewhere })).status, 401);
+        t.equal((await sendRequest(url, { path: '/a', headers: clientHeaders })).status, 401);
+        t.equal((await sendRequest(url, { path: '/a', token: elsewhere })).status, 401);
         t.equal(application.requests.length, before, 'denied requests do not reach the application');
       });
     }
@@ -165,7 +165,7 @@ interface Parsed {
 
 /** Checks a configuration with the gateway's own parser. Returns its exit code and its output. */
 async function parseConfig(t: Test, name: string, config: string): Promise<Parsed> {
-  const directory = scratch(t, { 'config.yaml': config });
+  const directory = tempDir(t, { 'config.yaml': config });
   const file = join(directory, 'config.yaml');
   const commands: Record<string, readonly [program: string, ...args: string[]]> = {
     nginx: ['nginx', '-t', '-p', directory, '-e', join(directory, 'error.log'), '-c', file],
@@ -186,7 +186,7 @@ async function parseConfig(t: Test, name: string, config: string): Promise<Parse
 /** Replaces paths that exist only in an installation; the rest of the text stays. */
 async function withLocalPaths(t: Test, name: string, config: string): Promise<string> {
   if (name !== 'haproxy') return config;
-  const lua = join(scratch(t, { 'gatecar.lua': await readFile(HAPROXY_LUA, 'utf8') }), 'gatecar.lua');
+  const lua = join(tempDir(t, { 'gatecar.lua': await readFile(HAPROXY_LUA, 'utf8') }), 'gatecar.lua');
   return replaceOnce(config, '/etc/haproxy/gatecar.lua', lua);
 }
 

@@ -1,6 +1,6 @@
 import t from 'tap';
-import { ask } from '../fixtures/ask.ts';
 import { metric } from '../fixtures/metrics.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { forEachConcurrently, jwksFetched } from './fixtures/support/concurrent-requests.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
@@ -43,10 +43,10 @@ t.test('gatecar protects the API server', { skip: skipWithout(kubeApiServerMissi
     const validTokens = Array.from({ length: 50 }, newToken);
     const reviews = await reviewsDuring(api, async () => {
       const flood = forEachConcurrently(invalidTokens, 64, async (token, agent) => {
-        t.strictSame(denialOf(await ask(gatecar.auth, { token, agent })), rejected(BAD_SIGNATURE));
+        t.strictSame(denialOf(await sendRequest(gatecar.auth, { token, agent })), rejected(BAD_SIGNATURE));
       });
       await forEachConcurrently(validTokens, 1, async (token, agent) => {
-        t.equal((await ask(gatecar.auth, { token, agent })).status, 200);
+        t.equal((await sendRequest(gatecar.auth, { token, agent })).status, 200);
       });
       await flood;
     });
@@ -68,8 +68,8 @@ t.test('gatecar protects the API server', { skip: skipWithout(kubeApiServerMissi
     };
     for (const [check, token] of Object.entries(invalid)) {
       const reviews = await reviewsDuring(api, async () => {
-        const rejection = denialOf(await ask(local.auth, { token }));
-        t.strictSame(rejection, denialOf(await ask(remote.auth, { token })), check);
+        const rejection = denialOf(await sendRequest(local.auth, { token }));
+        t.strictSame(rejection, denialOf(await sendRequest(remote.auth, { token })), check);
       });
       t.equal(reviews, 1, `${check}: only one of the two gatecars sends a review`);
     }
@@ -85,11 +85,11 @@ t.test('gatecar protects the API server', { skip: skipWithout(kubeApiServerMissi
       t.teardown(() => api.resume());
       await api.pause();
       const invalid = forEachConcurrently(Array.from({ length: 64 }, randomToken), 64, async (token, agent) => {
-        return (await ask(gatecar.auth, { token, agent })).status;
+        return (await sendRequest(gatecar.auth, { token, agent })).status;
       });
       await until('invalid tokens have all their slots', async () => (await inFlight('unverified')) === 8);
       const valid = forEachConcurrently(Array.from({ length: 24 }, newToken), 24, async (token, agent) => {
-        return (await ask(gatecar.auth, { token, agent })).status;
+        return (await sendRequest(gatecar.auth, { token, agent })).status;
       });
       await until('all valid tokens are in review', async () => (await inFlight('verified')) === 24);
       t.equal(await inFlight('unverified'), 8);
@@ -110,22 +110,24 @@ t.test('gatecar protects the API server', { skip: skipWithout(kubeApiServerMissi
       });
       await jwksFetched(gatecar);
       const cached = Array.from({ length: 20 }, newToken);
-      await forEachConcurrently(cached, 4, async token => t.equal((await ask(gatecar.auth, { token })).status, 200));
+      await forEachConcurrently(cached, 4, async token =>
+        t.equal((await sendRequest(gatecar.auth, { token })).status, 200),
+      );
       t.teardown(() => api.resume());
       const resumeAt = performance.now() + 30_000;
       await api.pause();
       await until('the results are past their TTL', async () => {
-        const { status, headers } = await ask(gatecar.auth, { token: cached[0] ?? '' });
+        const { status, headers } = await sendRequest(gatecar.auth, { token: cached[0] ?? '' });
         return status === 200 && headers['x-gatecar-stale'] !== undefined;
       });
       let rounds = 0;
       while (performance.now() < resumeAt) {
         await forEachConcurrently(cached, 4, async token => {
-          const { status, headers } = await ask(gatecar.auth, { token });
+          const { status, headers } = await sendRequest(gatecar.auth, { token });
           t.equal(status, 200);
           t.match(headers['x-gatecar-stale'], /^\d+$/);
         });
-        t.match(await ask(gatecar.auth, { token: newToken() }), {
+        t.match(await sendRequest(gatecar.auth, { token: newToken() }), {
           status: 503,
           headers: { 'retry-after': '1', 'x-gatecar-reason': 'authority_unavailable' },
         });
@@ -139,7 +141,7 @@ t.test('gatecar protects the API server', { skip: skipWithout(kubeApiServerMissi
         async () => (await metric(gatecar.ops, 'gatecar_apiserver_up')) === 1,
       );
       await forEachConcurrently([...cached, newToken()], 4, async token => {
-        const { status, headers } = await ask(gatecar.auth, { token });
+        const { status, headers } = await sendRequest(gatecar.auth, { token });
         t.equal(status, 200);
         t.equal(headers['x-gatecar-stale'], undefined);
       });

@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import t, { type Test } from 'tap';
-import { ask, askRaw } from '../fixtures/ask.ts';
-import { startGate } from '../fixtures/gatecar.ts';
+import { startWithFakeApi } from '../fixtures/gatecar.ts';
+import { sendRaw, sendRequest } from '../fixtures/send-request.ts';
 import { accepts, startStandIn } from '../fixtures/stand-in-api-server.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
@@ -38,7 +38,10 @@ t.test(
 );
 
 t.test('the HAProxy example', { skip: skipWithout(gatewayMissing('haproxy')) }, async t => {
-  const gatecar = await startGate({ GATECAR_TRUSTED_PROXIES: '127.0.0.1', GATECAR_CLIENT_IP_HEADER: 'X-Real-IP' });
+  const gatecar = await startWithFakeApi({
+    GATECAR_TRUSTED_PROXIES: '127.0.0.1',
+    GATECAR_CLIENT_IP_HEADER: 'X-Real-IP',
+  });
   t.teardown(() => gatecar.stop());
   const application = await startApplication(t);
   const token = gatecar.token();
@@ -47,7 +50,7 @@ t.test('the HAProxy example', { skip: skipWithout(gatewayMissing('haproxy')) }, 
   /** Returns the client's status, and whether the application received the request. */
   const send = async (url: string, headers: Record<string, string> = {}) => {
     const before = application.requests.length;
-    const { status } = await ask(url, { path: '/', token, headers });
+    const { status } = await sendRequest(url, { path: '/', token, headers });
     return { status, reached: application.requests.length > before };
   };
 
@@ -63,7 +66,7 @@ t.test('the HAProxy example', { skip: skipWithout(gatewayMissing('haproxy')) }, 
     for (const headers of [{ 'content-length': '2' }, { 'transfer-encoding': 'chunked' }]) {
       for (const bearer of [token, 'garbage']) {
         const request = { method: 'PUT', path: '/zones?secret=1', body: 'ab', token: bearer };
-        const { status } = await ask(url, { ...request, headers: { ...headers, ...clientHeaders } });
+        const { status } = await sendRequest(url, { ...request, headers: { ...headers, ...clientHeaders } });
         t.equal(status, bearer === token ? 200 : 401);
       }
     }
@@ -94,7 +97,7 @@ t.test('the HAProxy example', { skip: skipWithout(gatewayMissing('haproxy')) }, 
   t.test('HAProxy example: two Authorization headers are not merged into one credential', async t => {
     const { url } = await behindHaproxy(t, hostOf(gatecar.auth));
     const lines = ['GET / HTTP/1.1', 'Host: app', `Authorization: Bearer ${token}`, `Authorization: Bearer ${token}`];
-    const answer = await askRaw(url, [...lines, 'Connection: close', '', ''].join('\r\n'));
+    const answer = await sendRaw(url, [...lines, 'Connection: close', '', ''].join('\r\n'));
     t.match(answer, /^HTTP\/1\.1 401 /);
     t.match(answer, /x-gatecar-reason: credentials_malformed/i);
   });
@@ -106,7 +109,7 @@ t.test('the HAProxy example', { skip: skipWithout(gatewayMissing('haproxy')) }, 
       'POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 2\r\n\r\nab',
     ];
     const last = `GET / HTTP/1.1\r\nHost: app\r\nAuthorization: Bearer ${token}\r\nConnection: close\r\n\r\n`;
-    const replies = (await askRaw(url, [...heads, last].join(''))).split(/(?=HTTP\/1\.1 )/);
+    const replies = (await sendRaw(url, [...heads, last].join(''))).split(/(?=HTTP\/1\.1 )/);
     t.strictSame(
       replies.map(answer => [answer.slice(9, 12), answer.split('\r\n\r\n')[1]]),
       [
@@ -123,7 +126,7 @@ t.test('the HAProxy example', { skip: skipWithout(gatewayMissing('haproxy')) }, 
     const { url } = await behindHaproxy(t, hostOf(gatecar.auth));
     const head = ['GET / HTTP/1.1', 'Host: app', `Authorization: Bearer ${token}`, 'X-Auth-Request-Email: forged'];
     const hopByHop = [...head, 'Connection: close, X-Auth-Request-User', '', ''].join('\r\n');
-    t.match(await askRaw(url, hopByHop), /^HTTP\/1\.1 200 /);
+    t.match(await sendRaw(url, hopByHop), /^HTTP\/1\.1 200 /);
     t.notMatch(
       application.requests.at(-1)?.headers['connection'],
       /x-auth-request/i,
@@ -136,7 +139,7 @@ t.test('the HAProxy example', { skip: skipWithout(gatewayMissing('haproxy')) }, 
     async t => {
       const groups = Array.from({ length: 300 }, (_, index) => `group-of-many-${index}`);
       const standIn = await startStandIn(accepts({ user: { username: 'x', groups } }));
-      const withManyGroups = await startGate({ GATECAR_KUBE_API_URL: standIn.url });
+      const withManyGroups = await startWithFakeApi({ GATECAR_KUBE_API_URL: standIn.url });
       t.teardown(() => Promise.all([withManyGroups.stop(), standIn.close()]));
       const { url } = await behindHaproxy(t, hostOf(withManyGroups.auth));
       t.strictSame(await send(url, { 'X-Long': 'x'.repeat(22_000) }), { status: 200, reached: true });

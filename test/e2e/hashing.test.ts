@@ -1,5 +1,5 @@
 import t from 'tap';
-import { ask } from '../fixtures/ask.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
@@ -32,7 +32,7 @@ t.test(
       const nginx = await startNginx(t, change(await exampleConfig(addresses, application.url)));
       return reviewsDuring(api, async () => {
         for (let round = 0; round < 10; round += 1) {
-          for (const token of tokens) t.equal((await ask(nginx.url, { token })).status, 200);
+          for (const token of tokens) t.equal((await sendRequest(nginx.url, { token })).status, 200);
         }
       });
     };

@@ -1,8 +1,8 @@
 import { createHmac, randomUUID } from 'node:crypto';
 import t from 'tap';
-import { ask, askRaw } from '../fixtures/ask.ts';
 import { decisions, faultsOf } from '../fixtures/audit-lines.ts';
 import { leaked } from '../fixtures/find-token.ts';
+import { sendRaw, sendRequest } from '../fixtures/send-request.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
@@ -27,19 +27,19 @@ t.test('hostile tokens are rejected', { skip: skipWithout(kubeApiServerMissing()
 
   t.test("a token signed by the right key but outside its time is rejected with the API server's text", async t => {
     t.equal(
-      (await ask(gatecar.auth, { token: api.signToken(claims) })).status,
+      (await sendRequest(gatecar.auth, { token: api.signToken(claims) })).status,
       200,
       'inside its time the token passes',
     );
     // The API server allows clocks to differ by a minute.
     const past = { iat: now - 3_600, nbf: now - 3_600, exp: now - 61 };
     t.strictSame(
-      denialOf(await ask(gatecar.auth, { token: api.signToken({ ...claims, ...past }) })),
+      denialOf(await sendRequest(gatecar.auth, { token: api.signToken({ ...claims, ...past }) })),
       rejected('[invalid bearer token, service account token has expired]'),
     );
     const future = { iat: now + 90, nbf: now + 90 };
     t.strictSame(
-      denialOf(await ask(gatecar.auth, { token: api.signToken({ ...claims, ...future }) })),
+      denialOf(await sendRequest(gatecar.auth, { token: api.signToken({ ...claims, ...future }) })),
       rejected('[invalid bearer token, service account token is not valid yet]'),
     );
   });
@@ -70,7 +70,7 @@ t.test('hostile tokens are rejected', { skip: skipWithout(kubeApiServerMissing()
       }),
     };
     for (const [title, token] of Object.entries(tokens)) {
-      const { status, body, reason, challenge } = denialOf(await ask(gatecar.auth, { token }));
+      const { status, body, reason, challenge } = denialOf(await sendRequest(gatecar.auth, { token }));
       t.match(
         { status, reason, challenge },
         { status: 401, reason: 'token_rejected', challenge: /invalid_token/ },
@@ -89,14 +89,14 @@ t.test('hostile tokens are rejected', { skip: skipWithout(kubeApiServerMissing()
     const isGone = () => api.review(api.signToken({ ...brief, jti: randomUUID() }), audiences);
     await until('the API server knows of the deletion', async () => !(await isGone()).authenticated);
     t.strictSame(
-      denialOf(await ask(gatecar.auth, { token })),
+      denialOf(await sendRequest(gatecar.auth, { token })),
       rejected('[invalid bearer token, serviceaccounts "brief" not found]'),
     );
     await api.createServiceAccount('apps', 'brief');
     const again = api.signToken({ ...brief, jti: randomUUID() });
     const isBack = async () => !(await isGone()).error?.includes('not found');
     await until('the API server knows the new account', isBack);
-    const { status, body } = denialOf(await ask(gatecar.auth, { token: again }));
+    const { status, body } = denialOf(await sendRequest(gatecar.auth, { token: again }));
     t.equal(status, 401);
     t.match(body, { error: /service account UID \(.*\) does not match claim/ });
   });
@@ -128,10 +128,18 @@ t.test('hostile tokens are rejected', { skip: skipWithout(kubeApiServerMissing()
     };
     const reviews = await reviewsDuring(api, async () => {
       for (const [title, value] of Object.entries(values)) {
-        t.strictSame(denialOf(await ask(gatecar.auth, { headers: { Authorization: value } })), malformed, title);
+        t.strictSame(
+          denialOf(await sendRequest(gatecar.auth, { headers: { Authorization: value } })),
+          malformed,
+          title,
+        );
       }
       for (const [title, value] of Object.entries(otherSchemes)) {
-        t.strictSame(denialOf(await ask(gatecar.auth, { headers: { Authorization: value } })), otherScheme, title);
+        t.strictSame(
+          denialOf(await sendRequest(gatecar.auth, { headers: { Authorization: value } })),
+          otherScheme,
+          title,
+        );
       }
     });
     t.equal(reviews, 0);
@@ -145,7 +153,7 @@ t.test('hostile tokens are rejected', { skip: skipWithout(kubeApiServerMissing()
           `${validToken}${String.fromCharCode(code)}`,
           `${validToken}${String.fromCharCode(code)}x`,
         ]) {
-          const answer = await askRaw(gatecar.auth, request([`Authorization: Bearer ${value}`]));
+          const answer = await sendRaw(gatecar.auth, request([`Authorization: Bearer ${value}`]));
           const title = `byte ${code} ${value.startsWith('ey') ? 'after' : 'before'} it`;
           // A line end there ends the field, whose value is the part before it.
           const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(answer)?.[1]);
@@ -167,7 +175,7 @@ t.test('hostile tokens are rejected', { skip: skipWithout(kubeApiServerMissing()
     ];
     const reviews = await reviewsDuring(api, async () => {
       for (const pair of lines) {
-        const answer = await askRaw(gatecar.auth, request(pair));
+        const answer = await sendRaw(gatecar.auth, request(pair));
         t.match(
           answer,
           /^HTTP\/1\.1 401 [\s\S]*\r\nX-Gatecar-Reason: credentials_malformed\r\n/,
@@ -176,7 +184,7 @@ t.test('hostile tokens are rejected', { skip: skipWithout(kubeApiServerMissing()
       }
     });
     t.equal(reviews, 0);
-    const once = await askRaw(gatecar.auth, request([`aUTHORIZATION: bEARER ${validToken}`]));
+    const once = await sendRaw(gatecar.auth, request([`aUTHORIZATION: bEARER ${validToken}`]));
     t.match(once, /^HTTP\/1\.1 200 /, 'a single header is accepted in any case');
   });
 
@@ -186,32 +194,38 @@ t.test('hostile tokens are rejected', { skip: skipWithout(kubeApiServerMissing()
       { Cookie: `Authorization=Bearer ${validToken}` },
       { 'X-Authorization': `Bearer ${validToken}` },
     ]) {
-      t.equal((await ask(gatecar.auth, { headers })).headers['x-gatecar-reason'], 'credentials_missing');
+      t.equal((await sendRequest(gatecar.auth, { headers })).headers['x-gatecar-reason'], 'credentials_missing');
     }
-    t.equal((await ask(gatecar.auth, { path: `/auth?access_token=${validToken}` })).status, 401);
+    t.equal((await sendRequest(gatecar.auth, { path: `/auth?access_token=${validToken}` })).status, 401);
     const body = `access_token=${validToken}`;
     const form = { 'content-type': 'application/x-www-form-urlencoded', 'content-length': String(body.length) };
-    t.equal((await ask(gatecar.auth, { method: 'POST', headers: form, body })).status, 401);
+    t.equal((await sendRequest(gatecar.auth, { method: 'POST', headers: form, body })).status, 401);
   });
 
   t.test('too long a token is rejected without a review, and too long a head closes the connection', async t => {
     const padded = (length: number) => `${validToken}${'A'.repeat(length - validToken.length)}`;
     const reviews = await reviewsDuring(api, async () => {
-      t.strictSame(denialOf(await ask(gatecar.auth, { token: padded(16_385) })), rejected('invalid bearer token'));
-      t.strictSame(denialOf(await ask(gatecar.auth, { token: padded(60_000) })), rejected('invalid bearer token'));
-      t.match(await askRaw(gatecar.auth, request([`Authorization: Bearer ${padded(100_000)}`])), /^HTTP\/1\.1 431 /);
+      t.strictSame(
+        denialOf(await sendRequest(gatecar.auth, { token: padded(16_385) })),
+        rejected('invalid bearer token'),
+      );
+      t.strictSame(
+        denialOf(await sendRequest(gatecar.auth, { token: padded(60_000) })),
+        rejected('invalid bearer token'),
+      );
+      t.match(await sendRaw(gatecar.auth, request([`Authorization: Bearer ${padded(100_000)}`])), /^HTTP\/1\.1 431 /);
     });
     t.equal(reviews, 0);
     const longest = await reviewsDuring(api, async () => {
       // Not a JWT, so its signature cannot be verified locally.
-      t.equal((await ask(gatecar.auth, { token: 'A'.repeat(16_384) })).status, 401);
+      t.equal((await sendRequest(gatecar.auth, { token: 'A'.repeat(16_384) })).status, 401);
     });
     t.equal(longest, 1, 'one byte less, and the API server reviews it');
   });
 
   t.test('after all hostile tokens a valid one passes, and no error was logged', async t => {
-    t.equal((await ask(gatecar.auth, { token: validToken })).status, 200);
-    const metrics = (await ask(gatecar.ops, { path: '/metrics' })).body;
+    t.equal((await sendRequest(gatecar.auth, { token: validToken })).status, 200);
+    const metrics = (await sendRequest(gatecar.ops, { path: '/metrics' })).body;
     t.notMatch(metrics, /^gatecar_requests_total\{.*decision="unavailable".*\} [1-9]/m);
     t.strictSame(
       (await gatecar.logs()).filter(({ level }) => level === 'error' || level === 'fatal'),

@@ -1,6 +1,6 @@
 import t from 'tap';
-import { ask } from '../fixtures/ask.ts';
 import { metric } from '../fixtures/metrics.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { forEachConcurrently, jwksFetched } from './fixtures/support/concurrent-requests.ts';
 import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
@@ -38,7 +38,7 @@ t.test(
       forEachConcurrently(
         tokens,
         connections,
-        async (token, agent) => (await ask(gatecar.auth, { token, agent })).status,
+        async (token, agent) => (await sendRequest(gatecar.auth, { token, agent })).status,
       );
     t.strictSame(new Set(await sendAll(16)), new Set([200]));
     const waits = async () =>

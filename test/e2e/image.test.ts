@@ -5,9 +5,9 @@ import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import t from 'tap';
 import { VERSION } from '../../src/app.ts';
-import { ask } from '../fixtures/ask.ts';
 import { metric } from '../fixtures/metrics.ts';
 import { projectedVolume } from '../fixtures/projected-volume.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
 import { startContainer } from './fixtures/support/container.ts';
@@ -143,14 +143,14 @@ t.test(
       });
 
       t.test('in the container a valid token passes, and an invalid one does not', async t => {
-        t.match(await ask(nginx.url, { token }), { status: 200, body: 'system:serviceaccount:apps:web' });
+        t.match(await sendRequest(nginx.url, { token }), { status: 200, body: 'system:serviceaccount:apps:web' });
         const received = identityIn(application.requests.at(-1)?.rawHeaders ?? []);
         t.match(received, { user: 'system:serviceaccount:apps:web', uid });
         t.equal(received['credential-id'], serviceAccountIdentity('apps', 'web', uid, token)['credential-id']);
-        t.equal((await ask(nginx.url, { token: 'garbage' })).status, 401);
-        t.equal((await ask(nginx.url)).status, 401);
+        t.equal((await sendRequest(nginx.url, { token: 'garbage' })).status, 401);
+        t.equal((await sendRequest(nginx.url)).status, 401);
         const otherAudience = await api.requestToken('apps', 'web', { audiences: ['another'] });
-        t.equal((await ask(nginx.url, { token: otherAudience })).status, 401);
+        t.equal((await sendRequest(nginx.url, { token: otherAudience })).status, 401);
       });
 
       t.test('the container runs with a kubeconfig, as the only user that may read it', async t => {
@@ -174,8 +174,8 @@ t.test(
           volumes: { '/kubeconfig': file },
         });
         await gatecar.ready();
-        t.equal((await ask(gatecar.auth, { token })).status, 200);
-        t.equal((await ask(gatecar.auth, { token: 'garbage' })).status, 401);
+        t.equal((await sendRequest(gatecar.auth, { token })).status, 200);
+        t.equal((await sendRequest(gatecar.auth, { token: 'garbage' })).status, 401);
       });
 
       t.test(

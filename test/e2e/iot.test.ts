@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs';
 import { Agent } from 'node:https';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { ask, type Question } from '../fixtures/ask.ts';
 import { exampleReadme } from '../fixtures/examples.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { sendRequest, type TestRequest } from '../fixtures/send-request.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { createAuthority, createServerCertificate } from './fixtures/support/certificates.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
@@ -54,7 +54,7 @@ t.test('the IoT example', { skip: skipWithout(missing) }, async t => {
     const second = await issue();
     t.not(second, first);
     for (const token of [first, second]) {
-      const reply = await ask(gatecar.auth, { token });
+      const reply = await sendRequest(gatecar.auth, { token });
       t.equal(reply.status, 200);
       t.match(identityIn(reply.rawHeaders), { user: 'system:serviceaccount:devices:device-1', audiences: 'bindcar' });
     }
@@ -104,7 +104,7 @@ t.test('the IoT example', { skip: skipWithout(missing) }, async t => {
         const accesses = (await gateway.accesses()).length;
         await t.rejects(gateway.send({ token: first, ca: gateway.otherCa }), { code: /CERT|SIGNATURE|ISSUER/ });
         t.equal((await gateway.accesses()).length, accesses, 'no request arrived');
-        t.equal((await ask(gateway.url.replace('https:', 'http:'), { path: '/', token: first })).status, 400);
+        t.equal((await sendRequest(gateway.url.replace('https:', 'http:'), { path: '/', token: first })).status, 400);
         t.equal(gateway.application.requests.length, length);
       },
     );
@@ -123,19 +123,23 @@ t.test('the IoT example', { skip: skipWithout(missing) }, async t => {
     const legacy = await api.createLegacySecretToken('devices', 'device-2', 'device-2-legacy');
     const claims = JSON.parse(Buffer.from(legacy.split('.')[1] ?? '', 'base64url').toString());
     t.notOk('exp' in claims || 'aud' in claims, 'Kubernetes issues it without expiry and audience');
-    t.equal((await ask(gatecar.auth, { token: legacy })).status, 401, 'it lacks the audience');
+    t.equal((await sendRequest(gatecar.auth, { token: legacy })).status, 401, 'it lacks the audience');
 
     const withoutAudience = await startGatecar(t, { ...settings, GATECAR_TOKEN_AUDIENCES: '', GATECAR_CACHE_TTL: '0' });
-    const reply = await ask(withoutAudience.auth, { token: legacy });
+    const reply = await sendRequest(withoutAudience.auth, { token: legacy });
     t.equal(reply.status, 200);
     t.match(identityIn(reply.rawHeaders), { user: DEVICE_1.replace('-1', '-2'), 'credential-id': '' });
     const podToken = await api.requestToken('devices', 'provisioner');
     t.equal(
-      (await ask(withoutAudience.auth, { token: podToken })).status,
+      (await sendRequest(withoutAudience.auth, { token: podToken })).status,
       200,
       "every pod's default token then passes too",
     );
-    t.equal((await ask(withoutAudience.auth, { token: first })).status, 401, 'tokens for an audience do not pass');
+    t.equal(
+      (await sendRequest(withoutAudience.auth, { token: first })).status,
+      401,
+      'tokens for an audience do not pass',
+    );
     const { stdout } = await (await toolsFor(legacy))('kubectl', [
       'auth',
       'whoami',
@@ -145,7 +149,10 @@ t.test('the IoT example', { skip: skipWithout(missing) }, async t => {
     t.equal(stdout, DEVICE_1.replace('-1', '-2'), 'it is valid at the API server');
 
     await demand(admin, 'kubectl', ['delete', 'secret', 'device-2-legacy', '--namespace', 'devices']);
-    await until('it is rejected', async () => (await ask(withoutAudience.auth, { token: legacy })).status === 401);
+    await until(
+      'it is rejected',
+      async () => (await sendRequest(withoutAudience.auth, { token: legacy })).status === 401,
+    );
   });
 
   t.test('tokens of a deleted account are revoked, and a new account of that name does not revive them', async t => {
@@ -157,12 +164,15 @@ t.test('the IoT example', { skip: skipWithout(missing) }, async t => {
       )
     ).trim();
     await demand(admin, 'kubectl', REVOKE);
-    await until('it is rejected', async () => (await ask(gatecar.auth, { token: first })).status === 401);
-    t.equal((await ask(gatecar.auth, { token: otherDeviceToken })).status, 200);
+    await until('it is rejected', async () => (await sendRequest(gatecar.auth, { token: first })).status === 401);
+    t.equal((await sendRequest(gatecar.auth, { token: otherDeviceToken })).status, 200);
     await demand(admin, 'kubectl', ['apply', '-f', MANIFESTS]);
     const newToken = await issue();
-    await until('the new token passes', async () => (await ask(gatecar.auth, { token: newToken })).status === 200);
-    t.equal((await ask(gatecar.auth, { token: first })).status, 401);
+    await until(
+      'the new token passes',
+      async () => (await sendRequest(gatecar.auth, { token: newToken })).status === 200,
+    );
+    t.equal((await sendRequest(gatecar.auth, { token: first })).status, 401);
   });
 });
 
@@ -171,7 +181,7 @@ t.test('the IoT example', { skip: skipWithout(missing) }, async t => {
  * application.
  */
 async function startTlsGateway(t: Test, gatecar: string) {
-  const directory = scratch(t);
+  const directory = tempDir(t);
   const authority = await createAuthority(join(directory, 'ca'), 'ca');
   const otherCa = await createAuthority(join(directory, 'stranger'), 'stranger');
   const { certFile, keyFile } = await createServerCertificate(join(directory, 'server'), authority);
@@ -187,6 +197,6 @@ async function startTlsGateway(t: Test, gatecar: string) {
     accesses,
     application,
     otherCa: readFileSync(otherCa.certFile, 'utf8'),
-    send: (request: Question) => ask(url, { path: '/', ca, ...request }),
+    send: (request: TestRequest) => sendRequest(url, { path: '/', ca, ...request }),
   };
 }

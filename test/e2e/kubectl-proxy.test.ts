@@ -1,7 +1,7 @@
 import { loadYaml } from '@kubernetes/client-node';
 import t, { type Test } from 'tap';
-import { ask } from '../fixtures/ask.ts';
 import { at, exampleDocuments, exampleReadme, type Yaml } from '../fixtures/examples.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
@@ -56,11 +56,11 @@ t.test(
     t.test(
       'through kubectl proxy valid tokens pass, invalid ones are rejected with the API server’s text, and no credential is sent',
       async t => {
-        const reply = await ask(gatecar.auth, { token: await newToken() });
+        const reply = await sendRequest(gatecar.auth, { token: await newToken() });
         t.equal(reply.status, 200);
         t.match(identityIn(reply.rawHeaders), { user: 'system:serviceaccount:apps:web', audiences: 'bindcar' });
-        t.strictSame(denialOf(await ask(gatecar.auth, { token: 'garbage' })), rejected('invalid bearer token'));
-        t.equal((await ask(gatecar.auth, { token: await api.requestToken('apps', 'web') })).status, 401);
+        t.strictSame(denialOf(await sendRequest(gatecar.auth, { token: 'garbage' })), rejected('invalid bearer token'));
+        t.equal((await sendRequest(gatecar.auth, { token: await api.requestToken('apps', 'web') })).status, 401);
         const heads = hop.passed.map(({ method, path, headers }) => `${method} ${path} ${headers.authorization}`);
         t.strictSame(new Set(heads), new Set([`POST ${REVIEWS} undefined`]));
         const names = new Set(hop.passed.flatMap(({ headers }) => Object.keys(headers)));
@@ -76,8 +76,14 @@ t.test(
       const review = { kind: 'TokenReview', apiVersion: 'authentication.k8s.io/v1', spec: { token: 'garbage' } };
       const headers = { 'content-type': 'application/json' };
       const send = async (method: string, path: string, extra: Record<string, string> = {}) =>
-        (await ask(tight.url, { method, path, headers: { ...headers, ...extra }, body: JSON.stringify(review) }))
-          .status;
+        (
+          await sendRequest(tight.url, {
+            method,
+            path,
+            headers: { ...headers, ...extra },
+            body: JSON.stringify(review),
+          })
+        ).status;
       t.equal(await send('POST', REVIEWS), 201);
       const paths = ['/', '/api', '/api/v1/secrets', '/version', '/metrics', `${REVIEWS}/`, `${REVIEWS}/x`, ...KEYS];
       for (const path of [...paths, `/x${REVIEWS}`, REVIEWS.replace('tokenreviews', 'selfsubjectreviews')]) {
@@ -105,11 +111,14 @@ t.test(
       await assertUnavailable(t, direct.auth, 'connection refused');
       await tight.start();
       await direct.ready();
-      t.equal((await ask(direct.auth, { token: await newToken() })).status, 200);
+      t.equal((await sendRequest(direct.auth, { token: await newToken() })).status, 200);
       await tight.kill();
       await assertUnavailable(t, direct.auth, 'connection refused');
       await tight.start();
-      await until('reviews succeed again', async () => (await ask(direct.auth, { token: 'garbage' })).status === 401);
+      await until(
+        'reviews succeed again',
+        async () => (await sendRequest(direct.auth, { token: 'garbage' })).status === 401,
+      );
     });
 
     t.test('the API server down behind kubectl proxy: 503, and then reviews succeed again', async t => {
@@ -117,7 +126,7 @@ t.test(
       await api.down();
       await assertUnavailable(t, gatecar.auth, 'server error');
       await api.up();
-      await until('reviews succeed again', async () => (await ask(gatecar.auth, { token })).status === 200);
+      await until('reviews succeed again', async () => (await sendRequest(gatecar.auth, { token })).status === 200);
     });
 
     t.test('a path that kubectl proxy rejects is an outage', async t => {
@@ -135,33 +144,38 @@ t.test(
         };
         const withoutKeys = await startGatecar(t, { ...withPrecheck, GATECAR_KUBE_API_URL: tight.url });
         await withoutKeys.logged('that it has no keys', ({ msg }) => msg.startsWith('cannot fetch cluster JWKS'));
-        t.equal(await reviewsDuring(api, async () => ask(withoutKeys.auth, { token: await invalidToken() })), 1);
-        t.equal((await ask(withoutKeys.auth, { token: await newToken() })).status, 200);
+        t.equal(
+          await reviewsDuring(api, async () => sendRequest(withoutKeys.auth, { token: await invalidToken() })),
+          1,
+        );
+        t.equal((await sendRequest(withoutKeys.auth, { token: await newToken() })).status, 200);
 
         const jwksProxy = await startKubectlProxy(t, kubeconfig, WITH_KEYS);
         const withKeys = await startGatecar(t, { ...withPrecheck, GATECAR_KUBE_API_URL: jwksProxy.url });
         await until('the JWKS is fetched', async () => {
-          return (await reviewsDuring(api, async () => ask(withKeys.auth, { token: await invalidToken() }))) === 0;
+          return (
+            (await reviewsDuring(api, async () => sendRequest(withKeys.auth, { token: await invalidToken() }))) === 0
+          );
         });
-        t.equal((await ask(withKeys.auth, { token: await invalidToken() })).status, 401);
-        t.equal((await ask(withKeys.auth, { token: await newToken() })).status, 200);
-        for (const path of KEYS) t.equal((await ask(jwksProxy.url, { path })).status, 200, path);
+        t.equal((await sendRequest(withKeys.auth, { token: await invalidToken() })).status, 401);
+        t.equal((await sendRequest(withKeys.auth, { token: await newToken() })).status, 200);
+        for (const path of KEYS) t.equal((await sendRequest(jwksProxy.url, { path })).status, 200, path);
         for (const path of ['/api/v1/secrets', '/version', '/openid/v1', '/openid/v1/jwks/']) {
-          t.equal((await ask(jwksProxy.url, { path })).status, 403, path);
+          t.equal((await sendRequest(jwksProxy.url, { path })).status, 403, path);
         }
       },
     );
 
     t.test('without --accept-paths kubectl proxy forwards every request to the API server', async t => {
       const permissive = await startKubectlProxy(t, kubeconfig, ['proxy']);
-      const { status, body } = await ask(permissive.url, { path: '/api/v1/secrets' });
+      const { status, body } = await sendRequest(permissive.url, { path: '/api/v1/secrets' });
       t.match([status, JSON.parse(body).message], [403, /system:serviceaccount:gatecar:gatecar.*cannot list/]);
-      t.equal((await ask(permissive.url, { path: '/version' })).status, 200);
+      t.equal((await sendRequest(permissive.url, { path: '/version' })).status, 200);
     });
   },
 );
 
 async function assertUnavailable(t: Test, auth: string, cause: string): Promise<void> {
-  const { status, body } = await ask(auth, { token: 'new-token' });
+  const { status, body } = await sendRequest(auth, { token: 'new-token' });
   t.strictSame([status, JSON.parse(body)], [503, { error: `TokenReview API call failed: ${cause}` }]);
 }

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
-import { ask } from '../fixtures/ask.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { accepts, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
 import { caddyExample, startCaddy } from './fixtures/support/caddy.ts';
 import { type EnvoyExample, envoyExample, startEnvoy } from './fixtures/support/envoy.ts';
@@ -95,7 +95,7 @@ async function withBodies(example: EnvoyExample, maxBytes: number): Promise<stri
 /** Sends an upload, and summarises the response. */
 async function outcome(url: string, bytes: number, token?: string): Promise<string> {
   const request = { method: 'POST', path: '/upload', body: 'x'.repeat(bytes), ...(token !== undefined && { token }) };
-  return await ask(url, request).then(
+  return await sendRequest(url, request).then(
     ({ status, body }) => (status === 200 ? `200, ${body}` : `${status}`),
     (error: Error & { code?: string }) => error.code ?? error.message,
   );

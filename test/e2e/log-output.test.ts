@@ -6,11 +6,11 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import t, { type Test } from 'tap';
 import { buildBundle, imageForm } from '../../bench/production-build.ts';
-import { ask } from '../fixtures/ask.ts';
 import { auditLines } from '../fixtures/audit-lines.ts';
 import { metric } from '../fixtures/metrics.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { accepts, startStandIn } from '../fixtures/stand-in-api-server.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { freePort } from './fixtures/support/free-port.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { until } from './fixtures/support/until.ts';
@@ -53,7 +53,7 @@ async function start(t: Test, output: Output) {
   });
   const opsUrl = `http://${ops}`;
   await until('gatecar is ready', () =>
-    ask(opsUrl, { path: '/readyz' }).then(
+    sendRequest(opsUrl, { path: '/readyz' }).then(
       ({ status }) => status === 200,
       () => false,
     ),
@@ -67,12 +67,12 @@ async function start(t: Test, output: Output) {
     async decide(count: number) {
       for (let left = count; left > 0; left -= 200) {
         const replies = Array.from({ length: Math.min(left, 200) }, () =>
-          ask(`http://${auth}`, { token: 'good', agent }),
+          sendRequest(`http://${auth}`, { token: 'good', agent }),
         );
         const failed = (await Promise.all(replies)).filter(({ status }) => status !== 200);
         if (failed.length > 0) throw new Error(`${failed.length} of ${count} got ${failed[0]?.status}`);
       }
-      if ((await ask(opsUrl, { path: '/livez' })).status !== 200) throw new Error('not alive');
+      if ((await sendRequest(opsUrl, { path: '/livez' })).status !== 200) throw new Error('not alive');
     },
     /**
      * Sends SIGTERM. @returns the exit and the number of lost lines that gatecar reports.
@@ -93,7 +93,7 @@ function mountMissing(): string | undefined {
 
 /** Mounts a file system of this size in KiB. */
 function disk(t: Test, kib: number): string {
-  const directory = scratch(t);
+  const directory = tempDir(t);
   execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${kib}k`, 'tmpfs', directory]);
   t.teardown(() => execFileSync('umount', ['--lazy', directory]));
   return directory;
@@ -191,7 +191,7 @@ t.test('a slow reader: decisions continue, and each line is read or counted', as
 });
 
 t.test('a reader that is stuck: SIGTERM exits with 0, and each line is read or counted', async t => {
-  const path = join(scratch(t), 'pipe');
+  const path = join(tempDir(t), 'pipe');
   execFileSync('mkfifo', [path]);
   const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   t.teardown(() => closeSync(reader));

@@ -1,6 +1,6 @@
 import { Agent } from 'node:http';
 import t from 'tap';
-import { ask, askRaw } from '../fixtures/ask.ts';
+import { sendRaw, sendRequest } from '../fixtures/send-request.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
 import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
@@ -35,7 +35,7 @@ t.test(
 
     t.test('allowed requests share one connection to gatecar, with or without bodies', async t => {
       const nginx = await startNginx(t, config);
-      t.equal((await ask(nginx.url, { token: validToken })).status, 200);
+      t.equal((await sendRequest(nginx.url, { token: validToken })).status, 200);
       const before = counter.connections;
       for (let round = 0; round < 50; round += 1) {
         const requests = [
@@ -43,7 +43,7 @@ t.test(
           { method: 'POST', headers: { 'transfer-encoding': 'chunked' }, body: 'in chunks' },
           { method: 'POST', headers: { 'content-length': '2' }, body: 'ab' },
         ];
-        t.equal((await ask(nginx.url, { ...requests[round % 3], token: validToken })).status, 200);
+        t.equal((await sendRequest(nginx.url, { ...requests[round % 3], token: validToken })).status, 200);
       }
       t.equal(counter.connections - before, 0);
     });
@@ -57,7 +57,7 @@ t.test(
         const credential = token === undefined ? '' : `Authorization: Bearer ${token}\r\n`;
         return `GET /${index} HTTP/1.1\r\nHost: app\r\n${credential}${close}\r\n`;
       });
-      const answers = (await askRaw(nginx.url, requests.join(''))).split(/(?=HTTP\/1\.1 )/);
+      const answers = (await sendRaw(nginx.url, requests.join(''))).split(/(?=HTTP\/1\.1 )/);
       t.strictSame(
         answers.map(answer => (answer.startsWith('HTTP/1.1 401 ') ? '' : answer.split('\r\n\r\n')[1])),
         pipelined.map(([user]) => user),
@@ -73,7 +73,7 @@ t.test(
       const unexpected: unknown[] = [];
       const send = async (index: number) => {
         const [user, token] = cases[index % cases.length] ?? ['', undefined];
-        const { status, body } = await ask(nginx.url, { agent, ...(token !== undefined && { token }) });
+        const { status, body } = await sendRequest(nginx.url, { agent, ...(token !== undefined && { token }) });
         if (status !== (user === '' ? 401 : 200) || (user !== '' && body !== user))
           unexpected.push({ user, status, body });
       };
@@ -94,14 +94,14 @@ t.test(
           const body = 'x'.repeat(40 + 37 * round);
           const first = { method: 'POST', headers: { 'content-length': String(body.length) }, body };
           const token = round % 2 === 0 ? validToken : 'garbage';
-          t.equal((await ask(misconfigured.url, { ...first, token })).status, round % 2 === 0 ? 200 : 401);
+          t.equal((await sendRequest(misconfigured.url, { ...first, token })).status, round % 2 === 0 ? 200 : 401);
           // Every line starts like a request, for a gatecar that would lose its position.
           const smuggled = Array.from({ length: 40 }, (_, index) => `X-${index}: GET /auth/smuggled HTTP/1.1`);
           const next = ['GET /next HTTP/1.1', 'Host: app', 'Connection: close', ...smuggled, '', ''].join('\r\n');
-          const answer = await Promise.race([askRaw(misconfigured.url, next), timeLimit()]);
+          const answer = await Promise.race([sendRaw(misconfigured.url, next), timeLimit()]);
           t.match(answer, /^HTTP\/1\.1 401 /, `round ${round}: without a token`);
           const other = await Promise.race([
-            ask(misconfigured.url, { token: [...tokens.values()][1] ?? '' }),
+            sendRequest(misconfigured.url, { token: [...tokens.values()][1] ?? '' }),
             timeLimit(),
           ]);
           t.match(other, { status: 200, body: 'system:serviceaccount:apps:worker' }, `round ${round}: another user`);
@@ -124,7 +124,7 @@ function timeLimit(): Promise<string> {
 }
 
 async function decisionsOf(gatecar: GatecarProcess): Promise<number> {
-  const { body } = await ask(gatecar.ops, { path: '/metrics' });
+  const { body } = await sendRequest(gatecar.ops, { path: '/metrics' });
   return [...body.matchAll(/^gatecar_requests_total\{.*\} (\d+)$/gm)].reduce(
     (sum, [, count]) => sum + Number(count),
     0,

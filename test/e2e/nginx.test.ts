@@ -1,6 +1,6 @@
 import t from 'tap';
 import { IDENTITY_HEADERS } from '../../src/identity/identity-headers.ts';
-import { ask, askRaw } from '../fixtures/ask.ts';
+import { sendRaw, sendRequest } from '../fixtures/send-request.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
 import { freePort } from './fixtures/support/free-port.ts';
@@ -39,7 +39,7 @@ t.test('the nginx example', { skip: skipWithout(kubeApiServerMissing() ?? nginxM
   const lastRequest = () => application.requests.at(-1);
 
   t.test('nginx example: the application receives the identity and the token', async t => {
-    const reply = await ask(nginx.url, { path: '/zones?a=b', token });
+    const reply = await sendRequest(nginx.url, { path: '/zones?a=b', token });
     t.match(reply, { status: 200, body: 'system:serviceaccount:apps:web', headers: { 'x-application': 'yes' } });
     t.match(lastRequest(), { method: 'GET', url: '/zones?a=b', headers: { authorization: `Bearer ${token}` } });
     t.strictSame(identityIn(lastRequest()?.rawHeaders ?? []), nonEmpty(web));
@@ -53,7 +53,7 @@ t.test('the nginx example', { skip: skipWithout(kubeApiServerMissing() ?? nginxM
     const node = await api.createNode(long(253));
     const pod = await api.createPod(namespace, long(253), { serviceAccount: name, nodeName: long(253) });
     const bound = await api.requestToken(namespace, name, { audiences, boundPod: { name: long(253), ...pod } });
-    t.equal((await ask(nginx.url, { token: bound })).status, 200);
+    t.equal((await sendRequest(nginx.url, { token: bound })).status, 200);
     t.strictSame(
       identityIn(lastRequest()?.rawHeaders ?? []),
       nonEmpty({
@@ -82,7 +82,7 @@ t.test('the nginx example', { skip: skipWithout(kubeApiServerMissing() ?? nginxM
       `x-auth-REQUEST-${name}: forged`,
       `X_Auth_Request_${name.replaceAll('-', '_')}: forged`,
     ]);
-    const answer = await askRaw(nginx.url, request('GET /', [...forged, `Connection: close, X-Auth-Request-User`]));
+    const answer = await sendRaw(nginx.url, request('GET /', [...forged, `Connection: close, X-Auth-Request-User`]));
     t.match(answer, /^HTTP\/1\.1 200 /);
     t.strictSame(identityIn(lastRequest()?.rawHeaders ?? []), nonEmpty(web));
     t.notMatch(lastRequest()?.rawHeaders.join(), /forged/);
@@ -90,17 +90,17 @@ t.test('the nginx example', { skip: skipWithout(kubeApiServerMissing() ?? nginxM
 
   t.test('nginx example: a denial reaches the client with its challenge, and not the application', async t => {
     const before = application.requests.length;
-    const garbage = await ask(nginx.url, { path: '/zones', token: 'garbage' });
+    const garbage = await sendRequest(nginx.url, { path: '/zones', token: 'garbage' });
     t.equal(garbage.status, 401);
     t.equal(garbage.headers['www-authenticate'], 'Bearer realm="gatecar", error="invalid_token"');
-    const withoutToken = await ask(nginx.url);
+    const withoutToken = await sendRequest(nginx.url);
     t.equal(withoutToken.status, 401);
     t.equal(withoutToken.headers['www-authenticate'], 'Bearer realm="gatecar"');
     for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS', 'HEAD', 'PROPFIND']) {
-      t.equal((await ask(nginx.url, { method })).status, 401, method);
+      t.equal((await sendRequest(nginx.url, { method })).status, 401, method);
     }
     t.equal(
-      (await ask(nginx.url, { path: '/_gatecar', token })).status,
+      (await sendRequest(nginx.url, { path: '/_gatecar', token })).status,
       404,
       'clients cannot call gatecar through nginx',
     );
@@ -120,7 +120,7 @@ t.test('the nginx example', { skip: skipWithout(kubeApiServerMissing() ?? nginxM
         'X-Forwarded-Proto: https',
         'Connection: close',
       ];
-      await askRaw(nginx.url, request('DELETE /deleted?secret=1', forged));
+      await sendRaw(nginx.url, request('DELETE /deleted?secret=1', forged));
       const { requestId, clientAddress, method, uri } = await gatecar.logged(
         'the request',
         ({ msg, method }) => msg === 'allowed' && method === 'DELETE',
@@ -140,37 +140,37 @@ t.test('the nginx example', { skip: skipWithout(kubeApiServerMissing() ?? nginxM
   t.test('nginx example: bodies, methods and long paths pass, and gatecar gets the original request', async t => {
     const body = 'x'.repeat(10_240);
     const headers = { 'content-length': String(body.length) };
-    t.equal((await ask(nginx.url, { method: 'POST', path: '/', headers, body, token })).status, 200);
+    t.equal((await sendRequest(nginx.url, { method: 'POST', path: '/', headers, body, token })).status, 200);
     t.match(lastRequest(), { method: 'POST', body });
     const chunked = { 'transfer-encoding': 'chunked' };
-    t.equal((await ask(nginx.url, { method: 'PUT', path: '/', headers: chunked, body, token })).status, 200);
+    t.equal((await sendRequest(nginx.url, { method: 'PUT', path: '/', headers: chunked, body, token })).status, 200);
     t.match(lastRequest(), { method: 'PUT', body });
     const expecting = { ...headers, Expect: '100-continue' };
-    t.equal((await ask(nginx.url, { method: 'POST', path: '/', headers: expecting, body, token })).status, 200);
+    t.equal((await sendRequest(nginx.url, { method: 'POST', path: '/', headers: expecting, body, token })).status, 200);
     t.match(lastRequest(), { method: 'POST', body });
-    const { status, body: headBody } = await ask(nginx.url, { method: 'HEAD', token });
+    const { status, body: headBody } = await sendRequest(nginx.url, { method: 'HEAD', token });
     t.strictSame([status, headBody, lastRequest()?.method], [200, '', 'HEAD']);
     const path = `/${'a/'.repeat(4_000)}?q=1`;
-    t.equal((await ask(nginx.url, { path, token })).status, 200);
+    t.equal((await sendRequest(nginx.url, { path, token })).status, 200);
     t.match(lastRequest(), { url: path, headers: identityHeaders(web) });
     for (const unusual of ['//x/../y', '/a/%2e%2e/x', '/a%2fb', '/x?%zz']) {
-      t.equal((await ask(nginx.url, { path: unusual, token })).status, 200, unusual);
+      t.equal((await sendRequest(nginx.url, { path: unusual, token })).status, 200, unusual);
       t.equal(lastRequest()?.url, unusual);
-      t.equal((await ask(nginx.url, { path: unusual })).status, 401, unusual);
+      t.equal((await sendRequest(nginx.url, { path: unusual })).status, 401, unusual);
     }
   });
 
   t.test('nginx example: responses of the application pass unchanged, including its 500', async t => {
     for (const status of [500, 503, 401, 404]) {
       application.status = status;
-      t.match(await ask(nginx.url, { token }), { status, body: 'system:serviceaccount:apps:web' });
+      t.match(await sendRequest(nginx.url, { token }), { status, body: 'system:serviceaccount:apps:web' });
     }
     application.status = 200;
   });
 
   t.test('nginx example: two Authorization headers do not pass', async t => {
     const twice = request('GET /', ['Authorization: Bearer garbage', 'Connection: close']);
-    t.match(await askRaw(nginx.url, twice), /^HTTP\/1\.1 40[01] /);
+    t.match(await sendRaw(nginx.url, twice), /^HTTP\/1\.1 40[01] /);
   });
 
   t.test('nginx example: if the API server is unreachable, the client gets a 503 with Retry-After', async t => {
@@ -178,15 +178,15 @@ t.test('the nginx example', { skip: skipWithout(kubeApiServerMissing() ?? nginxM
     const uncachedToken = await api.requestToken('apps', 'web', { audiences });
     t.teardown(() => api.resume());
     await api.pause();
-    const reply = await ask(nginx.url, { token: uncachedToken });
+    const reply = await sendRequest(nginx.url, { token: uncachedToken });
     t.match(reply, { status: 503, headers: { 'retry-after': '1', 'cache-control': 'no-store' } });
     t.strictSame(JSON.parse(reply.body), { error: 'authorization is unavailable' });
     t.equal(application.requests.length, before);
-    t.equal((await ask(nginx.url, { token })).status, 200, 'a cached token passes');
+    t.equal((await sendRequest(nginx.url, { token })).status, 200, 'a cached token passes');
     api.resume();
     await until(
       'the API server is reachable again',
-      async () => (await ask(nginx.url, { token: 'garbage-2' })).status === 401,
+      async () => (await sendRequest(nginx.url, { token: 'garbage-2' })).status === 401,
     );
   });
 
@@ -197,12 +197,12 @@ t.test('the nginx example', { skip: skipWithout(kubeApiServerMissing() ?? nginxM
       gatecar.signal('SIGKILL');
       t.equal(await gatecar.end(), 'SIGKILL');
       for (const request of [{ token }, { token: 'garbage' }, {}, { token, method: 'POST', body: 'x' }]) {
-        t.match(await ask(nginx.url, request), { status: 503, headers: { 'retry-after': '1' } });
+        t.match(await sendRequest(nginx.url, request), { status: 503, headers: { 'retry-after': '1' } });
       }
       t.equal(application.requests.length, before, 'the application receives no request');
       await startGatecar(t, gatecarSettings);
-      t.match(await ask(nginx.url, { token }), { status: 200, body: 'system:serviceaccount:apps:web' });
-      t.equal((await ask(nginx.url, { token: 'garbage' })).status, 401);
+      t.match(await sendRequest(nginx.url, { token }), { status: 200, body: 'system:serviceaccount:apps:web' });
+      t.equal((await sendRequest(nginx.url, { token: 'garbage' })).status, 401);
     },
   );
 

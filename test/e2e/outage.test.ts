@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import t, { type Test } from 'tap';
-import { ask } from '../fixtures/ask.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
 import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
 import type { KubeObject } from './fixtures/support/kube-api.ts';
@@ -27,7 +27,7 @@ t.test('outages of a real API server', { skip: skipWithout(kubeApiServerMissing(
   const takeToken = () => newTokens.pop() ?? 'no tokens left';
   const outageSettings = { ...settings, GATECAR_CACHE_TTL: '10m', GATECAR_REVIEW_TIMEOUT: `${reviewTimeoutMs}ms` };
   const gatecar = await startGatecar(t, outageSettings);
-  t.equal((await ask(gatecar.auth, { token: cachedToken })).status, 200);
+  t.equal((await sendRequest(gatecar.auth, { token: cachedToken })).status, 200);
 
   t.test('API server hung: 503 within the review timeout, a cached token passes, and then it recovers', async t => {
     t.teardown(() => api.resume());
@@ -44,13 +44,13 @@ t.test('outages of a real API server', { skip: skipWithout(kubeApiServerMissing(
   t.test('a cached token is served until its TTL, and not longer', async t => {
     const shortLived = await startGatecar(t, { ...outageSettings, GATECAR_CACHE_TTL: '3s' });
     const start = performance.now();
-    t.equal((await ask(shortLived.auth, { token: cachedToken })).status, 200);
+    t.equal((await sendRequest(shortLived.auth, { token: cachedToken })).status, 200);
     t.teardown(() => api.resume());
     await api.pause();
-    t.equal((await ask(shortLived.auth, { token: cachedToken })).status, 200);
+    t.equal((await sendRequest(shortLived.auth, { token: cachedToken })).status, 200);
     await until(
       'the result has expired',
-      async () => (await ask(shortLived.auth, { token: cachedToken })).status === 503,
+      async () => (await sendRequest(shortLived.auth, { token: cachedToken })).status === 503,
     );
     t.ok(performance.now() - start >= 3_000);
     api.resume();
@@ -70,12 +70,12 @@ t.test('outages of a real API server', { skip: skipWithout(kubeApiServerMissing(
         'without a first review gatecar is not ready',
       );
       await assertUnavailable(t, waiting, cachedToken, 'connection refused');
-      t.equal((await ask(waiting.ops, { path: '/livez' })).status, 200, 'a restart would not help');
+      t.equal((await sendRequest(waiting.ops, { path: '/livez' })).status, 200, 'a restart would not help');
 
       await api.restart({ newCertificate: true });
       await recovers(t, gatecar);
       await waiting.ready();
-      t.equal((await ask(waiting.auth, { token: cachedToken })).status, 200);
+      t.equal((await sendRequest(waiting.auth, { token: cachedToken })).status, 200);
     },
   );
 
@@ -95,7 +95,7 @@ t.test('outages of a real API server', { skip: skipWithout(kubeApiServerMissing(
   t.test('the right to create TokenReviews is lost (403): an outage and no denial, until it is back', async t => {
     await api.request('DELETE', '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/gatecar-tokenreview');
     await until('the API server denies reviews', async () => {
-      return (await ask(gatecar.auth, { token: 'garbage' })).status === 503;
+      return (await sendRequest(gatecar.auth, { token: 'garbage' })).status === 503;
     });
     await assertUnavailable(t, gatecar, takeToken(), 'forbidden');
     await servesOnlyCached(t, gatecar, 'forbidden (HTTP 403)');
@@ -116,7 +116,7 @@ t.test('outages of a real API server', { skip: skipWithout(kubeApiServerMissing(
       await writeFile(tokenFile, invalidToken);
       await until(
         'the invalid token is used',
-        async () => (await ask(gatecar.auth, { token: 'garbage' })).status === 503,
+        async () => (await sendRequest(gatecar.auth, { token: 'garbage' })).status === 503,
       );
       await assertUnavailable(t, gatecar, takeToken(), 'unauthorized');
       await servesOnlyCached(t, gatecar, 'unauthorized (HTTP 401)');
@@ -132,7 +132,7 @@ t.test('outages of a real API server', { skip: skipWithout(kubeApiServerMissing(
       await waiting.reports(/^\[-\]first-review failed: token file \/nowhere\/token cannot be read: ENOENT/m),
       503,
     );
-    const { status, body } = await ask(waiting.auth, { token: takeToken() });
+    const { status, body } = await sendRequest(waiting.auth, { token: takeToken() });
     t.strictSame([status, JSON.parse(body)], [503, { error: 'Failed to create Kubernetes client' }]);
   });
 
@@ -143,7 +143,7 @@ t.test('outages of a real API server', { skip: skipWithout(kubeApiServerMissing(
     // One request fits at a time; whether others arrive meanwhile depends on the scheduler.
     const throttled = await until('the API server throttles some reviews', async () => {
       const newGatecar = await startGatecar(t, outageSettings);
-      const replies = await Promise.all(tokens.map(token => ask(newGatecar.auth, { token })));
+      const replies = await Promise.all(tokens.map(token => sendRequest(newGatecar.auth, { token })));
       t.ok(replies.every(({ status }) => status === 200 || status === 503));
       return replies.find(({ status }) => status !== 200);
     });
@@ -162,7 +162,7 @@ t.test('outages of a real API server', { skip: skipWithout(kubeApiServerMissing(
     const gatecar401 = await startGatecar(t, { ...outageSettings, GATECAR_UNAVAILABLE_STATUS: '401' });
     t.teardown(() => api.resume());
     await api.pause();
-    const reply = await ask(gatecar401.auth, { token: takeToken() });
+    const reply = await sendRequest(gatecar401.auth, { token: takeToken() });
     t.strictSame(denialOf(reply), {
       status: 401,
       body: { error: 'TokenReview API call failed: timeout' },
@@ -177,24 +177,24 @@ t.test('outages of a real API server', { skip: skipWithout(kubeApiServerMissing(
    * its route.
    */
   async function servesOnlyCached(t: Test, gatecar: GatecarProcess, problem: string): Promise<void> {
-    t.equal((await ask(gatecar.auth, { token: cachedToken })).status, 200, 'a cached token passes');
+    t.equal((await sendRequest(gatecar.auth, { token: cachedToken })).status, 200, 'a cached token passes');
     const { status, body } = await gatecar.readyz();
     t.equal(status, 200, 'gatecar stays ready');
     t.match(body, new RegExp(`^\\[-\\]apiserver failed: (${problem.replace(/[()]/g, '\\$&')})`, 'm'));
-    const metrics = await ask(gatecar.ops, { path: '/metrics' });
+    const metrics = await sendRequest(gatecar.ops, { path: '/metrics' });
     t.match(metrics.body, /^gatecar_apiserver_up 0$/m);
   }
 
   async function recovers(t: Test, gatecar: GatecarProcess): Promise<void> {
     const token = await newToken();
-    await until('reviews succeed again', async () => (await ask(gatecar.auth, { token })).status === 200);
+    await until('reviews succeed again', async () => (await sendRequest(gatecar.auth, { token })).status === 200);
     t.match(await gatecar.readyz(), { status: 200, body: '[+]apiserver ok' });
-    t.equal((await ask(gatecar.auth, { token: 'garbage' })).status, 401, 'an invalid token is rejected again');
+    t.equal((await sendRequest(gatecar.auth, { token: 'garbage' })).status, 401, 'an invalid token is rejected again');
   }
 });
 
 async function assertUnavailable(t: Test, gatecar: GatecarProcess, token: string, cause: string): Promise<void> {
-  const reply = await ask(gatecar.auth, { token });
+  const reply = await sendRequest(gatecar.auth, { token });
   t.strictSame(denialOf(reply), {
     status: 503,
     body: { error: `TokenReview API call failed: ${cause}` },

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { VERSION } from '../../src/app.ts';
-import { ask } from '../fixtures/ask.ts';
 import { startOtlpReceiver } from '../fixtures/otlp-receiver.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { freePort } from './fixtures/support/free-port.ts';
 import { ProcessGroup } from './fixtures/support/process-cleanup.ts';
 import { until } from './fixtures/support/until.ts';
@@ -72,7 +72,7 @@ t.test('the npm package', async t => {
     });
     const tokens = lines.map(line => /Bearer ([^'"]+)/.exec(line)?.[1] ?? '');
     const statuses: number[] = [];
-    for (const token of tokens) statuses.push((await ask(`http://${listen}`, { token })).status);
+    for (const token of tokens) statuses.push((await sendRequest(`http://${listen}`, { token })).status);
     t.strictSame(statuses, [200, 401, 401, 401]);
   });
 
@@ -95,7 +95,7 @@ t.test('the npm package', async t => {
       OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
     });
     await until('it listens', async () => (await readFile(join(workDirectory, 'log'), 'utf8')).includes('"listening"'));
-    t.equal((await ask(`http://${listen}`)).status, 401);
+    t.equal((await sendRequest(`http://${listen}`)).status, 401);
     await child.stop();
     t.match(receiver.spans, [{ name: 'authorize', attributes: { 'gatecar.reason': 'credentials_missing' } }]);
   });

@@ -1,9 +1,9 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { askRaw } from '../fixtures/ask.ts';
-import { startGate } from '../fixtures/gatecar.ts';
+import { startWithFakeApi } from '../fixtures/gatecar.ts';
 import { type RecordedRequest, readRecording } from '../fixtures/recorded.ts';
+import { sendRaw } from '../fixtures/send-request.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { caddyExample, startCaddy } from './fixtures/support/caddy.ts';
 import { envoyExample, startEnvoy } from './fixtures/support/envoy.ts';
@@ -111,7 +111,7 @@ const RESPONSE = /(?:^|\r\n)HTTP\/1\.1 (?!100)\d{3} [\s\S]*\r\n\r\n/;
 for (const [recording, needs, start] of GATEWAYS) {
   const missing = needs === 'nginx' ? nginxMissing() : gatewayMissing(needs);
   t.test(`${recording} sends what has been recorded`, { skip: skipWithout(missing) }, async t => {
-    const gatecarServer = await startGate();
+    const gatecarServer = await startWithFakeApi();
     t.teardown(() => gatecarServer.stop());
     const token = gatecarServer.token();
     const [counter, application] = await Promise.all([startTcpCounter(t, gatecarServer.auth), startApplication(t)]);
@@ -122,7 +122,7 @@ for (const [recording, needs, start] of GATEWAYS) {
     for (const [index, [title, [line, ...headers], body = '']] of CLIENTS.entries()) {
       const before = counter.sent.length;
       const head = [`${line} HTTP/1.1`, 'Host: app.example.com', `Authorization: Bearer ${token}`, ...headers];
-      const answer = await askRaw(url, `${head.join('\r\n')}\r\n\r\n${body}`, received => RESPONSE.test(received));
+      const answer = await sendRaw(url, `${head.join('\r\n')}\r\n\r\n${body}`, received => RESPONSE.test(received));
       t.match(answer, /^HTTP\/1\.1 (200|101) /m, title);
       const sent = counter.sent.slice(before).replaceAll(token, '{{token}}').replaceAll(gatecar, '127.0.0.1:9080');
       requests.push(`# ${title}\n${withFixedIds(sent, index).replaceAll('\r\n', '\n')}`);

@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { credentials } from '@grpc/grpc-js';
 import t from 'tap';
-import { ask } from '../fixtures/ask.ts';
 import { envoyClient, headersOf } from '../fixtures/envoy-client.ts';
 import { metric } from '../fixtures/metrics.ts';
 import { projectedVolume } from '../fixtures/projected-volume.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import {
   type CertificateFiles,
   createAuthority,
@@ -21,7 +21,7 @@ import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { writeExecPlugin, writeKubeconfig } from './fixtures/support/kubeconfig.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
-import { presentedCertificate } from './fixtures/support/shown-certificate.ts';
+import { presentedCertificate } from './fixtures/support/presented-certificate.ts';
 import { until } from './fixtures/support/until.ts';
 
 // Rotates every credential of a day within a minute, under load. No request may fail.
@@ -140,7 +140,7 @@ t.test(
         return await check(newClient, token).finally(() => newClient.close());
       }),
       startLoad('kubeconfig with a plugin', async token => {
-        const { status, headers } = await ask(byPlugin.auth, { token });
+        const { status, headers } = await sendRequest(byPlugin.auth, { token });
         return summaryOf(status, headers);
       }),
     ];

@@ -1,6 +1,6 @@
 import { Agent } from 'node:http';
 import t from 'tap';
-import { ask, type Reply } from '../fixtures/ask.ts';
+import { type Reply, sendRequest } from '../fixtures/send-request.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
 import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
@@ -37,7 +37,7 @@ t.test(
         gatecar.signal('SIGTERM');
         await until('gatecar is unready', async () => (await gatecar.readyz()).status === 503);
         t.match((await gatecar.readyz()).body, '[-]shutdown failed: draining');
-        t.equal((await ask(gatecar.auth, { token })).status, 200, 'it accepts new connections while unready');
+        t.equal((await sendRequest(gatecar.auth, { token })).status, 200, 'it accepts new connections while unready');
         for (const { replies, error } of await Promise.all(clients)) {
           t.equal(error, undefined);
           t.ok(replies.every(({ status }) => status === 200));
@@ -47,7 +47,7 @@ t.test(
         const messages = (await gatecar.logs()).map(({ msg }) => msg);
         t.ok(messages.includes('draining'));
         t.equal(messages.at(-1), 'stopped');
-        await t.rejects(ask(gatecar.auth, { token }), { code: 'ECONNREFUSED' });
+        await t.rejects(sendRequest(gatecar.auth, { token }), { code: 'ECONNREFUSED' });
       },
     );
 
@@ -55,14 +55,14 @@ t.test(
       const gatecar = await startGatecar(t, { ...settings, GATECAR_REVIEW_TIMEOUT: '30s' });
       t.teardown(() => api.resume());
       await api.pause();
-      const answers = Promise.all(Array.from({ length: 20 }, () => ask(gatecar.auth, { token })));
+      const answers = Promise.all(Array.from({ length: 20 }, () => sendRequest(gatecar.auth, { token })));
       await until(
         'the requests wait',
         async () => (await metric(gatecar, 'gatecar_cache_lookups_total{result="coalesced"}')) === 19,
       );
       gatecar.signal('SIGTERM');
       await until('gatecar accepts no more connections', () =>
-        ask(gatecar.auth).then(
+        sendRequest(gatecar.auth).then(
           () => false,
           () => true,
         ),
@@ -80,7 +80,7 @@ t.test(
       });
       t.teardown(() => api.resume());
       await api.pause();
-      const answer = ask(gatecar.auth, { token });
+      const answer = sendRequest(gatecar.auth, { token });
       answer.catch(() => {});
       await until(
         'the request waits',
@@ -133,7 +133,7 @@ t.test(
         await until('gatecar serves requests', async () => (await allowed(gatecar)) > 50);
         gatecar.signal('SIGTERM');
         t.equal(await gatecar.end(), 'exit code 0');
-        await until('gatecar is gone', async () => (await ask(nginx.url, { token })).status === 503);
+        await until('gatecar is gone', async () => (await sendRequest(nginx.url, { token })).status === 503);
       });
       t.strictSame(statuses, new Array(8).fill([200, 503]));
     });
@@ -144,7 +144,7 @@ t.test(
 async function clientUntilClose(gatecar: GatecarProcess, token: string, agent: Agent) {
   const replies: Reply[] = [];
   try {
-    do replies.push(await ask(gatecar.auth, { token, agent }));
+    do replies.push(await sendRequest(gatecar.auth, { token, agent }));
     while (replies.at(-1)?.headers.connection !== 'close');
     return { replies, error: undefined };
   } catch (error) {
@@ -157,7 +157,7 @@ function allowed(gatecar: GatecarProcess): Promise<number> {
 }
 
 async function metric(gatecar: GatecarProcess, series: string): Promise<number> {
-  const { body } = await ask(gatecar.ops, { path: '/metrics' });
+  const { body } = await sendRequest(gatecar.ops, { path: '/metrics' });
   const line = body.split('\n').find(text => text.startsWith(`${series} `));
   return Number(line?.slice(series.length + 1) ?? 0);
 }

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { ask } from '../fixtures/ask.ts';
 import { metric } from '../fixtures/metrics.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
@@ -34,7 +34,8 @@ t.test('gatecar with a skewed clock', { skip: skipWithout(kubeApiServerMissing()
       SHIFTED_CLOCK_MS: String(skewSeconds * 1000),
       ...extra,
     });
-  const status = async (gatecar: GatecarProcess, bearer: string) => (await ask(gatecar.auth, { token: bearer })).status;
+  const status = async (gatecar: GatecarProcess, bearer: string) =>
+    (await sendRequest(gatecar.auth, { token: bearer })).status;
 
   for (const skewSeconds of [-600, -300, -95, -31, -10, 0, 10, 31, 95, 300, 900, 1200]) {
     t.test(`clock skew of ${skewSeconds} s: no valid token is rejected, and no other passes`, async t => {

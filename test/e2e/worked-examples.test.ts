@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { ask } from '../fixtures/ask.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { apiAudience, kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
@@ -53,7 +53,7 @@ t.test('the worked examples of the README', { skip: skipWithout(kubeApiServerMis
     const gatecar = await startGatecar(t, settings);
 
     t.test('an allow has status 200, every identity header once, and no body', async t => {
-      const reply = await ask(gatecar.auth, { token: web });
+      const reply = await sendRequest(gatecar.auth, { token: web });
       t.equal(reply.status, 200);
       t.equal(reply.body, '');
       t.strictSame(identityIn(reply.rawHeaders), identity(serviceAccountIdentity('apps', 'web', uid, web)));
@@ -69,7 +69,7 @@ t.test('the worked examples of the README', { skip: skipWithout(kubeApiServerMis
       const node = await api.createNode('node-1');
       const pod = await api.createPod('apps', 'web-0', { serviceAccount: 'web', nodeName: 'node-1' });
       const token = await api.requestToken('apps', 'web', { audiences, boundPod: { name: 'web-0', ...pod } });
-      const reply = await ask(gatecar.auth, { token });
+      const reply = await sendRequest(gatecar.auth, { token });
       t.equal(reply.status, 200);
       const bound = { pod: 'web-0', 'pod-uid': pod.uid, node: 'node-1', 'node-uid': node.uid };
       t.strictSame(
@@ -83,24 +83,27 @@ t.test('the worked examples of the README', { skip: skipWithout(kubeApiServerMis
         rejected(
           `[invalid bearer token, token audiences ["${audience}"] is invalid for the target audiences ["bindcar"]]`,
         );
-      t.strictSame(denialOf(await ask(gatecar.auth, { token: forApiServer })), wrongAudience(apiAudience));
+      t.strictSame(denialOf(await sendRequest(gatecar.auth, { token: forApiServer })), wrongAudience(apiAudience));
       const elsewhere = await api.requestToken('apps', 'web', { audiences: ['elsewhere'] });
-      t.strictSame(denialOf(await ask(gatecar.auth, { token: elsewhere })), wrongAudience('elsewhere'));
-      t.strictSame(denialOf(await ask(gatecar.auth, { token: 'garbage' })), rejected('invalid bearer token'));
-      t.strictSame(denialOf(await ask(gatecar.auth)), denial('credentials_missing', 'Missing Authorization header'));
+      t.strictSame(denialOf(await sendRequest(gatecar.auth, { token: elsewhere })), wrongAudience('elsewhere'));
+      t.strictSame(denialOf(await sendRequest(gatecar.auth, { token: 'garbage' })), rejected('invalid bearer token'));
+      t.strictSame(
+        denialOf(await sendRequest(gatecar.auth)),
+        denial('credentials_missing', 'Missing Authorization header'),
+      );
       const basic = { headers: { Authorization: 'Basic d2ViOndlYg==' } };
       t.strictSame(
-        denialOf(await ask(gatecar.auth, basic)),
+        denialOf(await sendRequest(gatecar.auth, basic)),
         denial('credentials_malformed', 'Invalid Authorization header format'),
       );
       t.strictSame(
-        denialOf(await ask(gatecar.auth, { headers: { Authorization: 'Bearer ' } })),
+        denialOf(await sendRequest(gatecar.auth, { headers: { Authorization: 'Bearer ' } })),
         denial('token_empty', 'Empty token', 'invalid_request'),
       );
     });
 
     t.test('a legacy Secret token is for the API server’s audience only', async t => {
-      const { status, body } = await ask(gatecar.auth, { token: legacy });
+      const { status, body } = await sendRequest(gatecar.auth, { token: legacy });
       t.equal(status, 401);
       t.match(JSON.parse(body).error, /^Token validation failed: .*is invalid for the target audiences \["bindcar"\]/);
     });
@@ -108,9 +111,9 @@ t.test('the worked examples of the README', { skip: skipWithout(kubeApiServerMis
 
   t.test('an allowlist of namespaces, one per line: others are named in the denial', async t => {
     const gatecar = await startGatecar(t, { ...settings, GATECAR_ALLOWED_NAMESPACES: '\napps\n  ci\n' });
-    t.equal((await ask(gatecar.auth, { token: web })).status, 200);
-    t.equal((await ask(gatecar.auth, { token: builder })).status, 200);
-    t.strictSame(denialOf(await ask(gatecar.auth, { token: blocked })), namespaceDenied('blocked'));
+    t.equal((await sendRequest(gatecar.auth, { token: web })).status, 200);
+    t.equal((await sendRequest(gatecar.auth, { token: builder })).status, 200);
+    t.strictSame(denialOf(await sendRequest(gatecar.auth, { token: blocked })), namespaceDenied('blocked'));
     const { level, reason, username, status } = await gatecar.logged('the denial', ({ msg }) => msg === 'denied');
     t.strictSame(
       { level, reason, username, status },
@@ -126,14 +129,14 @@ t.test('the worked examples of the README', { skip: skipWithout(kubeApiServerMis
         BIND_TOKEN_AUDIENCES: 'elsewhere\nbindcar',
         BIND_ALLOWED_SERVICE_ACCOUNTS: 'system:serviceaccount:apps:web\nsystem:serviceaccount:ci:builder',
       });
-      t.equal((await ask(gatecar.auth, { token: web })).status, 200);
-      t.equal((await ask(gatecar.auth, { token: builder })).status, 200);
+      t.equal((await sendRequest(gatecar.auth, { token: web })).status, 200);
+      t.equal((await sendRequest(gatecar.auth, { token: builder })).status, 200);
       t.strictSame(
-        denialOf(await ask(gatecar.auth, { token: otherAccount })),
+        denialOf(await sendRequest(gatecar.auth, { token: otherAccount })),
         accountDenied('system:serviceaccount:apps:other'),
       );
       t.strictSame(
-        denialOf(await ask(gatecar.auth, { token: blocked })),
+        denialOf(await sendRequest(gatecar.auth, { token: blocked })),
         accountDenied('system:serviceaccount:blocked:web'),
       );
     },
@@ -147,29 +150,32 @@ t.test('the worked examples of the README', { skip: skipWithout(kubeApiServerMis
       GATECAR_POLICY_DENIED_STATUS: '403',
     });
     const forbidden = { status: 403 };
-    t.equal((await ask(gatecar.auth, { token: web })).status, 200);
-    t.strictSame(denialOf(await ask(gatecar.auth, { token: builder })), { ...namespaceDenied('ci'), ...forbidden });
-    t.strictSame(denialOf(await ask(gatecar.auth, { token: blocked })), {
+    t.equal((await sendRequest(gatecar.auth, { token: web })).status, 200);
+    t.strictSame(denialOf(await sendRequest(gatecar.auth, { token: builder })), {
+      ...namespaceDenied('ci'),
+      ...forbidden,
+    });
+    t.strictSame(denialOf(await sendRequest(gatecar.auth, { token: blocked })), {
       ...accountDenied('system:serviceaccount:blocked:web'),
       ...forbidden,
     });
-    t.equal((await ask(gatecar.auth, { token: 'garbage' })).status, 401, 'an invalid token stays a 401');
+    t.equal((await sendRequest(gatecar.auth, { token: 'garbage' })).status, 401, 'an invalid token stays a 401');
   });
 
   t.test('without a configured audience, only tokens for the API server pass', async t => {
     const gatecar = await startGatecar(t, { ...settings, GATECAR_TOKEN_AUDIENCES: '' });
     for (const token of [forApiServer, legacy]) {
-      const reply = await ask(gatecar.auth, { token });
+      const reply = await sendRequest(gatecar.auth, { token });
       t.equal(reply.status, 200);
       t.match(identityIn(reply.rawHeaders), { user: 'system:serviceaccount:apps:web', audiences: apiAudience });
     }
-    t.equal((await ask(gatecar.auth, { token: web })).status, 401);
+    t.equal((await sendRequest(gatecar.auth, { token: web })).status, 401);
     t.match(await gatecar.logs(), [{ level: 'warn', msg: /^GATECAR_TOKEN_AUDIENCES is empty/ }]);
 
     t.test("users of the API server's token file are not ServiceAccounts; their names arrive encoded", async t => {
       const { jane, zoë } = api.opaqueTokens;
       t.strictSame(
-        identityIn((await ask(gatecar.auth, { token: jane.token })).rawHeaders),
+        identityIn((await sendRequest(gatecar.auth, { token: jane.token })).rawHeaders),
         identity({
           user: 'jane',
           uid: jane.uid,
@@ -177,7 +183,7 @@ t.test('the worked examples of the README', { skip: skipWithout(kubeApiServerMis
           audiences: apiAudience,
         }),
       );
-      const { user = '', groups } = identityIn((await ask(gatecar.auth, { token: zoë.token })).rawHeaders);
+      const { user = '', groups } = identityIn((await sendRequest(gatecar.auth, { token: zoë.token })).rawHeaders);
       t.match(user, /^[\x20-\x7e]+$/);
       t.equal(decodeURIComponent(user), zoë.username);
       t.equal(groups, 'gr%C3%B6%C3%9Fe,a%252Cb,system:authenticated');
@@ -190,10 +196,10 @@ t.test('the worked examples of the README', { skip: skipWithout(kubeApiServerMis
       const { token } = api.opaqueTokens.jane;
       const noAudience = { ...settings, GATECAR_TOKEN_AUDIENCES: '' };
       const listed = await startGatecar(t, { ...noAudience, GATECAR_ALLOWED_NAMESPACES: 'apps' });
-      t.strictSame(denialOf(await ask(listed.auth, { token })), namespaceDenied('none (jane)'));
+      t.strictSame(denialOf(await sendRequest(listed.auth, { token })), namespaceDenied('none (jane)'));
       const rejecting = await startGatecar(t, { ...noAudience, GATECAR_OPAQUE_TOKENS: 'reject' });
-      t.strictSame(denialOf(await ask(rejecting.auth, { token })), rejected('invalid bearer token'));
-      t.equal((await ask(rejecting.auth, { token: forApiServer })).status, 200);
+      t.strictSame(denialOf(await sendRequest(rejecting.auth, { token })), rejected('invalid bearer token'));
+      t.equal((await sendRequest(rejecting.auth, { token: forApiServer })).status, 200);
     },
   );
 
@@ -204,13 +210,13 @@ t.test('the worked examples of the README', { skip: skipWithout(kubeApiServerMis
       GATECAR_ERROR_DETAIL: 'generic',
     });
     const generic = { ...denial('', 'Unauthorized', 'invalid_token'), reason: undefined };
-    t.strictSame(denialOf(await ask(gatecar.auth, { token: 'garbage' })), generic);
-    t.strictSame(denialOf(await ask(gatecar.auth, { token: blocked })), generic);
+    t.strictSame(denialOf(await sendRequest(gatecar.auth, { token: 'garbage' })), generic);
+    t.strictSame(denialOf(await sendRequest(gatecar.auth, { token: blocked })), generic);
   });
 
   t.test('the prefix of the identity headers is configurable', async t => {
     const gatecar = await startGatecar(t, { ...settings, GATECAR_IDENTITY_HEADER_PREFIX: 'X-Bind-' });
-    const { headers } = await ask(gatecar.auth, { token: web });
+    const { headers } = await sendRequest(gatecar.auth, { token: web });
     t.match(headers, { 'x-bind-user': 'system:serviceaccount:apps:web', 'x-bind-pod': '' });
     t.equal(headers['x-auth-request-user'], undefined);
   });
@@ -219,6 +225,6 @@ t.test('the worked examples of the README', { skip: skipWithout(kubeApiServerMis
     const tokenFile = join(api.directory, 'token-with-line-end');
     await writeFile(tokenFile, `${await api.requestToken('gatecar', 'gatecar')}\n`);
     const gatecar = await startGatecar(t, { ...settings, GATECAR_KUBE_TOKEN_FILE: tokenFile });
-    t.equal((await ask(gatecar.auth, { token: web })).status, 200);
+    t.equal((await sendRequest(gatecar.auth, { token: web })).status, 200);
   });
 });

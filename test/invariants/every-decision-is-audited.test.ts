@@ -1,6 +1,5 @@
 import t, { type Test } from 'tap';
 import type { AuditLine } from '../../src/observability/audit-log.ts';
-import { ask } from '../fixtures/ask.ts';
 import { auditLines, decisions, faultsOf } from '../fixtures/audit-lines.ts';
 import { converse, head } from '../fixtures/conversation.ts';
 import { envoyClient } from '../fixtures/envoy-client.ts';
@@ -9,6 +8,7 @@ import { startGatecar, type TestGatecar } from '../fixtures/gatecar.ts';
 import { reaches } from '../fixtures/metrics.ts';
 import { mutate, TOKEN } from '../fixtures/mutate-request.ts';
 import { seeded } from '../fixtures/seeded-random.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import {
   accepts,
   answers,
@@ -79,8 +79,8 @@ async function sendAllHeaders(standIn: StandIn, gatecar: TestGatecar, jwt: strin
   for (const [index, behaviour] of RESPONSES.entries()) {
     standIn.behaviour = behaviour;
     for (const headers of requestHeaders(jwt)) {
-      await ask(gatecar.auth, { headers });
-      if (headers['Authorization'] === undefined) await ask(gatecar.auth, { headers, token: `${jwt}${index}` });
+      await sendRequest(gatecar.auth, { headers });
+      if (headers['Authorization'] === undefined) await sendRequest(gatecar.auth, { headers, token: `${jwt}${index}` });
     }
   }
   standIn.behaviour = accepts();
@@ -158,7 +158,7 @@ t.test(
       for (const behaviour of [accepts(), reviews({ error: 'no' }), answers(500, '')]) {
         standIn.behaviour = behaviour;
         for (let i = 0; i < 20; i += 1)
-          received.push((await ask(gatecar.auth, { token: `${received.length}` })).status);
+          received.push((await sendRequest(gatecar.auth, { token: `${received.length}` })).status);
       }
       statuses.push(received);
       const kinds = { all: 'allow|deny|unavailable', denied: 'deny|unavailable', off: 'none' }[auditLog] ?? '';
@@ -178,17 +178,17 @@ t.test('an audit line names the source of its result', async t => {
   });
   const last = (): AuditLine | undefined => lines().at(-1);
   const jwt = newJwt();
-  await ask(gatecar.auth);
+  await sendRequest(gatecar.auth);
   t.match(last(), { reason: 'credentials_missing', source: 'local' });
-  await ask(gatecar.auth, { token: 'opaque' });
+  await sendRequest(gatecar.auth, { token: 'opaque' });
   t.match(last(), { reason: 'token_rejected', source: 'local' });
   standIn.behaviour = reviews({ error: 'no' });
-  await ask(gatecar.auth, { token: newJwt() });
+  await sendRequest(gatecar.auth, { token: newJwt() });
   t.match(last(), { reason: 'token_rejected', source: 'review' });
 
   const delayed = heldBack(accepts());
   standIn.behaviour = delayed.behaviour;
-  const both = [ask(gatecar.auth, { token: jwt }), ask(gatecar.auth, { token: jwt })];
+  const both = [sendRequest(gatecar.auth, { token: jwt }), sendRequest(gatecar.auth, { token: jwt })];
   await until(() => delayed.mostAtOnce === 1);
   await reaches(gatecar.ops, 'gatecar_cache_lookups_total{result="coalesced"}', 1);
   delayed.letGo();
@@ -201,14 +201,14 @@ t.test('an audit line names the source of its result', async t => {
     ['review', 'shared'],
   );
   standIn.behaviour = answers(500, '');
-  await until(() => ask(gatecar.auth, { token: jwt }).then(() => last()?.source === 'stale'));
+  await until(() => sendRequest(gatecar.auth, { token: jwt }).then(() => last()?.source === 'stale'));
   t.match(last(), { decision: 'allow', user: 'system:serviceaccount:default:my-app', staleSeconds: 0 });
 });
 
 t.test('an audit line of a cached result has source `cache`', async t => {
   const { gatecar, lines } = await start(t);
-  await ask(gatecar.auth, { token: 'good' });
-  await ask(gatecar.auth, { token: 'good' });
+  await sendRequest(gatecar.auth, { token: 'good' });
+  await sendRequest(gatecar.auth, { token: 'good' });
   t.match(lines(), [{ source: 'review' }, { source: 'cache' }]);
 });
 
@@ -216,11 +216,12 @@ t.test('the trace context of a trusted proxy is in the log and audit lines, over
   const { gatecar, lines } = await start(t, { GATECAR_GRPC_LISTEN: '127.0.0.1:0', GATECAR_LOG_LEVEL: 'debug' });
   const [trace_id, span_id] = ['4bf92f3577b34da6a3ce929d0e0e4736', '00f067aa0ba902b7'];
   const traceparent = `00-${trace_id}-${span_id}-01`;
-  for (const token of ['good', '']) await ask(gatecar.auth, { token, headers: { traceparent } });
+  for (const token of ['good', '']) await sendRequest(gatecar.auth, { token, headers: { traceparent } });
   const envoy = envoyClient(gatecar.grpc);
   await envoy.check({}, undefined, { traceparent });
   envoy.close();
-  for (const invalid of ['x', `${traceparent}-`, '']) await ask(gatecar.auth, { headers: { traceparent: invalid } });
+  for (const invalid of ['x', `${traceparent}-`, ''])
+    await sendRequest(gatecar.auth, { headers: { traceparent: invalid } });
   t.match(lines().slice(0, 3), Array(3).fill({ trace_id, span_id }));
   t.strictSame(lines().filter(line => 'trace_id' in line || 'span_id' in line).length, 3);
   t.strictSame(faultsOf(lines()), []);

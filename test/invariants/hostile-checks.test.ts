@@ -4,7 +4,7 @@ import { loadSync } from '@grpc/proto-loader';
 import t from 'tap';
 import { converse, head } from '../fixtures/conversation.ts';
 import { ENVOY_INCLUDES, type OfficialResponse } from '../fixtures/envoy-client.ts';
-import { startGate } from '../fixtures/gatecar.ts';
+import { startWithFakeApi } from '../fixtures/gatecar.ts';
 import { LONG_FUZZ } from '../fixtures/long-fuzz.ts';
 import { type Seeded, seeded } from '../fixtures/seeded-random.ts';
 
@@ -16,7 +16,7 @@ const DENIED = '16 denied_response';
 /** The RPC status for bytes that are not a valid message, and for a message that is too long. */
 const UNREADABLE = 'RPC error 13';
 
-const gatecar = await startGate({ GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+const gatecar = await startWithFakeApi({ GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
 t.teardown(() => gatecar.stop());
 const token = gatecar.token();
 const client = new Client(gatecar.grpc, credentials.createInsecure(), { 'grpc.max_send_message_length': -1 });

@@ -2,11 +2,11 @@ import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { alertRules, README_ADDRESS } from '../fixtures/alert-rules.ts';
-import { ask } from '../fixtures/ask.ts';
 import { panels } from '../fixtures/dashboard.ts';
-import { startGate } from '../fixtures/gatecar.ts';
+import { startWithFakeApi } from '../fixtures/gatecar.ts';
 import { listenerFiles } from '../fixtures/listener-files.ts';
 import { isScraped, selectorsIn } from '../fixtures/selectors.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { until } from '../fixtures/until.ts';
 
 // Alerts, dashboard and README refer only to metrics, labels and log lines that exist.
@@ -149,12 +149,12 @@ t.test('the check finds a metric, label or label value that does not exist', asy
 /** Scrapes `/metrics` of a gatecar with every listener enabled. */
 async function scraped(t: Test): Promise<string> {
   const { settings } = await listenerFiles(t);
-  const gatecar = await startGate({ ...settings, GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+  const gatecar = await startWithFakeApi({ ...settings, GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
   try {
     let scrape = '';
     // The JWKS is fetched in the background.
     await until(async () => {
-      scrape = (await ask(gatecar.ops, { path: '/metrics' })).body;
+      scrape = (await sendRequest(gatecar.ops, { path: '/metrics' })).body;
       return isScraped(scrape, { metric: 'gatecar_jwks_available', labels: {} });
     });
     return scrape;

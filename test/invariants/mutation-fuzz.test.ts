@@ -2,13 +2,13 @@ import process from 'node:process';
 import t from 'tap';
 import { startFakeApiServer } from '../../src/dev/fake-api-server.ts';
 import { tokenIssuer } from '../../src/dev/token-issuer.ts';
-import { ask } from '../fixtures/ask.ts';
 import { converse, head } from '../fixtures/conversation.ts';
 import { startGatecarProcess } from '../fixtures/gatecar-process.ts';
 import { goodRequests, sameToken } from '../fixtures/good-requests.ts';
 import { LONG_FUZZ } from '../fixtures/long-fuzz.ts';
 import { mutate, TOKEN } from '../fixtures/mutate-request.ts';
 import { type Seeded, seeded } from '../fixtures/seeded-random.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 
 const CASES = LONG_FUZZ ? 10_000 : 250;
 const SEED = Number(process.env['GATECAR_FUZZ_SEED'] ?? 20_240_601);
@@ -84,7 +84,7 @@ async function answersTo(
   const statusLines = () => conversation.received().match(/HTTP\/1\.1 \d{3} /g) ?? [];
   // Any review that these bytes cause starts before this request, so it has finished when this
   // request is answered.
-  await ask(gatecar.auth, { token: barrier });
+  await sendRequest(gatecar.auth, { token: barrier });
   while (statusLines().length < expected && !conversation.socket.destroyed) await new Promise(setImmediate);
   conversation.end();
   await conversation.closed;
@@ -134,7 +134,7 @@ t.test(`of ${CASES} mutated requests none gets a 200 without an intact valid cre
 });
 
 t.test('after all mutated requests the same process allows a valid request and has logged no error', async t => {
-  t.equal((await ask(gatecar.auth, { token })).status, 200);
+  t.equal((await sendRequest(gatecar.auth, { token })).status, 200);
   t.notMatch(gatecar.output(), /"level":"(error|fatal)"/);
 });
 

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap';
-import { ask, type Question, type Reply } from '../fixtures/ask.ts';
 import { startGatecar } from '../fixtures/gatecar.ts';
 import { LONE_SURROGATES, NASTY_PIECES, seeded } from '../fixtures/seeded-random.ts';
+import { type Reply, sendRequest, type TestRequest } from '../fixtures/send-request.ts';
 import { accepts, answers, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
 
 /** Copied from the contract, independently of the code. */
@@ -144,8 +144,8 @@ for (const prefix of ['X-Auth-Request-', `X-${'long-'.repeat(7)}me-`]) {
       const { standIn, gatecar } = await start(t, { GATECAR_IDENTITY_HEADER_PREFIX: prefix });
       standIn.behaviour = accepts({ user });
       for (const method of ['GET', 'HEAD', 'POST']) {
-        const request: Question = { method, token: 'the-token', headers: forgedHeaders(prefix) };
-        const values = checkAllow(t, await ask(gatecar.auth, request), prefix);
+        const request: TestRequest = { method, token: 'the-token', headers: forgedHeaders(prefix) };
+        const values = checkAllow(t, await sendRequest(gatecar.auth, request), prefix);
         if (name !== 'lone surrogates') checkValues(t, user, values);
       }
     });
@@ -165,7 +165,7 @@ t.test('random identities: an allow has every header once, and different identit
       extra: Object.fromEntries(Object.keys(extraOf('')).map(key => [key, [text(random.below(40) === 0 ? 2000 : 3)]])),
     };
     standIn.behaviour = accepts({ user });
-    const reply = await ask(gatecar.auth, { token: `token-${i}`, headers: forgedHeaders('X-Auth-Request-') });
+    const reply = await sendRequest(gatecar.auth, { token: `token-${i}`, headers: forgedHeaders('X-Auth-Request-') });
     const values = checkAllow(t, reply, 'X-Auth-Request-');
     checkValues(t, user, values);
     if (values.get('Truncated') !== '') continue;
@@ -180,7 +180,7 @@ t.test('random identities: an allow has every header once, and different identit
 t.test('format-only mode renders every identity header empty', async t => {
   const gatecar = await startGatecar({ GATECAR_MODE: 'format-only' });
   t.teardown(() => gatecar.stop());
-  const reply = await ask(gatecar.auth, { token: 'any', headers: forgedHeaders('X-Auth-Request-') });
+  const reply = await sendRequest(gatecar.auth, { token: 'any', headers: forgedHeaders('X-Auth-Request-') });
   const values = checkAllow(t, reply, 'X-Auth-Request-');
   t.same(
     [...values.values()],
@@ -194,9 +194,9 @@ t.test('a response other than allow carries no identity header, including those 
     standIn.behaviour = behaviour;
     const token = `token-${standIn.requests.length}`;
     const replies = [
-      await ask(gatecar.auth, { token, headers: forgedHeaders('X-Auth-Request-') }),
-      await ask(gatecar.auth, { headers: forgedHeaders('X-Auth-Request-') }),
-      await ask(gatecar.auth, { path: '/elsewhere', token, headers: forgedHeaders('X-Auth-Request-') }),
+      await sendRequest(gatecar.auth, { token, headers: forgedHeaders('X-Auth-Request-') }),
+      await sendRequest(gatecar.auth, { headers: forgedHeaders('X-Auth-Request-') }),
+      await sendRequest(gatecar.auth, { path: '/elsewhere', token, headers: forgedHeaders('X-Auth-Request-') }),
     ];
     for (const reply of replies) {
       t.ok([401, 404, 503].includes(reply.status));

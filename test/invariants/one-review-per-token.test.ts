@@ -1,9 +1,9 @@
 import { Agent } from 'node:http';
 import t, { type Test } from 'tap';
-import { ask, type Reply } from '../fixtures/ask.ts';
 import { startGatecar } from '../fixtures/gatecar.ts';
 import { metric, reaches } from '../fixtures/metrics.ts';
-import { askPipelined } from '../fixtures/pipelined.ts';
+import { sendPipelined } from '../fixtures/send-pipelined.ts';
+import { type Reply, sendRequest } from '../fixtures/send-request.ts';
 import {
   accepts,
   answers,
@@ -53,7 +53,7 @@ for (const [kind, behaviour, status] of [
     const { standIn, gatecar } = await start(t, behaviour);
     const agent = new Agent({ keepAlive: true, maxSockets: 8 });
     t.teardown(() => agent.destroy());
-    const send = () => ask(gatecar.auth, { token: 'the-token', agent });
+    const send = () => sendRequest(gatecar.auth, { token: 'the-token', agent });
     const replies = [await send(), ...(await Promise.all(Array.from({ length: 999 }, send)))];
     t.same(statuses(replies), [status]);
     t.same([...reviewsPerToken(standIn)], [['the-token', 1]]);
@@ -62,7 +62,7 @@ for (const [kind, behaviour, status] of [
   t.test(`256 first requests at once with one ${kind} token cost one review`, async t => {
     const delayed = heldBack(behaviour);
     const { standIn, gatecar } = await start(t, delayed.behaviour);
-    const pending = Array.from({ length: 256 }, () => ask(gatecar.auth, { token: 'the-token' }));
+    const pending = Array.from({ length: 256 }, () => sendRequest(gatecar.auth, { token: 'the-token' }));
     await reaches(gatecar.ops, 'gatecar_cache_lookups_total{result="coalesced"}', 255);
     delayed.letGo();
     t.same(statuses(await Promise.all(pending)), [status]);
@@ -77,7 +77,7 @@ t.test('1,000 new tokens cost 1,000 reviews over at most the configured number o
     GATECAR_JWT_PRECHECK: 'off',
   });
   const callers = Array.from({ length: 4 }, (_, caller) =>
-    askPipelined(
+    sendPipelined(
       gatecar.auth,
       Array.from({ length: 250 }, (_, number) => `Bearer token.${caller}.${number}`),
     ),
@@ -91,13 +91,13 @@ t.test('1,000 new tokens cost 1,000 reviews over at most the configured number o
 t.test('requests that share an outage share one review, and the next request starts another', async t => {
   const delayed = heldBack(answers(500, 'boom'));
   const { standIn, gatecar } = await start(t, delayed.behaviour);
-  const pending = Array.from({ length: 64 }, () => ask(gatecar.auth, { token: 'the-token' }));
+  const pending = Array.from({ length: 64 }, () => sendRequest(gatecar.auth, { token: 'the-token' }));
   await reaches(gatecar.ops, 'gatecar_cache_lookups_total{result="coalesced"}', 63);
   delayed.letGo();
   t.same(statuses(await Promise.all(pending)), [503]);
   t.equal(standIn.requests.length, 1);
   standIn.behaviour = accepts();
-  t.equal((await ask(gatecar.auth, { token: 'the-token' })).status, 200);
+  t.equal((await sendRequest(gatecar.auth, { token: 'the-token' })).status, 200);
   t.equal(standIn.requests.length, 2);
 });
 
@@ -106,7 +106,7 @@ t.test('tokens that are similar but not equal never share a review or a result',
   const tokens = ['a', 'A', 'aa', 'a=', 'a==', 'a.', '.a', 'a/b', 'a-b', 'a_b', 'a~b', 'a+b', 'b', 'bindcar'];
   for (let i = 0; i < 100; i += 1) tokens.push(`token-${i}`);
   const pairs = await Promise.all(
-    [...tokens, ...tokens, ...tokens].map(async token => [token, await ask(gatecar.auth, { token })] as const),
+    [...tokens, ...tokens, ...tokens].map(async token => [token, await sendRequest(gatecar.auth, { token })] as const),
   );
   for (const [token, reply] of pairs) {
     if (reply.headers['x-auth-request-user'] !== `user-of-${token}`) t.fail(`${token} got the result of another token`);
@@ -124,7 +124,7 @@ t.test('a result for one audience is not used for another', async t => {
   const statusFor = async (audiences: string): Promise<number> => {
     const gatecar = await startGatecar({ GATECAR_KUBE_API_URL: standIn.url, GATECAR_TOKEN_AUDIENCES: audiences });
     t.teardown(() => gatecar.stop());
-    return (await ask(gatecar.auth, { token: 'the-token' })).status;
+    return (await sendRequest(gatecar.auth, { token: 'the-token' })).status;
   };
   t.same(await Promise.all(['one', 'other', 'one,other'].map(statusFor)), [200, 401, 200]);
   t.same([...reviewsPerToken(standIn)], [['the-token', 3]]);
@@ -137,18 +137,18 @@ t.test('a review beyond concurrency and queue is rejected at once, and all queue
     GATECAR_REVIEW_MAX_QUEUE: '3',
   });
   await reaches(gatecar.ops, 'gatecar_reviews_in_flight{priority="unverified"}', 0);
-  const first = ['t1', 't2', 't3', 't4', 't5'].map(token => ask(gatecar.auth, { token }));
+  const first = ['t1', 't2', 't3', 't4', 't5'].map(token => sendRequest(gatecar.auth, { token }));
   await reaches(gatecar.ops, 'gatecar_reviews_queued{priority="unverified"}', 3);
   t.equal(await metric(gatecar.ops, 'gatecar_reviews_in_flight{priority="unverified"}'), 2);
 
-  const sixth = await ask(gatecar.auth, { token: 't6' });
+  const sixth = await sendRequest(gatecar.auth, { token: 't6' });
   t.equal(sixth.status, 503);
   t.equal(sixth.headers['x-gatecar-reason'], 'overloaded');
   t.equal(sixth.headers['retry-after'], '1');
   t.same(JSON.parse(sixth.body), { error: 'Too many token reviews in progress' });
   t.equal(standIn.requests.length, 2, 'no review waited');
 
-  const shared = ask(gatecar.auth, { token: 't5' });
+  const shared = sendRequest(gatecar.auth, { token: 't5' });
   await reaches(gatecar.ops, 'gatecar_cache_lookups_total{result="coalesced"}', 1);
   delayed.letGo();
   const replies = await Promise.all([...first, shared]);
@@ -159,7 +159,7 @@ t.test('a review beyond concurrency and queue is rejected at once, and all queue
   t.equal(delayed.mostAtOnce, 2);
   t.equal(await metric(gatecar.ops, 'gatecar_reviews_queued{priority="unverified"}'), 0);
   t.equal(await metric(gatecar.ops, 'gatecar_reviews_in_flight{priority="unverified"}'), 0);
-  t.equal((await ask(gatecar.auth, { token: 't6' })).status, 200, 'afterwards a new token is reviewed');
+  t.equal((await sendRequest(gatecar.auth, { token: 't6' })).status, 200, 'afterwards a new token is reviewed');
   t.same([...reviewsPerToken(standIn).values()], [1, 1, 1, 1, 1, 1]);
 });
 
@@ -171,7 +171,7 @@ t.test(
       GATECAR_REVIEW_MAX_CONCURRENCY: '1',
       GATECAR_REVIEW_TIMEOUT: '250ms',
     });
-    const replies = await Promise.all(['t1', 't2', 't3'].map(token => ask(gatecar.auth, { token })));
+    const replies = await Promise.all(['t1', 't2', 't3'].map(token => sendRequest(gatecar.auth, { token })));
     t.same(statuses(replies), [503]);
     t.same(
       replies.map(({ body }) => JSON.parse(body).error).sort(),
@@ -180,7 +180,7 @@ t.test(
     );
     t.equal(await metric(gatecar.ops, 'gatecar_reviews_queued{priority="unverified"}'), 0);
     standIn.behaviour = accepts();
-    t.equal((await ask(gatecar.auth, { token: 't2' })).status, 200);
+    t.equal((await sendRequest(gatecar.auth, { token: 't2' })).status, 200);
   },
 );
 
@@ -189,7 +189,7 @@ t.test('with a TTL of 0 concurrent requests share a review, and later requests d
   for (const [round, behaviour] of [accepts(), REJECTS, accepts()].entries()) {
     const delayed = heldBack(behaviour);
     standIn.behaviour = delayed.behaviour;
-    const pending = Array.from({ length: 32 }, () => ask(gatecar.auth, { token: 'the-token' }));
+    const pending = Array.from({ length: 32 }, () => sendRequest(gatecar.auth, { token: 'the-token' }));
     await reaches(gatecar.ops, 'gatecar_cache_lookups_total{result="coalesced"}', 31 * (round + 1));
     delayed.letGo();
     t.same(statuses(await Promise.all(pending)), [behaviour === REJECTS ? 401 : 200]);

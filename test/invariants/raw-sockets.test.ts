@@ -1,9 +1,9 @@
 import t from 'tap';
-import { ask } from '../fixtures/ask.ts';
 import { converse, head, lines, statuses } from '../fixtures/conversation.ts';
-import { startGate } from '../fixtures/gatecar.ts';
+import { startWithFakeApi } from '../fixtures/gatecar.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 
-const gatecar = await startGate();
+const gatecar = await startWithFakeApi();
 t.teardown(() => gatecar.stop());
 const token = gatecar.token();
 const GOOD = `Authorization: Bearer ${token}`;
@@ -208,7 +208,7 @@ t.test('a head that arrives byte by byte is accepted', async t => {
 });
 
 t.test('after all malformed requests a valid one passes, and no error was logged', async t => {
-  t.equal((await ask(gatecar.auth, { token })).status, 200);
+  t.equal((await sendRequest(gatecar.auth, { token })).status, 200);
   t.same(
     gatecar.logs().filter(({ level }) => level === 'error' || level === 'fatal'),
     [],

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { type EnvoyClient, envoyClient, headersOf } from '../fixtures/envoy-client.ts';
 import { IDENTITY_NAMES } from '../fixtures/examples.ts';
-import { startGate, type TestGate } from '../fixtures/gatecar.ts';
+import { startWithFakeApi, type TestGatecarWithFakeApi } from '../fixtures/gatecar.ts';
 
 // The checks that Contour's Envoy sends, as recorded; `source` in the file says how.
 // test/gateway/recorded.test.ts does the same for HTTP.
@@ -26,7 +26,7 @@ function withToken(check: Check, token: string | undefined): Check {
 }
 
 t.test('the recorded checks of Contour are decided by their tokens', async t => {
-  const gatecar: TestGate = await startGate({ GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+  const gatecar: TestGatecarWithFakeApi = await startWithFakeApi({ GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
   t.teardown(() => gatecar.stop());
   const client: EnvoyClient = envoyClient(String(gatecar.logs().find(line => line['msg'] === 'listening')?.['grpc']));
   t.teardown(() => client.close());

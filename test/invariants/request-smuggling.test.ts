@@ -1,8 +1,8 @@
 import t from 'tap';
 import { converse, head, lines, statuses } from '../fixtures/conversation.ts';
-import { startGate } from '../fixtures/gatecar.ts';
+import { startWithFakeApi } from '../fixtures/gatecar.ts';
 
-const gatecar = await startGate();
+const gatecar = await startWithFakeApi();
 t.teardown(() => gatecar.stop());
 const token = gatecar.token();
 const GOOD = `Authorization: Bearer ${token}`;

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap';
-import { ask, askRaw, type Reply } from '../fixtures/ask.ts';
 import { readChallenge } from '../fixtures/challenge.ts';
-import { startGate, startGatecar } from '../fixtures/gatecar.ts';
+import { startGatecar, startWithFakeApi } from '../fixtures/gatecar.ts';
+import { type Reply, sendRaw, sendRequest } from '../fixtures/send-request.ts';
 import { accepts, answers, type Behaviour, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
 
 /** RFC 6750 §3.1. */
@@ -80,7 +80,7 @@ for (const policyStatus of [401, 403]) {
         standIn.behaviour = behaviour;
         const headers = authorization === undefined ? {} : { Authorization: authorization };
         for (const method of ['GET', 'HEAD', 'OPTIONS']) {
-          const reply = await ask(gatecar.auth, { method, headers });
+          const reply = await sendRequest(gatecar.auth, { method, headers });
           t.equal(reply.status, error === 'insufficient_scope' ? policyStatus : 401);
           t.equal(reply.headers['x-gatecar-reason'], reason);
           t.equal(reply.headers['cache-control'], 'no-store');
@@ -102,7 +102,7 @@ t.test('with generic error details every rejected or denied credential gets the 
   for (const { authorization = '', behaviour = accepts(), error } of DENIALS) {
     if (error !== 'invalid_token' && error !== 'insufficient_scope') continue;
     standIn.behaviour = behaviour;
-    const reply = await ask(gatecar.auth, { headers: { Authorization: authorization } });
+    const reply = await sendRequest(gatecar.auth, { headers: { Authorization: authorization } });
     t.equal(errorOf(t, reply), 'invalid_token');
     const { date: _, ...headers } = reply.headers;
     responses.add(JSON.stringify([reply.status, headers, reply.body]));
@@ -113,7 +113,7 @@ t.test('with generic error details every rejected or denied credential gets the 
 t.test('an outage answered 401 or 403 blames no credential, and one answered 503 has no challenge', async t => {
   for (const status of [401, 403, 503]) {
     const { gatecar } = await start(t, { GATECAR_UNAVAILABLE_STATUS: String(status) }, answers(500, 'boom'));
-    const reply = await ask(gatecar.auth, { token: 'the-token' });
+    const reply = await sendRequest(gatecar.auth, { token: 'the-token' });
     t.equal(reply.status, status);
     if (status === 503) t.equal(reply.headers['www-authenticate'], undefined);
     else t.equal(errorOf(t, reply), undefined);
@@ -123,7 +123,11 @@ t.test('an outage answered 401 or 403 blames no credential, and one answered 503
 t.test('the scheme is read in any case', async t => {
   const { standIn, gatecar } = await start(t);
   for (const scheme of ['Bearer', 'bearer', 'BEARER', 'bEaReR']) {
-    t.equal((await ask(gatecar.auth, { headers: { Authorization: `${scheme} the-token` } })).status, 200, scheme);
+    t.equal(
+      (await sendRequest(gatecar.auth, { headers: { Authorization: `${scheme} the-token` } })).status,
+      200,
+      scheme,
+    );
   }
   t.equal(standIn.requests.length, 1);
 });
@@ -160,24 +164,24 @@ const MALFORMED: Readonly<Record<string, (token: string) => string | string[]>> 
 const OTHER_SCHEMES = ['no scheme', 'another scheme', 'a longer scheme', 'no space', 'comma-merged, another scheme'];
 
 t.test('a malformed credential is rejected without a review', async t => {
-  const gatecar = await startGate();
+  const gatecar = await startWithFakeApi();
   t.teardown(() => gatecar.stop());
-  t.equal((await ask(gatecar.auth, { token: gatecar.token() })).status, 200, 'the token alone is valid');
-  const before = gatecar.authority.reviews;
+  t.equal((await sendRequest(gatecar.auth, { token: gatecar.token() })).status, 200, 'the token alone is valid');
+  const before = gatecar.apiServer.reviews;
   for (const [name, mutate] of Object.entries(MALFORMED)) {
-    const reply = await ask(gatecar.auth, { headers: { Authorization: mutate(gatecar.token()) } });
+    const reply = await sendRequest(gatecar.auth, { headers: { Authorization: mutate(gatecar.token()) } });
     t.equal(reply.status, 401, name);
     t.equal(reply.headers['x-gatecar-reason'], 'credentials_malformed', name);
     t.equal(errorOf(t, reply), OTHER_SCHEMES.includes(name) ? undefined : 'invalid_request', name);
   }
-  t.equal(gatecar.authority.reviews, before);
+  t.equal(gatecar.apiServer.reviews, before);
 });
 
 t.test('malformed or oversized HTTP is rejected by the parser without a review', async t => {
-  const gatecar = await startGate();
+  const gatecar = await startWithFakeApi();
   t.teardown(() => gatecar.stop());
-  while (gatecar.authority.reviews === 0) await ask(gatecar.ops, { path: '/readyz' });
-  const before = gatecar.authority.reviews;
+  while (gatecar.apiServer.reviews === 0) await sendRequest(gatecar.ops, { path: '/readyz' });
+  const before = gatecar.apiServer.reviews;
   const token = gatecar.token();
   const head = 'GET /auth HTTP/1.1\r\nHost: x\r\n';
   for (const [name, status, bytes] of [
@@ -189,22 +193,22 @@ t.test('malformed or oversized HTTP is rejected by the parser without a review',
     ['a folded line', 400, `${head}Authorization: Bearer\r\n ${token}\r\n\r\n`],
     ['a space before the colon', 400, `${head}Authorization : Bearer ${token}\r\n\r\n`],
   ] as const) {
-    const received = await askRaw(gatecar.auth, Buffer.from(bytes, 'latin1'), text => text.includes('\r\n\r\n'));
+    const received = await sendRaw(gatecar.auth, Buffer.from(bytes, 'latin1'), text => text.includes('\r\n\r\n'));
     t.match(received, new RegExp(`^HTTP/1\\.1 ${status} `), name);
   }
-  t.equal(gatecar.authority.reviews, before);
+  t.equal(gatecar.apiServer.reviews, before);
 });
 
 t.test('an invalid token is answered 401 token_rejected, never 200 or 5xx', async t => {
-  const gatecar = await startGate();
+  const gatecar = await startWithFakeApi();
   t.teardown(() => gatecar.stop());
-  const otherIssuer = await startGate();
+  const otherIssuer = await startWithFakeApi();
   t.teardown(() => otherIssuer.stop());
   const [header = '', payload = '', signature = ''] = gatecar.token().split('.');
   const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
   const { exp: _, ...claims } = JSON.parse(Buffer.from(payload, 'base64url').toString());
   const deleted = gatecar.token({ serviceAccount: 'gone' });
-  gatecar.authority.deleteServiceAccount('default', 'gone');
+  gatecar.apiServer.deleteServiceAccount('default', 'gone');
   for (const [name, token] of Object.entries({
     expired: gatecar.token({ expiresInSeconds: -3600, notBeforeSeconds: -7200 }),
     not_yet_valid: gatecar.token({ notBeforeSeconds: 3600, expiresInSeconds: 7200 }),
@@ -225,7 +229,7 @@ t.test('an invalid token is answered 401 token_rejected, never 200 or 5xx', asyn
     'at the length limit': `${header}.${'x'.repeat(16_384 - header.length - 2)}.`,
     'too long': `${header}.${'x'.repeat(30_000)}.`,
   })) {
-    const reply = await ask(gatecar.auth, { token });
+    const reply = await sendRequest(gatecar.auth, { token });
     t.equal(reply.status, 401, name);
     t.equal(reply.headers['x-gatecar-reason'], 'token_rejected', name);
     t.equal(errorOf(t, reply), 'invalid_token', name);

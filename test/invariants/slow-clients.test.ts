@@ -4,15 +4,15 @@ import { authorizeFormatOnly } from '../../src/authorize.ts';
 import { createResponseRenderer } from '../../src/gateway/auth-response.ts';
 import { trustedProxies } from '../../src/gateway/forwarded-headers.ts';
 import { createHttpListener } from '../../src/gateway/http/listener.ts';
-import { ask } from '../fixtures/ask.ts';
 import { converse, head, statuses } from '../fixtures/conversation.ts';
-import { startGate, startGatecar } from '../fixtures/gatecar.ts';
+import { startGatecar, startWithFakeApi } from '../fixtures/gatecar.ts';
 import { roomyLimits } from '../fixtures/limits.ts';
 import { metric } from '../fixtures/metrics.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { hangs, startStandIn } from '../fixtures/stand-in-api-server.ts';
 import { until } from '../fixtures/until.ts';
 
-const gatecar = await startGate();
+const gatecar = await startWithFakeApi();
 t.teardown(() => gatecar.stop());
 const token = gatecar.token();
 const GOOD = `Authorization: Bearer ${token}`;
@@ -21,7 +21,7 @@ t.test('500 half-sent heads delay no other client, and are answered once complet
   const slow = await Promise.all(Array.from({ length: 500 }, () => converse(gatecar.auth)));
   const whole = head('GET /auth HTTP/1.1', GOOD);
   for (const [i, conversation] of slow.entries()) conversation.send(whole.slice(0, 1 + (i % (whole.length - 2))));
-  for (let i = 0; i < 200; i += 1) t.equal((await ask(gatecar.auth, { token })).status, 200);
+  for (let i = 0; i < 200; i += 1) t.equal((await sendRequest(gatecar.auth, { token })).status, 200);
   t.same(
     slow.filter(conversation => conversation.received() !== ''),
     [],
@@ -46,7 +46,8 @@ t.test(
     await until(async () => (await lookups('miss')) === 1);
     for (let waiting = -1; waiting !== conversation.socket.writableLength; ) {
       waiting = conversation.socket.writableLength;
-      for (let i = 0; i < 20; i += 1) t.equal((await ask(gatecar.auth)).status, 401, 'other clients are answered');
+      for (let i = 0; i < 20; i += 1)
+        t.equal((await sendRequest(gatecar.auth)).status, 401, 'other clients are answered');
     }
     t.equal(await lookups('coalesced'), 0);
     t.ok(conversation.socket.writableLength > 0, 'the other requests wait at the client');
@@ -96,7 +97,7 @@ t.test(
     const all = Promise.all([...slow, dripping].map(({ closed }) => closed)).finally(() => {
       ended = true;
     });
-    while (!ended) t.equal((await ask(base, { token: 'abc' })).status, 200);
+    while (!ended) t.equal((await sendRequest(base, { token: 'abc' })).status, 200);
     for (const answers of await all) t.same(statuses(answers), [400]);
   },
 );

@@ -1,10 +1,10 @@
 import t from 'tap';
-import { askRaw } from '../fixtures/ask.ts';
 import { envoyClient } from '../fixtures/envoy-client.ts';
-import { everywhere, leaked, newJwt, newOpaque, scene } from '../fixtures/find-token.ts';
+import { everywhere, leaked, newJwt, newOpaque, startScenario } from '../fixtures/find-token.ts';
 import { LONG_FUZZ } from '../fixtures/long-fuzz.ts';
 import { everyOutage } from '../fixtures/outages.ts';
 import { seeded } from '../fixtures/seeded-random.ts';
+import { sendRaw } from '../fixtures/send-request.ts';
 import { accepts, answers, type Behaviour, type ReviewRequest, reviews } from '../fixtures/stand-in-api-server.ts';
 import { type Encoding, HIDDEN, leakedInAnyForm, RECOGNISABLE, SPOILED } from '../fixtures/token-encodings.ts';
 
@@ -41,7 +41,7 @@ function echoedUser(token: string, part: string): Record<string, unknown> {
 
 for (const [kind, newToken] of Object.entries({ 'a JWT': newJwt, 'an opaque token': newOpaque })) {
   t.test(`with ${kind}, an allow and every denial reveal no part of a token`, async t => {
-    const scenario = await scene(t, { GATECAR_ALLOWED_NAMESPACES: 'default' });
+    const scenario = await startScenario(t, { GATECAR_ALLOWED_NAMESPACES: 'default' });
     const cases: [reason: string, behaviour: Behaviour][] = [
       ['token_rejected', reviews({ error: '[invalid bearer token, service account token has expired]' })],
       ['audience_mismatch', accepts({ audiences: ['other'] })],
@@ -53,10 +53,10 @@ for (const [kind, newToken] of Object.entries({ 'a JWT': newJwt, 'an opaque toke
       scenario.secrets.push(token);
       scenario.standIn.behaviour = behaviour;
       const request = { token, path: `/auth/${token}?${token}`, headers: everywhere(token) };
-      t.equal(await scenario.ask({ ...request, method: 'POST', body: token }), reason === '' ? 200 : 401);
-      t.equal(await scenario.ask(request), reason === '' ? 200 : 401);
+      t.equal(await scenario.send({ ...request, method: 'POST', body: token }), reason === '' ? 200 : 401);
+      t.equal(await scenario.send(request), reason === '' ? 200 : 401);
     }
-    const text = await scenario.given();
+    const text = await scenario.output();
     t.equal(leaked(text, scenario.secrets), undefined);
     for (const [reason] of cases) t.match(text, `"reason":"${reason}"`, `${reason} was logged`);
     t.match(text, '"msg":"allowed"', 'allows were logged');
@@ -66,26 +66,26 @@ for (const [kind, newToken] of Object.entries({ 'a JWT': newJwt, 'an opaque toke
   t.test(`with ${kind}, no outage reveals a part of a token`, async t => {
     for (const { name, behaviour, cause } of everyOutage) {
       await t.test(name, async t => {
-        const scenario = await scene(t, { GATECAR_REVIEW_TIMEOUT: cause === 'timeout' ? '100ms' : '20s' });
+        const scenario = await startScenario(t, { GATECAR_REVIEW_TIMEOUT: cause === 'timeout' ? '100ms' : '20s' });
         const token = newToken();
         scenario.secrets.push(token);
         scenario.standIn.behaviour = behaviour;
-        t.equal(await scenario.ask({ token, headers: everywhere(token) }), 503);
-        t.equal(leaked(await scenario.given(), scenario.secrets), undefined);
+        t.equal(await scenario.send({ token, headers: everywhere(token) }), 503);
+        t.equal(leaked(await scenario.output(), scenario.secrets), undefined);
       });
     }
   });
 
   t.test(`with ${kind}, what an API server repeats from the request is not repeated`, async t => {
     for (const status of [200, 201, 302, 400, 401, 403, 429, 500]) {
-      const scenario = await scene(t);
+      const scenario = await startScenario(t);
       for (const type of ['application/json', 'text/html']) {
         const token = newToken();
         scenario.secrets.push(token);
         scenario.standIn.behaviour = (request, response) => echo(status, type)(request)(request, response);
-        t.equal(await scenario.ask({ token }), 503, `${status} ${type}`);
+        t.equal(await scenario.send({ token }), 503, `${status} ${type}`);
       }
-      t.equal(leaked(await scenario.given(), scenario.secrets), undefined, `${status}`);
+      t.equal(leaked(await scenario.output(), scenario.secrets), undefined, `${status}`);
     }
   });
 
@@ -94,7 +94,7 @@ for (const [kind, newToken] of Object.entries({ 'a JWT': newJwt, 'an opaque toke
     'no such user': { GATECAR_ALLOWED_SERVICE_ACCOUNTS: 'system:serviceaccount:default:other' },
   })) {
     t.test(`with ${kind}, credentials in a review result are not repeated if policy allows ${policy}`, async t => {
-      const scenario = await scene(t, settings);
+      const scenario = await startScenario(t, settings);
       const newSecret = () => {
         const token = newToken();
         scenario.secrets.push(token);
@@ -104,16 +104,16 @@ for (const [kind, newToken] of Object.entries({ 'a JWT': newJwt, 'an opaque toke
         const error = `cannot verify ${request.token}, asked by ${request.headers.authorization}`;
         reviews({ error })(request, response);
       };
-      t.equal(await scenario.ask({ token: newSecret() }), 401, 'status.error');
+      t.equal(await scenario.send({ token: newSecret() }), 401, 'status.error');
       for (const part of ['username', 'uid', 'groups', 'extra']) {
         const token = newSecret();
         scenario.standIn.behaviour = accepts({ user: echoedUser(token, part) });
-        t.equal(await scenario.ask({ token }), 503, part);
+        t.equal(await scenario.send({ token }), 503, part);
       }
       const token = newSecret();
       scenario.standIn.behaviour = accepts({ user: echoedUser(token, 'unread extra') });
-      t.equal(await scenario.ask({ token }), policy === 'everyone' ? 200 : 401, 'unread fields do no harm');
-      t.equal(leaked(await scenario.given(), scenario.secrets), undefined);
+      t.equal(await scenario.send({ token }), policy === 'everyone' ? 200 : 401, 'unread fields do no harm');
+      t.equal(leaked(await scenario.output(), scenario.secrets), undefined);
     });
   }
 }
@@ -135,25 +135,25 @@ const MALFORMED: readonly ((token: string) => string)[] = [
 ];
 
 t.test('a token in a malformed credential is not repeated', async t => {
-  const scenario = await scene(t);
+  const scenario = await startScenario(t);
   for (const mutate of MALFORMED) {
     const token = newJwt();
     scenario.secrets.push(token);
-    t.equal(await scenario.ask({ headers: { ...everywhere(token), Authorization: mutate(token) } }), 401);
+    t.equal(await scenario.send({ headers: { ...everywhere(token), Authorization: mutate(token) } }), 401);
   }
   const token = newJwt();
   scenario.secrets.push(token);
   t.equal(
-    await scenario.ask({ headers: { ...everywhere(token), Authorization: [`Bearer ${token}`, 'Bearer x'] } }),
+    await scenario.send({ headers: { ...everywhere(token), Authorization: [`Bearer ${token}`, 'Bearer x'] } }),
     401,
   );
-  t.equal(await scenario.ask({ headers: everywhere(token) }), 401, 'without a credential');
+  t.equal(await scenario.send({ headers: everywhere(token) }), 401, 'without a credential');
   t.equal(scenario.standIn.requests.length, 0);
-  t.equal(leaked(await scenario.given(), scenario.secrets), undefined);
+  t.equal(leaked(await scenario.output(), scenario.secrets), undefined);
 });
 
 t.test('a response to malformed HTTP repeats none of it', async t => {
-  const scenario = await scene(t);
+  const scenario = await startScenario(t);
   const token = newJwt();
   const spoiled = [
     `GET /auth HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${token}\u0000\r\n\r\n`,
@@ -165,9 +165,9 @@ t.test('a response to malformed HTTP repeats none of it', async t => {
     `GET /${token} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`,
   ];
   let received = '';
-  for (const bytes of spoiled) received += await askRaw(scenario.auth, bytes);
+  for (const bytes of spoiled) received += await sendRaw(scenario.auth, bytes);
   t.equal(received.match(/^HTTP\/1\.1 4(00|31|04) /gm)?.length, spoiled.length);
-  t.equal(leaked(received + (await scenario.given()), [...scenario.secrets, token]), undefined);
+  t.equal(leaked(received + (await scenario.output()), [...scenario.secrets, token]), undefined);
 });
 
 /**
@@ -197,15 +197,15 @@ for (const protocol of ['HTTP', 'gRPC'] as const) {
       const seed = Number(process.env['GATECAR_FUZZ_SEED'] ?? 0) || 20_261;
       t.comment(`GATECAR_FUZZ_SEED=${seed}`);
       const random = seeded(seed);
-      const scenario = await scene(t, { GATECAR_AUDIT_LOG: 'all', GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+      const scenario = await startScenario(t, { GATECAR_AUDIT_LOG: 'all', GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
       const client = envoyClient(scenario.grpc);
       t.teardown(() => client.close());
       const encodings = [
         ...Object.values(RECOGNISABLE).map(encode => ({ encode, isCredential: false })),
         ...Object.values({ ...RECOGNISABLE, ...HIDDEN }).map(encode => ({ encode, isCredential: true })),
       ];
-      const ask = async (headers: Record<string, string>) => {
-        if (protocol === 'HTTP') return void (await scenario.ask({ headers }));
+      const sendHeaders = async (headers: Record<string, string>) => {
+        if (protocol === 'HTTP') return void (await scenario.send({ headers }));
         const { 'X-Request-ID': id = '', 'X-Original-Method': method = '', ...fields } = headers;
         const path = Object.entries(fields).find(([name]) => /^X-(Original|Forwarded-Uri|Envoy)/.test(name))?.[1];
         await client.check({
@@ -222,9 +222,9 @@ for (const protocol of ['HTTP', 'gRPC'] as const) {
         const wellFormed: Encoding = value => `Bearer ${value}`;
         const credential = random.pick([wellFormed, ...SPOILED])(token, random);
         const headers = encoded(encode, token, random);
-        await ask(isCredential ? { ...headers, Authorization: credential } : headers);
+        await sendHeaders(isCredential ? { ...headers, Authorization: credential } : headers);
       }
-      const text = await scenario.given();
+      const text = await scenario.output();
       t.equal(text.match(/"audit":true/g)?.length, secrets.length, 'each request has an audit line');
       t.match(text, /"uri":"(?!\[)[^"]/, 'a URI without a token is still logged');
       const found = leakedInAnyForm(text, ...secrets);

@@ -2,10 +2,10 @@ import t from 'tap';
 import { createUnverifiedLimit } from '../../../src/authentication/queue/unverified-limit.ts';
 import type { AuthResult } from '../../../src/authentication/token-authenticator.ts';
 import { unavailable } from '../../../src/authentication/token-authenticator.ts';
+import { authenticatedAs } from '../../fixtures/authenticated-result.ts';
 import { fakeClock } from '../../fixtures/clock.ts';
-import { acceptedAs } from '../../fixtures/verdicts.ts';
 
-const authenticated = acceptedAs();
+const authenticated = authenticatedAs();
 const rejected: AuthResult = { kind: 'rejected', reason: 'token_rejected', detail: '' };
 
 function startLimit(protecting = true, minSlots = 1) {

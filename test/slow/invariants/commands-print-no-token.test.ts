@@ -3,11 +3,11 @@ import t from 'tap';
 import { checkCommand } from '../../../src/cli/check/check.ts';
 import { explainCommand } from '../../../src/cli/explain/explain.ts';
 import { ONE_SHOT_COMMANDS } from '../../../src/cli/one-shot-commands.ts';
-import { type CommandSurroundings, runCommand } from '../../fixtures/command.ts';
+import { type CommandOptions, runCommand } from '../../fixtures/command.ts';
 import { leaked, newJwt, newOpaque } from '../../fixtures/find-token.ts';
 import { everyOutage } from '../../fixtures/outages.ts';
 import { accepts, answers, type Behaviour, reviews, startStandIn } from '../../fixtures/stand-in-api-server.ts';
-import { scratch } from '../../fixtures/temp-dir.ts';
+import { tempDir } from '../../fixtures/temp-dir.ts';
 
 // Operators paste the output of commands into chats. It must not contain the token under test,
 // gatecar's own credential or a secret of the settings, whatever the API server returns.
@@ -15,7 +15,7 @@ import { scratch } from '../../fixtures/temp-dir.ts';
 type Command = (typeof ONE_SHOT_COMMANDS)['check'];
 
 /** Returns all output of a command, including its error, in both formats. */
-async function outputOf(command: Command, options: CommandSurroundings): Promise<string> {
+async function outputOf(command: Command, options: CommandOptions): Promise<string> {
   let all = '';
   for (const output of ['text', 'json']) {
     const args = [...(options.args ?? []), `--output=${output}`];
@@ -56,7 +56,7 @@ const echoes: readonly Behaviour[] = [
 for (const [kind, newToken] of Object.entries({ 'a JWT': newJwt, 'an opaque token': newOpaque })) {
   t.test(`with ${kind}, no command prints a token, whatever the API server returns`, async t => {
     const credentials = { token: newJwt(), header: newOpaque() };
-    const files = scratch(t, credentials);
+    const files = tempDir(t, credentials);
     for (const behaviour of [accepts(), ...echoes, ...everyOutage.map(outage => outage.behaviour)]) {
       const standIn = await startStandIn(behaviour);
       t.teardown(() => standIn.close());

@@ -2,10 +2,10 @@ import { once } from 'node:events';
 import { Agent } from 'node:http';
 import { connect } from 'node:net';
 import t, { type Test } from 'tap';
-import { ask } from '../../fixtures/ask.ts';
 import { startGatecarProcess } from '../../fixtures/gatecar-process.ts';
 import { isOpen } from '../../fixtures/is-open.ts';
 import { metric, reaches } from '../../fixtures/metrics.ts';
+import { sendRequest } from '../../fixtures/send-request.ts';
 import { accepts, type Behaviour, hangs, heldBack, startStandIn } from '../../fixtures/stand-in-api-server.ts';
 
 t.setTimeout(120_000);
@@ -20,7 +20,7 @@ async function start(t: Test, behaviour: Behaviour, settings: Record<string, str
     ...settings,
   });
   t.teardown(() => gatecar.stop());
-  const readiness = async () => (await ask(gatecar.ops, { path: '/readyz' })).status;
+  const readiness = async () => (await sendRequest(gatecar.ops, { path: '/readyz' })).status;
   while ((await readiness()) !== 200);
   /** Whether gatecar still accepts new connections. */
   const accepting = (): Promise<boolean> => isOpen(new URL(gatecar.auth).host);
@@ -50,7 +50,7 @@ t.test('under load, a client that follows the readiness probe loses no request o
       const request = { token: `token-${number}-${sent % 10}`, ...(number % 4 > 0 && { agent }) };
       const phase = signalled ? 'after' : 'before';
       try {
-        const { status } = await ask(gatecar.auth, request);
+        const { status } = await sendRequest(gatecar.auth, request);
         if (status === 200) answered[phase] += 1;
         else lost.push(status);
       } catch (error) {
@@ -82,7 +82,7 @@ t.test('requests that wait for a slow review at SIGTERM are answered, and no new
   });
   const agent = new Agent({ keepAlive: true });
   t.teardown(() => agent.destroy());
-  const waiting = Array.from({ length: 12 }, (_, i) => ask(gatecar.auth, { token: `token-${i}`, agent }));
+  const waiting = Array.from({ length: 12 }, (_, i) => sendRequest(gatecar.auth, { token: `token-${i}`, agent }));
   await reaches(gatecar.ops, 'gatecar_reviews_queued{priority="unverified"}', 8);
   const idle = await silent();
   gatecar.kill('SIGTERM');
@@ -115,7 +115,7 @@ t.test('a request whose head is half sent at SIGTERM is answered', async t => {
   received = '';
   socket.write('GET /auth HTTP/1.1\r\nHost: x\r\nAuthorization: Bea');
   // Both were sent together. The response on another connection shows that these bytes were read.
-  await ask(gatecar.auth, {});
+  await sendRequest(gatecar.auth, {});
   const idle = await silent();
   gatecar.kill('SIGTERM');
   while (await accepting());
@@ -131,7 +131,7 @@ t.test('idle connections do not delay the shutdown', async t => {
   const agent = new Agent({ keepAlive: true });
   t.teardown(() => agent.destroy());
   await silent();
-  await Promise.all(Array.from({ length: 8 }, () => ask(gatecar.auth, { token: 'the-token', agent })));
+  await Promise.all(Array.from({ length: 8 }, () => sendRequest(gatecar.auth, { token: 'the-token', agent })));
   gatecar.kill('SIGTERM');
   t.equal(await gatecar.exitCode, 0);
   t.notMatch(gatecar.output(), 'requests in flight');
@@ -140,7 +140,7 @@ t.test('idle connections do not delay the shutdown', async t => {
 t.test('a hung request delays the shutdown by no more than the shutdown timeout', async t => {
   const { gatecar, standIn } = await start(t, accepts(), { GATECAR_SHUTDOWN_TIMEOUT: '200ms' });
   standIn.behaviour = hangs;
-  const hung = ask(gatecar.auth, { token: 'the-token' });
+  const hung = sendRequest(gatecar.auth, { token: 'the-token' });
   await reaches(gatecar.ops, 'gatecar_reviews_in_flight{priority="unverified"}', 1);
   gatecar.kill('SIGTERM');
   await t.rejects(hung);

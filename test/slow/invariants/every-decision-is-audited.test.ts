@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { Agent } from 'node:http';
 import t from 'tap';
-import { ask } from '../../fixtures/ask.ts';
 import { auditLines, faultsOf } from '../../fixtures/audit-lines.ts';
 import { startGatecarProcess } from '../../fixtures/gatecar-process.ts';
 import { metric } from '../../fixtures/metrics.ts';
+import { sendRequest } from '../../fixtures/send-request.ts';
 import { accepts, startStandIn } from '../../fixtures/stand-in-api-server.ts';
 
 const MIB = 1024 * 1024;
@@ -19,7 +19,7 @@ t.test('on SIGTERM every audit line is written before the process exits', async 
   });
   t.teardown(() => gatecar.stop());
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
-  await Promise.all(Array.from({ length: 2000 }, () => ask(gatecar.auth, { token: 'good', agent })));
+  await Promise.all(Array.from({ length: 2000 }, () => sendRequest(gatecar.auth, { token: 'good', agent })));
   agent.destroy();
   gatecar.kill('SIGTERM');
   t.equal(await gatecar.exitCode, 0);
@@ -47,7 +47,7 @@ t.test(
     const wrong: unknown[] = [];
     const flood = async (count: number) => {
       for (let left = count; left > 0; left -= 500) {
-        const replies = Array.from({ length: 500 }, () => ask(gatecar.auth, { token: 'good', agent, headers }));
+        const replies = Array.from({ length: 500 }, () => sendRequest(gatecar.auth, { token: 'good', agent, headers }));
         wrong.push(...(await Promise.all(replies)).filter(({ status }) => status !== 200));
       }
     };

@@ -1,9 +1,9 @@
 import { generateKeyPairSync, type KeyObject, randomUUID, sign, verify } from 'node:crypto';
 import t, { type Test } from 'tap';
 import { DISCOVERY_PATH, JWKS_PATH } from '../../../src/jwks/published-documents.ts';
-import { ask } from '../../fixtures/ask.ts';
 import { startGatecar } from '../../fixtures/gatecar.ts';
 import { metric } from '../../fixtures/metrics.ts';
+import { sendRequest } from '../../fixtures/send-request.ts';
 import { accepts, answers, hangs, reviews, type StandIn, startStandIn } from '../../fixtures/stand-in-api-server.ts';
 import { until } from '../../fixtures/until.ts';
 
@@ -80,13 +80,13 @@ async function startBehind(t: Test, { api }: Signer, settings: Record<string, st
   await until(readable);
   return {
     ...gatecar,
-    status: async (bearer: string) => (await ask(gatecar.auth, { token: bearer })).status,
+    status: async (bearer: string) => (await sendRequest(gatecar.auth, { token: bearer })).status,
     /** Authenticates each token. Returns the longest response time in milliseconds. */
     async passesWithin(tokens: readonly string[]): Promise<number> {
       let slowest = 0;
       for (const bearer of tokens) {
         const startedAt = performance.now();
-        t.equal((await ask(gatecar.auth, { token: bearer })).status, 200);
+        t.equal((await sendRequest(gatecar.auth, { token: bearer })).status, 200);
         slowest = Math.max(slowest, performance.now() - startedAt);
       }
       return slowest;
@@ -97,7 +97,7 @@ async function startBehind(t: Test, { api }: Signer, settings: Record<string, st
       let count = 0;
       while (performance.now() < end) {
         const statuses = await Promise.all(
-          [invalidToken(), invalidToken(), invalidToken()].map(bearer => ask(gatecar.auth, { token: bearer })),
+          [invalidToken(), invalidToken(), invalidToken()].map(bearer => sendRequest(gatecar.auth, { token: bearer })),
         );
         for (const { status } of statuses) t.equal(status, 401);
         count += 3;

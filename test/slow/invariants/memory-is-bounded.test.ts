@@ -1,11 +1,11 @@
 import { Agent } from 'node:http';
 import t, { type Test } from 'tap';
-import { ask } from '../../fixtures/ask.ts';
 import { envoyClient } from '../../fixtures/envoy-client.ts';
 import { type GatecarProcess, startGatecarProcess } from '../../fixtures/gatecar-process.ts';
 import { metric } from '../../fixtures/metrics.ts';
-import { askPipelined } from '../../fixtures/pipelined.ts';
 import type { ProbeMemory } from '../../fixtures/process-probe.ts';
+import { sendPipelined } from '../../fixtures/send-pipelined.ts';
+import { sendRequest } from '../../fixtures/send-request.ts';
 import { accepts, type Behaviour, reviews, startStandIn } from '../../fixtures/stand-in-api-server.ts';
 
 const MAX_ENTRIES = 300;
@@ -68,7 +68,7 @@ async function start(t: Test) {
      */
     const statusOf = async (token: string, kind: Kind): Promise<number> => {
       for (;;) {
-        const { status, headers } = await ask(gatecar.auth, { token, agent });
+        const { status, headers } = await sendRequest(gatecar.auth, { token, agent });
         if (headers['x-gatecar-reason'] === 'overloaded') continue;
         sent[kind] += 1;
         return status;
@@ -159,7 +159,7 @@ t.test('100,000 requests after 100,000 retain no more memory, over HTTP and gRPC
     counts[status] = (counts[status] ?? 0) + times;
   };
   const overHttp = async (requests: number): Promise<void> => {
-    const statusCounts = await askPipelined(gatecar.auth, Array.from({ length: requests }, authorization));
+    const statusCounts = await sendPipelined(gatecar.auth, Array.from({ length: requests }, authorization));
     for (const [status, times] of Object.entries(statusCounts)) count(status, times);
   };
   const overGrpc = async (requests: number): Promise<void> => {

@@ -1,8 +1,8 @@
 import { Agent } from 'node:http';
 import t, { type Test } from 'tap';
-import { ask } from '../../fixtures/ask.ts';
 import { envoyClient } from '../../fixtures/envoy-client.ts';
 import { startGatecarProcess } from '../../fixtures/gatecar-process.ts';
+import { sendRequest } from '../../fixtures/send-request.ts';
 import {
   accepts,
   answers,
@@ -53,7 +53,7 @@ async function start(t: Test) {
   const protocols: Readonly<Record<string, (headers: Record<string, string>, body?: string) => Promise<number>>> = {
     HTTP: async (headers, body) =>
       // The connection is closed after a body.
-      (await ask(gatecar.auth, { headers, ...(body === undefined ? { agent } : { body }) })).status,
+      (await sendRequest(gatecar.auth, { headers, ...(body === undefined ? { agent } : { body }) })).status,
     gRPC: async headers => {
       const { status, denied_response } = await grpc.checkHeaders(headers);
       return status.code === 0 ? 200 : (denied_response?.status.code ?? 0);

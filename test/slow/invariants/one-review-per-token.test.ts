@@ -1,6 +1,6 @@
 import t from 'tap';
 import { startGatecar } from '../../fixtures/gatecar.ts';
-import { askPipelined } from '../../fixtures/pipelined.ts';
+import { sendPipelined } from '../../fixtures/send-pipelined.ts';
 import { accepts, startStandIn } from '../../fixtures/stand-in-api-server.ts';
 
 t.test('10,000 new tokens cost 10,000 reviews over at most the configured number of connections', async t => {
@@ -16,7 +16,7 @@ t.test('10,000 new tokens cost 10,000 reviews over at most the configured number
   });
   t.teardown(() => gatecar.stop());
   const callers = Array.from({ length: 4 }, (_, caller) =>
-    askPipelined(
+    sendPipelined(
       gatecar.auth,
       Array.from({ length: 2500 }, (_, number) => `Bearer token.${caller}.${number}`),
     ),

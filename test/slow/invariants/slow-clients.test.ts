@@ -1,9 +1,9 @@
 import t from 'tap';
-import { ask } from '../../fixtures/ask.ts';
 import { converse, head } from '../../fixtures/conversation.ts';
-import { startGate } from '../../fixtures/gatecar.ts';
+import { startWithFakeApi } from '../../fixtures/gatecar.ts';
+import { sendRequest } from '../../fixtures/send-request.ts';
 
-const gatecar = await startGate();
+const gatecar = await startWithFakeApi();
 t.teardown(() => gatecar.stop());
 const token = gatecar.token();
 const GOOD = `Authorization: Bearer ${token}`;
@@ -11,13 +11,13 @@ const GOOD = `Authorization: Bearer ${token}`;
 t.test('a client that does not read responses is back-pressured, then receives all of them', async t => {
   const requests = 20_000;
   // A cached result does not wait for the API server.
-  t.equal((await ask(gatecar.auth, { token })).status, 200);
+  t.equal((await sendRequest(gatecar.auth, { token })).status, 200);
   const conversation = await converse(gatecar.auth);
   const { socket } = conversation;
   socket.pause();
   conversation.send(head('GET /auth HTTP/1.1', GOOD).repeat(requests));
   for (let waiting = socket.writableLength, unmoved = 0; unmoved < 20; unmoved += 1) {
-    t.equal((await ask(gatecar.auth, { token })).status, 200, 'other clients are answered');
+    t.equal((await sendRequest(gatecar.auth, { token })).status, 200, 'other clients are answered');
     if (socket.writableLength === waiting) continue;
     waiting = socket.writableLength;
     unmoved = 0;

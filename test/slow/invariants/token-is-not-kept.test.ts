@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import t from 'tap';
 import { ISSUER, tokenIssuer } from '../../../src/dev/token-issuer.ts';
 import { DISCOVERY_PATH, JWKS_PATH } from '../../../src/jwks/published-documents.ts';
-import { ask } from '../../fixtures/ask.ts';
 import { everywhere, leaked, newJwt, newOpaque } from '../../fixtures/find-token.ts';
 import { startGatecarProcess } from '../../fixtures/gatecar-process.ts';
 import { metric, reaches } from '../../fixtures/metrics.ts';
+import { sendRequest } from '../../fixtures/send-request.ts';
 import { accepts, answers, hangs, reviews, startStandIn } from '../../fixtures/stand-in-api-server.ts';
 
 // Properties of a gatecar process: its memory, its output and its exit.
@@ -37,8 +37,8 @@ t.test('the heap holds no token once its request has been answered, not even on 
       const headers = mutate
         ? { Authorization: mutate(token) }
         : { ...everywhere(token), Authorization: `Bearer ${token}` };
-      t.equal((await ask(gatecar.auth, { headers })).status, expected);
-      t.equal((await ask(gatecar.auth, { headers, agent })).status, expected);
+      t.equal((await sendRequest(gatecar.auth, { headers })).status, expected);
+      t.equal((await sendRequest(gatecar.auth, { headers, agent })).status, expected);
     }
   };
   const username = 'system:serviceaccount:default:my-app';
@@ -78,7 +78,7 @@ t.test('with signature checks the heap holds only the token header that all toke
   const gatecar = await startGatecarProcess({ GATECAR_KUBE_API_URL: standIn.url });
   t.teardown(() => gatecar.stop());
   const issue = () => issuer.issue({ namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'] });
-  await ask(gatecar.auth, { token: issue() });
+  await sendRequest(gatecar.auth, { token: issue() });
   await reaches(gatecar.ops, 'gatecar_jwks_available', 1);
   const secrets: string[] = [];
   for (const [expected, mutate] of [
@@ -87,7 +87,7 @@ t.test('with signature checks the heap holds only the token header that all toke
   ] as const) {
     const token = mutate(issue());
     secrets.push(token.slice(token.indexOf('.') + 1));
-    t.equal((await ask(gatecar.auth, { token })).status, expected);
+    t.equal((await sendRequest(gatecar.auth, { token })).status, expected);
   }
   t.equal(await metric(gatecar.ops, 'gatecar_local_rejections_total{reason="signature"}'), 1);
   const file = join(t.testdir({}), 'snapshot');

@@ -1,11 +1,11 @@
 import { Agent } from 'node:http';
 import t, { type Test } from 'tap';
-import { ask } from '../../fixtures/ask.ts';
 import { auditLines, faultsOf } from '../../fixtures/audit-lines.ts';
 import { envoyClient } from '../../fixtures/envoy-client.ts';
 import { everywhere, leaked, newJwt } from '../../fixtures/find-token.ts';
 import { type GatecarProcess, startGatecarProcess } from '../../fixtures/gatecar-process.ts';
 import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../../fixtures/otlp-receiver.ts';
+import { sendRequest } from '../../fixtures/send-request.ts';
 import { accepts, answers, startStandIn } from '../../fixtures/stand-in-api-server.ts';
 import { until } from '../../fixtures/until.ts';
 
@@ -44,7 +44,7 @@ async function spansOf(gatecar: GatecarProcess, receiver: OtlpReceiver): Promise
 
 t.test('gateway, request and review form one trace, over HTTP and gRPC', async t => {
   const { standIn, receiver, gatecar } = await start(t);
-  await ask(gatecar.auth, { token: 'over-http', headers });
+  await sendRequest(gatecar.auth, { token: 'over-http', headers });
   const envoy = envoyClient(gatecar.grpc);
   const check = { attributes: { request: { http: { headers: { authorization: 'Bearer over-grpc' } } } } };
   await envoy.check(check, undefined, headers);
@@ -80,9 +80,9 @@ t.test('gateway, request and review form one trace, over HTTP and gRPC', async t
 
 t.test('a request without a review has no review span, and an outage has error status', async t => {
   const { standIn, receiver, gatecar } = await start(t);
-  for (const token of ['good', 'good', '']) await ask(gatecar.auth, { token, headers });
+  for (const token of ['good', 'good', '']) await sendRequest(gatecar.auth, { token, headers });
   standIn.behaviour = answers(500, '');
-  await ask(gatecar.auth, { token: 'other', headers });
+  await sendRequest(gatecar.auth, { token: 'other', headers });
   const spans = await spansOf(gatecar, receiver);
   const requests = spans.filter(({ name }) => name === 'authorize');
   t.match(
@@ -105,7 +105,7 @@ t.test('a request without a review has no review span, and an outage has error s
 
 t.test('a peer that is not a trusted proxy starts a new trace, whatever context it sends', async t => {
   const { receiver, gatecar } = await start(t, { GATECAR_TRUSTED_PROXIES: '192.0.2.1' });
-  await ask(gatecar.auth, { headers });
+  await sendRequest(gatecar.auth, { headers });
   const [span] = await spansOf(gatecar, receiver);
   t.match(span, { parentId: NO_PARENT, state: '' });
   t.not(span?.traceId, TRACE);
@@ -114,10 +114,10 @@ t.test('a peer that is not a trusted proxy starts a new trace, whatever context 
 t.test('exported spans contain no token, wherever the client put it', async t => {
   const { receiver, gatecar } = await start(t);
   const token = newJwt();
-  await ask(gatecar.auth, { token, headers: everywhere(token) });
-  await ask(gatecar.auth, { headers: everywhere(token) });
+  await sendRequest(gatecar.auth, { token, headers: everywhere(token) });
+  await sendRequest(gatecar.auth, { headers: everywhere(token) });
   const hex = 'f'.repeat(32);
-  await ask(gatecar.auth, { token: hex, headers: { traceparent: `00-${hex}-${SPAN}-01` } });
+  await sendRequest(gatecar.auth, { token: hex, headers: { traceparent: `00-${hex}-${SPAN}-01` } });
   t.equal((await spansOf(gatecar, receiver)).length, 5);
   for (const { body } of receiver.requests) {
     t.equal(leaked(body.toString('latin1'), [token]), undefined);
@@ -132,9 +132,9 @@ t.test('the standard OpenTelemetry variables apply: name, headers, attributes, s
     OTEL_EXPORTER_OTLP_HEADERS: 'x-key=secret',
     OTEL_TRACES_SAMPLER: 'parentbased_always_off',
   });
-  await ask(gatecar.auth);
-  await ask(gatecar.auth, { headers: { traceparent: `00-${TRACE}-${SPAN}-00` } });
-  await ask(gatecar.auth, { headers });
+  await sendRequest(gatecar.auth);
+  await sendRequest(gatecar.auth, { headers: { traceparent: `00-${TRACE}-${SPAN}-00` } });
+  await sendRequest(gatecar.auth, { headers });
   const spans = await spansOf(gatecar, receiver);
   t.match(spans, [{ parentId: SPAN, resource: { 'service.name': 'doorman', team: 'dns' } }]);
   t.match(receiver.requests, [{ path: '/v1/traces', headers: { 'x-key': 'secret' } }]);
@@ -146,11 +146,11 @@ t.test('a failing receiver delays no response; failure and recovery are logged o
   receiver.answer = response => response.writeHead(400).end('no');
   const occurrences = (text: string) => gatecar.output().split(text).length - 1;
   for (let batch = 1; batch <= 3; batch += 1) {
-    t.equal((await ask(gatecar.auth, { token: 'good' })).status, 200);
+    t.equal((await sendRequest(gatecar.auth, { token: 'good' })).status, 200);
     await until(() => receiver.requests.length === batch);
   }
   receiver.answer = response => response.writeHead(200).end();
-  await ask(gatecar.auth, { token: 'good' });
+  await sendRequest(gatecar.auth, { token: 'good' });
   await until(() => occurrences('trace export succeeded again') === 1);
   t.equal(occurrences('trace export failed'), 1);
 });
@@ -160,7 +160,9 @@ t.test('a receiver that hangs or is unreachable delays neither responses nor the
     const { receiver, gatecar } = await start(t, settings);
     receiver.answer = () => {};
     const agent = new Agent({ keepAlive: true, maxSockets: 16 });
-    const replies = await Promise.all(Array.from({ length: 5000 }, () => ask(gatecar.auth, { token: 'good', agent })));
+    const replies = await Promise.all(
+      Array.from({ length: 5000 }, () => sendRequest(gatecar.auth, { token: 'good', agent })),
+    );
     agent.destroy();
     t.strictSame([...new Set(replies.map(({ status }) => status))], [200]);
     gatecar.kill('SIGTERM');
@@ -174,7 +176,7 @@ t.test(
     // The metrics library loads the API's empty interfaces, as CommonJS.
     const isOpenTelemetry = (url: string) => /\/@opentelemetry\/(?!api\/.*\.cjs$)/.test(url);
     const { standIn, gatecar } = await start(t, { OTEL_EXPORTER_OTLP_ENDPOINT: '', OTEL_SERVICE_NAME: 'x' });
-    await ask(gatecar.auth, { token: 'good', headers });
+    await sendRequest(gatecar.auth, { token: 'good', headers });
     t.strictSame((await gatecar.modules()).filter(isOpenTelemetry), []);
     t.notOk('traceparent' in (standIn.requests[0]?.headers ?? {}));
     const traced = await start(t);

@@ -1,11 +1,11 @@
 import t from 'tap';
-import { ask, askRaw } from '../fixtures/ask.ts';
+import { sendRaw, sendRequest } from '../fixtures/send-request.ts';
 import { type Behaviour, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
 import { type Received, startApplication } from './fixtures/support/application.ts';
 import { envoyExample, startEnvoy } from './fixtures/support/envoy.ts';
+import { identityOf } from './fixtures/support/forged-identity.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
-import { identityOf } from './fixtures/support/gateway-forgeries.ts';
 import { listening, newNeighbours } from './fixtures/support/gateway-suite.ts';
 import type { Gateway } from './fixtures/support/gateway-under-test.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
@@ -90,14 +90,14 @@ t.test('unusual identities pass real gateways encoded', { skip: skipWithout(miss
   for (const [index, [name, user]] of Object.entries(USERS).entries()) {
     const token = `user-${index}`;
     t.test(`identity with ${name}: encoded, complete or marked as truncated`, async t => {
-      const head = await askRaw(
+      const head = await sendRaw(
         gatecar.auth,
         `GET /auth HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${token}\r\nConnection: close\r\n\r\n`,
       );
       t.match(head, /^HTTP\/1\.1 200 /);
       t.ok(head.length < HEAD_LIMIT, `${head.length} bytes of head`);
       for (const [gateway, { url }] of Object.entries(gateways)) {
-        t.equal((await ask(url, { path: '/odd', token })).status, 200, gateway);
+        t.equal((await sendRequest(url, { path: '/odd', token })).status, 200, gateway);
         const received = application.requests.at(-1);
         t.match(received?.rawHeaders.filter((_, i) => i % 2 === 1).join(''), /^[\x20-\x7e]*$/, gateway);
         t.strictSame(repeatedIn(received), [], `${gateway}: each name exactly once`);
@@ -135,7 +135,7 @@ t.test('unusual identities pass real gateways encoded', { skip: skipWithout(miss
     for (const index of ODD_ERRORS.keys()) {
       const before = application.requests.length;
       for (const [gateway, { url }] of Object.entries(gateways)) {
-        const reply = await ask(url, { token: `error-${index}` });
+        const reply = await sendRequest(url, { token: `error-${index}` });
         t.equal(reply.status, 401, gateway);
         t.match(reply.rawHeaders.join(''), /^[\x20-\x7e]*$/, gateway);
         t.notMatch(reply.headers, { 'x-injected': /./ }, gateway);

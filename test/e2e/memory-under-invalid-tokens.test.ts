@@ -2,8 +2,8 @@ import { execFile, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
-import { ask } from '../fixtures/ask.ts';
 import { metric } from '../fixtures/metrics.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { forEachConcurrently, jwksFetched } from './fixtures/support/concurrent-requests.ts';
 import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
@@ -38,7 +38,7 @@ t.test(
     await jwksFetched(gatecar);
     const cachedTokens = Array.from({ length: 500 }, newToken);
     await forEachConcurrently(cachedTokens, 16, async (token, agent) =>
-      t.equal((await ask(gatecar.auth, { token, agent })).status, 200),
+      t.equal((await sendRequest(gatecar.auth, { token, agent })).status, 200),
     );
     const rss = async () => Number(await metric(gatecar.ops, 'process_resident_memory_bytes')) / MIB;
     const before = await rss();
@@ -55,7 +55,7 @@ t.test(
     });
     const reviews = await reviewsDuring(api, async () => {
       await forEachConcurrently(cachedTokens, 16, async (token, agent) =>
-        t.equal((await ask(gatecar.auth, { token, agent })).status, 200),
+        t.equal((await sendRequest(gatecar.auth, { token, agent })).status, 200),
       );
     });
     t.equal(reviews, 0, 'valid results are still cached');

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import t, { type Test } from 'tap';
 import { startFakeApiServer } from '../../src/dev/fake-api-server.ts';
 import { type TokenRequest, tokenIssuer } from '../../src/dev/token-issuer.ts';
-import { ask, type Reply } from '../fixtures/ask.ts';
+import { type Reply, sendRequest } from '../fixtures/send-request.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { apiAudience, kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
@@ -134,8 +134,8 @@ t.test('the fake API server answers like a real one', { skip: skipWithout(kubeAp
     status: number,
     [first, second] = [real, embedded],
   ): Promise<void> {
-    const expected = await ask(first.auth, { token: pair.real });
-    const found = await ask(second.auth, { token: pair.embedded });
+    const expected = await sendRequest(first.auth, { token: pair.real });
+    const found = await sendRequest(second.auth, { token: pair.embedded });
     t.equal(expected.status, status);
     t.equal(found.status, status);
     if (status === 200) t.strictSame(withoutIds(found), withoutIds(expected));
