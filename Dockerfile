@@ -48,7 +48,10 @@ ENV NODE_ENV=production \
     MALLOC_TRIM_THRESHOLD_=131072
 USER 65532:65532
 EXPOSE 9080 9081
-# Exec form: it needs no shell, and SIGTERM reaches the process. --disable-sigusr1 is a documented
-# option of Node.js. Without it, SIGUSR1 would open a debugger on loopback, which the containers of a
-# pod share.
-ENTRYPOINT ["/nodejs/bin/node", "--disable-sigusr1", "/app/dist/gatecar.js"]
+# Exec form: it needs no shell, and SIGTERM reaches the process. Both flags are documented options of
+# Node.js.
+# --disable-sigusr1: otherwise SIGUSR1 opens a debugger on loopback, which the containers of a pod
+# share.
+# --v8-pool-size=1: V8 then collects garbage with one thread in addition to the main one, instead of
+# four. On a single core, four threads take most of the CPU from the requests.
+ENTRYPOINT ["/nodejs/bin/node", "--disable-sigusr1", "--v8-pool-size=1", "/app/dist/gatecar.js"]

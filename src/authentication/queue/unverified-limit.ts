@@ -1,3 +1,4 @@
+import { UNVERIFIED_LIMIT_DECAY_MS } from '../../limits/constants.ts';
 import type { AuthResult } from '../token-authenticator.ts';
 
 /** How many slots tokens with unverified signatures may use, adapted to their results. */
@@ -5,7 +6,7 @@ export interface UnverifiedLimit {
   /** Returns the current limit. @param share the highest number of slots for these tokens. */
   current(share: number): number;
   /** Records the result of a review of an unverified token. */
-  learn(verdict: AuthResult): void;
+  learn(result: AuthResult): void;
 }
 
 export interface UnverifiedLimitOptions {
@@ -15,12 +16,6 @@ export interface UnverifiedLimitOptions {
   readonly kept: () => number;
   readonly now: () => number;
 }
-
-/**
- * How long after a rejection the limit stays lowered, in milliseconds. Later tokens do not suffer
- * from invalid tokens that have stopped.
- */
-const DECAY_MS = 1000;
 
 /**
  * Creates an adaptive limit for unverified tokens (AIMD). While valid tokens are in use, each
@@ -37,13 +32,13 @@ export function createUnverifiedLimit({ protecting, kept, now }: UnverifiedLimit
   return {
     current(share) {
       lastShare = share;
-      const yields = protecting() && now() - refusedAt < DECAY_MS;
+      const yields = protecting() && now() - refusedAt < UNVERIFIED_LIMIT_DECAY_MS;
       if (!yields) places = share;
       return Math.min(share, Math.max(1, Math.floor(kept()), Math.floor(places)));
     },
-    learn(verdict) {
-      if (verdict.kind === 'authenticated') places = Math.min(lastShare, places + 1);
-      if (verdict.kind !== 'rejected') return;
+    learn(result) {
+      if (result.kind === 'authenticated') places = Math.min(lastShare, places + 1);
+      if (result.kind !== 'rejected') return;
       refusedAt = now();
       places = Math.max(1, kept(), Math.min(lastShare, places) / 2);
     },

@@ -6,6 +6,7 @@ import { readJwt, type UnverifiedJwt } from '../../credential/jwt-claims.ts';
 import { redactJwts, redactToken } from '../../credential/token.ts';
 import { createResponseRenderer, headerPairs } from '../../gateway/auth-response.ts';
 import { REMOVE_HEADER } from '../../identity/identity-headers.ts';
+import { EXPLAIN_MAX_INPUT_BYTES, MIN_SECRET_LENGTH } from '../../limits/constants.ts';
 import { type CommandContext, readCommand, UsageError } from '../command.ts';
 import {
   asciiJson,
@@ -41,11 +42,6 @@ export interface Explained {
 
 const EXIT_CODES = { allow: 0, deny: 1, unavailable: 3 } as const;
 
-/** More than the length of the longest token that gatecar accepts. */
-const MAX_INPUT_BYTES = 1024 * 1024;
-
-const MIN_SECRET_LENGTH = 16;
-
 const NEVER_AN_ARGUMENT =
   'a token is never an argument, which every user of this machine can see and shells keep: ' +
   'pipe it in (kubectl create token … | gatecar explain) or name a file that holds it';
@@ -65,8 +61,8 @@ export async function explainCommand(context: CommandContext): Promise<number> {
   const credential = credentialOf(await input(file, terminal));
   const walk = await dryRun(credential, { ...context, config, wallClock });
   const explained = explanationOf(credential, walk, config, wallClock());
-  const told = output === 'json' ? `${asciiJson(explained, 2)}\n` : textOf(explained, colorizer(terminal, env));
-  terminal.write(withoutToken(told, credential));
+  const page = output === 'json' ? `${asciiJson(explained, 2)}\n` : textOf(explained, colorizer(terminal, env));
+  terminal.write(withoutToken(page, credential));
   return EXIT_CODES[explained.decision.kind];
 }
 
@@ -88,7 +84,7 @@ function fileOf(own: ReadonlyMap<string, string | undefined>, operands: readonly
 
 async function input(file: string | undefined, terminal: Terminal): Promise<string> {
   const bytes = file === undefined ? await terminal.readInput() : await readTokenFile(file);
-  if (bytes.length > MAX_INPUT_BYTES) throw new UsageError('what was read is far too long for a token');
+  if (bytes.length > EXPLAIN_MAX_INPUT_BYTES) throw new UsageError('what was read is far too long for a token');
   const text = bytes.toString('latin1').trim();
   if (text === '') throw new UsageError('nothing was read: a token is expected on standard input, or in a file');
   return text;
@@ -139,21 +135,21 @@ const TONES: Readonly<Record<Step['result'] | Explained['decision']['kind'], Sev
 
 function textOf({ unverified, steps, decision, headers, removed }: Explained, paint: Colorizer): string {
   const claims = unverified
-    ? `claims, which nobody has verified:\n${asciiJson({ ...unverified.header }, 2)}\n${asciiJson(unverified.claims, 2)}\n\n`
+    ? `unverified claims:\n${asciiJson({ ...unverified.header }, 2)}\n${asciiJson(unverified.claims, 2)}\n\n`
     : '';
   const rows = steps.map(({ step, result, text, fix }): [string, string] => [
     step,
     `${paint(TONES[result], result)}: ${stripControl(text)}${fix === undefined ? '' : `\nfix: ${stripControl(fix)}`}`,
   ]);
   const { kind, reason, status, text } = decision;
-  const verdict = [kind, ...(reason === undefined ? [] : [reason])].join(', ');
-  const told = text === undefined ? '' : `: ${text}`;
+  const outcome = [kind, ...(reason === undefined ? [] : [reason])].join(', ');
+  const detail = text === undefined ? '' : `: ${text}`;
   const listed = columns(Object.entries(headers), '  ');
   const whose = kind === 'allow' ? 'headers for the upstream' : "headers for the gateway's client";
   const without = removed.length === 0 ? '' : `  removed from the request: ${removed.join(', ')}\n`;
   return (
     `${claims}${columns(rows)}\n` +
-    `decision: ${paint(TONES[kind], verdict)} (HTTP ${status})${told}\n\n` +
+    `decision: ${paint(TONES[kind], outcome)} (HTTP ${status})${detail}\n\n` +
     `${whose}:\n${listed}${without}`
   );
 }
