@@ -7,11 +7,12 @@ import { failureCounter } from './authentication/failure-counter.ts';
 import { withJwtPrecheck } from './authentication/jwt-precheck.ts';
 import { withLoadShedding } from './authentication/load-shedding.ts';
 import { withReviewQueue } from './authentication/queue/review-queue.ts';
-import { createRejectionThrottle } from './authentication/rejection-throttle.ts';
+import { withRejectionThrottle } from './authentication/rejection-throttle.ts';
 import { comparingClocks, serverClock } from './authentication/server-clock.ts';
 import type { Rejected, TokenAuthenticator } from './authentication/token-authenticator.ts';
 import { tokenReview } from './authentication/token-review.ts';
 import { withTokenScreening } from './authentication/token-screening.ts';
+import { createValidTraffic } from './authentication/valid-traffic.ts';
 import { type Authorize, authorizeFormatOnly, createAuthorizer } from './authorize.ts';
 import type { Config } from './config/schema.ts';
 import { Token } from './credential/token.ts';
@@ -40,11 +41,11 @@ const UNVERIFIED_SHARE = 1 / 4;
 /** If the event loop is later than this, uncached tokens are rejected as `overloaded`, in milliseconds. */
 const MAX_LAG_MS = 250;
 
-/** While valid tokens are in use, one rejection is sent in this time, in milliseconds. */
-const REFUSAL_EVERY_MS = 4;
+/** While valid tokens are in use, one rejection is returned in this time, in milliseconds. */
+const REJECTION_INTERVAL_MS = 4;
 
-/** Rejections beyond this number are sent at once. */
-const MAX_WAITING_REFUSALS = 1000;
+/** Rejections beyond this number are returned immediately. */
+const MAX_WAITING_REJECTIONS = 1000;
 
 /** How long a token waits for jwks that confirm its rejection, in milliseconds. */
 const MAX_KEYS_WAIT_MS = 250;
@@ -74,9 +75,10 @@ export interface AuthPipelineOptions {
  * 2. client failure limit: too many rejections of the same address
  * 3. result cache: a cached result, or a review that is in progress
  * 4. load shedding: the event loop is late
- * 5. JWT pre-check: expired, for other audiences, or not signed by the cluster
- * 6. review queue: a slot, by priority
- * 7. TokenReview: the API server answers
+ * 5. rejection throttle: delays the rejections of the stages after it while valid tokens are in use
+ * 6. JWT pre-check: expired, for other audiences, or not signed by the cluster
+ * 7. review queue: a slot, by priority
+ * 8. TokenReview: the API server answers
  *
  * They are built from the last to the first.
  */
@@ -101,17 +103,13 @@ export function createAuthPipeline({
     },
   });
   const jwks = createJwks(config, apiClient, counters, log);
-  const throttle = createRejectionThrottle({
-    atOnce: 1,
-    everyMs: REFUSAL_EVERY_MS,
-    maxWaiting: Math.min(MAX_WAITING_REFUSALS, reviewTimeoutMs / 4 / REFUSAL_EVERY_MS),
-  });
+  const validTraffic = createValidTraffic();
   const queue = withReviewQueue(review, {
     maxConcurrency: config.reviewMaxConcurrency,
     maxQueue: config.reviewMaxQueue,
     maxWaitMs: reviewTimeoutMs / 2,
     unverifiedShare: () => (jwks?.held ? UNVERIFIED_SHARE : 1),
-    protecting: () => throttle.protecting,
+    protecting: validTraffic.isActive,
     onAdmitted: counters.recordQueueTime,
     onRefused: counters.recordReviewRejected,
   });
@@ -124,10 +122,16 @@ export function createAuthPipeline({
           audiences,
           signatures: config.jwtPrecheck === 'signature',
           onRefusal: counters.recordLocalRejection,
-          pace: throttle,
+          onVerified: validTraffic.note,
         });
+  const throttled = withRejectionThrottle(precheck, {
+    isActive: validTraffic.isActive,
+    intervalMs: REJECTION_INTERVAL_MS,
+    // The last one of a full queue waits for a quarter of the review timeout.
+    maxWaiting: Math.min(MAX_WAITING_REJECTIONS, Math.floor(reviewTimeoutMs / 4 / REJECTION_INTERVAL_MS)),
+  });
   const lag = eventLoopLag();
-  const shedding = withLoadShedding(precheck, {
+  const shedding = withLoadShedding(throttled, {
     lagMs: lag.current,
     maxLagMs: MAX_LAG_MS,
     onShed: () => counters.recordReviewRejected('unknown', 'event_loop_lag'),
@@ -157,7 +161,7 @@ export function createAuthPipeline({
     authorityDown: () => healthCheck.apiServerDown,
     onLookup(result) {
       counters.recordLookup(result);
-      if (result === 'hit_positive') throttle.noteValidTraffic();
+      if (result === 'hit_positive') validTraffic.note();
       if (result === 'stale') staleServing.served();
     },
     onRenewal: counters.recordRefresh,

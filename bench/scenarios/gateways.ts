@@ -1,15 +1,14 @@
-import { envoyExample, startEnvoy } from '../../test/e2e/fixtures/support/envoy.ts';
-import { exampleConfig, replaceOnce, startNginx } from '../../test/e2e/fixtures/support/nginx.ts';
 import { ask } from '../../test/fixtures/ask.ts';
 import { startBareHttp } from '../baseline.ts';
 import { checkRequest } from '../check-request.ts';
 import { benchAuthority } from '../dev-authority.ts';
 import { startGatecar, WITH_GRPC } from '../gatecar.ts';
+import { envoy, nginx, type StartGateway, startApplication } from '../gateways.ts';
 import { startBareHttp2 } from '../grpc.ts';
 import { type Contender, takeTurns, tell } from '../interleave.ts';
 import { wrk } from '../load.ts';
 import type { MeasuredProcess } from '../pinned-process.ts';
-import type { Bench, Scenario } from '../scenario.ts';
+import type { Scenario } from '../scenario.ts';
 
 /** Few connections: the scenario measures the time of one request, not queueing. */
 const CONNECTIONS = 4;
@@ -18,9 +17,6 @@ const CONNECTIONS = 4;
 interface Decider extends MeasuredProcess {
   readonly url: string;
 }
-
-/** Starts a gateway in front of an auth service, and returns its base URL. */
-type StartGateway = (bench: Bench, decider: string, application: string) => Promise<string>;
 
 export const gateways: Scenario = {
   name: 'gateways',
@@ -57,26 +53,3 @@ export const gateways: Scenario = {
     bench.check('one token is one review', authority.reviews === 1);
   },
 };
-
-const nginx: StartGateway = async (bench, decider, application) => {
-  const config = await exampleConfig([`http://${decider}`], `http://${application}`);
-  return (await startNginx(bench, withoutAccessLog(config))).url;
-};
-
-function envoy(example: 'envoy-http' | 'envoy-grpc'): StartGateway {
-  return async (bench, decider, application) => {
-    const neighbours = { gatecar: decider, grpc: decider, application };
-    return (await startEnvoy(bench, await envoyExample(example), neighbours)).url;
-  };
-}
-
-/** Starts an application that answers every request immediately. @returns `host:port`. */
-async function startApplication(bench: Bench): Promise<string> {
-  const config = 'events {} http { server { listen 8080; location / { return 200 "ok"; } } }';
-  return new URL((await startNginx(bench, withoutAccessLog(config))).url).host;
-}
-
-/** Turns off the access log, because the fixture writes a line for each request. */
-function withoutAccessLog(config: string): string {
-  return replaceOnce(config, 'listen 8080;', 'listen 8080; access_log off;');
-}

@@ -191,7 +191,7 @@ export const ROWS: readonly Row[] = [
       {
         title: 'In flight, by priority',
         description:
-          'Beside the current limit, which gatecar lowers while the API server returns 429. Unverified tokens get at most a quarter.',
+          'Compared with the current limit, which gatecar lowers while the API server returns 429. Unverified tokens get at most a quarter.',
         unit: 'short',
         queries: [
           { expr: sumBy('priority', of('gatecar_reviews_in_flight')), legend: '{{priority}}' },

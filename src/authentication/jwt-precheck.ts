@@ -1,7 +1,6 @@
 import { readClaims, type UnverifiedClaims } from '../credential/jwt-claims.ts';
 import type { Token } from '../credential/token.ts';
 import type { ClusterJwks, KeyCheckResult } from '../jwks/cluster-jwks.ts';
-import type { RejectionThrottle } from './rejection-throttle.ts';
 import { MAX_SKEW_MS, type ServerClock } from './server-clock.ts';
 import type { AuthResult, ReviewContext, TokenAuthenticator } from './token-authenticator.ts';
 import { INVALID_BEARER_TOKEN, rejected, sanitizeErrorMessage } from './token-review-response.ts';
@@ -24,8 +23,8 @@ export interface JwtPrecheckOptions {
   /** Whether signatures are checked too, or only claims. */
   readonly signatures: boolean;
   readonly onRefusal?: (check: ClaimCheck) => void;
-  /** Delays rejections of tokens that are not known to be valid. */
-  readonly pace?: RejectionThrottle;
+  /** Called for each token with a valid signature. */
+  readonly onVerified?: () => void;
   /** Milliseconds since the epoch. */
   readonly wallClock?: () => number;
 }
@@ -82,7 +81,8 @@ export function findClaimViolations(
  * Only the API server authenticates a token.
  */
 export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckOptions): TokenAuthenticator {
-  const { keys, clock, audiences, signatures, pace, onRefusal = () => {}, wallClock = Date.now } = options;
+  const { keys, clock, audiences, signatures, wallClock = Date.now } = options;
+  const { onRefusal = () => {}, onVerified = () => {} } = options;
 
   const refuse = (token: Token, { check, cause }: ClaimViolation): AuthResult => {
     onRefusal(check);
@@ -91,33 +91,20 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
     return check === 'audience' ? verdict : { ...verdict, keepUntil: clock.freshUntil };
   };
 
-  /**
-   * Delays rejections and `overloaded` results while valid tokens are in use. Other faults are
-   * returned immediately, because a valid caller may be waiting.
-   */
-  const tell = (verdict: AuthResult, asking: ReviewContext): AuthResult | Promise<AuthResult> => {
-    const isFault = verdict.kind === 'unavailable' && verdict.reason !== 'overloaded';
-    if (verdict.kind === 'authenticated' || isFault) return verdict;
-    // Reading `asking.signal` creates it, so it is read only if needed.
-    return pace?.protecting ? (pace.waitForSlot(asking.signal)?.then(() => verdict) ?? verdict) : verdict;
-  };
-  const ask = async (token: Token, asking: ReviewContext): Promise<AuthResult> =>
-    tell(await inner.authenticate(token, asking), asking);
-
   const heed = (check: KeyCheckResult, token: Token, asking: ReviewContext): AuthResult | Promise<AuthResult> => {
     if (check === 'bad') {
       onRefusal('signature');
       // Each rejection is a new object: the failure counter counts an object that requests share
       // only once.
-      return tell({ ...rejected('token_rejected', INVALID_SIGNATURE), keepUntil: keys.confirmedUntil }, asking);
+      return { ...rejected('token_rejected', INVALID_SIGNATURE), keepUntil: keys.confirmedUntil };
     }
-    if (check === 'unknown') return ask(token, asking);
-    pace?.noteValidTraffic();
+    if (check === 'unknown') return inner.authenticate(token, asking);
+    onVerified();
     return inner.authenticate(token, { ...asking, priority: 'verified' });
   };
 
   const checkSignature = (token: Token, asking: ReviewContext): AuthResult | Promise<AuthResult> => {
-    if (!signatures) return ask(token, asking);
+    if (!signatures) return inner.authenticate(token, asking);
     const check = keys.verify(token);
     return check instanceof Promise ? check.then(one => heed(one, token, asking)) : heed(check, token, asking);
   };
@@ -129,7 +116,7 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
   const checkTimes = async (token: Token, claims: UnverifiedClaims, asking: ReviewContext): Promise<AuthResult> => {
     if (clock.state === 'unknown') await keys.fetchAgain();
     const [refusal] = clock.state === 'agrees' ? findClaimViolations(claims, audiences, wallClock()) : NO_VIOLATIONS;
-    return refusal === undefined ? checkSignature(token, asking) : tell(refuse(token, refusal), asking);
+    return refusal === undefined ? checkSignature(token, asking) : refuse(token, refusal);
   };
 
   return {
@@ -140,11 +127,11 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
       keys.refresh();
       const { issuer } = keys;
       const claims = issuer === undefined ? undefined : readClaims(token);
-      if (claims === undefined || claims.issuer !== issuer) return ask(token, asking);
+      if (claims === undefined || claims.issuer !== issuer) return inner.authenticate(token, asking);
       const [refusal] = findClaimViolations(claims, audiences, wallClock());
       if (refusal === undefined) return checkSignature(token, asking);
       const isCertain = refusal.check === 'audience' || clock.state === 'agrees';
-      return isCertain ? tell(refuse(token, refusal), asking) : checkTimes(token, claims, asking);
+      return isCertain ? refuse(token, refusal) : checkTimes(token, claims, asking);
     },
   };
 }

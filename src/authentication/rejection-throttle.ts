@@ -1,82 +1,78 @@
+import type { AuthResult, ReviewContext, TokenAuthenticator } from './token-authenticator.ts';
+
 export interface RejectionThrottleOptions {
-  /** How many rejections are sent per interval, and the interval in milliseconds. */
-  readonly atOnce: number;
-  readonly everyMs: number;
-  /** How many rejections may wait. Further ones are sent immediately. */
+  /** Whether valid tokens are in use. If not, nothing is delayed. */
+  readonly isActive: () => boolean;
+  /** One delayed result is returned per interval, in milliseconds. */
+  readonly intervalMs: number;
+  /** How many results may wait. Further ones are returned immediately. */
   readonly maxWaiting: number;
   readonly setTimer?: (callback: () => void, ms: number) => void;
-  readonly now?: () => number;
 }
-
-/** Delays rejections of invalid tokens. */
-export interface RejectionThrottle {
-  /** Records that a token with a valid signature was seen: there is traffic to protect. */
-  noteValidTraffic(): void;
-  /** Whether such a token was seen within the last second. */
-  readonly protecting: boolean;
-  /**
-   * Waits until the rejection may be sent, at most until `signal` aborts. After that, the caller
-   * would see a timeout, and stale-if-error could allow a token that the API server has just
-   * rejected.
-   *
-   * @returns `undefined` if the rejection may be sent immediately.
-   */
-  waitForSlot(signal?: AbortSignal): Promise<void> | undefined;
-}
-
-/** How long rejections are delayed after a valid token was seen, in milliseconds. */
-const ACTIVE_AFTER_VALID_MS = 1000;
 
 /**
- * Limits the rate of rejections while valid tokens are in use. A client that floods invalid tokens
- * sends the next request when the previous one is answered. Delayed answers therefore limit its
- * share of the event loop.
+ * Delays rejections and `overloaded` results while valid tokens are in use. A client that floods
+ * invalid tokens sends the next request when the previous one is answered. Delayed answers
+ * therefore limit its share of the event loop, of the gateway and of the API server.
  *
- * Nothing waits if there is no valid traffic, or if `maxWaiting` rejections wait already.
+ * Other faults are returned immediately, because a valid client may be waiting. Refreshes are never
+ * delayed: no client waits, and a rejected refresh must end a cached result at once.
+ *
+ * A delay ends at the latest when the request's signal aborts. After that, the cache would report a
+ * timeout, and stale-if-error could allow a token that the API server has just rejected.
  */
-export function createRejectionThrottle(options: RejectionThrottleOptions): RejectionThrottle {
-  const { atOnce, everyMs, maxWaiting, now = () => performance.now() } = options;
-  const { setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
+export function withRejectionThrottle(
+  inner: TokenAuthenticator,
+  { isActive, intervalMs, maxWaiting, setTimer = unreferencedTimer }: RejectionThrottleOptions,
+): TokenAuthenticator {
+  // A Set iterates in insertion order, so results are returned first in, first out.
   const waiting = new Set<() => void>();
-  let protectUntil = Number.NEGATIVE_INFINITY;
-  let isTelling = false;
+  let isTimerSet = false;
 
-  const tellSoon = (): void => {
-    if (isTelling || waiting.size === 0) return;
-    isTelling = true;
-    setTimer(tell, everyMs);
-  };
-  const tell = (): void => {
-    isTelling = false;
-    let told = 0;
-    for (const next of waiting) {
-      if (told === atOnce) break;
-      next();
-      told += 1;
-    }
-    tellSoon();
+  const startTimer = (): void => {
+    if (isTimerSet || waiting.size === 0) return;
+    isTimerSet = true;
+    setTimer(() => {
+      isTimerSet = false;
+      const [release] = waiting;
+      release?.();
+      startTimer();
+    }, intervalMs);
   };
 
-  const pace: RejectionThrottle = {
-    noteValidTraffic() {
-      protectUntil = now() + ACTIVE_AFTER_VALID_MS;
-    },
-    get protecting() {
-      return now() < protectUntil;
-    },
-    waitForSlot(signal) {
-      if (!pace.protecting || waiting.size >= maxWaiting || signal?.aborted) return undefined;
-      return new Promise(resolve => {
-        const told = (): void => {
-          waiting.delete(told);
-          signal?.removeEventListener('abort', told);
-          resolve();
-        };
-        waiting.add(told);
-        signal?.addEventListener('abort', told, { once: true });
-        tellSoon();
-      });
+  const waitForSlot = (signal: AbortSignal | undefined): Promise<void> =>
+    new Promise(resolve => {
+      const release = (): void => {
+        waiting.delete(release);
+        signal?.removeEventListener('abort', release);
+        resolve();
+      };
+      waiting.add(release);
+      signal?.addEventListener('abort', release, { once: true });
+      startTimer();
+    });
+
+  const delay = (result: AuthResult, asking: ReviewContext): AuthResult | Promise<AuthResult> => {
+    if (!isDelayed(result) || !isActive() || waiting.size >= maxWaiting) return result;
+    // Reading `asking.signal` creates it, so it is read only if needed.
+    const { signal } = asking;
+    return signal?.aborted ? result : waitForSlot(signal).then(() => result);
+  };
+
+  return {
+    authenticate(token, asking = {}) {
+      const result = inner.authenticate(token, asking);
+      if (asking.priority === 'refresh') return result;
+      return result instanceof Promise ? result.then(reviewed => delay(reviewed, asking)) : delay(result, asking);
     },
   };
-  return pace;
+}
+
+function isDelayed(result: AuthResult): boolean {
+  return result.kind === 'rejected' || (result.kind === 'unavailable' && result.reason === 'overloaded');
+}
+
+/** A timer that does not keep the process alive. */
+function unreferencedTimer(callback: () => void, ms: number): void {
+  setTimeout(callback, ms).unref();
 }

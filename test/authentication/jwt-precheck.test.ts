@@ -1,8 +1,7 @@
 import t from 'tap';
 import { type ClaimCheck, type JwtPrecheckOptions, withJwtPrecheck } from '../../src/authentication/jwt-precheck.ts';
-import type { RejectionThrottle } from '../../src/authentication/rejection-throttle.ts';
 import type { ClockState } from '../../src/authentication/server-clock.ts';
-import { type AuthResult, unavailable } from '../../src/authentication/token-authenticator.ts';
+import type { AuthResult } from '../../src/authentication/token-authenticator.ts';
 import { Token } from '../../src/credential/token.ts';
 import type { ClusterJwks } from '../../src/jwks/cluster-jwks.ts';
 import { scriptedAuthority } from '../fixtures/stub-authenticator.ts';
@@ -87,89 +86,20 @@ t.test('each bad signature is a refusal of its own, so that the failure limit co
   t.not(authority.authenticate(unsignedJwt(good)), authority.authenticate(unsignedJwt(good)));
 });
 
-/** A pace whose turns come when the test says so. */
-function heldPace() {
-  const turns: (() => void)[] = [];
-  let good = 0;
-  const pace: RejectionThrottle = {
-    protecting: true,
-    waitForSlot: () => new Promise<void>(resolve => turns.push(resolve)),
-    noteValidTraffic() {
-      good += 1;
-    },
+t.test('a valid signature is reported, and no other token', async t => {
+  let verified = 0;
+  const onVerified = () => {
+    verified += 1;
   };
-  return { pace, turns, good: () => good };
-}
-
-const settle = () => new Promise(resolve => setImmediate(resolve));
-
-t.test('junk waits for being told, whoever found it out, where there is somebody to protect', async t => {
-  const { pace, turns, good: seen } = heldPace();
-  const no: AuthResult = { kind: 'rejected', reason: 'token_rejected', detail: '' };
-  const full: AuthResult = {
-    kind: 'unavailable',
-    reason: 'overloaded',
-    cause: 'too_many_reviews',
-    retryAfterSeconds: 1,
-  };
-  const opaque = new Token('opaque');
-  for (const [what, review] of [
-    ['a bad signature', () => examine('bad', { pace }).authority.authenticate(unsignedJwt(claims))],
-    ['a bad claim', () => examine('good', { pace }).authority.authenticate(unsignedJwt({ ...claims, aud: ['x'] }))],
-    ['an unknown key', () => examine('unknown', { pace }, no).authority.authenticate(unsignedJwt(claims))],
-    ['no JWT', () => examine('good', { pace }, no).authority.authenticate(opaque)],
-    ['no JWT, and no room', () => examine('good', { pace }, full).authority.authenticate(opaque)],
-    [
-      'claims alone',
-      () => examine('good', { pace, signatures: false }, no).authority.authenticate(unsignedJwt(claims)),
-    ],
-  ] as const) {
-    let told: AuthResult | undefined;
-    const verdict = Promise.resolve(review()).then(one => {
-      told = one;
-    });
-    await settle();
-    t.equal(told, undefined, what);
-    turns.shift()?.();
-    await verdict;
-    t.not(told?.kind, 'authenticated', what);
-  }
-  t.equal(seen(), 0);
-});
-
-t.test('a good token waits for no turn, nor does anybody for a fault', async t => {
-  const { pace, turns, good: seen } = heldPace();
-  t.equal(examine('good', { pace }).authority.authenticate(unsignedJwt(claims)), yes);
-  t.equal(seen(), 1, 'a good one is somebody to protect');
-  t.equal(await examine('good', { pace }).authority.authenticate(new Token('opaque')), yes);
-  const down = unavailable('timeout');
-  t.equal(await examine('good', { pace }, down).authority.authenticate(new Token('opaque')), down);
-  const no: AuthResult = { kind: 'rejected', reason: 'token_rejected', detail: '' };
-  t.equal(await examine('good', { pace }, no).authority.authenticate(unsignedJwt(claims)), no, 'verified, and revoked');
-  t.equal(turns.length, 0);
-});
-
-t.test('a refusal waits for being told no longer than its question may take', async t => {
-  const seen: unknown[] = [];
-  const pace: RejectionThrottle = {
-    protecting: true,
-    noteValidTraffic() {},
-    waitForSlot: async signal => {
-      seen.push(signal);
-    },
-  };
-  const { signal } = new AbortController();
-  const no: AuthResult = { kind: 'rejected', reason: 'token_rejected', detail: '' };
-  await examine('bad', { pace }).authority.authenticate(unsignedJwt(claims), { signal });
-  await examine('bad', { pace }).authority.authenticate(unsignedJwt({ ...claims, aud: ['x'] }), { signal });
-  await examine('unknown', { pace }, no).authority.authenticate(unsignedJwt(claims), { signal });
-  t.strictSame(seen, [signal, signal, signal]);
-});
-
-t.test('where the pace asks for no waiting, a refusal is told at once', async t => {
-  const { pace } = heldPace();
-  const hurried = { ...pace, waitForSlot: () => undefined };
-  t.match(examine('bad', { pace: hurried }).authority.authenticate(unsignedJwt(claims)), { kind: 'rejected' });
+  await examine('bad', { onVerified }).authority.authenticate(unsignedJwt(claims));
+  await examine('unknown', { onVerified }).authority.authenticate(unsignedJwt(claims));
+  await examine('good', { onVerified }).authority.authenticate(unsignedJwt({ ...claims, aud: ['x'] }));
+  await examine('good', { onVerified }).authority.authenticate(new Token('opaque'));
+  await examine('good', { onVerified, signatures: false }).authority.authenticate(unsignedJwt(claims));
+  t.equal(verified, 0);
+  await examine('good', { onVerified }).authority.authenticate(unsignedJwt(claims));
+  await examine(Promise.resolve('good'), { onVerified }).authority.authenticate(unsignedJwt(claims));
+  t.equal(verified, 2);
 });
 
 t.test('what has ended or not begun is refused past the API server’s leeway and half a minute for clocks', async t => {

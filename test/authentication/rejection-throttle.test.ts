@@ -1,114 +1,221 @@
 import { getEventListeners } from 'node:events';
 import t from 'tap';
-import { createRejectionThrottle } from '../../src/authentication/rejection-throttle.ts';
+import type { CacheKey } from '../../src/authentication/cache/cache-key.ts';
+import type { CachedResult } from '../../src/authentication/cache/cached-result.ts';
+import { withResultCache } from '../../src/authentication/cache/result-cache.ts';
+import { createResultStore } from '../../src/authentication/cache/result-store.ts';
+import { type RejectionThrottleOptions, withRejectionThrottle } from '../../src/authentication/rejection-throttle.ts';
+import {
+  type AuthResult,
+  type Rejected,
+  type ReviewContext,
+  unavailable,
+} from '../../src/authentication/token-authenticator.ts';
+import { Token } from '../../src/credential/token.ts';
 import { fakeClock } from '../fixtures/clock.ts';
+import { scriptedAuthority } from '../fixtures/stub-authenticator.ts';
+import { acceptedAs } from '../fixtures/verdicts.ts';
 
-function start(atOnce: number, maxWaiting: number) {
-  const clock = fakeClock();
+const token = new Token('opaque');
+const rejection: Rejected = { kind: 'rejected', reason: 'token_rejected', detail: '' };
+const overloaded: AuthResult = {
+  ...{ kind: 'unavailable', reason: 'overloaded', cause: 'too_many_reviews', retryAfterSeconds: 1 },
+};
+
+const settle = () => new Promise(resolve => setImmediate(resolve));
+
+function throttle(answer: () => AuthResult | Promise<AuthResult>, options: Partial<RejectionThrottleOptions> = {}) {
   const timers: (() => void)[] = [];
   const waits: number[] = [];
-  const pace = createRejectionThrottle({
-    ...{ atOnce, everyMs: 4, maxWaiting, now: clock.now },
+  const traffic = { active: true };
+  const inner = scriptedAuthority(answer);
+  const stage = withRejectionThrottle(inner, {
+    ...{ isActive: () => traffic.active, intervalMs: 4, maxWaiting: 10 },
     setTimer(callback, ms) {
       waits.push(ms);
       timers.push(callback);
     },
+    ...options,
   });
-  const told: number[] = [];
-  const ask = (name: number) => pace.waitForSlot()?.then(() => told.push(name));
-  /** The next time that any are told. */
+  const returned: string[] = [];
+  /** Sends a request. @returns whether its result is delayed. */
+  const request = (name: string, asking?: ReviewContext): boolean => {
+    const result = stage.authenticate(token, asking);
+    if (!(result instanceof Promise)) return false;
+    void result.then(() => returned.push(name));
+    return true;
+  };
+  /** Lets one interval pass. */
   const tick = async () => {
     timers.shift()?.();
-    await new Promise(resolve => setImmediate(resolve));
+    await settle();
   };
-  return { pace, clock, timers, waits, told, ask, tick };
+  return { stage, inner, traffic, timers, waits, returned, request, tick };
 }
 
-t.test('where no good token is asked about, nothing waits', async t => {
-  const { ask, timers } = start(1, 10);
-  for (let time = 0; time < 100; time += 1) t.equal(ask(time), undefined);
+t.test('no result is delayed while no valid token is in use', t => {
+  const { traffic, request, timers } = throttle(() => rejection);
+  traffic.active = false;
+  for (let count = 0; count < 100; count += 1) t.equal(request('rejected'), false);
   t.equal(timers.length, 0);
+  t.end();
 });
 
-t.test('beside good tokens, so many are told at once, first come, first served', async t => {
-  const { pace, ask, tick, told, timers, waits } = start(2, 10);
-  pace.noteValidTraffic();
-  for (let name = 1; name <= 5; name += 1) t.ok(ask(name));
+t.test('while valid tokens are in use, one rejection is returned per interval, first in, first out', async t => {
+  const { request, tick, returned, timers, waits } = throttle(() => rejection);
+  for (const name of ['1', '2', '3']) t.ok(request(name));
   t.equal(timers.length, 1, 'one timer for all');
-  t.strictSame(told, []);
+  await settle();
+  t.strictSame(returned, []);
   await tick();
-  t.strictSame(told, [1, 2]);
+  t.strictSame(returned, ['1']);
   await tick();
-  t.strictSame(told, [1, 2, 3, 4]);
+  t.strictSame(returned, ['1', '2']);
   await tick();
-  t.strictSame(told, [1, 2, 3, 4, 5]);
-  t.equal(timers.length, 0, 'and none that is left');
+  t.strictSame(returned, ['1', '2', '3']);
+  t.equal(timers.length, 0, 'no timer is left');
   t.strictSame(waits, [4, 4, 4]);
 });
 
-t.test('past the bound nothing waits', async t => {
-  const { pace, ask } = start(1, 2);
-  pace.noteValidTraffic();
-  t.ok(ask(1));
-  t.ok(ask(2));
-  t.equal(ask(3), undefined);
+t.test('rejections and overloaded results are delayed and unchanged, whether they come at once or later', async t => {
+  for (const result of [rejection, overloaded]) {
+    for (const answer of [() => result, async () => result]) {
+      const { stage, tick } = throttle(answer);
+      let received: AuthResult | undefined;
+      void Promise.resolve(stage.authenticate(token)).then(one => {
+        received = one;
+      });
+      await settle();
+      t.equal(received, undefined, result.kind);
+      await tick();
+      t.equal(received, result);
+    }
+  }
 });
 
-t.test('a second after the last good token nothing waits any more, and who waits is still told', async t => {
-  const { pace, ask, clock, tick, told } = start(1, 10);
-  pace.noteValidTraffic();
-  ask(1);
-  clock.advance(999);
-  t.equal(pace.protecting, true);
-  ask(2);
-  clock.advance(1);
-  t.equal(pace.protecting, false);
-  t.equal(ask(3), undefined);
-  await tick();
-  await tick();
-  t.strictSame(told, [1, 2]);
+t.test('an authenticated result and a fault of the API server are never delayed', async t => {
+  for (const result of [acceptedAs(), unavailable('timeout'), unavailable('too_many_requests')]) {
+    const now = throttle(() => result);
+    t.equal(now.stage.authenticate(token), result);
+    const later = throttle(async () => result);
+    t.equal(await later.stage.authenticate(token), result);
+    t.equal(now.timers.length + later.timers.length, 0);
+  }
 });
 
-t.test('a turn comes at its signal at the latest, leaves nothing behind, and hurries nobody else', async t => {
-  const { pace, timers, tick } = start(1, 2);
-  pace.noteValidTraffic();
-  const told: string[] = [];
+t.test('a rejected refresh is not delayed, so that it ends the cached result at once', async t => {
+  const { stage, inner, timers } = throttle(async () => rejection);
+  const asking = { priority: 'refresh' } as const;
+  t.equal(await stage.authenticate(token, asking), rejection);
+  t.equal(inner.asked[0]?.asking, asking);
+  t.equal(timers.length, 0);
+});
+
+t.test('a rejection that finds the waiting list full is returned immediately', t => {
+  const { request } = throttle(() => rejection, { maxWaiting: 2 });
+  t.ok(request('1'));
+  t.ok(request('2'));
+  t.equal(request('3'), false);
+  t.end();
+});
+
+t.test('rejections that wait when the valid traffic ends are still returned', async t => {
+  const { request, traffic, tick, returned } = throttle(() => rejection);
+  request('1');
+  request('2');
+  traffic.active = false;
+  t.equal(request('3'), false);
+  await tick();
+  await tick();
+  t.strictSame(returned, ['1', '2']);
+});
+
+t.test('a delay ends when its signal aborts, leaves nothing behind and hurries no other result', async t => {
+  const { request, timers, tick, returned } = throttle(() => rejection, { maxWaiting: 2 });
   const controller = new AbortController();
   const { signal } = controller;
-  pace.waitForSlot(signal)?.then(() => told.push('late'));
-  pace.waitForSlot()?.then(() => told.push('next'));
-  t.equal(pace.waitForSlot(), undefined, 'two are all that may wait');
+  t.ok(request('late', { signal }));
+  t.ok(request('next'));
+  t.equal(request('full'), false);
   controller.abort();
-  await new Promise(resolve => setImmediate(resolve));
-  t.strictSame(told, ['late']);
-  t.equal(pace.waitForSlot(signal), undefined, 'what is over waits for nothing');
-  pace.waitForSlot()?.then(() => told.push('last'));
+  await settle();
+  t.strictSame(returned, ['late']);
+  t.equal(request('aborted', { signal }), false, 'after the abort nothing is delayed');
+  t.ok(request('last'));
   t.equal(timers.length, 1, 'still one timer for all');
   await tick();
-  t.strictSame(told, ['late', 'next']);
+  t.strictSame(returned, ['late', 'next']);
   await tick();
-  t.strictSame(told, ['late', 'next', 'last']);
+  t.strictSame(returned, ['late', 'next', 'last']);
 
   const other = new AbortController();
-  pace.waitForSlot(other.signal)?.then(() => told.push('in time'));
+  request('in time', { signal: other.signal });
   await tick();
-  t.equal(told.at(-1), 'in time');
+  t.equal(returned.at(-1), 'in time');
   t.equal(getEventListeners(other.signal, 'abort').length, 0);
 
   const alone = new AbortController();
-  pace.waitForSlot(alone.signal);
+  request('alone', { signal: alone.signal });
   alone.abort();
   await tick();
-  t.equal(timers.length, 0, 'nobody is left to tell');
+  t.equal(timers.length, 0, 'no timer runs for an empty list');
 });
 
-t.test('real timers and the real clock are taken', async t => {
-  const pace = createRejectionThrottle({ atOnce: 1, everyMs: 1, maxWaiting: 1 });
-  pace.noteValidTraffic();
-  const turn = pace.waitForSlot();
-  // An unreferenced timer keeps no process alive.
+t.test('the signal of a result that is not delayed is not read, because reading creates it', t => {
+  const asking: ReviewContext = {
+    get signal(): AbortSignal {
+      throw new Error('the signal was read');
+    },
+  };
+  for (const [result, active] of [
+    [acceptedAs(), true],
+    [rejection, false],
+  ] as const) {
+    const options = { isActive: () => active, intervalMs: 4, maxWaiting: 1 };
+    const stage = withRejectionThrottle({ authenticate: () => result }, options);
+    t.equal(stage.authenticate(token, asking), result);
+  }
+  t.end();
+});
+
+t.test('a token that was rejected while its rejection waits is not served stale at the deadline', async t => {
+  const clock = fakeClock();
+  const answers: AuthResult[] = [acceptedAs(), rejection];
+  // No timer fires: the rejection waits until the deadline of the review.
+  const { stage, inner } = throttle(() => answers.shift() ?? unavailable('timeout'));
+  const accepted = createResultStore<CachedResult>({ maxEntries: 10, clock });
+  const refused = createResultStore<Rejected>({ maxEntries: 10, clock });
+  const cache = withResultCache(stage, {
+    ...{ accepted, refused, now: clock.now, wallClock: clock.now, key: () => 'key' as CacheKey },
+    ...{
+      ttlMs: 10_000,
+      negativeTtlMs: 10_000,
+      cacheStaleIfErrorMs: 60_000,
+      cacheRefreshAhead: false,
+      reviewTimeoutMs: 20,
+    },
+    authorityDown: () => false,
+  });
+  // The deadline's timer keeps no process alive.
   const alive = setInterval(() => {}, 1000);
-  await turn;
-  clearInterval(alive);
-  t.ok(turn);
+  t.teardown(() => clearInterval(alive));
+  t.match(await cache.authenticate(token), { kind: 'authenticated' });
+  clock.advance(10_001);
+  t.equal(await cache.authenticate(token), rejection, 'neither a timeout nor the stale result');
+  t.equal(accepted.size, 0, 'the stale result is gone');
+  t.equal(await cache.authenticate(token), rejection);
+  t.equal(inner.asked.length, 2, 'the rejection is cached');
+});
+
+t.test('real timers are used unless a test passes its own', async t => {
+  const stage = withRejectionThrottle(
+    scriptedAuthority(() => rejection),
+    { isActive: () => true, intervalMs: 1, maxWaiting: 1 },
+  );
+  // The throttle's timer keeps no process alive.
+  const alive = setInterval(() => {}, 1000);
+  t.teardown(() => clearInterval(alive));
+  const result = stage.authenticate(token);
+  t.type(result, Promise);
+  t.equal(await result, rejection);
 });

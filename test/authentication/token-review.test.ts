@@ -82,7 +82,7 @@ t.test('an error nobody foresaw is an outage too, and told in our own words', as
   };
   const authority = tokenReview({ connection, audiences: [], onReview: report => reports.push(report) });
   t.strictSame(await authority.authenticate(token), unavailable('internal_error'));
-  t.match(reports, [{ outcome: 'internal_error', problem: 'internal_error' }]);
+  t.match(reports, [{ outcome: 'internal_error', problem: 'internal error' }]);
   t.equal(leaked(JSON.stringify(reports), [revealToken(token)]), undefined);
 });
 

@@ -31,8 +31,7 @@ import { skipWithout } from './fixtures/support/missing-tools.ts';
 
 /** Good for gatecar, and refused by the chart for reasons of its own. */
 const CHART_REFUSES: Readonly<Record<string, RegExp>> = {
-  'ops-listen':
-    /config\.opsListen must be reachable from outside of the pod, by the kubelet's probes; got "\[::1\]:8081"/,
+  'ops-listen': /config\.opsListen must be reachable from outside the pod, by the kubelet's probes; got "\[::1\]:8081"/,
   'listeners-differ': /config\.listen and config\.opsListen must differ/,
 };
 
@@ -309,9 +308,9 @@ t.test('the chart’s values', { skip: skipWithout(gatewayMissing('helm')) }, as
     }
     const documents = await render(run);
     const test = documents.find(one => at(one, 'metadata.name') === 'gatecar-test' && one['kind'] === 'Pod');
-    const script = readFileSync(join(CHART, 'files/ask.mjs'), 'utf8');
+    const script = readFileSync(join(CHART, 'files/smoke-test.mjs'), 'utf8');
     t.equal(
-      commandOf(containerOf(test as Yaml, 'ask'), documents)
+      commandOf(containerOf(test as Yaml, 'smoke-test'), documents)
         .at(-1)
         ?.trim(),
       script.trim(),

@@ -220,7 +220,7 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
       status: 0,
       lines: [
         'ok: without a token: 401 credentials_missing',
-        'ok: with a made-up token: 401 token_rejected',
+        'ok: with an invalid token: 401 token_rejected',
         'ok: with a token of this pod: 200',
       ],
     });
@@ -297,7 +297,7 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
     const url = gatecar.auth.replace('http:', 'https:');
     t.match(await helmTest(t, pod, url, token, { NODE_EXTRA_CA_CERTS: authority.certFile }), { status: 0 });
     const stranger = await createAuthority(join(directory, 'stranger'), 'stranger');
-    const strangers = { NODE_EXTRA_CA_CERTS: stranger.certFile, ASK_SECONDS: '0' };
+    const strangers = { NODE_EXTRA_CA_CERTS: stranger.certFile, TEST_SECONDS: '0' };
     t.match(await helmTest(t, pod, url, token, strangers), { status: 1, lines: [/^NOT OK: without a token: none: /] });
   });
 });
@@ -349,12 +349,12 @@ function namesIn(documents: readonly Yaml[]): string[] {
 
 /** Runs what the test's pod would run, as it is rendered, against this gatecar and with this token. */
 async function helmTest(t: Test, pod: Yaml, url: string, token: string, given: Readonly<Record<string, string>> = {}) {
-  const container = containerOf(pod, 'ask');
+  const container = containerOf(pod, 'smoke-test');
   const [program, ...command] = commandOf(container, []);
   t.equal(program, 'node');
   const tokenFile = join(scratch(t), 'token');
   writeFileSync(tokenFile, token);
-  const env = { ...environmentOf(container, []), ASK_URL: `${url}/auth`, ASK_TOKEN_FILE: tokenFile, ...given };
+  const env = { ...environmentOf(container, []), TEST_URL: `${url}/auth`, TEST_TOKEN_FILE: tokenFile, ...given };
   const child = spawn(process.execPath, command, { env, stdio: ['ignore', 'pipe', 'inherit'] });
   const [lines, [status]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
   return { status, lines: lines.trim().split('\n') };

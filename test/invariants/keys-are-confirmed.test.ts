@@ -69,7 +69,7 @@ async function startSigner(t: Test): Promise<Signer> {
   return signer;
 }
 
-const LOCAL = 'gatecar_local_rejections_total{check="signature"}';
+const LOCAL = 'gatecar_local_rejections_total{reason="signature"}';
 const FAILED = 'gatecar_jwks_fetches_total{outcome="failure"}';
 
 async function startBehind(t: Test, { api }: Signer, settings: Record<string, string> = {}) {

@@ -88,7 +88,7 @@ t.test(
       secrets.push(token.slice(token.indexOf('.') + 1));
       t.equal((await ask(gatecar.auth, { token })).status, expected);
     }
-    t.equal(await metric(gatecar.ops, 'gatecar_local_rejections_total{check="signature"}'), 1);
+    t.equal(await metric(gatecar.ops, 'gatecar_local_rejections_total{reason="signature"}'), 1);
     const file = join(t.testdir({}), 'snapshot');
     await gatecar.heapSnapshot(file);
     t.equal(leaked(await readFile(file, 'utf8'), secrets, 20), undefined);

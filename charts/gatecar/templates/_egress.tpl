@@ -1,4 +1,4 @@
-{{- /* Where gatecar itself goes, and whoever looks whether it can: the API server and DNS. */ -}}
+{{- /* Outgoing connections of gatecar and of the pod that runs `gatecar check`: the API server and DNS. */ -}}
 {{- define "gatecar.egress" -}}
 {{- with .Values.networkPolicy -}}
 - ports:

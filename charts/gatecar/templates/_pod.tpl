@@ -90,7 +90,7 @@ restartPolicy: Always
 {{- end }}
 {{- end }}
 
-{{- /* What the container mounts. Its own token, which lives an hour and no other container of the pod sees. */ -}}
+{{- /* The volumes of the container. Its token is valid for an hour, and no other container of the pod mounts it. */ -}}
 {{- define "gatecar.volumes" -}}
 {{- if .Values.serviceAccount.automount }}
 - name: gatecar-token
@@ -134,7 +134,7 @@ restartPolicy: Always
 {{- end }}
 {{- end }}
 
-{{- /* Annotations that roll the pods when an allowlist changes, for a pod of your own too. */ -}}
+{{- /* Annotations that roll the pods when an allowlist changes, also for your own pod. */ -}}
 {{- define "gatecar.checksum" -}}
 gatecar/allowlists: {{ include "gatecar.allowlists" . | sha256sum }}
 {{- end }}

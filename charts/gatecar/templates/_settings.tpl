@@ -10,8 +10,8 @@
 {{- end }}
 
 {{- /*
-A text as it must stand in `env[].value`, `command` or `args` so that the container gets it unchanged: Kubernetes reads `$$` as
-`$` there, and replaces `$(NAME)` by a variable of that name.
+Escapes a text for `env[].value`, `command` or `args`, so that the container gets it unchanged. Kubernetes reads `$$` as
+`$` there, and replaces `$(NAME)` by the value of that variable.
 */ -}}
 {{- define "gatecar.literal" -}}
 {{- replace "$" "$$" . -}}
@@ -61,36 +61,36 @@ trustedPeers: trustedProxies
 {{- toYaml $settings -}}
 {{- end }}
 
-{{- /* An audience that gatecar accepts: its own default where none is given, nothing where it asks for none. */ -}}
+{{- /* An audience that gatecar accepts: the first one, or gatecar's default. Empty if `config.tokenAudiences` is empty. */ -}}
 {{- define "gatecar.audience" -}}
 {{- if kindIs "invalid" .Values.config.tokenAudiences -}}bindcar{{- else -}}{{- with .Values.config.tokenAudiences -}}{{- first . -}}{{- end -}}{{- end -}}
 {{- end }}
 
-{{- /* How the auth listener is asked. */ -}}
+{{- /* The URL scheme of the auth listener. */ -}}
 {{- define "gatecar.scheme" -}}
 {{- ternary "https" "http" (hasKey (include "gatecar.settings" . | fromYaml) "GATECAR_TLS_CERT_FILE") -}}
 {{- end }}
 
-{{- /* Whether `helm test` can ask: not where clients must show a certificate, nor where it knows no CA. */ -}}
+{{- /* Whether `helm test` can send requests. It cannot if clients need a certificate, or if it does not know the CA. */ -}}
 {{- define "gatecar.canBeTested" -}}
 {{- $settings := include "gatecar.settings" . | fromYaml -}}
 {{- $isOpen := or (not (hasKey $settings "GATECAR_TLS_CERT_FILE")) (and .Values.tls.existingSecret (not (hasKey $settings "GATECAR_TLS_CLIENT_CA_FILE"))) -}}
 {{- if and .Values.deployment.enabled .Values.tests.enabled $isOpen -}}yes{{- end -}}
 {{- end }}
 
-{{- /* Those of them that the ConfigMap holds. */ -}}
+{{- /* The settings that are in the ConfigMap, as YAML. */ -}}
 {{- define "gatecar.allowlists" -}}
 {{- pick (include "gatecar.settings" . | fromYaml) "GATECAR_ALLOWED_NAMESPACES" "GATECAR_ALLOWED_SERVICE_ACCOUNTS" | toYaml -}}
 {{- end }}
 
-{{- /* The port of an address; nothing for a Unix socket. */ -}}
+{{- /* The port of an address. Empty for a Unix socket. */ -}}
 {{- define "gatecar.port" -}}
 {{- if and . (not (hasPrefix "unix:" .)) -}}
 {{- regexFind "[0-9]+$" . -}}
 {{- end -}}
 {{- end }}
 
-{{- /* `yes` for an address that nobody outside of the pod can reach. */ -}}
+{{- /* `yes` for an address that can be reached only from within the pod. */ -}}
 {{- define "gatecar.isLocal" -}}
 {{- if or (hasPrefix "unix:" .) (regexMatch "^(127\\.[0-9.]+|localhost|\\[::1\\]):" .) -}}yes{{- end -}}
 {{- end }}
@@ -117,7 +117,7 @@ trustedPeers: trustedProxies
 {{- end -}}
 {{- end }}
 
-{{- /* An amount of memory in bytes; 0 where it is written in another way than 256Mi or 1Gi, and where there is none. */ -}}
+{{- /* Converts an amount of memory to bytes. 0 if it is not written like 256Mi or 1Gi, or is empty. */ -}}
 {{- define "gatecar.bytes" -}}
 {{- $number := regexFind "^[0-9]+" . | int64 -}}
 {{- if regexMatch "^[0-9]+Mi$" . -}}{{- mul $number 1048576 -}}
@@ -126,14 +126,14 @@ trustedPeers: trustedProxies
 {{- end -}}
 {{- end }}
 
-{{- /* Whole seconds that a drain may take. */ -}}
+{{- /* The maximum duration of a drain, in whole seconds. */ -}}
 {{- define "gatecar.drainSeconds" -}}
 {{- $delay := include "gatecar.milliseconds" (default "5s" .Values.config.shutdownDelay) | int64 -}}
 {{- $timeout := include "gatecar.milliseconds" (default "15s" .Values.config.shutdownTimeout) | int64 -}}
 {{- div (add $delay $timeout 999) 1000 -}}
 {{- end }}
 
-{{- /* For the pod's spec, also that of a pod of your own. */ -}}
+{{- /* The grace period for the spec of the pod, also for your own pod. */ -}}
 {{- define "gatecar.terminationGracePeriodSeconds" -}}
 {{- $given := .Values.terminationGracePeriodSeconds | toString -}}
 {{- if or (eq $given "") (eq $given "<nil>") -}}

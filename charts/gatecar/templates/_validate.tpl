@@ -1,6 +1,6 @@
 {{- /*
-What gatecar or the API server would refuse and no schema can say, said at once and by the value's name. The rules of
-gatecar itself are those of src/config/cross-setting-rules.ts.
+Reports all values that gatecar or the API server would reject and that the schema cannot express, each by its name. The
+rules of gatecar itself are those of src/config/cross-setting-rules.ts.
 */ -}}
 {{- define "gatecar.validate" -}}
 {{- $faults := list -}}
@@ -51,7 +51,7 @@ gatecar itself are those of src/config/cross-setting-rules.ts.
 {{- end -}}
 {{- end -}}
 {{- if and .Values.tls.existingSecret (or .Values.config.tlsCertFile .Values.config.tlsKeyFile) -}}
-{{- $faults = append $faults "tls.existingSecret and config.tlsCertFile or config.tlsKeyFile must not both be set: the certificate is one" -}}
+{{- $faults = append $faults "tls.existingSecret and config.tlsCertFile or config.tlsKeyFile must not both be set: there is only one certificate" -}}
 {{- end -}}
 {{- if and .Values.tls.clientCaSecret .Values.config.tlsClientCaFile -}}
 {{- $faults = append $faults "tls.clientCaSecret and config.tlsClientCaFile must not both be set" -}}
@@ -60,14 +60,14 @@ gatecar itself are those of src/config/cross-setting-rules.ts.
 {{- $faults = append $faults "config.tlsCertFile and config.tlsKeyFile must be set together" -}}
 {{- end -}}
 {{- if and $settings.GATECAR_TLS_CLIENT_CA_FILE (empty $settings.GATECAR_TLS_CERT_FILE) -}}
-{{- $faults = append $faults "tls.clientCaSecret and config.tlsClientCaFile need tls.existingSecret or config.tlsCertFile: without TLS no client shows a certificate" -}}
+{{- $faults = append $faults "tls.clientCaSecret and config.tlsClientCaFile need tls.existingSecret or config.tlsCertFile: without TLS, clients send no certificate" -}}
 {{- end -}}
-{{- /* As gatecar itself takes them, bindcar's names included: two values would end it at its start. */ -}}
+{{- /* The names that gatecar accepts, including bindcar's. gatecar exits if one setting has two values. */ -}}
 {{- $aliases := dict "BIND_TOKEN_AUDIENCES" "TOKEN_AUDIENCES" "BIND_ALLOWED_NAMESPACES" "ALLOWED_NAMESPACES" "BIND_ALLOWED_SERVICE_ACCOUNTS" "ALLOWED_SERVICE_ACCOUNTS" "KUBECONFIG" "KUBECONFIG" "KUBE_API_SERVER" "KUBE_API_URL" "KUBE_TOKEN_PATH" "KUBE_TOKEN_FILE" "KUBE_CA_CERT_PATH" "KUBE_CA_FILE" -}}
 {{- range $former, $current := include "gatecar.formerNames" . | fromYaml -}}
 {{- $_ := set $aliases (include "gatecar.settingName" $former) (snakecase $current | upper) -}}
 {{- end -}}
-{{- /* What ports, probes, the Service, the drain and the Ingress follow from. */ -}}
+{{- /* Settings that ports, probes, the Service, the drain and the Ingress depend on. */ -}}
 {{- $followed := list "LISTEN" "OPS_LISTEN" "GRPC_LISTEN" "SHUTDOWN_DELAY" "SHUTDOWN_TIMEOUT" "TLS_CERT_FILE" "TLS_KEY_FILE" "TLS_CLIENT_CA_FILE" "IDENTITY_HEADER_PREFIX" -}}
 {{- range .Values.extraEnv -}}
 {{- $setting := default (ternary (trimPrefix "GATECAR_" .name) "" (hasPrefix "GATECAR_" .name)) (get $aliases .name) -}}
@@ -78,9 +78,9 @@ gatecar itself are those of src/config/cross-setting-rules.ts.
 {{- else if hasKey $settings (printf "GATECAR_%s" $setting) -}}
 {{- $faults = append $faults (printf "extraEnv: %s must be set as config.%s, which has a value already" .name $key) -}}
 {{- else if not .valueFrom -}}
-{{- $faults = append $faults (printf "extraEnv: %s must be set as config.%s, where the chart checks it; extraEnv takes a setting only from a Secret or ConfigMap (valueFrom)" .name $key) -}}
+{{- $faults = append $faults (printf "extraEnv: %s must be set as config.%s, which the chart validates; extraEnv accepts a setting only from a Secret or ConfigMap (valueFrom)" .name $key) -}}
 {{- else if has $setting $followed -}}
-{{- $faults = append $faults (printf "extraEnv: %s must be set as config.%s: other parts of the chart follow from it" .name $key) -}}
+{{- $faults = append $faults (printf "extraEnv: %s must be set as config.%s: other parts of the chart depend on it" .name $key) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -101,7 +101,7 @@ gatecar itself are those of src/config/cross-setting-rules.ts.
 {{- $faults = append $faults (printf "config.%s must have a port from 1 to 65535; got %q" $key .) -}}
 {{- end -}}
 {{- if and (include "gatecar.isLocal" .) (or $.Values.deployment.enabled (eq $key "opsListen")) -}}
-{{- $faults = append $faults (printf "config.%s must be reachable from outside of the pod, by %s; got %q" $key (ternary "the kubelet's probes" "the Service" (eq $key "opsListen")) .) -}}
+{{- $faults = append $faults (printf "config.%s must be reachable from outside the pod, by %s; got %q" $key (ternary "the kubelet's probes" "the Service" (eq $key "opsListen")) .) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -112,7 +112,7 @@ gatecar itself are those of src/config/cross-setting-rules.ts.
 {{- $faults := list -}}
 {{- $drain := include "gatecar.drainSeconds" . | int64 -}}
 {{- if le (include "gatecar.terminationGracePeriodSeconds" . | int64) $drain -}}
-{{- $faults = append $faults (printf "terminationGracePeriodSeconds must be more than the %d s of config.shutdownDelay and config.shutdownTimeout, else the kubelet cuts requests off" $drain) -}}
+{{- $faults = append $faults (printf "terminationGracePeriodSeconds must be more than the %d s of config.shutdownDelay and config.shutdownTimeout, otherwise the kubelet interrupts requests" $drain) -}}
 {{- end -}}
 {{- $memory := include "gatecar.bytes" (dig "limits" "memory" "" (default dict .Values.resources) | toString) | int64 -}}
 {{- if and $memory (gt (include "gatecar.bytes" (default "" .Values.config.memoryLimit) | int64) $memory) -}}
@@ -125,7 +125,7 @@ gatecar itself are those of src/config/cross-setting-rules.ts.
 {{- end -}}
 {{- with .Values.podDisruptionBudget -}}
 {{- if eq (has (toString .minAvailable) (list "" "<nil>")) (has (toString .maxUnavailable) (list "" "<nil>")) -}}
-{{- $faults = append $faults "podDisruptionBudget needs one of minAvailable and maxUnavailable, and the other one empty" -}}
+{{- $faults = append $faults "podDisruptionBudget needs exactly one of minAvailable and maxUnavailable" -}}
 {{- end -}}
 {{- end -}}
 {{- $servicePorts := dict -}}
@@ -143,11 +143,11 @@ gatecar itself are those of src/config/cross-setting-rules.ts.
 {{- end -}}
 {{- range $name := .Values.metrics.prometheusRule.disabled -}}
 {{- if not (contains (printf "alert: %s\n" $name) ($.Files.Get "files/rules.yaml")) -}}
-{{- $faults = append $faults (printf "metrics.prometheusRule.disabled has no alert of the chart's: %q" $name) -}}
+{{- $faults = append $faults (printf "metrics.prometheusRule.disabled names an alert that the chart does not have: %q" $name) -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.ingress.enabled (eq (include "gatecar.scheme" .) "https") -}}
-{{- $faults = append $faults "ingress.enabled asks over plain http: not with tls.existingSecret or config.tlsCertFile" -}}
+{{- $faults = append $faults "ingress.enabled must not be set with tls.existingSecret or config.tlsCertFile: ingress-nginx calls gatecar over plain http" -}}
 {{- end -}}
 {{- toYaml $faults -}}
 {{- end }}

@@ -127,8 +127,8 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
     deadline: Deadline,
   ): AuthResult | Promise<AuthResult> => {
     // After the deadline all callers have been answered, and a later review may have a newer
-    // result. A rejection counts nevertheless: the throttle may have delayed it until the deadline.
-    // Stale-if-error must not go on for that token.
+    // result. A rejection counts nevertheless: the rejection throttle may have delayed it until the
+    // deadline. Stale-if-error must not go on for that token.
     const learn = (verdict: AuthResult): AuthResult =>
       !deadline.hasPassed || verdict.kind === 'rejected' ? storeResult(key, token, verdict) : verdict;
     const asking: ReviewContext = {

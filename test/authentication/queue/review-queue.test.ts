@@ -225,7 +225,7 @@ t.test('a flood of unverified tokens never has more places than its share, and d
   t.equal(inner.asked.length, 2);
   t.equal(guard.queued('unverified'), 4);
   t.equal(refused.length, 94);
-  t.strictSame([...new Set(refused)], ['unverified: queue full']);
+  t.strictSame([...new Set(refused)], ['unverified: queue_full']);
   for (let good = 0; good < 6; good += 1) guard.authenticate(token, { priority: 'verified' });
   t.equal(inner.asked.length, 8, 'each is asked about at once');
 });

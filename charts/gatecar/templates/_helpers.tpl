@@ -7,7 +7,7 @@
 {{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
 {{- else -}}
 {{- $name := include "gatecar.name" . -}}
-{{- /* A release may have dots in its name, a Service may not. */ -}}
+{{- /* The name of a release may contain dots; that of a Service may not. */ -}}
 {{- $release := .Release.Name | replace "." "-" -}}
 {{- if contains $name $release -}}
 {{- $release | trunc 63 | trimSuffix "-" -}}
@@ -21,7 +21,7 @@
 {{- default (ternary (include "gatecar.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
 {{- end }}
 
-{{- /* Cluster-wide: releases in two namespaces must not meet. No namespace has a dot in its name, so that the first one ends it. */ -}}
+{{- /* Cluster-wide, so releases in two namespaces need different names. A namespace has no dot, so the first dot ends it. */ -}}
 {{- define "gatecar.clusterRoleName" -}}
 {{- printf "%s.%s-tokenreview" .Release.Namespace (include "gatecar.fullname" .) -}}
 {{- end }}
@@ -58,7 +58,7 @@ app.kubernetes.io/name: {{ printf "%s-test" (include "gatecar.name" . | trunc 58
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
-{{- /* Not those of gatecar's own pods: no Service is to find this one. */ -}}
+{{- /* Differ from the labels of gatecar's pods, so that no Service selects this pod. */ -}}
 {{- define "gatecar.checkLabels" -}}
 app.kubernetes.io/name: {{ printf "%s-check" (include "gatecar.name" . | trunc 57) | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
@@ -73,7 +73,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{- /* The labels of an object, `labels` its own. Called with (dict "root" $ "labels" …), where it is no part of gatecar with the `selector` that finds it. */ -}}
+{{- /* All labels of an object, including its own `labels`. Called with (dict "root" $ "labels" …), and with `selector` for an object that has other selector labels. */ -}}
 {{- define "gatecar.labels" -}}
 {{- $own := default dict .labels -}}
 {{- $release := include "gatecar.releaseLabels" .root | fromYaml -}}
@@ -81,7 +81,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- mustMerge (dict) $selector $own $release | toYaml -}}
 {{- end }}
 
-{{- /* Metadata but for the name. Called with (dict "root" $ "labels" … "annotations" …). */ -}}
+{{- /* Metadata without the name. Called with (dict "root" $ "labels" … "annotations" …). */ -}}
 {{- define "gatecar.metadata" -}}
 labels:
   {{- include "gatecar.labels" . | nindent 2 }}
