@@ -150,7 +150,10 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
     t.notMatch(mine, 'placeholder');
     t.match(mine, /Every pod of the cluster can connect.*networkPolicy\.ingressFrom/s);
     const from = ['--set-json', 'networkPolicy.ingressFrom=[{"podSelector":{}}]'];
-    t.notMatch(await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...from]), 'Every pod of the cluster can connect');
+    t.notMatch(
+      await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...from]),
+      'Every pod of the cluster can connect',
+    );
     // There `gatecar check` is all that `helm test` can run, and it does.
     const tls = ['--set', 'tls.existingSecret=tls,tls.clientCaSecret=ca'];
     t.match(await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...tls]), '\n  helm test other ');
