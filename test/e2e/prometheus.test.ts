@@ -77,7 +77,7 @@ t.test('Prometheus', { skip: skipWithout(missing) }, async t => {
     const firing = await prometheus.firing('reviews are refused', isRefusal);
     const alert = firing.find(({ labels }) => labels['alertname'] === 'GatecarTokenReviewErrors');
     t.equal(alert?.labels['outcome'], 'forbidden');
-    t.match(alert?.annotations['description'], 'Reviews by gatecar/gatecar end with "forbidden".');
+    t.match(alert?.annotations['description'], 'TokenReviews of gatecar/gatecar fail with "forbidden".');
     await watched.applyRbac();
     await prometheus.firing(
       'reviews are answered',
