@@ -42,6 +42,8 @@ ENV NODE_ENV=production \
     MALLOC_TRIM_THRESHOLD_=131072
 USER 65532:65532
 EXPOSE 9080 9081
-# Exec form: no shell is needed, and SIGTERM reaches the process. --disable-sigusr1 is a documented option of Node.js: the
-# signal would open a debugger on loopback, which the containers of a pod share.
-ENTRYPOINT ["/nodejs/bin/node", "--disable-sigusr1", "/app/dist/gatecar.js"]
+# Exec form: no shell is needed, and SIGTERM reaches the process. Both flags are documented options of Node.js:
+# --disable-sigusr1: the signal would open a debugger on loopback, which the containers of a pod share.
+# --v8-pool-size=1: V8 collects garbage with one thread besides the main one, instead of four. On a single core, four
+# threads take most of the processor from the requests.
+ENTRYPOINT ["/nodejs/bin/node", "--disable-sigusr1", "--v8-pool-size=1", "/app/dist/gatecar.js"]

@@ -1,8 +1,13 @@
 import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:http2';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { type Bare, startBare } from './baseline.ts';
-import { CHECK } from './check-request.ts';
+import { CHECK, checkRequest } from './check-request.ts';
+import { benchAuthority } from './dev-authority.ts';
+import { startGatecar, WITH_GRPC } from './gatecar.ts';
 import type { Bench } from './scenario.ts';
 
 /** A unary response over HTTP/2; headers are in pairs. */
@@ -20,6 +25,21 @@ export async function startBareHttp2(bench: Bench, url: string, body: Buffer): P
   bench.check('the answer is a yes', reply.trailers.join().includes('grpc-status,0') && isYes(reply.message));
   bench.check('the bare server answers as gatecar does', same(reply, await askGrpc(bare.url, body)));
   return bare;
+}
+
+/** Starts gatecar with its gRPC listener, and writes a CheckRequest for load clients to a file. */
+export async function startGatecarWithGrpc(bench: Bench): Promise<{
+  readonly authority: Awaited<ReturnType<typeof benchAuthority>>;
+  readonly gatecar: Awaited<ReturnType<typeof startGatecar>>;
+  readonly bodyFile: string;
+}> {
+  const directory = await mkdtemp(join(tmpdir(), 'gatecar-bench-'));
+  bench.teardown(() => rm(directory, { recursive: true }));
+  const authority = await benchAuthority(bench);
+  const gatecar = await startGatecar(bench, { ...authority.settings, ...WITH_GRPC });
+  const bodyFile = join(directory, 'check-request');
+  await writeFile(bodyFile, checkRequest(authority.token), { mode: 0o600 });
+  return { authority, gatecar, bodyFile };
 }
 
 async function askGrpc(url: string, body: Buffer): Promise<GrpcReply> {

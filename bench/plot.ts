@@ -1,4 +1,4 @@
-import type { Recorded } from './record.ts';
+import type { Recorded } from './recorded.ts';
 import type { Row } from './scenario.ts';
 import { median } from './statistics.ts';
 import { figure, goalText, meets } from './table.ts';

@@ -1,24 +1,11 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { plot } from './plot.ts';
+import type { Recorded } from './recorded.ts';
 import type { Row, Scenario } from './scenario.ts';
 import { SCENARIOS } from './scenarios.ts';
 import { meets, table } from './table.ts';
 import { machine, versions } from './tools.ts';
-
-/** The measurements of one scenario, and their circumstances. */
-export interface Recorded {
-  readonly scenario: string;
-  readonly about: string;
-  /** The date, in ISO 8601. */
-  readonly date: string;
-  readonly command: string;
-  /** Version of gatecar. */
-  readonly version: string;
-  readonly machine: string;
-  readonly versions: readonly string[];
-  readonly rows: readonly Row[];
-}
 
 const ROOT = join(import.meta.dirname, '..');
 const RESULTS = join(import.meta.dirname, 'results.json');

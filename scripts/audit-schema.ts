@@ -7,7 +7,8 @@ import {
   type UnavailableCause,
 } from '../src/decision/decision.ts';
 import type { Protocol } from '../src/gateway/decision-event.ts';
-import { type AuditLine, MAX_AUDITED_AUDIENCES, MAX_AUDITED_LENGTH } from '../src/observability/audit-log.ts';
+import { MAX_AUDITED_AUDIENCES, MAX_AUDITED_LENGTH } from '../src/limits/constants.ts';
+import type { AuditLine } from '../src/observability/audit-log.ts';
 
 /** Lists every value of a string union. The compiler checks that none is missing. */
 const words = <T extends string>(all: Record<T, true>): string[] => Object.keys(all);

@@ -5,7 +5,7 @@ import { createAuthPipeline, createFormatOnlyPipeline } from './auth-pipeline.ts
 import type { Config } from './config/schema.ts';
 import type { TracingSettings } from './config/tracing-settings.ts';
 import { createResponseRenderer } from './gateway/auth-response.ts';
-import type { Protocol } from './gateway/decision-event.ts';
+import type { DecisionEvent, Protocol } from './gateway/decision-event.ts';
 import { trustedProxies } from './gateway/forwarded-headers.ts';
 import type { GrpcListener, GrpcListenerOptions } from './gateway/grpc/listener.ts';
 import { handleClientError } from './gateway/http/client-error.ts';
@@ -13,9 +13,16 @@ import { createHttpListener, type HttpListener } from './gateway/http/listener.t
 import { connectionOf, httpServer } from './gateway/http/server.ts';
 import type { RuntimeEnvironment } from './kube/endpoint-selection.ts';
 import { Budget } from './limits/budget.ts';
-import { CONNECTION_BYTES, ConnectionPool } from './limits/connection-pool.ts';
-import { ALLOWED_ONLY_SHARE, type ProcessLimits, processLimits, processMemory } from './limits/process-limits.ts';
-import { auditLog } from './observability/audit-log.ts';
+import { ConnectionPool } from './limits/connection-pool.ts';
+import {
+  ALLOWED_ONLY_SHARE,
+  CONNECTION_BYTES,
+  OPS_CONNECTIONS,
+  OPS_HEADER_BYTES,
+  OPS_KEEP_ALIVE_MS,
+} from './limits/constants.ts';
+import { type ProcessLimits, processLimits, processMemory } from './limits/process-limits.ts';
+import { type AuditLog, auditLog } from './observability/audit-log.ts';
 import { type DecisionLog, decisionLog } from './observability/decision-log.ts';
 import { handshakeLog } from './observability/handshake-log.ts';
 import type { Logger } from './observability/logging/logger.ts';
@@ -45,15 +52,6 @@ export interface App {
 }
 
 /**
- * Connections reserved for the ops listener. A flood on the other listeners therefore cannot block
- * the kubelet's probes.
- */
-const OPS_CONNECTIONS = 64;
-const OPS_HEADER_BYTES = 8 * 1024;
-/** Longer than the interval of most probes and scrapes, in milliseconds. */
-const OPS_KEEP_ALIVE_MS = 75_000;
-
-/**
  * The version in `package.json`, which is also the version of the image, the chart and the metric.
  */
 export const VERSION: string = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8')).version;
@@ -71,11 +69,7 @@ export async function createApp(config: Config, surroundings: RuntimeEnvironment
   const audit = auditLog(log, config.auditLog);
   const tracing = surroundings.tracing && (await openTracing(surroundings.tracing, log));
   counters.observeOutput(log);
-  const limits = processLimits(processMemory(config.memoryLimit), config.cacheMaxEntries);
-  const requests = new Budget(limits.transfersBytes, { allowedOnlyShare: ALLOWED_ONLY_SHARE });
-  const waiting = new Budget(limits.waitingBytes);
-  const pool = new ConnectionPool(limits.connectionsBytes);
-  counters.observeBudgets({ connections: pool.budget, transfers: requests, waiting });
+  const { limits, requests, waiting, pool } = createBudgets(config, counters);
   const gate =
     config.mode === 'format-only'
       ? createFormatOnlyPipeline(log)
@@ -94,12 +88,7 @@ export async function createApp(config: Config, surroundings: RuntimeEnvironment
     requests,
     maxConnections: config.maxConnections,
     onFault: error => log.error({ err: error }, 'internal error; responded as unavailable'),
-    onDecision(decided) {
-      counters.decided(decided.protocol, decided.decision, decided.durationMs);
-      decisions.record(decided);
-      audit?.record(decided);
-      tracing?.decided(decided);
-    },
+    onDecision: recordEverywhere(counters, decisions, audit, tracing),
   };
   const of = (listener: Protocol) => ({
     onRejected: () => counters.recordConnectionRejected(listener),
@@ -150,6 +139,40 @@ function openOps(health: Health, counters: Metrics): FastifyInstance {
     hasBody: request => connectionOf(request).hasBody,
     onClientError: handleClientError,
   });
+}
+
+/** Returns a function that passes each decision to all that record it. */
+function recordEverywhere(
+  counters: Metrics,
+  decisions: DecisionLog,
+  audit: AuditLog | undefined,
+  tracing: Tracing | undefined,
+): (decided: DecisionEvent) => void {
+  return decided => {
+    counters.decided(decided.protocol, decided.decision, decided.durationMs);
+    decisions.record(decided);
+    audit?.record(decided);
+    tracing?.decided(decided);
+  };
+}
+
+interface Budgets {
+  readonly limits: ProcessLimits;
+  /** For requests and responses that a client sends or reads slowly. */
+  readonly requests: Budget;
+  /** For requests that wait for a review. */
+  readonly waiting: Budget;
+  readonly pool: ConnectionPool;
+}
+
+/** Divides the memory of the process. */
+function createBudgets(config: Config, counters: Metrics): Budgets {
+  const limits = processLimits(processMemory(config.memoryLimit), config.cacheMaxEntries);
+  const requests = new Budget(limits.transfersBytes, { allowedOnlyShare: ALLOWED_ONLY_SHARE });
+  const waiting = new Budget(limits.waitingBytes);
+  const pool = new ConnectionPool(limits.connectionsBytes);
+  counters.observeBudgets({ connections: pool.budget, transfers: requests, waiting });
+  return { limits, requests, waiting, pool };
 }
 
 /** Starts tracing. The module is loaded only if tracing is configured. */

@@ -8,6 +8,7 @@ import { help } from './config/help.ts';
 import { ConfigError, readConfig } from './config/load.ts';
 import { readTracingSettings } from './config/tracing-settings.ts';
 import { inClusterAddress, type RuntimeEnvironment } from './kube/endpoint-selection.ts';
+import { LAST_LINES_MS, LAST_LINES_OF_FAULT_MS } from './limits/constants.ts';
 import { describeError, logger } from './observability/logging/logger.ts';
 import { ERROR_LINES, LOG_LINES, STANDARD_OUTPUT } from './observability/logging/process-output.ts';
 import { WriteError, writeWhole } from './observability/logging/standard-stream.ts';
@@ -23,12 +24,6 @@ const EXIT_USAGE = 2;
 
 /** The exit code that a shell reports for a program terminated by SIGPIPE. */
 const EXIT_READER_GONE = 128 + 13;
-
-/**
- * Time limits for writing the last lines, in milliseconds: after a drain, after an uncaught error.
- */
-const LAST_LINES_MS = 2_000;
-const LAST_LINES_OF_FAULT_MS = 500;
 
 await main(process.argv.slice(2));
 

@@ -14,7 +14,7 @@ import { revealToken } from '../src/credential/token.ts';
 import { startFakeApiServer } from '../src/dev/fake-api-server.ts';
 import { ISSUER, type TokenRequest, tokenIssuer } from '../src/dev/token-issuer.ts';
 import { inClusterAddress, type RuntimeEnvironment } from '../src/kube/endpoint-selection.ts';
-import { CONNECTION_BYTES } from '../src/limits/connection-pool.ts';
+import { CONNECTION_BYTES } from '../src/limits/constants.ts';
 import { type Logger, logger } from '../src/observability/logging/logger.ts';
 import { listen } from '../src/server/listen.ts';
 import { ask } from './fixtures/ask.ts';

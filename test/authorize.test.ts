@@ -8,30 +8,33 @@ import type { Policy } from '../src/policy/policy.ts';
 import { MY_APP } from './fixtures/identities.ts';
 import { scriptedAuthority } from './fixtures/stub-authenticator.ts';
 
-const EVERYBODY: Policy = { allowedNamespaces: undefined, allowedServiceAccounts: undefined };
-const NAMESPACE_CI: Policy = { ...EVERYBODY, allowedNamespaces: new Set(['ci']) };
+const ALLOW_ALL: Policy = { allowedNamespaces: undefined, allowedServiceAccounts: undefined };
+const ONLY_NAMESPACE_CI: Policy = { ...ALLOW_ALL, allowedNamespaces: new Set(['ci']) };
 
 const OUTAGE: AuthResult = {
-  ...{ kind: 'unavailable', reason: 'authority_unavailable', cause: 'timeout', retryAfterSeconds: 3 },
+  kind: 'unavailable',
+  reason: 'authority_unavailable',
+  cause: 'timeout',
+  retryAfterSeconds: 3,
 };
 
-/** An authority that always says the same, and remembers what it was asked. */
-function saying(verdict: AuthResult | Promise<AuthResult>): TokenAuthenticator & { readonly asked: string[] } {
-  const asked: string[] = [];
+/** Creates an authenticator that always returns `result` and records the tokens it received. */
+function authenticatorOf(result: AuthResult | Promise<AuthResult>): TokenAuthenticator & { readonly tokens: string[] } {
+  const tokens: string[] = [];
   return {
-    asked,
+    tokens,
     authenticate(token) {
-      asked.push(revealToken(token));
-      return verdict;
+      tokens.push(revealToken(token));
+      return result;
     },
   };
 }
 
-const good = parseAuthorization('Bearer a-token');
+const credential = parseAuthorization('Bearer a-token');
 
-t.test('what is no token is denied, and nobody is asked', async t => {
-  const authority = saying({ kind: 'authenticated', identity: MY_APP });
-  const authorize = createAuthorizer(authority, EVERYBODY);
+t.test('a credential without a well-formed token is denied without authentication', async t => {
+  const authenticator = authenticatorOf({ kind: 'authenticated', identity: MY_APP });
+  const authorize = createAuthorizer(authenticator, ALLOW_ALL);
   const expected = {
     absent: ['credentials_missing', ''],
     foreign: ['credentials_malformed', OTHER_SCHEME],
@@ -43,75 +46,95 @@ t.test('what is no token is denied, and nobody is asked', async t => {
       t.strictSame(decide({ kind } as { kind: keyof typeof expected }), { kind: 'deny', reason, detail });
     }
   }
-  t.strictSame(authority.asked, []);
+  t.strictSame(authenticator.tokens, []);
 });
 
-t.test('an accepted token that the policy lets pass is allowed, with its identity', async t => {
-  const authority = saying({ kind: 'authenticated', identity: MY_APP });
-  const decision = createAuthorizer(authority, EVERYBODY)(good);
+t.test('an authenticated token that the policy allows is allowed with its identity', async t => {
+  const authenticator = authenticatorOf({ kind: 'authenticated', identity: MY_APP });
+  const decision = createAuthorizer(authenticator, ALLOW_ALL)(credential);
   t.strictSame(decision, { kind: 'allow', identity: MY_APP });
-  t.strictSame(authority.asked, ['a-token']);
+  t.strictSame(authenticator.tokens, ['a-token']);
 });
 
-t.test('a result that serves by grace says for how long, in whole seconds, and is judged all the same', async t => {
+t.test('a stale result is allowed with its staleness in whole seconds, and the policy still applies', async t => {
   const stale: AuthResult = { kind: 'authenticated', identity: MY_APP, staleForMs: 2999 };
-  t.strictSame(createAuthorizer(saying(stale), EVERYBODY)(good), { kind: 'allow', identity: MY_APP, staleSeconds: 2 });
-  t.match(createAuthorizer(saying(stale), NAMESPACE_CI)(good), { kind: 'deny', reason: 'namespace_denied' });
+  t.strictSame(createAuthorizer(authenticatorOf(stale), ALLOW_ALL)(credential), {
+    kind: 'allow',
+    identity: MY_APP,
+    staleSeconds: 2,
+  });
+  t.match(createAuthorizer(authenticatorOf(stale), ONLY_NAMESPACE_CI)(credential), {
+    kind: 'deny',
+    reason: 'namespace_denied',
+  });
 });
 
-t.test('an accepted token is judged by the policy', async t => {
-  const decision = createAuthorizer(saying({ kind: 'authenticated', identity: MY_APP }), NAMESPACE_CI)(good);
+t.test('an authenticated token that the policy denies is denied', async t => {
+  const decision = createAuthorizer(
+    authenticatorOf({ kind: 'authenticated', identity: MY_APP }),
+    ONLY_NAMESPACE_CI,
+  )(credential);
   t.match(decision, { kind: 'deny', reason: 'namespace_denied', detail: 'default', username: MY_APP.username });
 });
 
-t.test('a refused token is denied for the reason of the refusal', async t => {
+t.test('a rejected token is denied with the reason of the rejection', async t => {
   for (const reason of ['token_rejected', 'audience_mismatch', 'user_missing'] as const) {
-    const decision = createAuthorizer(saying({ kind: 'rejected', reason, detail: 'why' }), EVERYBODY)(good);
-    t.strictSame(decision, { kind: 'deny', reason, detail: 'why' });
+    const decision = createAuthorizer(
+      authenticatorOf({ kind: 'rejected', reason, detail: 'expired' }),
+      ALLOW_ALL,
+    )(credential);
+    t.strictSame(decision, { kind: 'deny', reason, detail: 'expired' });
   }
 });
 
-t.test('an outage stays an outage, whatever the policy', async t => {
-  for (const policy of [EVERYBODY, NAMESPACE_CI]) t.equal(createAuthorizer(saying(OUTAGE), policy)(good), OUTAGE);
+t.test('an unavailable result stays unavailable under any policy', async t => {
+  for (const policy of [ALLOW_ALL, ONLY_NAMESPACE_CI])
+    t.equal(createAuthorizer(authenticatorOf(OUTAGE), policy)(credential), OUTAGE);
 });
 
-t.test('a result that is known is decided at once, without a promise', async t => {
-  t.notOk(createAuthorizer(saying(OUTAGE), EVERYBODY)(good) instanceof Promise);
-  t.notOk(createAuthorizer(saying({ kind: 'authenticated', identity: MY_APP }), EVERYBODY)(good) instanceof Promise);
+t.test('a synchronous result gives a synchronous decision', async t => {
+  t.notOk(createAuthorizer(authenticatorOf(OUTAGE), ALLOW_ALL)(credential) instanceof Promise);
+  t.notOk(
+    createAuthorizer(authenticatorOf({ kind: 'authenticated', identity: MY_APP }), ALLOW_ALL)(credential) instanceof
+      Promise,
+  );
 });
 
-t.test('a result that must be waited for is decided likewise', async t => {
-  const later = (verdict: AuthResult, policy: Policy) =>
-    createAuthorizer(saying(Promise.resolve(verdict)), policy)(good);
-  const accepted: AuthResult = { kind: 'authenticated', identity: MY_APP };
-  t.ok(later(accepted, EVERYBODY) instanceof Promise);
-  t.strictSame(await later(accepted, EVERYBODY), { kind: 'allow', identity: MY_APP });
-  t.match(await later(accepted, NAMESPACE_CI), { kind: 'deny', reason: 'namespace_denied' });
-  t.equal(await later(OUTAGE, EVERYBODY), OUTAGE);
+t.test('an asynchronous result gives the same decisions as a synchronous one', async t => {
+  const decideLater = (result: AuthResult, policy: Policy) =>
+    createAuthorizer(authenticatorOf(Promise.resolve(result)), policy)(credential);
+  const authenticated: AuthResult = { kind: 'authenticated', identity: MY_APP };
+  t.ok(decideLater(authenticated, ALLOW_ALL) instanceof Promise);
+  t.strictSame(await decideLater(authenticated, ALLOW_ALL), { kind: 'allow', identity: MY_APP });
+  t.match(await decideLater(authenticated, ONLY_NAMESPACE_CI), { kind: 'deny', reason: 'namespace_denied' });
+  t.equal(await decideLater(OUTAGE, ALLOW_ALL), OUTAGE);
 });
 
-t.test('a malformed credential is denied before the authority is asked', async t => {
-  const authority = saying({ kind: 'authenticated', identity: MY_APP });
-  const authorize = createAuthorizer(authority, EVERYBODY);
+t.test('a malformed credential is denied before the token is authenticated', async t => {
+  const authenticator = authenticatorOf({ kind: 'authenticated', identity: MY_APP });
+  const authorize = createAuthorizer(authenticator, ALLOW_ALL);
   t.match(authorize(parseAuthorization('Bearer not well-formed')), { reason: 'credentials_malformed' });
-  t.strictSame(authority.asked, []);
-  t.match(authorize(good), { kind: 'allow' });
-  t.strictSame(authority.asked, ['a-token']);
+  t.strictSame(authenticator.tokens, []);
+  t.match(authorize(credential), { kind: 'allow' });
+  t.strictSame(authenticator.tokens, ['a-token']);
 });
 
-t.test('format-only mode lets every well-formed token pass, and says nothing of whose it is', async t => {
-  t.strictSame(authorizeFormatOnly(good), { kind: 'allow', identity: undefined });
+t.test('format-only mode allows every well-formed token, without an identity', async t => {
+  t.strictSame(authorizeFormatOnly(credential), { kind: 'allow', identity: undefined });
 });
 
-t.test('where a client is told, it goes along, and a refusal keeps when to come back', t => {
-  const refusal: AuthResult = { kind: 'rejected', reason: 'too_many_failures', detail: '', retryAfterSeconds: 7 };
-  const authority = scriptedAuthority(() => refusal);
-  t.strictSame(createAuthorizer(authority, EVERYBODY)(good, { client: '192.0.2.1' }), {
-    ...{ kind: 'deny', reason: 'too_many_failures', detail: '', retryAfterSeconds: 7 },
+t.test('the client address is passed to the authenticator, and a denial keeps the retry time', t => {
+  const rejection: AuthResult = { kind: 'rejected', reason: 'too_many_failures', detail: '', retryAfterSeconds: 7 };
+  const authenticator = scriptedAuthority(() => rejection);
+  t.strictSame(createAuthorizer(authenticator, ALLOW_ALL)(credential, { client: '192.0.2.1' }), {
+    kind: 'deny',
+    reason: 'too_many_failures',
+    detail: '',
+    retryAfterSeconds: 7,
   });
-  createAuthorizer(authority, EVERYBODY)(good);
+  createAuthorizer(authenticator, ALLOW_ALL)(credential);
   t.strictSame(
-    authority.asked.map(({ asking }) => asking),
+    authenticator.asked.map(({ asking }) => asking),
     [{ client: '192.0.2.1' }, undefined],
   );
   t.end();

@@ -6,7 +6,7 @@ import { connect as connectTls } from 'node:tls';
 import { credentials } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import { readConfig } from '../src/config/load.ts';
-import { CONNECTION_BYTES } from '../src/limits/connection-pool.ts';
+import { CONNECTION_BYTES } from '../src/limits/constants.ts';
 import { processLimits, processMemory } from '../src/limits/process-limits.ts';
 import { logger } from '../src/observability/logging/logger.ts';
 import { serve } from '../src/serve.ts';

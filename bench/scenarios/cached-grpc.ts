@@ -1,10 +1,5 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { CHECK, checkRequest } from '../check-request.ts';
-import { benchAuthority } from '../dev-authority.ts';
-import { startGatecar, WITH_GRPC } from '../gatecar.ts';
-import { startBareHttp2 } from '../grpc.ts';
+import { startBareHttp2, startGatecarWithGrpc } from '../grpc.ts';
 import { takeTurns, tell } from '../interleave.ts';
 import { h2load } from '../load.ts';
 import type { Scenario } from '../scenario.ts';
@@ -14,12 +9,7 @@ export const cachedGrpc: Scenario = {
   about: "a decision that is known, over Envoy's gRPC",
   tools: ['h2load'],
   async run(bench) {
-    const directory = await mkdtemp(join(tmpdir(), 'gatecar-bench-'));
-    bench.teardown(() => rm(directory, { recursive: true }));
-    const authority = await benchAuthority(bench);
-    const gatecar = await startGatecar(bench, { ...authority.settings, ...WITH_GRPC });
-    const bodyFile = join(directory, 'check-request');
-    await writeFile(bodyFile, checkRequest(authority.token), { mode: 0o600 });
+    const { authority, gatecar, bodyFile } = await startGatecarWithGrpc(bench);
     const bare = await startBareHttp2(bench, gatecar.grpc, checkRequest(authority.token));
     const asked = [bare, { ...gatecar, url: gatecar.grpc }];
     const samples = await takeTurns(

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { startCluster } from '../../test/e2e/fixtures/support/cluster.ts';
+import { startTcpCounter } from '../../test/e2e/fixtures/support/tcp-counter.ts';
 import { startBare } from '../baseline.ts';
-import { countConnections } from '../connection-counter.ts';
 import { startGatecar } from '../gatecar.ts';
 import { type Asker, startAsker } from '../load-client.ts';
 import type { Bench, Scenario } from '../scenario.ts';
@@ -122,7 +122,7 @@ async function opensFewConnections(
   fresh: (count: number) => string[],
 ): Promise<void> {
   const count = bench.quick ? 300 : 10_000;
-  const counter = await countConnections(bench, api.url);
+  const counter = await startTcpCounter(bench, api.url, { isRecording: false });
   const GATECAR_KUBE_API_URL = `https://127.0.0.1:${counter.port}`;
   const gatecar = await startGatecar(bench, { ...settings, GATECAR_KUBE_API_URL });
   const ask = await startAsker(bench, { url: `${gatecar.auth}/auth` });
@@ -131,10 +131,10 @@ async function opensFewConnections(
   api.disconnect();
   const before = await api.reviews();
   // The connections that gatecar opened at start, for the readiness probe and the JWKS, are reused.
-  const open = counter.accepted;
+  const open = counter.connections;
   await ask({ kind: 'auth', tokens, atOnce: 64 });
   bench.check(`${count} misses are ${count} reviews`, (await api.reviews()) - before === count);
-  const opened = counter.accepted - open;
+  const opened = counter.connections - open;
   bench.check(`and open at most ${BOUND} connections`, opened > 0 && opened <= BOUND);
   bench.row({
     what: 'connections opened',

@@ -1,10 +1,6 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CHECK, checkRequest } from '../check-request.ts';
-import { benchAuthority } from '../dev-authority.ts';
-import { startGatecar, WITH_GRPC } from '../gatecar.ts';
+import { CHECK } from '../check-request.ts';
+import { startGatecarWithGrpc } from '../grpc.ts';
 import { h2load, wrk } from '../load.ts';
 import { openDescriptors, residentMb } from '../pinned-process.ts';
 import type { Scenario } from '../scenario.ts';
@@ -19,12 +15,7 @@ export const soak: Scenario = {
   byNameOnly: true,
   async run(bench) {
     const [minutes, seconds] = bench.quick ? [2, 1] : [bench.minutes, 60];
-    const directory = await mkdtemp(join(tmpdir(), 'gatecar-bench-'));
-    bench.teardown(() => rm(directory, { recursive: true }));
-    const authority = await benchAuthority(bench);
-    const gatecar = await startGatecar(bench, { ...authority.settings, ...WITH_GRPC });
-    const bodyFile = join(directory, 'check-request');
-    await writeFile(bodyFile, checkRequest(authority.token), { mode: 0o600 });
+    const { authority, gatecar, bodyFile } = await startGatecarWithGrpc(bench);
 
     const url = `${gatecar.auth}/auth`;
     const http = { url, headers: { Authorization: `Bearer ${authority.token}` } };

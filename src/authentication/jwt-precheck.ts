@@ -1,7 +1,8 @@
 import { readClaims, type UnverifiedClaims } from '../credential/jwt-claims.ts';
 import type { Token } from '../credential/token.ts';
 import type { ClusterJwks, KeyCheckResult } from '../jwks/cluster-jwks.ts';
-import { MAX_SKEW_MS, type ServerClock } from './server-clock.ts';
+import { MAX_SKEW_MS } from '../limits/constants.ts';
+import type { ServerClock } from './server-clock.ts';
 import type { AuthResult, ReviewContext, TokenAuthenticator } from './token-authenticator.ts';
 import { INVALID_BEARER_TOKEN, rejected, sanitizeErrorMessage } from './token-review-response.ts';
 
@@ -137,6 +138,6 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
 }
 
 /** Formats a list of strings as Go's `%q` does. */
-function quoted(items: readonly string[]): string {
+export function quoted(items: readonly string[]): string {
   return `[${items.map(item => JSON.stringify(item)).join(' ')}]`;
 }

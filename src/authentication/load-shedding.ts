@@ -1,17 +1,12 @@
-import type { Unavailable } from '../decision/decision.ts';
+import { overloaded } from '../decision/decision.ts';
+import { MAX_EVENT_LOOP_LAG_MS } from '../limits/constants.ts';
 import type { TokenAuthenticator } from './token-authenticator.ts';
 
-const OVERLOADED: Unavailable = {
-  kind: 'unavailable',
-  reason: 'overloaded',
-  cause: 'event_loop_lag',
-  retryAfterSeconds: 1,
-};
+const OVERLOADED = overloaded('event_loop_lag');
 
 export interface LoadSheddingOptions {
   /** How far the event loop is behind, in milliseconds. */
   readonly lagMs: () => number;
-  readonly maxLagMs: number;
   readonly onShed?: () => void;
 }
 
@@ -24,12 +19,12 @@ export interface LoadSheddingOptions {
  */
 export function withLoadShedding(
   inner: TokenAuthenticator,
-  { lagMs, maxLagMs, onShed = () => {} }: LoadSheddingOptions,
+  { lagMs, onShed }: LoadSheddingOptions,
 ): TokenAuthenticator {
   return {
     authenticate(token, asking) {
-      if (asking?.priority === 'refresh' || lagMs() <= maxLagMs) return inner.authenticate(token, asking);
-      onShed();
+      if (asking?.priority === 'refresh' || lagMs() <= MAX_EVENT_LOOP_LAG_MS) return inner.authenticate(token, asking);
+      onShed?.();
       return OVERLOADED;
     },
   };

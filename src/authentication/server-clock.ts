@@ -1,31 +1,14 @@
 import type { KubeApiClient } from '../kube/api-client.ts';
-
-/**
- * The largest difference between the two clocks at which token times are checked locally, in
- * milliseconds.
- */
-export const MAX_SKEW_MS = 30_000;
-
-/** How long a comparison counts, in milliseconds: either clock may be set at any time. */
-const FRESH_MS = 10_000;
-
-/**
- * How long after the last difference beyond {@link MAX_SKEW_MS} the clocks count as different, in
- * milliseconds.
- */
-const DIFFERS_MS = 60_000;
-
-/** Slower responses are ignored, because their send time is too uncertain. In milliseconds. */
-const MAX_DURATION_MS = 5000;
+import {
+  CLOCK_DIFFERS_MS,
+  CLOCK_FRESH_MS,
+  CLOCK_MAX_DURATION_MS,
+  CLOCK_MAX_STEP_MS,
+  MAX_SKEW_MS,
+} from '../limits/constants.ts';
 
 /** `Date` contains whole seconds, rounded down. */
 const RESOLUTION_MS = 1000;
-
-/**
- * If the elapsed times on the two local clocks differ by more, the wall clock was set. In
- * milliseconds.
- */
-const MAX_STEP_MS = 2000;
 
 /**
  * `unknown` if there is no comparison, the last one is too old, or gatecar's clock was set since.
@@ -94,16 +77,16 @@ export function serverClock(options: ServerClockOptions = {}): ServerClock {
   let differedAt = Number.NEGATIVE_INFINITY;
   let differs = false;
 
-  const wasSet = ({ wall, at }: Comparison): boolean => Math.abs(wallClock() - wall - (now() - at)) > MAX_STEP_MS;
+  const wasSet = ({ wall, at }: Comparison): boolean => Math.abs(wallClock() - wall - (now() - at)) > CLOCK_MAX_STEP_MS;
 
   return {
     get state() {
       if (last === undefined) return 'unknown';
-      if (now() - differedAt < DIFFERS_MS) return 'differs';
-      return now() - last.at >= FRESH_MS || wasSet(last) ? 'unknown' : 'agrees';
+      if (now() - differedAt < CLOCK_DIFFERS_MS) return 'differs';
+      return now() - last.at >= CLOCK_FRESH_MS || wasSet(last) ? 'unknown' : 'agrees';
     },
     get freshUntil() {
-      return (last?.at ?? Number.NEGATIVE_INFINITY) + FRESH_MS;
+      return (last?.at ?? Number.NEGATIVE_INFINITY) + CLOCK_FRESH_MS;
     },
     get skewMs() {
       return last && skewOf(last, (last.low + last.high) / 2);
@@ -116,13 +99,13 @@ export function serverClock(options: ServerClockOptions = {}): ServerClock {
     },
     compare(sentAtMs, startedAt) {
       const at = now();
-      if (at - startedAt > MAX_DURATION_MS) return;
+      if (at - startedAt > CLOCK_MAX_DURATION_MS) return;
       const wall = wallClock();
       const bounds = { low: wall - (at - startedAt) - sentAtMs - RESOLUTION_MS, high: wall - sentAtMs };
       const narrowed = last === undefined || wasSet(last) ? bounds : (overlap(last, bounds) ?? bounds);
       last = { ...narrowed, wall, at };
       if (Math.max(-last.low, last.high) > MAX_SKEW_MS) differedAt = at;
-      const differ = at - differedAt < DIFFERS_MS;
+      const differ = at - differedAt < CLOCK_DIFFERS_MS;
       if (differ === differs) return;
       differs = differ;
       onChange(differs, (last.low + last.high) / 2);

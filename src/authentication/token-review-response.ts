@@ -3,18 +3,11 @@ import type { Token } from '../credential/token.ts';
 import { encodeValue } from '../identity/header-encoding.ts';
 import { type Identity, toIdentity, type UserInfo } from '../identity/identity.ts';
 import type { HttpResponse } from '../kube/http-request.ts';
+import { MAX_DETAIL_LENGTH, MAX_RETRY_AFTER_SECONDS, MIN_SECRET_LENGTH } from '../limits/constants.ts';
 import { type AuthResult, type Rejected, unavailable } from './token-authenticator.ts';
 
 /** The API server's text for a token that none of its authenticators accepts. */
 export const INVALID_BEARER_TOKEN = 'invalid bearer token';
-
-const MAX_DETAIL_LENGTH = 512;
-/**
- * In characters. A shorter token, as in a static token file for tests, may occur in other text by
- * chance.
- */
-const MIN_SECRET_LENGTH = 16;
-const MAX_RETRY_AFTER_SECONDS = 60;
 
 /**
  * Reads the response to a TokenReview request (authentication.k8s.io/v1).

@@ -1,9 +1,7 @@
 import { readClaims } from '../credential/jwt-claims.ts';
+import { MAX_TOKEN_LENGTH } from '../limits/constants.ts';
 import type { TokenAuthenticator } from './token-authenticator.ts';
 import { INVALID_BEARER_TOKEN, rejected } from './token-review-response.ts';
-
-/** The longest token that is processed, in characters. ServiceAccount tokens have 1000 to 2000. */
-export const MAX_TOKEN_LENGTH = 16_384;
 
 /** A check that runs before any review. It can only reject. */
 export type ScreeningCheck = 'length' | 'opaque';
@@ -18,9 +16,9 @@ export interface TokenScreeningOptions {
 
 /** Rejects tokens that need no review, with the text that the API server would use. */
 export function withTokenScreening(inner: TokenAuthenticator, options: TokenScreeningOptions): TokenAuthenticator {
-  const { opaqueTokens, onRefusal = () => {} } = options;
+  const { opaqueTokens, onRefusal } = options;
   const refuse = (check: ScreeningCheck) => {
-    onRefusal(check);
+    onRefusal?.(check);
     return rejected('token_rejected', INVALID_BEARER_TOKEN);
   };
   return {

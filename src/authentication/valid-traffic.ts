@@ -1,3 +1,5 @@
+import { VALID_TRAFFIC_MS } from '../limits/constants.ts';
+
 /** Whether valid tokens are in use, so that there is traffic to protect from invalid ones. */
 export interface ValidTraffic {
   /** Records that a token was found valid: in the cache, or by its signature. */
@@ -6,15 +8,12 @@ export interface ValidTraffic {
   isActive(): boolean;
 }
 
-/** How long one valid token counts as traffic, in milliseconds. */
-const ACTIVE_MS = 1000;
-
 /** Creates the record. @param now the monotonic time, in milliseconds. */
 export function createValidTraffic(now: () => number = () => performance.now()): ValidTraffic {
   let activeUntil = Number.NEGATIVE_INFINITY;
   return {
     note() {
-      activeUntil = now() + ACTIVE_MS;
+      activeUntil = now() + VALID_TRAFFIC_MS;
     },
     isActive: () => now() < activeUntil,
   };

@@ -1,6 +1,7 @@
 import type { Environment } from '../config/load.ts';
 import { redact } from '../credential/redaction.ts';
 import { redactJwts } from '../credential/token.ts';
+import { MAX_QUOTED_LENGTH } from '../limits/constants.ts';
 
 /** The input and output of a command. */
 export interface Terminal {
@@ -25,8 +26,6 @@ export function colorizer({ isTerminal }: Pick<Terminal, 'isTerminal'>, env: Env
   const colours = isTerminal && !env['NO_COLOR'];
   return (tone, text) => (colours ? `\u001b[${CODES[tone]}m${text}\u001b[0m` : text);
 }
-
-const MAX_QUOTED_LENGTH = 300;
 
 /**
  * Quotes an untrusted value as JSON on one line of printable ASCII. Tokens are redacted. Control

@@ -1,3 +1,4 @@
+import { MIN_SECRET_LENGTH } from '../limits/constants.ts';
 import type { Setting } from './schema.ts';
 import { settingsByFlag } from './setting-names.ts';
 
@@ -13,9 +14,6 @@ export interface Argument {
 }
 
 const FLAG = /^--([^=]+)(?:=([\s\S]*))?$/;
-
-/** Arguments of at least this length may be credentials; shorter ones are mistyped words. */
-const SECRET_LENGTH = 16;
 
 /**
  * Removes the next argument from a non-empty list. Also removes its value if that is a separate
@@ -44,7 +42,8 @@ function valueAfter({ type }: Setting<unknown>, rest: string[]): string | undefi
 
 /** Returns an argument for error messages, without a token that the user may have passed. */
 export function redactArgument(given: string): string {
-  if (given.length < SECRET_LENGTH || /^--?[a-zA-Z][a-zA-Z-]{0,40}$/.test(given)) return given;
+  // A longer argument may be a credential; a shorter one is a mistyped word.
+  if (given.length < MIN_SECRET_LENGTH || /^--?[a-zA-Z][a-zA-Z-]{0,40}$/.test(given)) return given;
   return `(an argument of ${given.length} characters, which may be a secret)`;
 }
 

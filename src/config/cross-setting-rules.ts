@@ -16,19 +16,11 @@ const quote = (text: string): string => JSON.stringify(text);
 export const CROSS_RULES = {
   'format-only-mode-is-local': {
     about: ['mode', 'allowInsecureBasic', 'listen'],
-    fault: ({ mode, allowInsecureBasic, listen }) =>
-      mode === 'format-only' && !allowInsecureBasic && !isLocal(listen)
-        ? 'GATECAR_MODE=format-only verifies no token: GATECAR_LISTEN must be a loopback address or a Unix socket, or ' +
-          `GATECAR_ALLOW_INSECURE_BASIC must be true; got ${quote(listen.text)}`
-        : undefined,
+    fault: config => formatOnlyFault(config, 'GATECAR_LISTEN', config.listen),
   },
   'format-only-mode-grpc-is-local': {
     about: ['mode', 'allowInsecureBasic', 'grpcListen'],
-    fault: ({ mode, allowInsecureBasic, grpcListen }) =>
-      mode === 'format-only' && !allowInsecureBasic && grpcListen !== undefined && !isLocal(grpcListen)
-        ? 'GATECAR_MODE=format-only verifies no token: GATECAR_GRPC_LISTEN must be a loopback address or a Unix socket, or ' +
-          `GATECAR_ALLOW_INSECURE_BASIC must be true; got ${quote(grpcListen.text)}`
-        : undefined,
+    fault: config => formatOnlyFault(config, 'GATECAR_GRPC_LISTEN', config.grpcListen),
   },
   'listeners-differ': {
     about: ['listen', 'opsListen'],
@@ -127,6 +119,17 @@ export function warnings(config: Config): string[] {
     found.push('GATECAR_KUBE_API_URL is plain http to another host: tokens travel unencrypted');
   }
   return found;
+}
+
+function formatOnlyFault(
+  { mode, allowInsecureBasic }: Config,
+  setting: string,
+  listen: Address | undefined,
+): string | undefined {
+  return mode === 'format-only' && !allowInsecureBasic && listen !== undefined && !isLocal(listen)
+    ? `GATECAR_MODE=format-only verifies no token: ${setting} must be a loopback address or a Unix socket, or ` +
+        `GATECAR_ALLOW_INSECURE_BASIC must be true; got ${quote(listen.text)}`
+    : undefined;
 }
 
 /** Whether two addresses collide. With port 0 the system chooses a different port each time. */

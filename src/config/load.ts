@@ -2,7 +2,7 @@ import { readArgument, redactArgument } from './arguments.ts';
 import { crossFaults } from './cross-setting-rules.ts';
 import { type Config, SETTINGS, type Setting } from './schema.ts';
 import { flagName, formerNames, settingsByFlag } from './setting-names.ts';
-import { suggestName } from './suggest-name.ts';
+import { unknownName } from './suggest-name.ts';
 
 /**
  * All faults in the settings, one line each: the name, the rule and the given value. Secret values
@@ -134,8 +134,7 @@ function checkNames(env: Environment, faults: string[]): void {
 }
 
 function unknown(name: string, known: readonly string[], what: string): string {
-  const nearest = suggestName(name, known);
   // A fault must stay on one line, even if the given name has line ends.
   const shown = JSON.stringify(name).slice(1, -1);
-  return `${shown} is no known ${what}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`;
+  return unknownName(shown, name, known, what);
 }

@@ -12,6 +12,16 @@ export function suggestName(name: string, known: readonly string[]): string | un
   return best?.name;
 }
 
+/**
+ * Returns the error text for an unknown name, with the closest known name.
+ *
+ * @param shown the name as it is printed.
+ */
+export function unknownName(shown: string, name: string, known: readonly string[], what: string): string {
+  const nearest = suggestName(name, known);
+  return `${shown} is no known ${what}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`;
+}
+
 function distance(from: string, to: string): number {
   // Entry `at` is the distance from the part of `from` read so far to the first `at + 1` characters
   // of `to`.

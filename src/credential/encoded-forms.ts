@@ -1,11 +1,4 @@
-/** Maximum rounds of unescaping. A text that needs all of them is treated as if it has a token. */
-const MAX_ROUNDS = 5;
-
-/**
- * Number of base64 layers that are decoded: a token in base64, and a text with such a token that is
- * again in base64.
- */
-const MAX_LAYERS = 2;
+import { MAX_DECODING_ROUNDS, MAX_ENCODING_LAYERS } from '../limits/constants.ts';
 
 /**
  * Base64 or base64url of at least 16 bytes (22 characters). A slash may also separate path
@@ -33,21 +26,25 @@ export function formsOf(text: string): Forms {
   const forms: string[] = [];
   let isComplete = true;
   let layer = [text];
-  for (let depth = 0; depth <= MAX_LAYERS; depth += 1) {
+  for (let depth = 0; depth <= MAX_ENCODING_LAYERS; depth += 1) {
     const unescaped = layer.map(unescapings);
     // Decoded base64 is mostly noise, which may contain any escape by chance.
-    if (depth === 0) isComplete = unescaped.every(one => one.length <= MAX_ROUNDS);
+    if (depth === 0) isComplete = unescaped.every(one => one.length <= MAX_DECODING_ROUNDS);
     layer = unescaped.flat();
     forms.push(...layer);
-    if (depth < MAX_LAYERS) layer = layer.flatMap(decodings);
+    if (depth < MAX_ENCODING_LAYERS) layer = layer.flatMap(decodings);
   }
   return { forms, isComplete };
 }
 
-/** Returns a text and the result of each round of unescaping, up to {@link MAX_ROUNDS} rounds. */
+/** Returns a text and the result of each round of unescaping, up to {@link MAX_DECODING_ROUNDS} rounds. */
 export function unescapings(text: string): string[] {
   const all = [text];
-  for (let next = undoEscapes(text); next !== all.at(-1) && all.length <= MAX_ROUNDS; next = undoEscapes(next)) {
+  for (
+    let next = undoEscapes(text);
+    next !== all.at(-1) && all.length <= MAX_DECODING_ROUNDS;
+    next = undoEscapes(next)
+  ) {
     all.push(next);
   }
   return all;

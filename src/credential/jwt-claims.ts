@@ -1,3 +1,4 @@
+import { decodeJsonObject } from './base64url-json.ts';
 import { revealToken, type Token } from './token.ts';
 
 /** A JSON number (RFC 8259 §6). */
@@ -46,8 +47,8 @@ export function readClaims(token: Token): UnverifiedClaims | undefined {
 export function readJwt(token: Token): UnverifiedJwt | undefined {
   const [first, second, third, ...rest] = revealToken(token).split('.');
   if (first === undefined || second === undefined || third === undefined || rest.length > 0) return undefined;
-  const claims = decodeObject(second);
-  const header = claims && decodeObject(first);
+  const claims = decodeJsonObject(second);
+  const header = claims && decodeJsonObject(first);
   return claims && header && { header, claims };
 }
 
@@ -68,16 +69,4 @@ function toMilliseconds(date: unknown): number | undefined {
  */
 function parseNumericDate(date: unknown): unknown {
   return typeof date === 'string' && JSON_NUMBER.test(date) ? Number(date) : date;
-}
-
-function decodeObject(part: string): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(Buffer.from(part, 'base64url').toString('utf8'));
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as Record<string, unknown>)
-      : undefined;
-  } catch {
-    // The parse error quotes the token's bytes, so it must not leave this function.
-    return undefined;
-  }
 }

@@ -1,27 +1,10 @@
+import { MAX_REDACTED_TEXT_LENGTH, MAX_SECRET_LENGTH, MIN_REDACTED_LENGTH } from '../limits/constants.ts';
 import { formsOf, squeeze, unescapings } from './encoded-forms.ts';
 import { JSON_START, redactJwts, redactToken, revealToken, type Token } from './token.ts';
 import { hasPartOf, partsOf } from './token-parts.ts';
 
 /** Replaces a whole value. */
 const REDACTED = '[token]';
-
-/**
- * Maximum length of an examined text, in characters. The rest is cut off, which limits the time
- * that one value takes.
- */
-const MAX_TEXT_LENGTH = 4096;
-
-/**
- * Maximum part of a presented credential that is compared, in characters. No listener accepts a
- * longer header field.
- */
-const MAX_SECRET_LENGTH = 64 * 1024;
-
-/**
- * Minimum length for the search in encoded forms. A shorter credential occurs in other words by
- * chance, so only an exact copy of it is replaced.
- */
-const MIN_SECRET_LENGTH = 8;
 
 /** Returns a text without anything that a reader could convert back into a token. */
 export type Redact = (text: string) => string;
@@ -39,13 +22,13 @@ export type Redact = (text: string) => string;
 export function redactor(presented?: Token): Redact {
   let secrets: readonly Buffer[] | undefined;
   return text => {
-    const bounded = text.slice(0, MAX_TEXT_LENGTH);
+    const bounded = text.slice(0, MAX_REDACTED_TEXT_LENGTH);
     const replaced = presented === undefined ? bounded : redactToken(bounded, presented);
     // Replacing a credential of one character lengthens the text, so it is cut again.
-    const plain = redactJwts(replaced.slice(0, MAX_TEXT_LENGTH));
+    const plain = redactJwts(replaced.slice(0, MAX_REDACTED_TEXT_LENGTH));
     const { forms, isComplete } = formsOf(plain);
     if (!isComplete || forms.some(holdsJwt)) return REDACTED;
-    const squeezed = forms.map(squeeze).filter(form => form.length >= MIN_SECRET_LENGTH);
+    const squeezed = forms.map(squeeze).filter(form => form.length >= MIN_REDACTED_LENGTH);
     if (presented === undefined || squeezed.length === 0) return plain;
     secrets ??= secretsOf(presented);
     const parts = partsOf(squeezed);
@@ -96,5 +79,5 @@ function secretsIn(value: string): readonly Buffer[] {
     const end = (before + bytes.length) % 3 === 0 ? text.length : text.length - 1;
     return text.slice(before === 0 ? 0 : before + 1, end);
   });
-  return [value, ...aligned].map(squeeze).filter(secret => secret.length >= MIN_SECRET_LENGTH);
+  return [value, ...aligned].map(squeeze).filter(secret => secret.length >= MIN_REDACTED_LENGTH);
 }

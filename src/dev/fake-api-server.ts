@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { quoted } from '../authentication/jwt-precheck.ts';
 import { ISSUER, type ServiceAccountClaims, type TokenIssuer } from './token-issuer.ts';
 
 /**
@@ -137,11 +138,6 @@ function userOf(claims: ServiceAccountClaims): Record<string, unknown> {
     groups: ['system:serviceaccounts', `system:serviceaccounts:${namespace}`, 'system:authenticated'],
     extra,
   };
-}
-
-/** Formats a list of strings like `%q` in Go. */
-function quoted(items: readonly string[]): string {
-  return `[${items.map(item => JSON.stringify(item)).join(' ')}]`;
 }
 
 function readSpec(body: string): ReviewSpec | undefined {

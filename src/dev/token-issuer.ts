@@ -1,4 +1,5 @@
 import { createHash, generateKeyPairSync, type KeyObject, randomUUID, sign, verify } from 'node:crypto';
+import { decodeJsonObject } from '../credential/base64url-json.ts';
 
 /** A ServiceAccount, and the pod and node that the token is bound to, if any. */
 export interface Subject {
@@ -88,9 +89,9 @@ export function tokenIssuer(now: () => number = Date.now): TokenIssuer {
     verify(token) {
       const [header, payload, signature, ...rest] = token.split('.');
       if (header === undefined || payload === undefined || signature === undefined || rest.length > 0) return FOREIGN;
-      const claims = decode(payload) as unknown as ServiceAccountClaims;
+      const claims = (decodeJsonObject(payload) ?? {}) as unknown as ServiceAccountClaims;
       if (claims.iss !== ISSUER || !RAW_BASE64URL.test(signature)) return FOREIGN;
-      const { alg, kid: usedKey } = decode(header) as { alg?: unknown; kid?: unknown };
+      const { alg, kid: usedKey } = (decodeJsonObject(header) ?? {}) as { alg?: unknown; kid?: unknown };
       if (usedKey !== undefined && usedKey !== kid) return { kind: 'unknown key' };
       const signed = Buffer.from(`${header}.${payload}`);
       const ours = alg === 'RS256' && verify('sha256', signed, publicKey, Buffer.from(signature, 'base64url'));
@@ -130,12 +131,4 @@ function toUuid(hex: string): string {
 
 function encode(value: unknown): string {
   return Buffer.from(JSON.stringify(value)).toString('base64url');
-}
-
-function decode(part: string): Record<string, unknown> {
-  try {
-    return (JSON.parse(Buffer.from(part, 'base64url').toString('utf8')) ?? {}) as Record<string, unknown>;
-  } catch {
-    return {};
-  }
 }

@@ -1,7 +1,5 @@
 import { readFile, stat } from 'node:fs/promises';
-
-/** Minimum time between two checks whether the file has changed, in milliseconds. */
-const CHECK_EVERY_MS = 1000;
+import { FILE_CHECK_EVERY_MS } from '../limits/constants.ts';
 
 export interface WatchedFile {
   /**
@@ -30,7 +28,7 @@ export interface WatchedFile {
 export function watchedFile(
   path: string,
   now: () => number = () => performance.now(),
-  checkEveryMs = CHECK_EVERY_MS,
+  checkEveryMs = FILE_CHECK_EVERY_MS,
 ): WatchedFile {
   let content: Buffer | undefined;
   let signature = '';

@@ -1,14 +1,7 @@
 import type { Server, Socket } from 'node:net';
-import { CONNECTION_BYTES, ConnectionGroup, type ConnectionPool, PooledConnection } from '../limits/connection-pool.ts';
+import { ConnectionGroup, type ConnectionPool, PooledConnection } from '../limits/connection-pool.ts';
+import { CONNECTION_BYTES, HANDSHAKES_PER_TURN, STARTS_PER_TURN } from '../limits/constants.ts';
 import { TurnQueue } from './turn-queue.ts';
-
-/**
- * Maximum number of connections that start in one event-loop iteration. An HTTP/2 session costs
- * more than an HTTP/1.1 connection.
- */
-const STARTS_PER_TURN = { http: 16, grpc: 2 } as const;
-/** The same limit with TLS, where each handshake computes a signature. */
-const HANDSHAKES_PER_TURN = 2;
 
 export interface ConnectionIntakeOptions {
   readonly protocol: keyof typeof STARTS_PER_TURN;

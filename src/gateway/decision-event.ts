@@ -1,6 +1,6 @@
 import type { RequestContext } from '../authorize.ts';
 import type { Credential } from '../credential/authorization-header.ts';
-import type { Decision, Unavailable } from '../decision/decision.ts';
+import { type Decision, overloaded, type Unavailable } from '../decision/decision.ts';
 import type { AuthResponse } from './auth-response.ts';
 import type { Forwarded } from './forwarded-headers.ts';
 import type { TraceContext } from './trace-context.ts';
@@ -34,9 +34,4 @@ export const INTERNAL_ERROR: Unavailable = {
 };
 
 /** The decision on a request for which the process has no memory left. */
-export const OVERLOADED: Unavailable = {
-  kind: 'unavailable',
-  reason: 'overloaded',
-  cause: 'transfers_memory_full',
-  retryAfterSeconds: 1,
-};
+export const OVERLOADED: Unavailable = overloaded('transfers_memory_full');

@@ -1,5 +1,3 @@
-import type { TurnOptions } from './grpc/frame-turns.ts';
-
 /** A request that is ready to be handled. */
 export interface ReadyRequest {
   handle(): void;
@@ -37,6 +35,36 @@ export class SharedConnection {
   get isBusy(): boolean {
     return this.pending > 0 || this.isQueued;
   }
+}
+
+/** Hooks and clock of an object that divides event-loop iterations. */
+export interface TurnOptions {
+  /** Calls back when the event-loop iteration ends. */
+  readonly atTurnEnd?: (callback: () => void) => void;
+  /** Milliseconds on a monotonic clock. */
+  readonly now?: () => number;
+}
+
+/**
+ * Number of event-loop iterations from the first frame of a call until its response has been
+ * written. Node sends trailers in a later iteration. It also defers to a later iteration after each
+ * write to a stream that is not a socket.
+ */
+const TURNS_OF_A_CALL = 3;
+
+/**
+ * Returns the turns that a connection takes part in. Connections without an allowed request have
+ * turns of their own, which are shortened while other connections have work.
+ */
+export function turnsByAllowance<T extends { shorten(turns: number): void }>(
+  turns: T,
+  turnsOfAllowed: T,
+): (connection: SharedConnection) => T {
+  return ({ hasBeenAllowed }) => {
+    if (!hasBeenAllowed) return turns;
+    turns.shorten(TURNS_OF_A_CALL);
+    return turnsOfAllowed;
+  };
 }
 
 /**

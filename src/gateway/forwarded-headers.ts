@@ -1,6 +1,7 @@
 import { BlockList, isIP } from 'node:net';
 import { type Credential, presentedIn } from '../credential/authorization-header.ts';
 import { redact, redactor } from '../credential/redaction.ts';
+import { MAX_FORWARDED_HOPS, MIN_REDACTED_LENGTH } from '../limits/constants.ts';
 import { pathOf, sanitize } from './forwarded-value.ts';
 import { readTraceContext, type TraceContext } from './trace-context.ts';
 
@@ -26,18 +27,6 @@ export interface Forwarded {
 const NO_FORWARDED: Forwarded = {
   ...{ clientAddress: undefined, requestId: undefined, method: undefined, uri: undefined, trace: undefined },
 };
-
-/**
- * Minimum length of a token, in characters, to search for in trace ids. Shorter tokens occur there
- * by chance.
- */
-const MIN_SECRET_LENGTH = 8;
-
-/**
- * Maximum number of entries that gatecar reads from a chain of addresses, from the right. Each
- * entry costs CPU, and a client may send thousands.
- */
-const MAX_HOPS = 32;
 
 /**
  * Creates the set of trusted proxies.
@@ -87,7 +76,7 @@ export function readForwarded(
   credential: Credential,
   { trusted, clientIpHeader }: ForwardedOptions,
 ): Forwarded {
-  const peer = address?.replace(/^::ffff:(?=\d+\.)/i, '');
+  const peer = unmapped(address);
   if (!trusted.has(peer)) {
     return { ...NO_FORWARDED, clientAddress: peer || undefined };
   }
@@ -123,7 +112,7 @@ export function clientAddressForLimit(
   { trusted, clientIpHeader, limitsClients }: ForwardedOptions,
 ): string | undefined {
   if (!limitsClients || clientIpHeader === undefined) return undefined;
-  const peer = address?.replace(/^::ffff:(?=\d+\.)/i, '');
+  const peer = unmapped(address);
   if (!trusted.has(peer)) return undefined;
   const client = clientAddress(peer, headerValue(headers, clientIpHeader), trusted);
   return client === undefined || trusted.has(client) ? undefined : client;
@@ -136,7 +125,7 @@ export function traceContextFromProxy(
   credential: Credential,
   { trusted }: ForwardedOptions,
 ): TraceContext | undefined {
-  return trusted.has(address?.replace(/^::ffff:(?=\d+\.)/i, '')) ? traceOf(headers, credential) : undefined;
+  return trusted.has(unmapped(address)) ? traceOf(headers, credential) : undefined;
 }
 
 /**
@@ -147,11 +136,16 @@ function traceOf(headers: Headers, credential: Credential): TraceContext | undef
   const trace = readTraceContext(headers);
   if (trace === undefined) return undefined;
   const presented = presentedIn(credential);
-  const isSecret = presented !== undefined && presented.length >= MIN_SECRET_LENGTH;
+  const isSecret = presented !== undefined && presented.length >= MIN_REDACTED_LENGTH;
   const withoutToken = isSecret ? redactor(presented) : redact;
   return [trace.traceId, trace.spanId, trace.state ?? ''].every(text => withoutToken(text) === text)
     ? trace
     : undefined;
+}
+
+/** Converts an IPv4-mapped IPv6 address to IPv4. */
+function unmapped(address: string | undefined): string | undefined {
+  return address?.replace(/^::ffff:(?=\d+\.)/i, '');
 }
 
 function headerValue(headers: Headers, name: string | undefined): string | string[] | undefined {
@@ -167,7 +161,7 @@ function clientAddress(
   header: string | string[] | undefined,
   trusted: TrustedProxies,
 ): string | undefined {
-  const chain = [header ?? []].flat().join(',').split(',').slice(-MAX_HOPS);
+  const chain = [header ?? []].flat().join(',').split(',').slice(-MAX_FORWARDED_HOPS);
   let last = peer || undefined;
   for (const entry of chain.reverse()) {
     const address = withoutPort(entry.trim());

@@ -1,14 +1,6 @@
 import { unescapings } from '../credential/encoded-forms.ts';
 import type { Redact } from '../credential/redaction.ts';
-
-/** Maximum length of a value that is taken from a header, in characters. */
-const MAX_VALUE_LENGTH = 256;
-
-/**
- * Maximum length of a value that is searched for a token, in characters. It is larger than the
- * limit above, because redaction can shorten the value.
- */
-const MAX_EXAMINED_LENGTH = 1024;
+import { MAX_EXAMINED_LENGTH, MAX_FORWARDED_LENGTH } from '../limits/constants.ts';
 
 /**
  * The start of the query or fragment of a URI, also if it is percent-encoded any number of times.
@@ -53,5 +45,5 @@ export function pathOf(uri: string): string {
 export function sanitize(value: string, withoutToken: Redact): string {
   const redacted = withoutToken(value.slice(0, MAX_EXAMINED_LENGTH));
   if (unescapings(redacted).some(form => NAMED_SECRET.test(form))) return CUT;
-  return redacted.slice(0, MAX_VALUE_LENGTH).replace(/[^\x20-\x7e]/g, '?');
+  return redacted.slice(0, MAX_FORWARDED_LENGTH).replace(/[^\x20-\x7e]/g, '?');
 }

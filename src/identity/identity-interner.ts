@@ -1,10 +1,5 @@
+import { MAX_INTERNED, MAX_INTERNED_LENGTH } from '../limits/constants.ts';
 import type { Identity, ServiceAccountName } from './identity.ts';
-
-/** Maximum number of shared strings, of shared lists and of shared ServiceAccounts, each. */
-export const MAX_INTERNED = 4096;
-
-/** Maximum length of a shared value, in characters. It bounds the memory of shared values. */
-export const MAX_INTERNED_LENGTH = 512;
 
 /**
  * Returns a function that copies identities into frozen objects for the cache. Values that tokens

@@ -1,5 +1,7 @@
 import { createPublicKey, type JsonWebKey, type KeyObject, verify } from 'node:crypto';
 import { promisify } from 'node:util';
+import { decodeJsonObject } from '../credential/base64url-json.ts';
+import { MAX_KEYS_OF_SAME_ID, MAX_QUICK_RSA_BITS, MAX_SLOW_CHECKS } from '../limits/constants.ts';
 
 /** The result of a signature check. */
 export type SignatureCheck =
@@ -54,20 +56,7 @@ const ALGORITHMS: ReadonlyMap<unknown, Algorithm> = new Map([
  */
 const MIN_RSA_BITS = 2048;
 
-const MAX_QUICK_RSA_BITS = 4096;
 const QUICK_CURVE = 'prime256v1';
-
-/**
- * How many slow checks may run at once. They share the thread pool with file reads and DNS
- * look-ups. Further tokens get the result `unknown form`.
- */
-const MAX_SLOW_CHECKS = 64;
-
-/**
- * How many keys may share a `kid`. If there are more, none is used: one token could otherwise block
- * the event loop.
- */
-const MAX_SAME_ID = 16;
 
 const NONE: readonly SigningKey[] = [];
 
@@ -100,7 +89,7 @@ export function createJwsVerifier(jwks: Readonly<Record<string, unknown>>): JwsV
     const known = parsed.get(kid);
     if (known !== undefined) return known;
     const sameId = published.get(kid);
-    if (sameId === undefined || sameId.length > MAX_SAME_ID) return NONE;
+    if (sameId === undefined || sameId.length > MAX_KEYS_OF_SAME_ID) return NONE;
     const keys = sameId.map(signingKey).filter(key => key !== undefined);
     parsed.set(kid, keys);
     published.delete(kid);
@@ -199,7 +188,7 @@ interface Jws {
 function parseJws(jws: string): Jws | undefined {
   const [protectedHeader = '', payload = '', signature = '', more] = jws.split('.');
   if (more !== undefined || ![protectedHeader, payload, signature].every(isBase64url)) return undefined;
-  const header = parseObject(Buffer.from(protectedHeader, 'base64url').toString('utf8'));
+  const header = decodeJsonObject(protectedHeader);
   if (header?.['kid'] === undefined || Object.hasOwn(header, 'crit')) return undefined;
   const signed = Buffer.from(`${protectedHeader}.${payload}`, 'latin1');
   return { header, signed, signature: Buffer.from(signature, 'base64url') };
@@ -211,14 +200,4 @@ function parseJws(jws: string): Jws | undefined {
  */
 function isBase64url(text: string): boolean {
   return BASE64URL.test(text) && text.length % 4 !== 1;
-}
-
-/** Parses a JSON object. @returns `undefined` for any other text. */
-function parseObject(text: string): Readonly<Record<string, unknown>> | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? { ...value } : undefined;
-  } catch {
-    return undefined;
-  }
 }

@@ -1,12 +1,6 @@
+import { JWKS_MAX_REPLACED_SETS, JWKS_REPLACED_FOR_MS } from '../limits/constants.ts';
 import type { JwsVerifier, SignatureCheck } from './jws-verifier.ts';
 import { readKeys } from './published-documents.ts';
-
-/**
- * How many replaced key sets are kept, and for how long in milliseconds. The API servers of a
- * cluster may publish different sets.
- */
-const MAX_REPLACED = 2;
-const REPLACED_FOR_MS = 600_000;
 
 /** The key set that was published last, and the sets that it replaced. */
 export interface KeySets {
@@ -44,7 +38,7 @@ export function keySets(now: () => number): KeySets {
   let replaced: readonly ReplacedKeySet[] = [];
   let revision = 0;
 
-  const isRecent = ({ replacedAt }: ReplacedKeySet): boolean => now() - replacedAt < REPLACED_FOR_MS;
+  const isRecent = ({ replacedAt }: ReplacedKeySet): boolean => now() - replacedAt < JWKS_REPLACED_FOR_MS;
 
   return {
     get usable() {
@@ -61,7 +55,7 @@ export function keySets(now: () => number): KeySets {
       if (current?.body === body) return;
       const next = { keys: readKeys(body), body };
       const others = current === undefined ? replaced : [{ ...current, replacedAt: now() }, ...replaced];
-      replaced = others.filter(other => other.body !== body && isRecent(other)).slice(0, MAX_REPLACED);
+      replaced = others.filter(other => other.body !== body && isRecent(other)).slice(0, JWKS_MAX_REPLACED_SETS);
       current = next;
       revision += 1;
     },

@@ -1,13 +1,10 @@
 import { KubeApiError } from '../kube/api-client.ts';
 import type { HttpResponse } from '../kube/http-request.ts';
+import { JWKS_DEFAULT_LIFETIME_SECONDS, JWKS_MAX_LIFETIME_SECONDS } from '../limits/constants.ts';
 import { createJwsVerifier, type JwsVerifier } from './jws-verifier.ts';
 
 export const DISCOVERY_PATH = '/.well-known/openid-configuration';
 export const JWKS_PATH = '/openid/v1/jwks';
-
-/** The lifetime of a document if the API server does not state one, and the longest, in seconds. */
-const DEFAULT_LIFETIME_SECONDS = 3600;
-const MAX_LIFETIME_SECONDS = 86_400;
 
 /** Gets a document of the API server. @throws {KubeApiError} if there is no response. */
 export type GetDocument = (path: string) => Promise<HttpResponse>;
@@ -20,9 +17,9 @@ export interface PublishedDocument {
 
 /** Gets a document. @throws {KubeApiError} also for a status other than 200. */
 export async function getDocument(get: GetDocument, path: string): Promise<PublishedDocument> {
-  const { status, body, maxAgeSeconds = DEFAULT_LIFETIME_SECONDS } = await get(path);
+  const { status, body, maxAgeSeconds = JWKS_DEFAULT_LIFETIME_SECONDS } = await get(path);
   if (status !== 200) throw new KubeApiError('unexpected_status', `GET ${path}: HTTP ${status}`);
-  return { body, lifetimeMs: Math.min(maxAgeSeconds, MAX_LIFETIME_SECONDS) * 1000 };
+  return { body, lifetimeMs: Math.min(maxAgeSeconds, JWKS_MAX_LIFETIME_SECONDS) * 1000 };
 }
 
 /**

@@ -1,7 +1,8 @@
 import { describeCause, type UnavailableCause } from '../decision/decision.ts';
+import { errorCode } from '../system/error-code.ts';
 import { createCredentialRefresher, sameCredential } from './credential-refresh.ts';
 import { createDispatcher } from './dispatcher.ts';
-import { EndpointError, type EndpointSource, errorCode, type KubeEndpoint } from './endpoint.ts';
+import { EndpointError, type EndpointSource, type KubeEndpoint } from './endpoint.ts';
 import type { HttpResponse } from './http-request.ts';
 import { sendRequest } from './http-request.ts';
 import { classifyNetworkError } from './network-error.ts';
@@ -61,8 +62,7 @@ interface ApiRequest {
  * request tries it again.
  */
 export function createKubeApiClient(options: KubeApiClientOptions): KubeApiClient {
-  const dispatchers = { POST: createDispatcher(options.maxConnections), GET: createDispatcher(1) };
-  const targetOf = memoizeLast((endpoint: KubeEndpoint) => target(endpoint, options.userAgent));
+  const { send, close } = createSender(options.maxConnections, options.userAgent);
   const credentials = createCredentialRefresher(options.now ?? (() => performance.now()));
   let opened: Promise<EndpointSource> | undefined;
 
@@ -74,37 +74,6 @@ export function createKubeApiClient(options: KubeApiClientOptions): KubeApiClien
     return opened;
   };
 
-  const send = (endpoint: KubeEndpoint, question: ApiRequest): Promise<HttpResponse> => {
-    const { method, path, body = null, signal, headers } = question;
-    // Reading a file or running a plugin does not observe the signal, and may have taken too long.
-    if (signal.aborted) throw new KubeApiError('timeout');
-    const { origin, prefix, own } = targetOf(endpoint);
-    return sendRequest(dispatchers[method].get(endpoint), {
-      origin,
-      path: prefix + path,
-      method,
-      headers: headers === undefined ? own[method] : { ...own[method], ...headers, ...endpoint.headers },
-      body,
-      signal,
-    });
-  };
-
-  /**
-   * Returns the endpoint for a second attempt, or rethrows the error if a second attempt cannot
-   * help. A review changes nothing, so it can be repeated.
-   */
-  const another = async (error: unknown, endpoints: EndpointSource, tried: KubeEndpoint): Promise<KubeEndpoint> => {
-    const outage = classifyNetworkError(error);
-    // The server may close a keep-alive connection just as gatecar uses it.
-    if (outage === 'connection_reset') return endpoints.current();
-    if (outage !== 'tls') throw error;
-    // One side may have received its new certificate slightly before the other.
-    endpoints.recheck();
-    const fresh = await endpoints.current();
-    if (fresh.tls === tried.tls) throw error;
-    return fresh;
-  };
-
   const attempt = async (question: ApiRequest): Promise<HttpResponse> => {
     const endpoints = await source();
     let endpoint = await endpoints.current();
@@ -112,7 +81,7 @@ export function createKubeApiClient(options: KubeApiClientOptions): KubeApiClien
     try {
       answer = await send(endpoint, question);
     } catch (error) {
-      endpoint = await another(error, endpoints, endpoint);
+      endpoint = await endpointForRetry(error, endpoints, endpoint);
       answer = await send(endpoint, question);
     }
     if (answer.status !== 401) return answer;
@@ -125,37 +94,84 @@ export function createKubeApiClient(options: KubeApiClientOptions): KubeApiClien
     return second;
   };
 
-  /**
-   * Sends a request. The caller stops waiting when the signal aborts. File reads and plugin runs in
-   * progress continue in the background.
-   */
-  const ask = (question: ApiRequest): Promise<HttpResponse> => {
-    const { signal } = question;
-    const { promise, resolve, reject } = Promise.withResolvers<HttpResponse>();
-    const abort = (): void => reject(new KubeApiError('timeout'));
-    if (signal.aborted) abort();
-    else signal.addEventListener('abort', abort, { once: true });
-    const end = (): void => signal.removeEventListener('abort', abort);
-    attempt(question).then(
-      answer => {
-        end();
-        resolve(answer);
-      },
-      error => {
-        end();
-        reject(toApiError(error));
-      },
-    );
-    return promise;
-  };
+  const ask = (question: ApiRequest): Promise<HttpResponse> => untilAborted(question.signal, () => attempt(question));
 
   return {
     post: (path, body, signal, headers) => ask({ method: 'POST', path, body, signal, headers }),
     get: (path, signal) => ask({ method: 'GET', path, body: undefined, signal }),
+    close,
+  };
+}
+
+/** Sends requests to an endpoint over keep-alive connections. */
+interface Sender {
+  /** @throws {KubeApiError} if the signal is aborted. */
+  send(endpoint: KubeEndpoint, question: ApiRequest): Promise<HttpResponse>;
+  close(): Promise<void>;
+}
+
+function createSender(maxConnections: number, userAgent: string): Sender {
+  const dispatchers = { POST: createDispatcher(maxConnections), GET: createDispatcher(1) };
+  const targetOf = memoizeLast((endpoint: KubeEndpoint) => target(endpoint, userAgent));
+  return {
+    send(endpoint, { method, path, body = null, signal, headers }) {
+      // Reading a file or running a plugin does not observe the signal, and may have taken too long.
+      if (signal.aborted) throw new KubeApiError('timeout');
+      const { origin, prefix, own } = targetOf(endpoint);
+      return sendRequest(dispatchers[method].get(endpoint), {
+        origin,
+        path: prefix + path,
+        method,
+        headers: headers === undefined ? own[method] : { ...own[method], ...headers, ...endpoint.headers },
+        body,
+        signal,
+      });
+    },
     async close() {
       await Promise.all([dispatchers.POST.close(), dispatchers.GET.close()]);
     },
   };
+}
+
+/**
+ * Returns the endpoint for a second attempt, or rethrows the error if a second attempt cannot help.
+ * A review changes nothing, so it can be repeated.
+ */
+async function endpointForRetry(error: unknown, endpoints: EndpointSource, tried: KubeEndpoint): Promise<KubeEndpoint> {
+  const outage = classifyNetworkError(error);
+  // The server may close a keep-alive connection just as gatecar uses it.
+  if (outage === 'connection_reset') return endpoints.current();
+  if (outage !== 'tls') throw error;
+  // One side may have received its new certificate slightly before the other.
+  endpoints.recheck();
+  const fresh = await endpoints.current();
+  if (fresh.tls === tried.tls) throw error;
+  return fresh;
+}
+
+/**
+ * Waits for a request until the signal aborts. File reads and plugin runs in progress continue in
+ * the background.
+ *
+ * @throws {KubeApiError}
+ */
+function untilAborted(signal: AbortSignal, request: () => Promise<HttpResponse>): Promise<HttpResponse> {
+  const { promise, resolve, reject } = Promise.withResolvers<HttpResponse>();
+  const abort = (): void => reject(new KubeApiError('timeout'));
+  if (signal.aborted) abort();
+  else signal.addEventListener('abort', abort, { once: true });
+  const end = (): void => signal.removeEventListener('abort', abort);
+  request().then(
+    answer => {
+      end();
+      resolve(answer);
+    },
+    error => {
+      end();
+      reject(toApiError(error));
+    },
+  );
+  return promise;
 }
 
 /** The parts of an endpoint that each request uses. */

@@ -1,10 +1,5 @@
+import { CREDENTIAL_BACKOFF_MS } from '../limits/constants.ts';
 import type { EndpointSource, KubeEndpoint } from './endpoint.ts';
-
-/**
- * How long no rotation is attempted after one that did not help, in milliseconds. An exec plugin
- * may be costly.
- */
-const BACKOFF_MS = 1000;
 
 export interface CredentialRefresher {
   /**
@@ -28,7 +23,7 @@ export function createCredentialRefresher(now: () => number): CredentialRefreshe
     source.drop();
     // If the rotation fails or changes nothing, the next 401 must not start another one
     // immediately.
-    pausedUntil = now() + BACKOFF_MS;
+    pausedUntil = now() + CREDENTIAL_BACKOFF_MS;
     const fresh = await source.current();
     if (!sameCredential(fresh, refused)) pausedUntil = Number.NEGATIVE_INFINITY;
     return fresh;
@@ -44,7 +39,7 @@ export function createCredentialRefresher(now: () => number): CredentialRefreshe
       return fresh;
     },
     inVain() {
-      pausedUntil = now() + BACKOFF_MS;
+      pausedUntil = now() + CREDENTIAL_BACKOFF_MS;
     },
   };
 }

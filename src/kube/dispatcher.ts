@@ -1,16 +1,6 @@
 import { Agent, type Dispatcher, ProxyAgent } from 'undici';
+import { KUBE_KEEP_ALIVE_MS, KUBE_MAX_RESPONSE_BYTES } from '../limits/constants.ts';
 import { EndpointError, type KubeEndpoint, type KubeTls } from './endpoint.ts';
-
-/**
- * The largest response that is read, in bytes. A TokenReview with hundreds of groups has tens of
- * thousands.
- */
-const MAX_RESPONSE_BYTES = 1024 * 1024;
-
-/**
- * How long an idle connection is kept, in milliseconds. The API server closes its own after 90 s.
- */
-const KEEP_ALIVE_MS = 60_000;
 
 /** The connections to one endpoint. */
 export interface KubeDispatcher {
@@ -46,8 +36,8 @@ function newDispatcher(tls: KubeTls, proxyUrl: string | undefined, maxConnection
   const common = {
     connections: maxConnections,
     pipelining: 1,
-    keepAliveTimeout: KEEP_ALIVE_MS,
-    maxResponseSize: MAX_RESPONSE_BYTES,
+    keepAliveTimeout: KUBE_KEEP_ALIVE_MS,
+    maxResponseSize: KUBE_MAX_RESPONSE_BYTES,
     // HTTP/1.1 only: over HTTP/2, all reviews would share one connection. If the peer falls silent,
     // a timed-out review only resets its stream, and the dead connection stays in use. HTTP/2 is
     // also no faster while each concurrent review can have its own connection.

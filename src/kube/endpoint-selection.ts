@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { type Config, IN_CLUSTER_CA_FILE, IN_CLUSTER_TOKEN_FILE } from '../config/schema.ts';
 import type { TracingSettings } from '../config/tracing-settings.ts';
+import { createKubeApiClient, type KubeApiClient } from './api-client.ts';
 import { EndpointError, type EndpointSource, explicitEndpoint } from './endpoint.ts';
 import { withExtraHeaders } from './extra-headers.ts';
 import { type ClusterAddress, inClusterEndpoint } from './in-cluster.ts';
@@ -17,6 +18,15 @@ export interface RuntimeEnvironment {
    * spans.
    */
   readonly tracing?: TracingSettings | undefined;
+}
+
+/** Creates the client of the API server that the settings name. */
+export function createApiClient(config: Config, surroundings: RuntimeEnvironment, version: string): KubeApiClient {
+  return createKubeApiClient({
+    source: () => createEndpointSource(config, surroundings),
+    maxConnections: config.reviewMaxConcurrency,
+    userAgent: `gatecar/${version}`,
+  });
 }
 
 /**

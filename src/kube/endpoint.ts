@@ -1,4 +1,5 @@
 import { type WatchedFile, watchedFile } from '../files/watched-file.ts';
+import { errorCode } from '../system/error-code.ts';
 import { certificatesIn } from '../tls/pem.ts';
 
 /** The API server's address, gatecar's credential for it, and the certificates to trust. */
@@ -151,13 +152,4 @@ export async function readCredentialFile(file: WatchedFile, what: string): Promi
   } catch (error) {
     throw new EndpointError(`${what} cannot be read: ${errorCode(error)}`);
   }
-}
-
-/**
- * Returns the system's code of an error, such as `ENOENT`. The error's text must not be reported,
- * since it can quote a file.
- */
-export function errorCode(error: unknown): string {
-  const code = (error as { code?: unknown } | null)?.code;
-  return typeof code === 'string' ? code : 'unknown error';
 }

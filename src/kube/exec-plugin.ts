@@ -1,12 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import type { User } from '@kubernetes/client-node';
-
-/**
- * The largest output of a plugin, in bytes. A client certificate with key and chain has about ten
- * thousand.
- */
-const MAX_OUTPUT_BYTES = 1024 * 1024;
+import { EXEC_PLUGIN_MAX_OUTPUT_BYTES } from '../limits/constants.ts';
 
 /** The `exec` field of a kubeconfig's user. */
 interface ExecConfig {
@@ -70,7 +65,7 @@ export function execPlugin({ command, args, env }: ExecConfig, options: ExecPlug
       env: { ...process.env, ...Object.fromEntries((env ?? []).map(({ name, value }) => [name, value])) },
       timeout: timeoutMs,
       killSignal: 'SIGKILL',
-      maxBuffer: MAX_OUTPUT_BYTES,
+      maxBuffer: EXEC_PLUGIN_MAX_OUTPUT_BYTES,
     });
     current = readStatus(stdout);
     return current;

@@ -1,4 +1,4 @@
-import { isIPv6 } from 'node:net';
+import { bracketed } from '../system/bind-server.ts';
 import { EndpointError, type EndpointSource, explicitEndpoint } from './endpoint.ts';
 
 /**
@@ -22,7 +22,7 @@ const PLAIN_PORTS = ['80', '8080', '8001'];
  */
 export function inClusterEndpoint({ host, port }: ClusterAddress, tokenFile: string, caFile: string): EndpointSource {
   const scheme = PLAIN_PORTS.includes(String(port)) ? 'http' : 'https';
-  const url = `${scheme}://${isIPv6(host) ? `[${host}]` : host}:${port}`;
+  const url = `${scheme}://${bracketed(host)}:${port}`;
   if (!URL.canParse(url)) throw new EndpointError('the environment names no API server');
   return explicitEndpoint({ url, tokenFile, caFile });
 }

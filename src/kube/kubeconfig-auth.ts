@@ -1,8 +1,8 @@
 import type { Cluster, KubeConfig } from '@kubernetes/client-node';
 import type { WatchedFile } from '../files/watched-file.ts';
+import { errorCode } from '../system/error-code.ts';
 import {
   EndpointError,
-  errorCode,
   isUsableCaBundle,
   type KubeEndpoint,
   type KubeTls,

@@ -1,5 +1,6 @@
 import type { Cluster, KubeConfig, User } from '@kubernetes/client-node';
 import { type WatchedFile, watchedFile } from '../files/watched-file.ts';
+import { EXEC_PLUGIN_TIMEOUT_MS, KUBECONFIG_REFRESH_EVERY_MS, KUBECONFIG_TRY_AGAIN_MS } from '../limits/constants.ts';
 import { EndpointError, type EndpointSource, type KubeEndpoint, readCredentialFile } from './endpoint.ts';
 import { execConfigOf, execPlugin, withoutExec } from './exec-plugin.ts';
 import { type ResolvedContext, reuseTlsIfUnchanged, toEndpoint } from './kubeconfig-auth.ts';
@@ -7,20 +8,6 @@ import { type ResolvedContext, reuseTlsIfUnchanged, toEndpoint } from './kubecon
 // The only import of @kubernetes/client-node. It is loaded on first use: loading takes time and
 // memory, and a pod that uses its own ServiceAccount does not need it.
 const clientNode = () => import('@kubernetes/client-node');
-
-/**
- * How long a resolved kubeconfig, including exec plugin output, counts as current, in milliseconds.
- */
-const REFRESH_EVERY_MS = 10_000;
-
-/**
- * How long after a failure the kubeconfig is not read again, in milliseconds. Applies while the
- * previous credential has not been rejected.
- */
-const TRY_AGAIN_MS = 1000;
-
-/** How long an exec plugin may run before it is killed, in milliseconds. */
-const GIVE_UP_AFTER_MS = 60_000;
 
 export interface KubeConfigOptions {
   /** Merged in this order; the first file that sets a value wins, as in `KUBECONFIG`. */
@@ -39,7 +26,7 @@ export interface KubeConfigOptions {
  * certificates, basic auth and exec plugins.
  */
 export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
-  const { files, context, now = () => performance.now(), giveUpAfterMs = GIVE_UP_AFTER_MS } = options;
+  const { files, context, now = () => performance.now(), giveUpAfterMs = EXEC_PLUGIN_TIMEOUT_MS } = options;
   const watched = files.map(path => ({ path, file: watchedFile(path, now) }));
   const extraToken = options.tokenFile === undefined ? undefined : watchedFile(options.tokenFile, now);
   const extraCa = options.caFile === undefined ? undefined : watchedFile(options.caFile, now);
@@ -47,16 +34,9 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
   let endpoint: KubeEndpoint | undefined;
   let isRefused = false;
   let resolvedAt = Number.NEGATIVE_INFINITY;
-  let resolving: Promise<KubeEndpoint> | undefined;
-  let resolvingSince = 0;
-
-  const read = async (): Promise<Part[]> =>
-    Promise.all(
-      watched.map(async ({ path, file }) => ({ path, content: await readCredentialFile(file, `kubeconfig ${path}`) })),
-    );
 
   const resolve = async (): Promise<KubeEndpoint> => {
-    const parts = await read();
+    const parts = await readParts(watched);
     if (loaded === undefined || parts.some(({ content }, at) => content !== loaded?.parts[at]?.content)) {
       const fresh = await load(parts, context, giveUpAfterMs);
       const path = fresh.tokenFilePath;
@@ -77,9 +57,12 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
   const resolveOrKeep = (): Promise<KubeEndpoint> =>
     resolve().catch(error => {
       if (endpoint === undefined || isRefused) throw error;
-      resolvedAt = now() - REFRESH_EVERY_MS + TRY_AGAIN_MS;
+      resolvedAt = now() - KUBECONFIG_REFRESH_EVERY_MS + KUBECONFIG_TRY_AGAIN_MS;
       return endpoint;
     });
+
+  // All waiting callers share one run of an exec plugin, unless that run hangs.
+  const resolveOnce = shareRun(resolveOrKeep, giveUpAfterMs, now);
 
   const recheck = (): void => {
     resolvedAt = Number.NEGATIVE_INFINITY;
@@ -88,16 +71,8 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
 
   return {
     async current() {
-      if (endpoint !== undefined && now() - resolvedAt < REFRESH_EVERY_MS) return endpoint;
-      // All waiting callers share one run of an exec plugin, unless that run hangs.
-      if (resolving === undefined || now() - resolvingSince >= giveUpAfterMs) {
-        resolvingSince = now();
-        const run = resolveOrKeep().finally(() => {
-          if (resolving === run) resolving = undefined;
-        });
-        resolving = run;
-      }
-      return resolving;
+      if (endpoint !== undefined && now() - resolvedAt < KUBECONFIG_REFRESH_EVERY_MS) return endpoint;
+      return resolveOnce();
     },
     drop() {
       // A plugin's credential is cached until it expires. Loading the kubeconfig again runs the
@@ -107,6 +82,28 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
       recheck();
     },
     recheck,
+  };
+}
+
+function readParts(watched: readonly { readonly path: string; readonly file: WatchedFile }[]): Promise<Part[]> {
+  return Promise.all(
+    watched.map(async ({ path, file }) => ({ path, content: await readCredentialFile(file, `kubeconfig ${path}`) })),
+  );
+}
+
+/** Shares a call in progress with all callers, unless it has lasted `maxMs` milliseconds. */
+function shareRun<T>(run: () => Promise<T>, maxMs: number, now: () => number): () => Promise<T> {
+  let current: Promise<T> | undefined;
+  let startedAt = 0;
+  return () => {
+    if (current === undefined || now() - startedAt >= maxMs) {
+      startedAt = now();
+      const fresh = run().finally(() => {
+        if (current === fresh) current = undefined;
+      });
+      current = fresh;
+    }
+    return current;
   };
 }
 

@@ -1,5 +1,5 @@
 import type { UnavailableCause } from '../decision/decision.ts';
-import { errorCode } from './endpoint.ts';
+import { errorCode } from '../system/error-code.ts';
 
 const CAUSE_OF_CODE: Readonly<Record<string, UnavailableCause>> = {
   UND_ERR_CONNECT_TIMEOUT: 'timeout',

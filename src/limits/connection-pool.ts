@@ -1,25 +1,6 @@
 import { Budget } from './budget.ts';
+import { CONNECTION_MIN_IDLE_MS, IDLE_SEARCH_EVERY_MS } from './constants.ts';
 import { type Listed, OldestFirst } from './oldest-first.ts';
-
-/**
- * How long a connection must have been idle before the pool may close it for a new one, in
- * milliseconds.
- */
-const MIN_IDLE_MS = 30_000;
-
-/**
- * How long to wait before the next search for an idle connection if a search found none, in
- * milliseconds.
- */
-const SEARCH_EVERY_MS = 1_000;
-
-/** Memory of one open connection, in bytes: measured idle, and rounded up. */
-export const CONNECTION_BYTES = {
-  http: 16 * 1024,
-  grpc: 32 * 1024,
-  /** Added for TLS: the session, and the memory that OpenSSL needs during the handshake. */
-  tls: 80 * 1024,
-} as const;
 
 /** The connections of one listener, which have their own limit within the pool. */
 export class ConnectionGroup {
@@ -81,7 +62,7 @@ export class ConnectionPool {
   readonly #minIdleMs: number;
   readonly #now: () => number;
 
-  constructor(limitBytes: number, { minIdleMs = MIN_IDLE_MS, now = () => performance.now() } = {}) {
+  constructor(limitBytes: number, { minIdleMs = CONNECTION_MIN_IDLE_MS, now = () => performance.now() } = {}) {
     this.budget = new Budget(limitBytes);
     this.#minIdleMs = minIdleMs;
     this.#now = now;
@@ -191,7 +172,7 @@ export class ConnectionPool {
       activeAtMs = connection.activeAtMs;
     }
     // A search through all connections for each rejected connection would itself be an overload.
-    if (found === undefined) search.searchAgainAtMs = now + SEARCH_EVERY_MS;
+    if (found === undefined) search.searchAgainAtMs = now + IDLE_SEARCH_EVERY_MS;
     return found;
   }
 }

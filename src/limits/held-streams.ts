@@ -1,17 +1,6 @@
 import type { Budget } from './budget.ts';
+import { HELD_STREAM_MIN_WAIT_MS, MAX_GIVEN_UP_PER_TURN, MAX_UNRESERVED_STREAMS } from './constants.ts';
 import { type Listed, OldestFirst } from './oldest-first.ts';
-
-/**
- * How long a stream must have waited before it may be given up for another, in milliseconds.
- * Clients need some time.
- */
-const MIN_WAIT_MS = 1_000;
-
-/**
- * Maximum number of streams without a reservation that wait until their clients have read the
- * response.
- */
-const MAX_UNRESERVED = 256;
 
 /** An open HTTP/2 stream and the memory that it holds. */
 export abstract class HeldStream implements Listed<HeldStream> {
@@ -47,7 +36,7 @@ export class HeldStreams {
   readonly #unreserved = new OldestFirst<HeldStream>();
   #givenUp: HeldStream[] = [];
 
-  constructor(budget: Budget, now: () => number, minWaitMs: number = MIN_WAIT_MS) {
+  constructor(budget: Budget, now: () => number, minWaitMs: number = HELD_STREAM_MIN_WAIT_MS) {
     this.#minWaitMs = minWaitMs;
     this.#budget = budget;
     this.#now = now;
@@ -56,13 +45,14 @@ export class HeldStreams {
   /**
    * Reserves more bytes for a stream.
    *
-   * @returns false if the budget is exhausted even after giving up the streams that have waited
-   *   long enough.
+   * @returns false if the budget is exhausted even after giving up streams that have waited long
+   *   enough. For connections without an allowed request, their number is limited.
    */
   hold(stream: HeldStream, bytes: number): boolean {
     while (!this.#budget.tryReserve(bytes, stream.hasBeenAllowed)) {
       const { oldest } = this.#waiting;
       if (oldest === undefined || oldest === stream || !this.#hasWaited(oldest, this.#minWaitMs)) return false;
+      if (this.#givenUp.length >= MAX_GIVEN_UP_PER_TURN && !stream.hasBeenAllowed) return false;
       this.#giveUp(oldest);
     }
     stream.heldBytes += bytes;
@@ -85,13 +75,13 @@ export class HeldStreams {
    * Marks the stream as waiting for the client to read its response.
    *
    * @param bytes that the stream holds. If they cannot be reserved, the stream still waits, as one
-   *   of at most `MAX_UNRESERVED`.
+   *   of at most `MAX_UNRESERVED_STREAMS`.
    */
   waitsForReader(stream: HeldStream, bytes: number): void {
     this.waitsNoMore(stream);
     const isReserved = stream.heldBytes > 0 || this.hold(stream, bytes);
     this.#wait(stream, isReserved ? this.#waiting : this.#unreserved);
-    if (this.#unreserved.size > MAX_UNRESERVED) this.#giveUp(this.#unreserved.oldest as HeldStream);
+    if (this.#unreserved.size > MAX_UNRESERVED_STREAMS) this.#giveUp(this.#unreserved.oldest as HeldStream);
   }
 
   waitsNoMore(stream: HeldStream): void {
@@ -100,13 +90,20 @@ export class HeldStreams {
     stream.waitsIn = undefined;
   }
 
-  /** Gives up the streams that have waited for longer than `maxMs`. */
-  expire(maxMs: number): void {
+  /**
+   * Gives up streams that have waited for longer than `maxMs`, a limited number in one event-loop
+   * iteration. A flood can begin thousands of waits that end at the same time.
+   *
+   * @returns whether there are more of them.
+   */
+  expire(maxMs: number): boolean {
     for (const list of [this.#waiting, this.#unreserved]) {
       for (let { oldest } = list; oldest !== undefined && this.#hasWaited(oldest, maxMs); { oldest } = list) {
+        if (this.#givenUp.length >= MAX_GIVEN_UP_PER_TURN) return true;
         this.#giveUp(oldest);
       }
     }
+    return false;
   }
 
   #wait(stream: HeldStream, list: OldestFirst<HeldStream>): void {
@@ -123,13 +120,13 @@ export class HeldStreams {
   /**
    * Releases what the stream holds, because it is needed now, and ends the stream's wait later.
    * Ending a wait may leave a response for the client to read. Reserving memory for that response
-   * may give up further streams. Deferring the end gives them up one after the other. If the client
-   * completes the message in the meantime, the stream is not given up.
+   * may give up further streams. Deferring the end spreads them over event-loop iterations. If the
+   * client completes the message in the meantime, the stream is not given up.
    */
   #giveUp(stream: HeldStream): void {
     this.release(stream);
     stream.isGivenUp = true;
-    if (this.#givenUp.push(stream) === 1) process.nextTick(this.#endGivenUp);
+    if (this.#givenUp.push(stream) === 1) setImmediate(this.#endGivenUp);
   }
 
   readonly #endGivenUp = (): void => {

@@ -1,52 +1,18 @@
 import { totalmem } from 'node:os';
 import { getHeapStatistics } from 'node:v8';
-
-const KIB = 1024;
-const MIB = 1024 * KIB;
-
-/**
- * Resident memory of the process at full load on cached tokens over HTTP and gRPC, without the
- * cache, in bytes.
- */
-const BASE_BYTES = 116 * MIB;
-/** The part of {@link BASE_BYTES} on the JavaScript heap. */
-const BASE_HEAP_BYTES = 36 * MIB;
-/**
- * Average memory of one cached result, in bytes, if there is one rejected result for each
- * authenticated result.
- */
-const CACHE_ENTRY_BYTES = 1536;
-
-/**
- * Fractions of the remaining memory. The rest is for allocations between two garbage collections,
- * and for the kernel's buffers.
- */
-const CONNECTIONS_SHARE = 0.35;
-const REQUESTS_SHARE = 0.35;
-const REQUESTS_HEAP_SHARE = 0.4;
-
-/**
- * Minimum budgets. Even a process with too little memory must serve requests. It then risks its
- * memory limit, as `gatecar check` reports.
- */
-const MIN_CONNECTIONS_BYTES = 2 * MIB;
-const MIN_REQUESTS_BYTES = 4 * MIB;
-
-/** The fraction of the memory for requests that is for requests that wait for a review. */
-const WAITING_SHARE = 0.5;
-
-/**
- * The fraction of the memory for transfers that only gRPC connections with an allowed request may
- * use. Those are the connections of gateways.
- */
-export const ALLOWED_ONLY_SHARE = 0.25;
-
-/**
- * Maximum budgets. More is never needed: 32,768 plain connections, and requests of 64 KiB on 2,048
- * of them.
- */
-const MAX_CONNECTIONS_BYTES = 512 * MIB;
-const MAX_REQUESTS_BYTES = 128 * MIB;
+import {
+  BASE_BYTES,
+  BASE_HEAP_BYTES,
+  CACHE_ENTRY_BYTES,
+  CONNECTIONS_SHARE,
+  MAX_CONNECTIONS_BYTES,
+  MAX_REQUESTS_BYTES,
+  MIN_CONNECTIONS_BYTES,
+  MIN_REQUESTS_BYTES,
+  REQUESTS_HEAP_SHARE,
+  REQUESTS_SHARE,
+  WAITING_SHARE,
+} from './constants.ts';
 
 /** The memory that is available to the process. */
 export interface ProcessMemory {

@@ -5,13 +5,10 @@ import type { Decision, Reason, UnavailableCause } from '../decision/decision.ts
 import type { DecisionEvent, Protocol } from '../gateway/decision-event.ts';
 import { encodeItem, encodeValue } from '../identity/header-encoding.ts';
 import type { Identity } from '../identity/identity.ts';
+import { MAX_AUDITED_AUDIENCES, MAX_AUDITED_LENGTH } from '../limits/constants.ts';
 import type { Logger } from './logging/logger.ts';
 import { type RequestLogFields, requestLogFields } from './logging/request-log-fields.ts';
 import { fingerprint } from './logging/token-fingerprint.ts';
-
-/** Longer values are cut. Every name that follows Kubernetes' own rules is shorter. */
-export const MAX_AUDITED_LENGTH = 512;
-export const MAX_AUDITED_AUDIENCES = 16;
 
 /**
  * One decision as an audit record, as specified in `audit.schema.json`. Unknown fields are left

@@ -2,12 +2,11 @@ import { redact } from '../credential/redaction.ts';
 import type { Allow, Decision, Deny } from '../decision/decision.ts';
 import type { DecisionEvent } from '../gateway/decision-event.ts';
 import { encodeValue } from '../identity/header-encoding.ts';
+import { DECISION_LOG_WINDOW_MS } from '../limits/constants.ts';
 import { type LogRateLimiter, logRateLimiter } from './logging/log-rate-limit.ts';
 import type { Logger } from './logging/logger.ts';
 import { requestLogFields } from './logging/request-log-fields.ts';
 import { fingerprint } from './logging/token-fingerprint.ts';
-
-const WINDOW_MS = 10_000;
 
 export interface DecisionLog {
   record(decided: DecisionEvent): void;
@@ -20,7 +19,7 @@ export interface DecisionLog {
  * and outages with the same reason and user are of one kind. In each window, the first ten lines of
  * a kind are written. The rest are counted in one summary line.
  */
-export function decisionLog(log: Logger, windowMs = WINDOW_MS): DecisionLog {
+export function decisionLog(log: Logger, windowMs = DECISION_LOG_WINDOW_MS): DecisionLog {
   const gate: LogRateLimiter = logRateLimiter({
     burst: 10,
     windowMs,

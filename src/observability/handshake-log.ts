@@ -1,4 +1,5 @@
 import type { Protocol } from '../gateway/decision-event.ts';
+import { HANDSHAKE_LOG_WINDOW_MS, MAX_LOGGED_PEER_LENGTH } from '../limits/constants.ts';
 import type { HandshakeFailure, OnHandshakeFailure } from '../tls/handshake-failure.ts';
 import { logRateLimiter } from './logging/log-rate-limit.ts';
 import type { Logger } from './logging/logger.ts';
@@ -22,11 +23,6 @@ const REASONS: Readonly<Record<HandshakeFailure, true>> = {
 /** Every reason; each counter starts at 0. */
 export const HANDSHAKE_FAILURES = Object.keys(REASONS) as readonly HandshakeFailure[];
 
-const WINDOW_MS = 10_000;
-
-/** Longer than any IP address with an interface name. */
-const MAX_PEER_LENGTH = 64;
-
 export interface HandshakeLog {
   /** Returns the reporter for one listener. */
   of(listener: Protocol): OnHandshakeFailure;
@@ -41,7 +37,7 @@ export interface HandshakeLog {
 export function handshakeLog(
   log: Pick<Logger, 'info'>,
   count: (listener: Protocol, reason: HandshakeFailure) => void,
-  windowMs = WINDOW_MS,
+  windowMs = HANDSHAKE_LOG_WINDOW_MS,
 ): HandshakeLog {
   const gate = logRateLimiter({
     burst: 1,
@@ -57,7 +53,7 @@ export function handshakeLog(
     of: protocol => (reason, peer) => {
       count(protocol, reason);
       if (!gate.admit(`${protocol} ${reason}`)) return;
-      log.info({ protocol, reason, peer: peer?.slice(0, MAX_PEER_LENGTH) }, 'TLS handshake failed');
+      log.info({ protocol, reason, peer: peer?.slice(0, MAX_LOGGED_PEER_LENGTH) }, 'TLS handshake failed');
     },
     close() {
       clearInterval(timer);

@@ -24,10 +24,8 @@ import type { RequestTrace, ReviewSpan } from '../authentication/token-authentic
 import type { TracingSettings } from '../config/tracing-settings.ts';
 import type { DecisionEvent, StartTrace } from '../gateway/decision-event.ts';
 import type { TraceContext } from '../gateway/trace-context.ts';
+import { TRACE_FLUSH_LIMIT_MS } from '../limits/constants.ts';
 import type { Logger } from './logging/logger.ts';
-
-/** How long the final export of spans may take, in milliseconds. */
-const FLUSH_LIMIT_MS = 2_000;
 
 /** Spans of requests and of their reviews, exported over OTLP. */
 export interface Tracing {
@@ -64,7 +62,7 @@ export function openTracing(settings: TracingSettings, version: string, log: Log
     },
     async close() {
       const { promise: late, resolve } = Promise.withResolvers<void>();
-      const timer = setTimeout(resolve, FLUSH_LIMIT_MS);
+      const timer = setTimeout(resolve, TRACE_FLUSH_LIMIT_MS);
       await Promise.race([provider.shutdown().catch(() => {}), late]);
       clearTimeout(timer);
     },

@@ -1,6 +1,7 @@
 import type { Deny } from '../decision/decision.ts';
 import { encodeValue } from '../identity/header-encoding.ts';
 import type { Identity } from '../identity/identity.ts';
+import { MAX_NAME_LENGTH } from '../limits/constants.ts';
 
 /** The allowlists for authenticated identities. An `undefined` list allows every identity. */
 export interface Policy {
@@ -9,11 +10,17 @@ export interface Policy {
   readonly allowedServiceAccounts: ReadonlySet<string> | undefined;
 }
 
-/**
- * Maximum length of a name in a response or a log, in characters. Names that the API server creates
- * fit; longer ones are truncated.
- */
-const MAX_NAME_LENGTH = 512;
+/** Creates the policy from lists of names. */
+export function createPolicy(lists: {
+  readonly allowedNamespaces: readonly string[] | undefined;
+  readonly allowedServiceAccounts: readonly string[] | undefined;
+}): Policy {
+  const setOf = (names: readonly string[] | undefined) => names && new Set(names);
+  return {
+    allowedNamespaces: setOf(lists.allowedNamespaces),
+    allowedServiceAccounts: setOf(lists.allowedServiceAccounts),
+  };
+}
 
 /**
  * Checks an identity against the allowlists. If both lists are set, both must contain it. A user

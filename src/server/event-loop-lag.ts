@@ -1,5 +1,4 @@
-/** The interval of the timer whose delay is measured, in milliseconds. */
-const TICK_MS = 20;
+import { EVENT_LOOP_TICK_MS } from '../limits/constants.ts';
 
 export interface EventLoopLag {
   /** The delay of the event loop in milliseconds. A single long pause does not count. */
@@ -13,15 +12,15 @@ export interface EventLoopLag {
  * overdue timer counts before it fires.
  */
 export function eventLoopLag(clock: () => number = () => performance.now()): EventLoopLag {
-  let expected = clock() + TICK_MS;
+  let expected = clock() + EVENT_LOOP_TICK_MS;
   let previous = 0;
   let last = 0;
   const timer = setInterval(() => {
     const now = clock();
     previous = last;
     last = Math.max(0, now - expected);
-    expected = now + TICK_MS;
-  }, TICK_MS).unref();
+    expected = now + EVENT_LOOP_TICK_MS;
+  }, EVENT_LOOP_TICK_MS).unref();
   return {
     current: () => Math.min(last, Math.max(previous, clock() - expected)),
     stop: () => clearInterval(timer),

@@ -1,11 +1,7 @@
 import type { ReviewEvent } from '../authentication/token-review.ts';
+import { HEALTH_LOG_WINDOW_MS, PROBE_EVERY_MS } from '../limits/constants.ts';
 import { logRateLimiter } from '../observability/logging/log-rate-limit.ts';
 import type { Logger } from '../observability/logging/logger.ts';
-
-const FLOOD_WINDOW_MS = 10_000;
-
-/** How often the API server is probed while it is unreachable, in milliseconds. */
-const PROBE_EVERY_MS = 1000;
 
 export interface Health {
   /** Whether the last review got a result from the API server. */
@@ -60,30 +56,8 @@ export function health(options: HealthOptions): Health {
   let askedOnce = probe === undefined;
   let draining = false;
   let problem = 'not asked yet';
-  let timer: NodeJS.Timeout | undefined;
-  let stopped = false;
-  // An API server that fails every other review would cause a line for each.
-  const gate = logRateLimiter({
-    burst: 5,
-    windowMs: FLOOD_WINDOW_MS,
-    maxKinds: 20,
-    onSummary: (line, suppressed) => log.info({ suppressed }, `repeated log lines suppressed: ${line}`),
-  });
-
-  const say = (level: 'info' | 'warn', line: string, fields: Record<string, string> = {}): void => {
-    gate.sweep();
-    if (gate.admit(line)) log[level](fields, line);
-  };
-  const schedule = (): void => {
-    if (stopped || up || timer !== undefined) return;
-    timer = setTimeout(() => {
-      timer = undefined;
-      ask();
-    }, probeEveryMs).unref();
-  };
-  const ask = (): void => {
-    probe?.().finally(schedule);
-  };
+  const { say, close } = createStateLog(log);
+  const probes = createProbe(probe, probeEveryMs, () => !up);
 
   return {
     get apiServerUp() {
@@ -114,31 +88,95 @@ export function health(options: HealthOptions): Health {
       // An invalid token may have caused this failure, so the probe decides.
       down ||= !isMadeUp;
       problem = now;
-      schedule();
+      probes.schedule();
     },
     drain() {
       draining = true;
       tell(false);
     },
-    report() {
-      const lines = [
-        check('first-review', askedOnce, problem),
-        check('apiserver', up, askedOnce ? `${problem} (cached results are still served)` : problem),
-        check('shutdown', !draining, 'draining'),
-      ];
-      return `${lines.join('\n')}\n${askedOnce && !draining ? 'readyz check passed' : 'readyz check failed'}\n`;
-    },
-    start: ask,
+    report: () => readyzReport({ askedOnce, up, draining, problem }),
+    start: probes.start,
     onReadiness(listener) {
       tell = listener;
       listener(askedOnce && !draining);
     },
     stop() {
+      probes.stop();
+      close();
+    },
+  };
+}
+
+/**
+ * Logs changes of the state, within a limit. An API server that fails every other review would
+ * cause a line for each.
+ */
+interface StateLog {
+  say(level: 'info' | 'warn', line: string, fields?: Record<string, string>): void;
+  close(): void;
+}
+
+function createStateLog(log: HealthOptions['log']): StateLog {
+  const gate = logRateLimiter({
+    burst: 5,
+    windowMs: HEALTH_LOG_WINDOW_MS,
+    maxKinds: 20,
+    onSummary: (line, suppressed) => log.info({ suppressed }, `repeated log lines suppressed: ${line}`),
+  });
+  return {
+    say(level, line, fields = {}) {
+      gate.sweep();
+      if (gate.admit(line)) log[level](fields, line);
+    },
+    close: () => gate.sweep(true),
+  };
+}
+
+/** Runs a probe now, and again at intervals while it is needed. */
+interface Probe {
+  start(): void;
+  /** Runs the probe after the interval, if it is still needed. */
+  schedule(): void;
+  stop(): void;
+}
+
+function createProbe(probe: HealthOptions['probe'], everyMs: number, isNeeded: () => boolean): Probe {
+  let timer: NodeJS.Timeout | undefined;
+  let stopped = false;
+  const schedule = (): void => {
+    if (stopped || !isNeeded() || timer !== undefined) return;
+    timer = setTimeout(() => {
+      timer = undefined;
+      start();
+    }, everyMs).unref();
+  };
+  const start = (): void => {
+    probe?.().finally(schedule);
+  };
+  return {
+    start,
+    schedule,
+    stop() {
       stopped = true;
-      gate.sweep(true);
       clearTimeout(timer);
     },
   };
+}
+
+interface State {
+  readonly askedOnce: boolean;
+  readonly up: boolean;
+  readonly draining: boolean;
+  readonly problem: string;
+}
+
+function readyzReport({ askedOnce, up, draining, problem }: State): string {
+  const lines = [
+    check('first-review', askedOnce, problem),
+    check('apiserver', up, askedOnce ? `${problem} (cached results are still served)` : problem),
+    check('shutdown', !draining, 'draining'),
+  ];
+  return `${lines.join('\n')}\n${askedOnce && !draining ? 'readyz check passed' : 'readyz check failed'}\n`;
 }
 
 function check(name: string, ok: boolean, why: string): string {

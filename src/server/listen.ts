@@ -1,20 +1,19 @@
 import { lstat, unlink } from 'node:fs/promises';
-import { type AddressInfo, connect, isIPv6 } from 'node:net';
+import { connect } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import type { Address } from '../config/setting-types.ts';
+import { type BindTarget, bindServer } from '../system/bind-server.ts';
+import { errorCode } from '../system/error-code.ts';
 
 /** Names the setting whose address cannot be listened on, and the reason. */
 export class ListenError extends Error {
   override readonly name = 'ListenError';
 }
 
-/** The address that a server listens on. */
-export type BindTarget = { readonly host: string; readonly port: number } | { readonly path: string };
-
 /**
- * Starts a server listening.
+ * Starts a server listening, see {@link bindServer}.
  *
- * @returns the actual address: `127.0.0.1:9080`, `[::]:9080` or `unix:/path`.
+ * @returns the actual address.
  * @throws the network error, with its `code`.
  */
 export type Bind = (target: BindTarget) => Promise<string>;
@@ -40,7 +39,7 @@ export async function bindAddress(
     if (address.host !== undefined) return await bind({ host: address.host, port: address.port });
     return await bindAllInterfaces(bind, address.port);
   } catch (error) {
-    throw new ListenError(`${setting}: cannot listen on ${address.text}: ${codeOf(error)}`);
+    throw new ListenError(`${setting}: cannot listen on ${address.text}: ${errorCode(error)}`);
   }
 }
 
@@ -52,7 +51,7 @@ export async function listen(
   socketMode?: number,
 ): Promise<string> {
   await server.ready();
-  return bindAddress(target => bindHttp(server, target), address, setting, socketMode);
+  return bindAddress(target => bindServer(server.server, target), address, setting, socketMode);
 }
 
 /**
@@ -77,7 +76,7 @@ async function bindAllInterfaces(bind: Bind, port: number): Promise<string> {
     return await bind({ host: '::', port });
   } catch (error) {
     // This machine has no IPv6.
-    if (!['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(codeOf(error))) throw error;
+    if (!['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(errorCode(error))) throw error;
     return await bind({ host: '0.0.0.0', port });
   }
 }
@@ -88,22 +87,10 @@ async function listenUnix(bind: Bind, path: string): Promise<string> {
   } catch (error) {
     // A socket that does not accept connections is left over from a killed process. gatecar must
     // not remove any other file.
-    if (codeOf(error) !== 'EADDRINUSE' || !(await lstat(path)).isSocket() || (await isAccepting(path))) throw error;
+    if (errorCode(error) !== 'EADDRINUSE' || !(await lstat(path)).isSocket() || (await isAccepting(path))) throw error;
     await unlink(path);
     return await bind({ path });
   }
-}
-
-function bindHttp({ server }: FastifyInstance, target: BindTarget): Promise<string> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(target, () => {
-      server.off('error', reject);
-      if ('path' in target) return resolve(`unix:${target.path}`);
-      const { address, port } = server.address() as AddressInfo;
-      return resolve(`${isIPv6(address) ? `[${address}]` : address}:${port}`);
-    });
-  });
 }
 
 function isAccepting(path: string): Promise<boolean> {
@@ -115,9 +102,4 @@ function isAccepting(path: string): Promise<boolean> {
     };
     socket.once('connect', () => end(true)).once('error', () => end(false));
   });
-}
-
-function codeOf(error: unknown): string {
-  const { code } = error as { code?: unknown };
-  return typeof code === 'string' ? code : 'unknown error';
 }

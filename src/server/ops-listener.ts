@@ -2,11 +2,9 @@ import { type IncomingMessage, METHODS, type RequestListener, type Server } from
 import type { Socket } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
+import { METRICS_RENDER_EVERY_MS } from '../limits/constants.ts';
 import type { Metrics } from '../observability/metrics.ts';
 import type { Health } from './health.ts';
-
-/** The minimum time between two renderings of the metrics, in milliseconds. */
-const RENDER_EVERY_MS = 50;
 
 export interface OpsServerOptions {
   readonly health: Health;
@@ -48,7 +46,7 @@ export function opsServer(options: OpsServerOptions): FastifyInstance {
       .type('text/plain')
       .send(verbose ? health.report() : health.ready ? 'ok\n' : 'not ready; see /readyz?verbose\n');
   });
-  const scrape = sharedRendering(metrics.scrape, RENDER_EVERY_MS);
+  const scrape = sharedRendering(metrics.scrape, METRICS_RENDER_EVERY_MS);
   server.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await scrape()));
   return server;
 }

@@ -1,9 +1,7 @@
 import type { Server, Socket } from 'node:net';
 import type { SecureContextOptions, TlsOptions } from 'node:tls';
+import { HANDSHAKE_TIMEOUT_MS } from '../limits/constants.ts';
 import type { OnHandshakeFailure } from './handshake-failure.ts';
-
-/** How long a client may take for its TLS handshake, in milliseconds. */
-const HANDSHAKE_TIMEOUT_MS = 10_000;
 
 /** TLS 1.2 is allowed only with forward secrecy and authenticated encryption. */
 const CIPHERS = [

@@ -1,6 +1,7 @@
 import { createPrivateKey, type KeyObject, type X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
 import { watchedFile } from '../files/watched-file.ts';
+import { errorCode } from '../system/error-code.ts';
 import type { TlsMaterial } from './listener-options.ts';
 import { certificatesIn } from './pem.ts';
 
@@ -44,7 +45,7 @@ export function tlsFiles({ certFile, keyFile, clientCaFile }: TlsPaths): TlsFile
   const follow = (setting: string, path: string) => {
     const file = watchedFile(path, undefined, 0);
     const unreadable = (error: unknown): string =>
-      `${setting} must be a file that can be read; got ${quoted(path)}: ${codeOf(error)}`;
+      `${setting} must be a file that can be read; got ${quoted(path)}: ${errorCode(error)}`;
     return {
       async read(): Promise<Buffer> {
         try {
@@ -108,7 +109,3 @@ function validate<T>(setting: string, rule: string, path: string, read: () => T)
 }
 
 const quoted = (path: string): string => JSON.stringify(path);
-
-function codeOf(error: unknown): string {
-  return String((error as { code?: unknown }).code);
-}

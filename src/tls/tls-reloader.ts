@@ -1,12 +1,10 @@
 import type { Config } from '../config/schema.ts';
+import { TLS_FILES_POLL_EVERY_MS } from '../limits/constants.ts';
 import type { TlsReload } from '../observability/counters.ts';
 import type { Logger } from '../observability/logging/logger.ts';
 import type { Metrics } from '../observability/metrics.ts';
 import type { ListenerTls, TlsMaterial } from './listener-options.ts';
 import { type CheckedMaterial, checkMaterial, TlsFileError, type TlsPaths, tlsFiles } from './tls-files.ts';
-
-/** How often the files are checked for changes, in milliseconds. */
-const POLL_EVERY_MS = 1000;
 
 export interface TlsReloader extends ListenerTls {
   /** When the active certificate expires, in seconds since 1970. */
@@ -38,12 +36,10 @@ export interface FollowedTlsOptions {
  * @throws {TlsFileError} if the initial files cannot be used.
  */
 export async function createTlsReloader(options: FollowedTlsOptions): Promise<TlsReloader> {
-  const { paths, log, onReload, now = Date.now, pollEveryMs = POLL_EVERY_MS } = options;
+  const { paths, log, onReload, now = Date.now, pollEveryMs = TLS_FILES_POLL_EVERY_MS } = options;
   const files = tlsFiles(paths);
   let judged = await files.read();
   let inForce = checkMaterial(judged, paths);
-  let seenOnce: TlsMaterial | undefined;
-  let unreadable: { readonly problem: string; looks: number } | undefined;
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
   const takers: ((material: TlsMaterial) => void)[] = [];
@@ -52,17 +48,6 @@ export async function createTlsReloader(options: FollowedTlsOptions): Promise<Tl
   const fail = (problem: string): void => {
     onReload('failure');
     log.warn({ problem }, 'TLS reload failed; keeping the current certificate');
-  };
-
-  /**
-   * Reports a file that stays unreadable, once. A file may be missing for a moment while it is
-   * replaced.
-   */
-  const noteUnreadable = (problem: string | undefined): void => {
-    if (problem !== unreadable?.problem) unreadable = problem === undefined ? undefined : { problem, looks: 0 };
-    if (unreadable === undefined) return;
-    unreadable.looks += 1;
-    if (unreadable.looks === 2) fail(unreadable.problem);
   };
 
   const judge = (material: TlsMaterial): void => {
@@ -79,13 +64,12 @@ export async function createTlsReloader(options: FollowedTlsOptions): Promise<Tl
     log.info({ notAfter: inForce.notAfter }, 'TLS certificate reloaded');
   };
 
+  const noteUnreadable = reportIfLasting(fail);
+  const isSettled = secondLook();
   const look = async (): Promise<void> => {
     const seen = await files.read();
     noteUnreadable(files.problem);
-    const isNew = !areSame(seen, judged);
-    const isSettled = isNew && seenOnce !== undefined && areSame(seen, seenOnce);
-    seenOnce = isNew && !isSettled ? seen : undefined;
-    if (!isSettled) return;
+    if (!isSettled(seen, judged)) return;
     judged = seen;
     judge(seen);
   };
@@ -128,6 +112,31 @@ export async function listenerTls(
   });
   counters.observeCertificate(() => tls.notAfterSeconds);
   return tls;
+}
+
+/**
+ * Reports a file that stays unreadable, once. A file may be missing for a moment while it is
+ * replaced.
+ */
+function reportIfLasting(report: (problem: string) => void): (problem: string | undefined) => void {
+  let unreadable: { readonly problem: string; looks: number } | undefined;
+  return problem => {
+    if (problem !== unreadable?.problem) unreadable = problem === undefined ? undefined : { problem, looks: 0 };
+    if (unreadable === undefined) return;
+    unreadable.looks += 1;
+    if (unreadable.looks === 2) report(unreadable.problem);
+  };
+}
+
+/** Returns a check whether new material has been read twice in a row, so no file is half-written. */
+function secondLook(): (seen: TlsMaterial, judged: TlsMaterial) => boolean {
+  let seenOnce: TlsMaterial | undefined;
+  return (seen, judged) => {
+    const isNew = !areSame(seen, judged);
+    const isSettled = isNew && seenOnce !== undefined && areSame(seen, seenOnce);
+    seenOnce = isNew && !isSettled ? seen : undefined;
+    return isSettled;
+  };
 }
 
 function hasRunOut({ notAfter }: CheckedMaterial, now: () => number): boolean {

@@ -14,77 +14,79 @@ import { scriptedAuthority } from '../fixtures/stub-authenticator.ts';
 import { acceptedAs } from '../fixtures/verdicts.ts';
 
 const token = new Token('a-token');
-const yes = acceptedAs();
-const no = (): Rejected => ({ kind: 'rejected', reason: 'token_rejected', detail: 'invalid bearer token' });
-const [client, other] = ['192.0.2.1', '192.0.2.2'];
+const authenticated = acceptedAs();
+const rejected = (): Rejected => ({ kind: 'rejected', reason: 'token_rejected', detail: 'invalid bearer token' });
+const [client, secondClient] = ['192.0.2.1', '192.0.2.2'];
 const tooMany = { kind: 'rejected', reason: 'too_many_failures', detail: '', retryAfterSeconds: 60 };
 
-/** Two failures a minute. `known` is what is at hand for every token. */
-function limit(answer: () => AuthResult, known?: () => Rejected | typeof yes | undefined) {
+/** Allows two failures a minute. `cached` returns the cached result of every token. */
+function limit(review: () => AuthResult, cached?: () => Rejected | typeof authenticated | undefined) {
   const clock = fakeClock();
-  const reviews = scriptedAuthority(async () => answer());
+  const reviews = scriptedAuthority(async () => review());
   const inner: ResultCache = {
-    getCached(_token, asking) {
-      if (asking?.trail) asking.trail.source = 'cache';
-      return known?.();
+    getCached(_token, context) {
+      if (context?.trail) context.trail.source = 'cache';
+      return cached?.();
     },
-    authenticate: (one, asking) => known?.() ?? reviews.authenticate(one, asking),
+    authenticate: (token, context) => cached?.() ?? reviews.authenticate(token, context),
   };
   const failures = failureCounter({ failures: 2, windowMs: 60_000, maxAddresses: 10, now: clock.now });
-  return { authority: withClientFailureLimit(inner, failures), reviews, clock };
+  return { authenticator: withClientFailureLimit(inner, failures), reviews, clock };
 }
 
-t.test('past the limit nobody is asked for that address, until its window ends; others are asked for', async t => {
-  const { authority, reviews, clock } = limit(no);
-  for (let attempt = 0; attempt < 2; attempt += 1) await authority.authenticate(token, { client });
-  t.strictSame(authority.authenticate(token, { client }), tooMany);
+t.test('an address past its failure limit gets no reviews until its window ends; other addresses do', async t => {
+  const { authenticator, reviews, clock } = limit(rejected);
+  for (let attempt = 0; attempt < 2; attempt += 1) await authenticator.authenticate(token, { client });
+  t.strictSame(authenticator.authenticate(token, { client }), tooMany);
   t.equal(reviews.asked.length, 2);
-  t.match(await authority.authenticate(token, { client: other }), { reason: 'token_rejected' });
+  t.match(await authenticator.authenticate(token, { client: secondClient }), { reason: 'token_rejected' });
   clock.advance(60_000);
-  t.match(await authority.authenticate(token, { client }), { reason: 'token_rejected' });
+  t.match(await authenticator.authenticate(token, { client }), { reason: 'token_rejected' });
   t.equal(reviews.asked.length, 4);
 });
 
-t.test('what is known passes also then', async t => {
-  let known: typeof yes | undefined;
-  const { authority } = limit(no, () => known);
-  for (let attempt = 0; attempt < 2; attempt += 1) await authority.authenticate(token, { client });
-  known = yes;
-  const trail: RequestTrace = { source: 'local' };
-  t.equal(authority.authenticate(token, { client, trail }), yes);
-  t.equal(trail.source, 'cache');
+t.test('a cached allow is returned to a client past its failure limit', async t => {
+  let cached: typeof authenticated | undefined;
+  const { authenticator } = limit(rejected, () => cached);
+  for (let attempt = 0; attempt < 2; attempt += 1) await authenticator.authenticate(token, { client });
+  cached = authenticated;
+  const trace: RequestTrace = { source: 'local' };
+  t.equal(authenticator.authenticate(token, { client, trail: trace }), authenticated);
+  t.equal(trace.source, 'cache');
 });
 
-t.test('a yes takes nothing back, and outages and a no at hand do not count', async t => {
-  let verdict: AuthResult = no();
-  const { authority, reviews } = limit(() => verdict);
-  await authority.authenticate(token, { client });
-  for (const harmless of [yes, unavailable('timeout')]) {
-    verdict = harmless;
-    for (let attempt = 0; attempt < 5; attempt += 1) t.equal(await authority.authenticate(token, { client }), harmless);
+t.test('an allow does not reset the failure count; outages and cached rejections do not count', async t => {
+  let result: AuthResult = rejected();
+  const { authenticator, reviews } = limit(() => result);
+  await authenticator.authenticate(token, { client });
+  for (const uncounted of [authenticated, unavailable('timeout')]) {
+    result = uncounted;
+    for (let attempt = 0; attempt < 5; attempt += 1)
+      t.equal(await authenticator.authenticate(token, { client }), uncounted);
   }
-  verdict = no();
-  await authority.authenticate(token, { client });
-  t.strictSame(authority.authenticate(token, { client }), tooMany);
+  result = rejected();
+  await authenticator.authenticate(token, { client });
+  t.strictSame(authenticator.authenticate(token, { client }), tooMany);
   t.equal(reviews.asked.length, 12);
-  const known = limit(no, no);
+  const withCachedRejection = limit(rejected, rejected);
   for (let attempt = 0; attempt < 5; attempt += 1) {
-    t.match(known.authority.authenticate(token, { client }), { reason: 'token_rejected' });
+    t.match(withCachedRejection.authenticator.authenticate(token, { client }), { reason: 'token_rejected' });
   }
 });
 
-t.test('a refusal that is told at once counts like one that had to be waited for', async t => {
-  const review = () => no();
+t.test('a synchronous rejection counts as a failure like an asynchronous one', async t => {
+  const review = () => rejected();
   const failures = failureCounter({ failures: 2, windowMs: 60_000, maxAddresses: 10, now: fakeClock().now });
-  const authority = withClientFailureLimit({ getCached: () => undefined, authenticate: review }, failures);
-  for (let attempt = 0; attempt < 2; attempt += 1) t.strictSame(authority.authenticate(token, { client }), no());
-  t.strictSame(authority.authenticate(token, { client }), tooMany);
+  const authenticator = withClientFailureLimit({ getCached: () => undefined, authenticate: review }, failures);
+  for (let attempt = 0; attempt < 2; attempt += 1)
+    t.strictSame(authenticator.authenticate(token, { client }), rejected());
+  t.strictSame(authenticator.authenticate(token, { client }), tooMany);
 });
 
-t.test('without a client’s address nothing is counted', async t => {
-  const { authority, reviews } = limit(no);
-  for (const asking of [undefined, {}, { client: undefined }]) {
-    for (let attempt = 0; attempt < 5; attempt += 1) await authority.authenticate(token, asking);
+t.test('failures without a client address are not counted', async t => {
+  const { authenticator, reviews } = limit(rejected);
+  for (const context of [undefined, {}, { client: undefined }]) {
+    for (let attempt = 0; attempt < 5; attempt += 1) await authenticator.authenticate(token, context);
   }
   t.equal(reviews.asked.length, 15);
 });

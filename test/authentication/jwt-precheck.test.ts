@@ -10,18 +10,16 @@ import { acceptedAs } from '../fixtures/verdicts.ts';
 
 const ISSUER = 'https://kubernetes.default.svc';
 const NOW = Date.parse('2025-06-01T12:00:00Z');
-const yes = acceptedAs();
-const good = { iss: ISSUER, aud: ['bindcar'], exp: NOW / 1000 + 3600, nbf: NOW / 1000 };
-
-const claims = good;
+const authenticated = acceptedAs();
+const claims = { iss: ISSUER, aud: ['bindcar'], exp: NOW / 1000 + 3600, nbf: NOW / 1000 };
 
 function examine(
   check: ReturnType<ClusterJwks['verify']>,
   options: Partial<JwtPrecheckOptions> & Partial<ClusterJwks> = {},
-  verdict: AuthResult = yes,
+  result: AuthResult = authenticated,
 ) {
-  const inner = scriptedAuthority(() => verdict);
-  const refusals: ClaimCheck[] = [];
+  const inner = scriptedAuthority(() => result);
+  const violations: ClaimCheck[] = [];
   let refreshed = 0;
   const keys: ClusterJwks = {
     issuer: 'issuer' in options ? options.issuer : ISSUER,
@@ -33,57 +31,62 @@ function examine(
       refreshed += 1;
     },
   };
-  const authority = withJwtPrecheck(inner, {
-    ...{ keys, audiences: ['bindcar'], signatures: true, wallClock: () => NOW },
+  const authenticator = withJwtPrecheck(inner, {
+    keys,
+    audiences: ['bindcar'],
+    signatures: true,
+    wallClock: () => NOW,
     clock: { state: 'agrees', freshUntil: 5678 },
-    onRefusal: refusal => refusals.push(refusal),
+    onRefusal: check => violations.push(check),
     ...options,
   });
-  return { authority, inner, refusals, refreshed: () => refreshed };
+  return { authenticator, inner, violations, refreshed: () => refreshed };
 }
 
-const refusal = (cause: string, keepUntil?: number) => ({
-  ...{ kind: 'rejected', reason: 'token_rejected', detail: `[invalid bearer token, ${cause}]` },
+const rejection = (cause: string, keepUntil?: number) => ({
+  kind: 'rejected',
+  reason: 'token_rejected',
+  detail: `[invalid bearer token, ${cause}]`,
   ...(keepUntil !== undefined && { keepUntil }),
 });
 
-t.test('a good signature goes in the first priority, with all else that was said', async t => {
-  const { authority, inner } = examine('good');
+t.test('a token with a valid signature is reviewed with verified priority and its abort signal', async t => {
+  const { authenticator, inner } = examine('good');
   const { signal } = new AbortController();
-  t.equal(await authority.authenticate(unsignedJwt(good), { signal }), yes);
+  t.equal(await authenticator.authenticate(unsignedJwt(claims), { signal }), authenticated);
   t.strictSame(inner.asked[0]?.asking, { signal, priority: 'verified' });
 });
 
-t.test('a signature that takes long to check is waited for', async t => {
-  const good = examine(Promise.resolve('good'));
-  t.equal(await good.authority.authenticate(unsignedJwt(claims)), yes);
-  t.equal(good.inner.asked[0]?.asking?.priority, 'verified');
-  const bad = examine(Promise.resolve('bad'));
-  t.match(await bad.authority.authenticate(unsignedJwt(claims)), { kind: 'rejected' });
-  t.equal(bad.inner.asked.length, 0);
+t.test('an asynchronous signature check is awaited', async t => {
+  const valid = examine(Promise.resolve('good'));
+  t.equal(await valid.authenticator.authenticate(unsignedJwt(claims)), authenticated);
+  t.equal(valid.inner.asked[0]?.asking?.priority, 'verified');
+  const invalid = examine(Promise.resolve('bad'));
+  t.match(await invalid.authenticator.authenticate(unsignedJwt(claims)), { kind: 'rejected' });
+  t.equal(invalid.inner.asked.length, 0);
 });
 
-t.test('a signature that cannot be judged is asked about in the other priority', async t => {
-  const { authority, inner } = examine('unknown');
-  t.equal(await authority.authenticate(unsignedJwt(good)), yes);
+t.test('a token with an unverifiable signature is reviewed with unverified priority', async t => {
+  const { authenticator, inner } = examine('unknown');
+  t.equal(await authenticator.authenticate(unsignedJwt(claims)), authenticated);
   t.strictSame(inner.asked[0]?.asking, {});
 });
 
-t.test('a bad signature is refused with the API server’s text, and nobody is asked', async t => {
-  const { authority, inner, refusals } = examine('bad');
+t.test('an invalid signature is rejected with the API server’s text and without a review', async t => {
+  const { authenticator, inner, violations } = examine('bad');
   const cause = 'go-jose/go-jose: error in cryptographic primitive';
   t.strictSame(
-    await authority.authenticate(unsignedJwt(good)),
-    refusal(cause, 1234),
-    'and kept as long as the keys confirm it',
+    await authenticator.authenticate(unsignedJwt(claims)),
+    rejection(cause, 1234),
+    'cacheable as long as the JWKS confirms it',
   );
   t.equal(inner.asked.length, 0);
-  t.strictSame(refusals, ['signature']);
+  t.strictSame(violations, ['signature']);
 });
 
-t.test('each bad signature is a refusal of its own, so that the failure limit counts it', async t => {
-  const { authority } = examine('bad');
-  t.not(authority.authenticate(unsignedJwt(good)), authority.authenticate(unsignedJwt(good)));
+t.test('each invalid signature returns a new rejection object, so that the failure limit counts it', async t => {
+  const { authenticator } = examine('bad');
+  t.not(authenticator.authenticate(unsignedJwt(claims)), authenticator.authenticate(unsignedJwt(claims)));
 });
 
 t.test('a valid signature is reported, and no other token', async t => {
@@ -91,68 +94,68 @@ t.test('a valid signature is reported, and no other token', async t => {
   const onVerified = () => {
     verified += 1;
   };
-  await examine('bad', { onVerified }).authority.authenticate(unsignedJwt(claims));
-  await examine('unknown', { onVerified }).authority.authenticate(unsignedJwt(claims));
-  await examine('good', { onVerified }).authority.authenticate(unsignedJwt({ ...claims, aud: ['x'] }));
-  await examine('good', { onVerified }).authority.authenticate(new Token('opaque'));
-  await examine('good', { onVerified, signatures: false }).authority.authenticate(unsignedJwt(claims));
+  await examine('bad', { onVerified }).authenticator.authenticate(unsignedJwt(claims));
+  await examine('unknown', { onVerified }).authenticator.authenticate(unsignedJwt(claims));
+  await examine('good', { onVerified }).authenticator.authenticate(unsignedJwt({ ...claims, aud: ['x'] }));
+  await examine('good', { onVerified }).authenticator.authenticate(new Token('opaque'));
+  await examine('good', { onVerified, signatures: false }).authenticator.authenticate(unsignedJwt(claims));
   t.equal(verified, 0);
-  await examine('good', { onVerified }).authority.authenticate(unsignedJwt(claims));
-  await examine(Promise.resolve('good'), { onVerified }).authority.authenticate(unsignedJwt(claims));
+  await examine('good', { onVerified }).authenticator.authenticate(unsignedJwt(claims));
+  await examine(Promise.resolve('good'), { onVerified }).authenticator.authenticate(unsignedJwt(claims));
   t.equal(verified, 2);
 });
 
-t.test('what has ended or not begun is refused past the API server’s leeway and half a minute for clocks', async t => {
+t.test('exp and nbf are rejected past the API server’s leeway plus 30 s for clock skew', async t => {
   const seconds = NOW / 1000;
-  const { authority, inner, refusals } = examine('good');
-  for (const claims of [
-    { ...good, exp: seconds - 90 },
-    { ...good, nbf: seconds + 90 },
+  const { authenticator, inner, violations } = examine('good');
+  for (const tolerated of [
+    { ...claims, exp: seconds - 90 },
+    { ...claims, nbf: seconds + 90 },
   ]) {
-    t.equal(await authority.authenticate(unsignedJwt(claims)), yes);
+    t.equal(await authenticator.authenticate(unsignedJwt(tolerated)), authenticated);
   }
   t.equal(inner.asked.length, 2);
   t.strictSame(
-    authority.authenticate(unsignedJwt({ ...good, exp: seconds - 91 })),
-    refusal('service account token has expired', 5678),
+    authenticator.authenticate(unsignedJwt({ ...claims, exp: seconds - 91 })),
+    rejection('service account token has expired', 5678),
   );
   t.strictSame(
-    authority.authenticate(unsignedJwt({ ...good, nbf: seconds + 91 })),
-    refusal('service account token is not valid yet', 5678),
+    authenticator.authenticate(unsignedJwt({ ...claims, nbf: seconds + 91 })),
+    rejection('service account token is not valid yet', 5678),
   );
   t.equal(inner.asked.length, 2);
-  t.strictSame(refusals, ['expired', 'not_yet_valid']);
+  t.strictSame(violations, ['expired', 'not_yet_valid']);
 });
 
-const ended = { ...good, exp: NOW / 1000 - 91 };
-const early = { ...good, nbf: NOW / 1000 + 91 };
+const expired = { ...claims, exp: NOW / 1000 - 91 };
+const notYetValid = { ...claims, nbf: NOW / 1000 + 91 };
 
-t.test('while the clocks differ, the API server is asked about times, and signatures and audiences count', async t => {
+t.test('while the clocks differ, only signatures and audiences are checked locally, not times', async t => {
   const differ = { clock: { state: 'differs', freshUntil: 0 } } as const;
-  for (const claims of [ended, early]) {
+  for (const claims of [expired, notYetValid]) {
     const verified = examine('good', differ);
-    t.equal(await verified.authority.authenticate(unsignedJwt(claims)), yes);
+    t.equal(await verified.authenticator.authenticate(unsignedJwt(claims)), authenticated);
     t.equal(verified.inner.asked[0]?.asking?.priority, 'verified');
-    const forged = examine('bad', differ);
-    t.match(await forged.authority.authenticate(unsignedJwt(claims)), { kind: 'rejected' });
-    t.strictSame(forged.refusals, ['signature']);
-    const foreign = examine('good', differ);
-    t.match(foreign.authority.authenticate(unsignedJwt({ ...claims, aud: ['x'] })), { kind: 'rejected' });
-    t.strictSame(foreign.refusals, ['audience']);
-    const unsigned = examine('good', { ...differ, signatures: false });
-    t.equal(await unsigned.authority.authenticate(unsignedJwt(claims)), yes);
+    const badSignature = examine('bad', differ);
+    t.match(await badSignature.authenticator.authenticate(unsignedJwt(claims)), { kind: 'rejected' });
+    t.strictSame(badSignature.violations, ['signature']);
+    const badAudience = examine('good', differ);
+    t.match(badAudience.authenticator.authenticate(unsignedJwt({ ...claims, aud: ['x'] })), { kind: 'rejected' });
+    t.strictSame(badAudience.violations, ['audience']);
+    const unchecked = examine('good', { ...differ, signatures: false });
+    t.equal(await unchecked.authenticator.authenticate(unsignedJwt(claims)), authenticated);
   }
 });
 
-t.test('before a time is rejected, the clocks are compared', async t => {
-  for (const [learned, asked] of [
+t.test('the clocks are compared before exp or nbf is rejected', async t => {
+  for (const [comparedState, reviews] of [
     ['agrees', 0],
     ['differs', 1],
     ['unknown', 1],
   ] as const) {
     let state: ClockState = 'unknown';
     let fetches = 0;
-    const { authority, inner, refusals } = examine('good', {
+    const { authenticator, inner, violations } = examine('good', {
       clock: {
         get state() {
           return state;
@@ -161,94 +164,106 @@ t.test('before a time is rejected, the clocks are compared', async t => {
       },
       async fetchAgain() {
         fetches += 1;
-        state = learned;
+        state = comparedState;
       },
     });
-    const verdict = await authority.authenticate(unsignedJwt(ended));
-    t.equal(inner.asked.length, asked, learned);
+    const result = await authenticator.authenticate(unsignedJwt(expired));
+    t.equal(inner.asked.length, reviews, comparedState);
     t.equal(fetches, 1);
-    t.strictSame(refusals, asked === 0 ? ['expired'] : []);
-    t.match(verdict, asked === 0 ? { kind: 'rejected', keepUntil: 5678 } : yes);
-    await authority.authenticate(unsignedJwt(good));
-    t.equal(fetches, 1, 'a time that is right needs no comparison');
+    t.strictSame(violations, reviews === 0 ? ['expired'] : []);
+    t.match(result, reviews === 0 ? { kind: 'rejected', keepUntil: 5678 } : authenticated);
+    await authenticator.authenticate(unsignedJwt(claims));
+    t.equal(fetches, 1, 'a token within its times needs no comparison');
   }
 });
 
-t.test('an audience that is not asked for is refused with both lists', async t => {
-  const { authority, inner, refusals } = examine('good', { audiences: ['bindcar', 'x y'] });
+t.test('a token without a configured audience is rejected, and the text has both audience lists', async t => {
+  const { authenticator, inner, violations } = examine('good', { audiences: ['bindcar', 'x y'] });
   t.strictSame(
-    authority.authenticate(unsignedJwt({ ...good, aud: ['a', 'b"c'] })),
-    refusal('token audiences ["a" "b\\"c"] is invalid for the target audiences ["bindcar" "x y"]'),
+    authenticator.authenticate(unsignedJwt({ ...claims, aud: ['a', 'b"c'] })),
+    rejection('token audiences ["a" "b\\"c"] is invalid for the target audiences ["bindcar" "x y"]'),
   );
-  t.strictSame(refusals, ['audience']);
+  t.strictSame(violations, ['audience']);
   t.equal(inner.asked.length, 0);
-  t.equal(await authority.authenticate(unsignedJwt({ ...good, aud: ['other', 'x y'] })), yes, 'one is enough');
   t.equal(
-    await authority.authenticate(unsignedJwt({ ...good, aud: undefined })),
-    yes,
-    'none at all is for others to judge',
+    await authenticator.authenticate(unsignedJwt({ ...claims, aud: ['other', 'x y'] })),
+    authenticated,
+    'one matching audience is enough',
   );
-  t.equal(await authority.authenticate(unsignedJwt({ ...good, aud: [] })), yes, 'and an empty list is none');
+  t.equal(
+    await authenticator.authenticate(unsignedJwt({ ...claims, aud: undefined })),
+    authenticated,
+    'a token without aud is reviewed',
+  );
+  t.equal(
+    await authenticator.authenticate(unsignedJwt({ ...claims, aud: [] })),
+    authenticated,
+    'a token with an empty aud is reviewed',
+  );
 });
 
-t.test('where no audience is asked for, the API server’s own count, which are not known here', async t => {
-  const { authority } = examine('good', { audiences: [] });
-  t.equal(await authority.authenticate(unsignedJwt({ ...good, aud: ['whatever'] })), yes);
+t.test('audiences are not checked locally if none are configured', async t => {
+  const { authenticator } = examine('good', { audiences: [] });
+  t.equal(await authenticator.authenticate(unsignedJwt({ ...claims, aud: ['whatever'] })), authenticated);
 });
 
-t.test('a refusal’s text is one bounded line without a token, whatever the token says', async t => {
-  const { authority } = examine('good');
+t.test('the text of a rejection is one line of at most 512 characters and contains no token', async t => {
+  const { authenticator } = examine('good');
   const jwt = `eyJ${'a'.repeat(30)}.eyJ${'b'.repeat(30)}.ccc`;
-  const verdict = authority.authenticate(unsignedJwt({ ...good, aud: ['line\nbreak', jwt, 'x'.repeat(9000)] }));
-  t.match(verdict, { kind: 'rejected' });
-  const { detail } = verdict as { detail: string };
+  const result = authenticator.authenticate(unsignedJwt({ ...claims, aud: ['line\nbreak', jwt, 'x'.repeat(9000)] }));
+  t.match(result, { kind: 'rejected' });
+  const { detail } = result as { detail: string };
   t.ok(detail.length <= 512);
   t.notMatch(detail, /eyJa|\n/);
 });
 
-t.test('what is not the cluster’s own is not judged here', async t => {
-  const old = { ...good, exp: 1, aud: ['wrong'] };
+t.test('opaque tokens and JWTs of another or unknown issuer are reviewed without local checks', async t => {
+  const invalid = { ...claims, exp: 1, aud: ['wrong'] };
   for (const [token, issuer] of [
-    [unsignedJwt({ ...old, iss: 'https://elsewhere' }), ISSUER],
-    [unsignedJwt({ ...old, iss: undefined }), ISSUER],
+    [unsignedJwt({ ...invalid, iss: 'https://elsewhere' }), ISSUER],
+    [unsignedJwt({ ...invalid, iss: undefined }), ISSUER],
     [new Token('opaque'), ISSUER],
-    [unsignedJwt({ ...old, iss: undefined }), undefined],
-    [unsignedJwt(old), undefined],
+    [unsignedJwt({ ...invalid, iss: undefined }), undefined],
+    [unsignedJwt(invalid), undefined],
   ] as const) {
-    const { authority, inner, refreshed } = examine('bad', { issuer });
-    t.equal(await authority.authenticate(token), yes);
+    const { authenticator, inner, refreshed } = examine('bad', { issuer });
+    t.equal(await authenticator.authenticate(token), authenticated);
     t.strictSame(inner.asked[0]?.asking, {});
-    t.equal(refreshed(), 1, 'what is not known may be by now');
+    t.equal(refreshed(), 1, 'the JWKS is refreshed');
   }
 });
 
-t.test('claims alone choose no priority', async t => {
-  const { authority, inner, refusals } = examine('bad', { signatures: false });
-  t.equal(await authority.authenticate(unsignedJwt(good)), yes);
+t.test('without signature checks, claims are checked and the priority stays unverified', async t => {
+  const { authenticator, inner, violations } = examine('bad', { signatures: false });
+  t.equal(await authenticator.authenticate(unsignedJwt(claims)), authenticated);
   t.strictSame(inner.asked[0]?.asking, {});
-  t.match(authority.authenticate(unsignedJwt({ ...good, exp: 1 })), { kind: 'rejected' });
-  t.strictSame(refusals, ['expired']);
+  t.match(authenticator.authenticate(unsignedJwt({ ...claims, exp: 1 })), { kind: 'rejected' });
+  t.strictSame(violations, ['expired']);
 });
 
-t.test('a renewal is for the API server alone', async t => {
-  const { authority, inner } = examine('bad');
-  const asking = { priority: 'refresh' } as const;
-  t.equal(await authority.authenticate(unsignedJwt({ ...good, exp: 1 }), asking), yes);
-  t.equal(inner.asked[0]?.asking, asking);
+t.test('a cache refresh is reviewed without local checks', async t => {
+  const { authenticator, inner } = examine('bad');
+  const context = { priority: 'refresh' } as const;
+  t.equal(await authenticator.authenticate(unsignedJwt({ ...claims, exp: 1 }), context), authenticated);
+  t.equal(inner.asked[0]?.asking, context);
 });
 
-t.test('the real time is taken, and nobody has to be told', async t => {
+t.test('the JWT pre-check uses the real time by default and works without onRefusal', async t => {
   const keys: ClusterJwks = {
-    ...{ issuer: ISSUER, held: true, confirmedUntil: 0 },
+    issuer: ISSUER,
+    held: true,
+    confirmedUntil: 0,
     verify: () => 'bad',
     refresh() {},
     fetchAgain: () => undefined,
   };
   const clock = { state: 'agrees', freshUntil: 0 } as const;
-  const authority = withJwtPrecheck(
-    scriptedAuthority(() => yes),
+  const authenticator = withJwtPrecheck(
+    scriptedAuthority(() => authenticated),
     { keys, clock, audiences: [], signatures: false },
   );
-  t.match(authority.authenticate(unsignedJwt({ iss: ISSUER, exp: Date.now() / 1000 - 3600 })), { kind: 'rejected' });
-  t.equal(await authority.authenticate(unsignedJwt({ iss: ISSUER, exp: Date.now() / 1000 + 3600 })), yes);
+  t.match(authenticator.authenticate(unsignedJwt({ iss: ISSUER, exp: Date.now() / 1000 - 3600 })), {
+    kind: 'rejected',
+  });
+  t.equal(await authenticator.authenticate(unsignedJwt({ iss: ISSUER, exp: Date.now() / 1000 + 3600 })), authenticated);
 });

@@ -5,7 +5,7 @@ import { fakeClock } from '../fixtures/clock.ts';
 
 const EPOCH = Date.UTC(2025, 5, 1, 12);
 
-/** A clock that is ahead of the API server's by so much, both moved together. */
+/** Creates a local clock ahead of the API server's by `aheadMs`. Both advance together. */
 function skewed(aheadMs: number) {
   const mono = fakeClock();
   const changes: (readonly [differs: boolean, seconds: number])[] = [];
@@ -17,12 +17,18 @@ function skewed(aheadMs: number) {
   });
   const serverTime = () => EPOCH + mono.now();
   return {
-    ...{ clock, mono, changes, serverTime },
+    clock,
+    mono,
+    changes,
+    serverTime,
     /** Sets gatecar's clock. */
     set(ms: number) {
       ahead = ms;
     },
-    /** A response that took so long, sent when half of that was over by a clock that differs from the API server's by so much. */
+    /**
+     * Compares with a response that took `takesMs`. The sender's clock differs from the API
+     * server's by `byMs`, and it stamps the response halfway.
+     */
     respond({ takesMs = 10, byMs = 0 } = {}) {
       const startedAt = mono.now();
       mono.advance(takesMs / 2);
@@ -33,7 +39,7 @@ function skewed(aheadMs: number) {
   };
 }
 
-t.test('before the first response nothing is known, and the local time counts', async t => {
+t.test('before the first response the clock state is unknown and the local time is used', async t => {
   const { clock, serverTime } = skewed(600_000);
   t.equal(clock.state, 'unknown');
   t.equal(clock.skewMs, undefined);
@@ -83,7 +89,7 @@ t.test('the time of the API server is never earlier than it is, and at most a se
   }
 });
 
-t.test('a slow response narrows nothing, and one past five seconds says nothing', async t => {
+t.test('a slow response does not narrow the skew, and one over five seconds is ignored', async t => {
   const { clock, respond } = skewed(600_000);
   respond({ takesMs: 5001 });
   t.equal(clock.state, 'unknown');
@@ -93,7 +99,7 @@ t.test('a slow response narrows nothing, and one past five seconds says nothing'
   t.equal(clock.skewMs, skewMs);
 });
 
-t.test('a comparison counts for ten seconds', async t => {
+t.test('a clock comparison is valid for ten seconds', async t => {
   const { clock, mono, respond } = skewed(0);
   respond();
   t.equal(clock.freshUntil, mono.now() + 10_000);
@@ -105,20 +111,20 @@ t.test('a comparison counts for ten seconds', async t => {
   t.equal(clock.state, 'agrees');
 });
 
-t.test('a clock that is set is not trusted before the next response', async t => {
+t.test('after the local clock is set, it is not trusted before the next response', async t => {
   for (const ms of [-600_000, 600_000, 3000]) {
     const { clock, set, respond, serverTime } = skewed(0);
     respond();
     set(ms);
     t.equal(clock.state, 'unknown', `${ms}`);
-    t.ok(clock.time() >= serverTime(), 'a token does not live longer by it');
+    t.ok(clock.time() >= serverTime(), 'the change does not extend a token’s life');
     respond();
     t.equal(clock.state, Math.abs(ms) > 30_000 ? 'differs' : 'agrees');
     t.ok(Math.abs(clock.time() - serverTime()) <= 1010);
   }
 });
 
-t.test('one API server of several with another clock is enough, and the log has one line', async t => {
+t.test('the clocks differ if one of several API servers has a different clock, and this is logged once', async t => {
   const { clock, mono, respond, changes } = skewed(0);
   respond();
   for (let second = 0; second < 300; second += 1) {
@@ -146,7 +152,7 @@ t.test('the clocks agree again a minute after the last difference', async t => {
   ]);
 });
 
-t.test('a drift is followed', async t => {
+t.test('the skew follows a drifting clock', async t => {
   const { clock, mono, set, respond } = skewed(0);
   for (let minute = 0; minute < 60; minute += 1) {
     set(minute * 1000);
@@ -157,7 +163,7 @@ t.test('a drift is followed', async t => {
   t.equal(clock.state, 'differs');
 });
 
-t.test('the real clocks are taken', async t => {
+t.test('the server clock uses the real clocks by default', async t => {
   const clock = serverClock();
   clock.compare(Math.floor(Date.now() / 1000) * 1000, performance.now());
   t.equal(clock.state, 'agrees');
@@ -166,7 +172,7 @@ t.test('the real clocks are taken', async t => {
   t.equal(clock.state, 'differs');
 });
 
-t.test('each successful response compares the clocks, and none that a proxy may have sent', async t => {
+t.test('only successful responses compare the clocks, since a proxy may send error responses', async t => {
   const { signal } = new AbortController();
   for (const [status, sentAtMs, compared] of [
     [200, EPOCH, true],
@@ -177,24 +183,24 @@ t.test('each successful response compares the clocks, and none that a proxy may 
     [429, EPOCH, false],
     [502, EPOCH, false],
   ] as const) {
-    const seen: unknown[] = [];
+    const comparisons: unknown[] = [];
     const mono = fakeClock(5);
     const response = { status, body: '', retryAfterSeconds: undefined, sentAtMs };
-    const asked: unknown[] = [];
-    const answer = async (...args: unknown[]) => {
-      asked.push(args);
+    const requests: unknown[] = [];
+    const respond = async (...args: unknown[]) => {
+      requests.push(args);
       mono.advance(1000);
       return response;
     };
-    const inner: KubeApiClient = { post: answer, get: answer, close: async () => void asked.push('close') };
-    const clock = { compare: (...args: unknown[]) => seen.push(args) };
+    const inner: KubeApiClient = { post: respond, get: respond, close: async () => void requests.push('close') };
+    const clock = { compare: (...args: unknown[]) => comparisons.push(args) };
     const connection = comparingClocks(inner, clock, mono.now);
     t.equal(await connection.post('/p', 'body', signal, { a: 'b' }), response);
     t.equal(await connection.get('/g', signal), response);
     await connection.close();
-    t.strictSame(asked, [['/p', 'body', signal, { a: 'b' }], ['/g', signal], 'close']);
+    t.strictSame(requests, [['/p', 'body', signal, { a: 'b' }], ['/g', signal], 'close']);
     t.strictSame(
-      seen,
+      comparisons,
       compared
         ? [
             [EPOCH, 5],

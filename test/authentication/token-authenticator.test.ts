@@ -1,7 +1,7 @@
 import t from 'tap';
 import { unavailable } from '../../src/authentication/token-authenticator.ts';
 
-t.test('an outage says its class, and to come back after a second', async t => {
+t.test('an unavailable result has its cause and a retry time of one second', async t => {
   t.strictSame(unavailable('timeout'), {
     kind: 'unavailable',
     reason: 'authority_unavailable',
@@ -10,6 +10,6 @@ t.test('an outage says its class, and to come back after a second', async t => {
   });
 });
 
-t.test('an outage says to come back later where the API server asked for that', async t => {
+t.test('an unavailable result keeps a longer retry time from the API server', async t => {
   t.equal(unavailable('too_many_requests', 7).retryAfterSeconds, 7);
 });

@@ -11,20 +11,20 @@ import { unsignedJwt } from '../fixtures/unsigned-jwt.ts';
 
 const token = unsignedJwt({ sub: 'system:serviceaccount:default:my-app' });
 
-async function reviewing(t: Test, behaviour: Behaviour, audiences: readonly string[] = ['bindcar']) {
+async function startReviews(t: Test, behaviour: Behaviour, audiences: readonly string[] = ['bindcar']) {
   const api = await startStandIn(behaviour);
   const source = async () => explicitEndpoint({ url: api.url, tokenFile: undefined, caFile: undefined });
   const connection = createKubeApiClient({ source, maxConnections: 4, userAgent: 'gatecar/test' });
   t.teardown(() => connection.close());
   t.teardown(() => api.close());
   const reports: ReviewEvent[] = [];
-  const authority = tokenReview({ connection, audiences, onReview: report => reports.push(report) });
-  return { api, authority, reports, connection };
+  const authenticator = tokenReview({ connection, audiences, onReview: report => reports.push(report) });
+  return { api, authenticator, reports, connection };
 }
 
-t.test('the API server is asked with the token and the audiences, and nothing else', async t => {
-  const { api, authority, reports } = await reviewing(t, accepts(), ['bindcar', 'second']);
-  t.match(await authority.authenticate(token), { kind: 'authenticated', identity: { audiences: ['bindcar'] } });
+t.test('a TokenReview request contains only the token and the audiences', async t => {
+  const { api, authenticator, reports } = await startReviews(t, accepts(), ['bindcar', 'second']);
+  t.match(await authenticator.authenticate(token), { kind: 'authenticated', identity: { audiences: ['bindcar'] } });
   t.equal(api.requests[0]?.path, TOKEN_REVIEW_PATH);
   t.strictSame(JSON.parse(api.requests[0]?.body ?? ''), {
     apiVersion: 'authentication.k8s.io/v1',
@@ -34,59 +34,59 @@ t.test('the API server is asked with the token and the audiences, and nothing el
   t.match(reports, [{ outcome: 'authenticated', problem: undefined, priority: 'unverified' }]);
 });
 
-t.test('without audiences none are asked for', async t => {
-  const { api, authority } = await reviewing(t, accepts(), []);
-  await authority.authenticate(token);
+t.test('a TokenReview request has no audiences if none are configured', async t => {
+  const { api, authenticator } = await startReviews(t, accepts(), []);
+  await authenticator.authenticate(token);
   t.strictSame(JSON.parse(api.requests[0]?.body ?? '').spec, { token: revealToken(token) });
 });
 
-t.test('a refusal is an outcome and no problem', async t => {
-  const { authority, reports } = await reviewing(t, reviews({ error: 'invalid bearer token' }));
-  t.match(await authority.authenticate(token), { kind: 'rejected', reason: 'token_rejected' });
+t.test('a rejection is reported as an outcome without a problem', async t => {
+  const { authenticator, reports } = await startReviews(t, reviews({ error: 'invalid bearer token' }));
+  t.match(await authenticator.authenticate(token), { kind: 'rejected', reason: 'token_rejected' });
   t.match(reports, [{ outcome: 'rejected', problem: undefined }]);
 });
 
-t.test('an answer that is no result is reported by class and status', async t => {
-  const { api, authority, reports } = await reviewing(t, answers(429, 'slow down', { 'retry-after': '7' }));
-  t.strictSame(await authority.authenticate(token), unavailable('too_many_requests', 7));
+t.test('an unusable response is reported with its cause and HTTP status', async t => {
+  const { api, authenticator, reports } = await startReviews(t, answers(429, 'slow down', { 'retry-after': '7' }));
+  t.strictSame(await authenticator.authenticate(token), unavailable('too_many_requests', 7));
   api.behaviour = answers(200, '<html>');
-  t.strictSame(await authority.authenticate(token), unavailable('invalid_response'));
+  t.strictSame(await authenticator.authenticate(token), unavailable('invalid_response'));
   t.match(reports, [
     { outcome: 'too_many_requests', problem: 'too many requests (HTTP 429)' },
     { outcome: 'invalid_response', problem: 'not a TokenReview (HTTP 200)' },
   ]);
 });
 
-t.test('a review that has had its time is a timeout', async t => {
-  const { authority, reports } = await reviewing(t, hangs);
-  t.strictSame(await authority.authenticate(token, { signal: AbortSignal.timeout(50) }), unavailable('timeout'));
+t.test('a review that exceeds its deadline is unavailable with cause timeout', async t => {
+  const { authenticator, reports } = await startReviews(t, hangs);
+  t.strictSame(await authenticator.authenticate(token, { signal: AbortSignal.timeout(50) }), unavailable('timeout'));
   t.match(reports, [{ outcome: 'timeout' }]);
 });
 
-t.test('an API server that is not there is an outage, and a recovery needs nothing', async t => {
-  const { api, authority, reports } = await reviewing(t, accepts());
+t.test('an unreachable API server is unavailable, and reviews succeed again after it restarts', async t => {
+  const { api, authenticator, reports } = await startReviews(t, accepts());
   await api.close();
-  t.strictSame(await authority.authenticate(token), unavailable('connection_refused'));
+  t.strictSame(await authenticator.authenticate(token), unavailable('connection_refused'));
   t.match(reports, [{ outcome: 'connection_refused', problem: 'connection refused (ECONNREFUSED)' }]);
-  const back = await startStandIn(accepts(), Number(new URL(api.url).port));
-  t.teardown(() => back.close());
-  t.match(await authority.authenticate(token), { kind: 'authenticated' });
+  const restarted = await startStandIn(accepts(), Number(new URL(api.url).port));
+  t.teardown(() => restarted.close());
+  t.match(await authenticator.authenticate(token), { kind: 'authenticated' });
 });
 
-t.test('an error nobody foresaw is an outage too, and told in our own words', async t => {
+t.test('an unexpected error is unavailable and reported without the error’s text', async t => {
   const reports: ReviewEvent[] = [];
   const connection: Pick<KubeApiClient, 'post'> = {
     post: async () => {
       throw new Error(`cannot send ${revealToken(token)}`);
     },
   };
-  const authority = tokenReview({ connection, audiences: [], onReview: report => reports.push(report) });
-  t.strictSame(await authority.authenticate(token), unavailable('internal_error'));
+  const authenticator = tokenReview({ connection, audiences: [], onReview: report => reports.push(report) });
+  t.strictSame(await authenticator.authenticate(token), unavailable('internal_error'));
   t.match(reports, [{ outcome: 'internal_error', problem: 'internal error' }]);
   t.equal(leaked(JSON.stringify(reports), [revealToken(token)]), undefined);
 });
 
-t.test('a report says how long the review took, and in which priority', async t => {
+t.test('a review report has the duration and the priority', async t => {
   const clock = fakeClock();
   const connection: Pick<KubeApiClient, 'post'> = {
     async post() {
@@ -102,29 +102,29 @@ t.test('a report says how long the review took, and in which priority', async t 
   t.match(reports, [{ durationMs: 42, priority: 'verified' }]);
 });
 
-t.test('nobody has to listen to reports', async t => {
-  const { connection } = await reviewing(t, accepts());
+t.test('token review works without an onReview callback', async t => {
+  const { connection } = await startReviews(t, accepts());
   t.match(await tokenReview({ connection, audiences: ['bindcar'] }).authenticate(token), { kind: 'authenticated' });
 });
 
-t.test('a trail learns that the API server was asked', async t => {
-  const { authority } = await reviewing(t, answers(500, ''));
-  const trail: RequestTrace = { source: 'local' };
-  t.match(await authority.authenticate(token, { trail }), { kind: 'unavailable' });
-  t.equal(trail.source, 'review');
+t.test('the trace of a reviewed request has the source review', async t => {
+  const { authenticator } = await startReviews(t, answers(500, ''));
+  const trace: RequestTrace = { source: 'local' };
+  t.match(await authenticator.authenticate(token, { trail: trace }), { kind: 'unavailable' });
+  t.equal(trace.source, 'review');
 });
 
-t.test('a review that is traced has its span’s headers, and ends it with its outcome', async t => {
-  const { api, authority } = await reviewing(t, reviews({ error: 'no' }));
+t.test('a traced review sends the headers of its span and ends the span with its outcome', async t => {
+  const { api, authenticator } = await startReviews(t, reviews({ error: 'no' }));
   const outcomes: string[] = [];
   const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
-  const trail: RequestTrace = {
+  const trace: RequestTrace = {
     source: 'local',
     startReviewSpan: () => ({ headers: { traceparent }, end: outcome => outcomes.push(outcome) }),
   };
-  await authority.authenticate(token, { trail });
+  await authenticator.authenticate(token, { trail: trace });
   t.equal(api.requests[0]?.headers['traceparent'], traceparent);
   api.behaviour = answers(500, '');
-  await authority.authenticate(token, { trail });
+  await authenticator.authenticate(token, { trail: trace });
   t.strictSame(outcomes, ['rejected', 'server_error']);
 });

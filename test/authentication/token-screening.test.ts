@@ -1,61 +1,57 @@
 import t from 'tap';
 import type { Rejected } from '../../src/authentication/token-authenticator.ts';
-import { MAX_TOKEN_LENGTH, type ScreeningCheck, withTokenScreening } from '../../src/authentication/token-screening.ts';
+import { type ScreeningCheck, withTokenScreening } from '../../src/authentication/token-screening.ts';
 import { Token } from '../../src/credential/token.ts';
+import { MAX_TOKEN_LENGTH } from '../../src/limits/constants.ts';
 import { scriptedAuthority } from '../fixtures/stub-authenticator.ts';
 import { unsignedJwt } from '../fixtures/unsigned-jwt.ts';
 import { acceptedAs } from '../fixtures/verdicts.ts';
 
-const REFUSED: Rejected = { kind: 'rejected', reason: 'token_rejected', detail: 'invalid bearer token' };
+const REJECTED: Rejected = { kind: 'rejected', reason: 'token_rejected', detail: 'invalid bearer token' };
 const OPAQUE = new Token('an-opaque-token');
-const yes = acceptedAs();
+const authenticated = acceptedAs();
 
 function screened(opaqueTokens: 'review' | 'reject') {
-  const inner = scriptedAuthority(() => yes);
-  const refusals: ScreeningCheck[] = [];
-  const authority = withTokenScreening(inner, { opaqueTokens, onRefusal: check => refusals.push(check) });
-  return { inner, refusals, authority };
+  const inner = scriptedAuthority(() => authenticated);
+  const failedChecks: ScreeningCheck[] = [];
+  const authenticator = withTokenScreening(inner, { opaqueTokens, onRefusal: check => failedChecks.push(check) });
+  return { inner, failedChecks, authenticator };
 }
 
-t.test('a token of the greatest length is asked about, one character more is refused unasked', async t => {
-  const { inner, refusals, authority } = screened('review');
-  t.equal(authority.authenticate(new Token('x'.repeat(MAX_TOKEN_LENGTH))), yes);
+t.test('a token of the maximum length is reviewed, and one character more is rejected without a review', async t => {
+  const { inner, failedChecks, authenticator } = screened('review');
+  t.equal(authenticator.authenticate(new Token('x'.repeat(MAX_TOKEN_LENGTH))), authenticated);
   t.equal(inner.asked.length, 1);
-  t.strictSame(authority.authenticate(new Token('x'.repeat(MAX_TOKEN_LENGTH + 1))), REFUSED);
+  t.strictSame(authenticator.authenticate(new Token('x'.repeat(MAX_TOKEN_LENGTH + 1))), REJECTED);
   t.equal(inner.asked.length, 1);
-  t.strictSame(refusals, ['length']);
+  t.strictSame(failedChecks, ['length']);
 });
 
-t.test('a token of 100 KB is refused unasked, whatever it looks like', async t => {
-  const { inner, authority } = screened('review');
-  t.strictSame(authority.authenticate(unsignedJwt({ padding: 'x'.repeat(100_000) })), REFUSED);
+t.test('a JWT of 100 KB is rejected without a review', async t => {
+  const { inner, authenticator } = screened('review');
+  t.strictSame(authenticator.authenticate(unsignedJwt({ padding: 'x'.repeat(100_000) })), REJECTED);
   t.equal(inner.asked.length, 0);
 });
 
-t.test('a token that is no JWT is asked about, unless such tokens are refused', async t => {
-  const asking = screened('review');
-  t.equal(asking.authority.authenticate(OPAQUE), yes);
-  t.strictSame(asking.refusals, []);
+t.test('an opaque token is reviewed if the settings allow it, and is rejected otherwise', async t => {
+  const reviewing = screened('review');
+  t.equal(reviewing.authenticator.authenticate(OPAQUE), authenticated);
+  t.strictSame(reviewing.failedChecks, []);
 
-  const refusing = screened('reject');
-  t.strictSame(refusing.authority.authenticate(OPAQUE), REFUSED);
-  t.equal(refusing.inner.asked.length, 0);
-  t.strictSame(refusing.refusals, ['opaque']);
+  const rejecting = screened('reject');
+  t.strictSame(rejecting.authenticator.authenticate(OPAQUE), REJECTED);
+  t.equal(rejecting.inner.asked.length, 0);
+  t.strictSame(rejecting.failedChecks, ['opaque']);
 });
 
-t.test('a JWT is asked about in either case, with its signal, and its result is handed on', async t => {
+t.test('a JWT is reviewed with its abort signal under both opaque-token settings', async t => {
   for (const opaqueTokens of ['review', 'reject'] as const) {
-    const { inner, refusals, authority } = screened(opaqueTokens);
-    const token = unsignedJwt({ sub: 'somebody' });
+    const { inner, failedChecks, authenticator } = screened(opaqueTokens);
+    const token = unsignedJwt({ sub: 'jane' });
     const { signal } = new AbortController();
-    t.equal(authority.authenticate(token, { signal }), yes);
+    t.equal(authenticator.authenticate(token, { signal }), authenticated);
     t.equal(inner.asked[0]?.token, token);
     t.equal(inner.asked[0]?.signal, signal);
-    t.strictSame(refusals, []);
+    t.strictSame(failedChecks, []);
   }
-});
-
-t.test('nobody has to be told of refusals', async t => {
-  const authority = withTokenScreening(scriptedAuthority(), { opaqueTokens: 'reject' });
-  t.strictSame(authority.authenticate(OPAQUE), REFUSED);
 });

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { suggestName } from '../../src/config/suggest-name.ts';
+import { suggestName, unknownName } from '../../src/config/suggest-name.ts';
 
 t.test('a letter too many, too few, another one or two that changed places still find the name', async t => {
   const known = ['mode', 'listen', 'cache-ttl', 'token-audiences'];
@@ -44,4 +44,10 @@ t.test('nothing is near where there is nothing', async t => {
   t.equal(suggestName('', ['ab']), 'ab');
   t.equal(suggestName('', ['abc']), undefined);
   t.equal(suggestName('ab', ['']), '');
+});
+
+t.test('the error text for an unknown name has the closest known name, if one is close enough', async t => {
+  const known = ['listen', 'mode'];
+  t.equal(unknownName('"lsten"', 'lsten', known, 'setting'), '"lsten" is no known setting; did you mean listen?');
+  t.equal(unknownName('"x"', 'xyzxyzxyz', known, 'setting'), '"x" is no known setting');
 });

@@ -8,7 +8,7 @@ const percent = (text: string): string =>
   [...Buffer.from(text, 'latin1')].map(byte => `%${byte.toString(16).padStart(2, '0')}`).join('');
 const base64 = (text: string): string => Buffer.from(text, 'latin1').toString('base64');
 
-t.test('every escape is undone, as often as a text is escaped', async t => {
+t.test('every kind of escape is decoded, even if nested', async t => {
   const escapes: Record<string, string> = {
     percent: percent(SECRET),
     'percent, upper case': percent(SECRET).toUpperCase(),
@@ -19,22 +19,22 @@ t.test('every escape is undone, as often as a text is escaped', async t => {
     'JSON escapes': SECRET.replaceAll('e', '\\u0065').replaceAll('/', '\\/'),
     'JavaScript escapes': SECRET.replaceAll('e', '\\x65'),
     'character references': SECRET.replaceAll('e', '&#x65;').replaceAll('0', '&#48;'),
-    'one in the other': percent(SECRET.replaceAll('e', '\\u0065')),
+    'JSON escapes in percent': percent(SECRET.replaceAll('e', '\\u0065')),
   };
   for (const [name, text] of Object.entries(escapes)) t.ok(isFound(`/x/${text}/y`), name);
 });
 
-t.test('a text that is escaped too often is reported as such', async t => {
+t.test('a text escaped more often than the limit is reported as incomplete', async t => {
   t.equal(formsOf(`%${'25'.repeat(4)}41`).isComplete, false);
   t.equal(formsOf(`%${'25'.repeat(3)}41`).isComplete, true);
   t.strictSame(unescapings('%2541 %'), ['%2541 %', '%41 %', 'A %']);
 });
 
-t.test('base64 is decoded wherever it begins, in both alphabets and twice', async t => {
+t.test('base64 is decoded at any offset, in both alphabets and twice', async t => {
   for (const before of ['', '/', '/a', '/ab', '/abc/']) {
-    t.ok(isFound(`${before}${base64(SECRET)}`), `behind "${before}"`);
-    t.ok(isFound(`${before}${Buffer.from(`user:${SECRET}`).toString('base64url')}`), `base64url behind "${before}"`);
-    t.ok(isFound(`${before}${base64(base64(`x${SECRET}`))}`), `twice behind "${before}"`);
+    t.ok(isFound(`${before}${base64(SECRET)}`), `after "${before}"`);
+    t.ok(isFound(`${before}${Buffer.from(`user:${SECRET}`).toString('base64url')}`), `base64url after "${before}"`);
+    t.ok(isFound(`${before}${base64(base64(`x${SECRET}`))}`), `twice after "${before}"`);
   }
   t.ok(isFound(percent(base64(percent(SECRET)))), 'between two layers of percent-encoding');
 });
@@ -46,11 +46,11 @@ t.test('hexadecimal digits are decoded in any case and with separators', async t
   t.ok(isFound((hex.match(/../g) ?? []).join(':')));
 });
 
-t.test('a squeezed text has letters and digits alone', async t => {
+t.test('squeeze keeps only letters and digits, in lower case', async t => {
   t.equal(squeeze('A-b_c.D/e é0%9\u0000').toString(), 'abcde09');
 });
 
-t.test('time and forms grow no faster than the text', async t => {
+t.test('the size of all decoded forms grows linearly with the text', async t => {
   for (const text of ['%25', 'eyJ', 'A', '\\', '&#x41', '%u0041', '%']) {
     const length = (count: number) => formsOf(text.repeat(count)).forms.join('').length / count;
     t.ok(length(2000) < 2 * length(1000), text);

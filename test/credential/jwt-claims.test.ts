@@ -4,20 +4,20 @@ import { Token } from '../../src/credential/token.ts';
 
 const encode = (text: string): string => Buffer.from(text).toString('base64url');
 
-/** A JWT with this payload, as it is written. */
+/** Returns a JWT with exactly this payload text. */
 const jwt = (payload: string, header = '{"alg":"RS256"}'): Token =>
   new Token(`${encode(header)}.${encode(payload)}.c2lnbmF0dXJl`);
 
 const NONE = { issuer: undefined, audiences: undefined, expiresAtMs: undefined, notBeforeMs: undefined };
 
-t.test('issuer, audiences and nbf are read where they have the type they should', async t => {
+t.test('iss, aud and nbf are read if they have the correct type', async t => {
   t.strictSame(readClaims(jwt('{"iss":"https://a","aud":["b","c"],"nbf":1.5}')), {
     ...NONE,
     issuer: 'https://a',
     audiences: ['b', 'c'],
     notBeforeMs: 1500,
   });
-  t.strictSame(readClaims(jwt('{"aud":"b"}')), { ...NONE, audiences: ['b'] }, 'one may stand alone');
+  t.strictSame(readClaims(jwt('{"aud":"b"}')), { ...NONE, audiences: ['b'] }, 'a single audience may be a string');
   t.strictSame(readClaims(jwt('{"aud":[]}')), { ...NONE, audiences: [] });
   for (const payload of ['{"iss":1}', '{"aud":["b",1]}', '{"aud":{}}', '{"nbf":"1"}', '{"nbf":1e999}']) {
     t.strictSame(readClaims(jwt(payload)), NONE, payload);
@@ -32,12 +32,12 @@ t.test('exp is read in milliseconds', async t => {
   t.strictSame(
     readClaims(jwt('{"exp":"1767225600"}')),
     { ...NONE, expiresAtMs: 1_767_225_600_000 },
-    'as a text, which the API server takes from OIDC issuers',
+    'the API server accepts a numeric string from OIDC issuers',
   );
   t.strictSame(readClaims(jwt('{"exp":"1.5e3"}')), { ...NONE, expiresAtMs: 1_500_000 });
 });
 
-t.test('a JWT without an exp that is a number, or the text of one, has no end', async t => {
+t.test('a JWT whose exp is not a number or a numeric string has no expiry', async t => {
   for (const payload of [
     '{}',
     '{"exp":"tomorrow"}',
@@ -53,18 +53,18 @@ t.test('a JWT without an exp that is a number, or the text of one, has no end', 
   }
 });
 
-t.test('a JWT without a signature is still a JWT, for the API server to refuse', async t => {
+t.test('the claims of a JWT without a signature are read', async t => {
   t.strictSame(readClaims(new Token(`${encode('{"alg":"none"}')}.${encode('{"exp":1}')}.`)), {
     ...NONE,
     expiresAtMs: 1000,
   });
 });
 
-t.test('a payload in UTF-8 is read', async t => {
+t.test('a JWT payload in UTF-8 is read', async t => {
   t.strictSame(readClaims(jwt('{"sub":"ünïcødé 😀","exp":2}')), { ...NONE, expiresAtMs: 2000 });
 });
 
-t.test('anything but three parts is opaque', async t => {
+t.test('a token without exactly three parts is opaque', async t => {
   const [header, payload] = [encode('{}'), encode('{"exp":1}')];
   const opaque = [
     'a',
@@ -78,10 +78,10 @@ t.test('anything but three parts is opaque', async t => {
   for (const text of opaque) t.equal(readClaims(new Token(text)), undefined, text);
 });
 
-t.test('three parts are opaque unless header and payload are JSON objects', async t => {
-  for (const other of ['', 'text', '[]', '[{"exp":1}]', 'null', '1', '"exp"', 'true', '{"exp":1', '{"exp":1}}']) {
-    t.equal(readClaims(jwt(other)), undefined, `payload ${other}`);
-    t.equal(readClaims(jwt('{"exp":1}', other)), undefined, `header ${other}`);
+t.test('a token of three parts is opaque unless its header and payload are JSON objects', async t => {
+  for (const text of ['', 'text', '[]', '[{"exp":1}]', 'null', '1', '"exp"', 'true', '{"exp":1', '{"exp":1}}']) {
+    t.equal(readClaims(jwt(text)), undefined, `payload ${text}`);
+    t.equal(readClaims(jwt('{"exp":1}', text)), undefined, `header ${text}`);
   }
   t.equal(readClaims(new Token('a.b.c')), undefined);
   t.equal(readClaims(new Token('~~~.+++.///')), undefined);

@@ -6,7 +6,7 @@ import { newJwt, newOpaque } from '../fixtures/find-token.ts';
 import { seeded } from '../fixtures/seeded-random.ts';
 import { HIDDEN, leakedInAnyForm, RECOGNISABLE, SPOILED } from '../fixtures/token-encodings.ts';
 
-/** What a log keeps of a request, and what is no token though it looks like one. */
+/** Texts that a log must keep unchanged. Some look like tokens. */
 const HARMLESS = [
   '',
   'GET',
@@ -22,7 +22,7 @@ const HARMLESS = [
   'eyJ'.repeat(300),
 ];
 
-t.test('what is no token stays as it was, with and without a credential', async t => {
+t.test('texts without a token are unchanged, with and without a credential', async t => {
   for (const text of HARMLESS) {
     t.equal(redact(text), text);
     for (const token of [newJwt(), newOpaque(), 'q.z', 'a-token-of-mine']) {
@@ -31,14 +31,14 @@ t.test('what is no token stays as it was, with and without a credential', async 
   }
 });
 
-t.test('a plain copy is replaced in place, and the rest of the text stays', async t => {
+t.test('plain copies of a token are replaced, and the rest of the text is kept', async t => {
   for (const token of [newJwt(), newOpaque(), 'abc.def']) {
     t.equal(redactor(new Token(token))(`/x/${token}/y/${token}`), '/x/[token]/y/[token]');
   }
   t.equal(redact(`a ${newJwt()} b`), 'a [token] b');
 });
 
-t.test('every encoding and every part of the presented token is removed, whatever the token is', async t => {
+t.test('every encoding and every part of the presented token is removed', async t => {
   const random = seeded(15);
   for (const [name, encode] of Object.entries({ ...RECOGNISABLE, ...HIDDEN })) {
     for (let round = 0; round < 20; round += 1) {
@@ -49,43 +49,54 @@ t.test('every encoding and every part of the presented token is removed, whateve
   }
 });
 
-t.test('a JWT is found in every recognisable encoding without its credential', async t => {
+t.test('a JWT other than the credential is removed in every recognisable encoding', async t => {
   const random = seeded(16);
   for (const [name, encode] of Object.entries(RECOGNISABLE)) {
     const token = newJwt();
     t.equal(leakedInAnyForm(redact(encode(token, random)), token), undefined, name);
   }
   const [, claims = ''] = newJwt().split('.');
-  t.equal(redact(`/x/${claims}`), '/x/[token]', 'the claims alone');
+  t.equal(redact(`/x/${claims}`), '/x/[token]', 'only the claims');
   t.equal(redact(`/x/${claims.slice(0, 8)}/${claims.slice(8)}`), '[token]', 'split');
 });
 
-t.test('the token of a malformed or foreign credential is removed as that of a well-formed one', async t => {
+t.test('the token of a malformed credential or another scheme is removed', async t => {
   const random = seeded(17);
   for (const spoil of SPOILED) {
     for (const encode of Object.values({ ...RECOGNISABLE, ...HIDDEN })) {
       const token = newOpaque() + newOpaque();
       const presented = presentedIn(parseAuthorization(spoil(token, random)));
-      const shown = redactor(presented)(encode(token, random));
-      t.equal(leakedInAnyForm(shown, token), undefined, `${spoil('TOKEN', random)}: ${encode}`);
+      const redacted = redactor(presented)(encode(token, random));
+      t.equal(leakedInAnyForm(redacted, token), undefined, `${spoil('TOKEN', random)}: ${encode}`);
     }
   }
 });
 
-t.test('a credential of a few characters is replaced where it stands and not looked for otherwise', async t => {
+t.test('a credential of fewer than eight characters is removed only where it occurs literally', async t => {
   t.equal(redactor(new Token('x.y'))('/a/x.y/xy'), '/a/[token]/xy');
-  t.equal(redactor(new Token('abcdefgh'))('/a/abc/defgh'), '[token]', 'of eight characters it is');
+  t.equal(
+    redactor(new Token('abcdefgh'))('/a/abc/defgh'),
+    '[token]',
+    'a credential of eight characters is also found in parts',
+  );
   t.ok(redactor(new Token('a'))('a'.repeat(5000)).length <= 4096);
 });
 
-t.test('a text that is escaped more often than is undone is left out', async t => {
+t.test('a text escaped more often than the limit is removed completely', async t => {
   t.equal(redact(`/x/%${'25'.repeat(20)}41`), '[token]');
 });
 
-t.test('no text and no credential of 64 KB takes long', async t => {
+t.test('redaction takes at most 2 s of CPU for long texts with a credential of 64 KB', async t => {
   const credential = new Token('a'.repeat(65_536));
   const texts = [
-    ...['%25', 'eyJ', 'A', '\\', '&#x41', 'a/', '%u0041', `${'A'.repeat(22)}.`].map(piece => piece.repeat(70_000)),
+    '%25'.repeat(70_000),
+    'eyJ'.repeat(70_000),
+    'A'.repeat(70_000),
+    '\\'.repeat(70_000),
+    '&#x41'.repeat(70_000),
+    'a/'.repeat(70_000),
+    '%u0041'.repeat(70_000),
+    `${'A'.repeat(22)}.`.repeat(70_000),
     Buffer.from('%2541'.repeat(10_000)).toString('base64'),
     Buffer.from(Buffer.from('%2541'.repeat(10_000)).toString('base64')).toString('base64'),
   ];
@@ -96,16 +107,21 @@ t.test('no text and no credential of 64 KB takes long', async t => {
   t.ok(user < 2_000_000, `${user} µs of CPU for ${texts.length} texts`);
 });
 
-t.test('a text repeats a token only if it holds all of it, plainly or encoded', async t => {
+t.test('repeatsToken finds only complete tokens, plain or encoded', async t => {
   for (const token of [newJwt(), newOpaque()]) {
     const value = new Token(token);
     const percent = [...token].map(character => `%${character.charCodeAt(0).toString(16)}`).join('');
     const copies = [
-      ...[token, `x:${token}`, percent, Buffer.from(token).toString('hex')],
-      ...['', 'u', 'u:'].map(before => Buffer.from(before + token).toString('base64')),
+      token,
+      `x:${token}`,
+      percent,
+      Buffer.from(token).toString('hex'),
+      btoa(token),
+      btoa(`u${token}`),
+      btoa(`u:${token}`),
     ];
     for (const copy of copies) t.ok(repeatsToken(`user ${copy}`, value), copy.slice(0, 40));
-    t.notOk(repeatsToken(token.slice(0, -16), value), 'a public identifier is often the beginning of a token');
+    t.notOk(repeatsToken(token.slice(0, -16), value), 'a public identifier may equal the start of a token');
     t.notOk(repeatsToken('system:serviceaccount:default:my-app', value));
   }
 });

@@ -8,14 +8,14 @@ import { redactJwts, redactToken, revealToken, Token } from '../../src/credentia
 const SECRET = 'eyJhbGciOiJSUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl';
 const token = new Token(SECRET);
 
-t.test('a token gives its characters to who asks by name, and its length to everybody', async t => {
+t.test('only revealToken returns the characters of a token; its length is public', async t => {
   t.equal(revealToken(token), SECRET);
   t.equal(token.length, SECRET.length);
 });
 
-t.test('whatever makes text of a token shows [token]', async t => {
+t.test('every conversion of a token to text gives [token]', async t => {
   const error = new Error(`cannot review ${token}`);
-  const shown: Record<string, string> = {
+  const conversions: Record<string, string> = {
     template: `${token}`,
     String: String(token),
     concatenation: 'a '.concat(token as unknown as string),
@@ -36,13 +36,13 @@ t.test('whatever makes text of a token shows [token]', async t => {
     URLSearchParams: decodeURIComponent(new URLSearchParams({ token: token as unknown as string }).toString()),
     Headers: new Headers({ token: token as unknown as string }).get('token') ?? '',
   };
-  for (const [how, text] of Object.entries(shown)) {
-    t.match(text, '[token]', how);
-    t.notMatch(text, 'c2VjcmV0', how);
+  for (const [conversion, text] of Object.entries(conversions)) {
+    t.match(text, '[token]', conversion);
+    t.notMatch(text, 'c2VjcmV0', conversion);
   }
 });
 
-t.test('a token has no property that could be listed, copied or cloned', async t => {
+t.test('a token has no property that can be listed, copied or cloned', async t => {
   t.strictSame(Reflect.ownKeys(token), []);
   t.strictSame(Object.entries(token), []);
   t.strictSame({ ...token }, {});
@@ -53,7 +53,7 @@ t.test('a token has no property that could be listed, copied or cloned', async t
   for (const key in token) t.fail(`for…in finds ${key}`);
 });
 
-t.test('pino writes no token, at any level and in any place', async t => {
+t.test('pino never writes a token, at any level or position', async t => {
   let written = '';
   const log = pino(
     { level: 'trace' },
@@ -77,40 +77,40 @@ t.test('pino writes no token, at any level and in any place', async t => {
   t.notMatch(written, 'c2VjcmV0');
 });
 
-t.test('text that repeats the token, once or more, has it replaced', async t => {
+t.test('redactToken replaces every copy of the token', async t => {
   t.equal(redactToken(`a ${SECRET} b ${SECRET}${SECRET}`, token), 'a [token] b [token][token]');
   t.equal(redactToken('nothing of it', token), 'nothing of it');
 });
 
-t.test('characters that mean something to patterns are replaced as they are', async t => {
+t.test('redactToken treats characters of regular expressions literally', async t => {
   t.equal(redactToken('x a.b+c/~== y aXbbc', new Token('a.b+c/~==')), 'x [token] y aXbbc');
 });
 
-t.test('whatever looks like a JWT is replaced, whoever’s it is, and nothing else', async t => {
+t.test('redactJwts replaces every JWT and nothing else', async t => {
   t.equal(redactJwts(`/a?token=${SECRET}&b, ${SECRET}`), '/a?token=[token]&b, [token]');
   t.equal(redactJwts('eyJhbGciOiJub25lIn0.e30. and eyJhbGciOiJub25lIn0.e30'), '[token] and [token]');
   for (const text of ['', 'gateway.example.com/a.b.c', 'eyJhbGciOiJub2', 'eyJ.x.y', 'surveyJobsOfTheYear2026'])
     t.equal(redactJwts(text), text);
 });
 
-t.test('a JWT is found in the middle of other words, and a JWE with an empty part too', async t => {
+t.test('redactJwts replaces a JWT within other text, and a JWE with an empty part', async t => {
   t.equal(redactJwts(`/x/Bearer%20${SECRET}/y`), '/x/Bearer%20[token]/y');
   t.equal(redactJwts(`a.b_${SECRET}`), 'a.b_[token]');
   t.equal(redactJwts('eyJhbGciOiJkaXIifQ..aXY.Y2lwaGVy.dGFn'), '[token]');
 });
 
-t.test('a JWT whose dots are percent-encoded, as a URI may have them, is one still', async t => {
+t.test('redactJwts replaces a JWT with percent-encoded dots', async t => {
   for (const dot of ['%2E', '%2e']) t.equal(redactJwts(`/x/${SECRET.replaceAll('.', dot)}/y`), '/x/[token]/y');
-  for (const text of ['/a%2Eb', '/100%2Even']) t.equal(redactJwts(text), text, 'what is none stays as it was');
+  for (const text of ['/a%2Eb', '/100%2Even']) t.equal(redactJwts(text), text, 'a text without a JWT is unchanged');
 });
 
-t.test('a long text takes no longer than it is long, though a JWT seems to begin everywhere in it', async t => {
+t.test('redactJwts takes linear time for 3 MiB of text that looks like the start of a JWT everywhere', async t => {
   const text = 'eyJ'.repeat(1024 * 1024);
   t.equal(redactJwts(text), text);
   t.equal(redactJwts(`${text}.x`), '[token]');
 });
 
-t.test('one part of a JWT is replaced too: a gateway cuts long values, and the claims are in one part', async t => {
+t.test('redactJwts replaces a single part of a JWT, since a gateway may cut long values', async t => {
   const [header = '', claims = ''] = revealToken(new Token(SECRET.replace('c2VjcmV0', 'eyJpc3MiOiJodHRwcyJ9'))).split(
     '.',
   );

@@ -2,13 +2,13 @@ import t, { type Test } from 'tap';
 import { IDENTITY_HEADERS } from '../../src/identity/identity-headers.ts';
 import { ask, askRaw } from '../fixtures/ask.ts';
 import { startGate } from '../fixtures/gatecar.ts';
-import { answers, startStandIn } from '../fixtures/stand-in-api-server.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { caddyExample, startCaddy } from './fixtures/support/caddy.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { gatewaySuite } from './fixtures/support/gateway-suite.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
+import { passesOnlyWhatGatecarSays } from './fixtures/support/proxy-claims.ts';
 import { startSilentServer } from './fixtures/support/silent-server.ts';
 import { startTcpCounter } from './fixtures/support/tcp-counter.ts';
 import { askUpgrade } from './fixtures/support/upgrade-echo.ts';
@@ -69,37 +69,7 @@ t.test('the example for Caddy', { skip: skipWithout(gatewayMissing('caddy')) }, 
     t.match(application.requests.at(-1)?.headers['x-request-id'], /^[0-9a-f-]{36}$/);
   });
 
-  t.test('lets nothing through under the prefix but what gatecar says, and no upgrade but to a websocket', async t => {
-    const { url } = await behindCaddy(t, hostOf(gate.auth));
-    const upgrades = ['Connection: Upgrade', 'Upgrade: h2c', 'Upgrade: websocket'];
-    const websocket = ['Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg=='];
-    const head = ['GET / HTTP/1.1', 'Host: app', `Authorization: Bearer ${token}`, 'X-Auth-Request-Email: forged'];
-    const question = [...head, ...upgrades, ...websocket, '', ''].join('\r\n');
-    t.match(await askRaw(url, question, received => received.includes('\r\n\r\n')), /^HTTP\/1\.1 101 /);
-    const { headers = {} } = application.requests.at(-1) ?? {};
-    t.equal(headers['x-auth-request-user'], 'system:serviceaccount:default:my-app');
-    t.equal(headers['upgrade'], 'websocket', 'it alone');
-    t.notOk(headers['x-auth-request-email']);
-  });
-
-  t.test('tells the client when to ask again where gatecar cannot ask', async t => {
-    const standIn = await startStandIn(answers(500, 'broken'));
-    const blind = await startGate({ GATECAR_KUBE_API_URL: standIn.url });
-    t.teardown(() => Promise.all([blind.stop(), standIn.close()]));
-    const { url } = await behindCaddy(t, hostOf(blind.auth));
-    const { status, headers, body } = await ask(url, { path: '/', token });
-    t.match({ status, ...headers }, { status: 503, 'retry-after': '1', 'x-gatecar-reason': 'authority_unavailable' });
-    t.match(JSON.parse(body).error, /^TokenReview API call failed/);
-  });
-
-  t.test('passes on as it is what the application itself answers', async t => {
-    const { url } = await behindCaddy(t, hostOf(gate.auth));
-    for (const status of [500, 502, 503, 401, 404]) {
-      application.status = status;
-      t.match(await ask(url, { path: '/', token }), { status, body: 'system:serviceaccount:default:my-app' });
-    }
-    application.status = 200;
-  });
+  await passesOnlyWhatGatecarSays(t, { gate, application, token, start: behindCaddy });
 
   t.test('leaves trailers out, whatever they are called', async t => {
     const { url } = await behindCaddy(t, hostOf(gate.auth));

@@ -4,13 +4,13 @@ import { envoyClient } from '../fixtures/envoy-client.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { type Cluster, reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { ENVOY_TRAITS, envoyExample, startEnvoy, validateEnvoy } from './fixtures/support/envoy.ts';
+import { envoyClaims } from './fixtures/support/envoy-claims.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { gatewaySuite, listening, newNeighbours } from './fixtures/support/gateway-suite.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { replaceOnce } from './fixtures/support/nginx.ts';
-import { until } from './fixtures/support/until.ts';
 
 // `examples/envoy-grpc/envoy.yaml`, addresses aside.
 
@@ -69,20 +69,7 @@ async function itself(t: Test, { api, settings }: Cluster): Promise<void> {
     t.match(body, /^gatecar_requests_total\{protocol="http",decision="allow",reason=""\} 256$/m);
   });
 
-  t.test("gatecar's log says who asked for what", async t => {
-    t.equal((await ask(url, { method: 'DELETE', path: '/zones?secret=1' })).status, 401);
-    const logged = await until('it is logged', async () =>
-      (await gatecar.logs()).find(({ msg, method }) => msg === 'denied' && method === 'DELETE'),
-    );
-    t.match(logged, { clientAddress: '127.0.0.1', uri: '/zones', requestId: /^[0-9a-f-]{36}$/ });
-  });
-
-  t.test('50 KB of query pass', async t => {
-    const path = `/zones?${'q'.repeat(50 * 1024)}`;
-    t.equal((await ask(url, { path, token })).status, 200);
-    t.equal(application.requests.at(-1)?.url, path);
-    t.equal((await ask(url, { path })).status, 401);
-  });
+  await envoyClaims(t, { url, gatecar, application, token });
 
   t.test(
     'an API server that hangs is a denial, also to an Envoy that has less time and would let everybody in',

@@ -1,6 +1,7 @@
 import t from 'tap';
 import { at, exampleDocuments } from '../fixtures/examples.ts';
-import { gatewaySuite, type Neighbours } from './fixtures/support/gateway-suite.ts';
+import { gatewaySuite } from './fixtures/support/gateway-suite.ts';
+import type { Neighbours } from './fixtures/support/gateway-under-test.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { nginxMissing, startNginx } from './fixtures/support/nginx.ts';

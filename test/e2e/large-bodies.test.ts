@@ -7,7 +7,8 @@ import { caddyExample, startCaddy } from './fixtures/support/caddy.ts';
 import { type EnvoyExample, envoyExample, startEnvoy } from './fixtures/support/envoy.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
-import { listening, type Neighbours, newNeighbours } from './fixtures/support/gateway-suite.ts';
+import { listening, newNeighbours } from './fixtures/support/gateway-suite.ts';
+import type { Neighbours } from './fixtures/support/gateway-under-test.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { exampleConfig, nginxMissing, replaceOnce, startNginx } from './fixtures/support/nginx.ts';
 

@@ -6,7 +6,8 @@ import { envoyExample, startEnvoy } from './fixtures/support/envoy.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { told } from './fixtures/support/gateway-forgeries.ts';
-import { type Gateway, listening, newNeighbours } from './fixtures/support/gateway-suite.ts';
+import { listening, newNeighbours } from './fixtures/support/gateway-suite.ts';
+import type { Gateway } from './fixtures/support/gateway-under-test.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { exampleConfig, startNginx } from './fixtures/support/nginx.ts';
 

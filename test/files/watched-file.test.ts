@@ -7,7 +7,7 @@ import { projectedVolume } from '../fixtures/projected-volume.ts';
 
 const text = (content: Buffer) => content.toString('utf8');
 
-t.test('a change is seen after a second, and the disk is not asked before', async t => {
+t.test('a changed file is read after one second, and the disk is not accessed before', async t => {
   const path = join(t.testdir({ token: 'old' }), 'token');
   const clock = fakeClock();
   const file = watchedFile(path, clock.now);
@@ -24,16 +24,16 @@ t.test('a change is seen after a second, and the disk is not asked before', asyn
   t.equal(text(await file.read()), 'newer');
 });
 
-t.test('the clock is the process’s own unless another is given', async t => {
-  const path = join(t.testdir({ token: 'mine' }), 'token');
+t.test('a watched file uses the real clock by default', async t => {
+  const path = join(t.testdir({ token: 'old' }), 'token');
   const file = watchedFile(path);
   const first = await file.read();
-  t.equal(text(first), 'mine');
-  await writeFile(path, 'other');
+  t.equal(text(first), 'old');
+  await writeFile(path, 'new');
   t.equal(await file.read(), first, 'less than a second has passed');
 });
 
-t.test('a volume swapped by symlink is followed, though size and time are the same', async t => {
+t.test('a file in a volume swapped by symlink is re-read, even with the same size and time', async t => {
   const volume = await projectedVolume(t.testdir(), { token: 'one' });
   const clock = fakeClock();
   const file = watchedFile(volume.path('token'), clock.now);
@@ -45,7 +45,7 @@ t.test('a volume swapped by symlink is followed, though size and time are the sa
   }
 });
 
-t.test('a file that was swapped for the same content stays the same object', async t => {
+t.test('a file swapped for one with the same content keeps its content object', async t => {
   const volume = await projectedVolume(t.testdir(), { token: 'one', 'ca.crt': 'bundle' });
   const clock = fakeClock();
   const file = watchedFile(volume.path('ca.crt'), clock.now);
@@ -57,7 +57,7 @@ t.test('a file that was swapped for the same content stays the same object', asy
   t.equal(await file.read(), first);
 });
 
-t.test('a file that vanishes keeps its last content, after a drop too, and is read anew when it is back', async t => {
+t.test('a deleted file keeps its last content, even after a drop, and is re-read when it exists again', async t => {
   const directory = t.testdir({ token: 'old' });
   const path = join(directory, 'token');
   const clock = fakeClock();
@@ -78,7 +78,7 @@ t.test('a file that vanishes keeps its last content, after a drop too, and is re
   t.equal(file.failure, undefined);
 });
 
-t.test('a file that was never there is an error each time, and none once it is there', async t => {
+t.test('reading a file that never existed fails until it exists', async t => {
   const path = join(t.testdir(), 'token');
   const file = watchedFile(path, fakeClock().now);
   await t.rejects(file.read(), { code: 'ENOENT' });
@@ -87,11 +87,11 @@ t.test('a file that was never there is an error each time, and none once it is t
   t.equal(text(await file.read()), 'here');
 });
 
-t.test('a directory is an error, not a content', async t => {
+t.test('reading a directory fails with EISDIR', async t => {
   await t.rejects(watchedFile(t.testdir()).read(), { code: 'EISDIR' });
 });
 
-t.test('after a drop the file is read at once, though it looks the same', async t => {
+t.test('a dropped file is re-read immediately, even if its metadata is unchanged', async t => {
   const path = join(t.testdir({ token: 'old' }), 'token');
   const time = new Date('2025-01-01T00:00:00Z');
   await utimes(path, time, time);
@@ -107,7 +107,7 @@ t.test('after a drop the file is read at once, though it looks the same', async 
   t.equal(text(await file.read()), 'new');
 });
 
-t.test('a file whose time alone has changed is read anew', async t => {
+t.test('a file is re-read if only its modification time changed', async t => {
   const path = join(t.testdir({ token: 'old' }), 'token');
   const clock = fakeClock();
   const file = watchedFile(path, clock.now);

@@ -1,5 +1,3 @@
-import { randomBytes } from 'node:crypto';
-import { Agent } from 'node:http';
 import t, { type Test } from 'tap';
 import type { AuditLine } from '../../src/observability/audit-log.ts';
 import { ask } from '../fixtures/ask.ts';
@@ -8,8 +6,7 @@ import { converse, head } from '../fixtures/conversation.ts';
 import { envoyClient } from '../fixtures/envoy-client.ts';
 import { everywhere, leaked, newJwt } from '../fixtures/find-token.ts';
 import { startGatecar, type TestGatecar } from '../fixtures/gatecar.ts';
-import { startGatecarProcess } from '../fixtures/gatecar-process.ts';
-import { metric, reaches } from '../fixtures/metrics.ts';
+import { reaches } from '../fixtures/metrics.ts';
 import { mutate, TOKEN } from '../fixtures/mutate-request.ts';
 import { seeded } from '../fixtures/seeded-random.ts';
 import {
@@ -26,7 +23,6 @@ import { until } from '../fixtures/until.ts';
 
 const SEED = 20_240_601;
 const SPOILED = 300;
-const MIB = 1024 * 1024;
 
 /** Line ends of every kind, what terminals take for commands, what JSON lets pass, quotes, and a line of our own. */
 const FORGERY = `a\r\n{"audit":true,"decision":"allow"}\u2028\u2029\u0085\x1b[2J\x9b2J\x00\\"\ud800\u202eü`;
@@ -221,59 +217,3 @@ t.test('the trace that a trusted proxy tells is in its lines of log and audit, o
     { msg: 'denied', span_id },
   ]);
 });
-
-t.test('on SIGTERM every line is written before the process ends', async t => {
-  const { standIn } = await open(t);
-  const gatecar = await startGatecarProcess({
-    ...{ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT_LOG: 'all', GATECAR_LOG_LEVEL: 'info' },
-  });
-  t.teardown(() => gatecar.stop());
-  const agent = new Agent({ keepAlive: true, maxSockets: 16 });
-  await Promise.all(Array.from({ length: 2000 }, () => ask(gatecar.auth, { token: 'good', agent })));
-  agent.destroy();
-  gatecar.kill('SIGTERM');
-  t.equal(await gatecar.exitCode, 0);
-  t.equal(auditLines(gatecar.output()).length, 2000);
-});
-
-t.test(
-  'output that nobody reads holds no answer up: what is too much is dropped, counted, and missing by its number',
-  async t => {
-    const { standIn } = await open(t);
-    const gatecar = await startGatecarProcess({
-      ...{ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT_LOG: 'all', GATECAR_TRUSTED_PROXIES: '127.0.0.1' },
-      // At which an allow is no line of the log.
-      GATECAR_LOG_LEVEL: 'info',
-    });
-    t.teardown(() => gatecar.stop());
-    const agent = new Agent({ keepAlive: true, maxSockets: 16 });
-    t.teardown(() => agent.destroy());
-    const headers = Object.fromEntries(
-      ['X-Request-ID', 'X-Original-URI'].map(name => [name, randomBytes(128).toString('hex')]),
-    );
-    const wrong: unknown[] = [];
-    const flood = async (count: number) => {
-      for (let left = count; left > 0; left -= 500) {
-        const replies = Array.from({ length: 500 }, () => ask(gatecar.auth, { token: 'good', agent, headers }));
-        wrong.push(...(await Promise.all(replies)).filter(({ status }) => status !== 200));
-      }
-    };
-    gatecar.stopReading();
-    await flood(6000);
-    const before = await gatecar.memory();
-    t.ok((await metric(gatecar.ops, 'gatecar_log_lines_dropped_total')) > 0);
-    await flood(4000);
-    const grown = ((await gatecar.memory()).heapUsed - before.heapUsed) / MIB;
-    t.strictSame(wrong, []);
-    t.ok(grown < 4, `the heap grew by ${grown.toFixed(1)} MiB`);
-    const dropped = await metric(gatecar.ops, 'gatecar_log_lines_dropped_total');
-
-    gatecar.readAgain();
-    gatecar.kill('SIGTERM');
-    await gatecar.exitCode;
-    const lines = auditLines(gatecar.output());
-    t.equal(lines.length + dropped, 10_000);
-    t.ok(lines.every(({ sequence }, at) => sequence > (lines[at - 1]?.sequence ?? 0)));
-    t.strictSame(faultsOf(lines), [], 'no line is cut or mixed with another');
-  },
-);

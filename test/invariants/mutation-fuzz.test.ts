@@ -6,16 +6,17 @@ import { ask } from '../fixtures/ask.ts';
 import { converse, head } from '../fixtures/conversation.ts';
 import { startGatecarProcess } from '../fixtures/gatecar-process.ts';
 import { goodRequests, sameToken } from '../fixtures/good-requests.ts';
+import { LONG_FUZZ } from '../fixtures/long-fuzz.ts';
 import { mutate, TOKEN } from '../fixtures/mutate-request.ts';
 import { type Seeded, seeded } from '../fixtures/seeded-random.ts';
 
-const CASES = process.env['GATECAR_FUZZ'] === 'nightly' ? 10_000 : 1_000;
+const CASES = LONG_FUZZ ? 10_000 : 250;
 const SEED = Number(process.env['GATECAR_FUZZ_SEED'] ?? 20_240_601);
 const MIB = 1024 * 1024;
 /** How long one case may take before it counts as one that is never answered. */
 const DEADLINE_MS = 20_000;
 
-t.setTimeout(CASES * 60);
+t.setTimeout(120_000 + CASES * 60);
 
 const issuer = tokenIssuer();
 const authority = await startFakeApiServer({ issuer });

@@ -7,37 +7,39 @@ const curve = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 
 const jwk = ({ publicKey }: { publicKey: KeyObject }, alg: string, kid: string) => ({
   ...publicKey.export({ format: 'jwk' }),
-  ...{ use: 'sig', alg, kid },
+  use: 'sig',
+  alg,
+  kid,
 });
 const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
 
-/** A JWS of that header, signed whatever the header says. */
+/** Returns a JWS with this header, signed by this key even if the header contradicts. */
 function jws(header: object, { privateKey }: { privateKey: KeyObject }, digest = 'sha256'): string {
-  const input = `${encode(header)}.${encode({ sub: 'anybody' })}`;
+  const input = `${encode(header)}.${encode({ sub: 'jane' })}`;
   const signature = sign(digest, Buffer.from(input), { key: privateKey, dsaEncoding: 'ieee-p1363' });
   return `${input}.${signature.toString('base64url')}`;
 }
 
-/** Another signature of the same length. */
-function spoilt(token: string): string {
+/** Returns the token with an invalid signature of the same length. */
+function withInvalidSignature(token: string): string {
   const at = token.lastIndexOf('.') + 11;
   return `${token.slice(0, at)}${token[at] === 'A' ? 'B' : 'A'}${token.slice(at + 1)}`;
 }
 
-const both = { keys: [jwk(rsa, 'RS256', 'r'), jwk(curve, 'ES256', 'e')] };
+const jwks = { keys: [jwk(rsa, 'RS256', 'r'), jwk(curve, 'ES256', 'e')] };
 
-t.test('signatures of RSA and of elliptic curves are told apart', async t => {
-  const keys = createJwsVerifier(both);
+t.test('RSA and elliptic-curve signatures are verified', async t => {
+  const keys = createJwsVerifier(jwks);
   for (const token of [jws({ alg: 'RS256', kid: 'r' }, rsa), jws({ alg: 'ES256', kid: 'e' }, curve)]) {
     t.equal(keys.verify(token), 'good');
-    t.equal(keys.verify(spoilt(token)), 'bad');
-    t.equal(keys.verify(token.slice(0, -20)), 'bad', 'cut off');
-    t.equal(keys.verify(token.replace('.ey', '.fy')), 'bad', 'another payload');
+    t.equal(keys.verify(withInvalidSignature(token)), 'bad');
+    t.equal(keys.verify(token.slice(0, -20)), 'bad', 'a truncated signature');
+    t.equal(keys.verify(token.replace('.ey', '.fy')), 'bad', 'a changed payload');
   }
 });
 
-t.test('a key of another name, or of another algorithm, is not known', async t => {
-  const keys = createJwsVerifier(both);
+t.test('a token with another kid or algorithm has an unknown key', async t => {
+  const keys = createJwsVerifier(jwks);
   for (const token of [
     jws({ alg: 'RS256', kid: 'other' }, rsa),
     jws({ alg: 'RS512', kid: 'r' }, rsa, 'sha512'),
@@ -50,8 +52,8 @@ t.test('a key of another name, or of another algorithm, is not known', async t =
   }
 });
 
-t.test('a form that is not read is never judged', async t => {
-  const keys = createJwsVerifier(both);
+t.test('a token in an unsupported form is never valid or invalid', async t => {
+  const keys = createJwsVerifier(jwks);
   const good = jws({ alg: 'RS256', kid: 'r' }, rsa);
   for (const token of [
     jws({ alg: 'RS256' }, rsa),
@@ -65,12 +67,12 @@ t.test('a form that is not read is never judged', async t => {
   }
 });
 
-t.test('what was asked about before makes no difference', async t => {
-  const ours = jws({ alg: 'RS256', kid: 'r' }, rsa);
-  const [header = '', payload = '', signature = ''] = ours.split('.');
-  const asked = {
-    [ours]: 'good',
-    [spoilt(ours)]: 'bad',
+t.test('the result for a token does not depend on the token verified before', async t => {
+  const valid = jws({ alg: 'RS256', kid: 'r' }, rsa);
+  const [header = '', payload = '', signature = ''] = valid.split('.');
+  const expected = {
+    [valid]: 'good',
+    [withInvalidSignature(valid)]: 'bad',
     [jws({ alg: 'ES256', kid: 'e' }, curve)]: 'good',
     [jws({ alg: 'RS256', kid: 'x' }, rsa)]: 'unknown key',
     [`${header}.${signature}`]: 'unknown form',
@@ -79,16 +81,16 @@ t.test('what was asked about before makes no difference', async t => {
     [header]: 'unknown form',
     '': 'unknown form',
   };
-  const keys = createJwsVerifier(both);
-  for (const [first, found] of Object.entries(asked)) {
-    for (const [second, then] of Object.entries(asked)) {
-      t.equal(keys.verify(first), found);
-      t.equal(keys.verify(second), then, `${second} after ${first}`);
+  const keys = createJwsVerifier(jwks);
+  for (const [first, firstResult] of Object.entries(expected)) {
+    for (const [second, secondResult] of Object.entries(expected)) {
+      t.equal(keys.verify(first), firstResult);
+      t.equal(keys.verify(second), secondResult, `${second} after ${first}`);
     }
   }
 });
 
-t.test('a key that cannot be used is left out, and the others stay', async t => {
+t.test('an unusable key is ignored, and the other keys of its set are used', async t => {
   const good = jws({ alg: 'RS256', kid: 'r' }, rsa);
   const { kid: _, ...nameless } = jwk(rsa, 'RS256', 'x');
   const unusable = [
@@ -114,12 +116,12 @@ t.test('a key that cannot be used is left out, and the others stay', async t => 
     jwk(generateKeyPairSync('ed25519'), 'RS256', 'x'),
     { ...jwk(curve, 'ES256', 'x'), y: jwk(curve, 'ES256', 'x').x },
   ];
-  const keys = createJwsVerifier({ keys: [...unusable, ...both.keys] });
+  const keys = createJwsVerifier({ keys: [...unusable, ...jwks.keys] });
   t.equal(keys.verify(good), 'good');
   t.equal(keys.verify(jws({ alg: 'RS256', kid: 'x' }, rsa)), 'unknown key');
 });
 
-t.test('what takes long is checked beside the event loop, and past a bound not at all', async t => {
+t.test('at most 64 slow checks run at once, off the event loop; more are unverifiable', async t => {
   const p384 = generateKeyPairSync('ec', { namedCurve: 'P-384' });
   const p521 = generateKeyPairSync('ec', { namedCurve: 'P-521' });
   const large = generateKeyPairSync('rsa', { modulusLength: 4104 });
@@ -133,61 +135,61 @@ t.test('what takes long is checked beside the event loop, and past a bound not a
     const check = keys.verify(token);
     t.type(check, Promise, alg);
     t.equal(await check, 'good');
-    t.equal(await keys.verify(spoilt(token)), 'bad');
+    t.equal(await keys.verify(withInvalidSignature(token)), 'bad');
   }
   const keys = createJwsVerifier({ keys: [jwk(p384, 'ES384', 'x')] });
   const token = jws({ alg: 'ES384', kid: 'x' }, p384, 'sha384');
   const checks = await Promise.all(Array.from({ length: 70 }, () => keys.verify(token)));
   t.equal(checks.filter(check => check === 'good').length, 64);
   t.equal(checks.filter(check => check === 'unknown form').length, 6);
-  t.equal(await keys.verify(token), 'good', 'there is room again');
+  t.equal(await keys.verify(token), 'good', 'slots are free again');
 });
 
-t.test('of several keys of one name each counts', async t => {
-  const other = generateKeyPairSync('rsa', { modulusLength: 2048 });
+t.test('each of several keys with the same kid is tried', async t => {
+  const second = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const keys = createJwsVerifier({
-    keys: [jwk(rsa, 'RS256', 'x'), jwk(other, 'RS256', 'x'), jwk(curve, 'ES256', 'x'), jwk(other, 'RS512', 'x')],
+    keys: [jwk(rsa, 'RS256', 'x'), jwk(second, 'RS256', 'x'), jwk(curve, 'ES256', 'x'), jwk(second, 'RS512', 'x')],
   });
-  for (const pair of [rsa, other]) t.equal(keys.verify(jws({ alg: 'RS256', kid: 'x' }, pair)), 'good');
+  for (const pair of [rsa, second]) t.equal(keys.verify(jws({ alg: 'RS256', kid: 'x' }, pair)), 'good');
   t.equal(keys.verify(jws({ alg: 'ES256', kid: 'x' }, curve)), 'good');
-  t.equal(keys.verify(spoilt(jws({ alg: 'RS256', kid: 'x' }, rsa))), 'bad');
+  t.equal(keys.verify(withInvalidSignature(jws({ alg: 'RS256', kid: 'x' }, rsa))), 'bad');
   t.equal(keys.verify(jws({ alg: 'RS512', kid: 'x' }, rsa, 'sha512')), 'bad');
   t.equal(keys.verify(jws({ alg: 'RS384', kid: 'x' }, rsa, 'sha384')), 'unknown key');
 });
 
-t.test('more than 16 keys of one name are none, and hold nothing up', async t => {
-  const same = (count: number) =>
+t.test('more than 16 keys with the same kid are ignored', async t => {
+  const verifierOf = (count: number) =>
     createJwsVerifier({ keys: Array.from({ length: count }, () => jwk(rsa, 'RS256', 'x')) });
   const token = jws({ alg: 'RS256', kid: 'x' }, rsa);
-  t.equal(same(16).verify(token), 'good');
-  t.equal(same(17).verify(token), 'unknown key');
-  t.equal(same(17).usable, false);
+  t.equal(verifierOf(16).verify(token), 'good');
+  t.equal(verifierOf(17).verify(token), 'unknown key');
+  t.equal(verifierOf(17).usable, false);
 });
 
-t.test('a set is usable if it has a key to verify with', async t => {
+t.test('a JWKS is usable if it has at least one usable key', async t => {
   t.equal(createJwsVerifier({ keys: [] }).usable, false);
   t.equal(createJwsVerifier({ keys: [{ kty: 'RSA', n: 'AAAA', e: 'AQAB', alg: 'RS256', kid: 'x' }] }).usable, false);
   t.equal(createJwsVerifier({ keys: [{ kty: 'RSA', alg: 'RS256', kid: 'x' }, jwk(rsa, 'RS256', 'r')] }).usable, true);
 });
 
-t.test('of a thousand keys only those that tokens name are parsed', async t => {
-  let read = 0;
+t.test('only the keys that tokens name are parsed from a JWKS of 1,000 keys', async t => {
+  let reads = 0;
   const spied = (key: object, kid: string) =>
     Object.defineProperty({ ...key, kid }, 'kty', {
       enumerable: true,
       get() {
-        read += 1;
+        reads += 1;
         return 'RSA';
       },
     });
   const list = Array.from({ length: 1000 }, (_, at) => spied(jwk(rsa, 'RS256', 'x'), `k${at}`));
   const keys = createJwsVerifier({ keys: list });
-  const [before] = [read];
-  for (let time = 0; time < 3; time += 1) t.equal(keys.verify(jws({ alg: 'RS256', kid: 'k999' }, rsa)), 'good');
-  t.ok(before > 0 && before < 10, `one key was read to see that there is one: ${before}`);
-  t.ok(read - before < 10, `one key was read for three tokens: ${read - before}`);
+  const [before] = [reads];
+  for (let check = 0; check < 3; check += 1) t.equal(keys.verify(jws({ alg: 'RS256', kid: 'k999' }, rsa)), 'good');
+  t.ok(before > 0 && before < 10, `only one key was read to find a usable one: ${before}`);
+  t.ok(reads - before < 10, `only one key was read for three tokens: ${reads - before}`);
 });
 
-t.test('what is no JWK Set is an error', async t => {
+t.test('a document that is not a JWK Set throws a TypeError', async t => {
   for (const document of [{}, { keys: 1 }, { keys: {} }]) t.throws(() => createJwsVerifier(document), TypeError);
 });

@@ -23,7 +23,7 @@ import { pem, startTlsServer } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
 
 const ok = answers(201, '{}');
-/** Ends no test that goes well. */
+/** A deadline that no passing test reaches. */
 const patient = () => AbortSignal.timeout(20_000);
 
 function connectTo(
@@ -42,25 +42,26 @@ function connectTo(
   return connection;
 }
 
-const at = (url: string) => explicitEndpoint({ url, tokenFile: undefined, caFile: undefined });
-/** What a request failed with. */
+const endpointAt = (url: string) => explicitEndpoint({ url, tokenFile: undefined, caFile: undefined });
+/** Returns the error that a request failed with. */
 async function failure(work: Promise<unknown>): Promise<KubeApiError> {
   const error = await work.catch(error => error);
-  if (!(error instanceof KubeApiError)) throw new Error('did not fail as it should');
+  if (!(error instanceof KubeApiError)) throw new Error('the request did not fail with a KubeApiError');
   return error;
 }
 
 const post = (connection: KubeApiClient, signal = patient()) => connection.post('/review', '{"a":1}', signal);
 
-/** So many requests, one after the other. */
+/** Sends `count` requests, one after the other. */
 async function postInTurn(connection: KubeApiClient, count: number): Promise<HttpResponse[]> {
-  const all: HttpResponse[] = [];
+  const responses: HttpResponse[] = [];
   for (let request = 0; request < count; request += 1) {
-    all.push(await post(connection));
-    // undici lets a connection rest for the turn in which an answer ended, so as not to take stray bytes for the next.
+    responses.push(await post(connection));
+    // undici does not reuse a connection in the event-loop turn in which a response ended: stray
+    // bytes could be read as the next response.
     await nextTurn();
   }
-  return all;
+  return responses;
 }
 
 async function standIn(t: Test, behaviour: Behaviour): Promise<StandIn> {
@@ -69,11 +70,11 @@ async function standIn(t: Test, behaviour: Behaviour): Promise<StandIn> {
   return api;
 }
 
-t.test('a document is asked for without a body, and how long it may be kept is told', async t => {
-  const asked: string[] = [];
+t.test('a GET has no body, and its response contains the max-age', async t => {
+  const requests: string[] = [];
   const { createServer } = await import('node:http');
   const server = createServer((request, response) => {
-    asked.push(
+    requests.push(
       `${request.method} ${request.url} ${request.headers['content-type']} ${request.headers['content-length']} ${request.headers.accept} ${request.headers['cache-control']}`,
     );
     response
@@ -82,17 +83,20 @@ t.test('a document is asked for without a body, and how long it may be kept is t
   });
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
   t.teardown(() => server.close());
-  const connection = connectTo(t, at(`http://127.0.0.1:${(server.address() as AddressInfo).port}/base`));
+  const connection = connectTo(t, endpointAt(`http://127.0.0.1:${(server.address() as AddressInfo).port}/base`));
   t.strictSame(await connection.get('/openid/v1/jwks', patient()), {
-    ...{ status: 200, body: '{}', retryAfterSeconds: undefined, maxAgeSeconds: 3600 },
+    status: 200,
+    body: '{}',
+    retryAfterSeconds: undefined,
+    maxAgeSeconds: 3600,
     sentAtMs: Date.UTC(2025, 5, 1, 12),
   });
-  t.strictSame(asked, [
+  t.strictSame(requests, [
     'GET /base/openid/v1/jwks undefined undefined application/json, application/jwk-set+json no-cache',
   ]);
 });
 
-t.test('the time of a response is read only if it is one, and its own', async t => {
+t.test('the time of a response is read only from a valid Date header without Age', async t => {
   const date = 'Sun, 01 Jun 2025 12:00:00 GMT';
   const sentAt = Date.UTC(2025, 5, 1, 12);
   for (const [headers, sentAtMs] of [
@@ -105,11 +109,11 @@ t.test('the time of a response is read only if it is one, and its own', async t 
     [{ date: '' }, undefined],
   ] as const) {
     const api = await standIn(t, answers(201, '{}', headers));
-    t.equal((await post(connectTo(t, at(api.url)))).sentAtMs, sentAtMs, JSON.stringify(headers));
+    t.equal((await post(connectTo(t, endpointAt(api.url)))).sentAtMs, sentAtMs, JSON.stringify(headers));
   }
 });
 
-/** A server that hands its connections to `handle`, so that it can speak other than HTTP. */
+/** Starts a TCP server that passes its connections to `handle`, for protocols other than HTTP. */
 async function tcpServer(t: Test, handle: (socket: Socket) => void): Promise<string> {
   const server = createTcpServer(socket => {
     t.teardown(() => socket.destroy());
@@ -120,34 +124,40 @@ async function tcpServer(t: Test, handle: (socket: Socket) => void): Promise<str
   return `127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-t.test('a request goes below the base URL’s path, with our headers, and its answer comes back whole', async t => {
-  const api = await standIn(t, answers(403, 'the body', { 'retry-after': '7', date: 'yesterday' }));
-  for (const base of [`${api.url}/prefix`, `${api.url}/prefix/`]) {
-    const source = withExtraHeaders(at(base), { 'dapr-app-id': 'kube-proxy' });
-    t.strictSame(await post(connectTo(t, source)), {
-      ...{ status: 403, body: 'the body', retryAfterSeconds: 7, maxAgeSeconds: undefined },
-      sentAtMs: undefined,
-    });
-  }
-  t.match(api.requests, [
-    {
-      path: '/prefix/review',
-      body: '{"a":1}',
-      headers: {
-        'content-type': 'application/json',
-        accept: 'application/json',
-        'user-agent': 'gatecar/test',
-        'dapr-app-id': 'kube-proxy',
-        authorization: undefined,
+t.test(
+  'a request is sent below the base URL’s path with the endpoint’s headers, and its response is returned',
+  async t => {
+    const api = await standIn(t, answers(403, 'the body', { 'retry-after': '7', date: 'yesterday' }));
+    for (const base of [`${api.url}/prefix`, `${api.url}/prefix/`]) {
+      const source = withExtraHeaders(endpointAt(base), { 'dapr-app-id': 'kube-proxy' });
+      t.strictSame(await post(connectTo(t, source)), {
+        status: 403,
+        body: 'the body',
+        retryAfterSeconds: 7,
+        maxAgeSeconds: undefined,
+        sentAtMs: undefined,
+      });
+    }
+    t.match(api.requests, [
+      {
+        path: '/prefix/review',
+        body: '{"a":1}',
+        headers: {
+          'content-type': 'application/json',
+          accept: 'application/json',
+          'user-agent': 'gatecar/test',
+          'dapr-app-id': 'kube-proxy',
+          authorization: undefined,
+        },
       },
-    },
-    { path: '/prefix/review' },
-  ]);
-});
+      { path: '/prefix/review' },
+    ]);
+  },
+);
 
-t.test('Retry-After counts where it is a whole number of seconds', async t => {
+t.test('Retry-After is used only if it is a whole number of seconds', async t => {
   const api = await standIn(t, ok);
-  const connection = connectTo(t, at(api.url));
+  const connection = connectTo(t, endpointAt(api.url));
   const values = { 0: 0, 120: 120, '-1': undefined, '1.5': undefined, 'Wed, 21 Oct 2026 07:28:00 GMT': undefined };
   for (const [header, seconds] of Object.entries(values)) {
     api.behaviour = answers(429, '', { 'retry-after': header });
@@ -157,9 +167,9 @@ t.test('Retry-After counts where it is a whole number of seconds', async t => {
   t.equal((await post(connection)).retryAfterSeconds, undefined);
 });
 
-t.test('headers of whoever traces go beside ours, and never in the place of those that the endpoint needs', async t => {
+t.test('trace headers are added to a request and never replace headers of the endpoint', async t => {
   const api = await standIn(t, ok);
-  const source = withExtraHeaders(at(api.url), { 'dapr-app-id': 'kube-proxy' });
+  const source = withExtraHeaders(endpointAt(api.url), { 'dapr-app-id': 'kube-proxy' });
   const connection = connectTo(t, source);
   await connection.post('/review', '{}', patient(), { traceparent: '00-1-2-01', 'dapr-app-id': 'other' });
   await post(connection);
@@ -171,17 +181,17 @@ t.test('headers of whoever traces go beside ours, and never in the place of thos
   t.match(api.requests[1]?.headers, { traceparent: undefined, 'dapr-app-id': 'kube-proxy' });
 });
 
-t.test('an answer is read whole, whatever comes before it and however it is cut into pieces', async t => {
+t.test('a response is read completely after early hints and across split characters', async t => {
   const api = await standIn(t, (_request, response) => {
     response.writeEarlyHints({ link: '</style.css>; rel=preload' });
     response.writeHead(201);
     const bytes = Buffer.from('{"name":"zoë"}');
     response.write(bytes.subarray(0, 12), () => response.end(bytes.subarray(12)));
   });
-  t.match(await post(connectTo(t, at(api.url))), { status: 201, body: '{"name":"zoë"}' });
+  t.match(await post(connectTo(t, endpointAt(api.url))), { status: 201, body: '{"name":"zoë"}' });
 });
 
-t.test('a document that does not come keeps no review waiting, however few connections there are', async t => {
+t.test('a GET without a response does not delay reviews, even with one connection', async t => {
   const requested = Promise.withResolvers<void>();
   const { createServer } = await import('node:http');
   const server = createServer((request, response) => {
@@ -193,7 +203,7 @@ t.test('a document that does not come keeps no review waiting, however few conne
     server.close();
     server.closeAllConnections();
   });
-  const connection = connectTo(t, at(`http://127.0.0.1:${(server.address() as AddressInfo).port}`), 1);
+  const connection = connectTo(t, endpointAt(`http://127.0.0.1:${(server.address() as AddressInfo).port}`), 1);
   const deadline = new AbortController();
   const document = failure(connection.get('/openid/v1/jwks', deadline.signal));
   await requested.promise;
@@ -202,41 +212,41 @@ t.test('a document that does not come keeps no review waiting, however few conne
   t.match(await document, { outage: 'timeout' });
 });
 
-t.test('a thousand requests one after the other use one connection', async t => {
+t.test('1,000 sequential requests use one connection', async t => {
   const api = await standIn(t, ok);
-  const connection = connectTo(t, at(api.url));
+  const connection = connectTo(t, endpointAt(api.url));
   await postInTurn(connection, 1000);
   t.equal(api.requests.length, 1000);
   t.equal(api.connections, 1);
 });
 
-t.test('a thousand requests without a pause between them use two connections at the most', async t => {
+t.test('1,000 sequential requests without a pause use at most two connections', async t => {
   const api = await standIn(t, ok);
-  const connection = connectTo(t, at(api.url));
+  const connection = connectTo(t, endpointAt(api.url));
   for (let request = 0; request < 1000; request += 1) await post(connection);
   t.ok(api.connections <= 2);
 });
 
-t.test('no more connections are open at once than may', async t => {
+t.test('at most maxConnections connections are open at once', async t => {
   let waiting = 0;
-  let most = 0;
+  let maxWaiting = 0;
   const api = await standIn(t, (request, response) => {
     waiting += 1;
-    most = Math.max(most, waiting);
+    maxWaiting = Math.max(maxWaiting, waiting);
     setImmediate(() => {
       waiting -= 1;
       ok(request, response);
     });
   });
-  const connection = connectTo(t, at(api.url), 4);
+  const connection = connectTo(t, endpointAt(api.url), 4);
   await Promise.all(Array.from({ length: 64 }, () => post(connection)));
   t.equal(api.connections, 4);
-  t.ok(most <= 4);
+  t.ok(maxWaiting <= 4);
 });
 
-t.test('a connection cut just as it is used costs one repetition, and no more', async t => {
+t.test('a request on a connection that is reset is retried once', async t => {
   const api = await standIn(t, ok);
-  const connection = connectTo(t, at(api.url));
+  const connection = connectTo(t, endpointAt(api.url));
   await post(connection);
   let cuts = 0;
   api.behaviour = (request, response) => {
@@ -251,32 +261,32 @@ t.test('a connection cut just as it is used costs one repetition, and no more', 
   t.equal(api.requests.length, 5);
 });
 
-t.test('what is not a cut connection is not repeated', async t => {
+t.test('a request that fails for another reason than a reset is not retried', async t => {
   const api = await standIn(t, (_request, response) => response.socket?.end('SSH-2.0-OpenSSH\r\n'));
-  t.match(await failure(post(connectTo(t, at(api.url)))), { outage: 'connection_failed' });
+  t.match(await failure(post(connectTo(t, endpointAt(api.url)))), { outage: 'connection_failed' });
   t.equal(api.requests.length, 1);
 });
 
-t.test('a server that closes idle connections is asked again without a word', async t => {
+t.test('requests to a server that closes each connection succeed on new connections', async t => {
   const api = await standIn(t, (request, response) => {
     response.setHeader('connection', 'close');
     ok(request, response);
   });
-  const connection = connectTo(t, at(api.url));
+  const connection = connectTo(t, endpointAt(api.url));
   for (let request = 0; request < 5; request += 1) t.match(await post(connection), { status: 201 });
   t.equal(api.connections, 5);
 });
 
-t.test('a redirect is an answer and is not followed', async t => {
+t.test('a redirect is returned and not followed', async t => {
   const elsewhere = await standIn(t, ok);
   for (const status of [301, 302, 307, 308]) {
     const api = await standIn(t, answers(status, '', { location: `${elsewhere.url}/review` }));
-    t.match(await post(connectTo(t, at(api.url))), { status });
+    t.match(await post(connectTo(t, endpointAt(api.url))), { status });
   }
   t.equal(elsewhere.requests.length, 0);
 });
 
-t.test('an answer of a mebibyte is read, one byte more is not', async t => {
+t.test('a response of 1 MiB is read, and one byte more is an error', async t => {
   const limit = 1024 * 1024;
   const chunked =
     (size: number): Behaviour =>
@@ -286,7 +296,7 @@ t.test('an answer of a mebibyte is read, one byte more is not', async t => {
       response.end('x');
     };
   const api = await standIn(t, ok);
-  const connection = connectTo(t, at(api.url));
+  const connection = connectTo(t, endpointAt(api.url));
   for (const sized of [(size: number) => answers(200, 'x'.repeat(size)), chunked]) {
     api.behaviour = sized(limit);
     t.equal((await post(connection)).body.length, limit);
@@ -295,9 +305,9 @@ t.test('an answer of a mebibyte is read, one byte more is not', async t => {
   }
 });
 
-t.test('our own credential', async t => {
-  /** Takes the one credential and refuses every other. */
-  const wants =
+t.test('rotation of gatecar’s credential', async t => {
+  /** Accepts only this credential. */
+  const accepts =
     (authorization: string): Behaviour =>
     (request, response) =>
       answers(request.headers.authorization === authorization ? 201 : 401, '{}')(request, response);
@@ -309,26 +319,26 @@ t.test('our own credential', async t => {
     return { api, volume, connection: connectTo(t, explicitEndpoint({ url: api.url, ...files })) };
   }
 
-  t.test('that was rotated is re-read after a 401 and shown once more', async t => {
+  t.test('a rotated credential is re-read after a 401 and the request retried', async t => {
     const { api, volume, connection } = await withToken(t, ok);
     await post(connection);
     await volume.swap({ token: 'new', 'ca.crt': pem('ca.crt') });
-    api.behaviour = wants('Bearer new');
+    api.behaviour = accepts('Bearer new');
     t.match(await post(connection), { status: 201 });
     t.strictSame(
       api.requests.map(request => request.headers.authorization),
       ['Bearer old', 'Bearer old', 'Bearer new'],
     );
-    t.equal(api.connections, 1, 'the same CA bundle keeps its connection');
+    t.equal(api.connections, 1, 'an unchanged CA bundle keeps the connection');
   });
 
-  t.test('that is the same after a 401 is not shown again', async t => {
-    const { api, connection } = await withToken(t, wants('Bearer other'));
+  t.test('a request is not retried after a 401 if the credential has not changed', async t => {
+    const { api, connection } = await withToken(t, accepts('Bearer other'));
     t.match(await post(connection), { status: 401 });
     t.equal(api.requests.length, 1);
   });
 
-  t.test('that is refused twice is shown no third time', async t => {
+  t.test('a request rejected twice with 401 is not retried again', async t => {
     const { api, volume, connection } = await withToken(t, ok);
     await post(connection);
     await volume.swap({ token: 'new', 'ca.crt': pem('ca.crt') });
@@ -337,87 +347,90 @@ t.test('our own credential', async t => {
     t.equal(api.requests.length, 3);
   });
 
-  t.test('is taken from a plugin anew after a 401', async t => {
+  t.test('an exec plugin is run again after a 401', async t => {
     const api = await startTlsServer(t);
     const directory = scratch(t);
     const config = join(directory, 'config');
     const cluster = { server: api.url, 'certificate-authority-data': Buffer.from(pem('ca.crt')).toString('base64') };
     await writeFile(config, kubeconfig({ cluster, user: execUser('token', join(directory, 'runs')) }));
-    const shown: (string | undefined)[] = [];
+    const presented: (string | undefined)[] = [];
     api.handle = (request, response) => {
-      shown.push(request.headers.authorization);
-      response.writeHead(shown.length === 2 ? 401 : 201).end('{}');
+      presented.push(request.headers.authorization);
+      response.writeHead(presented.length === 2 ? 401 : 201).end('{}');
     };
-    const none = { context: undefined, tokenFile: undefined, caFile: undefined };
-    const connection = connectTo(t, kubeConfigEndpoint({ files: [config], ...none }));
+    const noOverrides = { context: undefined, tokenFile: undefined, caFile: undefined };
+    const connection = connectTo(t, kubeConfigEndpoint({ files: [config], ...noOverrides }));
     for (let request = 0; request < 2; request += 1) t.match(await post(connection), { status: 201 });
-    t.strictSame(shown, ['Bearer plugin-token-1', 'Bearer plugin-token-1', 'Bearer plugin-token-2']);
+    t.strictSame(presented, ['Bearer plugin-token-1', 'Bearer plugin-token-1', 'Bearer plugin-token-2']);
   });
 
   t.test(
-    'that many reviews at once are refused with is renewed by one run of the plugin, and not one of them fails',
+    'a credential that 64 concurrent reviews are rejected with is rotated by one plugin run, and all succeed',
     async t => {
       const api = await startTlsServer(t);
       const directory = scratch(t);
       const [config, runs] = [join(directory, 'config'), join(directory, 'runs')];
       const cluster = { server: api.url, 'certificate-authority-data': Buffer.from(pem('ca.crt')).toString('base64') };
       await writeFile(config, kubeconfig({ cluster, user: execUser('token', runs) }));
-      let good = 'Bearer plugin-token-1';
+      let valid = 'Bearer plugin-token-1';
       api.handle = (request, response) => {
-        response.writeHead(request.headers.authorization === good ? 201 : 401).end('{}');
+        response.writeHead(request.headers.authorization === valid ? 201 : 401).end('{}');
       };
-      const none = { context: undefined, tokenFile: undefined, caFile: undefined };
-      const connection = connectTo(t, kubeConfigEndpoint({ files: [config], ...none }), 4);
+      const noOverrides = { context: undefined, tokenFile: undefined, caFile: undefined };
+      const connection = connectTo(t, kubeConfigEndpoint({ files: [config], ...noOverrides }), 4);
       await post(connection);
       for (const run of [2, 3]) {
-        good = `Bearer plugin-token-${run}`;
-        const all = await Promise.all(Array.from({ length: 64 }, () => post(connection)));
-        t.strictSame(new Set(all.map(({ status }) => status)), new Set([201]));
+        valid = `Bearer plugin-token-${run}`;
+        const responses = await Promise.all(Array.from({ length: 64 }, () => post(connection)));
+        t.strictSame(new Set(responses.map(({ status }) => status)), new Set([201]));
         t.equal(pluginRuns(runs).length, run);
       }
     },
   );
 
-  t.test('that is refused whatever the plugin says has it run once a second, not once a review', async t => {
-    const clock = fakeClock();
-    const api = await standIn(t, answers(401, '{}'));
-    const endpoint = await at(api.url).current();
-    let drops = 0;
-    const source: EndpointSource = {
-      current: async () => ({ ...endpoint, headers: { authorization: `Bearer ${drops}` } }),
-      drop() {
-        drops += 1;
-      },
-      recheck() {},
-    };
-    const connection = connectTo(t, source, 8, clock.now);
-    for (let review = 0; review < 10; review += 1) t.match(await post(connection), { status: 401 });
-    t.equal(drops, 1);
-    clock.advance(1000);
-    await post(connection);
-    t.equal(drops, 2);
-  });
+  t.test(
+    'if every rotated credential is rejected, the credential is rotated once a second, not per review',
+    async t => {
+      const clock = fakeClock();
+      const api = await standIn(t, answers(401, '{}'));
+      const endpoint = await endpointAt(api.url).current();
+      let drops = 0;
+      const source: EndpointSource = {
+        current: async () => ({ ...endpoint, headers: { authorization: `Bearer ${drops}` } }),
+        drop() {
+          drops += 1;
+        },
+        recheck() {},
+      };
+      const connection = connectTo(t, source, 8, clock.now);
+      for (let review = 0; review < 10; review += 1) t.match(await post(connection), { status: 401 });
+      t.equal(drops, 1);
+      clock.advance(1000);
+      await post(connection);
+      t.equal(drops, 2);
+    },
+  );
 
-  t.test('that is a header of a proxy on the way is read anew, and shown once more where it has changed', async t => {
+  t.test('a proxy’s header file is re-read after a 401, and the request retried if it changed', async t => {
     const volume = await projectedVolume(t.testdir(), { token: 'one' });
-    const shown: unknown[] = [];
+    const presented: unknown[] = [];
     const api = await standIn(t, (request, response) => {
-      shown.push(request.headers['dapr-api-token']);
+      presented.push(request.headers['dapr-api-token']);
       response.writeHead(request.headers['dapr-api-token'] === 'two' ? 201 : 401).end('invalid api token\n');
     });
     const clock = fakeClock();
     const headers = { 'dapr-api-token': `@${volume.path('token')}` };
-    // A clock of its own that stands: nothing but the refusal has the file looked at again.
-    const connection = connectTo(t, withExtraHeaders(at(api.url), headers, fakeClock().now), 8, clock.now);
+    // This clock stands still, so only the 401 causes the file to be read again.
+    const connection = connectTo(t, withExtraHeaders(endpointAt(api.url), headers, fakeClock().now), 8, clock.now);
     t.match(await post(connection), { status: 401 });
-    t.strictSame(shown, ['one'], 'the same value is not shown again');
+    t.strictSame(presented, ['one'], 'an unchanged value is not sent again');
     await volume.swap({ token: 'two' });
     clock.advance(1000);
     t.match(await post(connection), { status: 201 });
-    t.strictSame(shown, ['one', 'one', 'two']);
+    t.strictSame(presented, ['one', 'one', 'two']);
   });
 
-  t.test('that differs only in its client certificate is shown once more', async t => {
+  t.test('a request is retried after a 401 if only the client certificate changed', async t => {
     const api = await standIn(t, answers(401, '{}'));
     let reads = 0;
     const source: EndpointSource = {
@@ -433,38 +446,38 @@ t.test('our own credential', async t => {
   });
 });
 
-t.test('without an endpoint', async t => {
-  t.test('there is no client, and it says why in our own words', async t => {
+t.test('endpoint source failures', async t => {
+  t.test('an endpoint error makes the client unavailable with the error’s message', async t => {
     const source = explicitEndpoint({ url: 'http://127.0.0.1:1', tokenFile: '/not/there', caFile: undefined });
     const message = 'token file /not/there cannot be read: ENOENT';
     t.match(await failure(post(connectTo(t, source))), { outage: 'client_unavailable', message });
   });
 
-  t.test('the source is asked for again, and once it is there, no more', async t => {
+  t.test('creating the endpoint source is retried until it succeeds once', async t => {
     const api = await standIn(t, ok);
-    let asked = 0;
+    let attempts = 0;
     const connection = connectTo(t, async () => {
-      asked += 1;
-      if (asked === 1) throw new EndpointError('not yet');
-      return at(api.url);
+      attempts += 1;
+      if (attempts === 1) throw new EndpointError('not yet');
+      return endpointAt(api.url);
     });
     t.match(await failure(post(connection)), { outage: 'client_unavailable', message: 'not yet' });
     for (let request = 0; request < 3; request += 1) t.match(await post(connection), { status: 201 });
-    t.equal(asked, 2);
+    t.equal(attempts, 2);
   });
 
-  t.test('a plugin that hangs ends with the review', async t => {
+  t.test('a review with a hanging exec plugin times out at its deadline', async t => {
     const directory = scratch(t);
     const runs = join(directory, 'runs');
     await writeFile(join(directory, 'config'), kubeconfig({ user: execUser('hang-at-first', runs) }));
-    const none = { context: undefined, tokenFile: undefined, caFile: undefined };
-    const connection = connectTo(t, kubeConfigEndpoint({ files: [join(directory, 'config')], ...none }));
+    const noOverrides = { context: undefined, tokenFile: undefined, caFile: undefined };
+    const connection = connectTo(t, kubeConfigEndpoint({ files: [join(directory, 'config')], ...noOverrides }));
     const outcome = post(connection, AbortSignal.timeout(500)).catch(error => error);
     t.match(await outcome, { outage: 'timeout', message: 'timeout' });
     await endPlugin(runs);
   });
 
-  t.test('an error that is no one’s in particular is a failed connection', async t => {
+  t.test('an unexpected error of the endpoint source is a failed connection, without its message', async t => {
     const connection = connectTo(t, async () => {
       throw new TypeError('secret');
     });
@@ -475,16 +488,16 @@ t.test('without an endpoint', async t => {
   });
 });
 
-t.test('over TLS', async t => {
+t.test('TLS', async t => {
   const ca = (name: string) => Buffer.from(pem(name)).toString('base64');
   const trusting = { 'certificate-authority-data': ca('ca.crt') };
 
-  /** A connection by a kubeconfig that can be changed. */
+  /** Connects by a kubeconfig that the test can change. */
   function byKubeconfig(t: Test, text: string) {
     const file = join(scratch(t, { config: text }), 'config');
     const clock = fakeClock();
-    const none = { context: undefined, tokenFile: undefined, caFile: undefined };
-    const connection = connectTo(t, kubeConfigEndpoint({ files: [file], ...none, now: clock.now }));
+    const noOverrides = { context: undefined, tokenFile: undefined, caFile: undefined };
+    const connection = connectTo(t, kubeConfigEndpoint({ files: [file], ...noOverrides, now: clock.now }));
     const change = async (changed: string) => {
       await writeFile(file, changed);
       clock.advance(10_000);
@@ -492,15 +505,15 @@ t.test('over TLS', async t => {
     return { connection, change };
   }
 
-  t.test('a server is believed that the CA signed, and its connection kept', async t => {
+  t.test('a server with a certificate of the CA is trusted, and its connection reused', async t => {
     const api = await startTlsServer(t);
     const { connection } = byKubeconfig(t, kubeconfig({ cluster: { server: api.url, ...trusting } }));
-    for (const answer of await postInTurn(connection, 10)) t.match(answer, { status: 200, body: '{}' });
+    for (const response of await postInTurn(connection, 10)) t.match(response, { status: 200, body: '{}' });
     t.equal(api.connections, 1);
   });
 
-  /** A server that speaks HTTP/2 to whoever does, as the API server. */
-  async function bothVersions(t: Test) {
+  /** Starts a server that offers HTTP/2 and HTTP/1.1, like the API server. */
+  async function startDualServer(t: Test) {
     const versions: string[] = [];
     const material = { cert: pem('server.crt'), key: pem('server.key') };
     const server = createSecureServer({ allowHTTP1: true, ...material }, (request, response) => {
@@ -517,20 +530,20 @@ t.test('over TLS', async t => {
     return { url: `https://127.0.0.1:${(server.address() as AddressInfo).port}`, versions };
   }
 
-  t.test('a server that speaks HTTP/2 as well is asked over HTTP/1.1', async t => {
-    const { url, versions } = await bothVersions(t);
+  t.test('HTTP/1.1 is used even if the server offers HTTP/2', async t => {
+    const { url, versions } = await startDualServer(t);
     const { connection } = byKubeconfig(t, kubeconfig({ cluster: { server: url, ...trusting } }));
     t.match(await post(connection), { status: 200 });
     t.strictSame(versions, ['1.1']);
   });
 
-  t.test('a peer that falls silent is left with the review that it leaves without an answer', async t => {
-    const { port } = new URL((await bothVersions(t)).url);
+  t.test('after a review times out on a silent connection, the next review uses a new connection', async t => {
+    const { port } = new URL((await startDualServer(t)).url);
     let isSilent = false;
-    const between = await tcpServer(t, socket => {
+    const relay = await tcpServer(t, socket => {
       const upstream = connect(Number(port), '127.0.0.1').on('error', () => {});
       t.teardown(() => upstream.destroy());
-      // This one: whoever connects afterwards is heard.
+      // Only this connection is silent; later connections work.
       let isLost = false;
       const pass = (to: Socket) => (chunk: Buffer) => {
         isLost ||= isSilent;
@@ -539,7 +552,7 @@ t.test('over TLS', async t => {
       socket.on('data', pass(upstream));
       upstream.on('data', pass(socket));
     });
-    const { connection } = byKubeconfig(t, kubeconfig({ cluster: { server: `https://${between}`, ...trusting } }));
+    const { connection } = byKubeconfig(t, kubeconfig({ cluster: { server: `https://${relay}`, ...trusting } }));
     t.match(await post(connection), { status: 200 });
     isSilent = true;
     t.match(await failure(post(connection, AbortSignal.timeout(50))), { outage: 'timeout' });
@@ -547,7 +560,7 @@ t.test('over TLS', async t => {
     t.match(await post(connection), { status: 200 });
   });
 
-  t.test('a server that another CA signed, or nobody we know, is not asked', async t => {
+  t.test('no request is sent to a server with a certificate of another or an unknown CA', async t => {
     const api = await startTlsServer(t);
     for (const cluster of [{}, { 'certificate-authority-data': ca('other-ca.crt') }]) {
       const { connection } = byKubeconfig(t, kubeconfig({ cluster: { server: api.url, ...cluster } }));
@@ -556,7 +569,7 @@ t.test('over TLS', async t => {
     t.strictSame(api.clients, []);
   });
 
-  t.test('a server of another name is not asked, unless that is the name to expect', async t => {
+  t.test('no request is sent to a server with another name, unless tls-server-name allows it', async t => {
     const api = await startTlsServer(t, 'server-by-name');
     const cluster = { server: api.url, ...trusting };
     const { connection, change } = byKubeconfig(t, kubeconfig({ cluster }));
@@ -566,13 +579,13 @@ t.test('over TLS', async t => {
     t.match(await post(connection), { status: 200 });
   });
 
-  t.test('verification can be skipped', async t => {
+  t.test('insecure-skip-tls-verify disables verification', async t => {
     const api = await startTlsServer(t, 'server-by-name');
     const cluster = { server: api.url, 'insecure-skip-tls-verify': true };
     t.match(await post(byKubeconfig(t, kubeconfig({ cluster })).connection), { status: 200 });
   });
 
-  t.test('a client certificate is shown, and a renewed one on a new connection', async t => {
+  t.test('a client certificate is presented, and a renewed one on a new connection', async t => {
     const api = await startTlsServer(t);
     const text = (name: string) =>
       kubeconfig({
@@ -587,15 +600,15 @@ t.test('over TLS', async t => {
     t.equal(api.connections, 2);
   });
 
-  t.test('a CA bundle that was replaced is taken up without an error for what is under way', async t => {
+  t.test('a replaced CA bundle takes effect without an error for requests in flight', async t => {
     const api = await startTlsServer(t);
     const volume = await projectedVolume(t.testdir(), { 'ca.crt': pem('ca.crt') });
     const clock = fakeClock();
     const files = { tokenFile: undefined, caFile: volume.path('ca.crt') };
     const connection = connectTo(t, explicitEndpoint({ url: api.url, ...files, now: clock.now }));
-    const held = Promise.withResolvers<void>();
-    api.handle = (_request, response) => held.promise.then(() => response.end('{}'));
-    const underWay = post(connection);
+    const delayed = Promise.withResolvers<void>();
+    api.handle = (_request, response) => delayed.promise.then(() => response.end('{}'));
+    const inFlight = post(connection);
     await until(() => api.clients.length === 1);
 
     await volume.swap({ 'ca.crt': `${pem('other-ca.crt')}${pem('ca.crt')}` });
@@ -603,8 +616,8 @@ t.test('over TLS', async t => {
     api.handle = (_request, response) => response.end('{}');
     t.match(await post(connection), { status: 200 });
     t.equal(api.connections, 2);
-    held.resolve();
-    t.match(await underWay, { status: 200 });
+    delayed.resolve();
+    t.match(await inFlight, { status: 200 });
 
     await volume.swap({ 'ca.crt': pem('other-ca.crt') });
     clock.advance(1000);
@@ -612,7 +625,7 @@ t.test('over TLS', async t => {
   });
 
   t.test(
-    'a server that has its new certificate before we have looked for the new bundle is believed all the same',
+    'after a TLS error the CA bundle is re-read, and the request to a server with a new certificate succeeds',
     async t => {
       const api = await startTlsServer(t);
       const volume = await projectedVolume(t.testdir(), { 'ca.crt': pem('other-ca.crt') });
@@ -624,25 +637,28 @@ t.test('over TLS', async t => {
     },
   );
 
-  t.test('a review that is cut off while the bundle is replaced is asked again under the new one', async t => {
-    const api = await startTlsServer(t);
-    const volume = await projectedVolume(t.testdir(), { 'ca.crt': pem('ca.crt') });
-    const clock = fakeClock();
-    const files = { tokenFile: undefined, caFile: volume.path('ca.crt') };
-    const connection = connectTo(t, explicitEndpoint({ url: api.url, ...files, now: clock.now }));
-    const held: (() => void)[] = [];
-    api.handle = (request, _response) => held.push(() => request.socket.destroy());
-    const underWay = post(connection);
-    await until(() => held.length === 1);
-    await volume.swap({ 'ca.crt': `${pem('other-ca.crt')}${pem('ca.crt')}` });
-    clock.advance(1000);
-    api.handle = (_request, response) => response.end('{}');
-    t.match(await post(connection), { status: 200 });
-    held[0]?.();
-    t.match(await underWay, { status: 200 });
-  });
+  t.test(
+    'a review whose connection is reset while the CA bundle is replaced is retried with the new bundle',
+    async t => {
+      const api = await startTlsServer(t);
+      const volume = await projectedVolume(t.testdir(), { 'ca.crt': pem('ca.crt') });
+      const clock = fakeClock();
+      const files = { tokenFile: undefined, caFile: volume.path('ca.crt') };
+      const connection = connectTo(t, explicitEndpoint({ url: api.url, ...files, now: clock.now }));
+      const resetConnection: (() => void)[] = [];
+      api.handle = (request, _response) => resetConnection.push(() => request.socket.destroy());
+      const inFlight = post(connection);
+      await until(() => resetConnection.length === 1);
+      await volume.swap({ 'ca.crt': `${pem('other-ca.crt')}${pem('ca.crt')}` });
+      clock.advance(1000);
+      api.handle = (_request, response) => response.end('{}');
+      t.match(await post(connection), { status: 200 });
+      resetConnection[0]?.();
+      t.match(await inFlight, { status: 200 });
+    },
+  );
 
-  t.test('a bundle that holds no certificate is no reason to trust', async t => {
+  t.test('no server is trusted if the CA bundle contains no certificate', async t => {
     const api = await startTlsServer(t);
     const caFile = join(scratch(t, { 'ca.crt': 'no certificate' }), 'ca.crt');
     const connection = connectTo(t, explicitEndpoint({ url: api.url, tokenFile: undefined, caFile }));
@@ -650,25 +666,25 @@ t.test('over TLS', async t => {
     t.strictSame(api.clients, []);
   });
 
-  t.test('a server that speaks plain HTTP is a fault of TLS', async t => {
+  t.test('a plain HTTP server behind an https URL is a TLS failure', async t => {
     const api = await standIn(t, ok);
-    t.match(await failure(post(connectTo(t, at(api.url.replace('http:', 'https:'))))), { outage: 'tls' });
+    t.match(await failure(post(connectTo(t, endpointAt(api.url.replace('http:', 'https:'))))), { outage: 'tls' });
   });
 });
 
-t.test('through a proxy', async t => {
-  /** An HTTP proxy that opens tunnels (RFC 9110 §9.3.6) and forwards requests for plain http. */
-  async function startProxy(t: Test, refuse = false) {
-    const asked: string[] = [];
+t.test('proxy-url', async t => {
+  /** Starts an HTTP proxy that opens tunnels (RFC 9110 §9.3.6) and forwards plain http requests. */
+  async function startProxy(t: Test, requiresAuthentication = false) {
+    const requests: string[] = [];
     const forward: RequestListener = (request, response) => {
-      asked.push(`${request.method} ${request.url}`);
+      requests.push(`${request.method} ${request.url}`);
       response.writeHead(201).end('{"by":"proxy"}');
     };
     const sockets = new Set<Socket>();
     const proxy = createServer(forward);
     proxy.on('connect', (request, socket) => {
-      asked.push(`CONNECT ${request.url} ${request.headers['proxy-authorization']}`);
-      if (refuse) {
+      requests.push(`CONNECT ${request.url} ${request.headers['proxy-authorization']}`);
+      if (requiresAuthentication) {
         socket.end('HTTP/1.1 407 Proxy Authentication Required\r\n\r\n');
         return;
       }
@@ -678,7 +694,7 @@ t.test('through a proxy', async t => {
         upstream.pipe(socket).pipe(upstream);
       });
       sockets.add(upstream);
-      for (const one of [socket, upstream]) one.on('error', () => {});
+      for (const stream of [socket, upstream]) stream.on('error', () => {});
     });
     proxy.on('connection', socket => sockets.add(socket));
     await new Promise<void>(resolve => proxy.listen(0, '127.0.0.1', resolve));
@@ -686,42 +702,42 @@ t.test('through a proxy', async t => {
       proxy.close();
       for (const socket of sockets) socket.destroy();
     });
-    return { asked, host: `127.0.0.1:${(proxy.address() as AddressInfo).port}` };
+    return { requests, host: `127.0.0.1:${(proxy.address() as AddressInfo).port}` };
   }
 
   const through = (t: Test, server: string, proxyUrl: string) => {
     const data = Buffer.from(pem('ca.crt')).toString('base64');
     const cluster = { server, 'proxy-url': proxyUrl, 'certificate-authority-data': data };
     const file = join(scratch(t, { config: kubeconfig({ cluster }) }), 'config');
-    const none = { context: undefined, tokenFile: undefined, caFile: undefined };
-    return connectTo(t, kubeConfigEndpoint({ files: [file], ...none }));
+    const noOverrides = { context: undefined, tokenFile: undefined, caFile: undefined };
+    return connectTo(t, kubeConfigEndpoint({ files: [file], ...noOverrides }));
   };
 
-  t.test('TLS goes end to end in a tunnel that is kept', async t => {
+  t.test('TLS to the API server is end to end in a proxy tunnel that is reused', async t => {
     const api = await startTlsServer(t);
     const proxy = await startProxy(t);
     const connection = through(t, api.url, `http://jane:secret@${proxy.host}`);
-    for (const answer of await postInTurn(connection, 3)) t.match(answer, { status: 200 });
+    for (const response of await postInTurn(connection, 3)) t.match(response, { status: 200 });
     const credential = Buffer.from('jane:secret').toString('base64');
-    t.strictSame(proxy.asked, [`CONNECT ${new URL(api.url).host} Basic ${credential}`]);
+    t.strictSame(proxy.requests, [`CONNECT ${new URL(api.url).host} Basic ${credential}`]);
     t.equal(api.connections, 1);
   });
 
-  t.test('the server is verified all the same', async t => {
+  t.test('the API server’s certificate is verified through a proxy', async t => {
     const api = await startTlsServer(t, 'server-by-name');
     const proxy = await startProxy(t);
     t.match(await failure(post(through(t, api.url, `http://${proxy.host}`))), { outage: 'tls' });
     t.strictSame(api.clients, []);
   });
 
-  t.test('plain http is forwarded', async t => {
+  t.test('plain http requests are forwarded by the proxy', async t => {
     const api = await standIn(t, ok);
     const proxy = await startProxy(t);
     t.match(await post(through(t, api.url, `http://${proxy.host}`)), { body: '{"by":"proxy"}' });
-    t.strictSame(proxy.asked, [`POST ${api.url}/review`]);
+    t.strictSame(proxy.requests, [`POST ${api.url}/review`]);
   });
 
-  t.test('a proxy that refuses is a failed connection, told without its credential', async t => {
+  t.test('a proxy that rejects the tunnel is a failed connection, and the error has no proxy credential', async t => {
     const api = await startTlsServer(t);
     const proxy = await startProxy(t, true);
     const error = await post(through(t, api.url, `http://jane:proxy-secret@${proxy.host}`)).catch(error => error);
@@ -729,7 +745,7 @@ t.test('through a proxy', async t => {
     t.notMatch(inspect(error, { showHidden: true, depth: Number.POSITIVE_INFINITY }), 'proxy-secret');
   });
 
-  t.test('one over TLS is offered HTTP/1.1 alone', async t => {
+  t.test('a TLS proxy is offered only HTTP/1.1 via ALPN', async t => {
     const api = await startTlsServer(t);
     const offered: string[][] = [];
     const material = { cert: pem('server.crt'), key: pem('server.key') };
@@ -737,7 +753,7 @@ t.test('through a proxy', async t => {
       offered.push(protocols);
       return protocols[0];
     };
-    // The proxy's own certificate is of nobody whom this process trusts; what is offered comes before.
+    // This process does not trust the proxy's certificate, but ALPN protocols are offered before.
     const proxy = createTlsServer({ ...material, ALPNCallback }).on('tlsClientError', () => {});
     await new Promise<void>(resolve => proxy.listen(0, '127.0.0.1', resolve));
     t.teardown(() => proxy.close());
@@ -747,7 +763,7 @@ t.test('through a proxy', async t => {
     for (const protocols of offered) t.strictSame(protocols, ['http/1.1']);
   });
 
-  t.test('one of another kind is no client, and the next endpoint works', async t => {
+  t.test('a proxy of an unsupported kind makes the client unavailable until the endpoint changes', async t => {
     const api = await standIn(t, ok);
     let proxyUrl: string | undefined;
     const tls = {};
@@ -767,7 +783,7 @@ t.test('through a proxy', async t => {
   });
 });
 
-t.test('the deadline', async t => {
+t.test('deadlines', async t => {
   const headOnly: Behaviour = (_request, response) => response.writeHead(200).flushHeaders();
   const trickle: Behaviour = (_request, response) => {
     response.writeHead(200).write('{');
@@ -775,20 +791,20 @@ t.test('the deadline', async t => {
     response.once('close', () => clearInterval(timer));
   };
 
-  t.test('ends whatever it is that takes long, and the next request fares better', async t => {
+  t.test('the deadline ends a request whose response hangs or trickles, and the next request succeeds', async t => {
     for (const behaviour of [hangs, headOnly, trickle]) {
       const api = await standIn(t, behaviour);
-      const connection = connectTo(t, at(api.url));
+      const connection = connectTo(t, endpointAt(api.url));
       t.match(await failure(post(connection, AbortSignal.timeout(50))), { outage: 'timeout' });
-      t.equal(api.requests.length, 1, 'and it is not repeated');
+      t.equal(api.requests.length, 1, 'the request is not retried');
       api.behaviour = ok;
       t.match(await post(connection), { status: 201 });
     }
   });
 
-  t.test('ends what still waits for a connection: it is never sent', async t => {
+  t.test('a request whose deadline passes before it has a connection is never sent', async t => {
     const api = await standIn(t, hangs);
-    const connection = connectTo(t, at(api.url), 1);
+    const connection = connectTo(t, endpointAt(api.url), 1);
     const [first, second] = [new AbortController(), new AbortController()];
     const hanging = failure(post(connection, first.signal));
     await until(() => api.requests.length === 1);
@@ -804,33 +820,33 @@ t.test('the deadline', async t => {
     t.equal(api.requests.length, 2);
   });
 
-  t.test('ends a TLS handshake that comes to nothing', async t => {
+  t.test('the deadline ends a hanging TLS handshake', async t => {
     const host = await tcpServer(t, () => {});
-    const connection = connectTo(t, at(`https://${host}`));
+    const connection = connectTo(t, endpointAt(`https://${host}`));
     t.match(await failure(post(connection, AbortSignal.timeout(50))), { outage: 'timeout' });
   });
 
-  t.test('that has passed already ends it before it begins', async t => {
+  t.test('a request whose deadline has passed fails without waiting for the endpoint source', async t => {
     const connection = connectTo(t, () => new Promise(() => {}));
     t.match(await failure(post(connection, AbortSignal.abort())), { outage: 'timeout' });
   });
 
-  t.test('that passes while a file or a plugin takes its time has nothing sent afterwards', async t => {
+  t.test('a request whose deadline passes while the endpoint loads is never sent', async t => {
     const api = await standIn(t, ok);
     const { promise, resolve } = Promise.withResolvers<EndpointSource>();
     const connection = connectTo(t, () => promise);
     const deadline = new AbortController();
-    const asked = failure(post(connection, deadline.signal));
+    const request = failure(post(connection, deadline.signal));
     deadline.abort();
-    t.match(await asked, { outage: 'timeout' });
-    resolve(at(api.url));
+    t.match(await request, { outage: 'timeout' });
+    resolve(endpointAt(api.url));
     await post(connection);
     t.equal(api.requests.length, 1);
   });
 
-  t.test('leaves no listener behind', async t => {
+  t.test('a finished or failed request leaves no listener on its signal', async t => {
     const api = await standIn(t, ok);
-    const connection = connectTo(t, at(api.url));
+    const connection = connectTo(t, endpointAt(api.url));
     const { signal } = new AbortController();
     await post(connection, signal);
     api.behaviour = resets;
@@ -839,65 +855,68 @@ t.test('the deadline', async t => {
   });
 });
 
-t.test('what goes wrong below HTTP is told by its class', async t => {
+t.test('errors below HTTP are classified by cause', async t => {
   const closed = await startStandIn(ok);
   await closed.close();
   const cut = await tcpServer(t, socket => socket.destroy());
   const cases: [outage: string, url: string][] = [
     ['connection_refused', closed.url],
-    // A label this long cannot be looked up, so nobody is asked.
+    // A label this long is invalid, so no DNS server is queried.
     ['dns_failure', `http://${'x'.repeat(64)}.invalid`],
     ['connection_reset', `http://${cut}`],
     ['connection_reset', `https://${cut}`],
     ['connection_failed', 'http://127.0.0.1:99999'],
   ];
-  for (const [outage, url] of cases) t.match(await failure(post(connectTo(t, at(url)))), { outage }, url);
+  for (const [outage, url] of cases) t.match(await failure(post(connectTo(t, endpointAt(url)))), { outage }, url);
 });
 
-t.test('no error tells what was sent, what came back or our own credential', async t => {
-  const secrets = ['the-callers-own-bearer-token', 'our-own-service-account-token', 'what-the-server-answered'];
-  const [callers, ours, answered] = secrets;
-  const tokenFile = join(scratch(t, { token: `${ours}` }), 'token');
+t.test('no error contains the request, the response or gatecar’s credential', async t => {
+  const secrets = ['the-clients-bearer-token', 'gatecars-service-account-token', 'the-response-of-the-server'];
+  const [clientToken, gatecarToken, responseText] = secrets;
+  const tokenFile = join(scratch(t, { token: `${gatecarToken}` }), 'token');
   const api = await standIn(t, ok);
   const connection = connectTo(t, explicitEndpoint({ url: api.url, tokenFile, caFile: undefined }));
   const failures: Behaviour[] = [
     resets,
     hangs,
-    answers(200, `${answered}${'x'.repeat(1024 * 1024)}`),
-    (_request, response) => response.socket?.end(`HTTP/1.1 ${answered}\r\n\r\n`),
-    (_request, response) => response.socket?.end(`HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n${answered}`),
+    answers(200, `${responseText}${'x'.repeat(1024 * 1024)}`),
+    (_request, response) => response.socket?.end(`HTTP/1.1 ${responseText}\r\n\r\n`),
+    (_request, response) => response.socket?.end(`HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n${responseText}`),
   ];
   for (const behaviour of failures) {
     api.behaviour = behaviour;
-    const error = await connection.post('/review', `${callers}`, AbortSignal.timeout(200)).catch(error => error);
+    const error = await connection.post('/review', `${clientToken}`, AbortSignal.timeout(200)).catch(error => error);
     t.type(error, KubeApiError);
-    const shown = inspect(error, { showHidden: true, depth: Number.POSITIVE_INFINITY });
-    t.equal(leaked(`${shown}${error.stack}${JSON.stringify(error)}`, secrets), undefined);
+    const inspected = inspect(error, { showHidden: true, depth: Number.POSITIVE_INFINITY });
+    t.equal(leaked(`${inspected}${error.stack}${JSON.stringify(error)}`, secrets), undefined);
   }
 });
 
-t.test('a credential that cannot be a header is an outage, and is not told', async t => {
-  const api = await standIn(t, ok);
-  const headers = { authorization: 'Bearer our-own\nsecret-token' };
-  const source: EndpointSource = {
-    current: async () => ({ baseUrl: api.url, headers, tls: {}, proxyUrl: undefined }),
-    drop() {},
-    recheck() {},
-  };
-  const error = await post(connectTo(t, source)).catch(error => error);
-  t.match(error, { outage: 'connection_failed', message: 'connection failed (UND_ERR_INVALID_ARG)' });
-  t.notMatch(inspect(error), 'secret-token');
-});
+t.test(
+  'a credential that is invalid in a header is a failed connection, and the error does not contain it',
+  async t => {
+    const api = await standIn(t, ok);
+    const headers = { authorization: 'Bearer gatecar\nsecret-token' };
+    const source: EndpointSource = {
+      current: async () => ({ baseUrl: api.url, headers, tls: {}, proxyUrl: undefined }),
+      drop() {},
+      recheck() {},
+    };
+    const error = await post(connectTo(t, source)).catch(error => error);
+    t.match(error, { outage: 'connection_failed', message: 'connection failed (UND_ERR_INVALID_ARG)' });
+    t.notMatch(inspect(error), 'secret-token');
+  },
+);
 
-t.test('after closing no connection is left, and what was under way ends', async t => {
+t.test('close() ends requests in flight and closes all connections', async t => {
   const api = await standIn(t, ok);
-  const connection = connectTo(t, at(api.url));
+  const connection = connectTo(t, endpointAt(api.url));
   await post(connection);
   api.behaviour = hangs;
-  const underWay = post(connection).catch(error => error);
+  const inFlight = post(connection).catch(error => error);
   await until(() => api.requests.length === 2);
   await connection.close();
-  t.match(await underWay, { name: 'KubeApiError', outage: 'connection_failed' });
+  t.match(await inFlight, { name: 'KubeApiError', outage: 'connection_failed' });
   t.match(await failure(post(connection)), { outage: 'connection_failed' });
-  await connectTo(t, at(api.url)).close();
+  await connectTo(t, endpointAt(api.url)).close();
 });

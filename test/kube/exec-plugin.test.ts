@@ -14,19 +14,19 @@ const isAlive = (pid: number): boolean => {
   }
 };
 
-/** The error of a program that its time limit ended. */
+/** The error of a plugin that was killed at its time limit. */
 const KILLED = { killed: true } as object as Error;
 
-/** A plugin that takes `script` for its program. */
+/** Creates a plugin that runs `script` in Node. */
 function scripted(script: string, timeoutMs = 60_000, wallClock?: () => number) {
   const config = { command: process.execPath, args: ['--eval', script] };
   return execPlugin(config, wallClock === undefined ? { timeoutMs } : { timeoutMs, wallClock });
 }
 
-t.test('a plugin that takes too long is killed, and its run fails', async t => {
+t.test('an exec plugin that exceeds its time limit is killed, and its run fails', async t => {
   const file = join(scratch(t), 'runs');
   const { exec } = execUser('hang-at-first', file);
-  // A plugin that is killed before it has written its process id is run again with more time.
+  // If the plugin is killed before it writes its process id, it is run again with more time.
   let timeoutMs = 500;
   for (;;) {
     await t.rejects(execPlugin(exec, { timeoutMs })(), KILLED);
@@ -39,19 +39,19 @@ t.test('a plugin that takes too long is killed, and its run fails', async t => {
   }
 });
 
-t.test('a plugin that is killed fails even if a process that it started keeps its output open', async t => {
+t.test('a killed exec plugin fails even if a child process keeps its output open', async t => {
   const sleeper = `require('child_process').spawn(process.execPath, ['--eval', 'setTimeout(() => {}, 20_000)'], { stdio: 'inherit' })`;
   const startedAt = performance.now();
   await t.rejects(scripted(`${sleeper};`, 500)(), KILLED);
   t.ok(performance.now() - startedAt < 15_000);
 });
 
-t.test('a plugin that finishes in time returns its credential', async t => {
+t.test('an exec plugin that finishes in time returns its credential', async t => {
   const { exec } = execUser('token');
   t.match(await execPlugin(exec, { timeoutMs: 60_000 })(), { token: 'plugin-token-1' });
 });
 
-t.test('a credential is used until it expires, or for good without an expirationTimestamp', async t => {
+t.test('a plugin’s credential is used until its expirationTimestamp, or forever without one', async t => {
   const clock = fakeClock();
   const credential = (status: string) =>
     scripted(`console.log(JSON.stringify({ status: { token: process.pid, ${status} } }))`, 60_000, clock.now);
@@ -64,12 +64,12 @@ t.test('a credential is used until it expires, or for good without an expiration
   t.strictSame(await lasting(), first[1]);
 });
 
-t.test('a plugin that writes more than 1 MiB fails', async t => {
+t.test('an exec plugin that writes more than 1 MiB fails', async t => {
   const tooMuch = `process.stdout.write(JSON.stringify({ status: { token: 'a'.repeat(1024 * 1024) } }))`;
   await t.rejects(scripted(tooMuch)(), { code: 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER' });
 });
 
-t.test('a plugin that writes no ExecCredential fails, and runs again the next time', async t => {
+t.test('an exec plugin that writes no ExecCredential fails, and runs again on the next call', async t => {
   const file = join(scratch(t), 'runs');
   const { exec } = execUser('no-status', file);
   const plugin = execPlugin(exec, { timeoutMs: 60_000 });
@@ -78,25 +78,28 @@ t.test('a plugin that writes no ExecCredential fails, and runs again the next ti
   t.equal(pluginRuns(file).length, 2);
 });
 
-t.test('a plugin that writes null has no credential', async t => {
+t.test('an exec plugin that writes null has no credential', async t => {
   t.equal(await scripted(`console.log('null')`)(), undefined);
 });
 
-t.test('a plugin without arguments that does not exist fails with ENOENT', async t => {
+t.test('an exec plugin whose command does not exist fails with ENOENT', async t => {
   await t.rejects(execPlugin({ command: '/not/there' }, { timeoutMs: 60_000 })(), { code: 'ENOENT' });
 });
 
-t.test('the plugin of a user is found in its exec field and in its auth-provider, and is taken out of it', t => {
+t.test('an exec plugin is found in, and removed from, a user’s exec field and auth-provider', t => {
   const exec = { command: 'plugin' };
   const [byExec, byProvider] = [
-    { name: 'one', exec, token: 'static' },
-    { name: 'two', authProvider: { name: 'exec', config: { exec } } },
+    { name: 'user-1', exec, token: 'static' },
+    { name: 'user-2', authProvider: { name: 'exec', config: { exec } } },
   ];
   t.strictSame([execConfigOf(byExec), execConfigOf(byProvider)], [exec, exec]);
-  t.strictSame([withoutExec(byExec), withoutExec(byProvider)], [{ name: 'one', token: 'static' }, { name: 'two' }]);
-  const other = { name: 'three', authProvider: { name: 'oidc', config: {} } };
-  t.equal(execConfigOf(other), undefined);
-  t.strictSame(withoutExec(other), other);
-  t.equal(execConfigOf({ name: 'four' }), undefined);
+  t.strictSame(
+    [withoutExec(byExec), withoutExec(byProvider)],
+    [{ name: 'user-1', token: 'static' }, { name: 'user-2' }],
+  );
+  const oidc = { name: 'user-3', authProvider: { name: 'oidc', config: {} } };
+  t.equal(execConfigOf(oidc), undefined);
+  t.strictSame(withoutExec(oidc), oidc);
+  t.equal(execConfigOf({ name: 'user-4' }), undefined);
   t.end();
 });

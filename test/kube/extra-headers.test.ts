@@ -10,66 +10,66 @@ import { pem } from '../fixtures/tls-server.ts';
 const url = 'http://127.0.0.1:3500';
 const source = (): EndpointSource => explicitEndpoint({ url, tokenFile: undefined, caFile: undefined });
 
-t.test('headers stand beside those of the endpoint, which is the same otherwise', async t => {
-  const tokenFile = join(t.testdir({ token: 'ours' }), 'token');
+t.test('extra headers are added to those of the endpoint, which is otherwise unchanged', async t => {
+  const tokenFile = join(t.testdir({ token: 'gatecar-token' }), 'token');
   const plain = explicitEndpoint({ url, tokenFile, caFile: undefined });
   const added = withExtraHeaders(plain, {
     'dapr-app-id': 'kube-proxy.proxy-system',
     mail: 'a@/b',
-    user: '@nobody',
+    user: '@someone',
     at: '@',
   });
   const endpoint = await added.current();
   t.strictSame(endpoint, {
     baseUrl: url,
     headers: {
-      authorization: 'Bearer ours',
+      authorization: 'Bearer gatecar-token',
       'dapr-app-id': 'kube-proxy.proxy-system',
       mail: 'a@/b',
-      user: '@nobody',
+      user: '@someone',
       at: '@',
     },
     tls: {},
     proxyUrl: undefined,
   });
-  t.equal(endpoint.tls, (await plain.current()).tls, 'and keeps its connections');
+  t.equal(endpoint.tls, (await plain.current()).tls, 'the same TLS object keeps its connections');
 });
 
 t.test(
-  'a value from a file is followed when the kubelet swaps it, within a second or at once after a refusal',
+  'a header value from a file follows the kubelet’s swap within a second, or immediately after a drop',
   async t => {
     const volume = await projectedVolume(t.testdir(), { token: ' one\n' });
     const clock = fakeClock();
     const added = withExtraHeaders(source(), { 'dapr-api-token': `@${volume.path('token')}` }, clock.now);
-    const shown = async () => (await added.current()).headers;
-    t.strictSame(await shown(), { 'dapr-api-token': 'one' });
+    const headers = async () => (await added.current()).headers;
+    t.strictSame(await headers(), { 'dapr-api-token': 'one' });
     await volume.swap({ token: 'two' });
-    t.strictSame(await shown(), { 'dapr-api-token': 'one' });
+    t.strictSame(await headers(), { 'dapr-api-token': 'one' });
     clock.advance(1000);
-    t.strictSame(await shown(), { 'dapr-api-token': 'two' });
+    t.strictSame(await headers(), { 'dapr-api-token': 'two' });
     await volume.swap({ token: 'three' });
     added.drop();
-    t.strictSame(await shown(), { 'dapr-api-token': 'three' });
+    t.strictSame(await headers(), { 'dapr-api-token': 'three' });
   },
 );
 
-t.test('without any, the endpoint is as it was', async t => {
+t.test('without extra headers the endpoint source is unchanged', async t => {
   const plain = source();
   t.equal(withExtraHeaders(plain, {}), plain);
 });
 
-t.test('what is dropped is dropped below, too', async t => {
+t.test('drop() is forwarded to the wrapped endpoint source', async t => {
   const volume = await projectedVolume(t.testdir(), { token: 'one' });
   const clock = fakeClock();
-  const below = explicitEndpoint({ url, tokenFile: volume.path('token'), caFile: undefined, now: clock.now });
-  const added = withExtraHeaders(below, { 'dapr-app-id': 'kube-proxy' });
+  const inner = explicitEndpoint({ url, tokenFile: volume.path('token'), caFile: undefined, now: clock.now });
+  const added = withExtraHeaders(inner, { 'dapr-app-id': 'kube-proxy' });
   t.match((await added.current()).headers, { authorization: 'Bearer one' });
   await volume.swap({ token: 'two' });
   added.drop();
   t.match((await added.current()).headers, { authorization: 'Bearer two' });
 });
 
-t.test('what is looked at again is looked at below', async t => {
+t.test('recheck() is forwarded to the wrapped endpoint source', async t => {
   const [first, second] = [pem('ca.crt'), pem('other-ca.crt')];
   const caFile = join(t.testdir({ ca: first }), 'ca');
   const added = withExtraHeaders(explicitEndpoint({ url, tokenFile: undefined, caFile, now: fakeClock().now }), {
@@ -83,7 +83,7 @@ t.test('what is looked at again is looked at below', async t => {
   t.equal(await trusted(), String(second));
 });
 
-t.test('a file that is not there, or holds no value, is named with its header and not repeated', async t => {
+t.test('a missing or invalid header file is an error with path and header, without its content', async t => {
   const missing = withExtraHeaders(source(), { 'dapr-api-token': '@/not/there' });
   await t.rejects(
     missing.current(),

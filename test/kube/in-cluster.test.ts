@@ -5,7 +5,7 @@ import { EndpointError } from '../../src/kube/endpoint.ts';
 import { inClusterEndpoint } from '../../src/kube/in-cluster.ts';
 import { projectedVolume } from '../fixtures/projected-volume.ts';
 
-t.test('the address comes from the environment, token and CA from the files, which are followed', async t => {
+t.test('the in-cluster address comes from the environment; token and CA files are re-read', async t => {
   const volume = await projectedVolume(t.testdir(), { token: 'one', 'ca.crt': 'AAA' });
   const address = { host: '10.0.0.1', port: '443' };
   const source = inClusterEndpoint(address, volume.path('token'), volume.path('ca.crt'));
@@ -20,11 +20,11 @@ t.test('the address comes from the environment, token and CA from the files, whi
   t.equal((await source.current()).headers['authorization'], 'Bearer two');
 });
 
-t.test('an IPv6 address stands in brackets', async t => {
+t.test('an in-cluster IPv6 address is bracketed in the URL', async t => {
   t.match(await current(t, 'fd00::1', '6443'), { baseUrl: 'https://[fd00::1]:6443' });
 });
 
-t.test('it is the address that client-node would take', async t => {
+t.test('the in-cluster address equals that of @kubernetes/client-node', async t => {
   const hosts = ['10.0.0.1', 'fd00::1', 'kubernetes.default.svc'];
   const ports = ['443', '6443', '80', '8080', '8001'];
   t.teardown(() => {
@@ -40,14 +40,14 @@ t.test('it is the address that client-node would take', async t => {
   }
 });
 
-t.test('an environment that names no API server is an error', async t => {
+t.test('an environment without an API server address is an error', async t => {
   for (const [host, port] of [
     ['10.0.0.1', undefined],
     ['', '443'],
     ['10.0.0.1', 'tcp://10.0.0.1:443'],
   ] as const) {
-    const make = () => inClusterEndpoint({ host, port }, 'token', 'ca.crt');
-    t.throws(make, new EndpointError('the environment names no API server'));
+    const create = () => inClusterEndpoint({ host, port }, 'token', 'ca.crt');
+    t.throws(create, new EndpointError('the environment names no API server'));
   }
 });
 

@@ -12,20 +12,20 @@ import { scratch } from '../fixtures/temp-dir.ts';
 import { pem } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
 
-/** A source for kubeconfigs with these texts, in this order. */
+/** Creates a source for kubeconfig files with these texts, in this order. */
 function fromTexts(t: Test, texts: readonly string[], options: Partial<KubeConfigOptions> = {}) {
   const directory = scratch(t, Object.fromEntries(texts.map((text, at) => [`config-${at}`, text])));
   const files = texts.map((_, at) => join(directory, `config-${at}`));
   const clock = fakeClock();
-  const none = { context: undefined, tokenFile: undefined, caFile: undefined };
-  return { directory, files, clock, source: kubeConfigEndpoint({ files, ...none, now: clock.now, ...options }) };
+  const noOverrides = { context: undefined, tokenFile: undefined, caFile: undefined };
+  return { directory, files, clock, source: kubeConfigEndpoint({ files, ...noOverrides, now: clock.now, ...options }) };
 }
 
 const authorization = async (source: EndpointSource) => (await source.current()).headers['authorization'];
 
 const base64 = (text: string) => Buffer.from(text).toString('base64');
 
-t.test('a kubeconfig as kubectl writes it gives address, CA, token and how to trust', async t => {
+t.test('a kubeconfig written by kubectl gives address, CA, token, TLS server name and proxy', async t => {
   const { source } = fromTexts(t, [
     `apiVersion: v1
 kind: Config
@@ -60,7 +60,7 @@ users:
   });
 });
 
-t.test('what a kubeconfig does not say is left out', async t => {
+t.test('settings absent from a kubeconfig are absent from the endpoint', async t => {
   const { source } = fromTexts(t, [kubeconfig()]);
   t.strictSame(await source.current(), {
     baseUrl: 'https://127.0.0.1:6443',
@@ -70,14 +70,14 @@ t.test('what a kubeconfig does not say is left out', async t => {
   });
 });
 
-t.test('skipped verification and an impersonated user are taken over', async t => {
+t.test('insecure-skip-tls-verify and an impersonated user of a kubeconfig are used', async t => {
   const { source } = fromTexts(t, [
-    kubeconfig({ cluster: { 'insecure-skip-tls-verify': true }, user: { token: 'ours', as: 'jane' } }),
+    kubeconfig({ cluster: { 'insecure-skip-tls-verify': true }, user: { token: 'gatecar-token', as: 'jane' } }),
   ]);
   t.match(await source.current(), { tls: { rejectUnauthorized: false }, headers: { 'impersonate-user': 'jane' } });
 });
 
-t.test('client certificates come from data, or from files beside the kubeconfig', async t => {
+t.test('client certificates come from data, or from files relative to the kubeconfig', async t => {
   const data = { 'client-certificate-data': base64('certificate'), 'client-key-data': base64('key') };
   const paths = { 'client-certificate': 'pki/client.crt', 'client-key': 'pki/client.key' };
   const directory = t.testdir({
@@ -96,18 +96,18 @@ t.test('client certificates come from data, or from files beside the kubeconfig'
   }
 });
 
-t.test('a name and a password become basic authentication', async t => {
+t.test('a username and a password of a kubeconfig become basic authentication', async t => {
   const { source } = fromTexts(t, [kubeconfig({ user: { username: 'jane', password: 'pass:word' } })]);
   t.match(await source.current(), { headers: { authorization: `Basic ${base64('jane:pass:word')}` } });
 });
 
-t.test('a user’s token file is found beside the kubeconfig, trimmed, and followed', async t => {
+t.test('a user’s tokenFile is relative to the kubeconfig, trimmed and re-read', async t => {
   const directory = t.testdir({ config: kubeconfig({ user: { tokenFile: 'volume/token' } }), volume: {} });
   const volume = await projectedVolume(join(directory, 'volume'), { token: 'one\n' });
   const clock = fakeClock();
   const files = [join(directory, 'config')];
-  const none = { context: undefined, tokenFile: undefined, caFile: undefined };
-  const source = kubeConfigEndpoint({ files, ...none, now: clock.now });
+  const noOverrides = { context: undefined, tokenFile: undefined, caFile: undefined };
+  const source = kubeConfigEndpoint({ files, ...noOverrides, now: clock.now });
   t.equal(await authorization(source), 'Bearer one');
   await volume.swap({ token: 'two\n' });
   clock.advance(10_000);
@@ -117,7 +117,7 @@ t.test('a user’s token file is found beside the kubeconfig, trimmed, and follo
   t.equal(await authorization(source), 'Bearer six');
 });
 
-t.test('a token file and a CA file of the settings replace what the kubeconfig says', async t => {
+t.test('the token file and the CA file of the settings override the kubeconfig', async t => {
   const directory = t.testdir({ token: 'from-settings', 'ca.crt': 'CA of the settings' });
   const settings = { tokenFile: join(directory, 'token'), caFile: join(directory, 'ca.crt') };
   for (const user of [{ token: 'from-kubeconfig' }, { tokenFile: 'not-there' }, { username: 'jane', password: 'x' }]) {
@@ -133,17 +133,17 @@ t.test('a token file and a CA file of the settings replace what the kubeconfig s
   }
 });
 
-t.test('over plain http a kubeconfig’s credential is not shown, and one of the settings is', async t => {
+t.test('over plain http a kubeconfig’s credential is not sent, and the token file of the settings is', async t => {
   const text = kubeconfig({ cluster: { server: 'http://127.0.0.1:8001/' }, user: { token: 'from-kubeconfig' } });
   const plain = { baseUrl: 'http://127.0.0.1:8001', headers: {}, tls: {}, proxyUrl: undefined };
   t.strictSame(await fromTexts(t, [text]).source.current(), plain);
   const tokenFile = join(scratch(t, { token: 'from-settings' }), 'token');
   t.equal(await authorization(fromTexts(t, [text], { tokenFile }).source), 'Bearer from-settings');
-  const own = kubeconfig({ cluster: { server: 'HTTP://127.0.0.1:8001' }, user: { tokenFile: 'not-there' } });
-  t.strictSame((await fromTexts(t, [own]).source.current()).headers, {});
+  const withTokenFile = kubeconfig({ cluster: { server: 'HTTP://127.0.0.1:8001' }, user: { tokenFile: 'not-there' } });
+  t.strictSame((await fromTexts(t, [withTokenFile]).source.current()).headers, {});
 });
 
-t.test('a context without a user has no credential, and the cluster’s CA all the same', async t => {
+t.test('a context without a user has no credential, but the cluster’s CA', async t => {
   const { source } = fromTexts(t, [
     kubeconfig({
       cluster: { 'certificate-authority-data': base64('ca') },
@@ -153,7 +153,7 @@ t.test('a context without a user has no credential, and the cluster’s CA all t
   t.match(await source.current(), { headers: {}, tls: { ca: Buffer.from('ca') } });
 });
 
-t.test('several files are merged: the first to name a thing wins', async t => {
+t.test('several kubeconfig files are merged, and the first entry of a name wins', async t => {
   const first = kubeconfig({
     clusters: [{ name: 'a', cluster: { server: 'https://a.example' } }],
     users: [{ name: 'jane', user: { token: 'first-jane' } }],
@@ -193,7 +193,7 @@ t.test('several files are merged: the first to name a thing wins', async t => {
   t.match(await fromTexts(t, [onlyUsers, first]).source.current(), { baseUrl: 'https://a.example' });
 });
 
-t.test('a token file belongs to the kubeconfig that names its user first', async t => {
+t.test('a tokenFile is relative to the first kubeconfig that names its user', async t => {
   const text = kubeconfig({ user: { tokenFile: 'token' } });
   const [first, second] = [scratch(t, { config: text, token: 'first' }), scratch(t, { config: text, token: 'second' })];
   const files = [join(first, 'config'), join(second, 'config')];
@@ -201,7 +201,7 @@ t.test('a token file belongs to the kubeconfig that names its user first', async
   t.equal(await authorization(source), 'Bearer first');
 });
 
-t.test('a kubeconfig that leads nowhere says what is missing', async t => {
+t.test('an incomplete kubeconfig is an error that says what is missing', async t => {
   const cases: [message: string, text: string, context?: string][] = [
     ['kubeconfig: no current-context; set GATECAR_KUBE_CONTEXT', kubeconfig({ 'current-context': undefined })],
     ['kubeconfig: there is no context "staging"', kubeconfig(), 'staging'],
@@ -215,7 +215,7 @@ t.test('a kubeconfig that leads nowhere says what is missing', async t => {
     ['kubeconfig: the server of the cluster is no http or https URL', kubeconfig({ cluster: { server: 'unix:///x' } })],
     [
       'kubeconfig: the credential has characters that no header can carry',
-      kubeconfig({ user: { token: 'ours\r\nX-Other: 1' } }),
+      kubeconfig({ user: { token: 'token\r\nX-Other: 1' } }),
     ],
   ];
   for (const [message, text, context] of cases) {
@@ -223,7 +223,7 @@ t.test('a kubeconfig that leads nowhere says what is missing', async t => {
   }
 });
 
-t.test('what is no kubeconfig is named, and not quoted', async t => {
+t.test('an invalid kubeconfig is an error with its path, without its content', async t => {
   const texts = [
     '',
     'null',
@@ -244,7 +244,7 @@ t.test('what is no kubeconfig is named, and not quoted', async t => {
   }
 });
 
-t.test('a file that cannot be read is named with the system’s code', async t => {
+t.test('an unreadable file of a kubeconfig is an error with the system’s code', async t => {
   const { source, files } = fromTexts(t, [kubeconfig()], { files: ['/not/there'] });
   t.equal(files.length, 1);
   await t.rejects(source.current(), new EndpointError('kubeconfig /not/there cannot be read: ENOENT'));
@@ -262,7 +262,7 @@ t.test('a file that cannot be read is named with the system’s code', async t =
   );
 });
 
-t.test('a changed kubeconfig is taken up after ten seconds, or at once when dropped', async t => {
+t.test('a changed kubeconfig takes effect after ten seconds, or immediately after a drop', async t => {
   const { source, files, clock } = fromTexts(t, [kubeconfig({ user: { token: 'old' } })]);
   t.equal(await authorization(source), 'Bearer old');
   await writeFile(String(files[0]), kubeconfig({ user: { token: 'newer' } }));
@@ -276,18 +276,18 @@ t.test('a changed kubeconfig is taken up after ten seconds, or at once when drop
 });
 
 t.test(
-  'a kubeconfig that is being written is no reason to stop with what it said before, until that is refused',
+  'the previous content of a kubeconfig is used while it is being written, until the API server rejects it',
   async t => {
-    const { source, files, clock } = fromTexts(t, [kubeconfig({ user: { token: 'good' } })]);
+    const { source, files, clock } = fromTexts(t, [kubeconfig({ user: { token: 'previous' } })]);
     await source.current();
     await writeFile(String(files[0]), kubeconfig({ user: { token: 'new' } }).slice(0, 60));
     clock.advance(10_000);
-    t.equal(await authorization(source), 'Bearer good');
+    t.equal(await authorization(source), 'Bearer previous');
     await writeFile(String(files[0]), kubeconfig({ user: { token: 'new' } }));
     clock.advance(999);
-    t.equal(await authorization(source), 'Bearer good');
+    t.equal(await authorization(source), 'Bearer previous');
     clock.advance(1);
-    t.equal(await authorization(source), 'Bearer new', 'it is looked at again after a second');
+    t.equal(await authorization(source), 'Bearer new', 'it is read again after a second');
     await writeFile(String(files[0]), '{');
     source.drop();
     await t.rejects(source.current(), { name: 'EndpointError', message: /is not a valid kubeconfig/ });
@@ -295,7 +295,7 @@ t.test(
   },
 );
 
-t.test('what is at fault with TLS has the files looked at at once, and no plugin run', async t => {
+t.test('recheck() re-reads a kubeconfig’s files immediately, without a plugin run', async t => {
   const file = join(scratch(t), 'runs');
   const user = execUser('token', file);
   const { source, files } = fromTexts(t, [kubeconfig({ user })]);
@@ -309,7 +309,7 @@ t.test('what is at fault with TLS has the files looked at at once, and no plugin
   t.equal(String((await source.current()).tls.ca), pem('ca.crt'));
 });
 
-t.test('a CA bundle that is being written does not take the place of a whole one', async t => {
+t.test('a partly written CA bundle of a kubeconfig does not replace a complete one', async t => {
   const caFile = join(scratch(t, { 'ca.crt': pem('ca.crt') }), 'ca.crt');
   const { source } = fromTexts(t, [kubeconfig({ cluster: { 'certificate-authority': caFile }, user: { token: 'a' } })]);
   const first = await source.current();
@@ -321,76 +321,79 @@ t.test('a CA bundle that is being written does not take the place of a whole one
   t.equal(String((await source.current()).tls.ca), pem('other-ca.crt'));
 });
 
-t.test('TLS material that reads the same is the same object, and another one when anything in it changes', async t => {
+t.test('unchanged TLS settings of a kubeconfig stay the same object, and changed ones are a new object', async t => {
   const material = { cluster: { 'certificate-authority-data': base64(pem('ca.crt')) }, user: { token: 'a' } };
   const { source, files } = fromTexts(t, [kubeconfig(material)]);
-  let last = (await source.current()).tls;
+  let latest = (await source.current()).tls;
   const next = async (change: Parameters<typeof kubeconfig>[0]) => {
     await writeFile(String(files[0]), kubeconfig(change));
     source.drop();
     return (await source.current()).tls;
   };
-  t.equal(await next({ ...material, user: { token: 'b' } }), last);
+  t.equal(await next({ ...material, user: { token: 'b' } }), latest);
   const changes = [
     { cluster: { 'certificate-authority-data': base64(pem('other-ca.crt')) } },
-    { cluster: { 'tls-server-name': 'one' } },
-    { cluster: { 'tls-server-name': 'two' } },
-    { cluster: { 'tls-server-name': 'two', 'insecure-skip-tls-verify': true } },
+    { cluster: { 'tls-server-name': 'first' } },
+    { cluster: { 'tls-server-name': 'second' } },
+    { cluster: { 'tls-server-name': 'second', 'insecure-skip-tls-verify': true } },
     { user: { 'client-certificate-data': base64('one'), 'client-key-data': base64('key') } },
     { user: { 'client-certificate-data': base64('two'), 'client-key-data': base64('key') } },
     { user: { 'client-certificate-data': base64('two'), 'client-key-data': base64('other') } },
   ];
   for (const change of changes) {
     const tls = await next(change);
-    t.not(tls, last, JSON.stringify(change));
+    t.not(tls, latest, JSON.stringify(change));
     t.equal(await next(change), tls);
-    last = tls;
+    latest = tls;
   }
 });
 
-t.test('the process’s own clock counts unless another is given', async t => {
-  const { files, source: other } = fromTexts(t, [kubeconfig({ user: { token: 'a' } })]);
+t.test('a kubeconfig source uses the real clock by default', async t => {
+  const { files, source: withFakeClock } = fromTexts(t, [kubeconfig({ user: { token: 'a' } })]);
   const source = kubeConfigEndpoint({ files, context: undefined, tokenFile: undefined, caFile: undefined });
   const first = await source.current();
   t.equal(await source.current(), first, 'ten seconds have not passed');
-  t.strictSame(await other.current(), first);
+  t.strictSame(await withFakeClock.current(), first);
 });
 
-t.test('an exec plugin', async t => {
-  t.test('gives a token, and hears the environment that the kubeconfig sets', async t => {
+t.test('exec plugins', async t => {
+  t.test('an exec plugin returns a token and gets the kubeconfig’s environment variables', async t => {
     const { source } = fromTexts(t, [kubeconfig({ user: execUser('token') })]);
     t.equal(await authorization(source), 'Bearer plugin-token-1');
     const exec = { ...execUser('token').exec, env: [{ name: 'PLUGIN_TOKEN', value: 'from-env' }] };
     t.equal(await authorization(fromTexts(t, [kubeconfig({ user: { exec } })]).source), 'Bearer from-env');
   });
 
-  t.test('does not replace a static token of its user', async t => {
+  t.test('an exec plugin does not override a static token of its user', async t => {
     const { source } = fromTexts(t, [kubeconfig({ user: { ...execUser('token'), token: 'static' } })]);
     t.equal(await authorization(source), 'Bearer static');
   });
 
-  t.test('is found in an auth-provider', async t => {
+  t.test('an exec plugin of an auth-provider is used', async t => {
     const provider = { name: 'exec', config: execUser('token') };
     const { source } = fromTexts(t, [kubeconfig({ user: { 'auth-provider': provider } })]);
     t.equal(await authorization(source), 'Bearer plugin-token-1');
   });
 
-  t.test('gives a client certificate', async t => {
+  t.test('an exec plugin may return a client certificate', async t => {
     const { source } = fromTexts(t, [kubeconfig({ user: execUser('client-certificate') })]);
     t.match(await source.current(), { headers: {}, tls: { cert: 'plugin-certificate', key: 'plugin-key' } });
   });
 
-  t.test('runs once for all who wait, and not again for a credential without an end', async t => {
-    const file = join(scratch(t), 'runs');
-    const { source, clock } = fromTexts(t, [kubeconfig({ user: execUser('token', file) })]);
-    const all = await Promise.all(Array.from({ length: 8 }, () => authorization(source)));
-    t.strictSame(new Set(all), new Set(['Bearer plugin-token-1']));
-    clock.advance(60_000);
-    t.equal(await authorization(source), 'Bearer plugin-token-1');
-    t.equal(pluginRuns(file).length, 1);
-  });
+  t.test(
+    'an exec plugin runs once for concurrent callers, and not again if its credential does not expire',
+    async t => {
+      const file = join(scratch(t), 'runs');
+      const { source, clock } = fromTexts(t, [kubeconfig({ user: execUser('token', file) })]);
+      const headers = await Promise.all(Array.from({ length: 8 }, () => authorization(source)));
+      t.strictSame(new Set(headers), new Set(['Bearer plugin-token-1']));
+      clock.advance(60_000);
+      t.equal(await authorization(source), 'Bearer plugin-token-1');
+      t.equal(pluginRuns(file).length, 1);
+    },
+  );
 
-  t.test('runs anew for a credential that has run out, at most every ten seconds', async t => {
+  t.test('an exec plugin runs again for an expired credential, at most every ten seconds', async t => {
     const file = join(scratch(t), 'runs');
     const { source, clock } = fromTexts(t, [kubeconfig({ user: execUser('short-lived', file) })]);
     t.equal(await authorization(source), 'Bearer plugin-token-1');
@@ -400,7 +403,7 @@ t.test('an exec plugin', async t => {
     t.equal(await authorization(source), 'Bearer plugin-token-2');
   });
 
-  t.test('runs anew when its credential was refused', async t => {
+  t.test('an exec plugin runs again after its credential was dropped', async t => {
     const file = join(scratch(t), 'runs');
     const { source } = fromTexts(t, [kubeconfig({ user: execUser('token', file) })]);
     await source.current();
@@ -408,7 +411,7 @@ t.test('an exec plugin', async t => {
     t.equal(await authorization(source), 'Bearer plugin-token-2');
   });
 
-  t.test('that fails is named, and what it wrote is not told', async t => {
+  t.test('a failed exec plugin is an error with its command, without its output', async t => {
     for (const behaviour of ['fail', 'rubbish', 'no-status']) {
       const { source } = fromTexts(t, [kubeconfig({ user: execUser(behaviour) })]);
       const message = `kubeconfig: the exec plugin ${process.execPath} failed: unknown error`;
@@ -420,12 +423,12 @@ t.test('an exec plugin', async t => {
     await t.rejects(source.current(), new EndpointError('kubeconfig: the exec plugin /not/there failed: ENOENT'));
   });
 
-  t.test('that gives nothing leaves us without a credential', async t => {
+  t.test('an exec plugin that returns nothing gives no credential', async t => {
     const { source } = fromTexts(t, [kubeconfig({ user: execUser('nothing') })]);
     t.strictSame((await source.current()).headers, {});
   });
 
-  t.test('that failed is run anew the next time', async t => {
+  t.test('a failed exec plugin runs again after a drop', async t => {
     const { source, files } = fromTexts(t, [kubeconfig({ user: execUser('fail') })]);
     await t.rejects(source.current(), { name: 'EndpointError' });
     await writeFile(String(files[0]), kubeconfig({ user: execUser('token') }));
@@ -433,7 +436,7 @@ t.test('an exec plugin', async t => {
     t.equal(await authorization(source), 'Bearer plugin-token-1');
   });
 
-  t.test('that hangs is given up after a minute', async t => {
+  t.test('a hanging exec plugin is replaced by a new run after a minute', async t => {
     const file = join(scratch(t), 'runs');
     const { source, clock } = fromTexts(t, [kubeconfig({ user: execUser('hang-at-first', file) })]);
     const hung = source.current();

@@ -11,7 +11,7 @@ class Stream extends HeldStream {
   }
 }
 
-const nextTick = (): Promise<void> => new Promise(resolve => process.nextTick(resolve));
+const nextTurn = (): Promise<void> => new Promise(resolve => setImmediate(resolve));
 
 function setUp(limitBytes = 100) {
   const clock = fakeClock();
@@ -29,7 +29,7 @@ t.test('a stream that has waited longest for its client gives way, and its bytes
   t.notOk(streams.hold(third, 50), 'not before it has had some time');
   clock.advance(250);
   t.ok(streams.hold(third, 50));
-  await nextTick();
+  await nextTurn();
   t.strictSame([first.givenUp, second.givenUp, budget.usedBytes], [1, 0, 100]);
   streams.release(first);
   t.equal(budget.usedBytes, 100, 'they are not released again at its end');
@@ -46,7 +46,7 @@ t.test('streams that wait for gatecar give no way, and neither does a stream to 
   clock.advance(250);
   t.notOk(streams.hold(waiting, 10));
   t.notOk(streams.hold(new Stream(), 101));
-  await nextTick();
+  await nextTurn();
   t.strictSame([busy.givenUp, waiting.givenUp], [0, 1]);
 });
 
@@ -58,17 +58,32 @@ t.test('streams whose client takes too long are given up', async t => {
   streams.waits(second);
   clock.advance(401);
   streams.expire(1000);
-  await nextTick();
+  await nextTurn();
   t.strictSame([first.givenUp, second.givenUp], [1, 0]);
   clock.advance(1000);
   streams.waits(second);
   streams.expire(1000);
-  await nextTick();
+  await nextTurn();
   t.equal(second.givenUp, 0, 'a second wait has its own time');
   clock.advance(1000);
   streams.expire(1000);
-  await nextTick();
+  await nextTurn();
   t.equal(second.givenUp, 1);
+});
+
+t.test('streams whose time ends at the same moment are given up a few at a time', async t => {
+  const { clock, streams } = setUp();
+  const waiting = Array.from({ length: 20 }, () => new Stream());
+  for (const stream of waiting) streams.waits(stream);
+  clock.advance(1000);
+  const givenUp: number[] = [];
+  let areMoreLeft = true;
+  while (areMoreLeft) {
+    areMoreLeft = streams.expire(1000);
+    await nextTurn();
+    givenUp.push(waiting.reduce((sum, stream) => sum + stream.givenUp, 0));
+  }
+  t.strictSame(givenUp, [8, 16, 20]);
 });
 
 t.test('an answer for which there is no room may wait all the same, as one of a limited number', async t => {
@@ -79,7 +94,7 @@ t.test('an answer for which there is no room may wait all the same, as one of a 
   t.strictSame([small.heldBytes, budget.usedBytes], [5, 100]);
   const unreserved = Array.from({ length: 258 }, () => new Stream());
   for (const stream of unreserved) streams.waitsForReader(stream, 5);
-  await nextTick();
+  await nextTurn();
   t.strictSame(
     unreserved.map(({ givenUp }) => givenUp),
     unreserved.map((_, index) => (index < 2 ? 1 : 0)),
@@ -90,8 +105,8 @@ t.test('an answer for which there is no room may wait all the same, as one of a 
   streams.waitsForReader(new Stream(), 5);
   t.equal(unreserved[3]?.givenUp, 0, 'one that has ended leaves its place');
   clock.advance(1000);
-  streams.expire(1000);
-  await nextTick();
+  while (streams.expire(1000)) await nextTurn();
+  await nextTurn();
   t.equal(small.givenUp + (unreserved.at(-1) as Stream).givenUp, 2, 'all of them have limited time');
 });
 
@@ -122,10 +137,38 @@ t.test('streams that are given up for the answers of others are given up one aft
     streams.waits(stream);
   }
   t.ok(streams.hold(new Stream(), 1));
-  await nextTick();
-  await nextTick();
+  await nextTurn();
+  await nextTurn();
   t.equal(deepest, 1);
 });
+
+t.test(
+  'in one event-loop iteration a few streams are given up for others, and more only for an allowed client',
+  async t => {
+    const { clock, streams } = setUp();
+    const waiting = Array.from({ length: 10 }, () => new Stream());
+    for (const stream of waiting) {
+      t.ok(streams.hold(stream, 10));
+      streams.waits(stream);
+    }
+    clock.advance(250);
+    t.notOk(streams.hold(new Stream(), 90));
+    await nextTurn();
+    const givenUp = () => waiting.reduce((sum, stream) => sum + stream.givenUp, 0);
+    t.equal(givenUp(), 8);
+    const [unknown, allowed] = [new Stream(), new Stream()];
+    allowed.hasBeenAllowed = true;
+    t.ok(streams.hold(unknown, 90), 'in the next iteration');
+    t.equal(givenUp(), 8, 'what was given up is free');
+    streams.release(unknown);
+    for (const stream of waiting) {
+      streams.hold(stream, 10);
+      streams.waits(stream);
+    }
+    clock.advance(250);
+    t.ok(streams.hold(allowed, 90));
+  },
+);
 
 t.test('a stream whose message completes before it is given up is not given up', async t => {
   const { clock, streams } = setUp();
@@ -138,6 +181,6 @@ t.test('a stream whose message completes before it is given up is not given up',
   t.ok(streams.hold(new Stream(), 100));
   streams.waitsNoMore(completed);
   streams.waitsForReader(answered, 0);
-  await nextTick();
+  await nextTurn();
   t.strictSame([completed.givenUp, answered.givenUp, other.givenUp], [0, 0, 1]);
 });

@@ -1,6 +1,6 @@
 import { totalmem } from 'node:os';
 import t from 'tap';
-import { CONNECTION_BYTES } from '../../src/limits/connection-pool.ts';
+import { CONNECTION_BYTES } from '../../src/limits/constants.ts';
 import { neededBytes, processLimits, processMemory } from '../../src/limits/process-limits.ts';
 
 const MIB = 1024 * 1024;

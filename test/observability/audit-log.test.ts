@@ -121,7 +121,7 @@ t.test('a request is followed by what says at first that nobody was asked', asyn
   t.not(audit?.follow(), audit?.follow(), 'each by its own');
 });
 
-t.test('where none are wanted there is nothing', async t => {
+t.test('`off` creates no audit log', async t => {
   t.equal(open('off').audit, undefined);
 });
 

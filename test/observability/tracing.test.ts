@@ -24,6 +24,9 @@ const decided = (trail: DecisionEvent['trail'], decision: Decision = ALLOW): Dec
   forwarded: () => t.fail('nothing of the client’s own words is wanted') as never,
 });
 
+/** So many spans are exported at once. Fewer are exported after five seconds. */
+const FULL_BATCH = 512;
+
 async function open(t: Test, settings: Partial<TracingSettings> = {}) {
   const receiver = await startOtlpReceiver();
   t.teardown(() => receiver.close());
@@ -114,7 +117,7 @@ t.test('faults of the receiver are told when they begin and when they end', asyn
   const { tracing, receiver, log } = await open(t);
   const send = async () => {
     const before = receiver.requests.length;
-    tracing.decided(decided(tracing.follow(() => undefined)));
+    for (let at = 0; at < FULL_BATCH; at += 1) tracing.decided(decided(tracing.follow(() => undefined)));
     await until(() => receiver.requests.length > before);
   };
   receiver.answer = response => response.writeHead(400).end('no');

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { parseServiceAccount } from '../../src/identity/identity.ts';
-import { evaluatePolicy, type Policy } from '../../src/policy/policy.ts';
+import { createPolicy, evaluatePolicy, type Policy } from '../../src/policy/policy.ts';
 import { NOBODY } from '../fixtures/identities.ts';
 
 const identity = (username: string) => ({ ...NOBODY, username, serviceAccount: parseServiceAccount(username) });
@@ -11,60 +11,72 @@ const policy = (namespaces?: readonly string[], serviceAccounts?: readonly strin
 });
 
 const MY_APP = 'system:serviceaccount:default:my-app';
-const OTHER = 'system:serviceaccount:default:other';
-const ELSEWHERE = 'system:serviceaccount:ci:my-app';
+const OTHER_APP = 'system:serviceaccount:default:other';
+const OTHER_NAMESPACE = 'system:serviceaccount:ci:my-app';
 
-/** The reason of the denial, or `passes`. */
-const judged = (username: string, ...lists: Parameters<typeof policy>): string =>
-  evaluatePolicy(identity(username), policy(...lists))?.reason ?? 'passes';
+/** Returns the reason of the denial, or `allowed`. */
+const outcome = (username: string, ...lists: Parameters<typeof policy>): string =>
+  evaluatePolicy(identity(username), policy(...lists))?.reason ?? 'allowed';
 
-t.test('without lists everybody passes, also who is no ServiceAccount', async t => {
-  for (const username of [MY_APP, 'alice', 'system:node:worker-1']) t.equal(judged(username), 'passes', username);
+t.test('without allowlists every user is allowed, ServiceAccount or not', async t => {
+  for (const username of [MY_APP, 'alice', 'system:node:worker-1']) t.equal(outcome(username), 'allowed', username);
 });
 
-t.test('a namespace list lets its namespaces pass and no others', async t => {
-  t.equal(judged(MY_APP, ['default']), 'passes');
-  t.equal(judged(OTHER, ['ci', 'default']), 'passes');
-  t.equal(judged(ELSEWHERE, ['default']), 'namespace_denied');
-  t.equal(judged(MY_APP, ['default2', 'defaul', 'my-app', MY_APP]), 'namespace_denied', 'no part and no look-alike');
+t.test('a namespace allowlist allows only its namespaces', async t => {
+  t.equal(outcome(MY_APP, ['default']), 'allowed');
+  t.equal(outcome(OTHER_APP, ['ci', 'default']), 'allowed');
+  t.equal(outcome(OTHER_NAMESPACE, ['default']), 'namespace_denied');
+  t.equal(outcome(MY_APP, ['default2', 'defaul', 'my-app', MY_APP]), 'namespace_denied', 'no partial match');
 });
 
-t.test('a ServiceAccount list lets exactly those pass', async t => {
-  t.equal(judged(MY_APP, undefined, [OTHER, MY_APP]), 'passes');
-  t.equal(judged(OTHER, undefined, [MY_APP]), 'service_account_denied');
-  t.equal(judged(ELSEWHERE, undefined, [MY_APP]), 'service_account_denied', 'the same name in another namespace');
+t.test('a ServiceAccount allowlist allows only its ServiceAccounts', async t => {
+  t.equal(outcome(MY_APP, undefined, [OTHER_APP, MY_APP]), 'allowed');
+  t.equal(outcome(OTHER_APP, undefined, [MY_APP]), 'service_account_denied');
+  t.equal(
+    outcome(OTHER_NAMESPACE, undefined, [MY_APP]),
+    'service_account_denied',
+    'the same name in another namespace',
+  );
 });
 
-t.test('with both lists, both must pass, and the namespace is judged first', async t => {
-  t.equal(judged(MY_APP, ['default'], [MY_APP]), 'passes');
-  t.equal(judged(OTHER, ['default'], [MY_APP]), 'service_account_denied');
-  t.equal(judged(ELSEWHERE, ['default'], [ELSEWHERE]), 'namespace_denied');
-  t.equal(judged(ELSEWHERE, ['default'], [MY_APP]), 'namespace_denied');
+t.test('with both allowlists both must match, and the namespace is checked first', async t => {
+  t.equal(outcome(MY_APP, ['default'], [MY_APP]), 'allowed');
+  t.equal(outcome(OTHER_APP, ['default'], [MY_APP]), 'service_account_denied');
+  t.equal(outcome(OTHER_NAMESPACE, ['default'], [OTHER_NAMESPACE]), 'namespace_denied');
+  t.equal(outcome(OTHER_NAMESPACE, ['default'], [MY_APP]), 'namespace_denied');
 });
 
-t.test('a user that is no ServiceAccount passes no list, whatever it is called', async t => {
+t.test('a user that is not a ServiceAccount is denied by any allowlist, even if listed by name', async t => {
   for (const username of ['alice', 'default', 'system:serviceaccount:default:', 'system:serviceaccount:default:A']) {
-    t.equal(judged(username, ['default', 'alice', '']), 'namespace_denied', username);
-    t.equal(judged(username, undefined, [username]), 'service_account_denied', username);
+    t.equal(outcome(username, ['default', 'alice', '']), 'namespace_denied', username);
+    t.equal(outcome(username, undefined, [username]), 'service_account_denied', username);
   }
 });
 
-t.test('an empty list lets nobody pass', async t => {
-  t.equal(judged(MY_APP, []), 'namespace_denied');
-  t.equal(judged(MY_APP, undefined, []), 'service_account_denied');
+t.test('an empty allowlist denies every user', async t => {
+  t.equal(outcome(MY_APP, []), 'namespace_denied');
+  t.equal(outcome(MY_APP, undefined, []), 'service_account_denied');
 });
 
-t.test('a denial says what was judged, and who it was for the log', async t => {
-  t.strictSame(evaluatePolicy(identity(ELSEWHERE), policy(['default'])), {
-    ...{ kind: 'deny', reason: 'namespace_denied', detail: 'ci', username: ELSEWHERE, identity: identity(ELSEWHERE) },
+t.test('a denial contains the denied value, and the username and identity for the log', async t => {
+  t.strictSame(evaluatePolicy(identity(OTHER_NAMESPACE), policy(['default'])), {
+    kind: 'deny',
+    reason: 'namespace_denied',
+    detail: 'ci',
+    username: OTHER_NAMESPACE,
+    identity: identity(OTHER_NAMESPACE),
   });
-  t.strictSame(evaluatePolicy(identity(OTHER), policy(undefined, [MY_APP])), {
-    ...{ kind: 'deny', reason: 'service_account_denied', detail: OTHER, username: OTHER, identity: identity(OTHER) },
+  t.strictSame(evaluatePolicy(identity(OTHER_APP), policy(undefined, [MY_APP])), {
+    kind: 'deny',
+    reason: 'service_account_denied',
+    detail: OTHER_APP,
+    username: OTHER_APP,
+    identity: identity(OTHER_APP),
   });
   t.equal(evaluatePolicy(identity('alice'), policy(['default']))?.detail, 'none (alice)');
 });
 
-t.test('a denial’s detail and username are one bounded line of printable ASCII each', async t => {
+t.test('the detail and username of a denial are one line of at most 512 printable ASCII characters', async t => {
   const username = `ünï\r\n${'x'.repeat(5000)}`;
   for (const lists of [policy([]), policy(undefined, [])]) {
     const denied = evaluatePolicy(identity(username), lists);
@@ -75,7 +87,18 @@ t.test('a denial’s detail and username are one bounded line of printable ASCII
   }
 });
 
-t.test('the longest ServiceAccount is told in full', async t => {
+t.test('the longest possible ServiceAccount name is not truncated in a denial', async t => {
   const longest = `system:serviceaccount:${'n'.repeat(63)}:${'s'.repeat(253)}`;
   t.equal(evaluatePolicy(identity(longest), policy(undefined, []))?.detail, longest);
+});
+
+t.test('a list that is not set allows every identity, and a list that is set becomes a set of names', async t => {
+  t.strictSame(createPolicy({ allowedNamespaces: undefined, allowedServiceAccounts: undefined }), {
+    allowedNamespaces: undefined,
+    allowedServiceAccounts: undefined,
+  });
+  t.strictSame(createPolicy({ allowedNamespaces: ['apps', 'apps'], allowedServiceAccounts: [] }), {
+    allowedNamespaces: new Set(['apps']),
+    allowedServiceAccounts: new Set(),
+  });
 });

@@ -9,6 +9,7 @@ import process from 'node:process';
 import { gzipSync } from 'node:zlib';
 import t from 'tap';
 import { bundle } from '../../scripts/bundle.ts';
+import { childEnv } from '../fixtures/child-env.ts';
 import { kubeconfig } from '../fixtures/kubeconfig.ts';
 import { listenerFiles } from '../fixtures/listener-files.ts';
 import { accepts, startStandIn } from '../fixtures/stand-in-api-server.ts';
@@ -154,7 +155,7 @@ async function runOnce(program: string, settings: Record<string, string>): Promi
   const report = `data:text/javascript,${encodeURIComponent(REPORT)}`;
   const free = { GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0', GATECAR_SHUTDOWN_DELAY: '0' };
   const child = spawn(process.execPath, ['--import', report, program], {
-    env: { PATH: process.env['PATH'], ...free, ...settings },
+    env: { ...childEnv(), ...free, ...settings },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   });
   let output = '';

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
 import t, { type Test } from 'tap';
 import { type Address, address } from '../../src/config/setting-types.ts';
-import { type BindTarget, bindAddress, listen } from '../../src/server/listen.ts';
+import { bindAddress, listen } from '../../src/server/listen.ts';
+import type { BindTarget } from '../../src/system/bind-server.ts';
 import { scratch } from '../fixtures/temp-dir.ts';
 import { until } from '../fixtures/until.ts';
 

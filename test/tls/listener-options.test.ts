@@ -10,7 +10,8 @@ import { connectionIntake } from '../../src/gateway/connection-intake.ts';
 import { trustedProxies } from '../../src/gateway/forwarded-headers.ts';
 import { createGrpcListener } from '../../src/gateway/grpc/listener.ts';
 import { createHttpListener, type HttpListenerOptions } from '../../src/gateway/http/listener.ts';
-import { CONNECTION_BYTES, ConnectionPool } from '../../src/limits/connection-pool.ts';
+import { ConnectionPool } from '../../src/limits/connection-pool.ts';
+import { CONNECTION_BYTES } from '../../src/limits/constants.ts';
 import { followHandshakes } from '../../src/tls/handshake-failure.ts';
 import {
   type ListenerOptions,

@@ -1,7 +1,7 @@
 import { readClaims } from '../../credential/jwt-claims.ts';
 import type { Token } from '../../credential/token.ts';
 import { identityInterner } from '../../identity/identity-interner.ts';
-import type { Authenticated } from '../token-authenticator.ts';
+import type { Authenticated, AuthResult, Rejected } from '../token-authenticator.ts';
 import type { CacheKey } from './cache-key.ts';
 import { type CacheLifetime, cacheLifetime } from './refresh-schedule.ts';
 import type { ResultStore } from './result-store.ts';
@@ -14,13 +14,11 @@ export interface CachedResult extends Authenticated, CacheLifetime {
   renewing: boolean;
 }
 
-/** Whether the token has expired. @param wallClockMs milliseconds since the epoch. */
-export function isExpired({ expiresAt }: CachedResult, wallClockMs: number): boolean {
-  return expiresAt !== undefined && wallClockMs >= expiresAt * 1000;
-}
-
-export interface ResultCacheWriterOptions {
+export interface CachedResultsOptions {
   readonly accepted: ResultStore<CachedResult>;
+  readonly refused: ResultStore<Rejected>;
+  /** How long a rejection is cached, in milliseconds; 0 caches none. */
+  readonly negativeTtlMs: number;
   /** How long an authenticated token is cached, in milliseconds; 0 caches none. */
   readonly ttlMs: number;
   /**
@@ -36,14 +34,63 @@ export interface ResultCacheWriterOptions {
   readonly wallClock?: () => number;
 }
 
+/** The cached results of one cache. */
+export interface CachedResults {
+  /**
+   * Returns the cached result unless its token has expired. The store's monotonic clock does not
+   * suffice: it stops while the machine is suspended.
+   */
+  getUnexpired(key: CacheKey): CachedResult | undefined;
+  getRejection(key: CacheKey): Rejected | undefined;
+  /** Whether the result is still cached: it was neither evicted nor replaced. */
+  isCurrent(key: CacheKey, known: CachedResult): boolean;
+  /** Stores a result, unless it is an outage. @returns the result to answer with. */
+  store(key: CacheKey, token: Token, verdict: AuthResult): AuthResult;
+}
+
+/**
+ * Creates the cached results. An authenticated result and a rejection with the same key replace
+ * each other.
+ */
+export function createCachedResults(options: CachedResultsOptions): CachedResults {
+  const { accepted, refused, negativeTtlMs, now = () => performance.now(), wallClock = Date.now } = options;
+  const keep = createResultWriter(options);
+  return {
+    getUnexpired(key) {
+      const known = accepted.get(key);
+      return known === undefined || isExpired(known, wallClock()) ? undefined : known;
+    },
+    getRejection: key => refused.get(key),
+    isCurrent: (key, known) => accepted.get(key) === known,
+    store(key, token, verdict) {
+      switch (verdict.kind) {
+        case 'authenticated':
+          refused.delete(key);
+          return keep(key, token, verdict);
+        case 'rejected':
+          accepted.delete(key);
+          refused.set(key, verdict, Math.min(negativeTtlMs, (verdict.keepUntil ?? Number.POSITIVE_INFINITY) - now()));
+          return verdict;
+        case 'unavailable':
+          return verdict;
+      }
+    },
+  };
+}
+
+/** Whether the token has expired. @param wallClockMs milliseconds since the epoch. */
+function isExpired({ expiresAt }: CachedResult, wallClockMs: number): boolean {
+  return expiresAt !== undefined && wallClockMs >= expiresAt * 1000;
+}
+
 /**
  * Caches authenticated tokens for the TTL plus the stale-if-error period, but never past the
  * token's `exp`.
  *
  * @returns a function that returns the stored object, so all requests get the same instance.
  */
-export function createResultWriter(
-  options: ResultCacheWriterOptions,
+function createResultWriter(
+  options: CachedResultsOptions,
 ): (key: CacheKey, token: Token, verdict: Authenticated) => Authenticated {
   const { accepted, ttlMs, cacheStaleIfErrorMs, cacheRefreshAhead } = options;
   const { now = () => performance.now(), wallClock = Date.now } = options;

@@ -1,10 +1,4 @@
-/**
- * The refresh window as fractions of the TTL. A use after the start schedules a refresh between
- * earliest and latest. A refresh that late adds few reviews compared with plain expiry.
- */
-const REFRESH_WINDOW_START = 0.8;
-const REFRESH_EARLIEST = 0.88;
-const REFRESH_LATEST = 0.98;
+import { REFRESH_EARLIEST, REFRESH_LATEST, REFRESH_WINDOW_START } from '../../limits/constants.ts';
 
 /**
  * The lifetime of an authenticated result, in milliseconds on a monotonic clock. The values are

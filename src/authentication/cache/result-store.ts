@@ -1,14 +1,9 @@
 import { LRUCache } from 'lru-cache';
+import { MAX_EXACT_COUNT } from '../../limits/constants.ts';
 import type { CacheKey } from './cache-key.ts';
 
 /** Why an entry was removed. `expired` is normal. `capacity` means that the store is too small. */
 export type EvictionCause = 'capacity' | 'expired';
-
-/**
- * Up to this many entries, reading `size` first removes the expired ones. Checking far more entries
- * would block the event loop.
- */
-export const MAX_EXACT_COUNT = 20_000;
 
 export interface ResultStoreOptions {
   readonly maxEntries: number;

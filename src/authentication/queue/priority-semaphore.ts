@@ -46,11 +46,7 @@ const ORDER: readonly Priority[] = ['verified', 'unverified', 'refresh'];
 export function prioritySemaphore(options: PrioritySemaphoreOptions): PrioritySemaphore {
   const { limit, maxQueue, unverifiedShare, unverifiedPlaces = share => share } = options;
   const inFlight: Record<Priority, number> = { verified: 0, unverified: 0, refresh: 0 };
-  const waiting: Record<Priority, Set<() => void>> = {
-    verified: new Set(),
-    unverified: new Set(),
-    refresh: new Set(),
-  };
+  const waiting: Record<Priority, Set<() => void>> = { verified: new Set(), unverified: new Set(), refresh: new Set() };
   let held = false;
 
   const places = (priority: Priority): number =>

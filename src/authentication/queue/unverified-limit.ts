@@ -1,3 +1,4 @@
+import { UNVERIFIED_LIMIT_DECAY_MS } from '../../limits/constants.ts';
 import type { AuthResult } from '../token-authenticator.ts';
 
 /** How many slots tokens with unverified signatures may use, adapted to their results. */
@@ -17,12 +18,6 @@ export interface UnverifiedLimitOptions {
 }
 
 /**
- * How long after a rejection the limit stays lowered, in milliseconds. Later tokens do not suffer
- * from invalid tokens that have stopped.
- */
-const DECAY_MS = 1000;
-
-/**
  * Creates an adaptive limit for unverified tokens (AIMD). While valid tokens are in use, each
  * rejection halves the limit, but never below `kept`. Each authenticated token raises it by one.
  * The limit resets one second after the last rejection.
@@ -37,7 +32,7 @@ export function createUnverifiedLimit({ protecting, kept, now }: UnverifiedLimit
   return {
     current(share) {
       lastShare = share;
-      const yields = protecting() && now() - refusedAt < DECAY_MS;
+      const yields = protecting() && now() - refusedAt < UNVERIFIED_LIMIT_DECAY_MS;
       if (!yields) places = share;
       return Math.min(share, Math.max(1, Math.floor(kept()), Math.floor(places)));
     },

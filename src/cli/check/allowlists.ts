@@ -1,11 +1,9 @@
 import type { Config } from '../../config/schema.ts';
 import { parseServiceAccount, type ServiceAccountName } from '../../identity/identity.ts';
 import type { KubeApiClient } from '../../kube/api-client.ts';
+import { CHECK_MAX_LOOKUPS } from '../../limits/constants.ts';
 import { quoteUntrusted } from '../output.ts';
 import { type CheckResult, ok, warn } from './check-result.ts';
-
-/** Maximum number of names that are looked up. */
-const MOST_LOOKUPS = 50;
 
 interface Named {
   readonly path: string;
@@ -54,7 +52,7 @@ export async function checkAllowlists(connection: KubeApiClient, config: Config)
 
 async function lookUp(connection: KubeApiClient, named: readonly Named[], timeoutMs: number): Promise<CheckResult> {
   const missing: Named[] = [];
-  for (const one of named.slice(0, MOST_LOOKUPS)) {
+  for (const one of named.slice(0, CHECK_MAX_LOOKUPS)) {
     const status = await statusOf(connection, one.path, timeoutMs);
     if (status === 404) missing.push(one);
     else if (status !== 200) {

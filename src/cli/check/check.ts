@@ -1,9 +1,8 @@
-import { createApiClient } from '../../auth-pipeline.ts';
 import { warnings } from '../../config/cross-setting-rules.ts';
 import { ConfigError, readConfig } from '../../config/load.ts';
 import type { Config } from '../../config/schema.ts';
 import { EndpointError, type KubeEndpoint } from '../../kube/endpoint.ts';
-import { createEndpointSource } from '../../kube/endpoint-selection.ts';
+import { createApiClient, createEndpointSource } from '../../kube/endpoint-selection.ts';
 import { processMemory } from '../../limits/process-limits.ts';
 import { type CommandContext, readCommand, UsageError } from '../command.ts';
 import { asciiJson, colorizer, columns, stripControl } from '../output.ts';

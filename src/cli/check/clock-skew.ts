@@ -1,5 +1,5 @@
-import { MAX_SKEW_MS } from '../../authentication/server-clock.ts';
 import type { KubeApiClient } from '../../kube/api-client.ts';
+import { MAX_SKEW_MS } from '../../limits/constants.ts';
 
 /** The result of comparing the two clocks. */
 export interface ClockSkew {

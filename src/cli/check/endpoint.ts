@@ -1,7 +1,8 @@
 import { lookup } from 'node:dns/promises';
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
-import { errorCode, type KubeEndpoint } from '../../kube/endpoint.ts';
+import type { KubeEndpoint } from '../../kube/endpoint.ts';
+import { errorCode } from '../../system/error-code.ts';
 import { quoteUntrusted } from '../output.ts';
 import { type CheckResult, fail, ok, warn } from './check-result.ts';
 

@@ -4,11 +4,11 @@ import { createServer } from 'node:net';
 import { text } from 'node:stream/consumers';
 import type { Config } from '../../config/schema.ts';
 import type { Address } from '../../config/setting-types.ts';
-import { type BindTarget, bindAddress, type ListenError } from '../../server/listen.ts';
+import { CHECK_ASK_TIMEOUT_MS } from '../../limits/constants.ts';
+import { bindAddress, type ListenError } from '../../server/listen.ts';
+import type { BindTarget } from '../../system/bind-server.ts';
 import { checkMaterial, type TlsFileError, type TlsPaths, tlsFiles } from '../../tls/tls-files.ts';
 import { type CheckResult, fail, ok } from './check-result.ts';
-
-const ASK_TIMEOUT_MS = 1000;
 
 /**
  * Checks whether each listener's address is free or already used by gatecar, and whether the TLS
@@ -63,7 +63,7 @@ async function answersAsGatecar(address: Address, isTls: boolean, path: string):
   const asked = (isTls ? requestHttps : requestHttp)(
     // The certificate is not verified: no secret is sent, and only the text of the check depends on
     // it.
-    { ...where, path, agent: false, rejectUnauthorized: false, signal: AbortSignal.timeout(ASK_TIMEOUT_MS) },
+    { ...where, path, agent: false, rejectUnauthorized: false, signal: AbortSignal.timeout(CHECK_ASK_TIMEOUT_MS) },
     response => {
       const isAuth = /realm="gatecar"/.test(response.headers['www-authenticate'] ?? '');
       text(response).then(

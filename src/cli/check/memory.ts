@@ -1,5 +1,5 @@
 import type { Config } from '../../config/schema.ts';
-import { CONNECTION_BYTES } from '../../limits/connection-pool.ts';
+import { CONNECTION_BYTES } from '../../limits/constants.ts';
 import { neededBytes, neededHeapBytes, type ProcessMemory, processLimits } from '../../limits/process-limits.ts';
 import { type CheckResult, fail, ok, warn } from './check-result.ts';
 

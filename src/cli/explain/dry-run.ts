@@ -1,4 +1,3 @@
-import { createApiClient, policyFromConfig } from '../../auth-pipeline.ts';
 import { type ClaimCheck, withJwtPrecheck } from '../../authentication/jwt-precheck.ts';
 import { type ClockState, comparingClocks, serverClock } from '../../authentication/server-clock.ts';
 import type { AuthResult, TokenAuthenticator } from '../../authentication/token-authenticator.ts';
@@ -10,7 +9,8 @@ import type { Credential } from '../../credential/authorization-header.ts';
 import type { Decision } from '../../decision/decision.ts';
 import { type ClusterJwks, createClusterJwks, type KeyCheckResult } from '../../jwks/cluster-jwks.ts';
 import type { KubeApiClient } from '../../kube/api-client.ts';
-import type { RuntimeEnvironment } from '../../kube/endpoint-selection.ts';
+import { createApiClient, type RuntimeEnvironment } from '../../kube/endpoint-selection.ts';
+import { createPolicy } from '../../policy/policy.ts';
 import { measureClockSkew } from '../check/clock-skew.ts';
 
 /** The results of each stage for one credential. */
@@ -82,7 +82,7 @@ export async function dryRun(credential: Credential, options: DryRunOptions): Pr
       ? withJwtPrecheck(noting, { keys, clock: apiClock, audiences, signatures, onRefusal, wallClock })
       : noting;
     const authority = withTokenScreening(examining, { opaqueTokens, onRefusal });
-    const decision = await createAuthorizer(authority, policyFromConfig(config))(credential);
+    const decision = await createAuthorizer(authority, createPolicy(config))(credential);
     return {
       ...NOT_REVIEWED,
       ...seen,

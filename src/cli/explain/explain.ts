@@ -6,6 +6,7 @@ import { readJwt, type UnverifiedJwt } from '../../credential/jwt-claims.ts';
 import { redactJwts, redactToken } from '../../credential/token.ts';
 import { createResponseRenderer, headerPairs } from '../../gateway/auth-response.ts';
 import { REMOVE_HEADER } from '../../identity/identity-headers.ts';
+import { EXPLAIN_MAX_INPUT_BYTES, MIN_SECRET_LENGTH } from '../../limits/constants.ts';
 import { type CommandContext, readCommand, UsageError } from '../command.ts';
 import {
   asciiJson,
@@ -40,11 +41,6 @@ export interface Explained {
 }
 
 const EXIT_CODES = { allow: 0, deny: 1, unavailable: 3 } as const;
-
-/** More than the length of the longest token that gatecar accepts. */
-const MAX_INPUT_BYTES = 1024 * 1024;
-
-const MIN_SECRET_LENGTH = 16;
 
 const NEVER_AN_ARGUMENT =
   'a token is never an argument, which every user of this machine can see and shells keep: ' +
@@ -88,7 +84,7 @@ function fileOf(own: ReadonlyMap<string, string | undefined>, operands: readonly
 
 async function input(file: string | undefined, terminal: Terminal): Promise<string> {
   const bytes = file === undefined ? await terminal.readInput() : await readTokenFile(file);
-  if (bytes.length > MAX_INPUT_BYTES) throw new UsageError('what was read is far too long for a token');
+  if (bytes.length > EXPLAIN_MAX_INPUT_BYTES) throw new UsageError('what was read is far too long for a token');
   const text = bytes.toString('latin1').trim();
   if (text === '') throw new UsageError('nothing was read: a token is expected on standard input, or in a file');
   return text;

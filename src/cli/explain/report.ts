@@ -1,9 +1,9 @@
-import { MAX_TOKEN_LENGTH } from '../../authentication/token-screening.ts';
 import type { Config } from '../../config/schema.ts';
 import type { Credential } from '../../credential/authorization-header.ts';
 import { readClaims } from '../../credential/jwt-claims.ts';
 import type { Decision } from '../../decision/decision.ts';
 import type { Identity } from '../../identity/identity.ts';
+import { MAX_TOKEN_LENGTH } from '../../limits/constants.ts';
 import { assessClockSkew } from '../check/clock-skew.ts';
 import { REMEDIATION } from '../check/remediation.ts';
 import { quoteUntrusted } from '../output.ts';

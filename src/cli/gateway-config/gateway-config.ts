@@ -1,7 +1,7 @@
 import { redactArgument } from '../../config/arguments.ts';
 import { readConfig } from '../../config/load.ts';
 import type { Config } from '../../config/schema.ts';
-import { suggestName } from '../../config/suggest-name.ts';
+import { unknownName } from '../../config/suggest-name.ts';
 import { type CommandContext, readCommand, UsageError } from '../command.ts';
 import { GATEWAYS, type GatewayName, gatewayText } from './templates.ts';
 
@@ -39,9 +39,8 @@ function nameOf(file: string): string {
 }
 
 function unknown(given: string, known: readonly string[], what: string): string {
-  const nearest = suggestName(given, known);
-  const hint = nearest === undefined ? '.' : `; did you mean ${nearest}?`;
-  return `${JSON.stringify(redactArgument(given))} is no known ${what}${hint} Known: ${known.join(', ')}`;
+  const text = unknownName(JSON.stringify(redactArgument(given)), given, known, what);
+  return `${text}${text.endsWith('?') ? '' : '.'} Known: ${known.join(', ')}`;
 }
 
 /** Lists what the operator has to change in the printed configuration. */

@@ -1,6 +1,7 @@
 import type { Authorize, RequestContext } from '../../authorize.ts';
 import { type Credential, readCredential } from '../../credential/authorization-header.ts';
 import type { Allow, Decision, Deny } from '../../decision/decision.ts';
+import { CHECK_HELD_BYTES } from '../../limits/constants.ts';
 import type { AuthResponse } from '../auth-response.ts';
 import { type DecisionEvent, INTERNAL_ERROR, type StartTrace } from '../decision-event.ts';
 import type { ReadyRequest } from '../fair-turns.ts';
@@ -12,9 +13,6 @@ import { answerCall, failCall, type GrpcCall, STATUS } from './grpc-call.ts';
 import type { InFlightCounter } from './in-flight.ts';
 import { CheckRequest } from './message/check-request.ts';
 import { decoded } from './message/protobuf.ts';
-
-/** Estimated memory of a check that waits for a review, in bytes, in addition to its message. */
-const HELD_BYTES = 6 * 1024;
 
 const NO_MESSAGE: Buffer = Buffer.alloc(0);
 
@@ -59,12 +57,55 @@ export interface CallEvents {
  * deadline is about to pass, get a denial with status `UNAVAILABLE`.
  */
 export function createCheckHandler(options: CheckOptions, calls: InFlightCounter, events: CallEvents): CheckHandler {
-  const { authorize, follow, onDecision, onFault, now = () => performance.now() } = options;
+  const { authorize, follow, now = () => performance.now() } = options;
+  const responder = createResponder(options, calls, events);
 
   const begin = (call: GrpcCall, request: CheckRequest): CheckCall => {
     calls.begin();
     return new CheckCall(call, request, options);
   };
+  const decideLater = (check: CheckCall, pending: Promise<Decision>): void => {
+    const { call, request } = check;
+    request.keep();
+    events.onPending(call);
+    beforeDeadline(call, pending, now)
+      .then(decision => {
+        events.onDecided(call, { handle: () => responder.answer(check, decision), keep() {} });
+      })
+      .catch(error => responder.fail(check, error));
+  };
+
+  const reply: CheckHandler['answer'] = (call, decision) =>
+    responder.answer(begin(call, new CheckRequest(NO_MESSAGE)), decision);
+
+  return {
+    check(message, call) {
+      const request = decoded(() => new CheckRequest(message));
+      if (request === undefined) return reply(call, UNREADABLE);
+      const check = begin(call, request);
+      try {
+        check.trail = follow?.(() => traceContextFromCheck(call, request, check.credential, options));
+        const decision = authorize(check.credential, check);
+        if (decision instanceof Promise) decideLater(check, decision);
+        else responder.answer(check, decision);
+      } catch (error) {
+        responder.fail(check, error);
+      }
+    },
+    answer: reply,
+  };
+}
+
+/** Answers each check once, whatever fails. */
+interface Responder {
+  answer(check: CheckCall, decision: Decision): void;
+  /** Answers a check as unavailable, because of an unexpected error. */
+  fail(check: CheckCall, error: unknown): void;
+}
+
+function createResponder(options: CheckOptions, calls: InFlightCounter, events: CallEvents): Responder {
+  const { onDecision, onFault, now = () => performance.now() } = options;
+
   const finish = (check: CheckCall, decision: Decision): void => {
     if (check.isAnswered) return;
     const { call } = check;
@@ -79,7 +120,7 @@ export function createCheckHandler(options: CheckOptions, calls: InFlightCounter
     check.durationMs = now() - call.startMs;
     onDecision?.(check);
   };
-  const fail = (check: CheckCall, error: unknown): void => {
+  const fail: Responder['fail'] = (check, error) => {
     onFault(error);
     try {
       finish(check, INTERNAL_ERROR);
@@ -91,42 +132,15 @@ export function createCheckHandler(options: CheckOptions, calls: InFlightCounter
       failCall(check.call.stream, STATUS.INTERNAL, 'the call cannot be answered');
     }
   };
-  const attempt = (check: CheckCall, step: () => void): void => {
-    try {
-      step();
-    } catch (error) {
-      fail(check, error);
-    }
-  };
-  const decideLater = (check: CheckCall, pending: Promise<Decision>): void => {
-    const { call, request } = check;
-    request.keep();
-    events.onPending(call);
-    beforeDeadline(call, pending, now)
-      .then(decision => {
-        events.onDecided(call, { handle: () => attempt(check, () => finish(check, decision)), keep() {} });
-      })
-      .catch(error => fail(check, error));
-  };
-
-  const reply: CheckHandler['answer'] = (call, decision) => {
-    const check = begin(call, new CheckRequest(NO_MESSAGE));
-    attempt(check, () => finish(check, decision));
-  };
-
   return {
-    check(message, call) {
-      const request = decoded(() => new CheckRequest(message));
-      if (request === undefined) return reply(call, UNREADABLE);
-      const check = begin(call, request);
-      attempt(check, () => {
-        check.trail = follow?.(() => traceContextFromCheck(call, request, check.credential, options));
-        const decision = authorize(check.credential, check);
-        if (decision instanceof Promise) decideLater(check, decision);
-        else finish(check, decision);
-      });
+    answer(check, decision) {
+      try {
+        finish(check, decision);
+      } catch (error) {
+        fail(check, error);
+      }
     },
-    answer: reply,
+    fail,
   };
 }
 
@@ -155,7 +169,7 @@ class CheckCall implements DecisionEvent, RequestContext {
   }
 
   get heldBytes(): number {
-    return HELD_BYTES + this.request.size + this.call.heldBytes;
+    return CHECK_HELD_BYTES + this.request.size + this.call.heldBytes;
   }
 
   forwarded(): Forwarded {

@@ -1,4 +1,5 @@
 import type { Decision, Unavailable } from '../../decision/decision.ts';
+import { DEADLINE_MARGIN_SHARE, DEADLINE_MIN_MARGIN_MS } from '../../limits/constants.ts';
 import type { GrpcCall } from './grpc-call.ts';
 
 /** The decision on a request that could not be decided in time. */
@@ -8,13 +9,6 @@ export const LATE: Unavailable = {
   cause: 'timeout',
   retryAfterSeconds: 1,
 };
-
-/**
- * How long before the gateway's deadline gatecar answers: a fraction of the remaining time, and a
- * minimum in milliseconds.
- */
-const MARGIN = 0.1;
-const MIN_MARGIN_MS = 20;
 
 /**
  * Maximum delay of Node's timers, in milliseconds. A timer with a longer delay fires immediately.
@@ -38,7 +32,7 @@ export async function beforeDeadline(
   const timeoutMs = timeoutOf(call);
   if (timeoutMs === undefined) return decision;
   const leftMs = call.startMs + timeoutMs - now();
-  const waitMs = leftMs - Math.max(leftMs * MARGIN, MIN_MARGIN_MS);
+  const waitMs = leftMs - Math.max(leftMs * DEADLINE_MARGIN_SHARE, DEADLINE_MIN_MARGIN_MS);
   const late = Promise.withResolvers<Decision>();
   const timer = setTimeout(() => late.resolve(LATE), Math.min(Math.max(waitMs, 0), MAX_TIMER_MS));
   try {

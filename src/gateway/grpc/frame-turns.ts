@@ -1,3 +1,5 @@
+import type { TurnOptions } from '../fair-turns.ts';
+
 /** Limits on the frames that are passed on, and on how many of them start a stream. */
 export interface FrameLimits {
   readonly frames: number;
@@ -17,13 +19,6 @@ export interface TurnShare {
   readonly pass: FrameLimits & { readonly bytes: number };
 }
 
-/**
- * Number of event-loop iterations from the first frame of a call until its response has been
- * written. Node sends trailers in a later iteration. It also defers to a later iteration after each
- * write to a stream that is not a socket.
- */
-export const TURNS_OF_A_CALL = 3;
-
 /** A connection with bytes that have not been passed to its session. */
 export interface FrameSource {
   /**
@@ -40,13 +35,9 @@ export interface FrameSource {
   hold(): boolean;
 }
 
-export interface TurnOptions {
-  /** Calls back when the event-loop iteration ends. */
-  readonly atTurnEnd?: (callback: () => void) => void;
+export interface FrameTurnOptions extends TurnOptions {
   /** Calls back when all work that was just started is done. */
   readonly afterPass?: (callback: () => void) => void;
-  /** Milliseconds on a monotonic clock. */
-  readonly now?: () => number;
 }
 
 /** Divides each event-loop iteration among the connections that have frames to pass on. */
@@ -65,7 +56,7 @@ export class FrameTurns {
    * @param share the limits of one event-loop iteration for all connections, and in `pass` those of
    *   one connection per round.
    */
-  constructor(share: Readonly<TurnShare>, options: TurnOptions = {}) {
+  constructor(share: Readonly<TurnShare>, options: FrameTurnOptions = {}) {
     const { atTurnEnd = setImmediate, afterPass = process.nextTick, now = () => performance.now() } = options;
     this.#wholeShare = share;
     this.#share = { ...share };

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Budget } from '../../limits/budget.ts';
+import { UNRESERVED_FRAME_BYTES } from '../../limits/constants.ts';
 import type { SharedConnection } from '../fair-turns.ts';
 import { PacedConnection } from '../paced-connection.ts';
 import type { FrameSource, FrameTurns, TurnShare } from './frame-turns.ts';
@@ -14,12 +15,6 @@ const PREFACE_BYTES = 24;
  */
 const FRAME_HEAD_BYTES = 9;
 const HEADERS = 1;
-
-/**
- * Unread bytes that every connection may hold without a reservation. They are part of the cost of a
- * connection. A flood by other clients must not close a connection for so few bytes.
- */
-const UNRESERVED_BYTES = 4 * 1024;
 
 /**
  * A connection between a socket and Node's HTTP/2 session.
@@ -88,7 +83,8 @@ export class Http2Connection extends PacedConnection implements FrameSource {
     this.#isPaused = true;
     this.socket.pause();
     // A slice of a chunk keeps the whole chunk in memory, so the reservation does not shrink here.
-    if (this.#reserve(Math.max(this.#reservedBytes, (this.#unread as Buffer).length - UNRESERVED_BYTES))) return true;
+    if (this.#reserve(Math.max(this.#reservedBytes, (this.#unread as Buffer).length - UNRESERVED_FRAME_BYTES)))
+      return true;
     this.destroy();
     return false;
   }

@@ -8,37 +8,28 @@ import {
 import { createServer, type Socket, type Server as TcpServer } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import type { Budget } from '../../limits/budget.ts';
+import {
+  FRAMES_PER_TURN,
+  FRAMES_PER_TURN_OF_ALLOWED,
+  GRPC_MAX_HEADER_BYTES,
+  GRPC_MAX_SESSION_MIB,
+  GRPC_MAX_STREAMS,
+} from '../../limits/constants.ts';
 import { followHandshakes } from '../../tls/handshake-failure.ts';
 import { contextOptions, handshakeOptions, type ListenerOptions, remoteAddress } from '../../tls/listener-options.ts';
 import { type ConnectionIntakeOptions, connectionIntake } from '../connection-intake.ts';
-import { SharedConnection } from '../fair-turns.ts';
-import { FrameTurns, TURNS_OF_A_CALL, type TurnShare } from './frame-turns.ts';
+import { SharedConnection, turnsByAllowance } from '../fair-turns.ts';
+import { FrameTurns } from './frame-turns.ts';
 import { Http2Connection } from './http2-connection.ts';
+import { SessionPings } from './session-pings.ts';
 
 /**
  * Limits for one connection. Node's own limits on floods of resets, pings, settings and
  * continuations keep their defaults.
  */
 const LIMITS: ServerOptions = {
-  settings: { maxConcurrentStreams: 1024, maxHeaderListSize: 16 * 1024 },
-  // In MiB. Limits what Node and nghttp2 hold for a connection, not counting messages.
-  maxSessionMemory: 10,
-};
-
-/**
- * Maximum number of PING and SETTINGS frames from one connection between two pings that gatecar
- * sends. HTTP/2 requires a response to each of these frames.
- */
-const MAX_CONTROL_FRAMES = 1_000;
-
-/**
- * Shares of an event-loop iteration: for connections without an allowed request, and for
- * connections with one.
- */
-const SHARE: TurnShare = { frames: 256, streams: 12, ms: 1, pass: { frames: 16, streams: 1, bytes: 32 * 1024 } };
-const SHARE_OF_ALLOWED: TurnShare = {
-  ...{ frames: 1024, streams: 64, ms: 10 },
-  pass: { frames: 256, streams: 22, bytes: 64 * 1024 },
+  settings: { maxConcurrentStreams: GRPC_MAX_STREAMS, maxHeaderListSize: GRPC_MAX_HEADER_BYTES },
+  maxSessionMemory: GRPC_MAX_SESSION_MIB,
 };
 
 /** A request whose headers have been received. */
@@ -67,8 +58,11 @@ export interface Http2ListenerOptions extends ListenerOptions, Omit<ConnectionIn
 /** A listener for HTTP/2 connections. */
 export interface Http2Listener {
   readonly server: TcpServer;
-  /** Pings every session, and closes those that have not responded to the previous ping. */
-  pingSessions(): void;
+  /**
+   * Pings every session, and closes those that have not responded to the previous ping. Each
+   * event-loop iteration serves a limited number of sessions.
+   */
+  pingSessions(): Promise<void>;
   /** Stops accepting connections and requests, and resolves when the accepted requests are done. */
   close(): Promise<void>;
   /** Closes every connection immediately. */
@@ -78,18 +72,10 @@ export interface Http2Listener {
 /** Creates a listener that accepts HTTP/2 connections, with or without TLS, within limits. */
 export function http2Listener(take: StreamHandler, options: Http2ListenerOptions): Http2Listener {
   const { pool, requests, isTrusted = () => false } = options;
-  const turns = new FrameTurns(SHARE);
-  const turnsOfAllowed = new FrameTurns(SHARE_OF_ALLOWED);
-  const turnsOf = ({ hasBeenAllowed }: SharedConnection): FrameTurns => {
-    if (!hasBeenAllowed) return turns;
-    turns.shorten(TURNS_OF_A_CALL);
-    return turnsOfAllowed;
-  };
+  const turnsOf = turnsByAllowance(new FrameTurns(FRAMES_PER_TURN), new FrameTurns(FRAMES_PER_TURN_OF_ALLOWED));
   // Includes sockets that have no HTTP/2 session yet, for example during a TLS handshake.
   const sockets = new Set<Socket>();
-  const sessions = new Map<ServerHttp2Session, Socket>();
-  const silent = new Set<ServerHttp2Session>();
-  const controlFrames = new Map<ServerHttp2Session, number>();
+  const sessions = new SessionPings();
   let isClosing = false;
 
   const server = accept(options, socket => {
@@ -100,39 +86,22 @@ export function http2Listener(take: StreamHandler, options: Http2ListenerOptions
     const shared = new SharedConnection();
     const connection = isTrusted(peer) ? socket : new Http2Connection(socket, shared, turnsOf, requests);
     const session = performServerHandshake(connection, LIMITS);
-    sessions.set(session, socket);
-    session.once('close', () => {
-      sessions.delete(session);
-      silent.delete(session);
-      controlFrames.delete(session);
-    });
     session.on('error', () => {});
+    sessions.add(session, socket);
     const pooled = intake.pooledOf(socket);
     pooled.isBusy = () => shared.isBusy;
     shared.onChange = () => {
       if (shared.hasBeenAllowed || shared.isBusy) pool.waitsNoMore(pooled);
       else pool.waits(pooled);
     };
-    const ended = (): void => {
-      shared.open -= 1;
-    };
-    session.on('stream', (stream, headers, _flags, rawHeaders) => {
-      stream.on('error', ignore);
-      shared.open += 1;
+    takeStreams(session, shared, peer, request => {
       pooled.activeAtMs = performance.now();
       // This moves the connection to the end of the waiting list. The pool first closes the
       // connection that has been inactive longest.
       pool.waitsNoMore(pooled);
       shared.onChange();
-      stream.once('close', ended);
-      take({ stream, headers, rawHeaders, peer, connection: shared });
+      take(request);
     });
-    const count = (): void => {
-      const frames = (controlFrames.get(session) ?? 0) + 1;
-      controlFrames.set(session, frames);
-      if (frames > MAX_CONTROL_FRAMES) socket.destroy();
-    };
-    session.on('ping', count).on('remoteSettings', count);
     if (isClosing) session.close();
   });
   const intake = connectionIntake(server, options.tls !== undefined, { ...options, protocol: 'grpc' });
@@ -144,35 +113,38 @@ export function http2Listener(take: StreamHandler, options: Http2ListenerOptions
 
   return {
     server,
-    pingSessions() {
-      controlFrames.clear();
-      for (const [session, socket] of sessions) {
-        if (silent.has(session)) {
-          session.destroy();
-          // The client does not respond, so gatecar does not wait until pending data is written.
-          socket.destroy();
-        } else if (!session.destroyed) {
-          silent.add(session);
-          // A client must acknowledge an empty SETTINGS frame, as it must a ping. Node sends no
-          // ping on a session that received GOAWAY, and such a session can stay open indefinitely.
-          if (session.closed) session.settings({}, () => silent.delete(session));
-          else session.ping(() => silent.delete(session));
-        }
-      }
-    },
+    pingSessions: () => sessions.ping(),
     close() {
       isClosing = true;
       return new Promise(resolve => {
         server.close(() => resolve());
-        for (const session of sessions.keys()) session.close();
+        for (const session of sessions) session.close();
       });
     },
     destroy() {
       server.close();
-      for (const session of sessions.keys()) session.destroy();
+      for (const session of sessions) session.destroy();
       for (const socket of sockets) socket.destroy();
     },
   };
+}
+
+/** Counts the open streams of a session, and passes each new one on. */
+function takeStreams(
+  session: ServerHttp2Session,
+  connection: SharedConnection,
+  peer: string,
+  take: StreamHandler,
+): void {
+  const ended = (): void => {
+    connection.open -= 1;
+  };
+  session.on('stream', (stream, headers, _flags, rawHeaders) => {
+    stream.on('error', ignore);
+    connection.open += 1;
+    stream.once('close', ended);
+    take({ stream, headers, rawHeaders, peer, connection });
+  });
 }
 
 /**

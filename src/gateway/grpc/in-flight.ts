@@ -1,10 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
-
-/**
- * How long to wait after the last call has ended, in milliseconds. Its response may still be in
- * transit, and so may requests that were sent before gatecar began to close.
- */
-const SETTLE_MS = 250;
+import { GRPC_SETTLE_MS } from '../../limits/constants.ts';
 
 /**
  * Counts calls in flight. Connections are not counted, because a client may keep one open
@@ -36,7 +31,7 @@ export function inFlightCounter(): InFlightCounter {
             none = resolve;
           });
         }
-        await wait(SETTLE_MS);
+        await wait(GRPC_SETTLE_MS);
       } while (calls > 0);
     },
   };

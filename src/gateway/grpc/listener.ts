@@ -1,26 +1,31 @@
-import { type AddressInfo, isIPv6 } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Deny, Unavailable } from '../../decision/decision.ts';
 import type { Budget } from '../../limits/budget.ts';
+import {
+  CHECKS_PER_TURN,
+  CHECKS_PER_TURN_OF_ALLOWED,
+  GRPC_CLIENT_TIMEOUT_MS,
+  GRPC_HELD_PER_HEADER_BYTE,
+  GRPC_PING_EVERY_MS,
+  GRPC_STREAM_BYTES,
+  UNRESERVED_MESSAGE_BYTES,
+  UNRESERVED_STREAMS_PER_CONNECTION,
+} from '../../limits/constants.ts';
 import { HeldStreams } from '../../limits/held-streams.ts';
+import { type BindTarget, bindServer } from '../../system/bind-server.ts';
+import { repeat } from '../../system/repeat.ts';
 import type { ListenerOptions } from '../../tls/listener-options.ts';
 import type { ConnectionIntakeOptions } from '../connection-intake.ts';
 import { OVERLOADED } from '../decision-event.ts';
-import { FairTurns, type RequestLimits, type SharedConnection } from '../fair-turns.ts';
+import { FairTurns, type ReadyRequest, turnsByAllowance } from '../fair-turns.ts';
 import { type CheckOptions, createCheckHandler, UNREADABLE } from './check-handler.ts';
 import { LATE } from './deadline.ts';
-import { TURNS_OF_A_CALL } from './frame-turns.ts';
 import { type FailureStatus, failCall, GrpcCall, isOpen, rejectRequest, STATUS } from './grpc-call.ts';
-import { grpcHealth } from './health-service.ts';
-import { http2Listener } from './http2-listener.ts';
-import { inFlightCounter } from './in-flight.ts';
+import { type GrpcHealth, grpcHealth } from './health-service.ts';
+import { http2Listener, type IncomingStream, type StreamHandler } from './http2-listener.ts';
+import { type InFlightCounter, inFlightCounter } from './in-flight.ts';
 import type { MessageFault } from './message/message-assembly.ts';
 import { readMessage } from './message/message-reader.ts';
-
-/**
- * How often gatecar pings a connection, and how long the client may take to respond, in
- * milliseconds.
- */
-const PING_EVERY_MS = 10_000;
 
 export const AUTHORIZATION_SERVICE = 'envoy.service.auth.v3.Authorization';
 const HEALTH_SERVICE = 'grpc.health.v1.Health';
@@ -40,7 +45,7 @@ export interface GrpcListener {
    * @returns the bound address.
    * @throws an error that contains the network's error code.
    */
-  listen(target: { readonly host: string; readonly port: number } | { readonly path: string }): Promise<string>;
+  listen(target: BindTarget): Promise<string>;
   /** Sets the status that `grpc.health.v1.Health` reports. */
   setServing(serving: boolean): void;
   /** Stops accepting calls, and resolves when the calls in flight are done. */
@@ -48,34 +53,6 @@ export interface GrpcListener {
   /** Closes every connection immediately. */
   destroy(): void;
 }
-
-/**
- * Estimated memory of a call, in bytes, in addition to its message: for the stream, and for each
- * byte of its headers.
- */
-const STREAM_BYTES = 8 * 1024;
-const HELD_PER_HEADER_BYTE = 2;
-
-/**
- * Limits for one event-loop iteration: for connections without an allowed request, and for
- * connections with one.
- */
-const PER_TURN: RequestLimits = { inAll: 16, perConnection: 8, ms: 1 };
-const PER_TURN_OF_ALLOWED: RequestLimits = { inAll: 64, perConnection: 32, ms: 10 };
-
-/**
- * Number of streams that every connection may have open without a reservation, and the maximum size
- * of their messages in bytes. A flood by other clients therefore keeps no request out. The memory
- * of these streams is part of the cost of a connection.
- */
-const UNRESERVED_STREAMS = 2;
-const UNRESERVED_MESSAGE_BYTES = 4 * 1024;
-
-/**
- * How long gatecar waits for the rest of a message, or for the client to read a response, in
- * milliseconds.
- */
-const CLIENT_TIMEOUT_MS = 10_000;
 
 const FAULT_DECISIONS: Readonly<Record<MessageFault, Deny | Unavailable>> = {
   undecodable: UNREADABLE,
@@ -104,121 +81,53 @@ interface Method {
  * library fails calls that gatecar must deny, and buffers messages that gatecar must limit.
  */
 export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
-  const { onFault, requests, now = () => performance.now(), pingEveryMs = PING_EVERY_MS } = options;
-  const { clientTimeoutMs = CLIENT_TIMEOUT_MS } = options;
+  const { onFault, requests, now = () => performance.now(), pingEveryMs = GRPC_PING_EVERY_MS } = options;
+  const { clientTimeoutMs = GRPC_CLIENT_TIMEOUT_MS } = options;
   const calls = inFlightCounter();
   const health = grpcHealth(['', AUTHORIZATION_SERVICE]);
   const streams = new HeldStreams(requests, now);
-  const turns = new FairTurns(PER_TURN);
-  const turnsOfAllowed = new FairTurns(PER_TURN_OF_ALLOWED);
-  const turnsOf = ({ hasBeenAllowed }: SharedConnection): FairTurns => {
-    if (!hasBeenAllowed) return turns;
-    turns.shorten(TURNS_OF_A_CALL);
-    return turnsOfAllowed;
-  };
-  const endWait = (call: GrpcCall): void => {
-    if (call.isPending) call.connection.pending -= 1;
-    call.isPending = false;
-    call.connection.onChange();
-  };
-  const checks = createCheckHandler(options, calls, {
-    onPending(call) {
-      // The budget for requests that wait for a review now includes the call and its stream.
-      streams.release(call);
-      call.isPending = true;
-      call.connection.pending += 1;
-      call.connection.onChange();
-    },
-    onDecided: (call, check) => turnsOf(call.connection).add(call.connection, check),
-    onAnswered(call, decision) {
-      if (decision.kind === 'allow') call.connection.hasBeenAllowed = true;
-      endWait(call);
-      if (isOpen(call.stream)) streams.waitsForReader(call, STREAM_BYTES);
-    },
-  });
-
-  const failHealth: Method['fault'] = (fault, { stream }) => failCall(stream, ...FAULT_STATUS[fault]);
-  const healthMethod = (handle: Method['handle']): Method => ({
-    fault: failHealth,
-    handle(message, call) {
-      handle(message, call);
-      if (isOpen(call.stream)) streams.waitsForReader(call, STREAM_BYTES);
-    },
-  });
+  const turnsOf = turnsByAllowance(new FairTurns(CHECKS_PER_TURN), new FairTurns(CHECKS_PER_TURN_OF_ALLOWED));
+  const schedule = (call: GrpcCall, request: ReadyRequest): void =>
+    turnsOf(call.connection).add(call.connection, request);
   const methods = new Map<string | undefined, Method>([
-    [
-      `/${AUTHORIZATION_SERVICE}/Check`,
-      { handle: checks.check, fault: (fault, call) => checks.answer(call, FAULT_DECISIONS[fault]) },
-    ],
-    [`/${HEALTH_SERVICE}/Check`, healthMethod(health.check)],
-    [`/${HEALTH_SERVICE}/List`, healthMethod(health.list)],
+    checkMethod(options, calls, streams, schedule),
+    ...healthMethods(health, streams),
   ]);
 
-  const listener = http2Listener(
-    ({ stream, headers, rawHeaders, peer, connection }) => {
-      const startMs = now();
-      if (headers[':method'] !== 'POST') return rejectRequest(stream, 405);
-      if (!isGrpc(headers['content-type'])) return rejectRequest(stream, 415);
-      const method = methods.get(headers[':path']);
-      if (method === undefined) return failCall(stream, STATUS.UNIMPLEMENTED, 'there is no such method');
-      const call = new GrpcCall(stream, headers, peer, startMs, connection);
-      stream.once('close', () => {
-        streams.release(call);
-        endWait(call);
-      });
-      const headerBytes = rawHeaders.reduce((bytes, text) => bytes + text.length, 0);
-      const isReserved = streams.hold(call, STREAM_BYTES + HELD_PER_HEADER_BYTE * headerBytes);
-      if (!isReserved) {
-        if (connection.open > UNRESERVED_STREAMS) {
-          stream.resume();
-          return method.fault('no_room', call);
-        }
-        call.unreservedBytes = UNRESERVED_MESSAGE_BYTES;
-      }
-      readMessage(call, streams, message => {
-        if (typeof message === 'string') return method.fault(message, call);
-        let bytes = message;
-        turnsOf(connection).add(connection, {
-          handle() {
-            if (!isOpen(stream)) return;
-            try {
-              method.handle(bytes, call);
-              // No known message leads here. A message that does must not end the process.
-              /* c8 ignore next 4 */
-            } catch (error) {
-              onFault(error);
-              method.fault('undecodable', call);
-            }
-          },
-          keep() {
-            bytes = Buffer.from(bytes);
-          },
-        });
-      });
-    },
-    { ...options, isTrusted: peer => options.trusted.has(peer) },
-  );
-  const pulse = setInterval(() => {
-    listener.pingSessions();
-  }, pingEveryMs).unref();
-  const sweep = setInterval(() => streams.expire(clientTimeoutMs), clientTimeoutMs / 10).unref();
+  const accept: StreamHandler = request => {
+    const { stream, headers, peer, connection } = request;
+    const startMs = now();
+    if (headers[':method'] !== 'POST') return rejectRequest(stream, 405);
+    if (!isGrpc(headers['content-type'])) return rejectRequest(stream, 415);
+    const method = methods.get(headers[':path']);
+    if (method === undefined) return failCall(stream, STATUS.UNIMPLEMENTED, 'there is no such method');
+    const call = new GrpcCall(stream, headers, peer, startMs, connection);
+    stream.once('close', () => {
+      streams.release(call);
+      endWait(call);
+    });
+    if (!reserve(call, request, streams)) {
+      stream.resume();
+      return method.fault('no_room', call);
+    }
+    readMessage(call, streams, message => {
+      if (typeof message === 'string') method.fault(message, call);
+      else schedule(call, new ReadyCall(method, message, call, onFault));
+    });
+  };
+  const listener = http2Listener(accept, { ...options, isTrusted: peer => options.trusted.has(peer) });
+  const stopPings = repeat(pingEveryMs, () => listener.pingSessions());
+  const stopSweeps = repeat(clientTimeoutMs / 10, async () => {
+    while (streams.expire(clientTimeoutMs)) await nextTurn();
+  });
 
   const destroy = (): void => {
-    clearInterval(pulse);
-    clearInterval(sweep);
+    stopPings();
+    stopSweeps();
     listener.destroy();
   };
   return {
-    listen: target =>
-      new Promise((resolve, reject) => {
-        const { server } = listener;
-        server.once('error', reject).listen(target, () => {
-          server.off('error', reject);
-          if ('path' in target) return resolve(`unix:${target.path}`);
-          const { address, port } = server.address() as AddressInfo;
-          return resolve(`${isIPv6(address) ? `[${address}]` : address}:${port}`);
-        });
-      }),
+    listen: target => bindServer(listener.server, target),
     setServing: health.setServing,
     async close() {
       const closed = listener.close();
@@ -227,6 +136,94 @@ export function createGrpcListener(options: GrpcListenerOptions): GrpcListener {
     },
     destroy,
   };
+}
+
+function checkMethod(
+  options: CheckOptions,
+  calls: InFlightCounter,
+  streams: HeldStreams,
+  schedule: (call: GrpcCall, check: ReadyRequest) => void,
+): [path: string, Method] {
+  const checks = createCheckHandler(options, calls, {
+    onPending(call) {
+      // The budget for requests that wait for a review now includes the call and its stream.
+      streams.release(call);
+      call.isPending = true;
+      call.connection.pending += 1;
+      call.connection.onChange();
+    },
+    onDecided: schedule,
+    onAnswered(call, decision) {
+      if (decision.kind === 'allow') call.connection.hasBeenAllowed = true;
+      endWait(call);
+      if (isOpen(call.stream)) streams.waitsForReader(call, GRPC_STREAM_BYTES);
+    },
+  });
+  return [
+    `/${AUTHORIZATION_SERVICE}/Check`,
+    { handle: checks.check, fault: (fault, call) => checks.answer(call, FAULT_DECISIONS[fault]) },
+  ];
+}
+
+function healthMethods(health: GrpcHealth, streams: HeldStreams): [path: string, Method][] {
+  const method = (handle: Method['handle']): Method => ({
+    fault: (fault, { stream }) => failCall(stream, ...FAULT_STATUS[fault]),
+    handle(message, call) {
+      handle(message, call);
+      if (isOpen(call.stream)) streams.waitsForReader(call, GRPC_STREAM_BYTES);
+    },
+  });
+  return [
+    [`/${HEALTH_SERVICE}/Check`, method(health.check)],
+    [`/${HEALTH_SERVICE}/List`, method(health.list)],
+  ];
+}
+
+/** Reserves the memory of a call. @returns false if the call must be rejected. */
+function reserve(call: GrpcCall, { rawHeaders, connection }: IncomingStream, streams: HeldStreams): boolean {
+  const headerBytes = rawHeaders.reduce((bytes, text) => bytes + text.length, 0);
+  if (streams.hold(call, GRPC_STREAM_BYTES + GRPC_HELD_PER_HEADER_BYTE * headerBytes)) return true;
+  if (connection.open > UNRESERVED_STREAMS_PER_CONNECTION) return false;
+  call.unreservedBytes = UNRESERVED_MESSAGE_BYTES;
+  return true;
+}
+
+/** Records that a call no longer waits for a review. */
+function endWait(call: GrpcCall): void {
+  if (call.isPending) call.connection.pending -= 1;
+  call.isPending = false;
+  call.connection.onChange();
+}
+
+/** A call whose message has been received. */
+class ReadyCall implements ReadyRequest {
+  readonly #method: Method;
+  #message: Buffer;
+  readonly #call: GrpcCall;
+  readonly #onFault: CheckOptions['onFault'];
+
+  constructor(method: Method, message: Buffer, call: GrpcCall, onFault: CheckOptions['onFault']) {
+    this.#method = method;
+    this.#message = message;
+    this.#call = call;
+    this.#onFault = onFault;
+  }
+
+  handle(): void {
+    if (!isOpen(this.#call.stream)) return;
+    try {
+      this.#method.handle(this.#message, this.#call);
+      // No known message leads here. A message that does must not end the process.
+      /* c8 ignore next 4 */
+    } catch (error) {
+      this.#onFault(error);
+      this.#method.fault('undecodable', this.#call);
+    }
+  }
+
+  keep(): void {
+    this.#message = Buffer.from(this.#message);
+  }
 }
 
 /**

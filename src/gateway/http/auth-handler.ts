@@ -2,9 +2,15 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Authorize, RequestContext } from '../../authorize.ts';
 import { type Credential, readCredential } from '../../credential/authorization-header.ts';
 import type { Decision } from '../../decision/decision.ts';
+import {
+  BODY_DRAIN_MS,
+  HTTP_HELD_PER_HEADER_BYTE,
+  HTTP_REQUEST_HELD_BYTES,
+  HTTP_RESPONSES_PER_TURN,
+} from '../../limits/constants.ts';
 import type { AuthResponse } from '../auth-response.ts';
 import { type DecisionEvent, INTERNAL_ERROR, type StartTrace } from '../decision-event.ts';
-import { FairTurns, type ReadyRequest, type RequestLimits, SharedConnection } from '../fair-turns.ts';
+import { FairTurns, type ReadyRequest, SharedConnection } from '../fair-turns.ts';
 import {
   clientAddressForLimit,
   type Forwarded,
@@ -12,21 +18,8 @@ import {
   readForwarded,
   traceContextFromProxy,
 } from '../forwarded-headers.ts';
-import { BODY_DRAIN_MS, writeResponse } from './response-writer.ts';
+import { writeResponse } from './response-writer.ts';
 import { connectionOf } from './server.ts';
-
-/**
- * Estimated memory of a request that waits for a review, in bytes: a fixed part, and a part for
- * each byte of the head.
- */
-const HELD_BYTES = 6 * 1024;
-const HELD_PER_BYTE = 2;
-
-/**
- * Limits for one event-loop iteration on responses to requests that waited for a review. One review
- * can release thousands of requests, which must not block the others.
- */
-const RESPONSES_PER_TURN: RequestLimits = { inAll: 64, perConnection: 1, ms: 3 };
 
 export interface AuthHandlerOptions extends ForwardedOptions {
   readonly authorize: Authorize;
@@ -53,7 +46,7 @@ export interface AuthRequest {
 
 /** Creates a handler that decides each request by its credential and sends the response. */
 export function createAuthHandler(options: AuthHandlerOptions): (request: AuthRequest) => void {
-  const turns = new FairTurns(RESPONSES_PER_TURN);
+  const turns = new FairTurns(HTTP_RESPONSES_PER_TURN);
   return request => {
     const exchange = new PendingRequest(options, request);
     try {
@@ -91,7 +84,10 @@ class PendingRequest implements DecisionEvent, RequestContext, ReadyRequest {
 
   get heldBytes(): number {
     const { request, target } = this.#auth;
-    return request.rawHeaders.reduce((bytes, text) => bytes + HELD_PER_BYTE * text.length, HELD_BYTES + target.length);
+    return request.rawHeaders.reduce(
+      (bytes, text) => bytes + HTTP_HELD_PER_HEADER_BYTE * text.length,
+      HTTP_REQUEST_HELD_BYTES + target.length,
+    );
   }
 
   forwarded(): Forwarded {

@@ -1,12 +1,7 @@
 import { Server as NetServer } from 'node:net';
+import { DRAIN_NO_DATA_MS, DRAIN_PARTIAL_REQUEST_MS } from '../../limits/constants.ts';
 import type { HttpConnection } from './http-connection.ts';
 import type { HttpServer } from './server.ts';
-
-/** How long a connection that has received no data may still send its request, in milliseconds. */
-const NO_DATA_TIMEOUT_MS = 250;
-
-/** How long a connection with an incomplete request may take to complete it, in milliseconds. */
-const PARTIAL_REQUEST_TIMEOUT_MS = 2_000;
 
 /**
  * Creates the functions that close an HTTP server. `close` loses no request; `destroy` closes every
@@ -14,7 +9,7 @@ const PARTIAL_REQUEST_TIMEOUT_MS = 2_000;
  */
 export function createDrainer(
   { server, connections, intake }: HttpServer,
-  { silentGraceMs = NO_DATA_TIMEOUT_MS, partialGraceMs = PARTIAL_REQUEST_TIMEOUT_MS } = {},
+  { silentGraceMs = DRAIN_NO_DATA_MS, partialGraceMs = DRAIN_PARTIAL_REQUEST_MS } = {},
 ): { close(): Promise<void>; destroy(): void } {
   const closeIf = (isDone: (connection: HttpConnection) => boolean): void => {
     for (const connection of connections) {

@@ -2,19 +2,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Budget } from '../../limits/budget.ts';
 import type { ConnectionPool, PooledConnection } from '../../limits/connection-pool.ts';
+import { BODY_PIECE_BYTES, HELD_PER_HEAD_BYTE, MAX_PIECES_PER_TURN } from '../../limits/constants.ts';
 import { PacedConnection } from '../paced-connection.ts';
 import type { TurnQueue } from '../turn-queue.ts';
 
 const HEAD_END = Buffer.from('\r\n\r\n');
-
-/** Maximum body bytes per parser call. Bounds the cost of requests hidden behind the body's end. */
-const BODY_PIECE_BYTES = 1024;
-
-/** Maximum number of pieces of one connection that are parsed in one event-loop iteration. */
-const MAX_PIECES_PER_TURN = 64;
-
-/** Bytes that the parser holds for each byte of an incomplete head. */
-const HEAD_BYTE_COST = 2;
 
 export interface HttpConnectionOptions {
   readonly pool: ConnectionPool;
@@ -187,7 +179,7 @@ export class HttpConnection extends PacedConnection {
   /** Reserves what is held now. If that is too much, closes those that have held bytes longest. */
   #account(): void {
     const { pool, pooled, requests, maxHeadBytes } = this.#options;
-    const heldBytes = (this.#unread ? this.#chunkBytes : 0) + HEAD_BYTE_COST * this.#partialHeadBytes;
+    const heldBytes = (this.#unread ? this.#chunkBytes : 0) + HELD_PER_HEAD_BYTE * this.#partialHeadBytes;
     // The parser limits heads, but it accepts any number of blank lines before a request.
     let fits = this.#partialHeadBytes <= 2 * maxHeadBytes;
     // The connection that is closed may be this one.

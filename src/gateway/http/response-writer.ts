@@ -1,15 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { MAX_BODY_DRAIN_BYTES, MAX_BODY_DRAIN_MS } from '../../limits/constants.ts';
 import type { AuthResponse } from '../auth-response.ts';
 import type { HttpConnection } from './http-connection.ts';
-
-/**
- * Limits on reading a request body after the response: milliseconds since its last byte,
- * milliseconds in total, and bytes. Gateways send a body to its end, even after the response. They
- * treat a connection that closes before that as a failure.
- */
-export const BODY_DRAIN_MS = 1_000;
-const MAX_BODY_DRAIN_MS = 30_000;
-const MAX_BODY_DRAIN_BYTES = 32 * 1024 * 1024;
 
 /** Writes a response. If the request declares a body, drains the body and closes the connection. */
 export function writeResponse(

@@ -1,6 +1,13 @@
 import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { Budget } from '../../limits/budget.ts';
+import {
+  HTTP_KEEP_ALIVE_MS,
+  HTTP_REQUEST_TIMEOUT_MS,
+  HTTP_REQUESTS_PER_TURN,
+  HTTP_TIMEOUT_CHECK_MS,
+  MAX_HTTP_HEADER_BYTES,
+} from '../../limits/constants.ts';
 import { followHandshakes } from '../../tls/handshake-failure.ts';
 import { contextOptions, handshakeOptions, type ListenerOptions } from '../../tls/listener-options.ts';
 import {
@@ -12,26 +19,6 @@ import {
 import { TurnQueue } from '../turn-queue.ts';
 import { HttpConnection } from './http-connection.ts';
 import { declaresBody } from './response-writer.ts';
-
-/**
- * Maximum size of a request head, in bytes. It is larger than the limit of any gateway. Node's
- * default of 16 KiB rejects requests that nginx accepts, if nginx adds three headers with the URL.
- */
-const MAX_HEADER_BYTES = 64 * 1024;
-
-/**
- * Keep-alive timeout, in milliseconds. It is longer than that of gateways (Envoy: one hour), so the
- * gateway always closes first. A request that arrives while gatecar closes the connection would
- * fail.
- */
-const KEEP_ALIVE_MS = 61 * 60 * 1000;
-
-/** Maximum number of pipelined requests that are read in one event-loop iteration. */
-const REQUESTS_PER_TURN = 16;
-
-/** How long a client may take to send a request, and how often that is checked, in milliseconds. */
-const REQUEST_TIMEOUT_MS = 10_000;
-const TIMEOUT_CHECK_MS = 1_000;
 
 export interface HttpServerOptions extends ListenerOptions, Omit<ConnectionIntakeOptions, 'protocol'> {
   /**
@@ -62,8 +49,8 @@ export function connectionOf({ socket }: { readonly socket: unknown }): HttpConn
 /** Creates the server for the auth listener or the ops listener. */
 export function httpServer(handler: RequestListener, options: HttpServerOptions): HttpServer {
   const { tls, handshakeTimeoutMs, pool, requests, now = () => performance.now() } = options;
-  const { requestTimeoutMs = REQUEST_TIMEOUT_MS, timeoutCheckMs = TIMEOUT_CHECK_MS } = options;
-  const { maxHeaderBytes = MAX_HEADER_BYTES, keepAliveMs = KEEP_ALIVE_MS } = options;
+  const { requestTimeoutMs = HTTP_REQUEST_TIMEOUT_MS, timeoutCheckMs = HTTP_TIMEOUT_CHECK_MS } = options;
+  const { maxHeaderBytes = MAX_HTTP_HEADER_BYTES, keepAliveMs = HTTP_KEEP_ALIVE_MS } = options;
   const http: ServerOptions = {
     maxHeaderSize: maxHeaderBytes,
     keepAliveTimeout: keepAliveMs,
@@ -83,7 +70,7 @@ export function httpServer(handler: RequestListener, options: HttpServerOptions)
   // second credential or the declaration of a body.
   server.maxHeadersCount = 0;
   const connections = new Set<HttpConnection>();
-  const turns = new TurnQueue(REQUESTS_PER_TURN);
+  const turns = new TurnQueue(HTTP_REQUESTS_PER_TURN);
   intercept(server, tls ? 'secureConnection' : 'connection', (socket, pass) => {
     const pooled = intake.pooledOf(socket);
     const connection = new HttpConnection(socket, {

@@ -1,22 +1,5 @@
+import { LOG_LAST_RETRY_MS, LOG_MAX_BACKLOG_BYTES, LOG_MAX_WRITE_BYTES, LOG_RETRY_MS } from '../../limits/constants.ts';
 import { isRetried, type Sink } from './standard-stream.ts';
-
-/**
- * Total size of the lines that wait for a slow, stuck or failing output, in bytes. Further lines
- * are dropped.
- */
-export const MAX_BACKLOG_BYTES = 4 * 1024 * 1024;
-
-/**
- * Size of one write, in bytes, unless a single line is longer. Container runtimes read this much at
- * once.
- */
-const MAX_WRITE_BYTES = 16 * 1024;
-
-/** Time from a failed write to the next attempt, in milliseconds. */
-const RETRY_MS = 500;
-
-/** Time until the next attempt while the process exits, in milliseconds. */
-const LAST_RETRY_MS = 20;
 
 export interface LineOutputOptions {
   readonly sink: Sink;
@@ -44,7 +27,7 @@ interface Chunk {
  * It never throws and never blocks the event loop, even if the output fails.
  *
  * Lines are kept while the disk is full, and written once it has space again. They are lost if the
- * reader has closed the output, or if they exceed {@link MAX_BACKLOG_BYTES}.
+ * reader has closed the output, or if they exceed {@link LOG_MAX_BACKLOG_BYTES}.
  */
 export class LineOutput {
   readonly #sink: Sink;
@@ -67,7 +50,12 @@ export class LineOutput {
   /** Set while {@link finish} waits. */
   #onIdle: (() => void) | undefined;
 
-  constructor({ sink, onFailure = () => {}, maxBytes = MAX_BACKLOG_BYTES, retryMs = RETRY_MS }: LineOutputOptions) {
+  constructor({
+    sink,
+    onFailure = () => {},
+    maxBytes = LOG_MAX_BACKLOG_BYTES,
+    retryMs = LOG_RETRY_MS,
+  }: LineOutputOptions) {
     this.#sink = sink;
     this.#onFailure = onFailure;
     this.#maxBytes = maxBytes;
@@ -97,7 +85,7 @@ export class LineOutput {
     }
     this.#held += bytes;
     const last = this.#queue.at(-1);
-    if (last === undefined || last.bytes + bytes > MAX_WRITE_BYTES) this.#queue.push({ text, bytes });
+    if (last === undefined || last.bytes + bytes > LOG_MAX_WRITE_BYTES) this.#queue.push({ text, bytes });
     else {
       last.text += text;
       last.bytes += bytes;
@@ -180,7 +168,10 @@ export class LineOutput {
 
   #wait(): void {
     this.#state = 'waiting';
-    this.#retry = setTimeout(() => this.#next(), this.#onIdle === undefined ? this.#retryMs : LAST_RETRY_MS).unref();
+    this.#retry = setTimeout(
+      () => this.#next(),
+      this.#onIdle === undefined ? this.#retryMs : LOG_LAST_RETRY_MS,
+    ).unref();
   }
 
   #rest(): void {

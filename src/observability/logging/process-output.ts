@@ -1,4 +1,5 @@
-import { LineOutput, MAX_BACKLOG_BYTES } from './line-output.ts';
+import { LOG_MAX_BACKLOG_BYTES } from '../../limits/constants.ts';
+import { LineOutput } from './line-output.ts';
 import { isRetried, type Sink, standardStream } from './standard-stream.ts';
 
 /** Standard output of this process, for text that is written directly. */
@@ -14,7 +15,9 @@ export const LOG_LINES = new LineOutput({ sink: STANDARD_OUTPUT, onFailure: repo
 
 /** Reports the failure on standard error, once for the process. */
 function reportFailure(code: string): void {
-  const kept = isRetried({ code }) ? `; up to ${MAX_BACKLOG_BYTES / 1024 / 1024} MiB of lines wait until it works` : '';
+  const kept = isRetried({ code })
+    ? `; up to ${LOG_MAX_BACKLOG_BYTES / 1024 / 1024} MiB of lines wait until it works`
+    : '';
   ERROR_LINES.write(
     `gatecar: standard output failed: ${code}; lost lines are counted in gatecar_log_lines_dropped_total${kept}\n`,
   );

@@ -1,6 +1,7 @@
 import { fstatSync, write } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
+import { LOG_BUSY_MS } from '../../limits/constants.ts';
 
 /**
  * `written` is the number of bytes that the output took. Fewer than all bytes is not an error; 0
@@ -26,9 +27,6 @@ export interface Sink {
 const RETRIED: ReadonlySet<string | undefined> = new Set([
   ...['EBUSY', 'EDQUOT', 'EFBIG', 'EINTR', 'EIO', 'ENOBUFS', 'ENOMEM', 'ENOSPC'],
 ]);
-
-/** Time until a busy output is tried again, in milliseconds. */
-const BUSY_MS = 20;
 
 /** Whether the bytes of a failed write are worth another attempt. */
 export function isRetried({ code }: Pick<NodeJS.ErrnoException, 'code'>): boolean {
@@ -105,7 +103,7 @@ export async function writeWhole(sink: Sink, text: string): Promise<void> {
   while (rest.length > 0) {
     const written = await writeOnce(sink, rest);
     rest = rest.subarray(written);
-    if (written === 0) await wait(BUSY_MS);
+    if (written === 0) await wait(LOG_BUSY_MS);
   }
 }
 

@@ -25,27 +25,30 @@ import { unsignedJwt } from '../../fixtures/unsigned-jwt.ts';
 import { acceptedAs } from '../../fixtures/verdicts.ts';
 
 const token = new Token('a-token');
-const yes = acceptedAs();
-const no: Rejected = { kind: 'rejected', reason: 'token_rejected', detail: 'invalid bearer token' };
+const authenticated = acceptedAs();
+const rejected: Rejected = { kind: 'rejected', reason: 'token_rejected', detail: 'invalid bearer token' };
 const outage = unavailable('server_error');
 
 const key = createCacheKeyFn(['bindcar']);
 
-/** What the wall clock says when the test's clock says 0. */
+/** The wall-clock time when the fake clock is 0. */
 const EPOCH = Date.parse('2025-06-01T12:00:00Z');
 
-/** A yes as it is stored, of a life without end. */
-const known = (verdict: Authenticated): CachedResult => {
+/** Returns `result` as the cache stores it, with an infinite TTL. */
+const asCached = (result: Authenticated): CachedResult => {
   const never = Number.POSITIVE_INFINITY;
-  return { ...verdict, freshUntil: never, renewFrom: never, expiresAt: undefined, renewing: false };
+  return { ...result, freshUntil: never, renewFrom: never, expiresAt: undefined, renewing: false };
 };
 
-/** What whoever asked is told, whatever else is kept with it. */
-function told<T>(verdict: T): T | Authenticated {
-  const { kind, identity, staleForMs } = Object(verdict) as Partial<Authenticated>;
-  return kind === 'authenticated' && isDeepStrictEqual(identity, yes.identity) && staleForMs === undefined
-    ? yes
-    : verdict;
+/**
+ * Returns `authenticated` if `result` is a fresh result with the same identity, so that a test can
+ * compare by reference. Returns anything else unchanged.
+ */
+function normalize<T>(result: T): T | Authenticated {
+  const { kind, identity, staleForMs } = Object(result) as Partial<Authenticated>;
+  return kind === 'authenticated' && isDeepStrictEqual(identity, authenticated.identity) && staleForMs === undefined
+    ? authenticated
+    : result;
 }
 
 function cache(answer?: (token: Token) => AuthResult | Promise<AuthResult>, options: Partial<ResultCacheOptions> = {}) {
@@ -54,7 +57,7 @@ function cache(answer?: (token: Token) => AuthResult | Promise<AuthResult>, opti
   const lookups: LookupResult[] = [];
   const accepted = createResultStore<CachedResult>({ maxEntries: 100, clock });
   const refused = createResultStore<Rejected>({ maxEntries: 100, clock });
-  const authority = withResultCache(inner, {
+  const authenticator = withResultCache(inner, {
     key,
     accepted,
     refused,
@@ -68,164 +71,165 @@ function cache(answer?: (token: Token) => AuthResult | Promise<AuthResult>, opti
     wallClock: () => EPOCH + clock.now(),
     ...options,
   });
-  return { authority, inner, clock, lookups, accepted, refused };
+  return { authenticator, inner, clock, lookups, accepted, refused };
 }
 
-t.test('a thousand requests with one token cost one review', async t => {
-  const { authority, inner, lookups } = cache(() => yes);
-  const verdicts = new Set<AuthResult>();
-  for (let request = 0; request < 1000; request += 1) verdicts.add(await authority.authenticate(token));
-  t.strictSame([...verdicts].map(told), [yes]);
+t.test('1,000 requests with one token cause one review', async t => {
+  const { authenticator, inner, lookups } = cache(() => authenticated);
+  const results = new Set<AuthResult>();
+  for (let request = 0; request < 1000; request += 1) results.add(await authenticator.authenticate(token));
+  t.strictSame([...results].map(normalize), [authenticated]);
   t.equal(inner.asked.length, 1);
   t.equal(lookups.filter(result => result === 'miss').length, 1);
   t.equal(lookups.filter(result => result === 'hit_positive').length, 999);
 });
 
-t.test('a ServiceAccount’s result reads as it was told, and is one object for all', async t => {
-  const asTold: Authenticated = { kind: 'authenticated', identity: MY_APP };
-  const { authority } = cache(() => asTold);
-  const verdict = authority.authenticate(token) as Authenticated;
-  t.equal(verdict.kind, 'authenticated');
-  const { identity } = verdict;
+t.test('a cached ServiceAccount result equals the reviewed one, and all callers get the same object', async t => {
+  const reviewed: Authenticated = { kind: 'authenticated', identity: MY_APP };
+  const { authenticator } = cache(() => reviewed);
+  const result = authenticator.authenticate(token) as Authenticated;
+  t.equal(result.kind, 'authenticated');
+  const { identity } = result;
   for (const [field, value] of Object.entries(MY_APP)) t.strictSame(identity[field as keyof Identity], value, field);
-  t.equal(authority.authenticate(token), verdict);
-  t.equal(authority.getCached(token), verdict);
+  t.equal(authenticator.authenticate(token), result);
+  t.equal(authenticator.getCached(token), result);
 });
 
-t.test('256 simultaneous first requests share one review', async t => {
-  const { authority, inner, lookups } = cache();
-  const requests = Array.from({ length: 256 }, () => authority.authenticate(token));
+t.test('256 simultaneous requests with an uncached token share one review', async t => {
+  const { authenticator, inner, lookups } = cache();
+  const requests = Array.from({ length: 256 }, () => authenticator.authenticate(token));
   t.equal(inner.asked.length, 1);
-  inner.asked[0]?.answer(yes);
-  t.ok((await Promise.all(requests)).every(verdict => told(verdict) === yes));
+  inner.asked[0]?.answer(authenticated);
+  t.ok((await Promise.all(requests)).every(result => normalize(result) === authenticated));
   t.equal(lookups.filter(result => result === 'coalesced').length, 255);
 });
 
-t.test('each token has a review of its own', async t => {
-  const { authority, inner } = cache(one => (one === token ? yes : no));
-  t.equal(told(await authority.authenticate(token)), yes);
-  t.equal(await authority.authenticate(new Token('a-tokem')), no);
+t.test('each token has its own review', async t => {
+  const { authenticator, inner } = cache(reviewed => (reviewed === token ? authenticated : rejected));
+  t.equal(normalize(await authenticator.authenticate(token)), authenticated);
+  t.equal(await authenticator.authenticate(new Token('a-tokem')), rejected);
   t.equal(inner.asked.length, 2);
 });
 
-t.test('a known result is answered at once, without a promise', async t => {
-  const { authority } = cache(() => yes);
-  await authority.authenticate(token);
-  t.equal(told(authority.authenticate(token)), yes);
+t.test('a cached result is returned synchronously', async t => {
+  const { authenticator } = cache(() => authenticated);
+  await authenticator.authenticate(token);
+  t.equal(normalize(authenticator.authenticate(token)), authenticated);
 });
 
-t.test('a result that was found without a review is told at once, and remembered as any other', async t => {
-  for (const [verdict, second] of [
-    [no, 'hit_negative'],
-    [yes, 'hit_positive'],
+t.test('a synchronous result is returned synchronously and cached like a reviewed one', async t => {
+  for (const [result, second] of [
+    [rejected, 'hit_negative'],
+    [authenticated, 'hit_positive'],
     [outage, 'miss'],
   ] as const) {
-    const { authority, lookups } = cache(() => verdict);
-    t.equal(told(authority.authenticate(token)), verdict);
-    t.equal(told(authority.authenticate(token)), verdict);
+    const { authenticator, lookups } = cache(() => result);
+    t.equal(normalize(authenticator.authenticate(token)), result);
+    t.equal(normalize(authenticator.authenticate(token)), result);
     t.strictSame(lookups, ['miss', second]);
   }
 });
 
 t.test('a stored identity equals the one that the review returned, and is frozen', async t => {
   const identity = MY_APP;
-  const { authority } = cache(() => ({ kind: 'authenticated', identity }));
-  await authority.authenticate(token);
-  const verdict = authority.authenticate(token) as Authenticated;
-  t.equal(verdict.kind, 'authenticated');
-  t.strictSame(verdict.identity, identity);
-  t.ok(Object.isFrozen(verdict.identity));
+  const { authenticator } = cache(() => ({ kind: 'authenticated', identity }));
+  await authenticator.authenticate(token);
+  const result = authenticator.authenticate(token) as Authenticated;
+  t.equal(result.kind, 'authenticated');
+  t.strictSame(result.identity, identity);
+  t.ok(Object.isFrozen(result.identity));
 });
 
-t.test('a yes is asked about again after its time to live', async t => {
-  const { authority, inner, clock } = cache(() => yes);
-  await authority.authenticate(token);
+t.test('an allow is reviewed again after its TTL', async t => {
+  const { authenticator, inner, clock } = cache(() => authenticated);
+  await authenticator.authenticate(token);
   clock.advance(10_000);
-  await authority.authenticate(token);
+  await authenticator.authenticate(token);
   t.equal(inner.asked.length, 1);
   clock.advance(1);
-  await authority.authenticate(token);
+  await authenticator.authenticate(token);
   t.equal(inner.asked.length, 2);
 });
 
-t.test('a no has a time to live of its own', async t => {
-  const { authority, inner, clock, lookups } = cache(() => no);
-  await authority.authenticate(token);
+t.test('a rejection has its own TTL', async t => {
+  const { authenticator, inner, clock, lookups } = cache(() => rejected);
+  await authenticator.authenticate(token);
   clock.advance(2000);
-  t.equal(authority.authenticate(token), no);
+  t.equal(authenticator.authenticate(token), rejected);
   clock.advance(1);
-  await authority.authenticate(token);
+  await authenticator.authenticate(token);
   t.equal(inner.asked.length, 2);
   t.strictSame(lookups, ['miss', 'hit_negative', 'miss']);
 });
 
-t.test('a yes is never kept past the token’s own end', async t => {
-  const { authority, inner, clock } = cache(() => yes);
+t.test('an allow is never cached past the token’s expiry', async t => {
+  const { authenticator, inner, clock } = cache(() => authenticated);
   const shortLived = unsignedJwt({ exp: EPOCH / 1000 + 4 });
-  await authority.authenticate(shortLived);
+  await authenticator.authenticate(shortLived);
   clock.advance(3998);
-  t.equal(told(authority.authenticate(shortLived)), yes);
+  t.equal(normalize(authenticator.authenticate(shortLived)), authenticated);
   clock.advance(1);
-  await authority.authenticate(shortLived);
+  await authenticator.authenticate(shortLived);
   t.equal(inner.asked.length, 2);
 });
 
-t.test('a token that ends later than the time to live is asked about again all the same', async t => {
-  const { authority, inner, clock } = cache(() => yes);
+t.test('a token that expires after the TTL is reviewed again after the TTL', async t => {
+  const { authenticator, inner, clock } = cache(() => authenticated);
   const longLived = unsignedJwt({ exp: EPOCH / 1000 + 365 * 86_400 });
-  await authority.authenticate(longLived);
+  await authenticator.authenticate(longLived);
   clock.advance(10_001);
-  await authority.authenticate(longLived);
+  await authenticator.authenticate(longLived);
   t.equal(inner.asked.length, 2);
 });
 
-t.test('a token that has ended but is still accepted, by leeway, is not kept at all', async t => {
-  const { authority, inner, accepted } = cache(() => yes);
+t.test('an expired token that the API server still accepts is not cached', async t => {
+  const { authenticator, inner, accepted } = cache(() => authenticated);
   for (const exp of [EPOCH / 1000 - 30, EPOCH / 1000]) {
-    const ended = unsignedJwt({ exp });
-    t.equal(told(await authority.authenticate(ended)), yes);
-    t.equal(told(await authority.authenticate(ended)), yes);
+    const expired = unsignedJwt({ exp });
+    t.equal(normalize(await authenticator.authenticate(expired)), authenticated);
+    t.equal(normalize(await authenticator.authenticate(expired)), authenticated);
   }
   t.equal(inner.asked.length, 4);
   t.equal(accepted.size, 0);
 });
 
-t.test('a token’s own end counts by the clock on the wall, though the machine was suspended meanwhile', async t => {
-  const outageAfter = [yes, outage];
+t.test('a token’s expiry is checked by the wall clock, even after the machine was suspended', async t => {
+  const results = [authenticated, outage];
   let suspendedMs = 0;
   let down = false;
-  const { authority, inner, clock, accepted } = cache(() => outageAfter.shift() ?? outage, {
+  const { authenticator, inner, clock, accepted } = cache(() => results.shift() ?? outage, {
     cacheStaleIfErrorMs: 3_600_000,
     wallClock: () => EPOCH + clock.now() + suspendedMs,
     authorityDown: () => down,
   });
   const ending = unsignedJwt({ exp: EPOCH / 1000 + 600 });
-  t.equal(told(await authority.authenticate(ending)), yes);
+  t.equal(normalize(await authenticator.authenticate(ending)), authenticated);
   clock.advance(20_000);
   down = true;
-  t.match(authority.authenticate(ending), { staleForMs: 10_000 });
+  t.match(authenticator.authenticate(ending), { staleForMs: 10_000 });
   suspendedMs = 600_000;
-  t.equal(accepted.size, 1, 'the store knows nothing of it');
-  t.equal(authority.getCached(ending), undefined);
-  t.equal(await authority.authenticate(ending), outage, 'also not in place of an outage');
+  t.equal(accepted.size, 1, 'the store still holds the result');
+  t.equal(authenticator.getCached(ending), undefined);
+  t.equal(await authenticator.authenticate(ending), outage, 'an expired token is not served stale');
   t.equal(inner.asked.length, 2);
 });
 
-t.test('an end that is a fraction of a second, or absurd, is taken as it is', async t => {
-  const { authority, inner, clock } = cache(() => yes);
+t.test('a fractional exp is exact, and a huge or non-numeric exp does not shorten the TTL', async t => {
+  const { authenticator, inner, clock } = cache(() => authenticated);
   const fraction = unsignedJwt({ exp: EPOCH / 1000 + 1.5 });
   const absurd = unsignedJwt({ exp: Number.MAX_SAFE_INTEGER });
   const text = unsignedJwt({ exp: 'tomorrow' });
-  for (const one of [fraction, absurd, text]) await authority.authenticate(one);
+  for (const expiring of [fraction, absurd, text]) await authenticator.authenticate(expiring);
   clock.advance(1400);
-  for (const one of [fraction, absurd, text]) t.equal(told(authority.authenticate(one)), yes);
+  for (const expiring of [fraction, absurd, text])
+    t.equal(normalize(authenticator.authenticate(expiring)), authenticated);
   clock.advance(200);
-  await authority.authenticate(fraction);
+  await authenticator.authenticate(fraction);
   t.equal(inner.asked.length, 4);
 });
 
-t.test('a token’s end is compared with the real time unless another is given', async t => {
-  const inner = scriptedAuthority(() => yes);
+t.test('a token’s expiry is compared with the real time by default', async t => {
+  const inner = scriptedAuthority(() => authenticated);
   const stores = {
     accepted: createResultStore<CachedResult>({ maxEntries: 9 }),
     refused: createResultStore<Rejected>({ maxEntries: 9 }),
@@ -237,163 +241,166 @@ t.test('a token’s end is compared with the real time unless another is given',
     cacheRefreshAhead: true,
     reviewTimeoutMs: 3000,
   };
-  const authority = withResultCache(inner, { key: createCacheKeyFn([]), ...stores, ...times });
-  const ended = unsignedJwt({ exp: Date.now() / 1000 - 1 });
+  const authenticator = withResultCache(inner, { key: createCacheKeyFn([]), ...stores, ...times });
+  const expired = unsignedJwt({ exp: Date.now() / 1000 - 1 });
   const fresh = unsignedJwt({ exp: Date.now() / 1000 + 3600 });
-  for (const one of [ended, ended, fresh, fresh]) await authority.authenticate(one);
+  for (const presented of [expired, expired, fresh, fresh]) await authenticator.authenticate(presented);
   t.equal(inner.asked.length, 3);
 });
 
-t.test('a local rejection is kept no longer than it says, and no longer than any other', async t => {
-  for (const [keepUntil, keptMs] of [
+t.test('a local rejection is cached until its keepUntil, and at most for the negative TTL', async t => {
+  for (const [keepUntil, cachedMs] of [
     [501, 500],
     [9001, 2000],
     [1, 0],
     [undefined, 2000],
   ] as const) {
-    const local: Rejected = { ...no, ...(keepUntil !== undefined && { keepUntil }) };
-    const { authority, inner, clock } = cache(() => local);
-    await authority.authenticate(token);
-    clock.advance(keptMs);
-    if (keptMs > 0) t.equal(authority.authenticate(token), local, `${keepUntil}`);
+    const local: Rejected = { ...rejected, ...(keepUntil !== undefined && { keepUntil }) };
+    const { authenticator, inner, clock } = cache(() => local);
+    await authenticator.authenticate(token);
+    clock.advance(cachedMs);
+    if (cachedMs > 0) t.equal(authenticator.authenticate(token), local, `${keepUntil}`);
     clock.advance(1);
-    await authority.authenticate(token);
+    await authenticator.authenticate(token);
     t.equal(inner.asked.length, 2, `${keepUntil}`);
   }
 });
 
-t.test('with a time to live of 0 nothing is kept, and whoever asks at the same time still shares', async t => {
-  for (const verdict of [yes, no]) {
-    const { authority, inner, accepted, refused } = cache(undefined, { ttlMs: 0, negativeTtlMs: 0 });
+t.test('with a TTL of 0 nothing is cached, and simultaneous requests still share a review', async t => {
+  for (const result of [authenticated, rejected]) {
+    const { authenticator, inner, accepted, refused } = cache(undefined, { ttlMs: 0, negativeTtlMs: 0 });
     for (let round = 0; round < 3; round += 1) {
-      const requests = [authority.authenticate(token), authority.authenticate(token)];
-      inner.asked[round]?.answer(verdict);
-      t.strictSame(await Promise.all(requests), [verdict, verdict]);
+      const requests = [authenticator.authenticate(token), authenticator.authenticate(token)];
+      inner.asked[round]?.answer(result);
+      t.strictSame(await Promise.all(requests), [result, result]);
     }
     t.equal(inner.asked.length, 3);
     t.equal(accepted.size + refused.size, 0);
   }
 });
 
-t.test('one of the two times to live may be 0 alone', async t => {
-  const onlyYes = cache(one => (one === token ? yes : no), { negativeTtlMs: 0 });
-  const onlyNo = cache(one => (one === token ? yes : no), { ttlMs: 0 });
+t.test('one TTL may be 0 while the other result kind is cached', async t => {
+  const onlyAllows = cache(reviewed => (reviewed === token ? authenticated : rejected), { negativeTtlMs: 0 });
+  const onlyRejections = cache(reviewed => (reviewed === token ? authenticated : rejected), { ttlMs: 0 });
   const bad = new Token('bad');
-  for (const { authority } of [onlyYes, onlyNo])
-    for (const one of [token, token, bad, bad]) await authority.authenticate(one);
+  for (const { authenticator } of [onlyAllows, onlyRejections])
+    for (const presented of [token, token, bad, bad]) await authenticator.authenticate(presented);
   t.strictSame(
-    onlyYes.inner.asked.map(review => review.token),
+    onlyAllows.inner.asked.map(review => review.token),
     [token, bad, bad],
   );
   t.strictSame(
-    onlyNo.inner.asked.map(review => review.token),
+    onlyRejections.inner.asked.map(review => review.token),
     [token, token, bad],
   );
 });
 
-t.test('an outage is told to whoever waits and never remembered', async t => {
-  const { authority, inner, accepted, refused } = cache();
-  const requests = [authority.authenticate(token), authority.authenticate(token)];
+t.test('an outage is returned to all waiting requests and is never cached', async t => {
+  const { authenticator, inner, accepted, refused } = cache();
+  const requests = [authenticator.authenticate(token), authenticator.authenticate(token)];
   inner.asked[0]?.answer(outage);
   t.strictSame(await Promise.all(requests), [outage, outage]);
   t.equal(accepted.size + refused.size, 0);
 
-  const next = authority.authenticate(token);
-  inner.asked[1]?.answer(yes);
-  t.equal(told(await next), yes);
+  const next = authenticator.authenticate(token);
+  inner.asked[1]?.answer(authenticated);
+  t.equal(normalize(await next), authenticated);
 });
 
-t.test('a no replaces a yes, and a yes a no, whatever their times to live', async t => {
-  let verdict: AuthResult = yes;
-  const { authority, clock, accepted, refused } = cache(() => verdict, { ttlMs: 1000, negativeTtlMs: 1000 });
-  await authority.authenticate(token);
+t.test('a rejection replaces a cached allow, and an allow a cached rejection', async t => {
+  let result: AuthResult = authenticated;
+  const { authenticator, clock, accepted, refused } = cache(() => result, { ttlMs: 1000, negativeTtlMs: 1000 });
+  await authenticator.authenticate(token);
   t.match([accepted.size, refused.size], [1, 0]);
-  for (const next of [no, yes, no]) {
-    verdict = next;
+  for (const next of [rejected, authenticated, rejected]) {
+    result = next;
     clock.advance(1001);
-    t.equal(told(await authority.authenticate(token)), next);
-    t.equal(told(authority.authenticate(token)), next);
-    t.match([accepted.size, refused.size], next === yes ? [1, 0] : [0, 1]);
+    t.equal(normalize(await authenticator.authenticate(token)), next);
+    t.equal(normalize(authenticator.authenticate(token)), next);
+    t.match([accepted.size, refused.size], next === authenticated ? [1, 0] : [0, 1]);
   }
 });
 
-t.test('a result that came to be stored during a review gives way to the review’s own', async t => {
-  for (const [stored, verdict] of [
-    [yes, no],
-    [no, yes],
+t.test('a review’s result replaces a result that was stored during the review', async t => {
+  for (const [stored, result] of [
+    [authenticated, rejected],
+    [rejected, authenticated],
   ] as const) {
-    const { authority, inner, accepted, refused } = cache();
-    const review = authority.authenticate(token);
-    if (stored === yes) accepted.set(key(token), known(yes), 60_000);
-    else refused.set(key(token), no, 60_000);
-    inner.asked[0]?.answer(verdict);
+    const { authenticator, inner, accepted, refused } = cache();
+    const review = authenticator.authenticate(token);
+    if (stored === authenticated) accepted.set(key(token), asCached(authenticated), 60_000);
+    else refused.set(key(token), rejected, 60_000);
+    inner.asked[0]?.answer(result);
     await review;
-    t.equal(told(authority.authenticate(token)), verdict);
+    t.equal(normalize(authenticator.authenticate(token)), result);
     t.equal(accepted.size + refused.size, 1);
   }
 });
 
-t.test('a no ends a yes even where a no is not kept', async t => {
-  const { authority, inner, accepted } = cache(undefined, { negativeTtlMs: 0 });
-  const review = authority.authenticate(token);
-  accepted.set(key(token), known(yes), 60_000);
-  inner.asked[0]?.answer(no);
+t.test('a rejection removes the cached allow even if rejections are not cached', async t => {
+  const { authenticator, inner, accepted } = cache(undefined, { negativeTtlMs: 0 });
+  const review = authenticator.authenticate(token);
+  accepted.set(key(token), asCached(authenticated), 60_000);
+  inner.asked[0]?.answer(rejected);
   await review;
   t.equal(accepted.size, 0);
 });
 
-t.test('an outage leaves what is known in place', async t => {
-  const { authority, inner, accepted } = cache();
-  const review = authority.authenticate(token);
-  accepted.set(key(token), known(yes), 60_000);
+t.test('an outage does not remove a cached result', async t => {
+  const { authenticator, inner, accepted } = cache();
+  const review = authenticator.authenticate(token);
+  accepted.set(key(token), asCached(authenticated), 60_000);
   inner.asked[0]?.answer(outage);
   await review;
-  t.equal(told(authority.authenticate(token)), yes);
+  t.equal(normalize(authenticator.authenticate(token)), authenticated);
 });
 
-t.test('a review past its deadline is a timeout for all who wait, and its answer is not remembered', async t => {
-  const { authority, inner, accepted, refused } = cache(undefined, { reviewTimeoutMs: 50 });
-  const requests = [authority.authenticate(token), authority.authenticate(token)];
+t.test('a review past its deadline is a timeout for all its requests, and its late result is not cached', async t => {
+  const { authenticator, inner, accepted, refused } = cache(undefined, { reviewTimeoutMs: 50 });
+  const requests = [authenticator.authenticate(token), authenticator.authenticate(token)];
   t.strictSame(await Promise.all(requests), [unavailable('timeout'), unavailable('timeout')]);
   t.equal(inner.asked[0]?.signal?.aborted, true);
 
   const late = inner.asked[0];
-  const next = authority.authenticate(token);
-  inner.asked[1]?.answer(no);
-  t.equal(await next, no);
-  late?.answer(yes);
+  const next = authenticator.authenticate(token);
+  inner.asked[1]?.answer(rejected);
+  t.equal(await next, rejected);
+  late?.answer(authenticated);
   await new Promise(resolve => setImmediate(resolve));
-  t.equal(authority.authenticate(token), no, 'the late yes does not replace the newer no');
+  t.equal(authenticator.authenticate(token), rejected, 'the late allow does not replace the newer rejection');
   t.match([accepted.size, refused.size], [0, 1]);
 });
 
 t.test('a rejection at its deadline is returned, removes the cached result and is never served stale', async t => {
-  // As a refusal does that the API server gave in time and that waited for being told.
-  const { authority, inner, clock, accepted } = cache(undefined, { cacheStaleIfErrorMs: 60_000, reviewTimeoutMs: 10 });
-  const first = authority.authenticate(token);
-  inner.asked[0]?.answer(yes);
-  t.equal(told(await first), yes);
+  // Like a rejection that the API server sent in time and that the throttle delayed.
+  const { authenticator, inner, clock, accepted } = cache(undefined, {
+    cacheStaleIfErrorMs: 60_000,
+    reviewTimeoutMs: 10,
+  });
+  const first = authenticator.authenticate(token);
+  inner.asked[0]?.answer(authenticated);
+  t.equal(normalize(await first), authenticated);
   clock.advance(10_001);
-  const second = authority.authenticate(token);
-  inner.asked[1]?.signal?.addEventListener('abort', () => inner.asked[1]?.answer(no));
-  t.equal(await second, no);
+  const second = authenticator.authenticate(token);
+  inner.asked[1]?.signal?.addEventListener('abort', () => inner.asked[1]?.answer(rejected));
+  t.equal(await second, rejected);
   t.equal(accepted.size, 0);
-  t.equal(await authority.authenticate(token), no);
+  t.equal(await authenticator.authenticate(token), rejected);
 });
 
-t.test('one caller’s leaving changes nothing for the others', async t => {
-  const { authority, inner } = cache();
-  const leaving = new AbortController();
-  const first = authority.authenticate(token, { signal: leaving.signal });
-  const second = authority.authenticate(token);
-  leaving.abort();
-  t.equal(inner.asked[0]?.signal?.aborted, false, 'the review has a signal of its own');
-  inner.asked[0]?.answer(yes);
-  t.strictSame((await Promise.all([first, second])).map(told), [yes, yes]);
-  t.equal(told(authority.authenticate(token)), yes);
+t.test('a caller that aborts does not affect the other callers of a shared review', async t => {
+  const { authenticator, inner } = cache();
+  const aborting = new AbortController();
+  const first = authenticator.authenticate(token, { signal: aborting.signal });
+  const second = authenticator.authenticate(token);
+  aborting.abort();
+  t.equal(inner.asked[0]?.signal?.aborted, false, 'the review has its own signal');
+  inner.asked[0]?.answer(authenticated);
+  t.strictSame((await Promise.all([first, second])).map(normalize), [authenticated, authenticated]);
+  t.equal(normalize(authenticator.authenticate(token)), authenticated);
 });
 
-t.test('nobody has to be told of look-ups', async t => {
+t.test('the result cache works without an onLookup callback', async t => {
   const stores = {
     accepted: createResultStore<CachedResult>({ maxEntries: 9 }),
     refused: createResultStore<Rejected>({ maxEntries: 9 }),
@@ -405,338 +412,353 @@ t.test('nobody has to be told of look-ups', async t => {
     cacheRefreshAhead: true,
     reviewTimeoutMs: 1000,
   };
-  const authority = withResultCache(
-    scriptedAuthority(() => yes),
+  const authenticator = withResultCache(
+    scriptedAuthority(() => authenticated),
     { key: createCacheKeyFn([]), ...stores, ...times },
   );
-  t.equal(told(await authority.authenticate(token)), yes);
+  t.equal(normalize(await authenticator.authenticate(token)), authenticated);
 });
 
-/** A cache that renews, its timers run by hand. */
-function renewing(
+/** Creates a cache that refreshes ahead. The test runs its timers. */
+function cacheWithRefresh(
   answer?: (token: Token) => AuthResult | Promise<AuthResult>,
   options: Partial<ResultCacheOptions> = {},
 ) {
   const timers: { run: () => void; ms: number }[] = [];
-  const renewals: string[] = [];
-  const all = cache(answer, {
+  const refreshes: string[] = [];
+  const setUp = cache(answer, {
     cacheRefreshAhead: true,
     random: () => 0.5,
     setTimer: (run, ms) => timers.push({ run, ms }),
-    onRenewal: outcome => renewals.push(outcome),
+    onRenewal: outcome => refreshes.push(outcome),
     ...options,
   });
-  return { ...all, timers, renewals };
+  return { ...setUp, timers, refreshes };
 }
 
 const settle = () => new Promise(resolve => setImmediate(resolve));
 
-t.test('a yes used in the last fifth of its life is reviewed once in the background, and nobody waits', async t => {
-  const { authority, inner, clock, timers, renewals } = renewing(() => yes);
-  await authority.authenticate(token);
-  clock.advance(7999);
-  t.equal(told(authority.authenticate(token)), yes);
-  t.equal(timers.length, 0, 'not before');
-  clock.advance(1);
-  for (let use = 0; use < 5; use += 1) t.equal(told(authority.authenticate(token)), yes);
-  t.equal(timers.length, 1, 'once');
-  t.equal(Math.round(timers[0]?.ms ?? 0), 1300, 'at its own time');
-  clock.advance(1300);
-  timers[0]?.run();
-  await settle();
-  t.equal(inner.asked.length, 2);
-  t.equal(inner.asked[1]?.asking?.priority, 'refresh');
-  t.ok(inner.asked[1]?.signal);
-  t.strictSame(renewals, ['authenticated']);
-  clock.advance(9000);
-  t.equal(told(authority.authenticate(token)), yes, 'it lives from then on');
-  t.equal(timers.length, 2, 'and may be renewed again');
-});
+t.test(
+  'an allow used in the last fifth of its TTL is refreshed once in the background, and no request waits',
+  async t => {
+    const { authenticator, inner, clock, timers, refreshes } = cacheWithRefresh(() => authenticated);
+    await authenticator.authenticate(token);
+    clock.advance(7999);
+    t.equal(normalize(authenticator.authenticate(token)), authenticated);
+    t.equal(timers.length, 0, 'not before the last fifth');
+    clock.advance(1);
+    for (let use = 0; use < 5; use += 1) t.equal(normalize(authenticator.authenticate(token)), authenticated);
+    t.equal(timers.length, 1, 'one refresh is scheduled');
+    t.equal(Math.round(timers[0]?.ms ?? 0), 1300, 'at its scheduled time');
+    clock.advance(1300);
+    timers[0]?.run();
+    await settle();
+    t.equal(inner.asked.length, 2);
+    t.equal(inner.asked[1]?.asking?.priority, 'refresh');
+    t.ok(inner.asked[1]?.signal);
+    t.strictSame(refreshes, ['authenticated']);
+    clock.advance(9000);
+    t.equal(normalize(authenticator.authenticate(token)), authenticated, 'the TTL starts with the refresh');
+    t.equal(timers.length, 2, 'it can be refreshed again');
+  },
+);
 
-t.test('a use past the time of renewal has it done at once', async t => {
-  const { authority, clock, timers } = renewing(() => yes);
-  await authority.authenticate(token);
+t.test('a result used after its refresh time is refreshed immediately', async t => {
+  const { authenticator, clock, timers } = cacheWithRefresh(() => authenticated);
+  await authenticator.authenticate(token);
   clock.advance(9900);
-  authority.authenticate(token);
+  authenticator.authenticate(token);
   t.equal(timers[0]?.ms, 0);
 });
 
-t.test('where renewals take long they begin sooner, so that they end before the result does', async t => {
-  const { authority, inner, clock, timers } = renewing();
-  const review = authority.authenticate(token);
-  inner.asked[0]?.answer(yes);
+t.test('if refreshes take long, they start earlier, so that they finish before the result expires', async t => {
+  const { authenticator, inner, clock, timers } = cacheWithRefresh();
+  const review = authenticator.authenticate(token);
+  inner.asked[0]?.answer(authenticated);
   await review;
   for (let life = 1; life <= 40; life += 1) {
     clock.advance(8000);
-    authority.authenticate(token);
-    const begin = timers.shift();
-    clock.advance(begin?.ms ?? Number.NaN);
-    begin?.run();
+    authenticator.authenticate(token);
+    const timer = timers.shift();
+    clock.advance(timer?.ms ?? Number.NaN);
+    timer?.run();
     clock.advance(500);
-    inner.asked[life]?.answer(yes);
+    inner.asked[life]?.answer(authenticated);
     await settle();
-    if (life === 1) t.equal(Math.round(begin?.ms ?? 0), 1300, 'at its own time, as long as nobody knows better');
-    if (life === 40) t.equal(Math.round((begin?.ms ?? 0) / 100), 5, 'three times as early as they take');
+    if (life === 1) t.equal(Math.round(timer?.ms ?? 0), 1300, 'at its scheduled time before any refresh was timed');
+    if (life === 40) t.equal(Math.round((timer?.ms ?? 0) / 100), 5, 'early by three times the refresh duration');
   }
 });
 
-t.test('what is no longer known is not renewed', async t => {
-  const { authority, inner, clock, timers, renewals, accepted } = renewing(() => yes);
-  await authority.authenticate(token);
+t.test('a result that is no longer cached is not refreshed', async t => {
+  const { authenticator, inner, clock, timers, refreshes, accepted } = cacheWithRefresh(() => authenticated);
+  await authenticator.authenticate(token);
   clock.advance(9000);
-  authority.authenticate(token);
+  authenticator.authenticate(token);
   accepted.delete(key(token));
   timers[0]?.run();
   await settle();
   t.equal(inner.asked.length, 1);
-  t.strictSame(renewals, []);
+  t.strictSame(refreshes, []);
 });
 
-t.test('a token used once is not renewed', async t => {
-  const { authority, inner, clock, timers } = renewing(() => yes);
-  await authority.authenticate(token);
+t.test('a token used once is not refreshed', async t => {
+  const { authenticator, inner, clock, timers } = cacheWithRefresh(() => authenticated);
+  await authenticator.authenticate(token);
   clock.advance(20_000);
   t.equal(timers.length, 0);
   t.equal(inner.asked.length, 1);
 });
 
-t.test('a no replaces the yes at once, an outage leaves it to its end and is not tried again', async t => {
-  for (const [verdict, after, asked] of [
-    [no, no, 2],
-    [outage, yes, 2],
+t.test('a refresh that is rejected replaces the allow; one that fails keeps it and is not retried', async t => {
+  for (const [refreshed, cachedAfter, reviews] of [
+    [rejected, rejected, 2],
+    [outage, authenticated, 2],
   ] as const) {
     let first = true;
-    const { authority, inner, clock, timers } = renewing(() => {
-      const answer = first ? yes : verdict;
+    const { authenticator, inner, clock, timers } = cacheWithRefresh(() => {
+      const result = first ? authenticated : refreshed;
       first = false;
-      return answer;
+      return result;
     });
-    await authority.authenticate(token);
+    await authenticator.authenticate(token);
     clock.advance(9000);
-    authority.authenticate(token);
+    authenticator.authenticate(token);
     timers[0]?.run();
     await settle();
-    t.equal(told(authority.authenticate(token)), after);
+    t.equal(normalize(authenticator.authenticate(token)), cachedAfter);
     t.equal(timers.length, 1);
-    t.equal(inner.asked.length, asked);
+    t.equal(inner.asked.length, reviews);
   }
 });
 
-t.test('a yes that comes late does not replace what was learned meanwhile', async t => {
-  const { authority, inner, clock, timers, accepted } = renewing();
-  const first = authority.authenticate(token);
-  inner.asked[0]?.answer(yes);
+t.test('a late allow from a refresh does not replace a rejection cached meanwhile', async t => {
+  const { authenticator, inner, clock, timers, accepted } = cacheWithRefresh();
+  const first = authenticator.authenticate(token);
+  inner.asked[0]?.answer(authenticated);
   await first;
   clock.advance(9000);
-  authority.authenticate(token);
+  authenticator.authenticate(token);
   timers[0]?.run();
   clock.advance(2000);
-  const second = authority.authenticate(token);
-  inner.asked[2]?.answer(no);
-  t.equal(await second, no);
-  inner.asked[1]?.answer(yes);
+  const second = authenticator.authenticate(token);
+  inner.asked[2]?.answer(rejected);
+  t.equal(await second, rejected);
+  inner.asked[1]?.answer(authenticated);
   await settle();
   t.equal(accepted.size, 0);
-  t.equal(authority.authenticate(token), no);
+  t.equal(authenticator.authenticate(token), rejected);
 });
 
-t.test('the real timers renew too', async t => {
-  const inner = scriptedAuthority(() => yes);
-  const authority = withResultCache(inner, {
+t.test('the result cache refreshes with real timers by default', async t => {
+  const inner = scriptedAuthority(() => authenticated);
+  const authenticator = withResultCache(inner, {
     key: createCacheKeyFn([]),
     accepted: createResultStore<CachedResult>({ maxEntries: 9 }),
     refused: createResultStore<Rejected>({ maxEntries: 9 }),
-    ...{ ttlMs: 50, negativeTtlMs: 50, cacheStaleIfErrorMs: 0, cacheRefreshAhead: true, reviewTimeoutMs: 1000 },
+    ttlMs: 50,
+    negativeTtlMs: 50,
+    cacheStaleIfErrorMs: 0,
+    cacheRefreshAhead: true,
+    reviewTimeoutMs: 1000,
   });
-  await authority.authenticate(token);
+  await authenticator.authenticate(token);
   while (!inner.asked.some(({ asking }) => asking?.priority === 'refresh')) {
-    await authority.authenticate(token);
+    await authenticator.authenticate(token);
     await settle();
   }
   t.pass();
 });
 
-t.test('with grace a yes outlives its time while nobody can be asked, marked with how long ago it ended', async t => {
-  let verdict: AuthResult = yes;
-  const { authority, inner, clock, lookups } = cache(() => verdict, { cacheStaleIfErrorMs: 60_000 });
-  await authority.authenticate(token);
-  verdict = outage;
+t.test('with stale-if-error, an allow is served past its TTL during an outage, with its staleness', async t => {
+  let result: AuthResult = authenticated;
+  const { authenticator, inner, clock, lookups } = cache(() => result, { cacheStaleIfErrorMs: 60_000 });
+  await authenticator.authenticate(token);
+  result = outage;
   clock.advance(12_500);
-  t.strictSame(await authority.authenticate(token), { ...yes, staleForMs: 2500 });
-  t.equal(inner.asked.length, 2, 'it was tried');
+  t.strictSame(await authenticator.authenticate(token), { ...authenticated, staleForMs: 2500 });
+  t.equal(inner.asked.length, 2, 'a review was attempted');
   t.equal(lookups.at(-1), 'stale');
-  verdict = yes;
-  t.equal(told(await authority.authenticate(token)), yes, 'it is fresh as soon as it can be asked about');
-  verdict = outage;
+  result = authenticated;
+  t.equal(
+    normalize(await authenticator.authenticate(token)),
+    authenticated,
+    'it is fresh after the next successful review',
+  );
+  result = outage;
   clock.advance(70_001);
-  t.equal(await authority.authenticate(token), outage, 'and not past its grace');
+  t.equal(await authenticator.authenticate(token), outage, 'it is not served past the stale-if-error time');
 });
 
-t.test('where it is known that nobody can be asked, a stale yes does not wait for another failure', async t => {
+t.test('while the API server is reported down, a stale allow is served without a review', async t => {
   let down = false;
-  const { authority, inner, clock } = cache(() => yes, { cacheStaleIfErrorMs: 60_000, authorityDown: () => down });
-  await authority.authenticate(token);
+  const { authenticator, inner, clock } = cache(() => authenticated, {
+    cacheStaleIfErrorMs: 60_000,
+    authorityDown: () => down,
+  });
+  await authenticator.authenticate(token);
   down = true;
   clock.advance(10_001);
-  t.match(authority.authenticate(token), { kind: 'authenticated', staleForMs: 1 });
+  t.match(authenticator.authenticate(token), { kind: 'authenticated', staleForMs: 1 });
   t.equal(inner.asked.length, 1);
-  t.match(authority.getCached(token), { kind: 'authenticated', staleForMs: 1 });
+  t.match(authenticator.getCached(token), { kind: 'authenticated', staleForMs: 1 });
   down = false;
-  t.equal(authority.getCached(token), undefined);
-  t.equal(told(await authority.authenticate(token)), yes);
+  t.equal(authenticator.getCached(token), undefined);
+  t.equal(normalize(await authenticator.authenticate(token)), authenticated);
   t.equal(inner.asked.length, 2);
 });
 
-t.test('grace ends with a refusal, and with the token', async t => {
-  let verdict: AuthResult = yes;
-  const { authority, clock } = cache(() => verdict, { cacheStaleIfErrorMs: 60_000 });
-  await authority.authenticate(token);
+t.test('a stale allow is no longer served after a rejection or the token’s expiry', async t => {
+  let result: AuthResult = authenticated;
+  const { authenticator, clock } = cache(() => result, { cacheStaleIfErrorMs: 60_000 });
+  await authenticator.authenticate(token);
   clock.advance(10_001);
-  verdict = no;
-  t.equal(await authority.authenticate(token), no);
+  result = rejected;
+  t.equal(await authenticator.authenticate(token), rejected);
   clock.advance(2001);
-  verdict = outage;
-  t.equal(await authority.authenticate(token), outage);
+  result = outage;
+  t.equal(await authenticator.authenticate(token), outage);
 
-  verdict = yes;
+  result = authenticated;
   const shortLived = unsignedJwt({ exp: (EPOCH + clock.now()) / 1000 + 12 });
-  await authority.authenticate(shortLived);
-  verdict = outage;
+  await authenticator.authenticate(shortLived);
+  result = outage;
   clock.advance(11_000);
-  t.match(await authority.authenticate(shortLived), { kind: 'authenticated', staleForMs: 1000 });
+  t.match(await authenticator.authenticate(shortLived), { kind: 'authenticated', staleForMs: 1000 });
   clock.advance(1001);
-  t.equal(await authority.authenticate(shortLived), outage);
+  t.equal(await authenticator.authenticate(shortLived), outage);
 });
 
-t.test('a refusal that comes while a stale yes is being asked about ends it for all who wait', async t => {
-  const { authority, inner, clock, accepted } = cache(undefined, { cacheStaleIfErrorMs: 60_000 });
-  const first = authority.authenticate(token);
-  inner.asked[0]?.answer(yes);
+t.test('an allow removed during the review of a stale result is not served stale', async t => {
+  const { authenticator, inner, clock, accepted } = cache(undefined, { cacheStaleIfErrorMs: 60_000 });
+  const first = authenticator.authenticate(token);
+  inner.asked[0]?.answer(authenticated);
   await first;
   clock.advance(10_001);
-  const waiting = authority.authenticate(token);
+  const waiting = authenticator.authenticate(token);
   accepted.delete(key(token));
   inner.asked[1]?.answer(outage);
   t.equal(await waiting, outage);
 });
 
-t.test('our own bound is no reason to serve what is stale', async t => {
-  let verdict: AuthResult = yes;
+t.test('a stale allow is not served if gatecar is overloaded', async t => {
+  let result: AuthResult = authenticated;
   const overloaded = { ...outage, reason: 'overloaded' } as const;
-  const { authority, clock } = cache(() => verdict, { cacheStaleIfErrorMs: 60_000 });
-  await authority.authenticate(token);
+  const { authenticator, clock } = cache(() => result, { cacheStaleIfErrorMs: 60_000 });
+  await authenticator.authenticate(token);
   clock.advance(10_001);
-  verdict = overloaded;
-  t.equal(await authority.authenticate(token), overloaded);
+  result = overloaded;
+  t.equal(await authenticator.authenticate(token), overloaded);
 });
 
-t.test('without grace a yes ends with its time', async t => {
-  let verdict: AuthResult = yes;
-  const { authority, clock } = cache(() => verdict, { authorityDown: () => true });
-  await authority.authenticate(token);
-  verdict = outage;
+t.test('without stale-if-error an allow is not served past its TTL', async t => {
+  let result: AuthResult = authenticated;
+  const { authenticator, clock } = cache(() => result, { authorityDown: () => true });
+  await authenticator.authenticate(token);
+  result = outage;
   clock.advance(10_001);
-  t.equal(await authority.authenticate(token), outage);
+  t.equal(await authenticator.authenticate(token), outage);
 });
 
-t.test('what is known can be asked for without a review', async t => {
-  const { authority, inner, lookups } = cache(one => (one === token ? yes : no));
+t.test('getCached returns a cached result without a review', async t => {
+  const { authenticator, inner, lookups } = cache(reviewed => (reviewed === token ? authenticated : rejected));
   const bad = new Token('bad');
-  t.equal(authority.getCached(token), undefined);
-  await authority.authenticate(token);
-  await authority.authenticate(bad);
-  t.equal(told(authority.getCached(token)), yes);
-  t.equal(authority.getCached(bad), no);
+  t.equal(authenticator.getCached(token), undefined);
+  await authenticator.authenticate(token);
+  await authenticator.authenticate(bad);
+  t.equal(normalize(authenticator.getCached(token)), authenticated);
+  t.equal(authenticator.getCached(bad), rejected);
   t.equal(inner.asked.length, 2);
   t.strictSame(lookups, ['miss', 'miss', 'hit_positive', 'hit_negative']);
 });
 
-t.test('a trail tells where the answer came from, and goes along to the review', async t => {
-  const follow = (): RequestTrace => ({ source: 'local' });
-  const { authority, inner, clock } = cache(undefined, { cacheStaleIfErrorMs: 60_000 });
-  const [first, second, third] = [follow(), follow(), follow()];
-  const asked = authority.authenticate(token, { trail: first });
-  const shared = authority.authenticate(token, { trail: second });
+t.test('a request’s trace has the source of its result and is passed to the review', async t => {
+  const startTrace = (): RequestTrace => ({ source: 'local' });
+  const { authenticator, inner, clock } = cache(undefined, { cacheStaleIfErrorMs: 60_000 });
+  const [first, second, third] = [startTrace(), startTrace(), startTrace()];
+  const reviewed = authenticator.authenticate(token, { trail: first });
+  const shared = authenticator.authenticate(token, { trail: second });
   t.equal(inner.asked[0]?.asking?.trail, first);
-  inner.asked[0]?.answer(yes);
-  await Promise.all([asked, shared]);
-  t.equal(first.source, 'local', 'whether anybody was asked is for the stages behind to say');
+  inner.asked[0]?.answer(authenticated);
+  await Promise.all([reviewed, shared]);
+  t.equal(first.source, 'local', 'later stages set the source of a review');
   t.equal(second.source, 'shared');
-  authority.authenticate(token, { trail: third });
+  authenticator.authenticate(token, { trail: third });
   t.equal(third.source, 'cache');
   clock.advance(10_001);
-  const late = follow();
-  const renewed = authority.authenticate(token, { trail: late });
+  const lastTrace = startTrace();
+  const last = authenticator.authenticate(token, { trail: lastTrace });
   inner.asked[1]?.answer(outage);
-  t.match(await renewed, { kind: 'authenticated', staleForMs: 1 });
-  t.equal(late.source, 'stale');
+  t.match(await last, { kind: 'authenticated', staleForMs: 1 });
+  t.equal(lastTrace.source, 'stale');
 });
 
-t.test('a trail tells that a no, or a yes past its time, was at hand', async t => {
-  const trail: RequestTrace = { source: 'local' };
-  const { authority } = cache(() => no);
-  await authority.authenticate(token);
-  authority.authenticate(token, { trail });
-  t.equal(trail.source, 'cache');
-  const known: RequestTrace = { source: 'local' };
-  t.equal(authority.getCached(token, { trail: known }), no);
-  t.equal(known.source, 'cache');
-  const stale = cache(() => yes, { cacheStaleIfErrorMs: 60_000, authorityDown: () => true });
-  await stale.authority.authenticate(token);
+t.test('a request’s trace has the source cache for a cached rejection and stale for a stale allow', async t => {
+  const trace: RequestTrace = { source: 'local' };
+  const { authenticator } = cache(() => rejected);
+  await authenticator.authenticate(token);
+  authenticator.authenticate(token, { trail: trace });
+  t.equal(trace.source, 'cache');
+  const lookupTrace: RequestTrace = { source: 'local' };
+  t.equal(authenticator.getCached(token, { trail: lookupTrace }), rejected);
+  t.equal(lookupTrace.source, 'cache');
+  const stale = cache(() => authenticated, { cacheStaleIfErrorMs: 60_000, authorityDown: () => true });
+  await stale.authenticator.authenticate(token);
   stale.clock.advance(10_001);
-  stale.authority.authenticate(token, { trail });
-  t.equal(trail.source, 'stale');
+  stale.authenticator.authenticate(token, { trail: trace });
+  t.equal(trace.source, 'stale');
 });
 
-t.test('without a time of grace nothing is stale, not even in the last part of a millisecond', async t => {
-  const outageAfter: AuthResult[] = [yes, outage, outage];
-  const { authority, clock, lookups } = cache(() => outageAfter.shift() ?? no, { authorityDown: () => true });
+t.test('without stale-if-error nothing is served stale, even within the last fraction of a millisecond', async t => {
+  const results: AuthResult[] = [authenticated, outage, outage];
+  const { authenticator, clock, lookups } = cache(() => results.shift() ?? rejected, { authorityDown: () => true });
   clock.advance(0.5);
-  t.equal(told(authority.authenticate(token)), yes);
+  t.equal(normalize(authenticator.authenticate(token)), authenticated);
   clock.advance(9999.8);
-  t.equal(authority.getCached(token), undefined);
-  t.equal(authority.authenticate(token), outage);
+  t.equal(authenticator.getCached(token), undefined);
+  t.equal(authenticator.authenticate(token), outage);
   t.notOk(lookups.includes('stale'));
 });
 
-t.test(
-  'if there is no memory for one more that waits, it is rejected as overloaded, and cached results are served',
-  async t => {
-    const waiting = new Budget(2500);
-    const cachedToken = new Token('cached');
-    const { authority, inner, lookups } = cache(() => yes, { waiting });
-    const asking = { signal: new AbortController().signal, heldBytes: 1000 };
-    t.equal(told(await authority.authenticate(cachedToken, asking)), yes);
-    t.equal(waiting.usedBytes, 0, 'a result without a wait holds nothing');
-    let full = 0;
-    const onWaitingMemoryFull = (): void => {
-      full += 1;
-    };
-    const pending = cache(undefined, { waiting, onWaitingMemoryFull });
-    const first = pending.authority.authenticate(token, asking);
-    const second = pending.authority.authenticate(token, asking);
-    t.equal(waiting.usedBytes, 2000);
-    t.equal(full, 0);
-    t.match(
-      pending.authority.authenticate(token, asking),
-      { kind: 'unavailable', reason: 'overloaded', cause: 'waiting_memory_full' },
-      'a second joins',
-    );
-    t.match(pending.authority.authenticate(new Token('other'), asking), { reason: 'overloaded' }, 'a new review');
-    t.match(
-      pending.authority.authenticate(new Token('other')),
-      { reason: 'overloaded' },
-      'of a size that is not known',
-    );
-    t.equal(full, 3, 'each is counted');
-    t.match(authority.authenticate(token, asking), { reason: 'overloaded' }, 'also if none is counted');
-    t.equal(pending.inner.asked.length, 1, 'a rejected request starts no review');
-    t.equal(told(authority.authenticate(cachedToken, asking)), yes);
-    t.equal(lookups.at(-1), 'hit_positive');
-    t.equal(inner.asked.length, 1);
-    pending.inner.asked[0]?.answer(yes);
-    t.strictSame((await Promise.all([first, second])).map(told), [yes, yes]);
-    t.equal(waiting.usedBytes, 0);
-    t.equal(told(await pending.authority.authenticate(token, asking)), yes);
-  },
-);
+t.test('a request without memory to wait is rejected as overloaded, and cached results are still served', async t => {
+  const waiting = new Budget(2500);
+  const cachedToken = new Token('cached');
+  const { authenticator, inner, lookups } = cache(() => authenticated, { waiting });
+  const context = { signal: new AbortController().signal, heldBytes: 1000 };
+  t.equal(normalize(await authenticator.authenticate(cachedToken, context)), authenticated);
+  t.equal(waiting.usedBytes, 0, 'a result without a wait reserves nothing');
+  let full = 0;
+  const onWaitingMemoryFull = (): void => {
+    full += 1;
+  };
+  const pending = cache(undefined, { waiting, onWaitingMemoryFull });
+  const first = pending.authenticator.authenticate(token, context);
+  const second = pending.authenticator.authenticate(token, context);
+  t.equal(waiting.usedBytes, 2000);
+  t.equal(full, 0);
+  t.match(
+    pending.authenticator.authenticate(token, context),
+    { kind: 'unavailable', reason: 'overloaded', cause: 'waiting_memory_full' },
+    'a request that would share the review',
+  );
+  t.match(
+    pending.authenticator.authenticate(new Token('uncached'), context),
+    { reason: 'overloaded' },
+    'a request that would start a review',
+  );
+  t.match(
+    pending.authenticator.authenticate(new Token('uncached')),
+    { reason: 'overloaded' },
+    'a request of unknown size',
+  );
+  t.equal(full, 3, 'each rejection is counted');
+  t.match(authenticator.authenticate(token, context), { reason: 'overloaded' }, 'rejections work without a callback');
+  t.equal(pending.inner.asked.length, 1, 'a rejected request starts no review');
+  t.equal(normalize(authenticator.authenticate(cachedToken, context)), authenticated);
+  t.equal(lookups.at(-1), 'hit_positive');
+  t.equal(inner.asked.length, 1);
+  pending.inner.asked[0]?.answer(authenticated);
+  t.strictSame((await Promise.all([first, second])).map(normalize), [authenticated, authenticated]);
+  t.equal(waiting.usedBytes, 0);
+  t.equal(normalize(await pending.authenticator.authenticate(token, context)), authenticated);
+});

@@ -5,25 +5,25 @@ const NEVER = new Promise<string>(() => {});
 
 const MINUTE_MS = 60_000;
 
-const flights = (deadlineMs = MINUTE_MS) => singleFlight<string, string>({ deadlineMs, late: () => 'late' });
+const createFlights = (deadlineMs = MINUTE_MS) => singleFlight<string, string>({ deadlineMs, late: () => 'late' });
 
-t.test('all who ask while a call runs share it and its end', async t => {
-  const { join, start } = flights();
+t.test('all callers that join a running call share its result', async t => {
+  const { join, start } = createFlights();
   const { promise, resolve } = Promise.withResolvers<string>();
   let calls = 0;
   const first = start('key', () => {
     calls += 1;
     return promise;
   });
-  const others = Array.from({ length: 256 }, () => join('key'));
-  t.ok(others.every(other => other === first));
+  const joined = Array.from({ length: 256 }, () => join('key'));
+  t.ok(joined.every(call => call === first));
   resolve('done');
-  t.strictSame(new Set(await Promise.all([first, ...others])), new Set(['done']));
+  t.strictSame(new Set(await Promise.all([first, ...joined])), new Set(['done']));
   t.equal(calls, 1);
 });
 
-t.test('nobody joins where nothing runs, nor under another key', async t => {
-  const { join, start } = flights();
+t.test('join returns undefined if no call runs for the key', async t => {
+  const { join, start } = createFlights();
   t.equal(join('key'), undefined);
   const { promise, resolve } = Promise.withResolvers<string>();
   const flight = start('key', () => promise);
@@ -32,87 +32,87 @@ t.test('nobody joins where nothing runs, nor under another key', async t => {
   await flight;
 });
 
-t.test('when a call has ended it is forgotten, and the next asks anew', async t => {
-  const all = flights();
-  t.equal(await all.start('key', async () => 'one'), 'one');
-  t.equal(all.join('key'), undefined);
-  t.equal(all.size, 0);
-  t.equal(await all.start('key', () => 'two'), 'two');
+t.test('a settled call is removed, and the next caller starts a new one', async t => {
+  const flights = createFlights();
+  t.equal(await flights.start('key', async () => 'first'), 'first');
+  t.equal(flights.join('key'), undefined);
+  t.equal(flights.size, 0);
+  t.equal(await flights.start('key', () => 'second'), 'second');
 });
 
-t.test('the number of running calls is told', async t => {
-  const all = flights();
+t.test('size is the number of running calls', async t => {
+  const flights = createFlights();
   const { promise, resolve } = Promise.withResolvers<string>();
-  const running = [all.start('a', () => promise), all.start('b', () => promise)];
-  t.equal(all.size, 2);
+  const running = [flights.start('a', () => promise), flights.start('b', () => promise)];
+  t.equal(flights.size, 2);
   resolve('done');
   await Promise.all(running);
-  t.equal(all.size, 0);
+  t.equal(flights.size, 0);
 });
 
-t.test('what is answered at once is handed on as it is, and there is nothing to join', async t => {
+t.test('a synchronous result or error is passed on, and there is no call to join', async t => {
   const timers = () => process.getActiveResourcesInfo().filter(name => name === 'Timeout').length;
   const before = timers();
-  const all = flights();
+  const flights = createFlights();
   t.equal(
-    all.start('key', deadline => {
+    flights.start('key', deadline => {
       t.equal(deadline.hasPassed, false);
-      return 'known';
+      return 'cached';
     }),
-    'known',
+    'cached',
   );
   t.throws(
     () => {
-      all.start('key', () => {
+      flights.start('key', () => {
         throw new Error('broken');
       });
     },
     { message: 'broken' },
   );
-  t.equal(all.join('key'), undefined);
-  t.equal(all.size, 0);
+  t.equal(flights.join('key'), undefined);
+  t.equal(flights.size, 0);
   t.equal(timers(), before);
 });
 
-t.test('a call that fails fails for all who wait, and is forgotten', async t => {
-  const all = flights();
-  const first = all.start('key', async () => {
+t.test('a failed call fails for all its callers and is removed', async t => {
+  const flights = createFlights();
+  const first = flights.start('key', async () => {
     throw new Error('broken');
   });
-  const second = all.join('key');
+  const second = flights.join('key');
   await t.rejects(Promise.resolve(first), { message: 'broken' });
   await t.rejects(Promise.resolve(second), { message: 'broken' });
-  t.equal(all.size, 0);
+  t.equal(flights.size, 0);
 });
 
-t.test('at its deadline a call is answered for all, told to stop, and forgotten', async t => {
-  const all = flights(50);
-  let told: AbortSignal | undefined;
+t.test('at its deadline a call returns late() to all callers, is aborted and is removed', async t => {
+  const flights = createFlights(50);
+  let signal: AbortSignal | undefined;
   const start = performance.now();
-  const first = all.start('key', deadline => {
-    told = deadline.signal;
+  const first = flights.start('key', deadline => {
+    signal = deadline.signal;
     return NEVER;
   });
-  const second = all.join('key');
-  t.equal(told?.aborted, false);
+  const second = flights.join('key');
+  t.equal(signal?.aborted, false);
   t.strictSame(await Promise.all([first, second]), ['late', 'late']);
-  t.ok(performance.now() - start >= 45, 'not before its time');
-  t.equal(told?.aborted, true);
-  t.equal(all.size, 0);
+  t.ok(performance.now() - start >= 45, 'not before the deadline');
+  t.equal(signal?.aborted, true);
+  t.equal(flights.size, 0);
 });
 
-t.test('a call that gives in when it is told to stop may say so in its own words', async t => {
-  const { start } = flights(50);
+t.test('a call that settles on abort returns its own result', async t => {
+  const { start } = createFlights(50);
   const call = ({ signal }: Deadline): Promise<string> =>
-    new Promise(resolve => signal.addEventListener('abort', () => resolve('gave in')));
-  t.equal(await start('key', call), 'gave in');
+    new Promise(resolve => signal.addEventListener('abort', () => resolve('aborted')));
+  t.equal(await start('key', call), 'aborted');
 });
 
-t.test('whoever looks at the deadline after it has passed finds it so', async t => {
-  const { start } = flights(50);
+t.test('a deadline that has passed reports so and has an aborted signal', async t => {
+  const { start } = createFlights(50);
   let deadline: Deadline | undefined;
-  const flight = start('key', given => {
-    deadline = given;
+  const flight = start('key', callDeadline => {
+    deadline = callDeadline;
     return NEVER;
   });
   t.equal(deadline?.hasPassed, false);
@@ -122,32 +122,32 @@ t.test('whoever looks at the deadline after it has passed finds it so', async t 
   t.equal(deadline?.signal, deadline?.signal);
 });
 
-t.test('the end of a call that was late does nothing to the one after it', async t => {
-  const all = flights(50);
+t.test('a late call that settles does not affect the next call of its key', async t => {
+  const flights = createFlights(50);
   const late = Promise.withResolvers<string>();
-  t.equal(await all.start('key', () => late.promise), 'late');
+  t.equal(await flights.start('key', () => late.promise), 'late');
   const next = Promise.withResolvers<string>();
-  const flight = all.start('key', () => next.promise);
+  const flight = flights.start('key', () => next.promise);
   late.reject(new Error('too late to matter'));
   await new Promise(setImmediate);
-  t.equal(all.join('key'), flight);
+  t.equal(flights.join('key'), flight);
   next.resolve('fresh');
   t.equal(await flight, 'fresh');
 });
 
-t.test('a call that ends in time is not told to stop and leaves no timer behind', async t => {
+t.test('a call that settles in time is not aborted and leaves no timer', async t => {
   const timers = () => process.getActiveResourcesInfo().filter(name => name === 'Timeout').length;
   const before = timers();
-  const { start } = flights();
-  let told: AbortSignal | undefined;
+  const { start } = createFlights();
+  let signal: AbortSignal | undefined;
   const { promise, resolve } = Promise.withResolvers<string>();
   const flight = start('key', deadline => {
-    told = deadline.signal;
+    signal = deadline.signal;
     return promise;
   });
   t.equal(timers(), before + 1);
   resolve('done');
   await flight;
   t.equal(timers(), before);
-  t.equal(told?.aborted, false);
+  t.equal(signal?.aborted, false);
 });

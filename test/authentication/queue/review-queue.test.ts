@@ -12,395 +12,408 @@ import { scriptedAuthority } from '../../fixtures/stub-authenticator.ts';
 import { acceptedAs } from '../../fixtures/verdicts.ts';
 
 const token = new Token('a-token');
-const yes = acceptedAs();
+const authenticated = acceptedAs();
 const OVERLOADED = { kind: 'unavailable', reason: 'overloaded', cause: 'too_many_reviews', retryAfterSeconds: 1 };
 
-function guarded(options: Partial<ReviewQueueOptions> & { maxConcurrency: number }) {
+function startQueue(options: Partial<ReviewQueueOptions> & { maxConcurrency: number }) {
   const inner = scriptedAuthority();
   return {
     inner,
-    guard: withReviewQueue(inner, { maxQueue: 100, maxWaitMs: 60_000, unverifiedShare: () => 1, ...options }),
+    queue: withReviewQueue(inner, { maxQueue: 100, maxWaitMs: 60_000, unverifiedShare: () => 1, ...options }),
   };
 }
 
-/** How many reviews are under way, and how many wait. */
-const busy = (guard: ReviewQueue) => [guard.inFlight('unverified'), guard.queued('unverified')];
+/** Returns how many unverified reviews are in flight and how many wait. */
+const busy = (queue: ReviewQueue) => [queue.inFlight('unverified'), queue.queued('unverified')];
 
-/** Lets every continuation that is due run. */
+/** Waits until all pending promise callbacks have run. */
 const settle = () => new Promise(resolve => setImmediate(resolve));
 
-t.test('no more reviews run at once than may, and the others wait and are counted', async t => {
-  const { inner, guard } = guarded({ maxConcurrency: 2 });
-  const reviews = [1, 2, 3, 4, 5].map(() => guard.authenticate(token));
+t.test('at most maxConcurrency reviews run at once, and the rest wait in the queue', async t => {
+  const { inner, queue } = startQueue({ maxConcurrency: 2 });
+  const reviews = [1, 2, 3, 4, 5].map(() => queue.authenticate(token));
   t.equal(inner.asked.length, 2);
-  t.strictSame(busy(guard), [2, 3]);
+  t.strictSame(busy(queue), [2, 3]);
 
-  inner.asked[0]?.answer(yes);
+  inner.asked[0]?.answer(authenticated);
   await reviews[0];
   await settle();
   t.equal(inner.asked.length, 3);
-  t.strictSame(busy(guard), [2, 2]);
+  t.strictSame(busy(queue), [2, 2]);
 
   while (inner.asked.length < 5) {
-    for (const review of inner.asked) review.answer(yes);
+    for (const review of inner.asked) review.answer(authenticated);
     await settle();
   }
-  for (const review of inner.asked) review.answer(yes);
-  t.strictSame(await Promise.all(reviews), [yes, yes, yes, yes, yes]);
-  t.strictSame(busy(guard), [0, 0]);
+  for (const review of inner.asked) review.answer(authenticated);
+  t.strictSame(await Promise.all(reviews), [authenticated, authenticated, authenticated, authenticated, authenticated]);
+  t.strictSame(busy(queue), [0, 0]);
 });
 
-t.test('who waits is served in the order of coming', async t => {
-  const { inner, guard } = guarded({ maxConcurrency: 1 });
+t.test('queued reviews start in order of arrival', async t => {
+  const { inner, queue } = startQueue({ maxConcurrency: 1 });
   const tokens = ['first', 'second', 'third', 'fourth'].map(name => new Token(name));
-  const reviews = tokens.map(one => guard.authenticate(one));
+  const reviews = tokens.map(token => queue.authenticate(token));
   for (let at = 0; at < tokens.length; at += 1) {
     t.equal(inner.asked.at(-1)?.token, tokens[at]);
-    inner.asked[at]?.answer(yes);
+    inner.asked[at]?.answer(authenticated);
     await reviews[at];
     await settle();
   }
 });
 
-t.test('a newcomer never takes the place of who has waited, nor one beside it', async t => {
-  const { inner, guard } = guarded({ maxConcurrency: 1 });
-  const first = guard.authenticate(token);
-  const second = guard.authenticate(token);
-  inner.asked[0]?.answer(yes);
-  // In every turn between the end of the first review and the start of the second somebody new comes.
+t.test('a new request does not overtake a queued review or exceed the limit', async t => {
+  const { inner, queue } = startQueue({ maxConcurrency: 1 });
+  const first = queue.authenticate(token);
+  const second = queue.authenticate(token);
+  inner.asked[0]?.answer(authenticated);
+  // A new request arrives in every microtask between the end of the first review and the start of
+  // the second.
   const newcomers: unknown[] = [];
-  for (let turn = 0; turn < 20; turn += 1) {
+  for (let microtask = 0; microtask < 20; microtask += 1) {
     await null;
-    newcomers.push(guard.authenticate(token));
-    t.ok(guard.inFlight('unverified') <= 1);
+    newcomers.push(queue.authenticate(token));
+    t.ok(queue.inFlight('unverified') <= 1);
   }
   await first;
   t.equal(inner.asked.length, 2, 'only the second review runs');
-  inner.asked[1]?.answer(yes);
-  t.equal(await second, yes);
+  inner.asked[1]?.answer(authenticated);
+  t.equal(await second, authenticated);
 });
 
-t.test('whoever finds the queue full is told at once, and nobody else is', async t => {
-  const { inner, guard } = guarded({ maxConcurrency: 1, maxQueue: 2 });
-  const running = guard.authenticate(token);
-  const waiting = [guard.authenticate(token), guard.authenticate(token)];
-  t.strictSame(await guard.authenticate(token), OVERLOADED);
-  t.strictSame(busy(guard), [1, 2]);
+t.test('a request is rejected immediately as overloaded only while the queue is full', async t => {
+  const { inner, queue } = startQueue({ maxConcurrency: 1, maxQueue: 2 });
+  const running = queue.authenticate(token);
+  const waiting = [queue.authenticate(token), queue.authenticate(token)];
+  t.strictSame(await queue.authenticate(token), OVERLOADED);
+  t.strictSame(busy(queue), [1, 2]);
 
-  inner.asked[0]?.answer(yes);
+  inner.asked[0]?.answer(authenticated);
   await running;
   await settle();
-  const late = guard.authenticate(token);
-  t.strictSame(busy(guard), [1, 2], 'there is room in the queue again');
+  const late = queue.authenticate(token);
+  t.strictSame(busy(queue), [1, 2], 'the queue has room again');
   for (let at = 1; at < 4; at += 1) {
-    inner.asked[at]?.answer(yes);
+    inner.asked[at]?.answer(authenticated);
     await settle();
   }
-  t.strictSame(await Promise.all([...waiting, late]), [yes, yes, yes]);
+  t.strictSame(await Promise.all([...waiting, late]), [authenticated, authenticated, authenticated]);
 });
 
-t.test('without a queue, whoever finds no place is told at once', async t => {
-  const { guard } = guarded({ maxConcurrency: 1, maxQueue: 0 });
-  guard.authenticate(token);
-  t.strictSame(await guard.authenticate(token), OVERLOADED);
+t.test('with a queue of 0, a request without a free slot is rejected immediately', async t => {
+  const { queue } = startQueue({ maxConcurrency: 1, maxQueue: 0 });
+  queue.authenticate(token);
+  t.strictSame(await queue.authenticate(token), OVERLOADED);
 });
 
-t.test('whoever’s time ends while waiting leaves the queue, and is never asked about', async t => {
-  const { inner, guard } = guarded({ maxConcurrency: 1 });
-  const controller = new AbortController();
-  const running = guard.authenticate(token);
-  const waiting = guard.authenticate(token, { signal: controller.signal });
-  const behind = guard.authenticate(token);
-  controller.abort();
+t.test('a queued review whose deadline passes leaves the queue and never starts', async t => {
+  const { inner, queue } = startQueue({ maxConcurrency: 1 });
+  const deadline = new AbortController();
+  const running = queue.authenticate(token);
+  const waiting = queue.authenticate(token, { signal: deadline.signal });
+  const behind = queue.authenticate(token);
+  deadline.abort();
   t.strictSame(await waiting, OVERLOADED);
-  t.equal(guard.queued('unverified'), 1);
+  t.equal(queue.queued('unverified'), 1);
 
-  inner.asked[0]?.answer(yes);
+  inner.asked[0]?.answer(authenticated);
   await running;
   await settle();
-  t.equal(inner.asked.length, 2, 'the place went to the one behind');
-  inner.asked[1]?.answer(yes);
-  t.equal(await behind, yes);
-  t.strictSame(busy(guard), [0, 0]);
+  t.equal(inner.asked.length, 2, 'the slot went to the next review');
+  inner.asked[1]?.answer(authenticated);
+  t.equal(await behind, authenticated);
+  t.strictSame(busy(queue), [0, 0]);
 });
 
-t.test('an admitted review gets the signal, which is left without listeners of ours', async t => {
-  const { inner, guard } = guarded({ maxConcurrency: 1 });
+t.test('an admitted review gets the signal, and the queue removes its listeners from it', async t => {
+  const { inner, queue } = startQueue({ maxConcurrency: 1 });
   const { signal } = new AbortController();
-  const running = guard.authenticate(token);
-  const waiting = guard.authenticate(token, { signal });
-  inner.asked[0]?.answer(yes);
+  const running = queue.authenticate(token);
+  const waiting = queue.authenticate(token, { signal });
+  inner.asked[0]?.answer(authenticated);
   await running;
   await settle();
   t.equal(inner.asked[1]?.signal, signal);
   t.equal(getEventListeners(signal, 'abort').length, 0);
-  inner.asked[1]?.answer(yes);
+  inner.asked[1]?.answer(authenticated);
   await waiting;
 });
 
-t.test('a review that fails gives its place back', async t => {
+t.test('a review that throws or rejects frees its slot', async t => {
   let calls = 0;
-  const guard = withReviewQueue(
+  const queue = withReviewQueue(
     {
       authenticate() {
         calls += 1;
-        if (calls === 1) throw new Error('at once');
-        if (calls === 2) return Promise.reject(new Error('later'));
-        return yes;
+        if (calls === 1) throw new Error('synchronous');
+        if (calls === 2) return Promise.reject(new Error('asynchronous'));
+        return authenticated;
       },
     },
     { maxConcurrency: 1, maxQueue: 1, maxWaitMs: 60_000, unverifiedShare: () => 1 },
   );
-  await t.rejects(Promise.resolve(guard.authenticate(token)), { message: 'at once' });
-  await t.rejects(Promise.resolve(guard.authenticate(token)), { message: 'later' });
-  t.equal(await guard.authenticate(token), yes);
-  t.equal(guard.inFlight('unverified'), 0);
+  await t.rejects(Promise.resolve(queue.authenticate(token)), { message: 'synchronous' });
+  await t.rejects(Promise.resolve(queue.authenticate(token)), { message: 'asynchronous' });
+  t.equal(await queue.authenticate(token), authenticated);
+  t.equal(queue.inFlight('unverified'), 0);
 });
 
-t.test('each admitted review tells how long it waited, in seconds', async t => {
+t.test('onAdmitted receives how long a review waited, in seconds', async t => {
   const clock = fakeClock();
   const waits: number[] = [];
-  const { inner, guard } = guarded({
+  const { inner, queue } = startQueue({
     maxConcurrency: 1,
     now: clock.now,
     onAdmitted: seconds => waits.push(seconds),
   });
-  const running = guard.authenticate(token);
-  const waiting = guard.authenticate(token);
+  const running = queue.authenticate(token);
+  const waiting = queue.authenticate(token);
   t.strictSame(waits, [0]);
   clock.advance(2500);
-  inner.asked[0]?.answer(yes);
+  inner.asked[0]?.answer(authenticated);
   await running;
   await settle();
   t.strictSame(waits, [0, 2.5]);
-  inner.asked[1]?.answer(yes);
+  inner.asked[1]?.answer(authenticated);
   await waiting;
 });
 
-t.test('who waited is measured by the process’s own clock unless another is given', async t => {
+t.test('queue times are measured with the real clock by default', async t => {
   const waits: number[] = [];
-  const { inner, guard } = guarded({ maxConcurrency: 1, onAdmitted: seconds => waits.push(seconds) });
-  const reviews = [guard.authenticate(token), guard.authenticate(token)];
-  inner.asked[0]?.answer(yes);
+  const { inner, queue } = startQueue({ maxConcurrency: 1, onAdmitted: seconds => waits.push(seconds) });
+  const reviews = [queue.authenticate(token), queue.authenticate(token)];
+  inner.asked[0]?.answer(authenticated);
   await settle();
-  inner.asked[1]?.answer(yes);
+  inner.asked[1]?.answer(authenticated);
   await Promise.all(reviews);
   t.equal(waits.length, 2);
   t.ok(waits.every(seconds => seconds >= 0 && seconds < 60));
 });
 
-t.test('a review that has waited too long is not begun, and its place goes to the next', async t => {
+t.test('a review that waited past maxWaitMs does not start, and its slot goes to the next', async t => {
   const clock = fakeClock();
-  const { inner, guard } = guarded({ maxConcurrency: 1, maxWaitMs: 1000, now: clock.now });
-  const running = guard.authenticate(token);
-  const tooLate = guard.authenticate(token);
+  const { inner, queue } = startQueue({ maxConcurrency: 1, maxWaitMs: 1000, now: clock.now });
+  const running = queue.authenticate(token);
+  const tooLate = queue.authenticate(token);
   clock.advance(500);
-  const inTime = guard.authenticate(token);
+  const inTime = queue.authenticate(token);
   clock.advance(501);
-  inner.asked[0]?.answer(yes);
-  t.equal(await running, yes);
+  inner.asked[0]?.answer(authenticated);
+  t.equal(await running, authenticated);
   t.strictSame(await tooLate, OVERLOADED);
   await settle();
   t.equal(inner.asked.length, 2);
-  inner.asked[1]?.answer(yes);
-  t.equal(await inTime, yes);
-  t.strictSame(busy(guard), [0, 0]);
+  inner.asked[1]?.answer(authenticated);
+  t.equal(await inTime, authenticated);
+  t.strictSame(busy(queue), [0, 0]);
 });
 
 const throttled = (retryAfterSeconds = 1) => unavailable('too_many_requests', retryAfterSeconds);
 
-t.test('a flood of unverified tokens never has more places than its share, and delays no verified one', async t => {
-  const { inner, guard } = guarded({ maxConcurrency: 8, maxQueue: 16, unverifiedShare: () => 1 / 4 });
-  const refused: string[] = [];
-  const other = guarded({
+t.test('a flood of unverified tokens gets at most its share of slots and does not delay verified tokens', async t => {
+  const { inner, queue } = startQueue({ maxConcurrency: 8, maxQueue: 16, unverifiedShare: () => 1 / 4 });
+  const rejections: string[] = [];
+  const reporting = startQueue({
     maxConcurrency: 8,
     maxQueue: 16,
     unverifiedShare: () => 1 / 4,
-    onRefused: (priority, why) => refused.push(`${priority}: ${why}`),
+    onRefused: (priority, cause) => rejections.push(`${priority}: ${cause}`),
   });
-  for (let junk = 0; junk < 100; junk += 1) {
-    guard.authenticate(token);
-    other.guard.authenticate(token);
+  for (let flood = 0; flood < 100; flood += 1) {
+    queue.authenticate(token);
+    reporting.queue.authenticate(token);
   }
   t.equal(inner.asked.length, 2);
-  t.equal(guard.queued('unverified'), 4);
-  t.equal(refused.length, 94);
-  t.strictSame([...new Set(refused)], ['unverified: queue_full']);
-  for (let good = 0; good < 6; good += 1) guard.authenticate(token, { priority: 'verified' });
-  t.equal(inner.asked.length, 8, 'each is asked about at once');
+  t.equal(queue.queued('unverified'), 4);
+  t.equal(rejections.length, 94);
+  t.strictSame([...new Set(rejections)], ['unverified: queue_full']);
+  for (let verified = 0; verified < 6; verified += 1) queue.authenticate(token, { priority: 'verified' });
+  t.equal(inner.asked.length, 8, 'each verified token is reviewed immediately');
 });
 
 t.test(
-  'unverified tokens that are refused yield to good ones, and have their places back when they are not',
+  'rejections lower the unverified limit during valid traffic; allows and the end of that traffic raise it',
   async t => {
-    const protecting = { now: true };
-    const { inner, guard } = guarded({
+    const validTraffic = { active: true };
+    const { inner, queue } = startQueue({
       maxConcurrency: 16,
       unverifiedShare: () => 1 / 4,
-      protecting: () => protecting.now,
+      protecting: () => validTraffic.active,
       now: fakeClock().now,
     });
-    for (let junk = 0; junk < 20; junk += 1) guard.authenticate(token);
-    t.equal(guard.inFlight('unverified'), 4);
+    for (let flood = 0; flood < 20; flood += 1) queue.authenticate(token);
+    t.equal(queue.inFlight('unverified'), 4);
     let answered = 0;
-    const answer = async (verdict: AuthResult) => {
-      inner.asked[answered++]?.answer(verdict);
+    const respond = async (result: AuthResult) => {
+      inner.asked[answered++]?.answer(result);
       await settle();
     };
-    for (let refusals = 0; refusals < 6; refusals += 1)
-      await answer({ kind: 'rejected', reason: 'token_rejected', detail: '' });
-    t.equal(guard.inFlight('unverified'), 1);
-    await answer(yes);
-    t.equal(guard.inFlight('unverified'), 2);
-    protecting.now = false;
-    await answer({ kind: 'rejected', reason: 'token_rejected', detail: '' });
-    t.equal(guard.inFlight('unverified'), 4, 'there is nobody to yield to any more');
+    for (let rejection = 0; rejection < 6; rejection += 1)
+      await respond({ kind: 'rejected', reason: 'token_rejected', detail: '' });
+    t.equal(queue.inFlight('unverified'), 1);
+    await respond(authenticated);
+    t.equal(queue.inFlight('unverified'), 2);
+    validTraffic.active = false;
+    await respond({ kind: 'rejected', reason: 'token_rejected', detail: '' });
+    t.equal(queue.inFlight('unverified'), 4, 'without valid traffic the limit is the full share');
   },
 );
 
-t.test('where none can be verified, good ones are among those that yield, and they keep a quarter', async t => {
-  const { inner, guard } = guarded({ maxConcurrency: 16, protecting: () => true, now: fakeClock().now });
-  for (let junk = 0; junk < 40; junk += 1) guard.authenticate(token);
-  t.equal(guard.inFlight('unverified'), 16);
-  for (let refusals = 0; refusals < 20; refusals += 1) {
-    inner.asked[refusals]?.answer({ kind: 'rejected', reason: 'token_rejected', detail: '' });
+t.test('if no token can be verified, unverified tokens keep at least a quarter of the slots', async t => {
+  const { inner, queue } = startQueue({ maxConcurrency: 16, protecting: () => true, now: fakeClock().now });
+  for (let flood = 0; flood < 40; flood += 1) queue.authenticate(token);
+  t.equal(queue.inFlight('unverified'), 16);
+  for (let rejection = 0; rejection < 20; rejection += 1) {
+    inner.asked[rejection]?.answer({ kind: 'rejected', reason: 'token_rejected', detail: '' });
     await settle();
   }
-  t.equal(guard.inFlight('unverified'), 4);
+  t.equal(queue.inFlight('unverified'), 4);
 });
 
-t.test('how long junk takes to be refused keeps no good token from waiting for its turn', async t => {
+t.test('slow rejections of unverified tokens do not cause verified tokens to be rejected as overloaded', async t => {
   const clock = fakeClock();
-  const { inner, guard } = guarded({
+  const { inner, queue } = startQueue({
     maxConcurrency: 4,
     maxWaitMs: 1500,
     unverifiedShare: () => 1 / 4,
     now: clock.now,
   });
   for (let review = 0; review < 50; review += 1) {
-    const slow = guard.authenticate(token);
+    const slow = queue.authenticate(token);
     clock.advance(3000);
     inner.asked[review]?.answer({ kind: 'rejected', reason: 'token_rejected', detail: '' });
     await slow;
   }
-  const burst = Array.from({ length: 40 }, () => guard.authenticate(token, { priority: 'verified' }));
+  const burst = Array.from({ length: 40 }, () => queue.authenticate(token, { priority: 'verified' }));
   for (let review = 50; review < 90; review += 1) {
-    inner.asked[review]?.answer(yes);
+    inner.asked[review]?.answer(authenticated);
     await settle();
   }
-  t.strictSame(new Set(await Promise.all(burst)), new Set([yes]));
+  t.strictSame(new Set(await Promise.all(burst)), new Set([authenticated]));
 });
 
-t.test('who could not get a turn in time is told now', async t => {
+t.test('a request whose expected wait exceeds maxWaitMs is rejected immediately', async t => {
   const clock = fakeClock();
-  const refused: string[] = [];
-  const { inner, guard } = guarded({
+  const rejections: string[] = [];
+  const { inner, queue } = startQueue({
     maxConcurrency: 1,
     maxWaitMs: 100,
     now: clock.now,
-    onRefused: (_lane, why) => refused.push(why),
+    onRefused: (_priority, cause) => rejections.push(cause),
   });
-  // Reviews of a second each, until that is what is expected.
+  // Reviews of one second each, until the queue expects that duration.
   for (let review = 0; review < 50; review += 1) {
-    const running = guard.authenticate(token);
+    const running = queue.authenticate(token);
     clock.advance(1000);
-    inner.asked[review]?.answer(yes);
+    inner.asked[review]?.answer(authenticated);
     await running;
   }
-  guard.authenticate(token);
-  const waiting = guard.authenticate(token);
-  t.equal(guard.queued('unverified'), 1, 'the first in the queue may be lucky');
-  t.strictSame(await guard.authenticate(token), OVERLOADED);
-  t.strictSame(refused, ['queue_timeout']);
+  queue.authenticate(token);
+  const waiting = queue.authenticate(token);
+  t.equal(queue.queued('unverified'), 1, 'the first in the queue always waits');
+  t.strictSame(await queue.authenticate(token), OVERLOADED);
+  t.strictSame(rejections, ['queue_timeout']);
   clock.advance(101);
-  inner.asked.at(-1)?.answer(yes);
-  t.strictSame(await waiting, OVERLOADED, 'begun now it would be cut off');
-  t.strictSame(busy(guard), [0, 0]);
+  inner.asked.at(-1)?.answer(authenticated);
+  t.strictSame(await waiting, OVERLOADED, 'it waited past maxWaitMs');
+  t.strictSame(busy(queue), [0, 0]);
 });
 
-t.test('a wave of "too_many_requests" halves what is under way at once, and answers bring it back', async t => {
+t.test('a wave of 429 responses halves the concurrency limit, and successes restore it', async t => {
   const clock = fakeClock();
-  const { inner, guard } = guarded({ maxConcurrency: 8, now: clock.now });
-  t.teardown(() => inner.asked.at(-1)?.answer(yes));
-  const wave = Array.from({ length: 8 }, () => guard.authenticate(token, { priority: 'verified' }));
+  const { inner, queue } = startQueue({ maxConcurrency: 8, now: clock.now });
+  t.teardown(() => inner.asked.at(-1)?.answer(authenticated));
+  const wave = Array.from({ length: 8 }, () => queue.authenticate(token, { priority: 'verified' }));
   clock.advance(5);
   for (const review of inner.asked) review.answer(throttled());
   await Promise.all(wave);
-  t.equal(guard.limit, 4);
+  t.equal(queue.limit, 4);
   for (let review = 8; review < 200; review += 1) {
-    const running = guard.authenticate(token, { priority: 'verified' });
-    inner.asked[review]?.answer(yes);
+    const running = queue.authenticate(token, { priority: 'verified' });
+    inner.asked[review]?.answer(authenticated);
     await running;
   }
-  t.equal(guard.limit, 8);
+  t.equal(queue.limit, 8);
 });
 
-t.test('until its Retry-After only verified tokens are asked about, or until the API server answers', async t => {
+t.test('after a 429, only verified tokens are reviewed until Retry-After or a success', async t => {
   const clock = fakeClock();
-  const { inner, guard } = guarded({ maxConcurrency: 8, maxWaitMs: 1500, now: clock.now });
-  const first = guard.authenticate(token);
+  const { inner, queue } = startQueue({ maxConcurrency: 8, maxWaitMs: 1500, now: clock.now });
+  const first = queue.authenticate(token);
   clock.advance(1);
   inner.asked[0]?.answer(throttled(60));
   await first;
   clock.advance(500);
-  t.strictSame(await guard.authenticate(token), throttled(60), 'a minute is more than anybody waits');
-  const verified = guard.authenticate(token, { priority: 'verified' });
+  t.strictSame(await queue.authenticate(token), throttled(60), 'Retry-After exceeds maxWaitMs');
+  const verified = queue.authenticate(token, { priority: 'verified' });
   t.equal(inner.asked.length, 2);
-  inner.asked[1]?.answer(yes);
+  inner.asked[1]?.answer(authenticated);
   await verified;
-  guard.authenticate(token);
-  t.equal(inner.asked.length, 3, 'its answer says that there is room again');
+  queue.authenticate(token);
+  t.equal(inner.asked.length, 3, 'the success ended the pause');
 });
 
-t.test('the answer to what was asked before the API server wanted less does not say that there is room', async t => {
+t.test('the success of a review sent before a 429 does not end the pause', async t => {
   const clock = fakeClock();
-  const { inner, guard } = guarded({ maxConcurrency: 8, maxWaitMs: 1500, now: clock.now });
-  const before = [guard.authenticate(token), guard.authenticate(token)];
+  const { inner, queue } = startQueue({ maxConcurrency: 8, maxWaitMs: 1500, now: clock.now });
+  const before = [queue.authenticate(token), queue.authenticate(token)];
   clock.advance(1);
   inner.asked[0]?.answer(throttled(60));
   await before[0];
-  inner.asked[1]?.answer(yes);
-  t.equal(await before[1], yes);
-  t.strictSame(await guard.authenticate(token), throttled(60));
-  const after = guard.authenticate(token, { priority: 'verified' });
-  inner.asked[2]?.answer(yes);
+  inner.asked[1]?.answer(authenticated);
+  t.equal(await before[1], authenticated);
+  t.strictSame(await queue.authenticate(token), throttled(60));
+  const after = queue.authenticate(token, { priority: 'verified' });
+  inner.asked[2]?.answer(authenticated);
   await after;
-  guard.authenticate(token);
+  queue.authenticate(token);
   t.equal(inner.asked.length, 4);
 });
 
-t.test('who waits already when the API server asks for less has its turn when that is over', async t => {
-  const { inner, guard } = guarded({ maxConcurrency: 1 });
-  const first = guard.authenticate(token);
-  const waiting = guard.authenticate(token);
+t.test('a review queued before a 429 starts after its Retry-After', async t => {
+  const { inner, queue } = startQueue({ maxConcurrency: 1 });
+  const first = queue.authenticate(token);
+  const waiting = queue.authenticate(token);
   inner.asked[0]?.answer(throttled(0.02));
   await first;
   await settle();
   t.equal(inner.asked.length, 1);
   while (inner.asked.length < 2) await settle();
-  inner.asked[1]?.answer(yes);
-  t.equal(await waiting, yes);
+  inner.asked[1]?.answer(authenticated);
+  t.equal(await waiting, authenticated);
 });
 
-t.test('who comes with no time left gets no turn', async t => {
-  const { inner, guard } = guarded({ maxConcurrency: 1 });
-  guard.authenticate(token);
-  t.strictSame(await guard.authenticate(token, { signal: AbortSignal.abort() }), OVERLOADED);
-  t.equal(guard.queued('unverified'), 0);
+t.test('a request whose signal is already aborted is rejected without queueing', async t => {
+  const { inner, queue } = startQueue({ maxConcurrency: 1 });
+  queue.authenticate(token);
+  t.strictSame(await queue.authenticate(token, { signal: AbortSignal.abort() }), OVERLOADED);
+  t.equal(queue.queued('unverified'), 0);
   t.equal(inner.asked.length, 1);
 });
 
-t.test('a verified token waits for its turn alone, whatever is held', async t => {
-  const { inner, guard } = guarded({ maxConcurrency: 1, maxWaitMs: 1500 });
-  const first = guard.authenticate(token);
+t.test('a verified token waits only for a free slot while other priorities are paused', async t => {
+  const { inner, queue } = startQueue({ maxConcurrency: 1, maxWaitMs: 1500 });
+  const first = queue.authenticate(token);
   inner.asked[0]?.answer(throttled(60));
   await first;
-  const running = guard.authenticate(token, { priority: 'verified' });
-  const waiting = guard.authenticate(token, { priority: 'verified' });
-  t.equal(guard.queued('verified'), 1);
-  inner.asked[1]?.answer(yes);
+  const running = queue.authenticate(token, { priority: 'verified' });
+  const waiting = queue.authenticate(token, { priority: 'verified' });
+  t.equal(queue.queued('verified'), 1);
+  inner.asked[1]?.answer(authenticated);
   await running;
   while (inner.asked.length < 3) await settle();
-  inner.asked[2]?.answer(yes);
-  t.equal(await waiting, yes);
+  inner.asked[2]?.answer(authenticated);
+  t.equal(await waiting, authenticated);
+});
+
+t.test('a 429 with "Retry-After: 0" starts no pause: the next unverified token is reviewed at once', async t => {
+  const clock = fakeClock();
+  const { inner, queue } = startQueue({ maxConcurrency: 2, now: clock.now });
+  const first = queue.authenticate(token);
+  inner.asked[0]?.answer(throttled(0));
+  t.strictSame(await first, throttled(0));
+  const next = queue.authenticate(token);
+  t.equal(inner.asked.length, 2);
+  inner.asked[1]?.answer(authenticated);
+  t.equal(await next, authenticated);
 });

@@ -5,67 +5,84 @@ import { unavailable } from '../../../src/authentication/token-authenticator.ts'
 import { fakeClock } from '../../fixtures/clock.ts';
 import { acceptedAs } from '../../fixtures/verdicts.ts';
 
-const yes = acceptedAs();
-const no: AuthResult = { kind: 'rejected', reason: 'token_rejected', detail: '' };
+const authenticated = acceptedAs();
+const rejected: AuthResult = { kind: 'rejected', reason: 'token_rejected', detail: '' };
 
-function start(protecting = true, kept = 1) {
+function startLimit(protecting = true, minSlots = 1) {
   const clock = fakeClock();
   const state = { protecting };
-  const places = createUnverifiedLimit({ protecting: () => state.protecting, kept: () => kept, now: clock.now });
-  const after = (...verdicts: AuthResult[]) => {
-    for (const verdict of verdicts) places.learn(verdict);
-    return places.current(8);
+  const limit = createUnverifiedLimit({ protecting: () => state.protecting, kept: () => minSlots, now: clock.now });
+  const limitAfter = (...results: AuthResult[]) => {
+    for (const result of results) limit.learn(result);
+    return limit.current(8);
   };
-  return { clock, state, places, after };
+  return { clock, state, limit, limitAfter };
 }
 
-t.test('each refusal halves the places, down to one, and each yes gives one back, up to the share', async t => {
-  const { after } = start();
-  t.equal(after(), 8);
-  t.strictSame([after(no), after(no), after(no), after(no)], [4, 2, 1, 1]);
-  t.strictSame([after(yes), after(yes, yes), after(...Array(20).fill(yes))], [2, 4, 8]);
-  t.equal(after(no), 4, 'no more are given back than there are');
+t.test(
+  'each rejection halves the unverified limit, down to one; each allow raises it by one, up to the share',
+  async t => {
+    const { limitAfter } = startLimit();
+    t.equal(limitAfter(), 8);
+    t.strictSame(
+      [limitAfter(rejected), limitAfter(rejected), limitAfter(rejected), limitAfter(rejected)],
+      [4, 2, 1, 1],
+    );
+    t.strictSame(
+      [
+        limitAfter(authenticated),
+        limitAfter(authenticated, authenticated),
+        limitAfter(...Array(20).fill(authenticated)),
+      ],
+      [2, 4, 8],
+    );
+    t.equal(limitAfter(rejected), 4, 'the limit was not raised above the share');
+  },
+);
+
+t.test('an unavailable result does not change the unverified limit', async t => {
+  const { limitAfter } = startLimit();
+  t.equal(limitAfter(), 8);
+  t.equal(limitAfter(rejected), 4);
+  t.equal(limitAfter(unavailable('timeout')), 4);
 });
 
-t.test('an answer that is no result changes nothing', async t => {
-  const { after } = start();
-  t.equal(after(), 8);
-  t.equal(after(no), 4);
-  t.equal(after(unavailable('timeout')), 4);
-});
-
-t.test('where nobody’s good token is asked about there is nobody to yield to', async t => {
-  const { after, state } = start(false);
-  t.equal(after(no, no, no), 8);
+t.test('without valid traffic, rejections do not lower the unverified limit', async t => {
+  const { limitAfter, state } = startLimit(false);
+  t.equal(limitAfter(rejected, rejected, rejected), 8);
   state.protecting = true;
-  t.equal(after(no), 4, 'what came before is not held against it');
+  t.equal(limitAfter(rejected), 4, 'earlier rejections do not count');
   state.protecting = false;
-  t.equal(after(), 8);
+  t.equal(limitAfter(), 8);
 });
 
-t.test('a second after the last refusal the priority has its share again', async t => {
-  const { after, clock } = start();
-  t.equal(after(), 8);
-  t.equal(after(no, no), 2);
+t.test('one second after the last rejection the unverified limit is the full share again', async t => {
+  const { limitAfter, clock } = startLimit();
+  t.equal(limitAfter(), 8);
+  t.equal(limitAfter(rejected, rejected), 2);
   clock.advance(999);
-  t.equal(after(), 2);
+  t.equal(limitAfter(), 2);
   clock.advance(1);
-  t.equal(after(), 8);
+  t.equal(limitAfter(), 8);
 });
 
-t.test('a share that shrinks is heeded at once', async t => {
-  const { places } = start();
-  t.equal(places.current(8), 8);
-  t.equal(places.current(3), 3);
-  places.learn(no);
-  t.equal(places.current(8), 1);
+t.test('a smaller share lowers the unverified limit immediately', async t => {
+  const { limit } = startLimit();
+  t.equal(limit.current(8), 8);
+  t.equal(limit.current(3), 3);
+  limit.learn(rejected);
+  t.equal(limit.current(8), 1);
 });
 
-t.test('some are kept whatever is refused, though never more than there are', async t => {
-  const { after, places } = start(true, 2.5);
-  t.equal(after(), 8);
-  t.strictSame([after(no), after(no), after(no)], [4, 2, 2]);
-  t.equal(after(yes), 3, 'and are what is added to');
-  t.equal(places.current(1), 1);
-  t.equal(start(true, 0.25).after(no, no, no, no, no), 1, 'one always');
+t.test('rejections do not lower the unverified limit below its minimum, and the share caps the minimum', async t => {
+  const { limitAfter, limit } = startLimit(true, 2.5);
+  t.equal(limitAfter(), 8);
+  t.strictSame([limitAfter(rejected), limitAfter(rejected), limitAfter(rejected)], [4, 2, 2]);
+  t.equal(limitAfter(authenticated), 3, 'an allow raises the limit from the minimum');
+  t.equal(limit.current(1), 1);
+  t.equal(
+    startLimit(true, 0.25).limitAfter(rejected, rejected, rejected, rejected, rejected),
+    1,
+    'the minimum is at least one',
+  );
 });

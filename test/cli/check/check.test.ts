@@ -9,7 +9,7 @@ import type { CheckResult } from '../../../src/cli/check/check-result.ts';
 import { checkMemory } from '../../../src/cli/check/memory.ts';
 import { readConfig } from '../../../src/config/load.ts';
 import { revealToken } from '../../../src/credential/token.ts';
-import { CONNECTION_BYTES } from '../../../src/limits/connection-pool.ts';
+import { CONNECTION_BYTES } from '../../../src/limits/constants.ts';
 import { processLimits } from '../../../src/limits/process-limits.ts';
 import { type CommandSurroundings, runCommand } from '../../fixtures/command.ts';
 import { leaked } from '../../fixtures/find-token.ts';

@@ -13,7 +13,8 @@ import {
   http2Listener,
 } from '../../../src/gateway/grpc/http2-listener.ts';
 import { Budget } from '../../../src/limits/budget.ts';
-import { CONNECTION_BYTES, ConnectionPool } from '../../../src/limits/connection-pool.ts';
+import { ConnectionPool } from '../../../src/limits/connection-pool.ts';
+import { CONNECTION_BYTES } from '../../../src/limits/constants.ts';
 import { roomyLimits } from '../../fixtures/limits.ts';
 import { beginCall, rawSession } from '../../fixtures/raw-call.ts';
 import { pem } from '../../fixtures/tls-server.ts';
@@ -97,7 +98,7 @@ t.test('whoever does not answer by the second time is let go, and who does stays
   await until(async () => (await connections()) === 4);
   await started;
   const pinged = once(alive, 'ping');
-  listener.pingSessions();
+  await listener.pingSessions();
   await pinged;
   // Sent after the answer to the ping.
   await once(beginCall(alive), 'response');
@@ -106,6 +107,23 @@ t.test('whoever does not answer by the second time is let go, and who does stays
   await until(async () => (await connections()) === 1);
   await once(beginCall(alive), 'response');
   t.strictSame(peers, ['127.0.0.1', '127.0.0.1']);
+});
+
+t.test('sessions are pinged a few in each event-loop iteration', async t => {
+  const { listener, address } = await start(t, answer);
+  const sessions = Array.from({ length: 9 }, () => rawSession(t, address));
+  await Promise.all(sessions.map(session => once(beginCall(session), 'response')));
+  const pinged = Promise.all(sessions.map(session => once(session, 'ping')));
+  let iterations = 0;
+  const count = (): void => {
+    iterations += 1;
+    counter = setImmediate(count);
+  };
+  let counter = setImmediate(count);
+  await listener.pingSessions();
+  clearImmediate(counter);
+  t.equal(iterations, 2);
+  await pinged;
 });
 
 t.test('who said that it leaves is asked as well, and let go where it does not answer', async t => {

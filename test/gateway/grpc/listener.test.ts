@@ -502,6 +502,35 @@ t.test('the answer to a health check that is not read has limited time', async t
   await until(() => requests.usedBytes === 0);
 });
 
+t.test(
+  'unfinished calls whose time ends at the same moment are answered a few in each event-loop iteration',
+  async t => {
+    let iteration = 0;
+    const answered: number[] = [];
+    const gateway = createGrpcListener({
+      ...optionsFor(() => allow),
+      clientTimeoutMs: 50,
+      onDecision: () => answered.push(iteration),
+    });
+    t.teardown(() => gateway.destroy());
+    const address = await gateway.listen({ host: '127.0.0.1', port: 0 });
+    const session = rawSession(t, address);
+    const count = (): void => {
+      iteration += 1;
+      counter = setImmediate(count);
+    };
+    let counter = setImmediate(count);
+    t.teardown(() => clearImmediate(counter));
+    const statuses = await Promise.all(
+      Array.from({ length: 40 }, async () => (await answerTo(beginCall(session))).status),
+    );
+    t.strictSame(statuses, Array(40).fill('0'));
+    t.equal(answered.length, 40);
+    const perIteration = Object.values(Object.groupBy(answered, one => one)).map(ones => ones?.length);
+    t.ok(perIteration.every(ones => (ones ?? 0) <= 8));
+  },
+);
+
 t.test('a health check with a compressed message fails', async t => {
   const { address } = await startGate(t, () => allow);
   const headers = { ':path': '/grpc.health.v1.Health/Check' };

@@ -26,7 +26,7 @@ t.test('our own span goes before the gateway’s', async t => {
   });
 });
 
-t.test('where there is no trace there is no id', async t => {
+t.test('a request without a trace has no trace id in its line', async t => {
   const line = requestLogFields(
     decided({ trail: { source: 'cache' }, forwarded: () => ({ ...SAID, trace: undefined }) }),
   );

@@ -1,15 +1,5 @@
+import { MAX_KEPT_MESSAGE_BYTES, MAX_MESSAGE_FIELDS } from '../../../limits/constants.ts';
 import { ProtobufError } from './protobuf.ts';
-
-/**
- * Maximum size of the kept part of a message, in bytes. Heads are smaller, even with gateways that
- * allow large ones.
- */
-const MAX_KEPT_BYTES = 1024 * 1024;
-
-/**
- * Maximum number of fields that are read. Each header is a field, and each field takes CPU time.
- */
-const MAX_FIELDS = 4096;
 
 /** A field head is a tag of up to 5 bytes and a number of up to 10 bytes. */
 const MAX_VARINT_BYTES = 10;
@@ -165,7 +155,7 @@ export class LargeMessage {
    */
   #begin(bytes: Buffer, from: number, end: number, valueBytes: number, number?: number): number {
     this.#fields += 1;
-    if (this.#fields > MAX_FIELDS) throw new ProtobufError('it has too many fields');
+    if (this.#fields > MAX_MESSAGE_FIELDS) throw new ProtobufError('it has too many fields');
     const { descend, skip } = LEVELS[this.#open.length - 1] as Level;
     this.#advance(end - from);
     if (valueBytes > (this.#open.at(-1) as number)) throw new ProtobufError('a value goes on past the end');
@@ -194,7 +184,7 @@ export class LargeMessage {
 
   #keep(bytes: Buffer, from: number, end: number): void {
     const kept = this.#kept[this.#open.length - 1] as GrowingBuffer;
-    if (kept.length + end - from > MAX_KEPT_BYTES) throw new ProtobufError('its head is too large');
+    if (kept.length + end - from > MAX_KEPT_MESSAGE_BYTES) throw new ProtobufError('its head is too large');
     kept.append(bytes, from, end);
   }
 }

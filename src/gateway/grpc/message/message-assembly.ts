@@ -1,10 +1,5 @@
+import { MAX_WHOLE_MESSAGE_BYTES } from '../../../limits/constants.ts';
 import { LargeMessage } from './large-message.ts';
-
-/**
- * Maximum size of a message that is kept as a whole, in bytes. Of a larger message, everything
- * except the body is kept.
- */
-const MAX_WHOLE_BYTES = 64 * 1024;
 
 /**
  * Length of the prefix of a message, in bytes: a compression flag, and four bytes for the length of
@@ -46,7 +41,7 @@ export class Assembly {
       if (this.#bytes[0] !== 0) return 'undecodable';
       const length = this.#bytes.readUInt32BE(1);
       if (this.#length > PREFIX_BYTES + length) return 'undecodable';
-      if (length > MAX_WHOLE_BYTES) return this.#becomeLarge(length);
+      if (length > MAX_WHOLE_MESSAGE_BYTES) return this.#becomeLarge(length);
       if (this.#length === PREFIX_BYTES + length) return undefined;
     }
     this.hold();

@@ -1,12 +1,12 @@
 import { Agent } from 'node:http';
 import t, { type Test } from 'tap';
-import { ask } from '../fixtures/ask.ts';
-import { envoyClient } from '../fixtures/envoy-client.ts';
-import { type GatecarProcess, startGatecarProcess } from '../fixtures/gatecar-process.ts';
-import { metric } from '../fixtures/metrics.ts';
-import { askPipelined } from '../fixtures/pipelined.ts';
-import type { ProbeMemory } from '../fixtures/process-probe.ts';
-import { accepts, type Behaviour, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
+import { ask } from '../../fixtures/ask.ts';
+import { envoyClient } from '../../fixtures/envoy-client.ts';
+import { type GatecarProcess, startGatecarProcess } from '../../fixtures/gatecar-process.ts';
+import { metric } from '../../fixtures/metrics.ts';
+import { askPipelined } from '../../fixtures/pipelined.ts';
+import type { ProbeMemory } from '../../fixtures/process-probe.ts';
+import { accepts, type Behaviour, reviews, startStandIn } from '../../fixtures/stand-in-api-server.ts';
 
 const MAX_ENTRIES = 300;
 const TOKENS = 6_000;
@@ -30,7 +30,8 @@ const byKind: Behaviour = (request, response) => {
 // Tens of thousands of questions take their time on a busy machine.
 t.setTimeout(240_000);
 
-async function start(t: Test) {
+/** Starts gatecar with a small cache, in front of an API server that forgets its requests. */
+async function startProcess(t: Test, settings: Readonly<Record<string, string>>) {
   const standIn = await startStandIn((request, response) => {
     byKind(request, response);
     standIn.requests.length = 0;
@@ -38,15 +39,19 @@ async function start(t: Test) {
   t.teardown(() => standIn.close());
   const gatecar = await startGatecarProcess({
     GATECAR_KUBE_API_URL: standIn.url,
-    GATECAR_ALLOWED_NAMESPACES: 'default',
     GATECAR_CACHE_MAX_ENTRIES: String(MAX_ENTRIES),
     GATECAR_CACHE_TTL: '10m',
     GATECAR_CACHE_NEGATIVE_TTL: '10m',
     GATECAR_REVIEW_TIMEOUT: '30s',
     GATECAR_LOG_LEVEL: 'info',
+    ...settings,
   });
   t.teardown(() => gatecar.stop());
+  return { standIn, gatecar };
+}
 
+async function start(t: Test) {
+  const { standIn, gatecar } = await startProcess(t, { GATECAR_ALLOWED_NAMESPACES: 'default' });
   let next = 0;
   const asked = { allowed: 0, denied: 0, junk: 0 };
   const wrong: string[] = [];
@@ -118,23 +123,12 @@ t.test('a flood of denials to a log that nobody reads costs a bounded amount of 
 });
 
 t.test('100,000 requests after 100,000 leave nothing more, over HTTP and gRPC', async t => {
-  const standIn = await startStandIn((request, response) => {
-    byKind(request, response);
-    standIn.requests.length = 0;
-  });
-  t.teardown(() => standIn.close());
-  const gatecar = await startGatecarProcess({
-    GATECAR_KUBE_API_URL: standIn.url,
+  const { gatecar } = await startProcess(t, {
     GATECAR_GRPC_LISTEN: '127.0.0.1:0',
-    GATECAR_CACHE_MAX_ENTRIES: String(MAX_ENTRIES),
-    GATECAR_CACHE_TTL: '10m',
-    GATECAR_CACHE_NEGATIVE_TTL: '10m',
-    GATECAR_REVIEW_TIMEOUT: '30s',
     // Refusals beside good tokens would be told in their time, which is another law.
     GATECAR_JWT_PRECHECK: 'off',
     GATECAR_LOG_LEVEL: 'info',
   });
-  t.teardown(() => gatecar.stop());
   let next = 0;
   /** Of ten: seven tokens that are known, a new one, one that is junk or nobody's, none or none at all. */
   const authorization = (): string => {

@@ -2,11 +2,11 @@ import { once } from 'node:events';
 import { Agent } from 'node:http';
 import { connect } from 'node:net';
 import t, { type Test } from 'tap';
-import { ask } from '../fixtures/ask.ts';
-import { startGatecarProcess } from '../fixtures/gatecar-process.ts';
-import { isOpen } from '../fixtures/is-open.ts';
-import { metric, reaches } from '../fixtures/metrics.ts';
-import { accepts, type Behaviour, hangs, heldBack, startStandIn } from '../fixtures/stand-in-api-server.ts';
+import { ask } from '../../fixtures/ask.ts';
+import { startGatecarProcess } from '../../fixtures/gatecar-process.ts';
+import { isOpen } from '../../fixtures/is-open.ts';
+import { metric, reaches } from '../../fixtures/metrics.ts';
+import { accepts, type Behaviour, hangs, heldBack, startStandIn } from '../../fixtures/stand-in-api-server.ts';
 
 t.setTimeout(120_000);
 

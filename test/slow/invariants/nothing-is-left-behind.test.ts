@@ -1,8 +1,8 @@
 import { Agent } from 'node:http';
 import t, { type Test } from 'tap';
-import { ask } from '../fixtures/ask.ts';
-import { envoyClient } from '../fixtures/envoy-client.ts';
-import { startGatecarProcess } from '../fixtures/gatecar-process.ts';
+import { ask } from '../../fixtures/ask.ts';
+import { envoyClient } from '../../fixtures/envoy-client.ts';
+import { startGatecarProcess } from '../../fixtures/gatecar-process.ts';
 import {
   accepts,
   answers,
@@ -11,7 +11,7 @@ import {
   resets,
   reviews,
   startStandIn,
-} from '../fixtures/stand-in-api-server.ts';
+} from '../../fixtures/stand-in-api-server.ts';
 
 // Counted, not timed: what a request leaves behind it leaves each time.
 

@@ -1,13 +1,13 @@
 import { join } from 'node:path';
 import t from 'tap';
-import { checkCommand } from '../../src/cli/check/check.ts';
-import { explainCommand } from '../../src/cli/explain/explain.ts';
-import { ONE_SHOT_COMMANDS } from '../../src/cli/one-shot-commands.ts';
-import { type CommandSurroundings, runCommand } from '../fixtures/command.ts';
-import { leaked, newJwt, newOpaque } from '../fixtures/find-token.ts';
-import { everyOutage } from '../fixtures/outages.ts';
-import { accepts, answers, type Behaviour, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { checkCommand } from '../../../src/cli/check/check.ts';
+import { explainCommand } from '../../../src/cli/explain/explain.ts';
+import { ONE_SHOT_COMMANDS } from '../../../src/cli/one-shot-commands.ts';
+import { type CommandSurroundings, runCommand } from '../../fixtures/command.ts';
+import { leaked, newJwt, newOpaque } from '../../fixtures/find-token.ts';
+import { everyOutage } from '../../fixtures/outages.ts';
+import { accepts, answers, type Behaviour, reviews, startStandIn } from '../../fixtures/stand-in-api-server.ts';
+import { scratch } from '../../fixtures/temp-dir.ts';
 
 // Whoever is on call pastes what a command printed into a chat: neither the token that is asked about, nor gatecar's own
 // credential, nor a secret of the settings may be in it, whatever the API server says.

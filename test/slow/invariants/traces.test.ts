@@ -1,13 +1,13 @@
 import { Agent } from 'node:http';
 import t, { type Test } from 'tap';
-import { ask } from '../fixtures/ask.ts';
-import { auditLines, faultsOf } from '../fixtures/audit-lines.ts';
-import { envoyClient } from '../fixtures/envoy-client.ts';
-import { everywhere, leaked, newJwt } from '../fixtures/find-token.ts';
-import { type GatecarProcess, startGatecarProcess } from '../fixtures/gatecar-process.ts';
-import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../fixtures/otlp-receiver.ts';
-import { accepts, answers, startStandIn } from '../fixtures/stand-in-api-server.ts';
-import { until } from '../fixtures/until.ts';
+import { ask } from '../../fixtures/ask.ts';
+import { auditLines, faultsOf } from '../../fixtures/audit-lines.ts';
+import { envoyClient } from '../../fixtures/envoy-client.ts';
+import { everywhere, leaked, newJwt } from '../../fixtures/find-token.ts';
+import { type GatecarProcess, startGatecarProcess } from '../../fixtures/gatecar-process.ts';
+import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../../fixtures/otlp-receiver.ts';
+import { accepts, answers, startStandIn } from '../../fixtures/stand-in-api-server.ts';
+import { until } from '../../fixtures/until.ts';
 
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736';
 const SPAN = '00f067aa0ba902b7';

@@ -1,11 +1,11 @@
 import { generateKeyPairSync, type KeyObject, randomUUID, sign, verify } from 'node:crypto';
 import t, { type Test } from 'tap';
-import { DISCOVERY_PATH, JWKS_PATH } from '../../src/jwks/published-documents.ts';
-import { ask } from '../fixtures/ask.ts';
-import { startGatecar } from '../fixtures/gatecar.ts';
-import { metric } from '../fixtures/metrics.ts';
-import { accepts, answers, hangs, reviews, type StandIn, startStandIn } from '../fixtures/stand-in-api-server.ts';
-import { until } from '../fixtures/until.ts';
+import { DISCOVERY_PATH, JWKS_PATH } from '../../../src/jwks/published-documents.ts';
+import { ask } from '../../fixtures/ask.ts';
+import { startGatecar } from '../../fixtures/gatecar.ts';
+import { metric } from '../../fixtures/metrics.ts';
+import { accepts, answers, hangs, reviews, type StandIn, startStandIn } from '../../fixtures/stand-in-api-server.ts';
+import { until } from '../../fixtures/until.ts';
 
 // A local check rejects only what the API server would reject now: its keys may change under their names at any time.
 

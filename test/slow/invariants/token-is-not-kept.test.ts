@@ -2,13 +2,13 @@ import { readFile } from 'node:fs/promises';
 import { Agent } from 'node:http';
 import { join } from 'node:path';
 import t from 'tap';
-import { ISSUER, tokenIssuer } from '../../src/dev/token-issuer.ts';
-import { DISCOVERY_PATH, JWKS_PATH } from '../../src/jwks/published-documents.ts';
-import { ask } from '../fixtures/ask.ts';
-import { everywhere, leaked, newJwt, newOpaque } from '../fixtures/find-token.ts';
-import { startGatecarProcess } from '../fixtures/gatecar-process.ts';
-import { metric, reaches } from '../fixtures/metrics.ts';
-import { accepts, answers, hangs, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
+import { ISSUER, tokenIssuer } from '../../../src/dev/token-issuer.ts';
+import { DISCOVERY_PATH, JWKS_PATH } from '../../../src/jwks/published-documents.ts';
+import { ask } from '../../fixtures/ask.ts';
+import { everywhere, leaked, newJwt, newOpaque } from '../../fixtures/find-token.ts';
+import { startGatecarProcess } from '../../fixtures/gatecar-process.ts';
+import { metric, reaches } from '../../fixtures/metrics.ts';
+import { accepts, answers, hangs, reviews, startStandIn } from '../../fixtures/stand-in-api-server.ts';
 
 // What holds for one that runs in a process of its own: its memory, its output, its end.
 

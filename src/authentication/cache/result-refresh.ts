@@ -1,0 +1,53 @@
+import type { Token } from '../../credential/token.ts';
+import { REFRESH_EWMA_WEIGHT, REFRESH_MARGIN_DURATIONS } from '../../limits/constants.ts';
+import type { AuthResult, TokenAuthenticator } from '../token-authenticator.ts';
+import type { CacheKey } from './cache-key.ts';
+import type { CachedResult, CachedResults } from './cached-result.ts';
+import { refreshTime } from './refresh-schedule.ts';
+
+export interface ResultRefreshOptions {
+  /** How long a review may take, including the wait for a slot, in milliseconds. */
+  readonly reviewTimeoutMs: number;
+  /** Called with the outcome of each refresh. */
+  readonly onRenewal?: (outcome: AuthResult['kind']) => void;
+  /** Milliseconds on the clock of the stores. */
+  readonly now?: () => number;
+  /** Returns a number from 0 up to 1. */
+  readonly random?: () => number;
+  readonly setTimer?: (callback: () => void, ms: number) => void;
+}
+
+/**
+ * Refreshes cached results in the background, each once.
+ *
+ * @returns a function that schedules the refresh of a result before it expires.
+ */
+export function createResultRefresh(
+  inner: TokenAuthenticator,
+  results: CachedResults,
+  options: ResultRefreshOptions,
+): (key: CacheKey, token: Token, known: CachedResult) => void {
+  const { reviewTimeoutMs, onRenewal = () => {}, now = () => performance.now(), random = Math.random } = options;
+  const { setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
+  let averageMs = 0;
+
+  const refresh = async (key: CacheKey, token: Token, known: CachedResult): Promise<void> => {
+    // Skips an entry that was evicted or replaced, for example after a rejection.
+    if (!results.isCurrent(key, known)) return;
+    const startedAt = now();
+    const verdict = await inner.authenticate(token, {
+      signal: AbortSignal.timeout(reviewTimeoutMs),
+      priority: 'refresh',
+    });
+    averageMs += (now() - startedAt - averageMs) * REFRESH_EWMA_WEIGHT;
+    onRenewal(verdict.kind);
+    // An authenticated result counts only if the entry was not replaced in the meantime.
+    if (verdict.kind === 'rejected' || results.isCurrent(key, known)) results.store(key, token, verdict);
+  };
+
+  return (key, token, known) => {
+    known.renewing = true;
+    const beginAt = Math.min(refreshTime(known, random()), known.freshUntil - averageMs * REFRESH_MARGIN_DURATIONS);
+    setTimer(() => void refresh(key, token, known), Math.max(0, beginAt - now()));
+  };
+}
