@@ -12,7 +12,7 @@ t.test('every generated file is current', async t => {
   for (const [path, text] of files) t.equal(read(path), text, `${path}; if not: npm run generate`);
 });
 
-t.test('chart, application, image and package have one version', async t => {
+t.test('chart, application, image and package have the same version', async t => {
   const { version } = JSON.parse(read('package.json'));
   const chart = read('charts/gatecar/Chart.yaml');
   t.match(chart, `\nversion: ${version}\n`);
@@ -20,7 +20,7 @@ t.test('chart, application, image and package have one version', async t => {
   t.match(read('Dockerfile'), `\nARG VERSION=${version}\n`);
 });
 
-t.test('an image that is named with a tag, anywhere, has the version for it: what is pushed is what is pulled', t => {
+t.test('every image tag in README and examples is the version of the package', t => {
   const examples = readdirSync(join(root, 'examples'), { recursive: true, encoding: 'utf8' });
   const texts = [
     'README.md',
