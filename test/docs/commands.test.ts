@@ -111,7 +111,12 @@ t.test('the README shows what `npm run dev` prints, and what its first line of c
     blocksOf('README.md').find(one => one.language === language),
   );
   isExcerpt(t, output?.text ?? '', usual);
-  isExcerpt(t, answer?.text ?? '', await runShell(`${curl} -s`, {}));
+  let reply = '';
+  await until(async () => {
+    reply = await runShell(`${curl} -s`, {});
+    return reply.startsWith('HTTP/1.1 200');
+  });
+  isExcerpt(t, answer?.text ?? '', reply);
 });
 
 t.test('docs/identity-headers.md shows the headers of a 200, in their order', async t => {
