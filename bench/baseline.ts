@@ -37,7 +37,7 @@ export async function startBareHttp(
 export async function startBare(bench: Bench, name: string, script: string, input: string): Promise<Bare> {
   const args = [join(import.meta.dirname, 'servers', script)];
   const process = await startMeasured(bench, { name, args, input, ready: line => line });
-  return { ...process, url: `http://127.0.0.1:${process.told}` };
+  return { ...process, url: `http://127.0.0.1:${process.readyValue}` };
 }
 
 function shown({ status, rawHeaders, body }: Reply): unknown {

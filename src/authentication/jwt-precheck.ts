@@ -92,11 +92,7 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
     return check === 'audience' ? result : { ...result, keepUntil: clock.freshUntil };
   };
 
-  const handleSignature = (
-    check: KeyCheckResult,
-    token: Token,
-    context: ReviewContext,
-  ): AuthResult | Promise<AuthResult> => {
+  const handle = (check: KeyCheckResult, token: Token, context: ReviewContext): AuthResult | Promise<AuthResult> => {
     if (check === 'bad') {
       onRefusal('signature');
       // Each rejection is a new object: the failure counter counts an object that requests share
@@ -111,9 +107,7 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
   const checkSignature = (token: Token, context: ReviewContext): AuthResult | Promise<AuthResult> => {
     if (!signatures) return inner.authenticate(token, context);
     const check = keys.verify(token);
-    return check instanceof Promise
-      ? check.then(one => handleSignature(one, token, context))
-      : handleSignature(check, token, context);
+    return check instanceof Promise ? check.then(one => handle(one, token, context)) : handle(check, token, context);
   };
 
   /**

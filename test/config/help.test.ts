@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { help, settingsJsonSchema, settingsTable } from '../../src/config/help.ts';
 import { SETTINGS, type Setting } from '../../src/config/schema.ts';
-import { flagName } from '../../src/config/setting-names.ts';
+import { flagName, formerNames } from '../../src/config/setting-names.ts';
 import { chartValue } from '../fixtures/chart-values.ts';
 import { follows } from '../fixtures/json-schema.ts';
 import { goodSettings } from '../fixtures/settings.ts';
@@ -69,10 +69,14 @@ t.test('the settings table shows default, alias, meaning and rule', async t => {
   );
 });
 
-t.test('the settings table of the README is current', async t => {
-  const readme = readFileSync(join(root, 'README.md'), 'utf8');
-  const [, table] = /<!-- settings -->\n\n([\s\S]*)\n\n<!-- \/settings -->/.exec(readme) ?? [];
-  t.equal(table, settingsTable(), 'if not: npm run generate');
+t.test('docs/configuration.md has the row of each setting in one of its tables, and no other row', async t => {
+  const page = readFileSync(join(root, 'docs/configuration.md'), 'utf8');
+  const [, tables = ''] = /<!-- settings -->\n\n([\s\S]*)\n\n<!-- \/settings -->/.exec(page) ?? [];
+  const rows = (text: string) => text.split('\n').filter(line => line.startsWith('| `'));
+  t.strictSame(rows(tables).sort(), rows(settingsTable()).sort(), 'if not: npm run generate');
+  const former = settings.flatMap(setting => formerNames(setting).map(name => `| \`${name}\` | \`${setting.name}\` |`));
+  t.ok(former.length > 0);
+  t.strictSame(rows(page.slice(page.indexOf('<!-- former names -->'))), former);
 });
 
 t.test('config.schema.json is current', async t => {

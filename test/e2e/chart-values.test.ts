@@ -6,7 +6,7 @@ import { chartName } from '../../scripts/chart/values-schema.ts';
 import { readConfig } from '../../src/config/load.ts';
 import { SETTINGS } from '../../src/config/schema.ts';
 import { IDENTITY_HEADERS } from '../../src/identity/identity-headers.ts';
-import { alertRules, README_ADDRESS, type RuleGroups } from '../fixtures/alert-rules.ts';
+import { alertRules, RUNBOOK_ADDRESS, type RuleGroups } from '../fixtures/alert-rules.ts';
 import { configValues } from '../fixtures/chart-values.ts';
 import { DASHBOARD_FILE } from '../fixtures/dashboard.ts';
 import { at, type Yaml } from '../fixtures/examples.ts';
@@ -139,7 +139,10 @@ t.test('the chart accepts the values that gatecar accepts', { skip: skipWithout(
     ],
     'an invalid port': [{ config: { listen: ':70000' } }, /config\.listen must have a port from 1 to 65535/],
     'an autoscaler without room to scale': [{ autoscaling: { minReplicas: 9 } }, /autoscaling\.minReplicas/],
-    'two disruption budgets': [{ podDisruptionBudget: { minAvailable: 1 } }, /podDisruptionBudget needs one of/],
+    'two disruption budgets': [
+      { podDisruptionBudget: { minAvailable: 1 } },
+      /podDisruptionBudget needs exactly one of/,
+    ],
     'a name that is invalid for a Service': [{ fullnameOverride: 'My.App' }, /fullnameOverride/],
     'a name that is invalid as a label': [{ nameOverride: 'a b' }, /nameOverride/],
     'two equal ports of the Service': [
@@ -441,7 +444,7 @@ t.test('the chart accepts the values that gatecar accepts', { skip: skipWithout(
       const runbookUrl = 'https://wiki.example/gatecar';
       t.strictSame(
         await rulesOf({ runbookUrl }),
-        JSON.parse(JSON.stringify(groups).replaceAll(README_ADDRESS, runbookUrl)),
+        JSON.parse(JSON.stringify(groups).replaceAll(RUNBOOK_ADDRESS, runbookUrl)),
       );
       const rules = (of: RuleGroups['groups']) => of.flatMap(group => group.rules.map(({ alert }) => alert));
       t.strictSame(

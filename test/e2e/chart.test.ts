@@ -34,6 +34,7 @@ import { skipWithout } from './fixtures/support/missing-tools.ts';
 
 const VALUES = join(import.meta.dirname, 'fixtures/chart-values');
 const README = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8');
+const GETTING_STARTED = readFileSync(join(import.meta.dirname, '../../docs/getting-started.md'), 'utf8');
 const MONITORS = ['ServiceMonitor', 'PodMonitor', 'PrometheusRule'];
 const RELEASE = ['--namespace', 'gatecar'];
 
@@ -135,6 +136,7 @@ t.test('the chart is accepted and works in a cluster', { skip: skipWithout(missi
 
   t.test('an installation as in the README prints the next steps', async t => {
     const [, command = ''] = /^helm (install (?:.*\\\n)*.*)$/m.exec(README) ?? [];
+    t.ok(GETTING_STARTED.includes(`\nhelm ${command}\n`), 'docs/getting-started.md has the same command');
     const words = command.replaceAll('\\\n', '').replaceAll("'", '').replace('charts/gatecar', CHART).split(/ +/);
     const notes = await demand(run, 'helm', words);
     for (const next of [
@@ -149,9 +151,12 @@ t.test('the chart is accepted and works in a cluster', { skip: skipWithout(missi
     const set = ['--set', 'image.repository=registry.example/mine'];
     const withImage = await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...set]);
     t.notMatch(withImage, 'placeholder');
-    t.match(withImage, /every pod of the cluster may ask it.*networkPolicy\.ingressFrom/s);
+    t.match(withImage, /Every pod of the cluster can connect.*networkPolicy\.ingressFrom/s);
     const from = ['--set-json', 'networkPolicy.ingressFrom=[{"podSelector":{}}]'];
-    t.notMatch(await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...from]), 'may ask it');
+    t.notMatch(
+      await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...from]),
+      'Every pod of the cluster can connect',
+    );
     // With a client CA `helm test` can only run `gatecar check`.
     const tls = ['--set', 'tls.existingSecret=tls,tls.clientCaSecret=ca'];
     t.match(await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...tls]), '\n  helm test other ');
@@ -207,10 +212,14 @@ t.test('the chart is accepted and works in a cluster', { skip: skipWithout(missi
     const documents = await render(run, { config: { allowedNamespaces: ['ci', 'gatecar'] } });
     const gatecar = await startRendered(t, documents);
     const [, first = '', command = ''] =
-      /^(kubectl create namespace .*)\nTOKEN=\$\(kubectl (.*)\)$/m.exec(README) ?? [];
+      /^(kubectl create namespace .*)\nTOKEN=\$\(kubectl (.*)\)$/m.exec(GETTING_STARTED) ?? [];
     for (const line of first.split(' && ')) await demand(run, 'kubectl', line.split(' ').slice(1));
     const clientToken = (await demand(run, 'kubectl', command.split(' '))).trim();
-    t.equal((await sendRequest(gatecar.auth, { token: clientToken })).status, 200, 'the client token of the README');
+    t.equal(
+      (await sendRequest(gatecar.auth, { token: clientToken })).status,
+      200,
+      'the client token of docs/getting-started.md',
+    );
     t.equal((await sendRequest(gatecar.auth, { token: await api.requestToken('ci', 'my-app') })).status, 401);
 
     const [pod, token] = [testPod(documents), await ownToken()];

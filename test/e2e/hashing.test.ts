@@ -7,7 +7,7 @@ import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apis
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { exampleConfig, nginxMissing, replaceOnce, startNginx } from './fixtures/support/nginx.ts';
 
-// README, "Sizing": how many reviews it saves to send each token to the same replica.
+// docs/operations.md, "Sizing": how many reviews it saves to send each token to the same replica.
 
 /** An odd number: with round robin, nginx sends each token to both replicas. */
 const TOKENS = 25;

@@ -70,7 +70,7 @@ function wrkMissing(): string | undefined {
  * Sends new invalid tokens over 64 connections for five seconds. @returns how many.
  */
 async function sendInvalidTokens({ auth }: GatecarProcess, kind: readonly string[]): Promise<number> {
-  const script = join(import.meta.dirname, '../../bench/junk.lua');
+  const script = join(import.meta.dirname, '../../bench/invalid-tokens.lua');
   const args = ['-t1', '-c64', '-d5s', '-s', script, `${auth}/auth`, '--', ...kind];
   const { stdout } = await promisify(execFile)('wrk', args);
   return Number(/(\d+) requests in/.exec(stdout)?.[1]);

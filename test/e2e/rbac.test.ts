@@ -10,7 +10,7 @@ import { skipWithout } from './fixtures/support/missing-tools.ts';
 
 // Installs the plain manifests and checks them with the commands of their README.
 
-const README = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8');
+const OPERATIONS = readFileSync(join(import.meta.dirname, '../../docs/operations.md'), 'utf8');
 const RBAC = join(import.meta.dirname, '../../rbac');
 
 t.setTimeout(startLimitMs);
@@ -40,8 +40,8 @@ t.test(
       }
     });
 
-    t.test('the README’s manifests without Helm are accepted without a warning', async t => {
-      const [yaml = ''] = /(?<=^```yaml\n)apiVersion: apps\/v1\n[\s\S]*?(?=^```)/m.exec(README) ?? [];
+    t.test('the manifests of docs/operations.md without Helm are accepted without a warning', async t => {
+      const [yaml = ''] = /(?<=^```yaml\n)apiVersion: apps\/v1\n[\s\S]*?(?=^```)/m.exec(OPERATIONS) ?? [];
       const labels = { 'pod-security.kubernetes.io/warn': 'restricted' };
       await api.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'gatecar', labels } });
       const create = ['create', '--validate=strict', '--warnings-as-errors', '--dry-run=server', '-f', '-'];

@@ -1,57 +1,54 @@
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { alertRules, README_ADDRESS } from '../fixtures/alert-rules.ts';
+import { alertRules, RUNBOOK_ADDRESS } from '../fixtures/alert-rules.ts';
 import { panels } from '../fixtures/dashboard.ts';
 import { startWithFakeApi } from '../fixtures/gatecar.ts';
 import { listenerFiles } from '../fixtures/listener-files.ts';
+import { sectionsByAnchor } from '../fixtures/markdown.ts';
 import { isScraped, selectorsIn } from '../fixtures/selectors.ts';
 import { sendRequest } from '../fixtures/send-request.ts';
 import { until } from '../fixtures/until.ts';
 
-// Alerts, dashboard and README refer only to metrics, labels and log lines that exist.
+// Alerts, dashboard and documentation refer only to metrics, labels and log lines that exist.
 
 const ROOT = join(import.meta.dirname, '../..');
-const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
+const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
+const TROUBLESHOOTING = read('docs/troubleshooting.md');
+const MONITORING = read('docs/monitoring.md');
+/** Every page for operators, except for the gateways' configurations with variables of their own. */
+const DOCS = ['README.md', 'docs/gateways/index.md', ...globSync('docs/*.md', { cwd: ROOT })].map(read).join('\n');
 /** Matches what is logged at `warn` or above, in any quotes. */
 const SEVERE = /(?:\.(?:warn|error|fatal)\((?:\{.*?\}, )?|say\('warn', )(['"])(.+?)\1/g;
 const rules = alertRules().groups.flatMap(group => group.rules);
 
-/** README sections by their anchors, as GitHub derives these from headings. */
-const sections = new Map(
-  README.split(/^(?=#{1,6} )/m).map(section => {
-    const heading = /^#+ (.*)$/m.exec(section)?.[1] ?? '';
-    const anchor = heading
-      .toLowerCase()
-      .replaceAll(/[^\p{L}\p{N}\s_-]/gu, '')
-      .replaceAll(' ', '-');
-    return [anchor, section];
-  }),
-);
+/** The runbooks by their anchors. */
+const sections = sectionsByAnchor(TROUBLESHOOTING);
 
-t.test('each alert has a severity and a meaning, and links to a README section that mentions it', async t => {
+t.test('each alert has a severity and a meaning, and links to a runbook section that mentions it', async t => {
   for (const { alert, labels, annotations = {} } of rules) {
     t.match(labels['severity'], /^(critical|warning)$/, alert);
     t.match(annotations['summary'], /^\S.*[^.]$/, `${alert}: a heading`);
     t.match(annotations['description'], /\.$/, `${alert}: sentences`);
     const [address, anchor = ''] = annotations['runbook_url']?.split('#') ?? [];
-    t.equal(address, README_ADDRESS);
+    t.equal(address, RUNBOOK_ADDRESS);
     t.match(sections.get(anchor), `\`${alert}\``, `${alert} in #${anchor}`);
   }
 });
 
-t.test('the README mentions no alert that does not exist', async t => {
+t.test('the documentation names every alert, and no other', async t => {
   const alerts = rules.map(({ alert }) => alert).sort();
-  t.strictSame([...new Set(README.match(/\bGatecar[A-Z]\w+/g))].sort(), alerts);
+  t.strictSame([...new Set(TROUBLESHOOTING.match(/\bGatecar[A-Z]\w+/g))].sort(), alerts);
+  t.strictSame([...new Set(DOCS.match(/\bGatecar[A-Z]\w+/g))].sort(), alerts);
 });
 
-t.test('the README lists every gatecar metric, and no other', async t => {
+t.test('docs/monitoring.md lists every gatecar metric, and no page has another', async t => {
   const exported = (await scraped(t)).matchAll(/^# TYPE (gatecar_\w+) /gm);
-  const mentioned = new Set(README.match(/\bgatecar_\w+/g));
-  t.strictSame([...mentioned].sort(), Array.from(exported, ([, name]) => name).sort());
+  const metrics = Array.from(exported, ([, name]) => name).sort();
+  for (const text of [MONITORING, DOCS]) t.strictSame([...new Set(text.match(/\bgatecar_\w+/g))].sort(), metrics);
 });
 
-t.test('the README lists every reason, every review outcome and every line logged at warn or above', async t => {
+t.test('the documentation lists every reason, every review outcome and every line logged at warn or above', async t => {
   const scrape = await scraped(t);
   const labelValues = (label: string) =>
     new Set(Array.from(scrape.matchAll(new RegExp(`${label}="([^"]+)"`, 'g')), ([, name = '']) => name));
@@ -59,16 +56,17 @@ t.test('the README lists every reason, every review outcome and every line logge
     Array.from(scrape.matchAll(/gatecar_requests_total\{.*reason="([^"]+)"/g), ([, name = '']) => name),
   );
   t.ok(reasons.size > 10);
-  for (const reason of reasons) t.match(README, new RegExp(`^\\| [^|]+ \\| \`${reason}\` \\|`, 'm'), reason);
+  for (const reason of reasons) t.match(TROUBLESHOOTING, new RegExp(`^\\| [^|]+ \\| \`${reason}\` \\|`, 'm'), reason);
   const outages = [...labelValues('outcome')].filter(
     outcome => !/^(authenticated|rejected|unavailable|success|failure)$/.test(outcome),
   );
   t.ok(outages.length > 10);
-  for (const value of [...outages, ...labelValues('reason')]) t.match(README, `\`${value}\``, value);
-  const sources = globSync('src/**/*.ts', { cwd: ROOT }).map(path => readFileSync(join(ROOT, path), 'utf8'));
+  for (const value of [...outages, ...labelValues('reason')]) t.match(DOCS, `\`${value}\``, value);
+  for (const cause of outages) t.match(MONITORING, `\`${cause}\``, cause);
+  const sources = globSync('src/**/*.ts', { cwd: ROOT }).map(read);
   const lines = sources.flatMap(source => Array.from(source.matchAll(SEVERE), ([, , line = '']) => line));
   t.ok(lines.length > 7, lines.join(', '));
-  for (const line of lines) t.match(README, `\`${line.split(/(?<!stale results)[:;,]/)[0]}`, line);
+  for (const line of lines) t.match(TROUBLESHOOTING, `\`${line.split(/(?<!stale results)[:;,]/)[0]}`, line);
 });
 
 t.test('every metric of a rule or a panel, with its labels, is in a scrape of the running process', async t => {
@@ -100,12 +98,10 @@ t.test('the dashboard shows every gatecar metric from the chosen data source, an
 });
 
 t.test('the dashboard page describes every panel, and its picture shows only panels that exist', async t => {
-  const page = readFileSync(join(ROOT, 'docs/dashboard.md'), 'utf8');
+  const page = read('docs/dashboard.md');
   const titles = panels().map(({ title }) => title);
   for (const title of titles) t.match(page, `*${title.replace(/\?$/, '')}*`, title);
-  const titlesInPicture = readFileSync(join(ROOT, 'docs/dashboard.svg'), 'utf8').matchAll(
-    /<g><rect[^>]*><text[^>]*>([^<]+)</g,
-  );
+  const titlesInPicture = read('docs/dashboard.svg').matchAll(/<g><rect[^>]*><text[^>]*>([^<]+)</g);
   const drawn = Array.from(titlesInPicture, ([, title = '']) => title);
   t.ok(drawn.length > 20);
   t.strictSame(
@@ -113,7 +109,7 @@ t.test('the dashboard page describes every panel, and its picture shows only pan
     [],
     'npm run picture',
   );
-  for (const [, anchor = ''] of page.matchAll(/README\.md#([^)]+)/g)) t.ok(sections.has(anchor), anchor);
+  for (const [, anchor = ''] of page.matchAll(/troubleshooting\.md#([^)]+)/g)) t.ok(sections.has(anchor), anchor);
 });
 
 t.test('no two panels overlap', async t => {

@@ -13,6 +13,12 @@ t.test('a banned word is reported with the line and a better word', async t => {
   ]);
 });
 
+t.test('the changelog may quote former names in code spans, and no other file', async t => {
+  t.strictSame(textsOf('CHANGELOG.md', '- `mend:` is `fix:`.\n'), []);
+  t.match(textsOf('CHANGELOG.md', '- mend: is fix:.\n'), [/^"mend"/]);
+  t.match(textsOf('README.md', '- `mend:` is `fix:`.\n'), [/^"mend"/]);
+});
+
 t.test('a comment of more than 100 columns is reported, and long code or URLs are not', async t => {
   const long = 'x '.repeat(60);
   t.match(textsOf('src/a.ts', `// ${long}\n`), [/^comment of 123 columns/]);
