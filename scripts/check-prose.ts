@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 const ROOT = join(import.meta.dirname, '..');
 
-/** Words with a plainer or more exact replacement, see the glossary in CONTRIBUTING.md. */
+/** Words that have a plainer or more exact replacement. */
 const BANNED: readonly (readonly [pattern: RegExp, instead: string])[] = [
   [/\bwhoever\b|\bnobody\b|\bsomebody\b/i, 'the actor: the client, the gateway, the API server, gatecar'],
   [/\btold\b/i, 'logged, returned, reported'],
