@@ -9,7 +9,7 @@ import { type CodeBlock, codeBlocks } from '../fixtures/markdown.ts';
 import { sendRequest } from '../fixtures/send-request.ts';
 import { until } from '../fixtures/until.ts';
 
-// Every command of README.md and docs/ is run here, is marked with where it runs, or needs a cluster.
+// Every command of README.md and docs/ runs here, is marked with where it runs, or needs a cluster.
 
 const ROOT = join(import.meta.dirname, '../..');
 const PAGES = ['README.md', ...globSync('docs/**/*.md', { cwd: ROOT }).sort()];

@@ -16,7 +16,7 @@ const ROOT = join(import.meta.dirname, '../..');
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
 const TROUBLESHOOTING = read('docs/troubleshooting.md');
 const MONITORING = read('docs/monitoring.md');
-/** Every page for operators, except for the gateways' configurations with variables of their own. */
+/** The pages for operators. The gateways' pages are left out: they have variables of their own. */
 const DOCS = ['README.md', 'docs/gateways/index.md', ...globSync('docs/*.md', { cwd: ROOT })].map(read).join('\n');
 /** Matches what is logged at `warn` or above, in any quotes. */
 const SEVERE = /(?:\.(?:warn|error|fatal)\((?:\{.*?\}, )?|say\('warn', )(['"])(.+?)\1/g;

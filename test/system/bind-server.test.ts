@@ -10,14 +10,14 @@ function server(t: Test): Server {
   return server;
 }
 
-t.test('a server that is bound returns its actual address', async t => {
+t.test('bindServer returns the address that the server actually has', async t => {
   t.match(await bindServer(server(t), { host: '127.0.0.1', port: 0 }), /^127\.0\.0\.1:[1-9]\d*$/);
   t.match(await bindServer(server(t), { host: '::1', port: 0 }), /^\[::1\]:[1-9]\d*$/);
   const path = join(tempDir(t), 'socket');
   t.equal(await bindServer(server(t), { path }), `unix:${path}`);
 });
 
-t.test('an address in use rejects with the code of the system', async t => {
+t.test('an address in use is rejected with the error code of the system', async t => {
   const address = await bindServer(server(t), { host: '127.0.0.1', port: 0 });
   const port = Number(address.split(':')[1]);
   await t.rejects(bindServer(server(t), { host: '127.0.0.1', port }), { code: 'EADDRINUSE' });
