@@ -21,6 +21,9 @@ const BANNED: readonly (readonly [pattern: RegExp, instead: string])[] = [
   [/\blanes?\b/i, 'priority'],
 ];
 
+/** A line that repeats the title of a test. The title is checked in the test's own file. */
+const NAMES_TEST = /^- `test\/[^`]+`: /;
+
 /** Maximum line length of comments and of Markdown prose, in columns. */
 const MAX_COMMENT_COLUMNS = 100;
 const MAX_PROSE_COLUMNS = 120;
@@ -60,6 +63,7 @@ function withoutCode(text: string): string {
 }
 
 function wordFaults(text: string): string[] {
+  if (NAMES_TEST.test(text)) return [];
   return BANNED.flatMap(([pattern, instead]) => {
     const found = pattern.exec(text)?.[0];
     return found === undefined ? [] : [`"${found}": write ${instead}`];
@@ -74,7 +78,7 @@ function commentFaults(lines: readonly string[]): Fault[] {
   );
 }
 
-/** Checks Markdown prose; code blocks, tables, headings and HTML are skipped. */
+/** Checks Markdown prose; code blocks, tables, headings, HTML and titles of tests are skipped. */
 function proseFaults(lines: readonly string[]): Fault[] {
   const faults: Fault[] = [];
   let isCode = false;
@@ -86,7 +90,7 @@ function proseFaults(lines: readonly string[]): Fault[] {
   };
   for (const [index, text] of [...lines, ''].entries()) {
     if (/^\s*(```|~~~)/.test(text)) isCode = !isCode;
-    if (isCode || text.trim() === '' || /^\s*(```|~~~|\||#|<)/.test(text)) {
+    if (isCode || text.trim() === '' || NAMES_TEST.test(text) || /^\s*(```|~~~|\||#|<)/.test(text)) {
       endParagraph();
       continue;
     }

@@ -32,3 +32,10 @@ t.test('long lines and sentences of Markdown prose are reported; code, tables an
   t.strictSame(textsOf('a.md', `\`\`\`\n${words(40)}\n\`\`\`\n| ${words(40)} |\n# ${words(40)}\n`), []);
   t.strictSame(textsOf('a.md', `${words(13)} [${words(3)}](https://example.com/)\n${words(5)} \`${words(9)}\`.\n`), []);
 });
+
+t.test('the title of a test on a line of its own is not checked, and any other list item is', async t => {
+  const title = `nobody is told ${'word '.repeat(30)}`;
+  t.strictSame(textsOf('a.md', `- \`test/a.test.ts\`: ${title}\n`), []);
+  t.equal(textsOf('a.md', `- \`src/a.ts\`: ${title}\n`).length, 4);
+  t.equal(textsOf('a.md', `See \`test/a.test.ts\`: ${title}\n`).length, 4);
+});
