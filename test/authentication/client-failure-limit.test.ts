@@ -25,7 +25,7 @@ function limit(review: () => AuthResult, cached?: () => Rejected | typeof authen
   const reviews = stubAuthenticator(async () => review());
   const inner: ResultCache = {
     getCached(_token, context) {
-      if (context?.trail) context.trail.source = 'cache';
+      if (context?.trace) context.trace.source = 'cache';
       return cached?.();
     },
     authenticate: (token, context) => cached?.() ?? reviews.authenticate(token, context),
@@ -51,7 +51,7 @@ t.test('a cached allow is returned to a client past its failure limit', async t 
   for (let attempt = 0; attempt < 2; attempt += 1) await authenticator.authenticate(token, { client });
   cached = authenticated;
   const trace: RequestTrace = { source: 'local' };
-  t.equal(authenticator.authenticate(token, { client, trail: trace }), authenticated);
+  t.equal(authenticator.authenticate(token, { client, trace: trace }), authenticated);
   t.equal(trace.source, 'cache');
 });
 

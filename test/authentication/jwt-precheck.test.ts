@@ -23,7 +23,7 @@ function examine(
   let refreshed = 0;
   const keys: ClusterJwks = {
     issuer: 'issuer' in options ? options.issuer : ISSUER,
-    held: true,
+    hasKeys: true,
     verify: () => check,
     confirmedUntil: 1234,
     fetchAgain: options.fetchAgain ?? (() => undefined),
@@ -37,7 +37,7 @@ function examine(
     signatures: true,
     wallClock: () => NOW,
     clock: { state: 'agrees', freshUntil: 5678 },
-    onRefusal: check => violations.push(check),
+    onViolation: check => violations.push(check),
     ...options,
   });
   return { authenticator, inner, violations, refreshed: () => refreshed };
@@ -251,7 +251,7 @@ t.test('a cache refresh is reviewed without local checks', async t => {
 t.test('the JWT pre-check uses the real time by default and works without onRefusal', async t => {
   const keys: ClusterJwks = {
     issuer: ISSUER,
-    held: true,
+    hasKeys: true,
     confirmedUntil: 0,
     verify: () => 'bad',
     refresh() {},

@@ -186,7 +186,13 @@ t.test('a token that was rejected while its rejection waits is not served stale 
   const accepted = createResultStore<CachedResult>({ maxEntries: 10, clock });
   const refused = createResultStore<Rejected>({ maxEntries: 10, clock });
   const cache = withResultCache(stage, {
-    ...{ accepted, refused, now: clock.now, wallClock: clock.now, key: () => 'key' as CacheKey },
+    ...{
+      authenticatedStore: accepted,
+      rejectedStore: refused,
+      now: clock.now,
+      wallClock: clock.now,
+      key: () => 'key' as CacheKey,
+    },
     ...{
       ttlMs: 10_000,
       negativeTtlMs: 10_000,
@@ -194,7 +200,7 @@ t.test('a token that was rejected while its rejection waits is not served stale 
       cacheRefreshAhead: false,
       reviewTimeoutMs: 20,
     },
-    authorityDown: () => false,
+    apiServerDown: () => false,
   });
   // The deadline's timer keeps no process alive.
   const alive = setInterval(() => {}, 1000);

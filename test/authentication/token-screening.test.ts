@@ -14,7 +14,7 @@ const authenticated = authenticatedAs();
 function screened(opaqueTokens: 'review' | 'reject') {
   const inner = stubAuthenticator(() => authenticated);
   const failedChecks: ScreeningCheck[] = [];
-  const authenticator = withTokenScreening(inner, { opaqueTokens, onRefusal: check => failedChecks.push(check) });
+  const authenticator = withTokenScreening(inner, { opaqueTokens, onRejection: check => failedChecks.push(check) });
   return { inner, failedChecks, authenticator };
 }
 

@@ -34,7 +34,7 @@ function decided(decision: Decision, more: Partial<DecisionEvent> = {}): Decisio
     credential: parseAuthorization('Bearer abc'),
     durationMs: 1.23456,
     forwarded: () => ({ clientAddress: '192.0.2.1', requestId: 'r', method: 'GET', uri: '/x', trace: undefined }),
-    trail: { source: 'cache' },
+    trace: { source: 'cache' },
     ...more,
   };
 }
@@ -89,10 +89,10 @@ t.test('the audit line of a denial has its reason, and the user if the API serve
   audit?.record(
     decided(
       { kind: 'deny', reason: 'credentials_missing', detail: '' },
-      { credential: { kind: 'absent' }, trail: undefined },
+      { credential: { kind: 'absent' }, trace: undefined },
     ),
   );
-  audit?.record(decided(OUTAGE, { trail: { source: 'review' } }));
+  audit?.record(decided(OUTAGE, { trace: { source: 'review' } }));
   const [byPolicy, missing, outage] = lines();
   t.match(byPolicy, { reason: 'namespace_denied', detail: 'default', user: MY_APP.username, uid: MY_APP.uid });
   t.match(missing, { sequence: 2, reason: 'credentials_missing', source: 'local' });

@@ -36,7 +36,7 @@ function decided(decision: Decision, authorization: string | undefined = 'Bearer
     credential: parseAuthorization(authorization),
     durationMs: 1.23456,
     forwarded: () => ({ clientAddress: '192.0.2.1', requestId: 'r', method: 'GET', uri: '/x', trace: undefined }),
-    trail: undefined,
+    trace: undefined,
   };
 }
 

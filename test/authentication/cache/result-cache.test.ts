@@ -37,7 +37,7 @@ const EPOCH = Date.parse('2025-06-01T12:00:00Z');
 /** Returns `result` as the cache stores it, with an infinite TTL. */
 const asCached = (result: Authenticated): CachedResult => {
   const never = Number.POSITIVE_INFINITY;
-  return { ...result, freshUntil: never, renewFrom: never, expiresAt: undefined, renewing: false };
+  return { ...result, freshUntil: never, refreshAfter: never, expiresAt: undefined, refreshing: false };
 };
 
 /**
@@ -59,8 +59,8 @@ function cache(answer?: (token: Token) => AuthResult | Promise<AuthResult>, opti
   const refused = createResultStore<Rejected>({ maxEntries: 100, clock });
   const authenticator = withResultCache(inner, {
     key,
-    accepted,
-    refused,
+    authenticatedStore: accepted,
+    rejectedStore: refused,
     ttlMs: 10_000,
     negativeTtlMs: 2000,
     cacheStaleIfErrorMs: 0,
@@ -200,7 +200,7 @@ t.test('a token’s expiry is checked by the wall clock, even after the machine 
   const { authenticator, inner, clock, accepted } = cache(() => results.shift() ?? outage, {
     cacheStaleIfErrorMs: 3_600_000,
     wallClock: () => EPOCH + clock.now() + suspendedMs,
-    authorityDown: () => down,
+    apiServerDown: () => down,
   });
   const ending = unsignedJwt({ exp: EPOCH / 1000 + 600 });
   t.equal(normalize(await authenticator.authenticate(ending)), authenticated);
@@ -231,8 +231,8 @@ t.test('a fractional exp is exact, and a huge or non-numeric exp does not shorte
 t.test('a token’s expiry is compared with the real time by default', async t => {
   const inner = stubAuthenticator(() => authenticated);
   const stores = {
-    accepted: createResultStore<CachedResult>({ maxEntries: 9 }),
-    refused: createResultStore<Rejected>({ maxEntries: 9 }),
+    authenticatedStore: createResultStore<CachedResult>({ maxEntries: 9 }),
+    rejectedStore: createResultStore<Rejected>({ maxEntries: 9 }),
   };
   const times = {
     ttlMs: 600_000,
@@ -402,8 +402,8 @@ t.test('a caller that aborts does not affect the other callers of a shared revie
 
 t.test('the result cache works without an onLookup callback', async t => {
   const stores = {
-    accepted: createResultStore<CachedResult>({ maxEntries: 9 }),
-    refused: createResultStore<Rejected>({ maxEntries: 9 }),
+    authenticatedStore: createResultStore<CachedResult>({ maxEntries: 9 }),
+    rejectedStore: createResultStore<Rejected>({ maxEntries: 9 }),
   };
   const times = {
     ttlMs: 1000,
@@ -430,7 +430,7 @@ function cacheWithRefresh(
     cacheRefreshAhead: true,
     random: () => 0.5,
     setTimer: (run, ms) => timers.push({ run, ms }),
-    onRenewal: outcome => refreshes.push(outcome),
+    onRefresh: outcome => refreshes.push(outcome),
     ...options,
   });
   return { ...setUp, timers, refreshes };
@@ -554,8 +554,8 @@ t.test('the result cache refreshes with real timers by default', async t => {
   const inner = stubAuthenticator(() => authenticated);
   const authenticator = withResultCache(inner, {
     key: createCacheKeyFn([]),
-    accepted: createResultStore<CachedResult>({ maxEntries: 9 }),
-    refused: createResultStore<Rejected>({ maxEntries: 9 }),
+    authenticatedStore: createResultStore<CachedResult>({ maxEntries: 9 }),
+    rejectedStore: createResultStore<Rejected>({ maxEntries: 9 }),
     ttlMs: 50,
     negativeTtlMs: 50,
     cacheStaleIfErrorMs: 0,
@@ -594,7 +594,7 @@ t.test('while the API server is reported down, a stale allow is served without a
   let down = false;
   const { authenticator, inner, clock } = cache(() => authenticated, {
     cacheStaleIfErrorMs: 60_000,
-    authorityDown: () => down,
+    apiServerDown: () => down,
   });
   await authenticator.authenticate(token);
   down = true;
@@ -653,7 +653,7 @@ t.test('a stale allow is not served if gatecar is overloaded', async t => {
 
 t.test('without stale-if-error an allow is not served past its TTL', async t => {
   let result: AuthResult = authenticated;
-  const { authenticator, clock } = cache(() => result, { authorityDown: () => true });
+  const { authenticator, clock } = cache(() => result, { apiServerDown: () => true });
   await authenticator.authenticate(token);
   result = outage;
   clock.advance(10_001);
@@ -676,18 +676,18 @@ t.test('a request’s trace has the source of its result and is passed to the re
   const startTrace = (): RequestTrace => ({ source: 'local' });
   const { authenticator, inner, clock } = cache(undefined, { cacheStaleIfErrorMs: 60_000 });
   const [first, second, third] = [startTrace(), startTrace(), startTrace()];
-  const reviewed = authenticator.authenticate(token, { trail: first });
-  const shared = authenticator.authenticate(token, { trail: second });
-  t.equal(inner.reviews[0]?.context?.trail, first);
+  const reviewed = authenticator.authenticate(token, { trace: first });
+  const shared = authenticator.authenticate(token, { trace: second });
+  t.equal(inner.reviews[0]?.context?.trace, first);
   inner.reviews[0]?.answer(authenticated);
   await Promise.all([reviewed, shared]);
   t.equal(first.source, 'local', 'later stages set the source of a review');
   t.equal(second.source, 'shared');
-  authenticator.authenticate(token, { trail: third });
+  authenticator.authenticate(token, { trace: third });
   t.equal(third.source, 'cache');
   clock.advance(10_001);
   const lastTrace = startTrace();
-  const last = authenticator.authenticate(token, { trail: lastTrace });
+  const last = authenticator.authenticate(token, { trace: lastTrace });
   inner.reviews[1]?.answer(outage);
   t.match(await last, { kind: 'authenticated', staleForMs: 1 });
   t.equal(lastTrace.source, 'stale');
@@ -697,21 +697,21 @@ t.test('a request’s trace has the source cache for a cached rejection and stal
   const trace: RequestTrace = { source: 'local' };
   const { authenticator } = cache(() => rejected);
   await authenticator.authenticate(token);
-  authenticator.authenticate(token, { trail: trace });
+  authenticator.authenticate(token, { trace: trace });
   t.equal(trace.source, 'cache');
   const lookupTrace: RequestTrace = { source: 'local' };
-  t.equal(authenticator.getCached(token, { trail: lookupTrace }), rejected);
+  t.equal(authenticator.getCached(token, { trace: lookupTrace }), rejected);
   t.equal(lookupTrace.source, 'cache');
-  const stale = cache(() => authenticated, { cacheStaleIfErrorMs: 60_000, authorityDown: () => true });
+  const stale = cache(() => authenticated, { cacheStaleIfErrorMs: 60_000, apiServerDown: () => true });
   await stale.authenticator.authenticate(token);
   stale.clock.advance(10_001);
-  stale.authenticator.authenticate(token, { trail: trace });
+  stale.authenticator.authenticate(token, { trace: trace });
   t.equal(trace.source, 'stale');
 });
 
 t.test('without stale-if-error nothing is served stale, even within the last fraction of a millisecond', async t => {
   const results: AuthResult[] = [authenticated, outage, outage];
-  const { authenticator, clock, lookups } = cache(() => results.shift() ?? rejected, { authorityDown: () => true });
+  const { authenticator, clock, lookups } = cache(() => results.shift() ?? rejected, { apiServerDown: () => true });
   clock.advance(0.5);
   t.equal(normalize(authenticator.authenticate(token)), authenticated);
   clock.advance(9999.8);

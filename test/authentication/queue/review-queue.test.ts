@@ -217,7 +217,7 @@ t.test('a flood of unverified tokens gets at most its share of slots and does no
     maxConcurrency: 8,
     maxQueue: 16,
     unverifiedShare: () => 1 / 4,
-    onRefused: (priority, cause) => rejections.push(`${priority}: ${cause}`),
+    onRejected: (priority, cause) => rejections.push(`${priority}: ${cause}`),
   });
   for (let flood = 0; flood < 100; flood += 1) {
     queue.authenticate(token);
@@ -299,7 +299,7 @@ t.test('a request whose expected wait exceeds maxWaitMs is rejected immediately'
     maxConcurrency: 1,
     maxWaitMs: 100,
     now: clock.now,
-    onRefused: (_priority, cause) => rejections.push(cause),
+    onRejected: (_priority, cause) => rejections.push(cause),
   });
   // Reviews of one second each, until the queue expects that duration.
   for (let review = 0; review < 50; review += 1) {

@@ -651,13 +651,13 @@ t.test('the trace of an HTTP request is passed to authorize and to onDecision', 
   const span = '00f067aa0ba902b7';
   const traceparent = `00-4bf92f3577b34da6a3ce929d0e0e4736-${span}-01`;
   await sendRequest(url, { token: 'good', headers: { traceparent } });
-  t.match(contexts, [{ client: undefined, trail: trace }]);
+  t.match(contexts, [{ client: undefined, trace }]);
   t.ok(
     (contexts[0] as { heldBytes: number }).heldBytes > traceparent.length,
     'the context has the bytes held while the request waits',
   );
   t.match(parents, [{ spanId: span }]);
-  t.equal(decided[0]?.trail, trace);
+  t.equal(decided[0]?.trace, trace);
 });
 
 t.test('the memory of a waiting request is estimated from its headers and its target', async t => {
