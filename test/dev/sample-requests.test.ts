@@ -5,7 +5,7 @@ import t from 'tap';
 import { readConfig } from '../../src/config/load.ts';
 import { sampleRequests, targetOf, trySample } from '../../src/dev/sample-requests.ts';
 import { tokenIssuer } from '../../src/dev/token-issuer.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { startTlsServer } from '../fixtures/tls-server.ts';
 
 t.test('there are four samples, each with a token and a file name of its own', async t => {
@@ -60,7 +60,7 @@ t.test('a request that fails has the error in place of a status', async t => {
 });
 
 t.test('a listener on a Unix socket, or with TLS, is asked as such', async t => {
-  const path = `${scratch(t)}/s`;
+  const path = `${tempDir(t)}/s`;
   const server = createServer((_request, response) => response.writeHead(200, { 'X-User': 'jane' }).end()).listen(path);
   await once(server, 'listening');
   t.teardown(() => server.close());

@@ -154,7 +154,7 @@ function textOf(explained: Explained, { terminal, env }: CommandContext): string
   const receiver = kind === 'allow' ? 'headers for the upstream' : "headers for the gateway's client";
   const without = removed.length === 0 ? '' : `  removed from the request: ${removed.join(', ')}\n`;
   const claims = unverified
-    ? `\n${paint('strong', 'claims, not verified:')}\n` +
+    ? `\n${paint('strong', 'unverified claims:')}\n` +
       `${asciiJson({ ...unverified.header }, 2)}\n${asciiJson(unverified.claims, 2)}\n`
     : '';
   return (

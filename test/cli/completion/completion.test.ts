@@ -12,7 +12,7 @@ import { GATEWAYS } from '../../../src/cli/gateway-config/templates.ts';
 import { SETTINGS } from '../../../src/config/schema.ts';
 import { flagName } from '../../../src/config/setting-names.ts';
 import { runCommand } from '../../fixtures/command.ts';
-import { scratch } from '../../fixtures/temp-dir.ts';
+import { tempDir } from '../../fixtures/temp-dir.ts';
 
 const FLAGS = Object.values(SETTINGS).map(setting => `--${flagName(setting)}`);
 
@@ -33,7 +33,7 @@ function offered(...words: string[]): string[] {
 
 /** Has a shell check the syntax of a script; `undefined` if the shell is not installed. */
 function syntaxError(t: Test, shell: string, script: string): string | undefined {
-  const { error, stderr } = spawnSync(shell, ['-n', join(scratch(t, { script }), 'script')], { encoding: 'utf8' });
+  const { error, stderr } = spawnSync(shell, ['-n', join(tempDir(t, { script }), 'script')], { encoding: 'utf8' });
   return error === undefined ? stderr : undefined;
 }
 

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
 import { scrape, targetOfAddress, targetOfUrl } from '../../../src/cli/top/scrape.ts';
 import { type Address, address } from '../../../src/config/setting-types.ts';
-import { scratch } from '../../fixtures/temp-dir.ts';
+import { tempDir } from '../../fixtures/temp-dir.ts';
 
 async function serve(t: Test, listenOn: number | string, status = 200) {
   const server = createServer((request, response) => response.writeHead(status).end(`asked ${request.url}\n`));
@@ -42,7 +42,7 @@ t.test('the metrics are read over TCP and over a Unix socket', async t => {
   const server = await serve(t, 0);
   const { port } = server.address() as AddressInfo;
   t.equal(await scrape(targetOfUrl(`http://127.0.0.1:${port}`)), 'asked /metrics\n');
-  const path = `${scratch(t)}/s`;
+  const path = `${tempDir(t)}/s`;
   await serve(t, path);
   t.equal(await scrape(ofAddress(`unix:${path}`)), 'asked /metrics\n');
 });

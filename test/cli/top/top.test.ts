@@ -1,12 +1,12 @@
 import t, { type Test } from 'tap';
 import { topCommand } from '../../../src/cli/top/top.ts';
-import { ask } from '../../fixtures/ask.ts';
 import { runCommand } from '../../fixtures/command.ts';
-import { startGate } from '../../fixtures/gatecar.ts';
+import { startWithFakeApi } from '../../fixtures/gatecar.ts';
+import { sendRequest } from '../../fixtures/send-request.ts';
 import { type Behaviour, startStandIn } from '../../fixtures/stand-in-api-server.ts';
 
 async function gate(t: Test) {
-  const gatecar = await startGate({});
+  const gatecar = await startWithFakeApi({});
   t.teardown(() => gatecar.stop());
   return gatecar;
 }
@@ -43,8 +43,8 @@ async function pages(args: string[], steps: (() => unknown)[], isTerminal = fals
 
 t.test('--once prints one page of a running gatecar', async t => {
   const { ops, auth, token } = await gate(t);
-  await ask(auth, { token: token() });
-  await ask(auth, { token: token({ namespace: 'ci', expiresInSeconds: -3600 }) });
+  await sendRequest(auth, { token: token() });
+  await sendRequest(auth, { token: token({ namespace: 'ci', expiresInSeconds: -3600 }) });
   const { code, out } = await runCommand(topCommand, { args: [`--url=${ops}`, '--once'], isTerminal: true });
   t.equal(code, 0);
   t.match(out, /^\u001b\[1mgatecar \d/, 'without clearing the screen');
@@ -64,7 +64,7 @@ t.test('the address is that of the settings if there is no URL', async t => {
 
 t.test('without a terminal it prints one page after the other, without escape codes', async t => {
   const { ops, auth, token } = await gate(t);
-  const out = await pages([`--url=${ops}`], [() => ask(auth, { token: token() })]);
+  const out = await pages([`--url=${ops}`], [() => sendRequest(auth, { token: token() })]);
   t.equal(out.match(/DECISIONS/g)?.length, 2);
   t.match(out, /0\.0\n\ngatecar /, 'with an empty line in between');
   t.match(out, /; last \d+ s\n[\s\S]*\nallow +\d+\.\d +100\.0 %/);
@@ -86,7 +86,7 @@ t.test('a gatecar that does not answer at first is an error', async t => {
 });
 
 t.test('a gatecar that answers no more is reported below its last page', async t => {
-  const gatecar = await startGate({});
+  const gatecar = await startWithFakeApi({});
   const out = await pages([`--url=${gatecar.ops}`], [() => gatecar.stop(), () => {}]);
   t.equal(out.match(/DECISIONS/g)?.length, 3);
   t.match(out, /refresh .*\n\ncannot read http:\S+\/metrics: .*ECONNREFUSED.*\n\n/);
