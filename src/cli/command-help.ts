@@ -27,9 +27,9 @@ Example, in its pod:
 
 Usage: gatecar explain [FILE | --file FILE] [--output text|json] [--setting=value ...]
 
-The token is read from standard input, or from FILE; it is never an argument, and never printed. What
-is printed are its claims (which nobody has verified), what each step says (credential, prescreen,
-local checks, review, policy, clock), the decision with its status, and the headers for the upstream.
+The token is read from standard input, or from FILE; it is never an argument, and never printed. The
+first line is the decision with its status. What follows is the result of each step (credential,
+prescreen, local checks, review, policy, clock), the headers for the upstream, and the unverified claims.
 The API server is asked as the server would ask; the cache and the limits of a running gatecar are not
 looked at. Settings: those of gatecar serve, see gatecar --help.
 

@@ -16,7 +16,7 @@ import { tempDir } from '../../fixtures/temp-dir.ts';
 
 const FLAGS = Object.values(SETTINGS).map(setting => `--${flagName(setting)}`);
 
-/** What bash offers after these words, the last of which may be incomplete. `FILES` stands for its own completion. */
+/** Returns what bash offers for the last word. `FILES` stands for bash's own completion. */
 function offered(...words: string[]): string[] {
   const script = `${bashScript()}
     complete -p gatecar >&2 || exit 1
