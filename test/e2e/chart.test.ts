@@ -287,7 +287,7 @@ t.test('the chart is accepted and works in a cluster', { skip: skipWithout(missi
     const args = commandOf(container, documents);
     t.match(await runGatecar(args, await settingsFor('gatecar')), {
       code: 0,
-      out: /^ok {4}rbac +we may create TokenReviews$/m,
+      out: /^ok {4}rbac +gatecar may create TokenReviews$/m,
     });
     await api.createServiceAccount('gatecar', 'powerless');
     t.match(await runGatecar(args, await settingsFor('powerless')), { code: 1, out: /^fail {2}rbac /m });

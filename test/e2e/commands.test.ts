@@ -69,7 +69,7 @@ t.test('check and explain report the cause of each fault', { skip: skipWithout(k
       { check: 'tls', text: /by the CA we trust/ },
       { check: 'credential', text: /^a token of "system:serviceaccount:gatecar:gatecar"/ },
       { check: 'review', result: 'ok' },
-      { check: 'rbac', text: 'we may create TokenReviews' },
+      { check: 'rbac', text: 'gatecar may create TokenReviews' },
       { check: 'audience', text: 'the API server looks at audiences: a token that is not for ["bindcar"] is refused' },
       { check: 'clock', result: 'ok' },
       { check: 'allowlists' },
@@ -142,7 +142,7 @@ t.test('check and explain report the cause of each fault', { skip: skipWithout(k
     t.strictSame([code, failed], [1, ['review']]);
     t.match(
       findings.find(({ check }) => check === 'review'),
-      { text: /ours is for \["bindcar"\], which must be/ },
+      { text: /gatecar's is for \["bindcar"\], which must be/ },
     );
     const elsewhere = await api.requestToken('ci', 'builder', { audiences: ['elsewhere'] });
     secrets.push(elsewhere);

@@ -19,7 +19,7 @@ interface Named {
 export async function checkAllowlists(connection: KubeApiClient, config: Config): Promise<CheckResult[]> {
   const { allowedNamespaces: namespaces, allowedServiceAccounts: accounts, reviewTimeoutMs } = config;
   if (namespaces === undefined && accounts === undefined) {
-    return [ok('allowlists', 'none is set: every ServiceAccount with a good token passes')];
+    return [ok('allowlists', 'none is set: every ServiceAccount with a valid token passes')];
   }
   const names = (accounts ?? []).map(account => parseServiceAccount(account) as ServiceAccountName);
   const named: Named[] = [
@@ -57,12 +57,16 @@ async function lookUp(connection: KubeApiClient, named: readonly Named[], timeou
     if (status === 404) missing.push(one);
     else if (status !== 200) {
       const how = 'kubectl get namespaces; kubectl get serviceaccounts --all-namespaces';
-      return ok('allowlists', `we may not look whether those named are there, as it should be; you may: ${how}`);
+      return ok('allowlists', `not checked, because gatecar may not read them, as intended. Check them with: ${how}`);
     }
   }
   const [first] = missing;
-  if (first === undefined) return ok('allowlists', 'all that they name is there');
-  return warn('allowlists', `${quoteUntrusted(missing.map(({ name }) => name))} are named and not there`, first.make);
+  if (first === undefined) return ok('allowlists', 'all listed names exist');
+  return warn(
+    'allowlists',
+    `${quoteUntrusted(missing.map(({ name }) => name))} are listed but do not exist`,
+    first.make,
+  );
 }
 
 /** Returns the HTTP status of a GET request; `undefined` if there is no response. */

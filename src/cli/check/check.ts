@@ -114,6 +114,6 @@ function fixEndpoint(message: string): string {
 }
 
 function clockFinding(aheadMs: number | undefined): CheckResult {
-  if (aheadMs === undefined) return ok('clock', 'not compared: whoever answers tells no time');
+  if (aheadMs === undefined) return ok('clock', 'not compared: the server sends no Date header');
   return { check: 'clock', ...assessClockSkew(aheadMs) };
 }

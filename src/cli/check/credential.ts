@@ -30,7 +30,7 @@ export function checkCredential(endpoint: KubeEndpoint, nowMs: number): CheckRes
   const { headers, tls, baseUrl } = endpoint;
   if (tls.cert !== undefined) return checkCertificate(tls.cert, nowMs);
   if (headers['authorization'] !== undefined) return ok('credential', 'name and password');
-  if (!baseUrl.startsWith('https:')) return ok('credential', 'none is sent: who answers over plain http has its own');
+  if (!baseUrl.startsWith('https:')) return ok('credential', 'none is sent over plain http: the proxy adds its own');
   return warn(
     'credential',
     'none: to the API server we are system:anonymous',
@@ -40,7 +40,7 @@ export function checkCredential(endpoint: KubeEndpoint, nowMs: number): CheckRes
 
 function checkToken(token: Token, nowMs: number): CheckResult {
   const claims = readClaims(token);
-  if (claims === undefined) return ok('credential', 'an opaque bearer token, whose end cannot be seen');
+  if (claims === undefined) return ok('credential', 'an opaque bearer token of unknown lifetime');
   const { expiresAtMs, audiences } = claims;
   const what = `a token of ${quoteUntrusted(readJwt(token)?.claims['sub'])} for ${quoteUntrusted(audiences ?? [])}`;
   if (expiresAtMs === undefined) return ok('credential', `${what}, which never expires`);

@@ -16,9 +16,7 @@ export async function checkEndpoint(endpoint: KubeEndpoint, timeoutMs: number, n
   const { proxyUrl } = endpoint;
   const baseUrl = withoutUserInfo(endpoint.baseUrl);
   if (proxyUrl !== undefined) {
-    return [
-      ok('address', `${baseUrl} through the proxy ${new URL(proxyUrl).host}, whose connection is not tried here`),
-    ];
+    return [ok('address', `${baseUrl} through the proxy ${new URL(proxyUrl).host}, which is not tested here`)];
   }
   const { protocol, hostname, port } = new URL(baseUrl);
   const host = hostname.replace(/^\[|\]$/g, '');
@@ -26,7 +24,7 @@ export async function checkEndpoint(endpoint: KubeEndpoint, timeoutMs: number, n
   const target = { host, port: Number(port || (isTls ? 443 : 80)), timeoutMs };
   const unreached = await reach(target);
   if (unreached !== undefined) return [fail('address', `${baseUrl} ${unreached}`, ADDRESS_FIX)];
-  const reached = ok('address', `${baseUrl} resolves and takes connections`);
+  const reached = ok('address', `${baseUrl} resolves and accepts connections`);
   if (!isTls) return [reached, ok('tls', 'none: plain http')];
   return [reached, await checkTls({ ...endpoint, baseUrl }, target, nowMs)];
 }
@@ -52,7 +50,9 @@ async function reach({ host, port, timeoutMs }: Target): Promise<string | undefi
   const { socket, trouble } = await settled(connect({ host, port }), 'connect', timeoutMs);
   socket.destroy();
   if (trouble === undefined) return undefined;
-  return trouble === 'ECONNREFUSED' ? 'refuses connections: nobody listens there' : `cannot be reached (${trouble})`;
+  return trouble === 'ECONNREFUSED'
+    ? 'refuses connections: no process listens there'
+    : `cannot be reached (${trouble})`;
 }
 
 async function checkTls(
@@ -60,7 +60,7 @@ async function checkTls(
   { host, port, timeoutMs }: Target,
   nowMs: number,
 ): Promise<CheckResult> {
-  // An untrusted proxy may finish the handshake, so that its certificate can be reported. No data is
+  // An untrusted proxy may finish the handshake, so its certificate can be reported. No data is
   // sent to it.
   const named = isIP(host) === 0 ? { servername: host } : {};
   const handshake = () =>
@@ -75,7 +75,11 @@ async function checkTls(
   try {
     if (trouble !== undefined) return fail('tls', `${baseUrl} does not speak TLS with us (${trouble})`, ADDRESS_FIX);
     if (tls.rejectUnauthorized === false) {
-      return warn('tls', 'insecure-skip-tls-verify: anybody can be the API server, and get our credential', CA_FIX);
+      return warn(
+        'tls',
+        'insecure-skip-tls-verify: any server can pose as the API server and receive the credential of gatecar',
+        CA_FIX,
+      );
     }
     return assessCertificate(socket, nowMs);
   } finally {

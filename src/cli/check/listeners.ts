@@ -42,7 +42,7 @@ async function checkAddress(setting: string, address: Address, isOurs: () => Pro
     const { message: text } = error as ListenError;
     if (!text.endsWith('EADDRINUSE')) return fail('listeners', text, `gatecar --help   # ${setting}`);
     if (await isOurs()) return ok('listeners', `${setting}: ${address.text}: ${OURS}`);
-    return fail('listeners', `${text}: another process is there`, 'ss --listening --numeric --processes');
+    return fail('listeners', `${text}: another process listens there`, 'ss --listening --numeric --processes');
   }
 }
 
@@ -88,7 +88,7 @@ async function checkTlsFiles(paths: TlsPaths, nowMs: number): Promise<CheckResul
         `openssl x509 -noout -dates -in ${paths.certFile}`,
       );
     }
-    return ok('listeners', `the certificate in ${paths.certFile} and its key can be used, until ${until}`);
+    return ok('listeners', `the certificate in ${paths.certFile} and its key are valid until ${until}`);
   } catch (error) {
     return fail(
       'listeners',

@@ -45,7 +45,7 @@ export function checkMemory(config: Config, detected: ProcessMemory): CheckResul
       'memory',
       `a full cache (GATECAR_CACHE_MAX_ENTRIES=${cacheMaxEntries}) may take ${mebibytes(neededHeap)} MiB of the JavaScript ` +
         `heap, which is limited to ${Math.floor(memory.heapBytes / MIB)} MiB`,
-      `NODE_OPTIONS=--max-old-space-size=${mebibytes(neededHeap)}   # beside its other options, or a smaller GATECAR_CACHE_MAX_ENTRIES`,
+      `NODE_OPTIONS=--max-old-space-size=${mebibytes(neededHeap)}   # in addition to its other options, or a smaller GATECAR_CACHE_MAX_ENTRIES`,
     );
   }
   const fitting = Math.floor(connectionsBytes / bytesPerConnection(config));

@@ -25,7 +25,7 @@ export interface ReviewCheckOptions {
 export async function checkReview(options: ReviewCheckOptions): Promise<CheckResult[]> {
   const trial = await review(new Token('gatecar-check'), options);
   const found = [judgeTrial(trial, options.token)];
-  const { verdict: result } = trial;
+  const { result } = trial;
   // If the request does not even reach RBAC, further requests would fail the same way.
   if (result.kind === 'unavailable' && result.cause !== 'forbidden') return found;
   found.push(await checkAccess(options));
@@ -34,7 +34,7 @@ export async function checkReview(options: ReviewCheckOptions): Promise<CheckRes
 }
 
 interface Reviewed {
-  readonly verdict: AuthResult;
+  readonly result: AuthResult;
   readonly report: ReviewEvent | undefined;
 }
 
@@ -48,10 +48,10 @@ async function review(token: Token, { connection, config }: ReviewCheckOptions):
     },
   });
   const result = await context.authenticate(token, { signal: AbortSignal.timeout(config.reviewTimeoutMs) });
-  return { verdict: result, report };
+  return { result, report };
 }
 
-function judgeTrial({ verdict: result, report }: Reviewed, token: Token | undefined): CheckResult {
+function judgeTrial({ result, report }: Reviewed, token: Token | undefined): CheckResult {
   switch (result.kind) {
     case 'rejected':
       return ok('review', 'test TokenReview succeeded (invalid token rejected, as expected)');
@@ -68,7 +68,7 @@ function judgeTrial({ verdict: result, report }: Reviewed, token: Token | undefi
       const audiences = token && readClaims(token)?.audiences;
       const ours =
         result.cause === 'unauthorized' && audiences
-          ? `; ours is for ${quoteUntrusted(audiences)}, which must be the API server's own`
+          ? `; gatecar's is for ${quoteUntrusted(audiences)}, which must be the API server's own`
           : '';
       return fail('review', `${text}${ours}`, fix);
     }
@@ -87,8 +87,9 @@ async function checkAccess({ connection, config, token }: ReviewCheckOptions): P
     spec: { resourceAttributes },
   };
   const allowed = await accessIn(connection, JSON.stringify(request), config.reviewTimeoutMs);
-  if (allowed === undefined) return ok('rbac', 'we may not ask what we may do; the trial review says enough');
-  if (allowed) return ok('rbac', 'we may create TokenReviews');
+  if (allowed === undefined)
+    return ok('rbac', 'not checked: the API server does not answer SelfSubjectAccessReviews; the test review suffices');
+  if (allowed) return ok('rbac', 'gatecar may create TokenReviews');
   const who = ownName(token);
   return fail(
     'rbac',
@@ -115,22 +116,22 @@ async function accessIn(connection: KubeApiClient, body: string, timeoutMs: numb
  */
 async function checkAudiences(options: ReviewCheckOptions): Promise<CheckResult> {
   const { tokenAudiences: audiences } = options.config;
-  if (audiences.length === 0) return ok('audience', 'none is asked for: tokens for the API server itself pass');
+  if (audiences.length === 0) return ok('audience', 'none is set: tokens for the API server itself pass');
   const asked = quoteUntrusted(audiences);
   if (options.token === undefined)
-    return ok('audience', `${asked} are asked for; not tried, since our credential is no token`);
-  const { verdict: result, report } = await review(options.token, options);
+    return ok('audience', `${asked} are required; not tested, because gatecar's credential is not a token`);
+  const { result, report } = await review(options.token, options);
   switch (result.kind) {
     case 'authenticated':
-      return ok('audience', `the API server answers for ${quoteUntrusted(result.identity.audiences)}`);
+      return ok('audience', `the API server confirms ${quoteUntrusted(result.identity.audiences)}`);
     case 'rejected':
       return result.reason === 'audience_mismatch'
         ? fail(
             'audience',
-            `who answers knows no audiences: every token would be refused, which ${asked} are asked for`,
+            `the server does not support audiences: every token would be rejected, since ${asked} are required`,
             'gatecar serve --token-audiences=   # asks for none: read the warning in gatecar --help',
           )
-        : ok('audience', `the API server looks at audiences: a token that is not for ${asked} is refused`);
+        : ok('audience', `the API server enforces audiences: a token that is not for ${asked} is rejected`);
     case 'unavailable':
       return fail('audience', `${REMEDIATION[result.cause].cause} (${report?.problem})`, REMEDIATION[result.cause].fix);
   }

@@ -28,7 +28,7 @@ export interface DryRun {
   /** Why the issuer or the JWKS could not be fetched. */
   readonly keysProblem: string | undefined;
   /** The authentication result of the API server; `undefined` if it was not called. */
-  readonly verdict: AuthResult | undefined;
+  readonly result: AuthResult | undefined;
   readonly report: ReviewEvent | undefined;
   /** How far gatecar's clock is ahead of the API server's, in milliseconds. */
   readonly aheadMs: number | undefined;
@@ -45,7 +45,7 @@ export interface DryRunOptions {
 
 const NOT_REVIEWED: Omit<DryRun, 'decision'> = {
   ...{ refusedBy: undefined, keys: undefined, keysProblem: undefined, signature: undefined },
-  ...{ verdict: undefined, report: undefined, aheadMs: undefined, clockState: 'unknown' },
+  ...{ result: undefined, report: undefined, aheadMs: undefined, clockState: 'unknown' },
 };
 
 /**
@@ -62,7 +62,7 @@ export async function dryRun(credential: Credential, options: DryRunOptions): Pr
     const { keys, problem } = credential.kind === 'token' ? await createJwks(config, connection) : {};
     const clockState = apiClock.state;
     const signature = credential.kind === 'token' ? await keys?.verify(credential.token) : undefined;
-    const seen: { refusedBy?: ScreeningCheck | ClaimCheck; verdict?: AuthResult; report?: ReviewEvent } = {};
+    const seen: { refusedBy?: ScreeningCheck | ClaimCheck; result?: AuthResult; report?: ReviewEvent } = {};
     const onRefusal = (check: ScreeningCheck | ClaimCheck) => {
       seen.refusedBy = check;
     };
@@ -73,8 +73,8 @@ export async function dryRun(credential: Credential, options: DryRunOptions): Pr
     const context = tokenReview({ connection, audiences, onReview });
     const noting: TokenAuthenticator = {
       async authenticate(token) {
-        seen.verdict = await context.authenticate(token, { signal: AbortSignal.timeout(reviewTimeoutMs) });
-        return seen.verdict;
+        seen.result = await context.authenticate(token, { signal: AbortSignal.timeout(reviewTimeoutMs) });
+        return seen.result;
       },
     };
     const signatures = jwtPrecheck === 'signature';

@@ -54,12 +54,13 @@ function credentialStep(credential: Credential): StepOutcome {
 }
 
 function prescreenStep({ refusedBy }: DryRun): StepOutcome {
-  if (refusedBy === 'length') return reject(`longer than ${MAX_TOKEN_LENGTH} characters, which nobody is asked about`);
+  if (refusedBy === 'length')
+    return reject(`longer than ${MAX_TOKEN_LENGTH} characters, which no TokenReview is sent for`);
   if (refusedBy === 'opaque') return reject('no JWT, and GATECAR_OPAQUE_TOKENS is refuse');
   return pass(`of at most ${MAX_TOKEN_LENGTH} characters`);
 }
 
-function reviewStep({ verdict: result, report }: DryRun, { tokenAudiences }: Config): StepOutcome {
+function reviewStep({ result, report }: DryRun, { tokenAudiences }: Config): StepOutcome {
   switch (result?.kind) {
     case undefined:
       return skipped('not asked: refused before');
@@ -83,7 +84,7 @@ function rejectionText(reason: string, detail: string, audiences: readonly strin
   return `not authenticated: ${detail}`;
 }
 
-function policyStep({ verdict: result, decision }: DryRun, config: Config): StepOutcome {
+function policyStep({ result, decision }: DryRun, config: Config): StepOutcome {
   if (result?.kind !== 'authenticated') return skipped('no authenticated identity');
   const { allowedNamespaces: namespaces, allowedServiceAccounts: accounts } = config;
   const lists = [

@@ -11,8 +11,7 @@ const CERT = '/tls/tls.crt';
 const KEY = '/tls/tls.key';
 const NAME = 'gatecar.gatecar.svc';
 
-const WHY =
-  '# TLS that is not verified keeps out nobody who can redirect connections. To change: the files and the name.';
+const WHY = '# Unverified TLS does not stop a client that can redirect connections. To change: the files and the name.';
 
 const REQUEST = 'proxy_pass http://gatecar/auth;';
 
