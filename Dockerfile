@@ -8,7 +8,7 @@ WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
 # No install scripts: the image's own Node builds, and esbuild's binary comes as a package.
 RUN npm ci --ignore-scripts
-COPY scripts/build.ts scripts/bundle.ts scripts/bill-of-materials.ts scripts/
+COPY scripts/build.ts scripts/bundle.ts scripts/sbom.ts scripts/
 COPY src src
 # What `gatecar gateway` prints.
 COPY examples examples
