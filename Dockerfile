@@ -3,7 +3,7 @@ ARG BUILD_IMAGE=node:24-bookworm-slim
 # Node.js and the libraries it needs: no shell, no package manager. Whatever replaces it has its Node.js at the same path.
 ARG RUNTIME_IMAGE=gcr.io/distroless/nodejs24-debian12:nonroot
 
-FROM ${BUILD_IMAGE} AS build
+FROM --platform=${BUILDPLATFORM} ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
 # No install scripts: the image's own Node builds, and esbuild's binary comes as a package.
