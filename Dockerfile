@@ -3,6 +3,7 @@ ARG BUILD_IMAGE=node:24-bookworm-slim
 # Node.js and the libraries it needs: no shell, no package manager. Whatever replaces it has its Node.js at the same path.
 ARG RUNTIME_IMAGE=gcr.io/distroless/nodejs24-debian12:nonroot
 
+# The builder's own platform, whatever the image's: what this stage makes is JavaScript. BuildKit sets BUILDPLATFORM.
 FROM --platform=${BUILDPLATFORM} ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
@@ -28,7 +29,7 @@ LABEL org.opencontainers.image.title="gatecar" \
 # Made by COPY and not by WORKDIR, which would give it to the base's user: what runs here owns none of it.
 COPY LICENSE /app/
 COPY --from=build /src/package.json /app/
-# The bundle, and beside it sbom.cdx.json and licenses.txt.
+# The bundle, and next to it sbom.cdx.json and licenses.txt.
 COPY --from=build /src/dist /app/dist
 WORKDIR /app
 # --max-old-space-size limits the JavaScript heap: without it V8 uses what the machine has before it collects. It is
