@@ -42,17 +42,17 @@ export function plot(recorded: readonly Recorded[]): string {
   });
   const legend = [
     rect(LEFT, 12, 12, 12, REFERENCE),
-    text(LEFT + 18, 22, 'bare'),
-    rect(LEFT + 60, 12, 12, 12, OURS),
-    text(LEFT + 78, 22, 'gatecar'),
-    `<path d="M${LEFT + 142} 10v16" stroke="${MET}" stroke-width="2.5"/>`,
-    text(LEFT + 150, 22, 'goal, met'),
-    `<path d="M${LEFT + 222} 10v16" stroke="${MISSED}" stroke-width="2.5"/>`,
-    text(LEFT + 230, 22, 'goal, missed'),
+    text(LEFT + 18, 22, 'bare server'),
+    rect(LEFT + 104, 12, 12, 12, OURS),
+    text(LEFT + 122, 22, 'gatecar'),
+    `<path d="M${LEFT + 190} 10v16" stroke="${MET}" stroke-width="2.5"/>`,
+    text(LEFT + 198, 22, 'goal, met'),
+    `<path d="M${LEFT + 280} 10v16" stroke="${MISSED}" stroke-width="2.5"/>`,
+    text(LEFT + 288, 22, 'goal, missed'),
   ];
   const font = 'font-family="DejaVu Sans, Helvetica, Arial, sans-serif" font-size="12"';
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${top}" width="${WIDTH}" height="${top}" ${font}>
-<title>gatecar against the least that can be done in its place</title>
+<title>gatecar compared with minimal servers</title>
 <rect width="100%" height="100%" fill="#fff"/>
 ${[...legend, ...placed].join('\n')}
 </svg>
@@ -63,8 +63,8 @@ function linesOf(scenario: string, rows: readonly Row[]): Line[] {
   return rows.flatMap((row, at) => {
     if (row.goal === undefined) return [];
     const reference = row.ratios && rows.slice(0, at).findLast(({ what, ratios }) => what === row.what && !ratios);
-    const what = row.what.replace(/,? (ms|bytes|MB.*?)\b(.*)$/, '$2').replace(/^(decisions|refusals)\/s(, )?/, '');
-    const by = row.by.startsWith('gatecar') ? scenario : row.by.replace(/, asking gatecar$/, '');
+    const what = row.what.replace(/,? (ms|bytes|MB.*?)\b(.*)$/, '$2').replace(/^(decisions|rejections)\/s(, )?/, '');
+    const by = row.by.startsWith('gatecar') ? scenario : row.by.replace(/, calling gatecar$/, '');
     return [{ label: [by, what].filter(Boolean).join(', '), row, reference }];
   });
 }
@@ -77,7 +77,7 @@ interface Part {
 function rates(lines: readonly Line[]): Part {
   const most = Math.max(...lines.flatMap(({ row, reference }) => [...row.values, ...(reference?.values ?? [])]));
   const x = (value: number) => LEFT + (value / most) * SPAN;
-  return part('Answers a second, one core', 40, lines, ({ label, row, reference }, y) => {
+  return part('Responses per second, one core', 40, lines, ({ label, row, reference }, y) => {
     const base = median(reference?.values ?? []);
     const found = median(row.values);
     return [
@@ -96,7 +96,7 @@ function latencies(lines: readonly Line[]): Part {
   const most = Math.min(3, Math.max(1.5, ...lines.flatMap(({ row }) => row.ratios ?? [])));
   const x = (value: number) => LEFT + (Math.min(value, most) / most) * SPAN;
   const grid = (height: number) => `<path d="M${x(1)} 20V${height}" stroke="${FAINT}" stroke-dasharray="2 2"/>`;
-  const drawn = part('Times, as ratios to bare ones', 22, lines, ({ label, row, reference }, y) => [
+  const drawn = part('Latencies, relative to the bare server', 22, lines, ({ label, row, reference }, y) => [
     text(LEFT - 10, y + 14, label, 'end'),
     rect(LEFT, y + 4, x(median(row.ratios ?? [])) - LEFT, 12, OURS),
     whisker(x, row.ratios ?? [], y + 10),
@@ -110,7 +110,7 @@ function amounts(lines: readonly Line[]): Part {
   const share = (value: number, { goal }: Row) => value / (goal?.limit ?? Number.NaN);
   const most = Math.min(3, Math.max(1.25, ...lines.flatMap(({ row }) => row.values.map(value => share(value, row)))));
   const x = (value: number) => LEFT + (Math.min(value, most) / most) * SPAN;
-  return part('Amounts, as parts of what they may be', 22, lines, ({ label, row }, y) => {
+  return part('Amounts, relative to their limits', 22, lines, ({ label, row }, y) => {
     const shares = row.values.map(value => share(value, row));
     const found = `${figure(median(row.values))}, ${row.goal ? goalText(row.goal) : ''}`;
     return [

@@ -90,7 +90,7 @@ export interface ReviewContext {
   /** The client's address, if a limit needs it. */
   readonly client?: string | undefined;
   /** Set if the caller wants to know how the result was obtained. */
-  readonly trail?: RequestTrace | undefined;
+  readonly trace?: RequestTrace | undefined;
   /**
    * Memory that the request occupies while it waits, in bytes. Read only if the request has to
    * wait.
@@ -106,7 +106,7 @@ export interface ReviewContext {
  * without a promise.
  */
 export interface TokenAuthenticator {
-  authenticate(token: Token, asking?: ReviewContext): AuthResult | Promise<AuthResult>;
+  authenticate(token: Token, context?: ReviewContext): AuthResult | Promise<AuthResult>;
 }
 
 /**

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { gatewayBinary, gatewayMissing, type Linter } from './fixtures/support/gateway-binaries.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 
@@ -67,7 +67,7 @@ function missing(tool: Linter): string | undefined {
 
 function lint(tool: Linter, args: readonly string[], input = '') {
   // No configuration of the user's own, which may ignore rules.
-  const env = { HOME: scratch(t), PATH: process.env['PATH'] };
+  const env = { HOME: tempDir(t), PATH: process.env['PATH'] };
   return spawnSync(gatewayBinary(tool) ?? '', args, { cwd: ROOT, env, input, encoding: 'utf8' });
 }
 

@@ -33,14 +33,14 @@ export interface ResultCacheOptions extends CachedResultsOptions, ResultRefreshO
   /** Milliseconds on the clock of the stores. */
   readonly now?: () => number;
   /** Whether the API server is known to be unreachable. Stale results are then served at once. */
-  readonly authorityDown?: () => boolean;
+  readonly apiServerDown?: () => boolean;
   readonly onLookup?: (result: LookupResult) => void;
 }
 
 /** A {@link TokenAuthenticator} that caches. */
 export interface ResultCache extends TokenAuthenticator {
   /** Returns the cached result and starts no review. Only a hit counts as a look-up. */
-  getCached(token: Token, asking?: ReviewContext): Authenticated | Rejected | undefined;
+  getCached(token: Token, context?: ReviewContext): Authenticated | Rejected | undefined;
 }
 
 /**
@@ -56,51 +56,51 @@ export interface ResultCache extends TokenAuthenticator {
  * unreachable.
  */
 export function withResultCache(inner: TokenAuthenticator, options: ResultCacheOptions): ResultCache {
-  const { key: keyOf, cacheStaleIfErrorMs, now = () => performance.now(), authorityDown = () => false } = options;
+  const { key: keyOf, cacheStaleIfErrorMs, now = () => performance.now(), apiServerDown = () => false } = options;
   const results = createCachedResults(options);
   const scheduleRefresh = createResultRefresh(inner, results, options);
   const joinOrStart = createSharedReviews(inner, results, options);
 
-  const serveStale = ({ identity, freshUntil }: CachedResult, trail: RequestTrace | undefined): Authenticated => {
-    recordLookup('stale', trail, options);
+  const serveStale = ({ identity, freshUntil }: CachedResult, trace: RequestTrace | undefined): Authenticated => {
+    recordLookup('stale', trace, options);
     return { kind: 'authenticated', identity, staleForMs: now() - freshUntil };
   };
 
   const lookUp = (
     key: CacheKey,
     token: Token,
-    known: CachedResult | undefined,
-    trail: RequestTrace | undefined,
+    cached: CachedResult | undefined,
+    trace: RequestTrace | undefined,
   ): Authenticated | Rejected | undefined => {
-    if (known !== undefined) {
+    if (cached !== undefined) {
       const time = now();
-      if (time <= known.freshUntil) {
-        if (time >= known.renewFrom && !known.renewing) scheduleRefresh(key, token, known);
-        recordLookup('hit_positive', trail, options);
-        return known;
+      if (time <= cached.freshUntil) {
+        if (time >= cached.refreshAfter && !cached.refreshing) scheduleRefresh(key, token, cached);
+        recordLookup('hit_positive', trace, options);
+        return cached;
       }
-      return cacheStaleIfErrorMs > 0 && authorityDown() ? serveStale(known, trail) : undefined;
+      return cacheStaleIfErrorMs > 0 && apiServerDown() ? serveStale(cached, trace) : undefined;
     }
     const no = results.getRejection(key);
-    if (no !== undefined) recordLookup('hit_negative', trail, options);
+    if (no !== undefined) recordLookup('hit_negative', trace, options);
     return no;
   };
 
   return {
-    getCached(token, asking) {
+    getCached(token, context) {
       const key = keyOf(token);
-      return lookUp(key, token, results.getUnexpired(key), asking?.trail);
+      return lookUp(key, token, results.getUnexpired(key), context?.trace);
     },
-    authenticate(token, asking) {
-      const trail = asking?.trail;
+    authenticate(token, context) {
+      const trace = context?.trace;
       const key = keyOf(token);
-      const known = results.getUnexpired(key);
-      const verdict = lookUp(key, token, known, trail);
-      if (verdict !== undefined) return verdict;
-      const review = joinOrStart(key, token, asking);
-      if (known === undefined || cacheStaleIfErrorMs === 0) return review;
+      const cached = results.getUnexpired(key);
+      const result = lookUp(key, token, cached, trace);
+      if (result !== undefined) return result;
+      const review = joinOrStart(key, token, context);
+      if (cached === undefined || cacheStaleIfErrorMs === 0) return review;
       // The entry may have left the store: its time ended, or a rejection came in between.
-      return orStale(review, () => (results.getUnexpired(key) === known ? serveStale(known, trail) : undefined));
+      return orStale(review, () => (results.getUnexpired(key) === cached ? serveStale(cached, trace) : undefined));
     },
   };
 }
@@ -115,39 +115,39 @@ function createSharedReviews(
   inner: TokenAuthenticator,
   results: CachedResults,
   options: ResultCacheOptions,
-): (key: CacheKey, token: Token, asking: ReviewContext | undefined) => AuthResult | Promise<AuthResult> {
+): (key: CacheKey, token: Token, context: ReviewContext | undefined) => AuthResult | Promise<AuthResult> {
   const withinMemory = waitingLimit(options);
   const flights = singleFlight<CacheKey, AuthResult>({
     deadlineMs: options.reviewTimeoutMs,
-    late: () => unavailable('timeout'),
+    onTimeout: () => unavailable('timeout'),
   });
 
   const review = (
     key: CacheKey,
     token: Token,
-    trail: RequestTrace | undefined,
+    trace: RequestTrace | undefined,
     deadline: Deadline,
   ): AuthResult | Promise<AuthResult> => {
     // After the deadline all callers have been answered, and a later review may have a newer
     // result. A rejection counts nevertheless: the throttle may have delayed it until the deadline.
     // Stale-if-error must not go on for that token.
-    const learn = (verdict: AuthResult): AuthResult =>
-      !deadline.hasPassed || verdict.kind === 'rejected' ? results.store(key, token, verdict) : verdict;
-    const asking: ReviewContext = {
+    const record = (result: AuthResult): AuthResult =>
+      !deadline.hasPassed || result.kind === 'rejected' ? results.store(key, token, result) : result;
+    const context: ReviewContext = {
       get signal() {
         return deadline.signal;
       },
-      trail,
+      trace: trace,
     };
-    const verdict = inner.authenticate(token, asking);
-    return verdict instanceof Promise ? verdict.then(learn) : learn(verdict);
+    const result = inner.authenticate(token, context);
+    return result instanceof Promise ? result.then(record) : record(result);
   };
 
-  return (key, token, asking) => {
-    const trail = asking?.trail;
+  return (key, token, context) => {
+    const trace = context?.trace;
     const flight = flights.join(key);
-    recordLookup(flight === undefined ? 'miss' : 'coalesced', trail, options);
-    return withinMemory(asking, () => flight ?? flights.start(key, deadline => review(key, token, trail, deadline)));
+    recordLookup(flight === undefined ? 'miss' : 'coalesced', trace, options);
+    return withinMemory(context, () => flight ?? flights.start(key, deadline => review(key, token, trace, deadline)));
   };
 }
 
@@ -159,16 +159,16 @@ async function orStale(
   review: AuthResult | Promise<AuthResult>,
   stale: () => Authenticated | undefined,
 ): Promise<AuthResult> {
-  const verdict = await review;
-  const isOutage = verdict.kind === 'unavailable' && verdict.reason === 'authority_unavailable';
-  return (isOutage ? stale() : undefined) ?? verdict;
+  const result = await review;
+  const isOutage = result.kind === 'unavailable' && result.reason === 'authority_unavailable';
+  return (isOutage ? stale() : undefined) ?? result;
 }
 
 function recordLookup(
   result: LookupResult,
-  trail: RequestTrace | undefined,
+  trace: RequestTrace | undefined,
   { onLookup }: Pick<ResultCacheOptions, 'onLookup'>,
 ): void {
   onLookup?.(result);
-  if (trail !== undefined) trail.source = SOURCES[result];
+  if (trace !== undefined) trace.source = SOURCES[result];
 }

@@ -21,7 +21,7 @@ export interface ReviewQueueOptions extends ReviewCapacityOptions {
   readonly maxWaitMs: number;
   /** Called with the time that an admitted review has waited, in seconds. */
   readonly onAdmitted?: (queuedSeconds: number) => void;
-  readonly onRefused?: (priority: Priority, why: QueueRejection) => void;
+  readonly onRejected?: (priority: Priority, why: QueueRejection) => void;
   readonly now?: () => number;
 }
 
@@ -49,30 +49,30 @@ const OVERLOADED = overloaded('too_many_reviews');
  * failure of the API server.
  */
 export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueOptions): ReviewQueue {
-  const { maxWaitMs, now = () => performance.now(), onAdmitted = () => {}, onRefused = () => {} } = options;
-  const { queues, limit, pause, waits, learn } = createReviewCapacity(options, now);
+  const { maxWaitMs, now = () => performance.now(), onAdmitted = () => {}, onRejected: onRefused = () => {} } = options;
+  const { queues, limit, pause, waits, learn: record } = createReviewCapacity(options, now);
 
-  const run = async (priority: Priority, token: Token, asking: ReviewContext): Promise<AuthResult> => {
+  const run = async (priority: Priority, token: Token, context: ReviewContext): Promise<AuthResult> => {
     const startedAt = now();
     try {
-      const verdict = await inner.authenticate(token, asking);
-      learn(priority, verdict, startedAt);
-      return verdict;
+      const result = await inner.authenticate(token, context);
+      record(priority, result, startedAt);
+      return result;
     } finally {
-      queues.leave(priority);
+      queues.release(priority);
     }
   };
 
-  const wait = async (priority: Priority, token: Token, asking: ReviewContext): Promise<AuthResult> => {
+  const wait = async (priority: Priority, token: Token, context: ReviewContext): Promise<AuthResult> => {
     const start = now();
-    if (!(await turn(queues, priority, asking.signal))) return refuse(priority, 'queue_timeout');
+    if (!(await turn(queues, priority, context.signal))) return refuse(priority, 'queue_timeout');
     const waitedMs = now() - start;
     if (waitedMs > maxWaitMs) {
-      queues.leave(priority);
+      queues.release(priority);
       return refuse(priority, 'queue_timeout');
     }
     onAdmitted(waitedMs / 1000);
-    return run(priority, token, asking);
+    return run(priority, token, context);
   };
 
   const refuse = (priority: Priority, why: QueueRejection): Unavailable => {
@@ -86,11 +86,11 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
     },
     inFlight: priority => queues.inFlight(priority),
     queued: priority => queues.queued(priority),
-    authenticate(token, asking = {}) {
-      const priority = asking.priority ?? 'unverified';
-      if (queues.enter(priority)) {
+    authenticate(token, context = {}) {
+      const priority = context.priority ?? 'unverified';
+      if (queues.tryAcquire(priority)) {
         onAdmitted(0);
-        return run(priority, token, asking);
+        return run(priority, token, context);
       }
       if (queues.isFull(priority)) return refuse(priority, 'queue_full');
       // The API server asked for this pause, so it is not reported as gatecar's own limit. The
@@ -99,7 +99,7 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
         return unavailable('too_many_requests', Math.ceil(pause.leftMs / 1000));
       }
       if (waits.expectedMs(priority) > maxWaitMs) return refuse(priority, 'queue_timeout');
-      return wait(priority, token, asking);
+      return wait(priority, token, context);
     },
   };
 }
@@ -107,7 +107,7 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
 /** Waits for a slot. @returns whether it came before the signal aborted. */
 function turn(queues: PrioritySemaphore, priority: Priority, signal: AbortSignal | undefined): Promise<boolean> {
   return new Promise(resolve => {
-    const giveUp = queues.wait(priority, () => {
+    const giveUp = queues.enqueue(priority, () => {
       signal?.removeEventListener('abort', leave);
       resolve(true);
     });

@@ -70,18 +70,18 @@ export async function dryRun(credential: Credential, options: DryRunOptions): Pr
     const onReview = (report: ReviewEvent) => {
       seen.report = report;
     };
-    const asking = tokenReview({ connection, audiences, onReview });
+    const context = tokenReview({ connection, audiences, onReview });
     const noting: TokenAuthenticator = {
       async authenticate(token) {
-        seen.verdict = await asking.authenticate(token, { signal: AbortSignal.timeout(reviewTimeoutMs) });
+        seen.verdict = await context.authenticate(token, { signal: AbortSignal.timeout(reviewTimeoutMs) });
         return seen.verdict;
       },
     };
     const signatures = jwtPrecheck === 'signature';
     const examining = keys
-      ? withJwtPrecheck(noting, { keys, clock: apiClock, audiences, signatures, onRefusal, wallClock })
+      ? withJwtPrecheck(noting, { keys, clock: apiClock, audiences, signatures, onViolation: onRefusal, wallClock })
       : noting;
-    const authority = withTokenScreening(examining, { opaqueTokens, onRefusal });
+    const authority = withTokenScreening(examining, { opaqueTokens, onRejection: onRefusal });
     const decision = await createAuthorizer(authority, createPolicy(config))(credential);
     return {
       ...NOT_REVIEWED,
