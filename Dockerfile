@@ -5,13 +5,14 @@ ARG BUILD_IMAGE=node:24-bookworm-slim
 # Node.js at the same path.
 ARG RUNTIME_IMAGE=gcr.io/distroless/nodejs24-debian12:nonroot
 
-FROM ${BUILD_IMAGE} AS build
+# The builder's own platform, whatever the image's: what this stage makes is JavaScript. BuildKit sets BUILDPLATFORM.
+FROM --platform=${BUILDPLATFORM} ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
 # Install scripts are not needed: the base image's Node.js runs the build, and npm installs
 # esbuild's binary as a package.
 RUN npm ci --ignore-scripts
-COPY scripts/build.ts scripts/bundle.ts scripts/bill-of-materials.ts scripts/
+COPY scripts/build.ts scripts/bundle.ts scripts/sbom.ts scripts/
 COPY src src
 # `gatecar gateway` prints the examples.
 COPY examples examples

@@ -3,8 +3,8 @@
 import { chmod, copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { GATEWAYS } from '../src/cli/gateway-config/templates.ts';
-import { cycloneDx, licenseTexts, shippedPackages } from './bill-of-materials.ts';
 import { bundle } from './bundle.ts';
+import { cycloneDx, licenseTexts, shippedPackages } from './sbom.ts';
 
 const root = join(import.meta.dirname, '..');
 const outdir = join(root, 'dist');

@@ -22,8 +22,8 @@ import { replaceOnce } from './fixtures/support/nginx.ts';
 
 /** The kinds that each example uses. */
 const KINDS: Readonly<Record<string, readonly string[]>> = {
-  'gateway-api': ['Gateway', 'HTTPRoute', 'ReferenceGrant'],
-  'envoy-gateway': ['SecurityPolicy', 'ClientTrafficPolicy'],
+  'gateway-api': ['Gateway', 'GatewayClass', 'HTTPRoute', 'ReferenceGrant'],
+  'envoy-gateway': ['SecurityPolicy', 'ClientTrafficPolicy', 'EnvoyProxy'],
   contour: ['HTTPProxy', 'ExtensionService'],
   istio: ['AuthorizationPolicy'],
   traefik: ['Middleware', 'IngressRoute'],
@@ -97,7 +97,7 @@ t.test(
     }
     await applyCrd(api, crdFrom('k8s.nginx.org', 'v1', 'Policy', F5_POLICY));
     await applyCrd(api, crdFrom('k8s.nginx.org', 'v1', 'VirtualServer', F5_VIRTUAL_SERVER));
-    for (const gateway of [...Object.keys(KINDS), 'ingress-nginx', 'f5-nginx']) {
+    for (const gateway of [...Object.keys(KINDS), 'ingress-nginx', 'f5-nginx', 'kind/manifests']) {
       t.test(`${gateway} example: each manifest is accepted strictly and without a warning`, async t => {
         const manifests = exampleManifests(gateway);
         t.not(manifests.length, 0);
@@ -129,6 +129,14 @@ t.test(
             'appId: gatecar',
             'app: gatecar',
             /unknown field "spec.accessControl.policies\[0\].app"/,
+          ],
+          ['kind/manifests', 'EnvoyProxy', 'type: NodePort', 'type: HostPort', /Unsupported value: "HostPort"/],
+          [
+            'kind/manifests',
+            'Gateway',
+            'parametersRef:',
+            'parameters:',
+            /unknown field "spec.infrastructure.parameters"/,
           ],
           ['dapr', 'Configuration', 'httpVerb: [POST]', 'httpVerb: POST', /httpVerb.*must be of type array/],
           ['ingress-nginx', 'Ingress', 'pathType: Prefix', 'pathType: Some', /Unsupported value: "Some"/],

@@ -1,6 +1,6 @@
 import type { Metafile } from 'esbuild';
 import t, { type Test } from 'tap';
-import { cycloneDx, licenseTexts, shippedPackages } from '../../scripts/bill-of-materials.ts';
+import { cycloneDx, licenseTexts, shippedPackages } from '../../scripts/sbom.ts';
 
 type Files = Record<string, string>;
 
