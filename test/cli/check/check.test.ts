@@ -409,7 +409,10 @@ t.test('if reading namespaces is forbidden, the allowlist check is ok', async t 
   });
   const url = `http://${await listening(t, server)}`;
   const settings = { GATECAR_KUBE_API_URL: url, GATECAR_ALLOWED_NAMESPACES: 'ci' };
-  t.match((await check(settings)).by['allowlists'], { result: 'ok', text: /^not checked, because gatecar may not read them/ });
+  t.match((await check(settings)).by['allowlists'], {
+    result: 'ok',
+    text: /^not checked, because gatecar may not read them/,
+  });
 });
 
 t.test('an API server that stops answering after the review is not an allowlist failure', async t => {
@@ -481,11 +484,7 @@ t.test('a running gatecar is recognised on a Unix socket and over TLS', async t 
     const env = { GATECAR_KUBE_API_URL: url, ...files, GATECAR_LISTEN: `unix:${directory}/auth`, ...settings };
     return (await check(env, { wallClock: () => nowMs })).findings.filter(finding => finding.check === 'listeners');
   };
-  t.match(await of({}), [
-    { text: /gatecar is there already$/ },
-    {},
-    { result: 'ok', text: /are valid until 2126-/ },
-  ]);
+  t.match(await of({}), [{ text: /gatecar is there already$/ }, {}, { result: 'ok', text: /are valid until 2126-/ }]);
   t.match((await of({}, Date.UTC(2200, 0)))[2], { result: 'fail', text: /expired 2126-/, fix: /^openssl x509/ });
   const bad = (await of({ GATECAR_TLS_CERT_FILE: join(directory, 'bad') }))[2];
   t.match(bad, { result: 'fail', text: /^GATECAR_TLS_CERT_FILE must be a file that holds PEM certificates/ });
