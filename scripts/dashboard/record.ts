@@ -46,8 +46,8 @@ t.test('the data of the dashboard are recorded', async t => {
 });
 
 async function read(prometheus: Prometheus, placed: PlacedPanel, begin: number, end: number): Promise<DrawnPanel> {
-  const { title, gridPos, panel } = placed;
-  if (panel === undefined) return { title, gridPos, unit: '', kind: 'heading' };
+  const { title, panel } = placed;
+  if (panel === undefined) return { title, unit: '', kind: 'heading' };
   const answers = await Promise.all(
     panel.queries.map(async ({ expr, legend }) =>
       (await prometheus.queryRange(queryOf(expr), begin, end, STEP_SECONDS)).map(({ metric, values }) => ({
@@ -59,7 +59,7 @@ async function read(prometheus: Prometheus, placed: PlacedPanel, begin: number, 
     ),
   );
   return {
-    ...{ title, gridPos, unit: panel.unit, kind: panel.number ? 'number' : 'curves', series: answers.flat() },
+    ...{ title, unit: panel.unit, kind: panel.number ? 'number' : 'curves', series: answers.flat() },
     ...(panel.stacked && { stacked: true }),
     ...(panel.words && { words: panel.words }),
     ...(panel.number && { steps: panel.number }),
