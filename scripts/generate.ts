@@ -1,5 +1,5 @@
-// Writes the files generated from the configuration schema, the chart's values.yaml and
-// package.json, and draws the pictures of the documentation.
+// Writes the files generated from the configuration schema, the chart's values.yaml, the examples
+// and package.json, and draws the pictures of the documentation.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { generatedFiles } from './chart/generated.ts';

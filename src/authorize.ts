@@ -16,7 +16,7 @@ import { evaluatePolicy, type Policy } from './policy/policy.ts';
 export type RequestContext = Pick<ReviewContext, 'client' | 'trail' | 'heldBytes'>;
 
 /** Decides on one request by its credential. Returns no promise if the result is cached. */
-export type Authorize = (credential: Credential, question?: RequestContext) => Decision | Promise<Decision>;
+export type Authorize = (credential: Credential, request?: RequestContext) => Decision | Promise<Decision>;
 
 const MISSING: Deny = { kind: 'deny', reason: 'credentials_missing', detail: '' };
 const OTHER_SCHEME_DECISION: Deny = { kind: 'deny', reason: 'credentials_malformed', detail: OTHER_SCHEME };
@@ -26,20 +26,20 @@ const BASIC_MODE_IDENTITY: Allow = { kind: 'allow', identity: undefined };
 
 /** Creates the authorization pipeline: credential → authenticator → policy → decision. */
 export function createAuthorizer(authority: TokenAuthenticator, policy: Policy): Authorize {
-  const decide = (verdict: AuthResult): Decision => {
-    switch (verdict.kind) {
+  const decide = (result: AuthResult): Decision => {
+    switch (result.kind) {
       case 'authenticated':
-        return evaluatePolicy(verdict.identity, policy) ?? allow(verdict);
+        return evaluatePolicy(result.identity, policy) ?? allow(result);
       case 'rejected':
-        return deny(verdict);
+        return deny(result);
       case 'unavailable':
-        return verdict;
+        return result;
     }
   };
-  return (credential, question) => {
+  return (credential, request) => {
     if (credential.kind !== 'token') return withoutToken(credential);
-    const verdict = authority.authenticate(credential.token, question);
-    return verdict instanceof Promise ? verdict.then(decide) : decide(verdict);
+    const result = authority.authenticate(credential.token, request);
+    return result instanceof Promise ? result.then(decide) : decide(result);
   };
 }
 

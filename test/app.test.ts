@@ -37,7 +37,7 @@ import { until } from './fixtures/until.ts';
 
 const NOWHERE: RuntimeEnvironment = { inCluster: undefined, homeDirectory: undefined };
 const POD = { host: '127.0.0.1', port: '1' };
-const JWT = revealToken(unsignedJwt({ sub: 'somebody' }));
+const JWT = revealToken(unsignedJwt({ sub: 'a-client' }));
 
 function memoryLog(level: string): { log: Logger; lines: () => Record<string, unknown>[] } {
   let text = '';
@@ -55,18 +55,18 @@ function memoryLog(level: string): { log: Logger; lines: () => Record<string, un
   return { log: logger(level, destination), lines };
 }
 
-/** An app in front of a stand-in API server, its auth listener on loopback. */
+/** Starts an app with a stand-in API server and its auth listener on loopback. */
 async function startApp(
   t: Test,
   settings: Record<string, string> = {},
   level = 'debug',
-  surroundings: RuntimeEnvironment = NOWHERE,
+  runtimeEnvironment: RuntimeEnvironment = NOWHERE,
 ) {
   const api = await startStandIn(accepts());
   t.teardown(() => api.close());
   const { log, lines } = memoryLog(level);
   const config = readConfig([], { GATECAR_KUBE_API_URL: api.url, ...settings });
-  const app = await createApp(config, surroundings, log);
+  const app = await createApp(config, runtimeEnvironment, log);
   t.teardown(() => app.close());
   const url = `http://${await listen(app.auth.app, address.parse('127.0.0.1:0') as Address, 'X')}`;
   t.teardown(() => app.auth.destroy());
@@ -75,11 +75,15 @@ async function startApp(
   return { api, app, log, lines, url, scrape };
 }
 
-/** Why this configuration could not ask, as `/readyz?verbose` says it. */
-async function problem(t: Test, settings: Record<string, string>, surroundings: RuntimeEnvironment): Promise<string> {
-  // The library that reads kubeconfigs takes its time to load under a coverage tool.
+/** @returns why the first review failed, as `/readyz?verbose` reports it, or `none`. */
+async function problem(
+  t: Test,
+  settings: Record<string, string>,
+  runtimeEnvironment: RuntimeEnvironment,
+): Promise<string> {
+  // The library that reads kubeconfigs loads slowly under a coverage tool.
   const config = readConfig([], { GATECAR_REVIEW_TIMEOUT: '30s', ...settings });
-  const app = await createApp(config, surroundings, logger('silent'));
+  const app = await createApp(config, runtimeEnvironment, logger('silent'));
   t.teardown(() => app.close());
   t.teardown(() => app.ops.close());
   app.health.start();
@@ -87,7 +91,7 @@ async function problem(t: Test, settings: Record<string, string>, surroundings: 
   return /^\[-\]first-review failed: (.*)$/m.exec(app.health.report())?.[1] ?? 'none';
 }
 
-t.test('a result goes from the API server through the cache to the answer, the metrics and the log', async t => {
+t.test('a result of the API server is cached, returned as headers, counted and logged', async t => {
   const { api, url, scrape, lines } = await startApp(t, { GATECAR_KUBE_HEADERS: 'dapr-app-id=kube-proxy' });
   for (let request = 0; request < 3; request += 1) {
     const { status, headers } = await ask(url, { token: 'abc' });
@@ -116,7 +120,7 @@ t.test('a result goes from the API server through the cache to the answer, the m
   t.equal(lines().filter(line => line['msg'] === 'allowed').length, 3);
 });
 
-t.test('each store evicts and counts for itself, and both are bounded', async t => {
+t.test('authenticated and rejected results have stores with their own limit and counters', async t => {
   const { api, url, scrape } = await startApp(t, { GATECAR_CACHE_MAX_ENTRIES: '1' });
   for (const token of ['a', 'b']) await ask(url, { token });
   api.behaviour = reviews({ error: 'invalid bearer token' });
@@ -133,24 +137,24 @@ t.test('each store evicts and counts for itself, and both are bounded', async t 
   }
 });
 
-t.test('times to live and the review timeout are those of the settings', async t => {
+t.test('the TTLs of the cache and the review timeout follow the settings', async t => {
   const settings = { GATECAR_CACHE_TTL: '0', GATECAR_CACHE_NEGATIVE_TTL: '0', GATECAR_REVIEW_TIMEOUT: '50ms' };
   const { api, url } = await startApp(t, settings);
   for (let request = 0; request < 2; request += 1) await ask(url, { token: 'abc' });
   t.equal(api.requests.length, 2);
-  api.behaviour = reviews({ error: 'no' });
+  api.behaviour = reviews({ error: 'invalid bearer token' });
   for (let request = 0; request < 2; request += 1) await ask(url, { token: 'abc' });
   t.equal(api.requests.length, 4);
   api.behaviour = hangs;
   const start = performance.now();
   const { status, body } = await ask(url, { token: 'abc' });
-  t.ok(performance.now() - start < 2500, 'well before the three seconds of the default');
+  t.ok(performance.now() - start < 2500, 'well before the default of three seconds');
   t.equal(status, 503);
   t.equal(body, '{"error":"TokenReview API call failed: timeout"}');
 });
 
-t.test('concurrency, queue and what is shown of them are those of the settings', async t => {
-  // The cluster's documents have a connection of their own.
+t.test('review concurrency, queue length and their metrics follow the settings', async t => {
+  // Without the pre-check no connection is opened to fetch the cluster's JWKS.
   const settings = {
     GATECAR_REVIEW_MAX_CONCURRENCY: '2',
     GATECAR_REVIEW_MAX_QUEUE: '3',
@@ -167,7 +171,7 @@ t.test('concurrency, queue and what is shown of them are those of the settings',
   await Promise.all(waiting);
 });
 
-t.test('the memory budgets follow from the memory limit, and show what is in use', async t => {
+t.test('the memory budgets are derived from the memory limit, and their use is exported', async t => {
   const { api, url, scrape } = await startApp(t, { GATECAR_MEMORY_LIMIT: '256Mi' });
   api.behaviour = hangs;
   const connectionsBytes = budgetOf(await scrape(), 'bytes', 'connections');
@@ -198,13 +202,13 @@ t.test(
   },
 );
 
-/** The value of a gauge of one budget. */
-function budgetOf(lines: readonly string[], what: 'bytes' | 'used_bytes', budget: string): number {
-  const name = `gatecar_memory_budget_${what}{budget="${budget}"} `;
+/** The value of a budget's gauge. */
+function budgetOf(lines: readonly string[], quantity: 'bytes' | 'used_bytes', budget: string): number {
+  const name = `gatecar_memory_budget_${quantity}{budget="${budget}"} `;
   return Number(lines.find(line => line.startsWith(name))?.slice(name.length));
 }
 
-t.test('local refusals cost no review and are counted', async t => {
+t.test('tokens that are too long or opaque are rejected without a review and counted', async t => {
   const { api, url, scrape } = await startApp(t, { GATECAR_OPAQUE_TOKENS: 'reject' });
   t.equal((await ask(url, { token: 'opaque' })).status, 401);
   t.equal((await ask(url, { token: 'x'.repeat(20_000) })).status, 401);
@@ -215,68 +219,65 @@ t.test('local refusals cost no review and are counted', async t => {
   t.ok(metrics.includes('gatecar_local_rejections_total{reason="length"} 1'));
 });
 
-t.test('what the cluster’s own keys tell is refused here, and chooses the priority', async t => {
+t.test('tokens that fail the pre-check by the cluster’s JWKS are rejected without a review', async t => {
   const issuer = tokenIssuer();
-  const authority = await startFakeApiServer({ issuer });
-  t.teardown(() => authority.close());
-  const { app, url, scrape, lines } = await startApp(t, { GATECAR_KUBE_API_URL: authority.url });
+  const apiServer = await startFakeApiServer({ issuer });
+  t.teardown(() => apiServer.close());
+  const { app, url, scrape, lines } = await startApp(t, { GATECAR_KUBE_API_URL: apiServer.url });
   app.health.start();
   await until(async () => (await scrape()).includes('gatecar_jwks_available 1'));
-  const reviews = authority.reviews;
+  const reviews = apiServer.reviews;
   const issue = (more: Partial<TokenRequest> = {}) =>
     issuer.issue({ namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'], ...more });
   const [header, payload] = issue().split('.');
-  const forged = `${header}.${payload}.${issue().split('.')[2]}`;
-  for (const token of [forged, issue({ expiresInSeconds: -3600 }), issue({ audiences: ['other'] })]) {
+  const wrongSignature = `${header}.${payload}.${issue().split('.')[2]}`;
+  for (const token of [wrongSignature, issue({ expiresInSeconds: -3600 }), issue({ audiences: ['other'] })]) {
     t.match(await ask(url, { token }), { status: 401, headers: { 'x-gatecar-reason': 'token_rejected' } });
   }
-  t.equal(authority.reviews, reviews, 'nobody was asked');
+  t.equal(apiServer.reviews, reviews, 'no review was sent');
   t.equal((await ask(url, { token: issue() })).status, 200);
-  t.equal(authority.reviews, reviews + 1, 'and a yes is the API server’s');
+  t.equal(apiServer.reviews, reviews + 1, 'only the API server authenticates a token');
   const metrics = await scrape();
-  for (const check of ['signature', 'expired', 'audience']) {
-    t.ok(metrics.includes(`gatecar_local_rejections_total{reason="${check}"} 1`), check);
+  for (const reason of ['signature', 'expired', 'audience']) {
+    t.ok(metrics.includes(`gatecar_local_rejections_total{reason="${reason}"} 1`), reason);
   }
-  t.notOk(lines().some(({ msg }) => /keys cannot be read/.test(String(msg))));
+  t.notOk(lines().some(({ msg }) => /cannot fetch cluster JWKS/.test(String(msg))));
 });
 
-t.test(
-  'with keys, tokens of unverified signature have their share; with claims alone, or with none, all there is',
-  async t => {
-    const { jwks } = tokenIssuer();
-    for (const [checks, inFlight] of [
-      ['signature', 2],
-      ['claims', 8],
-      ['off', 8],
-    ] as const) {
-      const settings = {
-        GATECAR_REVIEW_MAX_CONCURRENCY: '8',
-        GATECAR_JWT_PRECHECK: checks,
-        GATECAR_REVIEW_MAX_QUEUE: '40',
-      };
-      const { app, api, url, scrape } = await startApp(t, settings);
-      Object.assign(api.documents, { '/.well-known/openid-configuration': { issuer: 'i' }, '/openid/v1/jwks': jwks });
-      app.health.start();
-      await until(() => app.health.apiServerUp);
-      if (checks !== 'off') await until(async () => (await scrape()).includes('gatecar_jwks_available 1'));
-      const held = heldBack(accepts());
-      api.behaviour = held.behaviour;
-      const waiting = Array.from({ length: 10 }, (_, at) => ask(url, { token: `opaque-${at}` }));
-      const line = `gatecar_reviews_queued{priority="unverified"} ${10 - inFlight}`;
-      await until(async () => (await scrape()).includes(line));
-      t.ok((await scrape()).includes(`gatecar_reviews_in_flight{priority="unverified"} ${inFlight}`), checks);
-      held.letGo();
-      await Promise.all(waiting);
-    }
-  },
-);
+t.test('with signature checks, unverified tokens get a share of the review slots; without, all of them', async t => {
+  const { jwks } = tokenIssuer();
+  for (const [checks, inFlight] of [
+    ['signature', 2],
+    ['claims', 8],
+    ['off', 8],
+  ] as const) {
+    const settings = {
+      GATECAR_REVIEW_MAX_CONCURRENCY: '8',
+      GATECAR_JWT_PRECHECK: checks,
+      GATECAR_REVIEW_MAX_QUEUE: '40',
+    };
+    const { app, api, url, scrape } = await startApp(t, settings);
+    Object.assign(api.documents, { '/.well-known/openid-configuration': { issuer: 'i' }, '/openid/v1/jwks': jwks });
+    app.health.start();
+    await until(() => app.health.apiServerUp);
+    if (checks !== 'off') await until(async () => (await scrape()).includes('gatecar_jwks_available 1'));
+    const held = heldBack(accepts());
+    api.behaviour = held.behaviour;
+    const waiting = Array.from({ length: 10 }, (_, index) => ask(url, { token: `opaque-${index}` }));
+    const line = `gatecar_reviews_queued{priority="unverified"} ${10 - inFlight}`;
+    await until(async () => (await scrape()).includes(line));
+    t.ok((await scrape()).includes(`gatecar_reviews_in_flight{priority="unverified"} ${inFlight}`), checks);
+    held.letGo();
+    await Promise.all(waiting);
+  }
+});
 
-t.test('keys that cannot be read are said once, and once when they can', async t => {
+t.test('a JWKS that cannot be fetched is logged once, and tokens are still reviewed', async t => {
   const { app, api, lines, url, scrape } = await startApp(t);
   app.health.start();
   const readable = (value: number) => async () => (await scrape()).includes(`gatecar_jwks_available ${value}`);
   await until(readable(0));
-  t.equal((await ask(url, { token: JWT })).status, 200, 'it works on');
+  t.equal((await ask(url, { token: JWT })).status, 200, 'the token is reviewed');
   t.match(
     lines().filter(({ msg }) => /JWKS/.test(String(msg))),
     [{ level: 'warn', problem: 'GET /.well-known/openid-configuration: HTTP 404' }],
@@ -284,7 +285,7 @@ t.test('keys that cannot be read are said once, and once when they can', async t
   t.equal(api.requests.length, 1);
 });
 
-t.test('with grace a known token passes through an outage, marked; its begin and end are a line each', async t => {
+t.test('with stale-if-error a cached token stays allowed during an outage, marked as stale and logged', async t => {
   const settings = {
     GATECAR_CACHE_STALE_IF_ERROR: '1m',
     GATECAR_CACHE_TTL: '50ms',
@@ -292,34 +293,32 @@ t.test('with grace a known token passes through an outage, marked; its begin and
   };
   const { app, api, url, lines, scrape } = await startApp(t, settings);
   app.health.start();
-  t.equal((await ask(url, { token: 'known' })).status, 200);
+  t.equal((await ask(url, { token: 'cached' })).status, 200);
   api.behaviour = answers(500, 'boom');
-  await until(async () => (await ask(url, { token: 'known' })).headers['x-gatecar-stale'] !== undefined);
+  await until(async () => (await ask(url, { token: 'cached' })).headers['x-gatecar-stale'] !== undefined);
   for (let request = 0; request < 3; request += 1) {
-    t.match(await ask(url, { token: 'known' }), { status: 200, headers: { 'x-gatecar-stale': '0' } });
+    t.match(await ask(url, { token: 'cached' }), { status: 200, headers: { 'x-gatecar-stale': '0' } });
   }
-  t.match(await ask(url, { token: 'unknown' }), { status: 503 });
+  t.match(await ask(url, { token: 'uncached' }), { status: 503 });
   t.ok((await scrape()).includes('gatecar_serving_stale 1'));
   t.notOk((await scrape()).includes('gatecar_cache_lookups_total{result="stale"} 0'));
   api.behaviour = accepts();
   await until(() => app.health.apiServerUp);
-  const reply = await ask(url, { token: 'known' });
+  const reply = await ask(url, { token: 'cached' });
   t.match(reply, { status: 200 });
   t.equal(reply.headers['x-gatecar-stale'], undefined);
   t.match(
-    lines().filter(({ msg }) => /serving stale/.test(String(msg))),
+    lines().filter(({ msg }) => /^(serving|stopped serving) stale results/.test(String(msg))),
     [{ level: 'warn' }, { level: 'info' }],
   );
 });
 
-t.test('what no known token would fail at is no outage to serve a revoked one by grace', async t => {
+t.test('a review failure of an unverified token does not let stale-if-error allow a revoked token', async t => {
   const settings = {
-    ...{
-      GATECAR_CACHE_STALE_IF_ERROR: '1m',
-      GATECAR_CACHE_TTL: '20ms',
-      GATECAR_CACHE_REFRESH_AHEAD: 'false',
-      GATECAR_REVIEW_TIMEOUT: '1s',
-    },
+    GATECAR_CACHE_STALE_IF_ERROR: '1m',
+    GATECAR_CACHE_TTL: '20ms',
+    GATECAR_CACHE_REFRESH_AHEAD: 'false',
+    GATECAR_REVIEW_TIMEOUT: '1s',
   };
   const { app, api, url, scrape } = await startApp(t, settings);
   const issuer = tokenIssuer();
@@ -327,21 +326,21 @@ t.test('what no known token would fail at is no outage to serve a revoked one by
   api.documents['/openid/v1/jwks'] = issuer.jwks;
   app.health.start();
   await until(async () => {
-    // Questions have the keys asked for again, where the machine was too slow the first time.
-    await ask(url, { token: 'anybody' });
+    // Requests trigger another JWKS fetch, in case the first one was too slow.
+    await ask(url, { token: 'any' });
     return (await scrape()).includes('gatecar_jwks_available 1');
   });
   const token = issuer.issue({ namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'] });
   t.equal((await ask(url, { token })).status, 200);
-  // As where a token webhook is slow: what it is asked about hangs, and the API server says no to a token of its own.
-  const no = reviews({ authenticated: false });
-  api.behaviour = (request, response) => (request.token === 'opaque' ? hangs : no)(request, response);
+  // As with a slow token webhook: reviews of its tokens hang, but other tokens are still rejected.
+  const rejects = reviews({ authenticated: false });
+  api.behaviour = (request, response) => (request.token === 'opaque' ? hangs : rejects)(request, response);
   t.equal((await ask(url, { token: 'opaque' })).status, 503);
   t.notOk(app.health.apiServerUp);
   t.match(await ask(url, { token }), { status: 401, headers: { 'x-gatecar-reason': 'token_rejected' } });
 });
 
-t.test('both lists of the policy are judged on each request, not cached', async t => {
+t.test('both allowlists are evaluated on each request, not cached', async t => {
   const account = 'system:serviceaccount:default:my-app';
   const cases: [settings: Record<string, string>, status: number, reason: string | undefined][] = [
     [{ GATECAR_ALLOWED_NAMESPACES: 'default' }, 200, undefined],
@@ -360,7 +359,7 @@ t.test('both lists of the policy are judged on each request, not cached', async 
   }
 });
 
-t.test('answers follow the settings', async t => {
+t.test('header prefix, error detail and unavailable status of responses follow the settings', async t => {
   const settings = {
     GATECAR_IDENTITY_HEADER_PREFIX: 'X-Id-',
     GATECAR_ERROR_DETAIL: 'generic',
@@ -373,19 +372,19 @@ t.test('answers follow the settings', async t => {
   t.match(await ask(url, { token: 'abc' }), { status: 403, body: '{"error":"Forbidden"}' });
 });
 
-t.test('a trusted proxy’s word is in the log, under whatever case the setting has', async t => {
+t.test('forwarded values of a trusted proxy are logged, whatever the case of the header setting', async t => {
   const settings = { GATECAR_TRUSTED_PROXIES: '127.0.0.1', GATECAR_CLIENT_IP_HEADER: 'X-Real-IP' };
   const headers = { 'X-Real-IP': '203.0.113.7', 'X-Original-URI': '/app' };
-  const trusting = await startApp(t, settings);
-  await ask(trusting.url, { headers });
-  t.match(trusting.lines(), [{ msg: 'denied', clientAddress: '203.0.113.7', uri: '/app' }]);
-  const wary = await startApp(t);
-  await ask(wary.url, { headers });
-  t.equal(wary.lines()[0]?.['clientAddress'], '127.0.0.1');
-  t.notOk('uri' in (wary.lines()[0] ?? {}));
+  const trusted = await startApp(t, settings);
+  await ask(trusted.url, { headers });
+  t.match(trusted.lines(), [{ msg: 'denied', clientAddress: '203.0.113.7', uri: '/app' }]);
+  const untrusted = await startApp(t);
+  await ask(untrusted.url, { headers });
+  t.equal(untrusted.lines()[0]?.['clientAddress'], '127.0.0.1');
+  t.notOk('uri' in (untrusted.lines()[0] ?? {}));
 });
 
-t.test('a fault of ours is logged, and answered as such', async t => {
+t.test('an error in writing the decision log is logged and does not change the response', async t => {
   const { log, url, lines } = await startApp(t);
   const info = log.info;
   log.info = (...args: unknown[]) => {
@@ -393,15 +392,15 @@ t.test('a fault of ours is logged, and answered as such', async t => {
     Reflect.apply(info, log, args);
   };
   t.equal((await ask(url)).status, 401);
-  t.match(lines(), [{ level: 'error', msg: /a fault of ours/, err: { message: 'the disk is full' } }]);
+  t.match(lines(), [{ level: 'error', msg: /^internal error/, err: { message: 'the disk is full' } }]);
 });
 
-t.test('draining says so on every answer, over HTTP and gRPC, and is unready', async t => {
+t.test('draining closes HTTP connections after each response and makes HTTP and gRPC unready', async t => {
   const { app, url } = await startApp(t, { GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
   const envoy = envoyClient(String(await app.grpc?.listen({ host: '127.0.0.1', port: 0 })));
   t.teardown(() => envoy.close());
   t.teardown(() => app.grpc?.destroy());
-  t.equal((await app.ops.inject('/readyz')).statusCode, 503, 'nothing has been asked yet');
+  t.equal((await app.ops.inject('/readyz')).statusCode, 503, 'no review has succeeded yet');
   const served: boolean[] = [];
   Object.assign(app.grpc ?? {}, { setServing: (serving: boolean) => served.push(serving) });
   app.health.start();
@@ -416,7 +415,7 @@ t.test('draining says so on every answer, over HTTP and gRPC, and is unready', a
   t.strictSame(served, [true, false]);
 });
 
-t.test('closing tells what the log held back, and asks no more', async t => {
+t.test('closing logs the suppressed lines and sends no more reviews', async t => {
   const { app, api, url, lines } = await startApp(t, {}, 'info');
   for (let request = 0; request < 15; request += 1) await ask(url);
   t.equal(lines().length, 10);
@@ -431,13 +430,13 @@ t.test('closing tells what the log held back, and asks no more', async t => {
     },
   });
   await app.close();
-  t.ok(stopped, 'nor is the readiness probe sent any more');
+  t.ok(stopped, 'the readiness probe is stopped');
   t.match(lines().at(-1), { msg: 'repeated log lines suppressed', reason: 'credentials_missing', suppressed: 5 });
-  t.equal((await ask(url, { token: 'another' })).status, 503);
+  t.equal((await ask(url, { token: 'uncached' })).status, 503);
   t.equal(api.requests.length, 1);
 });
 
-t.test('format-only mode asks nobody', async t => {
+t.test('format-only mode is ready and exports no API server metric', async t => {
   const app = await createApp(
     readConfig([], { GATECAR_MODE: 'format-only', GATECAR_LISTEN: '127.0.0.1:0' }),
     NOWHERE,
@@ -452,16 +451,16 @@ t.test('format-only mode asks nobody', async t => {
   await app.close();
 });
 
-t.test('where the API server is', async t => {
+t.test('the API server and its credential are chosen by settings and environment', async t => {
   const inCluster: RuntimeEnvironment = { inCluster: POD, homeDirectory: undefined };
   const https = 'https://127.0.0.1:1';
 
-  t.test('an address is taken before everything else', async t => {
+  t.test('GATECAR_KUBE_API_URL takes precedence over a kubeconfig and the pod’s environment', async t => {
     const settings = { GATECAR_KUBE_API_URL: 'http://127.0.0.1:1', GATECAR_KUBECONFIG: '/not/there' };
     t.equal(await problem(t, settings, inCluster), 'connection refused (ECONNREFUSED)');
   });
 
-  t.test('an https address in a pod is shown the pod’s own token and verified by its CA', async t => {
+  t.test('an https GATECAR_KUBE_API_URL in a pod uses the pod’s token and CA', async t => {
     const settings = { GATECAR_KUBE_API_URL: https };
     t.equal(await problem(t, settings, inCluster), `CA file ${IN_CLUSTER_CA_FILE} cannot be read: ENOENT`);
     const caFile = join(scratch(t, { 'ca.crt': 'CA' }), 'ca.crt');
@@ -470,7 +469,7 @@ t.test('where the API server is', async t => {
     t.equal(await problem(t, settings, NOWHERE), 'connection refused (ECONNREFUSED)');
   });
 
-  t.test('a plain http address is shown no token unless one is named', async t => {
+  t.test('a plain http GATECAR_KUBE_API_URL receives no token unless a token file is set', async t => {
     const api = await startStandIn(accepts());
     t.teardown(() => api.close());
     const probes: (string | undefined)[] = [];
@@ -480,17 +479,17 @@ t.test('where the API server is', async t => {
     };
     const settings = { GATECAR_KUBE_API_URL: api.url };
     t.equal(await problem(t, settings, inCluster), 'none');
-    const tokenFile = join(scratch(t, { token: 'ours' }), 'token');
+    const tokenFile = join(scratch(t, { token: 'own' }), 'token');
     t.equal(await problem(t, { ...settings, GATECAR_KUBE_TOKEN_FILE: tokenFile }, inCluster), 'none');
-    t.strictSame(probes, [undefined, 'Bearer ours']);
+    t.strictSame(probes, [undefined, 'Bearer own']);
   });
 
-  t.test('a kubeconfig that is named is taken before the pod’s own account', async t => {
+  t.test('GATECAR_KUBECONFIG takes precedence over the pod’s ServiceAccount', async t => {
     const settings = { GATECAR_KUBECONFIG: '/not/there' };
     t.equal(await problem(t, settings, inCluster), 'kubeconfig /not/there cannot be read: ENOENT');
   });
 
-  t.test('a named kubeconfig’s token and CA give way to files that are named', async t => {
+  t.test('GATECAR_KUBE_TOKEN_FILE and GATECAR_KUBE_CA_FILE override those of the kubeconfig', async t => {
     const file = join(scratch(t, { config: kubeconfig() }), 'config');
     for (const name of ['TOKEN', 'CA']) {
       const settings = { GATECAR_KUBECONFIG: file, [`GATECAR_KUBE_${name}_FILE`]: '/not/there' };
@@ -498,17 +497,17 @@ t.test('where the API server is', async t => {
     }
   });
 
-  t.test('in a pod it is the pod’s own account, with files that are named in place of the mounted ones', async t => {
+  t.test('in a pod the mounted ServiceAccount is used, and token and CA file settings override its files', async t => {
     const home: RuntimeEnvironment = { inCluster: POD, homeDirectory: '/not/there' };
     t.equal(await problem(t, {}, home), `CA file ${IN_CLUSTER_CA_FILE} cannot be read: ENOENT`);
-    const directory = scratch(t, { 'ca.crt': 'CA', token: 'ours' });
+    const directory = scratch(t, { 'ca.crt': 'CA', token: 'own' });
     const ca = { GATECAR_KUBE_CA_FILE: join(directory, 'ca.crt') };
     t.equal(await problem(t, ca, home), `token file ${IN_CLUSTER_TOKEN_FILE} cannot be read: ENOENT`);
     const both = { ...ca, GATECAR_KUBE_TOKEN_FILE: join(directory, 'token') };
     t.match(await problem(t, both, home), /^connection refused/);
   });
 
-  t.test('else it is the kubeconfig in the home directory, in a pod too where a context is named', async t => {
+  t.test('the kubeconfig of the home directory is used outside of pods, and in a pod if a context is set', async t => {
     const homeDirectory = scratch(t);
     mkdirSync(join(homeDirectory, '.kube'));
     const api: StandIn = await startStandIn(accepts());
@@ -528,18 +527,18 @@ t.test('where the API server is', async t => {
     }
   });
 
-  t.test('it has as long for a probe as for any review', async t => {
+  t.test('the readiness probe has the review timeout', async t => {
     const api = await startStandIn(hangs);
     t.teardown(() => api.close());
     t.equal(await problem(t, { GATECAR_KUBE_API_URL: api.url, GATECAR_REVIEW_TIMEOUT: '50ms' }, NOWHERE), 'timeout');
   });
 
-  t.test('and never a guess', async t => {
+  t.test('without any source no API server address is guessed', async t => {
     t.equal(await problem(t, {}, NOWHERE), 'no API server is known: set GATECAR_KUBECONFIG or GATECAR_KUBE_API_URL');
   });
 });
 
-t.test('a connection more than may be open is counted, on either listener', async t => {
+t.test('a connection beyond GATECAR_MAX_CONNECTIONS is counted, over HTTP and gRPC', async t => {
   const { app, url, scrape } = await startApp(t, { GATECAR_MAX_CONNECTIONS: '1', GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
   const grpc = await app.grpc?.listen({ host: '127.0.0.1', port: 0 });
   t.teardown(() => app.grpc?.destroy());
@@ -555,7 +554,7 @@ t.test('a connection more than may be open is counted, on either listener', asyn
   for (const socket of sockets.flat()) socket.destroy();
 });
 
-t.test('the ops listener has 64 connections of its own, and counts those that it closes', async t => {
+t.test('the ops listener has 64 connections outside the budget, and counts those that it closes', async t => {
   const { app, scrape } = await startApp(t);
   await app.ops.listen({ host: '127.0.0.1', port: 0 });
   const { port } = app.ops.server.address() as AddressInfo;
@@ -564,19 +563,23 @@ t.test('the ops listener has 64 connections of its own, and counts those that it
     for (const socket of sockets) socket.destroy();
   });
   await until(async () => (await scrape()).includes('gatecar_connections_rejected_total{protocol="ops"} 1'));
-  t.equal(budgetOf(await scrape(), 'used_bytes', 'connections'), 0, 'not from the budget of the other listeners');
+  t.equal(
+    budgetOf(await scrape(), 'used_bytes', 'connections'),
+    0,
+    'ops connections do not use the budget of the other listeners',
+  );
 });
 
-t.test('TLS ends with the app, and never begins with files that cannot be used', async t => {
+t.test('an app with TLS serves no plain HTTP, and invalid TLS files prevent its start', async t => {
   const { settings, paths } = await listenerFiles(t);
   const { app, url } = await startApp(t, settings);
-  await t.rejects(ask(url, { token: 'abc' }), 'no plain HTTP is answered any more');
+  await t.rejects(ask(url, { token: 'abc' }), 'plain HTTP is not answered');
   await app.close();
   const config = readConfig([], { ...settings, GATECAR_TLS_KEY_FILE: paths.certFile });
   await t.rejects(createApp(config, NOWHERE, logger('silent')), { name: 'TlsFileError' });
 });
 
-t.test('a client address that failed too often costs no review', async t => {
+t.test('a client beyond its failure limit is rejected without a review', async t => {
   const { api, url } = await startApp(t, {
     GATECAR_CLIENT_FAILURE_LIMIT: '1/60m',
     GATECAR_TRUSTED_PROXIES: '127.0.0.1',
@@ -584,14 +587,14 @@ t.test('a client address that failed too often costs no review', async t => {
   });
   const from = async (client: string, token: string) =>
     (await ask(url, { token, headers: { 'X-Real-IP': client } })).headers['x-gatecar-reason'];
-  api.behaviour = reviews({ error: 'no' });
+  api.behaviour = reviews({ error: 'invalid bearer token' });
   t.equal(await from('192.0.2.1', 'a'), 'token_rejected');
   t.equal(await from('192.0.2.1', 'b'), 'too_many_failures');
   t.equal(await from('192.0.2.2', 'c'), 'token_rejected');
   t.equal(api.requests.length, 2);
 });
 
-t.test('where it is asked for, each decision is audited', async t => {
+t.test('with GATECAR_AUDIT_LOG=all each decision is audited', async t => {
   const { url, lines } = await startApp(t, { GATECAR_AUDIT_LOG: 'all' });
   await ask(url, { token: JWT });
   await ask(url);
@@ -604,7 +607,7 @@ t.test('where it is asked for, each decision is audited', async t => {
   );
 });
 
-t.test('where spans are asked for, requests and reviews have them, and lines name them', async t => {
+t.test('with tracing enabled, requests and reviews have spans, and log lines name them', async t => {
   const receiver = await startOtlpReceiver();
   t.teardown(() => receiver.close());
   process.env['OTEL_EXPORTER_OTLP_ENDPOINT'] = receiver.url;
@@ -617,36 +620,34 @@ t.test('where spans are asked for, requests and reviews have them, and lines nam
   await app.close();
   const request = receiver.spans.find(({ name }) => name === 'authorize');
   t.match(receiver.spans.find(({ name }) => name === 'TokenReview')?.parentId, request?.spanId);
-  const named = lines().filter(line => line['span_id'] === request?.spanId);
-  t.match(named, [{ msg: 'allowed' }, { audit: true, source: 'review' }]);
+  const traced = lines().filter(line => line['span_id'] === request?.spanId);
+  t.match(traced, [{ msg: 'allowed' }, { audit: true, source: 'review' }]);
 });
 
-t.test('a pod knows its API server by what the kubelet put into its environment', async t => {
+t.test('the in-cluster address is read from the environment that the kubelet sets', async t => {
   t.strictSame(inClusterAddress({ KUBERNETES_SERVICE_HOST: '10.0.0.1', KUBERNETES_SERVICE_PORT: '443', HOME: '/' }), {
-    ...{ host: '10.0.0.1', port: '443' },
+    host: '10.0.0.1',
+    port: '443',
   });
   t.equal(inClusterAddress({ KUBERNETES_SERVICE_PORT: '443' }), undefined);
 });
 
-t.test(
-  'the ops listener has 64 connections of its own, and closes the oldest without a request for a new one',
-  async t => {
-    const { app, scrape } = await startApp(t);
-    await listen(app.ops, address.parse('127.0.0.1:0') as Address, 'X');
-    const { port } = app.ops.server.address() as AddressInfo;
-    const sockets: Socket[] = [];
-    t.teardown(() => {
-      for (const socket of sockets) socket.destroy();
-      app.ops.server.close();
-    });
-    for (let opened = 0; opened < 66; opened += 1) {
-      const socket = connect(port, '127.0.0.1').on('error', () => {});
-      await once(socket, 'connect');
-      sockets.push(socket.resume());
-    }
-    await until(() => sockets.filter(socket => socket.destroyed).length === 2);
-    t.ok(sockets[0]?.destroyed && sockets[1]?.destroyed);
-    t.ok((await scrape()).includes('gatecar_connections_rejected_total{protocol="ops"} 2'));
+t.test('the ops listener closes its oldest connections without a request beyond 64 connections', async t => {
+  const { app, scrape } = await startApp(t);
+  await listen(app.ops, address.parse('127.0.0.1:0') as Address, 'X');
+  const { port } = app.ops.server.address() as AddressInfo;
+  const sockets: Socket[] = [];
+  t.teardown(() => {
     for (const socket of sockets) socket.destroy();
-  },
-);
+    app.ops.server.close();
+  });
+  for (let opened = 0; opened < 66; opened += 1) {
+    const socket = connect(port, '127.0.0.1').on('error', () => {});
+    await once(socket, 'connect');
+    sockets.push(socket.resume());
+  }
+  await until(() => sockets.filter(socket => socket.destroyed).length === 2);
+  t.ok(sockets[0]?.destroyed && sockets[1]?.destroyed);
+  t.ok((await scrape()).includes('gatecar_connections_rejected_total{protocol="ops"} 2'));
+  for (const socket of sockets) socket.destroy();
+});

@@ -14,7 +14,7 @@ import { accepts, hangs, reviews, startStandIn } from './fixtures/stand-in-api-s
 import { scratch } from './fixtures/temp-dir.ts';
 import { until } from './fixtures/until.ts';
 
-// A dozen processes take their time on a busy machine.
+// These tests start a dozen processes, which is slow on a busy machine.
 t.setTimeout(240_000);
 
 const TLS = join(import.meta.dirname, 'fixtures/tls');
@@ -35,17 +35,17 @@ async function run(args: string[], env: Record<string, string> = {}, input = '')
   return { code, out, err };
 }
 
-t.test('--help and --version answer and end', async t => {
+t.test('--help and --version print and exit with 0', async t => {
   t.match(await run(['--help']), { code: 0, out: /^gatecar: .*\n\nUsage: gatecar/, err: '' });
   t.match(await run(['serve', '-h']), { code: 0, out: /Usage/ });
   t.strictSame(await run(['--version']), { code: 0, out: `${VERSION}\n`, err: '' });
 });
 
-t.test('a command that ends has a --help of its own', async t => {
+t.test('a one-shot command has its own --help', async t => {
   t.match(await run(['explain', '--help']), { code: 0, out: /^gatecar explain: [\s\S]*\nExample: /, err: '' });
 });
 
-t.test('`gatecar check` ends with 1 where something fails, and with 0 where nothing does', async t => {
+t.test('`gatecar check` exits with 1 if a check fails, and with 0 otherwise', async t => {
   const standIn = await startStandIn(reviews({ error: 'invalid bearer token' }));
   t.teardown(() => standIn.close());
   const free = { GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0' };
@@ -53,7 +53,7 @@ t.test('`gatecar check` ends with 1 where something fails, and with 0 where noth
   t.match(await run(['check'], free), { code: 1, out: /^fail {2}credential .*no API server is known/m, err: '' });
 });
 
-t.test('`gatecar gateway` prints a configuration, and what it leaves to do beside it', async t => {
+t.test('`gatecar gateway` prints a configuration, and remaining steps on standard error', async t => {
   t.match(await run(['gateway', 'envoy-grpc']), {
     code: 0,
     out: /^static_resources:$/m,
@@ -61,18 +61,20 @@ t.test('`gatecar gateway` prints a configuration, and what it leaves to do besid
   });
 });
 
-t.test('`gatecar explain` reads standard input, and its exit code says what was decided', async t => {
+t.test('`gatecar explain` reads standard input, and its exit code reports the decision', async t => {
   const standIn = await startStandIn(accepts());
   t.teardown(() => standIn.close());
   const env = { GATECAR_KUBE_API_URL: standIn.url };
   t.match(await run(['explain'], env, 'opaque\n'), { code: 0, out: /^decision: allow \(HTTP 200\)$/m, err: '' });
   t.match(await run(['explain', '--allowed-namespaces=ci'], env, 'opaque\n'), { code: 1, err: '' });
   t.match(await run(['explain', '--output=xml'], env, 'opaque\n'), {
-    ...{ code: 2, out: '', err: 'gatecar: --output must be text or json\n' },
+    code: 2,
+    out: '',
+    err: 'gatecar: --output must be text or json\n',
   });
 });
 
-t.test('bad settings are told all at once, one line each, with exit code 2', async t => {
+t.test('all invalid settings are reported, one line each, with exit code 2', async t => {
   const env = { GATECAR_CACHE_TTL: '1h', GATECAR_LISTN: ':1', BIND_ALLOWED_NAMESPACES: '' };
   const { code, out, err } = await run(['--mode=open', 'sreve'], env);
   t.equal(code, 2);
@@ -84,42 +86,39 @@ t.test('bad settings are told all at once, one line each, with exit code 2', asy
   t.ok(err.split('\n').every(line => line === '' || line.startsWith('gatecar: ')));
 });
 
-t.test('a token in the place of a setting is not repeated', async t => {
+t.test('a token in the value of a setting is not repeated', async t => {
   const token = 'eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln';
   const { code, err } = await run(['serve'], { GATECAR_ALLOWED_NAMESPACES: token });
   t.equal(code, 2);
   t.match(err, 'got "[token]"');
 });
 
-t.test('an address that is taken ends it with exit code 1 and one line', async t => {
+t.test('an address in use exits with 1 and one line', async t => {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.teardown(() => server.close());
   const { port } = server.address() as AddressInfo;
-  const taken = `127.0.0.1:${port}`;
+  const address = `127.0.0.1:${port}`;
   const { code, err } = await run([
     'serve',
-    `--listen=${taken}`,
+    `--listen=${address}`,
     '--ops-listen=127.0.0.1:0',
     '--kube-api-url=http://[::1]:1',
   ]);
   t.equal(code, 1);
-  t.equal(err, `gatecar: GATECAR_LISTEN: cannot listen on ${taken}: EADDRINUSE\n`);
+  t.equal(err, `gatecar: GATECAR_LISTEN: cannot listen on ${address}: EADDRINUSE\n`);
 });
 
-t.test(
-  'TLS files that cannot be used end it with exit code 2 and one line, which does not tell what they hold',
-  async t => {
-    const directory = scratch(t, { cert: 'precious', key: 'precious' });
-    const args = [`--tls-cert-file=${directory}/cert`, `--tls-key-file=${directory}/key`];
-    const { code, out, err } = await run(['serve', '--mode=format-only', '--listen=127.0.0.1:0', ...args]);
-    t.strictSame([code, out], [2, '']);
-    const fault = 'GATECAR_TLS_CERT_FILE must be a file that holds PEM certificates and nothing else';
-    t.equal(err, `gatecar: ${fault}; got "${directory}/cert"\n`);
-  },
-);
+t.test('invalid TLS files exit with 2 and one line that does not quote their content', async t => {
+  const directory = scratch(t, { cert: 'secret', key: 'secret' });
+  const args = [`--tls-cert-file=${directory}/cert`, `--tls-key-file=${directory}/key`];
+  const { code, out, err } = await run(['serve', '--mode=format-only', '--listen=127.0.0.1:0', ...args]);
+  t.strictSame([code, out], [2, '']);
+  const fault = 'GATECAR_TLS_CERT_FILE must be a file that holds PEM certificates and nothing else';
+  t.equal(err, `gatecar: ${fault}; got "${directory}/cert"\n`);
+});
 
-t.test('SIGTERM, SIGINT and SIGHUP drain, and it exits with 0', async t => {
+t.test('SIGTERM, SIGINT and SIGHUP drain, and the process exits with 0', async t => {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
     const gatecar = await start(t, {});
     gatecar.kill(signal);
@@ -128,13 +127,14 @@ t.test('SIGTERM, SIGINT and SIGHUP drain, and it exits with 0', async t => {
   }
 });
 
-t.test('a signal that comes before it listens is not lost: it drains then', async t => {
+t.test('a signal that arrives before gatecar listens is not lost', async t => {
   const directory = scratch(t, {});
   const cert = join(directory, 'cert');
   execFileSync('mkfifo', [cert]);
+  // biome-ignore format: a list of arguments
   const child = spawn(process.execPath, [
-    ...[MAIN, 'serve', '--listen=127.0.0.1:0', '--ops-listen=127.0.0.1:0', '--kube-api-url=http://[::1]:1'],
-    ...['--shutdown-delay=0s', `--tls-cert-file=${cert}`, `--tls-key-file=${TLS}/server.key`],
+    MAIN, 'serve', '--listen=127.0.0.1:0', '--ops-listen=127.0.0.1:0', '--kube-api-url=http://[::1]:1',
+    '--shutdown-delay=0s', `--tls-cert-file=${cert}`, `--tls-key-file=${TLS}/server.key`,
   ]);
   t.teardown(() => child.kill('SIGKILL'));
   const exited = once(child, 'exit');
@@ -158,7 +158,7 @@ function openForWriting(path: string): number | undefined {
   }
 }
 
-t.test('a second signal ends at once', async t => {
+t.test('a second signal exits immediately', async t => {
   const gatecar = await start(t, { GATECAR_SHUTDOWN_DELAY: '5m' });
   gatecar.kill('SIGTERM');
   await until(() => gatecar.output().includes('"msg":"draining"'));
@@ -166,7 +166,7 @@ t.test('a second signal ends at once', async t => {
   t.equal(await gatecar.exitCode, 128 + 1);
 });
 
-t.test('SIGUSR1 opens no debugger; SIGUSR2, SIGPIPE and SIGXFSZ do nothing either', async t => {
+t.test('SIGUSR1 opens no debugger, and SIGUSR2, SIGPIPE and SIGXFSZ are ignored', async t => {
   const gatecar = await start(t, {});
   for (const signal of ['SIGUSR1', 'SIGUSR2', 'SIGPIPE', 'SIGXFSZ'] as const) {
     gatecar.kill(signal);
@@ -177,27 +177,27 @@ t.test('SIGUSR1 opens no debugger; SIGUSR2, SIGPIPE and SIGXFSZ do nothing eithe
   t.notMatch(gatecar.output(), /Debugger listening/);
 });
 
-t.test('an uncaught error is logged and ends the process non-zero', async t => {
+t.test('an uncaught error is logged without tokens, and the process exits with 1', async t => {
   const gatecar = await start(t, {});
-  gatecar.throwUncaught('nobody foresaw Bearer abc123');
+  gatecar.throwUncaught('unexpected Bearer abc123');
   t.equal(await gatecar.exitCode, 1);
-  t.match(gatecar.output(), /"level":"fatal".*nobody foresaw Bearer \[token\].*"msg":"uncaught error"/);
+  t.match(gatecar.output(), /"level":"fatal".*unexpected Bearer \[token\].*"msg":"uncaught error"/);
 });
 
-t.test('so does one at start', async t => {
+t.test('an uncaught error at start is logged, and the process exits with 1', async t => {
   const breaks = `const freeze = Object.freeze;
     Object.freeze = value => {
-      if (value?.cacheTtlMs !== undefined) throw new Error('nobody foresaw this');
+      if (value?.cacheTtlMs !== undefined) throw new Error('unexpected at start');
       return freeze(value);
     };`;
   const { code, out } = await run(['serve'], {
     NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(breaks)}`,
   });
   t.equal(code, 1);
-  t.match(out, /"level":"fatal".*nobody foresaw this.*"msg":"uncaught error"/);
+  t.match(out, /"level":"fatal".*unexpected at start.*"msg":"uncaught error"/);
 });
 
-t.test('without a command it serves', async t => {
+t.test('gatecar without a command serves', async t => {
   const args = ['--listen=127.0.0.1:0', '--ops-listen=127.0.0.1:0', '--kube-api-url=http://127.0.0.1:1'];
   const child = spawn(process.execPath, [MAIN, ...args], { env: childEnv() });
   t.teardown(() => child.kill('SIGKILL'));
@@ -214,7 +214,7 @@ t.test('without a command it serves', async t => {
   t.notMatch(out, 'curl -i');
 });
 
-t.test('`gatecar dev` runs until it is told to stop', async t => {
+t.test('`gatecar dev` runs until it receives a signal', async t => {
   const args = ['dev', '--listen=127.0.0.1:0', '--ops-listen=127.0.0.1:0'];
   const child: ChildProcess = spawn(process.execPath, [MAIN, ...args], { env: childEnv() });
   t.teardown(() => child.kill('SIGKILL'));
@@ -230,7 +230,7 @@ t.test('`gatecar dev` runs until it is told to stop', async t => {
   t.strictSame(await exit, [0, null]);
 });
 
-t.test('in a pod it looks for the ServiceAccount that the kubelet mounts', async t => {
+t.test('in a pod gatecar reads the ServiceAccount that the kubelet mounts', async t => {
   const gatecar = await start(t, { KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: '1' }, false);
   await until(() => /serviceaccount\/\S+ cannot be read: ENOENT/.test(gatecar.output()));
   t.equal((await ask(gatecar.ops, { path: '/readyz' })).status, 503);
@@ -240,14 +240,14 @@ t.test('in a pod it looks for the ServiceAccount that the kubelet mounts', async
   });
 });
 
-t.test('outside of one it looks for the kubeconfig of whoever runs it, and says where there is none', async t => {
+t.test('outside of a pod gatecar reads the user’s kubeconfig, and logs if there is none', async t => {
   const HOME = scratch(t);
-  const homeless = await start(t, {}, false);
-  await until(() => homeless.output().includes('no API server is known: set GATECAR_KUBECONFIG'));
-  const nobody = await start(t, { HOME: '' }, false);
-  await until(() => nobody.output().includes('no API server is known: set GATECAR_KUBECONFIG'));
-  const somebody = await start(t, { HOME }, false);
-  await until(() => somebody.output().includes(`kubeconfig ${HOME}/.kube/config cannot be read: ENOENT`));
+  const withoutHome = await start(t, {}, false);
+  await until(() => withoutHome.output().includes('no API server is known: set GATECAR_KUBECONFIG'));
+  const emptyHome = await start(t, { HOME: '' }, false);
+  await until(() => emptyHome.output().includes('no API server is known: set GATECAR_KUBECONFIG'));
+  const withHome = await start(t, { HOME }, false);
+  await until(() => withHome.output().includes(`kubeconfig ${HOME}/.kube/config cannot be read: ENOENT`));
 });
 
 async function start(t: Test, settings: Record<string, string>, withApiServer = true) {
@@ -261,11 +261,11 @@ async function start(t: Test, settings: Record<string, string>, withApiServer = 
   return gatecar;
 }
 
-t.test('a command whose output cannot be written says so and fails', async t => {
+t.test('a command whose output cannot be written reports that and exits with 1', async t => {
   const err = 'gatecar: cannot write to standard output: ENOSPC\n';
   t.strictSame(await shell('gatecar --version >/dev/full'), { out: '', err, code: 1 });
 });
 
-t.test('a command whose reader has closed the pipe ends without an error text, as if by SIGPIPE', async t => {
+t.test('a command whose reader has closed the pipe exits without an error text, as if by SIGPIPE', async t => {
   t.strictSame(await shell('gatecar --help | true; exit $PIPESTATUS'), { out: '', err: '', code: 141 });
 });

@@ -2,15 +2,15 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 
-// SECURITY.md says which test holds what; this holds SECURITY.md.
+// SECURITY.md names a test for each claim; these tests check that those tests exist.
 
 const ROOT = join(import.meta.dirname, '..');
 const TEXT = readFileSync(join(ROOT, 'SECURITY.md'), 'utf8');
 
-/** What a title may be written as: a string in any quotes, or a template whose `${…}` may be anything. */
+/** A test title: a string in any quotes, or a template whose `${…}` matches any text. */
 const TITLE = /\btest\(\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|`((?:[^`\\]|\\.)*)`)/g;
 
-/** The titles of a file's tests, each as a pattern. */
+/** @returns a pattern for the title of each test in a source text. */
 function titlesIn(source: string): RegExp[] {
   return [...source.matchAll(TITLE)].map(([, single, double, template]) => {
     const parts = template?.split(/\$\{(?:[^{}]|\{[^{}]*\})*\}/) ?? [single ?? double ?? ''];
@@ -22,12 +22,12 @@ function titlesIn(source: string): RegExp[] {
 const titles = new Map<string, RegExp[]>();
 
 function isTitleOf(path: string, title: string): boolean {
-  const known = titles.get(path) ?? titlesIn(readFileSync(join(ROOT, path), 'utf8'));
-  titles.set(path, known);
-  return known.some(pattern => pattern.test(title));
+  const patterns = titles.get(path) ?? titlesIn(readFileSync(join(ROOT, path), 'utf8'));
+  titles.set(path, patterns);
+  return patterns.some(pattern => pattern.test(title));
 }
 
-t.test('titles are read whatever way they are written', async t => {
+t.test('titles are found in every kind of string literal', async t => {
   const source = `t.test('one', f); t.test("it's two", f);
     t.test(
       'three: it\\'s [3]', f); t.test(\`\${name}: \${\`x\${1}\`} or {4}\`, f); t.comment('five');`;
@@ -45,7 +45,7 @@ t.test('titles are read whatever way they are written', async t => {
     );
 });
 
-t.test('every test that is named in SECURITY.md is there, under its title', async t => {
+t.test('every test named in SECURITY.md exists under its title', async t => {
   const named = [...TEXT.matchAll(/^- `(test\/[^`]+)`: (.+)$/gm)];
   t.ok(named.length > 80, `${named.length} tests are named`);
   for (const [, path = '', title = ''] of named) {
@@ -53,12 +53,12 @@ t.test('every test that is named in SECURITY.md is there, under its title', asyn
   }
 });
 
-t.test('every file that is named in SECURITY.md is there', async t => {
+t.test('every file named in SECURITY.md exists', async t => {
   for (const [, path = ''] of TEXT.matchAll(/`((?:test|src|examples|rbac)\/[^`]*)`/g))
     t.ok(existsSync(join(ROOT, path)), path);
 });
 
-t.test('every threat says what holds it', async t => {
+t.test('every threat in SECURITY.md names a test', async t => {
   const threats = TEXT.slice(TEXT.indexOf('\n## Threats'), TEXT.indexOf('\n## What others have met'))
     .split(/^\*\*/m)
     .slice(1);
@@ -66,15 +66,15 @@ t.test('every threat says what holds it', async t => {
   for (const threat of threats) t.match(threat, /^- `test\//m, threat.slice(0, threat.indexOf('**')));
 });
 
-t.test('each row of the traps and advisories of others has its test, or the reason why not', async t => {
+t.test('each advisory and gateway trap in SECURITY.md names a test, or why it does not apply', async t => {
   const rows = [...TEXT.matchAll(/^\| ((?:§3\.|CVE-|GHSA-|[a-z-]+#)[^|]*) \| ([^|]*) \|$/gm)];
   t.ok(rows.length >= 37, `${rows.length} rows`);
   for (const [, trap = '', here = ''] of rows) {
     for (const number of trap.match(/§3\.\d+|CVE-\d+-\d+|GHSA(?:-\w{4}){3}|[a-z-]+#\d+/g) ?? []) {
       if (here.startsWith('does not reach us: ')) continue;
       const [path = ''] = here.match(/test\/[^`]+/) ?? [];
-      const begins = new RegExp(`['"\`](?:[A-Za-z0-9-]+, )*${number}[, ]`);
-      t.match(readFileSync(join(ROOT, path), 'utf8'), begins, `${number} in ${path}`);
+      const title = new RegExp(`['"\`](?:[A-Za-z0-9-]+, )*${number}[, ]`);
+      t.match(readFileSync(join(ROOT, path), 'utf8'), title, `${number} in ${path}`);
     }
   }
 });

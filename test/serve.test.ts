@@ -46,7 +46,7 @@ async function start(t: Test, settings: Record<string, string>) {
   };
 }
 
-t.test('it says where it listens, and its warnings', async t => {
+t.test('serve logs its warnings and its listening addresses', async t => {
   const { running, lines } = await start(t, { GATECAR_TOKEN_AUDIENCES: '' });
   t.match(lines(), [
     { level: 'warn', msg: /GATECAR_TOKEN_AUDIENCES is empty/ },
@@ -55,7 +55,7 @@ t.test('it says where it listens, and its warnings', async t => {
   t.equal(running.grpc, undefined);
 });
 
-t.test('the start line says how many plain connections fit the memory limit, and what the budgets are', async t => {
+t.test('the start line reports how many plain connections fit the memory limit, and the budgets', async t => {
   const { lines } = await start(t, { GATECAR_MEMORY_LIMIT: '256Mi' });
   const { limitBytes, heapBytes } = processMemory(256 * 1024 * 1024);
   const limits = processLimits({ limitBytes, heapBytes }, 10_000);
@@ -66,7 +66,7 @@ t.test('the start line says how many plain connections fit the memory limit, and
   });
 });
 
-t.test('every listener it was asked for answers, and is gone once it has stopped', async t => {
+t.test('every configured listener answers, and is closed after stop', async t => {
   const { running, lines } = await start(t, { GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
   const auth = `http://${running.auth}`;
   t.equal((await ask(auth, { token: 'abc' })).status, 200);
@@ -80,12 +80,12 @@ t.test('every listener it was asked for answers, and is gone once it has stopped
   t.match(lines().slice(-2), [{ msg: 'draining' }, { msg: 'stopped' }]);
 });
 
-t.test('it is ready by itself, without a request', async t => {
+t.test('serve becomes ready without a request', async t => {
   const { running } = await start(t, {});
   await until(async () => (await ask(`http://${running.ops}`, { path: '/readyz' })).status === 200);
 });
 
-t.test('told to stop, it is unready and serves on while the delay lasts', async t => {
+t.test('during the shutdown delay gatecar is unready and still serves requests', async t => {
   const { running } = await start(t, { GATECAR_SHUTDOWN_DELAY: '200ms' });
   await until(async () => (await ask(`http://${running.ops}`, { path: '/readyz' })).status === 200);
   const stopped = running.stop();
@@ -94,55 +94,52 @@ t.test('told to stop, it is unready and serves on while the delay lasts', async 
   await stopped;
 });
 
-t.test('what is under way when it is told to stop is finished, over HTTP and gRPC', async t => {
+t.test('requests in flight at shutdown are finished, over HTTP and gRPC', async t => {
   const { running, standIn } = await start(t, { GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
   const envoy = envoyClient(String(running.grpc));
   t.teardown(() => envoy.close());
-  const answer = new Map<string | undefined, () => void>();
+  const respond = new Map<string | undefined, () => void>();
   standIn.behaviour = (request, response) => {
-    answer.set(request.token, () => accepts()(request, response));
+    respond.set(request.token, () => accepts()(request, response));
   };
   const overHttp = ask(`http://${running.auth}`, { token: 'abc' });
   const overGrpc = envoy.checkHeaders({ authorization: 'Bearer def' });
   await until(() => standIn.requests.length === 2);
   const stopped = running.stop();
   await t.rejects(ask(`http://${running.auth}`), { code: 'ECONNREFUSED' });
-  answer.get('abc')?.();
+  respond.get('abc')?.();
   t.equal((await overHttp).status, 200);
-  // The one listener waits for the other.
+  // The HTTP listener is done; the gRPC listener still has a call in flight.
   for (let turn = 0; turn < 20; turn += 1) await nextTurn();
-  answer.get('def')?.();
+  respond.get('def')?.();
   t.equal((await overGrpc).status.code, 0);
   await stopped;
 });
 
-t.test(
-  'over TLS, replaced files are in force on both listeners without a restart; the ops listener stays plain',
-  async t => {
-    const files = await listenerFiles(t);
-    const { running, lines } = await start(t, { ...files.settings, GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
-    t.match(lines().at(-1), { msg: 'listening', tls: 'mutual' });
-    t.equal((await ask(`http://${running.ops}`, { path: '/livez' })).status, 200);
-    const subjectAltName = (address: string): Promise<string | undefined> =>
-      new Promise((resolve, reject) => {
-        const port = Number(address.split(':')[1]);
-        const client = { cert: pem('client.crt'), key: pem('client.key'), ca: pem('ca.crt') };
-        const socket = connectTls({ port, host: '127.0.0.1', checkServerIdentity: () => undefined, ...client }, () => {
-          resolve(socket.getPeerX509Certificate()?.subjectAltName);
-          socket.destroy();
-        }).once('error', reject);
-      });
-    const both = () => Promise.all([subjectAltName(running.auth), subjectAltName(String(running.grpc))]);
-    t.match(await both(), [/127\.0\.0\.1/, /127\.0\.0\.1/]);
-    await files.swap(listenerSecret('server-by-name'));
-    await until(async () => (await both()).every(name => name === 'DNS:kubernetes.default.svc'));
-    t.match(lines().at(-1), { level: 'info', msg: 'TLS certificate reloaded' });
-    const metrics = (await ask(`http://${running.ops}`, { path: '/metrics' })).body;
-    t.match(metrics, 'gatecar_tls_reloads_total{outcome="success"} 1');
-  },
-);
+t.test('replaced TLS files are used by both listeners without a restart, and the ops listener stays plain', async t => {
+  const files = await listenerFiles(t);
+  const { running, lines } = await start(t, { ...files.settings, GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+  t.match(lines().at(-1), { msg: 'listening', tls: 'mutual' });
+  t.equal((await ask(`http://${running.ops}`, { path: '/livez' })).status, 200);
+  const subjectAltName = (address: string): Promise<string | undefined> =>
+    new Promise((resolve, reject) => {
+      const port = Number(address.split(':')[1]);
+      const client = { cert: pem('client.crt'), key: pem('client.key'), ca: pem('ca.crt') };
+      const socket = connectTls({ port, host: '127.0.0.1', checkServerIdentity: () => undefined, ...client }, () => {
+        resolve(socket.getPeerX509Certificate()?.subjectAltName);
+        socket.destroy();
+      }).once('error', reject);
+    });
+  const both = () => Promise.all([subjectAltName(running.auth), subjectAltName(String(running.grpc))]);
+  t.match(await both(), [/127\.0\.0\.1/, /127\.0\.0\.1/]);
+  await files.swap(listenerSecret('server-by-name'));
+  await until(async () => (await both()).every(name => name === 'DNS:kubernetes.default.svc'));
+  t.match(lines().at(-1), { level: 'info', msg: 'TLS certificate reloaded' });
+  const metrics = (await ask(`http://${running.ops}`, { path: '/metrics' })).body;
+  t.match(metrics, 'gatecar_tls_reloads_total{outcome="success"} 1');
+});
 
-t.test('draining is as patient over TLS, and as quick', async t => {
+t.test('draining over TLS finishes a gRPC call in flight and then stops', async t => {
   const { settings } = await listenerFiles(t);
   const { GATECAR_TLS_CLIENT_CA_FILE: _, ...plain } = settings;
   const { running, standIn, lines } = await start(t, { ...plain, GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
@@ -150,21 +147,21 @@ t.test('draining is as patient over TLS, and as quick', async t => {
   const port = String(running.grpc).split(':')[1];
   const envoy = envoyClient(`localhost:${port}`, credentials.createSsl(Buffer.from(pem('ca.crt'))));
   t.teardown(() => envoy.close());
-  let answer = () => {};
+  let respond = () => {};
   standIn.behaviour = (request, response) => {
     if (request.token !== 'def') return accepts()(request, response);
-    answer = () => accepts()(request, response);
+    respond = () => accepts()(request, response);
   };
-  const underWay = envoy.checkHeaders({ authorization: 'Bearer def' });
+  const inFlight = envoy.checkHeaders({ authorization: 'Bearer def' });
   await until(() => standIn.requests.some(({ token }) => token === 'def'));
   const stopped = running.stop();
   await t.rejects(ask(`http://${running.grpc}`), { code: 'ECONNREFUSED' });
-  answer();
-  t.equal((await underWay).status.code, 0);
+  respond();
+  t.equal((await inFlight).status.code, 0);
   await stopped;
 });
 
-t.test('what does not finish in its time is ended, and nothing is left open', async t => {
+t.test('requests that exceed the shutdown timeout are aborted, and every connection is closed', async t => {
   const settings = {
     GATECAR_SHUTDOWN_TIMEOUT: '50ms',
     GATECAR_REVIEW_TIMEOUT: '1m',
@@ -173,27 +170,27 @@ t.test('what does not finish in its time is ended, and nothing is left open', as
   const { running, standIn } = await start(t, settings);
   const envoy = envoyClient(String(running.grpc));
   t.teardown(() => envoy.close());
-  let letGo = 0;
+  let closed = 0;
   standIn.behaviour = (_request, response) =>
     response.once('close', () => {
-      letGo += 1;
+      closed += 1;
     });
   const overHttp = ask(`http://${running.auth}`, { token: 'abc' });
   const overGrpc = envoy.checkHeaders({ authorization: 'Bearer def' });
   const failures = Promise.allSettled([overHttp, overGrpc]);
   await until(() => standIn.requests.length === 2);
-  const half = await converse(`http://${running.ops}`);
-  half.send('GET /li');
+  const partial = await converse(`http://${running.ops}`);
+  partial.send('GET /li');
   await running.stop();
   t.strictSame(
     (await failures).map(({ status }) => status),
     ['rejected', 'rejected'],
   );
-  t.strictSame(await half.closed, []);
-  await until(() => letGo >= 2);
+  t.strictSame(await partial.closed, []);
+  await until(() => closed >= 2);
 });
 
-t.test('an address that is taken is named, and nothing is left listening', async t => {
+t.test('an address in use is reported with its setting, and nothing is left listening', async t => {
   const { running } = await start(t, {});
   for (const name of ['GATECAR_LISTEN', 'GATECAR_GRPC_LISTEN']) {
     const config = readConfig([], { ...LOCAL, GATECAR_MODE: 'format-only', [name]: running.auth });
@@ -202,7 +199,7 @@ t.test('an address that is taken is named, and nothing is left listening', async
   }
 });
 
-t.test('format-only mode asks nobody, is ready at once and says what it does not do', async t => {
+t.test('format-only mode is ready immediately and warns about what it does not verify', async t => {
   const { running, lines } = await start(t, { GATECAR_MODE: 'format-only', GATECAR_ALLOWED_NAMESPACES: 'ci' });
   t.match(lines(), [{ msg: /tokens are NOT verified/ }, { msg: /allowlists are not applied/ }, { msg: 'listening' }]);
   t.equal((await ask(`http://${running.ops}`, { path: '/readyz' })).status, 200);
@@ -211,11 +208,11 @@ t.test('format-only mode asks nobody, is ready at once and says what it does not
   t.match(await ask(`http://${running.auth}`), { status: 401, headers: { 'x-gatecar-reason': 'credentials_missing' } });
 });
 
-t.test('failed TLS handshakes are in log and metrics, on both listeners', async t => {
+t.test('failed TLS handshakes of both listeners are logged and counted', async t => {
   const files = await listenerFiles(t);
   const { running, lines } = await start(t, { ...files.settings, GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
   for (const address of [running.auth, String(running.grpc)]) {
-    for (let at = 0; at < 3; at += 1) await t.rejects(ask(`http://${address}`));
+    for (let attempt = 0; attempt < 3; attempt += 1) await t.rejects(ask(`http://${address}`));
   }
   const failures = (protocol: string) =>
     `gatecar_tls_handshake_failures_total{protocol="${protocol}",reason="plain_http"} 3`;
@@ -231,7 +228,7 @@ t.test('failed TLS handshakes are in log and metrics, on both listeners', async 
   t.equal(logged.length, 2);
 });
 
-t.test('every listener on a Unix socket has the mode that is set', async t => {
+t.test('every listener on a Unix socket has the file mode of GATECAR_SOCKET_MODE', async t => {
   const directory = scratch(t);
   const { running } = await start(t, {
     GATECAR_SOCKET_MODE: '0600',

@@ -1,6 +1,6 @@
--- `http-request lua.gatecar <where> <prefix>` asks gatecar about a request and acts on the answer: a yes sets the identity
--- headers, which begin with <prefix>, and `txn.gatecar_allowed`; a no goes to the client as gatecar has put it. Whatever
--- else happens, an error in these lines too, leaves the variable unset, which haproxy.cfg takes for a no.
+-- `http-request lua.gatecar <where> <prefix>` asks gatecar about a request and acts on the answer. An allow sets the
+-- identity headers, which begin with <prefix>, and `txn.gatecar_allowed`. A denial goes to the client as gatecar sent it.
+-- Everything else, an error in these lines too, leaves the variable unset, and haproxy.cfg then denies the request.
 
 -- What a denied client gets to see of the answer's headers.
 local SHOWN = { 'cache-control', 'content-type', 'retry-after', 'www-authenticate', 'x-gatecar-reason' }
@@ -23,8 +23,8 @@ core.register_action('gatecar', { 'http-req' }, function(txn, where, prefix)
         url = 'http://gatecar/auth',
         dst = where,
         timeout = TIMEOUT_MS,
-        -- Nothing of the client's but this: with its Transfer-Encoding or Content-Length, gatecar would be told of a
-        -- body that never comes. Every line of Authorization as it is: gatecar refuses two.
+        -- Of the client's headers only this one: its Transfer-Encoding or Content-Length would announce a body that
+        -- never comes. Every line of Authorization as it is: gatecar rejects two.
         headers = {
             ['authorization'] = lines(headers, 'authorization'),
             ['x-request-id'] = lines(headers, 'x-request-id'),

@@ -1,14 +1,24 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { settingsJsonSchema, settingsTable } from '../../src/config/help.ts';
+import { settingsJsonSchema } from '../../src/config/help.ts';
 import { auditSchema } from '../audit-schema.ts';
 import { dashboard } from '../dashboard/dashboard.ts';
+import { gatewayPages } from '../docs/gateway-pages.ts';
+import { formerNamesTable, settingsByTheme } from '../docs/settings-page.ts';
 import { readValues } from './values-file.ts';
 import { valuesSchema } from './values-schema.ts';
 import { configTable, valuesTable } from './values-tables.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const CHART = 'charts/gatecar';
+
+/** Files that name the image, with the version as its tag. */
+const TAGGED = [
+  'README.md',
+  'docs/getting-started.md',
+  'docs/operations.md',
+  'examples/kubectl-proxy/deployment.yaml',
+] as const;
 
 /** Returns the text of every file with generated content, by its path in the project. */
 export async function generatedFiles(): Promise<Readonly<Record<string, string>>> {
@@ -19,8 +29,13 @@ export async function generatedFiles(): Promise<Readonly<Record<string, string>>
   return {
     'config.schema.json': json(settingsJsonSchema()),
     'audit.schema.json': json(auditSchema()),
-    'README.md': withTag(between(await read('README.md'), 'settings', settingsTable()), version),
-    'examples/kubectl-proxy/deployment.yaml': withTag(await read('examples/kubectl-proxy/deployment.yaml'), version),
+    'docs/configuration.md': between(
+      between(await read('docs/configuration.md'), 'settings', settingsByTheme()),
+      'former names',
+      formerNamesTable(),
+    ),
+    ...(await gatewayPages()),
+    ...(await withTags(TAGGED, version)),
     Dockerfile: (await read('Dockerfile')).replace(/^ARG VERSION=.*$/m, `ARG VERSION=${version}`),
     [`${CHART}/values.schema.json`]: json(valuesSchema(entries)),
     [`${CHART}/README.md`]: between(chartReadme, 'settings', configTable()),
@@ -41,8 +56,12 @@ function between(text: string, name: string, part: string): string {
 }
 
 /** Sets the image tag to the version: the reader must push the image that the chart pulls. */
-function withTag(text: string, version: string): string {
-  return text.replaceAll(/(registry\.example\/gatecar):[\w.-]+/g, `$1:${version}`);
+async function withTags(paths: readonly string[], version: string): Promise<Readonly<Record<string, string>>> {
+  const texts = paths.map(async path => {
+    const text = await readFile(join(ROOT, path), 'utf8');
+    return [path, text.replaceAll(/(registry\.example\/gatecar):[\w.-]+/g, `$1:${version}`)] as const;
+  });
+  return Object.fromEntries(await Promise.all(texts));
 }
 
 /** Sets both versions, because chart and application are released together. */

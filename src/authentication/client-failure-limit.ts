@@ -18,20 +18,20 @@ import type { AuthResult, Rejected, TokenAuthenticator } from './token-authentic
  * counts.
  */
 export function withClientFailureLimit(inner: ResultCache, failures: FailureCounter): TokenAuthenticator {
-  const count = (client: string, verdict: AuthResult): AuthResult => {
-    if (verdict.kind === 'rejected') failures.failed(client, verdict);
-    return verdict;
+  const count = (client: string, result: AuthResult): AuthResult => {
+    if (result.kind === 'rejected') failures.failed(client, result);
+    return result;
   };
   return {
-    authenticate(token, asking) {
-      const client = asking?.client;
-      if (client === undefined) return inner.authenticate(token, asking);
+    authenticate(token, context) {
+      const client = context?.client;
+      if (client === undefined) return inner.authenticate(token, context);
       const blockedForMs = failures.blockedForMs(client);
-      if (blockedForMs > 0) return inner.getCached(token, asking) ?? tooManyFailures(blockedForMs);
-      const known = inner.getCached(token, asking);
+      if (blockedForMs > 0) return inner.getCached(token, context) ?? tooManyFailures(blockedForMs);
+      const known = inner.getCached(token, context);
       if (known !== undefined) return known;
-      const verdict = inner.authenticate(token, asking);
-      return verdict instanceof Promise ? verdict.then(reviewed => count(client, reviewed)) : count(client, verdict);
+      const result = inner.authenticate(token, context);
+      return result instanceof Promise ? result.then(reviewed => count(client, reviewed)) : count(client, result);
     },
   };
 }

@@ -88,51 +88,51 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
   const refuse = (token: Token, { check, cause }: ClaimViolation): AuthResult => {
     onRefusal(check);
     // The text quotes claims that an attacker may have chosen, so it is sanitized.
-    const verdict = rejected('token_rejected', sanitizeErrorMessage(`[${INVALID_BEARER_TOKEN}, ${cause}]`, token));
-    return check === 'audience' ? verdict : { ...verdict, keepUntil: clock.freshUntil };
+    const result = rejected('token_rejected', sanitizeErrorMessage(`[${INVALID_BEARER_TOKEN}, ${cause}]`, token));
+    return check === 'audience' ? result : { ...result, keepUntil: clock.freshUntil };
   };
 
-  const heed = (check: KeyCheckResult, token: Token, asking: ReviewContext): AuthResult | Promise<AuthResult> => {
+  const handle = (check: KeyCheckResult, token: Token, context: ReviewContext): AuthResult | Promise<AuthResult> => {
     if (check === 'bad') {
       onRefusal('signature');
       // Each rejection is a new object: the failure counter counts an object that requests share
       // only once.
       return { ...rejected('token_rejected', INVALID_SIGNATURE), keepUntil: keys.confirmedUntil };
     }
-    if (check === 'unknown') return inner.authenticate(token, asking);
+    if (check === 'unknown') return inner.authenticate(token, context);
     onVerified();
-    return inner.authenticate(token, { ...asking, priority: 'verified' });
+    return inner.authenticate(token, { ...context, priority: 'verified' });
   };
 
-  const checkSignature = (token: Token, asking: ReviewContext): AuthResult | Promise<AuthResult> => {
-    if (!signatures) return inner.authenticate(token, asking);
+  const checkSignature = (token: Token, context: ReviewContext): AuthResult | Promise<AuthResult> => {
+    if (!signatures) return inner.authenticate(token, context);
     const check = keys.verify(token);
-    return check instanceof Promise ? check.then(one => heed(one, token, asking)) : heed(check, token, asking);
+    return check instanceof Promise ? check.then(one => handle(one, token, context)) : handle(check, token, context);
   };
 
   /**
    * Checks the claims against the API server's time. If no recent response shows that time, the
    * JWKS is fetched first.
    */
-  const checkTimes = async (token: Token, claims: UnverifiedClaims, asking: ReviewContext): Promise<AuthResult> => {
+  const checkTimes = async (token: Token, claims: UnverifiedClaims, context: ReviewContext): Promise<AuthResult> => {
     if (clock.state === 'unknown') await keys.fetchAgain();
     const [refusal] = clock.state === 'agrees' ? findClaimViolations(claims, audiences, wallClock()) : NO_VIOLATIONS;
-    return refusal === undefined ? checkSignature(token, asking) : refuse(token, refusal);
+    return refusal === undefined ? checkSignature(token, context) : refuse(token, refusal);
   };
 
   return {
-    authenticate(token, asking: ReviewContext = {}) {
+    authenticate(token, context: ReviewContext = {}) {
       // A refresh: the token was valid before and no client waits. Only the API server can change
       // the result.
-      if (asking.priority === 'refresh') return inner.authenticate(token, asking);
+      if (context.priority === 'refresh') return inner.authenticate(token, context);
       keys.refresh();
       const { issuer } = keys;
       const claims = issuer === undefined ? undefined : readClaims(token);
-      if (claims === undefined || claims.issuer !== issuer) return inner.authenticate(token, asking);
+      if (claims === undefined || claims.issuer !== issuer) return inner.authenticate(token, context);
       const [refusal] = findClaimViolations(claims, audiences, wallClock());
-      if (refusal === undefined) return checkSignature(token, asking);
+      if (refusal === undefined) return checkSignature(token, context);
       const isCertain = refusal.check === 'audience' || clock.state === 'agrees';
-      return isCertain ? refuse(token, refusal) : checkTimes(token, claims, asking);
+      return isCertain ? refuse(token, refusal) : checkTimes(token, claims, context);
     },
   };
 }

@@ -22,8 +22,9 @@ export function withLoadShedding(
   { lagMs, onShed }: LoadSheddingOptions,
 ): TokenAuthenticator {
   return {
-    authenticate(token, asking) {
-      if (asking?.priority === 'refresh' || lagMs() <= MAX_EVENT_LOOP_LAG_MS) return inner.authenticate(token, asking);
+    authenticate(token, context) {
+      if (context?.priority === 'refresh' || lagMs() <= MAX_EVENT_LOOP_LAG_MS)
+        return inner.authenticate(token, context);
       onShed?.();
       return OVERLOADED;
     },

@@ -52,18 +52,18 @@ export function withRejectionThrottle(
       startTimer();
     });
 
-  const delay = (result: AuthResult, asking: ReviewContext): AuthResult | Promise<AuthResult> => {
+  const delay = (result: AuthResult, context: ReviewContext): AuthResult | Promise<AuthResult> => {
     if (!isDelayed(result) || !isActive() || waiting.size >= maxWaiting) return result;
     // Reading `asking.signal` creates it, so it is read only if needed.
-    const { signal } = asking;
+    const { signal } = context;
     return signal?.aborted ? result : waitForSlot(signal).then(() => result);
   };
 
   return {
-    authenticate(token, asking = {}) {
-      const result = inner.authenticate(token, asking);
-      if (asking.priority === 'refresh') return result;
-      return result instanceof Promise ? result.then(reviewed => delay(reviewed, asking)) : delay(result, asking);
+    authenticate(token, context = {}) {
+      const result = inner.authenticate(token, context);
+      if (context.priority === 'refresh') return result;
+      return result instanceof Promise ? result.then(reviewed => delay(reviewed, context)) : delay(result, context);
     },
   };
 }

@@ -106,7 +106,7 @@ export interface ReviewContext {
  * without a promise.
  */
 export interface TokenAuthenticator {
-  authenticate(token: Token, asking?: ReviewContext): AuthResult | Promise<AuthResult>;
+  authenticate(token: Token, context?: ReviewContext): AuthResult | Promise<AuthResult>;
 }
 
 /**

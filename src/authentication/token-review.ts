@@ -52,10 +52,10 @@ export function tokenReview(options: TokenReviewOptions): TokenAuthenticator {
   ): Promise<[AuthResult, problem?: string]> => {
     try {
       const answer = await connection.post(TOKEN_REVIEW_PATH, bodyFor(token), signal, headers);
-      const verdict = parseTokenReviewResponse(answer, token, audiences);
-      return verdict.kind === 'unavailable'
-        ? [verdict, `${describeCause(verdict.cause)} (HTTP ${answer.status})`]
-        : [verdict];
+      const result = parseTokenReviewResponse(answer, token, audiences);
+      return result.kind === 'unavailable'
+        ? [result, `${describeCause(result.cause)} (HTTP ${answer.status})`]
+        : [result];
     } catch (error) {
       return error instanceof KubeApiError
         ? [unavailable(error.outage), error.message]
@@ -64,15 +64,15 @@ export function tokenReview(options: TokenReviewOptions): TokenAuthenticator {
   };
 
   return {
-    async authenticate(token, { signal = new AbortController().signal, priority = 'unverified', trail } = {}) {
-      if (trail !== undefined) trail.source = 'review';
+    async authenticate(token, { signal = new AbortController().signal, priority = 'unverified', trail: trace } = {}) {
+      if (trace !== undefined) trace.source = 'review';
       const start = now();
-      const span = trail?.startReviewSpan?.();
-      const [verdict, problem] = await ask(token, signal, span?.headers);
-      const outcome = verdict.kind === 'unavailable' ? verdict.cause : verdict.kind;
+      const span = trace?.startReviewSpan?.();
+      const [result, problem] = await ask(token, signal, span?.headers);
+      const outcome = result.kind === 'unavailable' ? result.cause : result.kind;
       span?.end(outcome);
       onReview({ outcome, durationMs: now() - start, priority, problem });
-      return verdict;
+      return result;
     },
   };
 }

@@ -22,10 +22,10 @@ export function withTokenScreening(inner: TokenAuthenticator, options: TokenScre
     return rejected('token_rejected', INVALID_BEARER_TOKEN);
   };
   return {
-    authenticate(token, asking) {
+    authenticate(token, context) {
       if (token.length > MAX_TOKEN_LENGTH) return refuse('length');
       if (opaqueTokens === 'reject' && readClaims(token) === undefined) return refuse('opaque');
-      return inner.authenticate(token, asking);
+      return inner.authenticate(token, context);
     },
   };
 }

@@ -1,5 +1,5 @@
 import { SETTINGS, type Setting } from './schema.ts';
-import { flagName } from './setting-names.ts';
+import { flagName, formerNames } from './setting-names.ts';
 
 const ALL: readonly Setting<unknown>[] = Object.values(SETTINGS);
 
@@ -47,10 +47,12 @@ ${settings.map(lines => lines.join('\n')).join('\n\n')}
 `;
 }
 
-/** Returns the README's table of settings. */
-export function settingsTable(): string {
-  const rows = ALL.map(setting => {
-    const also = setting.aliases.map(alias => `\`${alias}\``).join(', ');
+/** Returns a table of settings in Markdown. Former names are left out of it. */
+export function settingsTable(settings: readonly Setting<unknown>[] = ALL): string {
+  const rows = settings.map(setting => {
+    const former = formerNames(setting);
+    const others = setting.aliases.filter(alias => !former.includes(alias));
+    const also = others.map(alias => `\`${alias}\``).join(', ');
     const shown = setting.defaultLabel ?? (setting.default === undefined ? 'none' : `\`${setting.default}\``);
     // Outside of code, Markdown renders `<namespace>` as an HTML tag, which is invisible.
     const rule = setting.type.rule.replaceAll('<', '\\<');

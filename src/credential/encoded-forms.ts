@@ -37,7 +37,10 @@ export function formsOf(text: string): Forms {
   return { forms, isComplete };
 }
 
-/** Returns a text and the result of each round of unescaping, up to {@link MAX_DECODING_ROUNDS} rounds. */
+/**
+ * Returns a text and the result of each round of unescaping, up to {@link MAX_DECODING_ROUNDS}
+ * rounds.
+ */
 export function unescapings(text: string): string[] {
   const all = [text];
   for (

@@ -104,8 +104,8 @@ function errorOf({ error }: Row, refusal: Refusal): ChallengeError {
 
 function challenge(error: ChallengeError, status: 401 | 403, generic: boolean): string {
   // Without details, a 401 of the policy must look the same as a 401 for an invalid token.
-  const told = generic && status === 401 && error === 'insufficient_scope' ? 'invalid_token' : error;
-  return told === undefined ? 'Bearer realm="gatecar"' : `Bearer realm="gatecar", error="${told}"`;
+  const errorCode = generic && status === 401 && error === 'insufficient_scope' ? 'invalid_token' : error;
+  return errorCode === undefined ? 'Bearer realm="gatecar"' : `Bearer realm="gatecar", error="${errorCode}"`;
 }
 
 function detailOf(refusal: Refusal): string {

@@ -85,8 +85,8 @@ export function createIdentityHeaders(prefix: string): (identity: Identity | und
 /** Returns a function that encodes the header values, in the order of {@link IDENTITY_HEADERS}. */
 function identityValues(prefix: string): (identity: Identity | undefined) => readonly string[] {
   const limit = maxValueBytes(prefix);
-  const nobody = IDENTITY_HEADERS.map(() => '');
-  return identity => (identity === undefined ? nobody : encodeWithinLimit(identity, limit));
+  const emptyValues = IDENTITY_HEADERS.map(() => '');
+  return identity => (identity === undefined ? emptyValues : encodeWithinLimit(identity, limit));
 }
 
 /** Encodes and cuts the values to `limit` bytes, in the order of {@link IDENTITY_HEADERS}. */

@@ -74,27 +74,27 @@ export function createKubeApiClient(options: KubeApiClientOptions): KubeApiClien
     return opened;
   };
 
-  const attempt = async (question: ApiRequest): Promise<HttpResponse> => {
+  const attempt = async (request: ApiRequest): Promise<HttpResponse> => {
     const endpoints = await source();
     let endpoint = await endpoints.current();
     let answer: HttpResponse;
     try {
-      answer = await send(endpoint, question);
+      answer = await send(endpoint, request);
     } catch (error) {
       endpoint = await endpointForRetry(error, endpoints, endpoint);
-      answer = await send(endpoint, question);
+      answer = await send(endpoint, request);
     }
     if (answer.status !== 401) return answer;
     // The API server rejected gatecar's own credential, not the caller's. The credential may have
     // been rotated since it was read.
     const fresh = await credentials.renew(endpoints, endpoint);
     if (sameCredential(endpoint, fresh)) return answer;
-    const second = await send(fresh, question);
+    const second = await send(fresh, request);
     if (second.status === 401) credentials.inVain();
     return second;
   };
 
-  const ask = (question: ApiRequest): Promise<HttpResponse> => untilAborted(question.signal, () => attempt(question));
+  const ask = (request: ApiRequest): Promise<HttpResponse> => untilAborted(request.signal, () => attempt(request));
 
   return {
     post: (path, body, signal, headers) => ask({ method: 'POST', path, body, signal, headers }),
@@ -106,7 +106,7 @@ export function createKubeApiClient(options: KubeApiClientOptions): KubeApiClien
 /** Sends requests to an endpoint over keep-alive connections. */
 interface Sender {
   /** @throws {KubeApiError} if the signal is aborted. */
-  send(endpoint: KubeEndpoint, question: ApiRequest): Promise<HttpResponse>;
+  send(endpoint: KubeEndpoint, request: ApiRequest): Promise<HttpResponse>;
   close(): Promise<void>;
 }
 
@@ -115,7 +115,7 @@ function createSender(maxConnections: number, userAgent: string): Sender {
   const targetOf = memoizeLast((endpoint: KubeEndpoint) => target(endpoint, userAgent));
   return {
     send(endpoint, { method, path, body = null, signal, headers }) {
-      // Reading a file or running a plugin does not observe the signal, and may have taken too long.
+      // Reading a file or running a plugin ignores the signal, and may have taken too long.
       if (signal.aborted) throw new KubeApiError('timeout');
       const { origin, prefix, own } = targetOf(endpoint);
       return sendRequest(dispatchers[method].get(endpoint), {

@@ -122,13 +122,13 @@ interface Loaded extends ResolvedContext {
  * The user of a context that has none. Without a user, client-node would also omit the cluster's CA
  * bundle.
  */
-const NOBODY: User = { name: '' };
+const ANONYMOUS: User = { name: '' };
 
 async function load(parts: readonly Part[], context: string | undefined, pluginTimeoutMs: number): Promise<Loaded> {
   const { KubeConfig, loadYaml } = await clientNode();
   const { dirname, resolve } = await import('node:path');
   const config = new KubeConfig();
-  config.users = [NOBODY];
+  config.users = [ANONYMOUS];
   const tokenFiles = new Map<string, string>();
   for (const { path, content } of parts) {
     try {
@@ -167,7 +167,7 @@ function mergeMissing(into: KubeConfig, from: KubeConfig): void {
     users: missing(into.users, from.users),
     contexts: missing(
       into.contexts,
-      from.contexts.map(one => ({ ...one, user: one.user ?? NOBODY.name })),
+      from.contexts.map(one => ({ ...one, user: one.user ?? ANONYMOUS.name })),
     ),
     currentContext: into.currentContext || from.currentContext,
   });

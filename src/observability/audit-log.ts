@@ -62,14 +62,14 @@ export function auditLog(log: Logger, wanted: Config['auditLog']): AuditLog | un
 }
 
 function auditLine(decided: DecisionEvent, sequence: number): AuditLine {
-  const { protocol, decision, answer, credential, durationMs, trail } = decided;
+  const { protocol, decision, answer, credential, durationMs, trail: trace } = decided;
   return {
     audit: true,
     sequence,
     decision: decision.kind,
     ...about(decision),
     status: answer.status,
-    source: trail?.source ?? 'local',
+    source: trace?.source ?? 'local',
     ...(credential.kind === 'token' && { token: fingerprint(credential.token) }),
     protocol,
     ...requestLogFields(decided),

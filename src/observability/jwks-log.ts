@@ -7,13 +7,13 @@ import type { Logger } from './logging/logger.ts';
  * `undefined` after a success.
  */
 export function logJwksTransitions(log: Pick<Logger, 'info' | 'warn'>): (problem: string | undefined) => void {
-  let told: string | undefined;
+  let loggedProblem: string | undefined;
   return problem => {
-    if (problem !== undefined && told === undefined) {
+    if (problem !== undefined && loggedProblem === undefined) {
       log.warn({ problem }, 'cannot fetch cluster JWKS; falling back to TokenReview for every uncached token');
-    } else if (problem === undefined && told !== undefined) {
+    } else if (problem === undefined && loggedProblem !== undefined) {
       log.info('cluster JWKS fetched again');
     }
-    told = problem;
+    loggedProblem = problem;
   };
 }

@@ -57,8 +57,8 @@ export function openTracing(settings: TracingSettings, version: string, log: Log
   const tracer = provider.getTracer('gatecar', version);
   return {
     follow: parent => new RequestSpan(tracer, parent()),
-    decided({ trail, ...decided }) {
-      if (trail instanceof RequestSpan) trail.end(decided);
+    decided({ trail: trace, ...decided }) {
+      if (trace instanceof RequestSpan) trace.end(decided);
     },
     async close() {
       const { promise: late, resolve } = Promise.withResolvers<void>();

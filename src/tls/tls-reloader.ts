@@ -128,7 +128,7 @@ function reportIfLasting(report: (problem: string) => void): (problem: string | 
   };
 }
 
-/** Returns a check whether new material has been read twice in a row, so no file is half-written. */
+/** Returns a check whether new material was read twice in a row, so no file is half-written. */
 function secondLook(): (seen: TlsMaterial, judged: TlsMaterial) => boolean {
   let seenOnce: TlsMaterial | undefined;
   return (seen, judged) => {

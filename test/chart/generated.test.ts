@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { globSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { generatedFiles } from '../../scripts/chart/generated.ts';
@@ -8,11 +8,11 @@ const read = (path: string): string => readFileSync(join(root, path), 'utf8');
 
 t.test('every generated file is current', async t => {
   const files = Object.entries(await generatedFiles());
-  t.equal(files.length, 9);
+  t.equal(files.length, 25);
   for (const [path, text] of files) t.equal(read(path), text, `${path}; if not: npm run generate`);
 });
 
-t.test('chart, application, image and package have one version', async t => {
+t.test('chart, application, image and package have the same version', async t => {
   const { version } = JSON.parse(read('package.json'));
   const chart = read('charts/gatecar/Chart.yaml');
   t.match(chart, `\nversion: ${version}\n`);
@@ -20,9 +20,13 @@ t.test('chart, application, image and package have one version', async t => {
   t.match(read('Dockerfile'), `\nARG VERSION=${version}\n`);
 });
 
-t.test('an image that is named with a tag, anywhere, has the version for it: what is pushed is what is pulled', t => {
+t.test('every image tag in README and examples is the version of the package', t => {
   const examples = readdirSync(join(root, 'examples'), { recursive: true, encoding: 'utf8' });
-  const texts = ['README.md', ...examples.filter(path => /\.(md|yaml)$/.test(path)).map(path => `examples/${path}`)];
+  const texts = [
+    'README.md',
+    ...globSync('docs/**/*.md', { cwd: root }),
+    ...examples.filter(path => /\.(md|yaml)$/.test(path)).map(path => `examples/${path}`),
+  ];
   const tags = texts.flatMap(path =>
     [...read(path).matchAll(/registry\.example\/gatecar:([\w.-]+)/g)].map(([, tag]) => ({ path, tag })),
   );

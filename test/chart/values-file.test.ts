@@ -9,8 +9,8 @@ import { SETTINGS } from '../../src/config/schema.ts';
 
 const text = readFileSync(join(import.meta.dirname, '../../charts/gatecar/values.yaml'), 'utf8');
 
-t.test('a documented value has its path, its words, its limits and its default', async t => {
-  const values = `# A head that says nothing of values.
+t.test('a documented value is read with its path, description, limits and default', async t => {
+  const values = `# A header without values.
 
 image:
   # -- Where it is,
@@ -37,7 +37,7 @@ last: true
   ]);
 });
 
-t.test('every value of the chart is documented', async t => {
+t.test('every value of the chart has a description', async t => {
   const documented = readValues(text).map(({ path }) => path);
   const leaves = (value: unknown, path: string): string[] =>
     typeof value !== 'object' || value === null || documented.includes(path)
@@ -47,7 +47,7 @@ t.test('every value of the chart is documented', async t => {
   for (const { path, description } of readValues(text)) t.match(description, /^.+[.)]$/, path);
 });
 
-t.test('what the chart sets unasked are gatecar’s own defaults', async t => {
+t.test('the settings in the chart’s default values equal gatecar’s defaults', async t => {
   const { config } = loadYaml<{ config: Record<string, unknown> }>(text);
   const settings = Object.values(SETTINGS).filter(({ name }) => chartName(name) in config);
   t.equal(settings.length, Object.keys(config).length);

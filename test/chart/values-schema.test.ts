@@ -16,7 +16,7 @@ const entry = (path: string, value: unknown, limits: Schema = {}): ValueEntry =>
 
 const propertiesOf = (schema: Schema): Record<string, Schema> => schema['properties'] as Record<string, Schema>;
 
-t.test('each value has the type of its default, and groups know no other value', async t => {
+t.test('each value has the type of its default, and groups reject unknown values', async t => {
   const schema = valuesSchema([
     entry('image.tag', '', { maxLength: 9 }),
     entry('image.pull', true),
@@ -36,7 +36,11 @@ t.test('each value has the type of its default, and groups know no other value',
       pull: { description: 'About image.pull.', type: 'boolean' },
     },
   });
-  t.match({ global, enabled }, { global: { type: 'object' }, enabled: { type: 'boolean' } }, 'what parents hand on');
+  t.match(
+    { global, enabled },
+    { global: { type: 'object' }, enabled: { type: 'boolean' } },
+    'values that parent charts pass on',
+  );
   t.strictSame(rest, {
     replicaCount: { description: 'About replicaCount.', type: 'integer' },
     tolerations: { description: 'About tolerations.', type: 'array', items: { type: 'object' } },
@@ -46,7 +50,7 @@ t.test('each value has the type of its default, and groups know no other value',
   });
 });
 
-t.test('config has every setting by its name in the chart, with its limits, and no other', async t => {
+t.test('config accepts exactly the settings by their chart names, with their limits', async t => {
   const config = propertiesOf(valuesSchema([entry('config', {})]))['config'] ?? {};
   t.equal(config['additionalProperties'], false);
   const settings = Object.values(SETTINGS).map(({ name }) => name);
@@ -62,20 +66,20 @@ t.test('config has every setting by its name in the chart, with its limits, and 
   );
   const limits = propertiesOf(settingsJsonSchema());
   for (const name of settings) {
-    const { 'x-setting': from, ...schema } = propertiesOf(config)[chartName(name)] ?? {};
+    const { 'x-setting': setting, ...schema } = propertiesOf(config)[chartName(name)] ?? {};
     const { 'x-flag': _, 'x-aliases': __, ...expected } = limits[name] ?? {};
-    t.equal(from, name);
+    t.equal(setting, name);
     t.strictSame(schema, expected, name);
   }
 });
 
-t.test('names in the chart read as Helm’s values do', async t => {
+t.test('setting names become camelCase chart names', async t => {
   t.equal(chartName('GATECAR_TOKEN_AUDIENCES'), 'tokenAudiences');
   t.equal(chartName('GATECAR_LISTEN'), 'listen');
   t.equal(chartName('GATECAR_KUBE_CA_FILE'), 'kubeCaFile');
 });
 
-t.test('an environment variable of ours is one that gatecar knows', async t => {
+t.test('extraEnv accepts GATECAR_ variables only if they are settings', async t => {
   const { items } = propertiesOf(valuesSchema([entry('extraEnv', [])]))['extraEnv'] as { items: Schema };
   t.match(items, {
     required: ['name'],

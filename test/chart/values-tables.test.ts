@@ -2,7 +2,7 @@ import t from 'tap';
 import { configTable, valuesTable } from '../../scripts/chart/values-tables.ts';
 import { SETTINGS } from '../../src/config/schema.ts';
 
-t.test('a value’s row has its path, its default as JSON and its words', async t => {
+t.test('a row of the values table has path, default as JSON and description', async t => {
   const about = { description: 'One | other.', limits: {} };
   const rows = valuesTable([
     { path: 'a.b', value: { c: 'x|y' }, ...about },
@@ -16,7 +16,7 @@ t.test('a value’s row has its path, its default as JSON and its words', async 
   ]);
 });
 
-t.test('the table of settings has a row for each, with its rule', async t => {
+t.test('the settings table of the chart has a row for each setting, with its rule', async t => {
   const [, , ...rows] = configTable().split('\n');
   t.equal(rows.length, Object.keys(SETTINGS).length);
   t.ok(
@@ -26,5 +26,5 @@ t.test('the table of settings has a row for each, with its rule', async t => {
   );
   t.match(configTable(), '| `allowedNamespaces` | all | ');
   t.match(configTable(), '| `kubeContext` | none | ');
-  t.match(configTable(), 'one system:serviceaccount:\\<namespace>:\\<name> (an', 'no HTML');
+  t.match(configTable(), 'one system:serviceaccount:\\<namespace>:\\<name> (an', 'HTML is escaped');
 });

@@ -3,7 +3,7 @@ import { COMMAND_HELP } from '../../src/cli/command-help.ts';
 import { ONE_SHOT_COMMANDS } from '../../src/cli/one-shot-commands.ts';
 import { help } from '../../src/config/help.ts';
 
-t.test('every command that ends has a help text with an example, in lines that fit', async t => {
+t.test('every one-shot command has a help text with usage, example and exit codes', async t => {
   t.strictSame(Object.keys(COMMAND_HELP).sort(), Object.keys(ONE_SHOT_COMMANDS).sort());
   for (const [name, text] of Object.entries(COMMAND_HELP)) {
     t.ok(text.startsWith(`gatecar ${name}: `), name);
@@ -12,6 +12,6 @@ t.test('every command that ends has a help text with an example, in lines that f
     t.match(text, '\nExit code: ');
     t.match(text, /[^\n]\n$/);
     for (const line of text.split('\n')) t.ok(line.length <= 110, line);
-    t.match(help(), `  ${name} `, 'and a line in that of gatecar itself');
+    t.match(help(), `  ${name} `, 'the help of gatecar lists the command');
   }
 });

@@ -2,7 +2,7 @@ import t from 'tap';
 import { readCommandLine, redactArgument } from '../../src/config/arguments.ts';
 import { faultsOf } from '../fixtures/settings.ts';
 
-t.test("a command's own flags and its operands are parted from the settings, wherever they stand", async t => {
+t.test('a command’s own flags and operands are separated from the settings, in any order', async t => {
   const args = [
     '--mode',
     'format-only',
@@ -24,13 +24,13 @@ t.test("a command's own flags and its operands are parted from the settings, whe
   });
 });
 
-t.test('a flag of its own without a value has none', async t => {
+t.test('a command’s own flag without a value is undefined', async t => {
   const { own, settings } = readCommandLine(['--output', '--mode=format-only'], ['output']);
   t.strictSame([...own], [['output', undefined]]);
   t.strictSame(settings, ['--mode=format-only']);
 });
 
-t.test('a list may end with a flag, and a switch takes true and false alone', async t => {
+t.test('the arguments may end with a flag, and a switch takes only true and false', async t => {
   for (const args of [
     ['--mode'],
     ['--mode', '--cache-stale-if-error=1s'],
@@ -42,7 +42,7 @@ t.test('a list may end with a flag, and a switch takes true and false alone', as
   t.strictSame(readCommandLine(['--cache-refresh-ahead', 'yes'], []).operands, ['yes']);
 });
 
-t.test('what nobody knows is left to the settings, with the value that most likely is its own', async t => {
+t.test('an unknown flag is passed to the settings with the argument after it', async t => {
   t.strictSame(readCommandLine(['--nonsense', 'x', 'y'], []), {
     own: new Map(),
     operands: ['y'],
@@ -50,7 +50,7 @@ t.test('what nobody knows is left to the settings, with the value that most like
   });
 });
 
-t.test('a mistyped word is shown, and what may be a secret is not', async t => {
+t.test('a mistyped argument is quoted in the error, and a possible secret is not', async t => {
   for (const word of ['sreve', '--token-audience', '-kube-headers', '--nonsense']) t.equal(redactArgument(word), word);
   const token = `eyJhbGciOiJSUzI1NiJ9.${'a'.repeat(40)}.b`;
   for (const secret of [token, `--${token}`, 'abcdefghijklmnop']) {

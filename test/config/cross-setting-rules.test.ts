@@ -5,7 +5,7 @@ import { expectedFault, faultsOf } from '../fixtures/settings.ts';
 
 const warningsOf = (env: Record<string, string>): string[] => warnings(readConfig([], env));
 
-t.test('format-only mode listens on loopback or a Unix socket alone', async t => {
+t.test('format-only mode listens only on loopback or a Unix socket', async t => {
   const fault = expectedFault('format-only-mode-is-local');
   for (const listen of ['127.0.0.1:9080', '127.255.0.1:0', '[::1]:9080', 'localhost:9080', 'unix:/run/gatecar.sock']) {
     t.strictSame(faultsOf([], { GATECAR_MODE: 'format-only', GATECAR_LISTEN: listen }), [], listen);
@@ -31,18 +31,18 @@ t.test('format-only mode listens on loopback or a Unix socket alone', async t =>
   t.strictSame(
     faultsOf([], { GATECAR_MODE: 'format-only' }),
     [fault.replace('0.0.0.0:9080', ':9080')],
-    'by default too',
+    'the default address is rejected too',
   );
 });
 
-t.test('format-only mode is no less careful with the gRPC listener', async t => {
+t.test('in format-only mode the gRPC listener must be local too', async t => {
   const env = { GATECAR_MODE: 'format-only', GATECAR_LISTEN: '127.0.0.1:9080', GATECAR_GRPC_LISTEN: '0.0.0.0:9082' };
   t.strictSame(faultsOf([], env), [expectedFault('format-only-mode-grpc-is-local').replace(':9082', '0.0.0.0:9082')]);
   t.strictSame(faultsOf(['--allow-insecure-basic'], env), []);
   t.strictSame(faultsOf(['--grpc-listen=unix:/run/grpc.sock'], env), []);
 });
 
-t.test('no two listeners have the same address, unless the system is to choose a port', async t => {
+t.test('two listeners must have different addresses, unless the port is 0', async t => {
   const listeners = (listen: string, ops: string, grpc: string) =>
     faultsOf([], { GATECAR_LISTEN: listen, GATECAR_OPS_LISTEN: ops, GATECAR_GRPC_LISTEN: grpc });
   t.strictSame(listeners(':1', ':2', ':3'), []);
@@ -53,14 +53,14 @@ t.test('no two listeners have the same address, unless the system is to choose a
   t.strictSame(listeners('127.0.0.1:0', '127.0.0.1:0', '127.0.0.1:0'), []);
 });
 
-t.test('a client address is taken from a header only where some peer is trusted', async t => {
+t.test('GATECAR_CLIENT_IP_HEADER requires a trusted proxy', async t => {
   const header = { GATECAR_CLIENT_IP_HEADER: 'X-Forwarded-For' };
   t.strictSame(faultsOf([], header), [expectedFault('client-ip-header-needs-trusted-proxies')]);
   t.strictSame(faultsOf(['--trusted-proxies=unix'], header), []);
   t.strictSame(faultsOf(['--trusted-proxies=unix'], {}), []);
 });
 
-t.test('a certificate and its key come together, and a client CA with them', async t => {
+t.test('a certificate requires a key and the reverse, and a client CA requires both', async t => {
   const [cert, key, ca] = ['--tls-cert-file=/a', '--tls-key-file=/b', '--tls-client-ca-file=/c'] as const;
   const together = expectedFault('tls-needs-certificate-and-key');
   const needed = expectedFault('client-ca-needs-certificate').replace('/run/tls/ca.crt', '/c');
@@ -72,21 +72,22 @@ t.test('a certificate and its key come together, and a client CA with them', asy
   t.strictSame(faultsOf([cert, ca], {}), [together.replace('/run/tls/tls.key', '/a')]);
 });
 
-t.test('a context belongs to a kubeconfig and not to an address', async t => {
+t.test('a context requires a kubeconfig and not an API server address', async t => {
   const context = { GATECAR_KUBE_CONTEXT: 'dev' };
   const fault = expectedFault('context-needs-kubeconfig');
   t.strictSame(faultsOf(['--kube-api-url=http://127.0.0.1:8001'], context), [fault]);
-  t.strictSame(faultsOf([], context), [], 'it may be that of ~/.kube/config');
+  t.strictSame(faultsOf([], context), [], 'the context may be in ~/.kube/config');
   t.strictSame(faultsOf(['--kubeconfig=/a'], context), []);
 });
 
-t.test('every broken rule is told, but for those about a setting that is at fault by itself', async t => {
+t.test('every broken rule is reported, except rules about a setting that is itself invalid', async t => {
+  // biome-ignore format: a table
   const env = {
-    ...{ GATECAR_MODE: 'format-only', GATECAR_LISTEN: ':1', GATECAR_OPS_LISTEN: ':1', GATECAR_GRPC_LISTEN: ':1' },
-    ...{ GATECAR_CLIENT_IP_HEADER: 'X-Real-IP', GATECAR_KUBE_API_URL: 'http://localhost', GATECAR_KUBE_CONTEXT: 'dev' },
-    ...{ GATECAR_TLS_KEY_FILE: '/a', GATECAR_TLS_CLIENT_CA_FILE: '/b' },
-    ...{ GATECAR_CLIENT_FAILURE_LIMIT: '20/1m' },
-    ...{ GATECAR_CACHE_STALE_IF_ERROR: '1m', GATECAR_CACHE_TTL: '0' },
+    GATECAR_MODE: 'format-only', GATECAR_LISTEN: ':1', GATECAR_OPS_LISTEN: ':1', GATECAR_GRPC_LISTEN: ':1',
+    GATECAR_CLIENT_IP_HEADER: 'X-Real-IP', GATECAR_KUBE_API_URL: 'http://localhost', GATECAR_KUBE_CONTEXT: 'dev',
+    GATECAR_TLS_KEY_FILE: '/a', GATECAR_TLS_CLIENT_CA_FILE: '/b',
+    GATECAR_CLIENT_FAILURE_LIMIT: '20/1m',
+    GATECAR_CACHE_STALE_IF_ERROR: '1m', GATECAR_CACHE_TTL: '0',
   };
   t.equal(faultsOf([], env).length, Object.keys(CROSS_RULES).length);
   const config = Object.freeze({ ...readConfig([], {}), clientIpHeader: 'X-Real-IP' });
@@ -96,7 +97,7 @@ t.test('every broken rule is told, but for those about a setting that is at faul
   }
 });
 
-t.test('the defaults are nothing to warn of', async t => {
+t.test('the defaults cause no warning', async t => {
   t.strictSame(warningsOf({}), []);
 });
 
@@ -123,7 +124,7 @@ t.test('format-only mode warns that the failure limit has no effect', async t =>
   ]);
 });
 
-t.test('the failure limit needs a peer that is trusted, and a way for it to tell the client’s address', async t => {
+t.test('the failure limit requires a trusted proxy and a source for the client’s address', async t => {
   const limit = { GATECAR_CLIENT_FAILURE_LIMIT: '20/1m' };
   const message = /^GATECAR_CLIENT_FAILURE_LIMIT needs .*; got 20 in 60000 ms$/;
   const header = { GATECAR_CLIENT_IP_HEADER: 'X-Real-IP' };
@@ -133,13 +134,13 @@ t.test('the failure limit needs a peer that is trusted, and a way for it to tell
   for (const enough of [header, grpc]) t.strictSame(faultsOf([], { ...limit, ...peers, ...enough }), []);
 });
 
-t.test('asking for no audience is warned of', async t => {
+t.test('an empty list of audiences causes a warning', async t => {
   t.strictSame(warningsOf({ GATECAR_TOKEN_AUDIENCES: '' }), [
     'GATECAR_TOKEN_AUDIENCES is empty: tokens for the API server itself pass, whatever their purpose',
   ]);
 });
 
-t.test('plain http to another host is warned of, and to this one is not', async t => {
+t.test('plain http to another host causes a warning, and to this host it does not', async t => {
   const warning = 'GATECAR_KUBE_API_URL is plain http to another host: tokens travel unencrypted';
   for (const url of [
     'http://10.0.0.1',

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { help, settingsJsonSchema, settingsTable } from '../../src/config/help.ts';
 import { SETTINGS, type Setting } from '../../src/config/schema.ts';
-import { flagName } from '../../src/config/setting-names.ts';
+import { flagName, formerNames } from '../../src/config/setting-names.ts';
 import { chartValue } from '../fixtures/chart-values.ts';
 import { follows } from '../fixtures/json-schema.ts';
 import { goodSettings } from '../fixtures/settings.ts';
@@ -12,7 +12,7 @@ const settings: readonly Setting<unknown>[] = Object.values(SETTINGS);
 const root = join(import.meta.dirname, '../..');
 const properties = settingsJsonSchema()['properties'] as Record<string, Record<string, unknown>>;
 
-t.test('--help names every setting, its flag, its other names and its default', async t => {
+t.test('--help lists every setting with its flag, aliases and default', async t => {
   const text = help();
   for (const { name, aliases, default: value, defaultLabel } of settings) {
     const names = [name, ...aliases].join(', ');
@@ -20,13 +20,13 @@ t.test('--help names every setting, its flag, its other names and its default', 
   }
 });
 
-t.test('--help says what every setting means, in lines that fit', async t => {
+t.test('--help describes every setting, in lines of at most 100 columns', async t => {
   const words = help().replace(/\s+/g, ' ');
   for (const setting of settings) t.match(words, ` ${setting.help.replaceAll('`', '')} `, setting.name);
   for (const line of help().split('\n')) t.ok(line.length <= 100, line);
 });
 
-t.test('--help shows the commands and an example, and ends with a line end', async t => {
+t.test('--help shows the commands and an example, and ends with a newline', async t => {
   for (const text of [
     'gatecar [serve]',
     'gatecar dev',
@@ -39,7 +39,7 @@ t.test('--help shows the commands and an example, and ends with a line end', asy
   t.match(help(), /[^\n]\n$/);
 });
 
-t.test('the table has a row of four cells for every setting, in the order of the schema', async t => {
+t.test('the settings table has a row of four cells for every setting, in the order of the schema', async t => {
   const [header, rule, ...rows] = settingsTable().split('\n');
   t.equal(header, '| setting | default | also | meaning |');
   t.equal(rule, '|---|---|---|---|');
@@ -50,7 +50,7 @@ t.test('the table has a row of four cells for every setting, in the order of the
   for (const row of rows) t.match(row, /^\|(?:[^|]|\\\|)+\|(?:[^|]|\\\|)+\|[^|]+\|(?:[^|]|\\\|)+ Must be [^|]+\. \|$/);
 });
 
-t.test('the table shows defaults, other names, meaning and rule', async t => {
+t.test('the settings table shows default, alias, meaning and rule', async t => {
   const row = (name: string) =>
     settingsTable()
       .split('\n')
@@ -62,21 +62,29 @@ t.test('the table shows defaults, other names, meaning and rule', async t => {
   );
   t.match(row('GATECAR_ALLOWED_NAMESPACES'), '| all | `BIND_ALLOWED_NAMESPACES` |');
   t.match(row('GATECAR_KUBE_CONTEXT'), '| none |  |');
-  t.match(row('GATECAR_ALLOWED_SERVICE_ACCOUNTS'), 'one system:serviceaccount:\\<namespace>:\\<name> (an', 'no HTML');
+  t.match(
+    row('GATECAR_ALLOWED_SERVICE_ACCOUNTS'),
+    'one system:serviceaccount:\\<namespace>:\\<name> (an',
+    'HTML is escaped',
+  );
 });
 
-t.test('the README’s table is the one that is made from the schema', async t => {
-  const readme = readFileSync(join(root, 'README.md'), 'utf8');
-  const [, table] = /<!-- settings -->\n\n([\s\S]*)\n\n<!-- \/settings -->/.exec(readme) ?? [];
-  t.equal(table, settingsTable(), 'if not: npm run generate');
+t.test('docs/configuration.md has the row of each setting in one of its tables, and no other row', async t => {
+  const page = readFileSync(join(root, 'docs/configuration.md'), 'utf8');
+  const [, tables = ''] = /<!-- settings -->\n\n([\s\S]*)\n\n<!-- \/settings -->/.exec(page) ?? [];
+  const rows = (text: string) => text.split('\n').filter(line => line.startsWith('| `'));
+  t.strictSame(rows(tables).sort(), rows(settingsTable()).sort(), 'if not: npm run generate');
+  const former = settings.flatMap(setting => formerNames(setting).map(name => `| \`${name}\` | \`${setting.name}\` |`));
+  t.ok(former.length > 0);
+  t.strictSame(rows(page.slice(page.indexOf('<!-- former names -->'))), former);
 });
 
-t.test('config.schema.json is the one that is made from the schema', async t => {
+t.test('config.schema.json is current', async t => {
   const text = readFileSync(join(root, 'config.schema.json'), 'utf8');
   t.equal(text, `${JSON.stringify(settingsJsonSchema(), null, 2)}\n`, 'if not: npm run generate');
 });
 
-t.test('the JSON schema has every setting and admits nothing else', async t => {
+t.test('the JSON schema accepts exactly the settings', async t => {
   const { properties: _, ...head } = settingsJsonSchema();
   t.strictSame(head, {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
@@ -89,13 +97,17 @@ t.test('the JSON schema has every setting and admits nothing else', async t => {
     settings.map(({ name }) => name),
   );
   t.match(properties['GATECAR_CACHE_TTL'], {
-    ...{ description: SETTINGS.cacheTtlMs.help, type: 'string', 'x-default': '10s', 'x-flag': '--cache-ttl' },
-    ...{ 'x-aliases': [], 'x-rule': 'must be a duration from 0 to 10m, such as 500ms, 10s or 2m' },
+    description: SETTINGS.cacheTtlMs.help,
+    type: 'string',
+    'x-default': '10s',
+    'x-flag': '--cache-ttl',
+    'x-aliases': [],
+    'x-rule': 'must be a duration from 0 to 10m, such as 500ms, 10s or 2m',
   });
-  t.notOk('x-default' in (properties['GATECAR_KUBE_CONTEXT'] ?? {}), 'no default is not an empty one');
+  t.notOk('x-default' in (properties['GATECAR_KUBE_CONTEXT'] ?? {}), 'a setting without a default has no x-default');
 });
 
-t.test('the JSON schema’s patterns are whole, and can be read by Go, which Helm checks values with', async t => {
+t.test('the JSON schema’s patterns are anchored, and valid in Go, which Helm uses', async t => {
   for (const pattern of JSON.stringify(properties).matchAll(/"pattern":("(?:[^"\\]|\\.)*")/g)) {
     const text = JSON.parse(pattern[1] ?? '');
     t.match(text, /^\^.*\$$/);
@@ -104,29 +116,24 @@ t.test('the JSON schema’s patterns are whole, and can be read by Go, which Hel
   }
 });
 
-/** For each setting what parser and schema must both refuse; what they both take is in the good files and below. */
-const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
-  ...{
-    listen: ['', '9080', 'host', 'host:http', ':123456', 'a b:1', 'unix:', 'unix:/', 'unix:a', 'unix:/a\n', '[x]:1'],
-  },
-  ...{ opsListen: ['9081', '::1:9081'], grpcListen: ['9082', '[::1]'] },
-  ...{
-    mode: ['', 'Basic', 'both'],
-    allowInsecureBasic: ['', 'yes', '1'],
-    errorDetail: ['none'],
-    auditLog: ['', 'on', 'allow'],
-    opaqueTokens: ['deny'],
-    memoryLimit: ['256', '256MB', '63Mi', '65Gi', '-1Gi', '1.5Gi'],
-    maxConnections: ['0', '1000001'],
-    socketMode: ['', '660x', '0755', '0460', '1660', '432'],
-    jwtPrecheck: ['', 'on', 'signatures'],
-    cacheRefreshAhead: ['', 'yes', '1'],
-    cacheStaleIfErrorMs: ['', '60', '-1s'],
-  },
-  ...{
-    tokenAudiences: ['a b', 'ü', 'a'.repeat(513)],
-    allowedNamespaces: ['', 'A', 'a_b', 'a.b', '-a', 'a'.repeat(64)],
-  },
+/** Values that parser and schema must reject. Accepted values are in the good files and below. */
+const REJECTED: Record<keyof typeof SETTINGS, string[]> = {
+  listen: ['', '9080', 'host', 'host:http', ':123456', 'a b:1', 'unix:', 'unix:/', 'unix:a', 'unix:/a\n', '[x]:1'],
+  opsListen: ['9081', '::1:9081'],
+  grpcListen: ['9082', '[::1]'],
+  mode: ['', 'Basic', 'both'],
+  allowInsecureBasic: ['', 'yes', '1'],
+  errorDetail: ['none'],
+  auditLog: ['', 'on', 'allow'],
+  opaqueTokens: ['deny'],
+  memoryLimit: ['256', '256MB', '63Mi', '65Gi', '-1Gi', '1.5Gi'],
+  maxConnections: ['0', '1000001'],
+  socketMode: ['', '660x', '0755', '0460', '1660', '432'],
+  jwtPrecheck: ['', 'on', 'signatures'],
+  cacheRefreshAhead: ['', 'yes', '1'],
+  cacheStaleIfErrorMs: ['', '60', '-1s'],
+  tokenAudiences: ['a b', 'ü', 'a'.repeat(513)],
+  allowedNamespaces: ['', 'A', 'a_b', 'a.b', '-a', 'a'.repeat(64)],
   allowedServiceAccounts: [
     '',
     'a:b',
@@ -134,17 +141,21 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
     'system:serviceaccount:a:b:c',
     'system:serviceaccount:A:b',
   ],
-  ...{ tlsCertFile: ['a\n'], tlsKeyFile: ['a\n'], tlsClientCaFile: ['a\n'] },
-  ...{ policyDeniedStatus: ['', '404', 'x'], unavailableStatus: ['500', '200'] },
+  tlsCertFile: ['a\n'],
+  tlsKeyFile: ['a\n'],
+  tlsClientCaFile: ['a\n'],
+  policyDeniedStatus: ['', '404', 'x'],
+  unavailableStatus: ['500', '200'],
   identityHeaderPrefix: ['', '-', 'X', 'X_', '1-', 'X-\n', `${'a'.repeat(40)}-`],
-  ...{ cacheTtlMs: ['', '10', '1h', '1.5s', '-1s', '1 s', '600001ms', '601s', '11m'], cacheNegativeTtlMs: ['2'] },
+  cacheTtlMs: ['', '10', '1h', '1.5s', '-1s', '1 s', '600001ms', '601s', '11m'],
+  cacheNegativeTtlMs: ['2'],
   reviewTimeoutMs: ['3 s', '0', '0s', '9ms', '61s', '2m'],
-  ...{
-    shutdownDelayMs: ['1h', '301s'],
-    shutdownTimeoutMs: ['15'],
-    cacheMaxEntries: ['0', '10000001', '1.5', 'x', '-1'],
-  },
-  ...{ reviewMaxConcurrency: ['0', '10001'], reviewMaxQueue: ['-1', '1000001'], logLevel: ['', 'verbose', 'INFO'] },
+  shutdownDelayMs: ['1h', '301s'],
+  shutdownTimeoutMs: ['15'],
+  cacheMaxEntries: ['0', '10000001', '1.5', 'x', '-1'],
+  reviewMaxConcurrency: ['0', '10001'],
+  reviewMaxQueue: ['-1', '1000001'],
+  logLevel: ['', 'verbose', 'INFO'],
   trustedProxies: [
     '',
     'localhost',
@@ -159,12 +170,10 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
   ],
   clientFailureLimit: ['', '20', '0/1m', '20/1ms', '20/61m', '1000000/1m', '20/1m/1m'],
   clientIpHeader: ['', 'X_Real_IP', 'a b', 'é', 'a'.repeat(129)],
-  ...{
-    kubeConfigFiles: [':', '::', '/a\n'],
-    kubeContext: ['dev\n'],
-    kubeTokenFile: ['/a\n', '\0'],
-    kubeCaFile: ['/a\r'],
-  },
+  kubeConfigFiles: [':', '::', '/a\n'],
+  kubeContext: ['dev\n'],
+  kubeTokenFile: ['/a\n', '\0'],
+  kubeCaFile: ['/a\r'],
   kubeApiUrl: [
     '',
     'kube.example',
@@ -180,7 +189,7 @@ const REFUSED: Record<keyof typeof SETTINGS, string[]> = {
   kubeHeaders: ['a', '=b', 'a b=c', 'a_b=c', 'a=ü', 'Authorization=x', 'a=b,hOST =c'],
 };
 
-const ALSO_TAKEN: Partial<Record<keyof typeof SETTINGS, string[]>> = {
+const ALSO_ACCEPTED: Partial<Record<keyof typeof SETTINGS, string[]>> = {
   listen: [':9080', 'my-host_1.example:1', '[fe80::1%eth0]:1', 'unix:/run/a b.sock'],
   tokenAudiences: ['', 'a=b;c"d~!'],
   trustedProxies: ['::ffff:10.0.0.0/104', '0.0.0.0/0'],
@@ -193,26 +202,20 @@ const ALSO_TAKEN: Partial<Record<keyof typeof SETTINGS, string[]>> = {
   reviewTimeoutMs: ['10ms', '60s', '1m'],
 };
 
-t.test(
-  'what the parser takes the JSON schema takes, and what one refuses for its shape the other does too',
-  async t => {
-    for (const [key, refused] of Object.entries(REFUSED) as [keyof typeof SETTINGS, string[]][]) {
-      const setting: Setting<unknown> = SETTINGS[key];
-      const schema = properties[setting.name] ?? {};
-      const good = goodSettings(flagName(setting))[setting.name] ?? '';
-      const taken = [good, ...(setting.default === undefined ? [] : [setting.default]), ...(ALSO_TAKEN[key] ?? [])];
-      for (const text of taken) {
-        const isTaken = setting.type.parse(text) !== undefined || (text === '' && setting.emptyIsUnset === true);
-        t.ok(isTaken, `the parser takes ${setting.name}=${JSON.stringify(text)}`);
-        t.ok(follows(schema, chartValue(setting, text)), `the schema takes ${setting.name}=${JSON.stringify(text)}`);
-      }
-      for (const text of refused) {
-        t.equal(setting.type.parse(text), undefined, `the parser refuses ${setting.name}=${JSON.stringify(text)}`);
-        t.notOk(
-          follows(schema, chartValue(setting, text)),
-          `the schema refuses ${setting.name}=${JSON.stringify(text)}`,
-        );
-      }
+t.test('the parser and the JSON schema accept and reject the same values', async t => {
+  for (const [key, rejected] of Object.entries(REJECTED) as [keyof typeof SETTINGS, string[]][]) {
+    const setting: Setting<unknown> = SETTINGS[key];
+    const schema = properties[setting.name] ?? {};
+    const good = goodSettings(flagName(setting))[setting.name] ?? '';
+    const accepted = [good, ...(setting.default === undefined ? [] : [setting.default]), ...(ALSO_ACCEPTED[key] ?? [])];
+    for (const text of accepted) {
+      const isAccepted = setting.type.parse(text) !== undefined || (text === '' && setting.emptyIsUnset === true);
+      t.ok(isAccepted, `the parser accepts ${setting.name}=${JSON.stringify(text)}`);
+      t.ok(follows(schema, chartValue(setting, text)), `the schema accepts ${setting.name}=${JSON.stringify(text)}`);
     }
-  },
-);
+    for (const text of rejected) {
+      t.equal(setting.type.parse(text), undefined, `the parser rejects ${setting.name}=${JSON.stringify(text)}`);
+      t.notOk(follows(schema, chartValue(setting, text)), `the schema rejects ${setting.name}=${JSON.stringify(text)}`);
+    }
+  }
+});

@@ -5,7 +5,7 @@ import { flagName } from '../../src/config/setting-names.ts';
 
 const settings: readonly Setting<unknown>[] = Object.values(SETTINGS);
 
-t.test('the defaults are those of the contract, durations in milliseconds', async t => {
+t.test('the defaults are those of the contract, with durations in milliseconds', async t => {
   t.strictSame(readConfig([], {}), {
     listen: { kind: 'tcp', host: undefined, port: 9080, text: ':9080' },
     opsListen: { kind: 'tcp', host: undefined, port: 9081, text: ':9081' },
@@ -51,7 +51,7 @@ t.test('the defaults are those of the contract, durations in milliseconds', asyn
   });
 });
 
-t.test('the other names that are accepted are those of the contract', async t => {
+t.test('the accepted aliases of settings are those of the contract', async t => {
   const aliased = settings.filter(({ aliases }) => aliases.length > 0);
   t.strictSame(Object.fromEntries(aliased.map(({ name, aliases }) => [name, aliases])), {
     GATECAR_TOKEN_AUDIENCES: ['BIND_TOKEN_AUDIENCES'],
@@ -70,27 +70,27 @@ t.test('the other names that are accepted are those of the contract', async t =>
   });
 });
 
-t.test('no name, alias or flag stands for two settings', async t => {
+t.test('every name, alias and flag belongs to one setting', async t => {
   const names = settings.flatMap(({ name, aliases }) => [name, ...aliases]);
   t.equal(new Set(names).size, names.length);
   t.equal(new Set(settings.map(flagName)).size, settings.length);
 });
 
-t.test('every default keeps its own rule', async t => {
+t.test('every default is valid by its own rule', async t => {
   for (const { name, type, default: text } of settings) {
     if (text !== undefined) t.not(type.parse(text), undefined, name);
   }
 });
 
-t.test('no setting’s name could be taken for a service link, which would be ignored when mistyped', async t => {
+t.test('no setting’s name looks like a service link, because unknown service links are ignored', async t => {
   for (const { name } of settings) t.notMatch(name, /_(SERVICE_(HOST|PORT)|PORT)(_|$)/);
 });
 
-t.test('every setting has one line of help in whole sentences', async t => {
+t.test('the help of every setting is one line that ends with a full stop', async t => {
   for (const { name, help } of settings) t.match(help, /^[^\n]+\.$/, name);
 });
 
-t.test('the pod’s own credentials are where the kubelet puts them', async t => {
+t.test('the in-cluster token and CA paths are those of the kubelet', async t => {
   t.equal(IN_CLUSTER_TOKEN_FILE, '/var/run/secrets/kubernetes.io/serviceaccount/token');
   t.equal(IN_CLUSTER_CA_FILE, '/var/run/secrets/kubernetes.io/serviceaccount/ca.crt');
 });

@@ -4,23 +4,23 @@ import { flagName, formerNames, settingsByFlag } from '../../src/config/setting-
 
 const settings: readonly Setting<unknown>[] = Object.values(SETTINGS);
 
-t.test('each setting has one flag, and one more for each former name', async t => {
+t.test('each setting has a flag for its name and for each former name', async t => {
   const byFlag = settingsByFlag();
   t.equal(byFlag.size, settings.length + settings.flatMap(formerNames).length);
   for (const setting of settings) t.equal(byFlag.get(flagName(setting)), setting);
 });
 
-t.test('other programs’ names for a setting have no flag', async t => {
+t.test('an alias that is another program’s name has no flag', async t => {
   t.strictSame(formerNames(SETTINGS.kubeConfigFiles), []);
   t.strictSame(formerNames(SETTINGS.auditLog), ['GATECAR_AUDIT']);
 });
 
-t.test('a flag can be given by a former name of its setting', async t => {
+t.test('a setting is found by the flag of its former name', async t => {
   t.equal(settingsByFlag().get('grace'), SETTINGS.cacheStaleIfErrorMs);
   t.equal(settingsByFlag().get('cache-stale-if-error'), SETTINGS.cacheStaleIfErrorMs);
 });
 
-t.test('a flag is the variable without its prefix, in lower case and with dashes', async t => {
+t.test('a flag’s name is the variable’s without prefix, in lower case and with dashes', async t => {
   t.equal(flagName({ name: 'GATECAR_TOKEN_AUDIENCES' }), 'token-audiences');
   t.equal(flagName({ name: 'GATECAR_KUBE_CA_FILE' }), 'kube-ca-file');
   t.equal(flagName({ name: 'GATECAR_MODE' }), 'mode');

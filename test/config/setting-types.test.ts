@@ -16,42 +16,43 @@ t.test('an address is host:port, :port, [v6]:port or unix:/path', async t => {
   t.strictSame(parseAddress('unix:/run/a b.sock'), { kind: 'unix', path: '/run/a b.sock', text: 'unix:/run/a b.sock' });
 });
 
-t.test('anything else is no address', async t => {
+t.test('invalid addresses are rejected', async t => {
+  // biome-ignore format: a list of addresses
   const bad = [
-    ...['', ':', '9080', 'host', 'host:', 'host:http', 'host:-1', 'host:65536', 'host:123456', ':9080 ', ' :9080'],
-    ...['::1:9080', '[::1]', '[::1]9080', '[]:9080', '[1.2.3.4]:9080', '[host]:9080', '[::1:9080', 'a:b:9080'],
-    ...['http://host:9080', 'ho st:9080', 'host/path:9080', 'hóst:9080', ':9080\n', 'host\n:9080'],
-    ...['unix:', 'unix:/', 'unix:relative', 'UNIX:/run/a', 'unix:/run/a\n', 'unix:/a\0b'],
+    '', ':', '9080', 'host', 'host:', 'host:http', 'host:-1', 'host:65536', 'host:123456', ':9080 ', ' :9080',
+    '::1:9080', '[::1]', '[::1]9080', '[]:9080', '[1.2.3.4]:9080', '[host]:9080', '[::1:9080', 'a:b:9080',
+    'http://host:9080', 'ho st:9080', 'host/path:9080', 'hóst:9080', ':9080\n', 'host\n:9080',
+    'unix:', 'unix:/', 'unix:relative', 'UNIX:/run/a', 'unix:/run/a\n', 'unix:/a\0b',
   ];
   for (const text of bad) t.equal(parseAddress(text), undefined, JSON.stringify(text));
 });
 
-t.test('a socket’s path is as long in bytes as the system lets it be', async t => {
+t.test('a Unix socket’s path may have at most 107 bytes', async t => {
   t.ok(parseAddress(`unix:/${times('a', 106)}`));
   t.notOk(parseAddress(`unix:/${times('a', 107)}`));
   t.ok(parseAddress(`unix:/${times('é', 53)}`));
   t.notOk(parseAddress(`unix:/${times('é', 54)}`));
 });
 
-t.test('one of several words is taken as it is written, and no other', async t => {
+t.test('oneOf accepts only the exact words', async t => {
   const { parse } = types.oneOf('full', 'generic');
   t.equal(parse('generic'), 'generic');
   for (const text of ['', 'Full', 'full ', 'ful', 'full,generic']) t.equal(parse(text), undefined, text);
 });
 
-t.test('true and false are the only flags', async t => {
+t.test('a boolean is true or false', async t => {
   t.equal(types.boolean.parse('true'), true);
   t.equal(types.boolean.parse('false'), false);
   for (const text of ['', 'TRUE', '1', '0', 'yes', 'true ']) t.equal(types.boolean.parse(text), undefined, text);
 });
 
-t.test('one of several statuses is a number', async t => {
+t.test('statusOneOf accepts only the given statuses', async t => {
   const { parse } = types.statusOneOf(401, 403);
   t.equal(parse('403'), 403);
   for (const text of ['', '503', '0401', '401.0', '4e2', ' 401']) t.equal(parse(text), undefined, text);
 });
 
-t.test('a whole number lies between its limits, both included', async t => {
+t.test('a whole number is within its inclusive limits', async t => {
   const { parse } = types.wholeNumber(1, 100);
   for (const [text, value] of [
     ['1', 1],
@@ -64,7 +65,7 @@ t.test('a whole number lies between its limits, both included', async t => {
   }
 });
 
-t.test('a duration is a number of ms, s or m between its limits, both included', async t => {
+t.test('a duration is a number of ms, s or m within its inclusive limits', async t => {
   const { parse } = types.duration('10ms', '2m');
   for (const [text, ms] of [
     ['10ms', 10],
@@ -80,11 +81,11 @@ t.test('a duration is a number of ms, s or m between its limits, both included',
   }
 });
 
-t.test('a duration of nothing needs no unit, where nothing is allowed', async t => {
+t.test('a duration of 0 needs no unit, if 0 is allowed', async t => {
   for (const text of ['0', '0s', '0ms', '0m']) t.equal(types.duration('0', '10m').parse(text), 0, text);
 });
 
-t.test('an amount of memory is a number of Mi or Gi between its limits, both included', async t => {
+t.test('an amount of memory is a number of Mi or Gi within its inclusive limits', async t => {
   const { parse, json } = types.bytes('64Mi', '2Gi');
   const pattern = new RegExp((json as { pattern: string }).pattern);
   for (const [text, bytes] of [
@@ -139,17 +140,17 @@ t.test('a rate is a count, a slash and a window', async t => {
   }
 });
 
-t.test('lists split on commas and newlines; items are trimmed, and empty ones dropped', async t => {
+t.test('splitList splits on commas and newlines, trims items and drops empty ones', async t => {
   t.strictSame(types.splitList(' a,b\n c \r\n,,\n d e\t'), ['a', 'b', 'c', 'd e']);
   t.strictSame(types.splitList(' ,\n'), []);
 });
 
-t.test('a list is taken whole or not at all, and each item once', async t => {
+t.test('a list with an invalid item is rejected, and repeated items are dropped', async t => {
   t.strictSame(types.namespaces.parse('b,a,b'), ['b', 'a']);
   t.equal(types.namespaces.parse('a,B'), undefined);
 });
 
-t.test('an audience is printable ASCII without spaces, and there may be none', async t => {
+t.test('an audience is printable ASCII without spaces, and the list may be empty', async t => {
   const { parse } = types.audiences;
   t.strictSame(parse('https://kubernetes.default.svc,bindcar,a=b;c"d'), [
     'https://kubernetes.default.svc',
@@ -162,13 +163,13 @@ t.test('an audience is printable ASCII without spaces, and there may be none', a
     t.equal(parse(text), undefined, JSON.stringify(text));
 });
 
-t.test('a namespace is a name that the API server would give one', async t => {
+t.test('a namespace is a DNS label', async t => {
   t.strictSame(types.namespaces.parse('kube-system,1,a'), ['kube-system', '1', 'a']);
   for (const text of ['', 'A', 'a_b', 'a.b', '-a', 'a-', '*', times('a', 64)])
     t.equal(types.namespaces.parse(text), undefined, text);
 });
 
-t.test('a ServiceAccount is its whole username', async t => {
+t.test('a ServiceAccount is given by its full username', async t => {
   const { parse } = types.serviceAccounts;
   t.strictSame(parse('system:serviceaccount:a:b.c'), ['system:serviceaccount:a:b.c']);
   for (const text of [
@@ -184,7 +185,7 @@ t.test('a ServiceAccount is its whole username', async t => {
   }
 });
 
-t.test('a peer is an address, a network or unix', async t => {
+t.test('a trusted proxy is an address, a network or "unix"', async t => {
   const good = [
     '10.0.0.1',
     '10.0.0.0/8',
@@ -218,20 +219,20 @@ t.test('a peer is an address, a network or unix', async t => {
   for (const text of bad) t.equal(types.peers.parse(text), undefined, text);
 });
 
-t.test('a header’s name has no underscore, which gateways take for a dash', async t => {
+t.test('a header’s name has no underscore, because gateways treat it as a dash', async t => {
   for (const text of ['X-Real-IP', 'x', "!#$%&'*+-.^`|~9", times('a', 128)])
     t.equal(types.headerName.parse(text), text);
   for (const text of ['', 'X_Real_IP', 'a b', 'a:', 'é', 'a,b', 'a\n', times('a', 129)])
     t.equal(types.headerName.parse(text), undefined, JSON.stringify(text));
 });
 
-t.test('a prefix of header names ends in a dash', async t => {
+t.test('a header prefix ends with a dash', async t => {
   for (const text of ['X-', 'X-Auth-Request-', `${times('a', 39)}-`]) t.equal(types.headerPrefix.parse(text), text);
   for (const text of ['', '-', 'X', 'X_', '1-', 'X -', 'X-\r\nA-', `${times('a', 40)}-`])
     t.equal(types.headerPrefix.parse(text), undefined, JSON.stringify(text));
 });
 
-t.test('headers are name=value, names in lower case', async t => {
+t.test('headers are name=value pairs, and names become lower case', async t => {
   const { parse } = types.headerPairs;
   t.strictSame(parse('Dapr-App-Id = kube-proxy.proxy-system\nx-a=b=c, x-empty='), {
     'dapr-app-id': 'kube-proxy.proxy-system',
@@ -244,7 +245,7 @@ t.test('headers are name=value, names in lower case', async t => {
     t.equal(parse(text), undefined, JSON.stringify(text));
 });
 
-t.test('headers that belong to the connection, the body or our own credential cannot be set', async t => {
+t.test('headers of the connection, the body or gatecar’s own credential cannot be set', async t => {
   const names = [
     'Authorization',
     'Connection',
@@ -260,11 +261,11 @@ t.test('headers that belong to the connection, the body or our own credential ca
   for (const name of names) t.equal(types.headerPairs.parse(`x-a=b,${name}=c`), undefined, name);
 });
 
-t.test('what headers hold is never shown', async t => {
+t.test('the values of headers are never shown', async t => {
   t.equal(types.headerPairs.show?.('dapr-api-token=s3cret'), 'a value that is not shown');
 });
 
-t.test('a base URL is http or https, and loses its last slashes', async t => {
+t.test('a base URL is http or https, and trailing slashes are removed', async t => {
   const urls = {
     'https://kube.example': 'https://kube.example',
     'HTTPS://Kube.example:443/': 'https://kube.example',
@@ -301,25 +302,25 @@ t.test('a base URL has no credentials, query or fragment', async t => {
   for (const text of [...bad, ...more]) t.equal(types.baseUrl.parse(text), undefined, text);
 });
 
-t.test('a base URL is shown without what may be secret in it', async t => {
+t.test('a base URL is shown without credentials and query', async t => {
   t.equal(types.baseUrl.show?.('https://user:pa/s@s?@kube.example'), '"https://[credentials]@kube.example"');
   t.equal(types.baseUrl.show?.('kube.example:6443/a?token=b#c'), '"kube.example:6443/a?[not shown]"');
 });
 
-t.test('paths and names are taken as they are, but for control characters', async t => {
+t.test('paths and names may have any characters except control characters', async t => {
   for (const { parse } of [types.path, types.nonControlText]) {
     for (const text of ['/a b/ü', 'relative', 'arn:aws:eks:eu-west-1:1:cluster/dev', ' ']) t.equal(parse(text), text);
     for (const text of ['/a\n', '\r', 'a\0b', '\x7f', '\x1f']) t.equal(parse(text), undefined, JSON.stringify(text));
   }
 });
 
-t.test('several paths are parted by colons, and there is at least one', async t => {
+t.test('paths are separated by colons, and at least one is required', async t => {
   t.strictSame(types.paths.parse('/a'), ['/a']);
   t.strictSame(types.paths.parse(':/a::/b c:'), ['/a', '/b c']);
   for (const text of ['', ':', '::', '/a:/b\n']) t.equal(types.paths.parse(text), undefined, JSON.stringify(text));
 });
 
-t.test('the mode of a socket is octal, and its owner can always connect', async t => {
+t.test('a socket mode is octal and lets its owner connect', async t => {
   const { parse } = types.socketMode;
   t.equal(parse('0660'), 0o660);
   t.equal(parse('600'), 0o600);

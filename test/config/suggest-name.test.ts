@@ -1,22 +1,23 @@
 import t from 'tap';
 import { suggestName, unknownName } from '../../src/config/suggest-name.ts';
 
-t.test('a letter too many, too few, another one or two that changed places still find the name', async t => {
-  const known = ['mode', 'listen', 'cache-ttl', 'token-audiences'];
+t.test('a missing, extra, wrong or swapped letter still finds the name', async t => {
+  const names = ['mode', 'listen', 'cache-ttl', 'token-audiences'];
+  // biome-ignore format: a table
   const typed = {
-    ...{ mode: 'mode', mod: 'mode', modes: 'mode', mxde: 'mode', listne: 'listen', ilsten: 'listen', isten: 'listen' },
-    ...{ 'cache-tll': 'cache-ttl', cachettl: 'cache-ttl', 'token-audience': 'token-audiences', audiences: undefined },
+    mode: 'mode', mod: 'mode', modes: 'mode', mxde: 'mode', listne: 'listen', ilsten: 'listen', isten: 'listen',
+    'cache-tll': 'cache-ttl', cachettl: 'cache-ttl', 'token-audience': 'token-audiences', audiences: undefined,
   };
-  for (const [name, expected] of Object.entries(typed)) t.equal(suggestName(name, known), expected, name);
+  for (const [name, expected] of Object.entries(typed)) t.equal(suggestName(name, names), expected, name);
 });
 
-t.test('the nearest of several counts, and the first of those that are equally near', async t => {
+t.test('the nearest name is suggested, and the first of equally near ones', async t => {
   t.equal(suggestName('abcd', ['abzz', 'abcz', 'abyz']), 'abcz');
   t.equal(suggestName('abcd', ['abcx', 'abcy']), 'abcx');
   t.equal(suggestName('abcd', ['abcx', 'abcd']), 'abcd');
 });
 
-t.test('a short name may be two edits away and a long one a third of its length, but no more', async t => {
+t.test('a name may be two edits away, or a third of its length if that is more', async t => {
   t.equal(suggestName('ab', ['abcd']), 'abcd');
   t.equal(suggestName('a', ['abcd']), undefined);
   t.equal(suggestName('abcdef___', ['abcdefghi']), 'abcdefghi');
@@ -25,7 +26,7 @@ t.test('a short name may be two edits away and a long one a third of its length,
   t.equal(suggestName('abxyb', ['ab']), undefined);
 });
 
-t.test('edits are counted wherever they are, and in either direction', async t => {
+t.test('edits count the same at any position and in either direction', async t => {
   const long = 'kitten-and-sitting';
   for (const name of [
     'sitten-and-sitting',
@@ -39,14 +40,14 @@ t.test('edits are counted wherever they are, and in either direction', async t =
   }
 });
 
-t.test('nothing is near where there is nothing', async t => {
+t.test('without known names there is no suggestion, and an empty name is two edits from "ab"', async t => {
   t.equal(suggestName('mode', []), undefined);
   t.equal(suggestName('', ['ab']), 'ab');
   t.equal(suggestName('', ['abc']), undefined);
   t.equal(suggestName('ab', ['']), '');
 });
 
-t.test('the error text for an unknown name has the closest known name, if one is close enough', async t => {
+t.test('the error text for an unknown name suggests the closest known name, if it is close enough', async t => {
   const known = ['listen', 'mode'];
   t.equal(unknownName('"lsten"', 'lsten', known, 'setting'), '"lsten" is no known setting; did you mean listen?');
   t.equal(unknownName('"x"', 'xyzxyzxyz', known, 'setting'), '"x" is no known setting');

@@ -2,42 +2,51 @@ import t from 'tap';
 import { readTracingSettings } from '../../src/config/tracing-settings.ts';
 
 const ENDPOINT = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:4318' };
-const BY_DEFAULT = { sampler: 'parentbased_always_on', ratio: 1, warnings: [] };
+const DEFAULTS = { sampler: 'parentbased_always_on', ratio: 1, warnings: [] };
 
-t.test('spans are sent where an endpoint is set, and nothing turns them off', async t => {
-  t.strictSame(readTracingSettings(ENDPOINT), BY_DEFAULT);
-  t.strictSame(readTracingSettings({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://a/v1/traces' }), BY_DEFAULT);
-  for (const off of [
-    ...[{}, { OTEL_EXPORTER_OTLP_ENDPOINT: '' }, { OTEL_EXPORTER_OTLP_ENDPOINT: ' ' }, { OTEL_SERVICE_NAME: 'a' }],
-    ...[
-      { ...ENDPOINT, OTEL_SDK_DISABLED: 'TRUE' },
-      { ...ENDPOINT, OTEL_TRACES_EXPORTER: 'none' },
-    ],
+t.test('tracing is enabled if an endpoint is set and no setting disables it', async t => {
+  t.strictSame(readTracingSettings(ENDPOINT), DEFAULTS);
+  t.strictSame(readTracingSettings({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://a/v1/traces' }), DEFAULTS);
+  for (const disabled of [
+    {},
+    { OTEL_EXPORTER_OTLP_ENDPOINT: '' },
+    { OTEL_EXPORTER_OTLP_ENDPOINT: ' ' },
+    { OTEL_SERVICE_NAME: 'a' },
+    { ...ENDPOINT, OTEL_SDK_DISABLED: 'TRUE' },
+    { ...ENDPOINT, OTEL_TRACES_EXPORTER: 'none' },
   ]) {
-    t.equal(readTracingSettings(off), undefined, JSON.stringify(off));
+    t.equal(readTracingSettings(disabled), undefined, JSON.stringify(disabled));
   }
-  t.strictSame(readTracingSettings({ ...ENDPOINT, OTEL_SDK_DISABLED: 'false' }), BY_DEFAULT);
+  t.strictSame(readTracingSettings({ ...ENDPOINT, OTEL_SDK_DISABLED: 'false' }), DEFAULTS);
 });
 
-t.test('the standard’s samplers are known, with their ratio', async t => {
+t.test('the samplers of the OpenTelemetry specification are accepted, with their ratio', async t => {
   for (const sampler of ['always_on', 'always_off', 'traceidratio', 'parentbased_always_off']) {
     t.match(readTracingSettings({ ...ENDPOINT, OTEL_TRACES_SAMPLER: sampler }), { sampler, ratio: 1, warnings: [] });
   }
   t.match(
     readTracingSettings({
-      ...{ ...ENDPOINT, OTEL_TRACES_SAMPLER: 'parentbased_traceidratio', OTEL_TRACES_SAMPLER_ARG: '0.25' },
+      ...ENDPOINT,
+      OTEL_TRACES_SAMPLER: 'parentbased_traceidratio',
+      OTEL_TRACES_SAMPLER_ARG: '0.25',
     }),
     { sampler: 'parentbased_traceidratio', ratio: 0.25, warnings: [] },
   );
 });
 
-t.test('what is not known is told and passed over', async t => {
+t.test('unknown tracing settings cause a warning and the default is used', async t => {
   for (const argument of ['-1', '1.1', 'x']) {
-    const told = readTracingSettings({
-      ...{ ...ENDPOINT, OTEL_TRACES_SAMPLER: 'jaeger_remote', OTEL_TRACES_SAMPLER_ARG: argument },
+    const settings = readTracingSettings({
+      ...ENDPOINT,
+      OTEL_TRACES_SAMPLER: 'jaeger_remote',
+      OTEL_TRACES_SAMPLER_ARG: argument,
       OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
     });
-    t.match(told, { sampler: 'parentbased_always_on', ratio: 1, warnings: [/PROTOCOL/, /SAMPLER is/, /SAMPLER_ARG/] });
+    t.match(settings, {
+      sampler: 'parentbased_always_on',
+      ratio: 1,
+      warnings: [/PROTOCOL/, /SAMPLER is/, /SAMPLER_ARG/],
+    });
   }
-  t.match(readTracingSettings({ ...ENDPOINT, OTEL_EXPORTER_OTLP_PROTOCOL: 'http/protobuf' }), BY_DEFAULT);
+  t.match(readTracingSettings({ ...ENDPOINT, OTEL_EXPORTER_OTLP_PROTOCOL: 'http/protobuf' }), DEFAULTS);
 });

@@ -6,7 +6,7 @@ import { chartName } from '../../scripts/chart/values-schema.ts';
 import { readConfig } from '../../src/config/load.ts';
 import { SETTINGS } from '../../src/config/schema.ts';
 import { IDENTITY_HEADERS } from '../../src/identity/identity-headers.ts';
-import { alertRules, README_ADDRESS, type RuleGroups } from '../fixtures/alert-rules.ts';
+import { alertRules, RUNBOOK_ADDRESS, type RuleGroups } from '../fixtures/alert-rules.ts';
 import { configValues } from '../fixtures/chart-values.ts';
 import { DASHBOARD_FILE } from '../fixtures/dashboard.ts';
 import { at, type Yaml } from '../fixtures/examples.ts';
@@ -421,7 +421,7 @@ t.test('the chart’s values', { skip: skipWithout(gatewayMissing('helm')) }, as
     const runbookUrl = 'https://wiki.example/gatecar';
     t.strictSame(
       await rulesOf({ runbookUrl }),
-      JSON.parse(JSON.stringify(groups).replaceAll(README_ADDRESS, runbookUrl)),
+      JSON.parse(JSON.stringify(groups).replaceAll(RUNBOOK_ADDRESS, runbookUrl)),
     );
     const rules = (of: RuleGroups['groups']) => of.flatMap(group => group.rules.map(({ alert }) => alert));
     t.strictSame(

@@ -34,6 +34,7 @@ import { skipWithout } from './fixtures/support/missing-tools.ts';
 
 const VALUES = join(import.meta.dirname, 'fixtures/chart-values');
 const README = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8');
+const GETTING_STARTED = readFileSync(join(import.meta.dirname, '../../docs/getting-started.md'), 'utf8');
 const MONITORS = ['ServiceMonitor', 'PodMonitor', 'PrometheusRule'];
 const RELEASE = ['--namespace', 'gatecar'];
 
@@ -132,6 +133,7 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
 
   t.test('installed as the README says, it says what to do next', async t => {
     const [, command = ''] = /^helm (install (?:.*\\\n)*.*)$/m.exec(README) ?? [];
+    t.ok(GETTING_STARTED.includes(`\nhelm ${command}\n`), 'docs/getting-started.md has the same command');
     const words = command.replaceAll('\\\n', '').replaceAll("'", '').replace('charts/gatecar', CHART).split(/ +/);
     const notes = await demand(run, 'helm', words);
     for (const next of [
@@ -146,9 +148,12 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
     const set = ['--set', 'image.repository=registry.example/mine'];
     const mine = await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...set]);
     t.notMatch(mine, 'placeholder');
-    t.match(mine, /every pod of the cluster may ask it.*networkPolicy\.ingressFrom/s);
+    t.match(mine, /Every pod of the cluster can connect.*networkPolicy\.ingressFrom/s);
     const from = ['--set-json', 'networkPolicy.ingressFrom=[{"podSelector":{}}]'];
-    t.notMatch(await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...from]), 'may ask it');
+    t.notMatch(
+      await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...from]),
+      'Every pod of the cluster can connect',
+    );
     // There `gatecar check` is all that `helm test` can run, and it does.
     const tls = ['--set', 'tls.existingSecret=tls,tls.clientCaSecret=ca'];
     t.match(await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...tls]), '\n  helm test other ');
@@ -194,10 +199,14 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
     const documents = await render(run, { config: { allowedNamespaces: ['ci', 'gatecar'] } });
     const gatecar = await startRendered(t, documents);
     const [, first = '', command = ''] =
-      /^(kubectl create namespace .*)\nTOKEN=\$\(kubectl (.*)\)$/m.exec(README) ?? [];
+      /^(kubectl create namespace .*)\nTOKEN=\$\(kubectl (.*)\)$/m.exec(GETTING_STARTED) ?? [];
     for (const line of first.split(' && ')) await demand(run, 'kubectl', line.split(' ').slice(1));
     const good = (await demand(run, 'kubectl', command.split(' '))).trim();
-    t.equal((await ask(gatecar.auth, { token: good })).status, 200, 'a client’s token, made as the README says');
+    t.equal(
+      (await ask(gatecar.auth, { token: good })).status,
+      200,
+      'a client’s token, made as docs/getting-started.md says',
+    );
     t.equal((await ask(gatecar.auth, { token: await api.requestToken('ci', 'my-app') })).status, 401);
 
     const [pod, token] = [testPod(documents), await ownToken()];

@@ -7,7 +7,7 @@ import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apis
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { exampleConfig, nginxMissing, replaceOnce, startNginx } from './fixtures/support/nginx.ts';
 
-// README, "Sizing": what it saves to send each token to the same replica.
+// docs/operations.md, "Sizing": what it saves to send each token to the same replica.
 
 /** An odd number: taking turns, nginx sends each to the one replica and to the other. */
 const TOKENS = 25;

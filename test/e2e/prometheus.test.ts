@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap';
-import { README_ADDRESS } from '../fixtures/alert-rules.ts';
+import { RUNBOOK_ADDRESS } from '../fixtures/alert-rules.ts';
 import { panels, queryOf } from '../fixtures/dashboard.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
@@ -77,7 +77,7 @@ t.test('Prometheus', { skip: skipWithout(missing) }, async t => {
     const firing = await prometheus.firing('reviews are refused', isRefusal);
     const alert = firing.find(({ labels }) => labels['alertname'] === 'GatecarTokenReviewErrors');
     t.equal(alert?.labels['outcome'], 'forbidden');
-    t.match(alert?.annotations['description'], 'Reviews by gatecar/gatecar end with "forbidden".');
+    t.match(alert?.annotations['description'], 'TokenReviews of gatecar/gatecar fail with "forbidden".');
     await watched.applyRbac();
     await prometheus.firing(
       'reviews are answered',
@@ -109,7 +109,7 @@ t.test('Prometheus', { skip: skipWithout(missing) }, async t => {
 
 function isTold(t: Test, { labels, annotations }: ActiveAlert): void {
   t.match(labels, { namespace: 'gatecar', job: 'gatecar' });
-  t.match(annotations['runbook_url'], `${README_ADDRESS}#`);
+  t.match(annotations['runbook_url'], `${RUNBOOK_ADDRESS}#`);
   t.match(annotations['description'], 'gatecar/gatecar');
   t.notMatch(annotations['description'], /<|\{\{|no value/i, 'all of it is filled in');
 }

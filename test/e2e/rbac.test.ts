@@ -10,7 +10,7 @@ import { skipWithout } from './fixtures/support/missing-tools.ts';
 
 // The plain manifests, installed and checked with the commands of their README.
 
-const README = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8');
+const OPERATIONS = readFileSync(join(import.meta.dirname, '../../docs/operations.md'), 'utf8');
 const RBAC = join(import.meta.dirname, '../../rbac');
 
 t.setTimeout(startLimitMs);
@@ -35,15 +35,18 @@ t.test('rbac/', { skip: skipWithout(kubeApiServerMissing() ?? gatewayMissing('ku
     }
   });
 
-  t.test('the README’s pods for those without Helm are accepted without a warning, and admitted', async t => {
-    const [yaml = ''] = /(?<=^```yaml\n)apiVersion: apps\/v1\n[\s\S]*?(?=^```)/m.exec(README) ?? [];
-    const labels = { 'pod-security.kubernetes.io/warn': 'restricted' };
-    await api.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'gatecar', labels } });
-    const create = ['create', '--validate=strict', '--warnings-as-errors', '--dry-run=server', '-f', '-'];
-    const { status, stdout, stderr } = await run('kubectl', create, yaml);
-    t.equal(status, 0, stderr);
-    t.match(stdout, /deployment.*created.*\nservice.*created/);
-  });
+  t.test(
+    'the pods of docs/operations.md for an installation without Helm are accepted without a warning, and admitted',
+    async t => {
+      const [yaml = ''] = /(?<=^```yaml\n)apiVersion: apps\/v1\n[\s\S]*?(?=^```)/m.exec(OPERATIONS) ?? [];
+      const labels = { 'pod-security.kubernetes.io/warn': 'restricted' };
+      await api.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'gatecar', labels } });
+      const create = ['create', '--validate=strict', '--warnings-as-errors', '--dry-run=server', '-f', '-'];
+      const { status, stdout, stderr } = await run('kubectl', create, yaml);
+      t.equal(status, 0, stderr);
+      t.match(stdout, /deployment.*created.*\nservice.*created/);
+    },
+  );
 
   t.test('gives the same rights as the chart', { skip: skipWithout(gatewayMissing('helm')) }, async t => {
     const plain = loadAllYaml(await demand(run, 'kubectl', ['kustomize', RBAC])) as Yaml[];

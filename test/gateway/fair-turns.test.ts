@@ -16,7 +16,7 @@ function setUp() {
     ends,
     turns,
     clock,
-    /** Adds a request that takes so many milliseconds. */
+    /** Adds a request. @param ms how long handling it takes. */
     add: (connection: SharedConnection, name: string, ms = 0) => {
       const handle = (): void => {
         handled.push(name);
@@ -24,7 +24,7 @@ function setUp() {
       };
       turns.add(connection, { handle, keep: () => kept.push(name) });
     },
-    /** Ends the turn. @returns what was handled at its end. */
+    /** Ends the turn. @returns the requests handled at its end. */
     endTurn() {
       const before = handled.length;
       ends.splice(0)[0]?.();
@@ -33,15 +33,15 @@ function setUp() {
   };
 }
 
-t.test('a connection with many requests does not delay the others', async t => {
+t.test('a connection with many requests does not delay other connections', async t => {
   const { add, handled, kept, endTurn } = setUp();
-  const [flood, other] = [new SharedConnection(), new SharedConnection()];
+  const [flood, quiet] = [new SharedConnection(), new SharedConnection()];
   for (let index = 0; index < 20; index += 1) add(flood, `flood ${index}`);
-  add(other, 'other');
-  t.strictSame(handled, [...Array.from({ length: 8 }, (_, index) => `flood ${index}`), 'other']);
-  t.equal(kept.length, 12, 'requests that wait keep their bytes');
-  add(other, 'another');
-  t.equal(handled.at(-1), 'another');
+  add(quiet, 'quiet 0');
+  t.strictSame(handled, [...Array.from({ length: 8 }, (_, index) => `flood ${index}`), 'quiet 0']);
+  t.equal(kept.length, 12, 'waiting requests retain their bytes');
+  add(quiet, 'quiet 1');
+  t.equal(handled.at(-1), 'quiet 1');
   t.strictSame(
     endTurn(),
     Array.from({ length: 8 }, (_, index) => `flood ${index + 8}`),
@@ -51,7 +51,7 @@ t.test('a connection with many requests does not delay the others', async t => {
   t.strictSame(endTurn(), []);
 });
 
-t.test('a turn handles a limited number of requests in all, and every connection has its share', async t => {
+t.test('a turn handles a limited total of requests, shared by all connections', async t => {
   const { add, handled, endTurn } = setUp();
   const connections = Array.from({ length: 100 }, () => new SharedConnection());
   for (let round = 0; round < 2; round += 1) {
@@ -59,12 +59,12 @@ t.test('a turn handles a limited number of requests in all, and every connection
   }
   t.equal(handled.length, 32);
   for (let turn = 0; turn < 3; turn += 1) t.equal(endTurn().length, 32);
-  t.equal(new Set(handled.slice(0, 128)).size, 100, 'each has been handled before one is handled twice');
+  t.equal(new Set(handled.slice(0, 128)).size, 100, 'every connection is served once before any is served twice');
   for (let turn = 0; turn < 3; turn += 1) endTurn();
   t.equal(handled.length, 200);
 });
 
-t.test('time ends a turn too, and each turn handles one request', async t => {
+t.test('a turn ends when its time is used, and handles at least one request', async t => {
   const { add, handled, endTurn } = setUp();
   const connections = Array.from({ length: 8 }, () => new SharedConnection());
   for (const [index, connection] of connections.entries()) add(connection, `${index}`, 3);
@@ -75,7 +75,7 @@ t.test('time ends a turn too, and each turn handles one request', async t => {
   t.strictSame(endTurn(), []);
 });
 
-t.test('in turns that are shortened one request is handled', async t => {
+t.test('a shortened turn handles one request', async t => {
   const { add, turns, handled, endTurn } = setUp();
   const connection = new SharedConnection();
   for (let index = 0; index < 12; index += 1) add(connection, `${index}`);
@@ -86,7 +86,7 @@ t.test('in turns that are shortened one request is handled', async t => {
   t.strictSame(endTurn(), ['10', '11']);
 });
 
-t.test('a request that handling another one makes ready is handled once, in its turn', async t => {
+t.test('a request added while another is handled is handled once, after it', async t => {
   const { add, turns, handled, endTurn } = setUp();
   const connection = new SharedConnection();
   for (let index = 0; index < 8; index += 1) add(connection, `${index}`);
@@ -102,7 +102,7 @@ t.test('a request that handling another one makes ready is handled once, in its 
   t.strictSame(endTurn(), []);
 });
 
-t.test('a connection is busy while requests of it are ready or wait for a review', async t => {
+t.test('a connection is busy while it has ready requests or pending reviews', async t => {
   const { add, endTurn } = setUp();
   const connection = new SharedConnection();
   connection.onChange();
@@ -115,7 +115,7 @@ t.test('a connection is busy while requests of it are ready or wait for a review
   t.ok(connection.isBusy);
 });
 
-t.test('time between two requests does not count', async t => {
+t.test('idle time between two requests does not use up a turn', async t => {
   const { add, handled, clock } = setUp();
   const connection = new SharedConnection();
   for (const name of ['a', 'b']) {
@@ -125,9 +125,9 @@ t.test('time between two requests does not count', async t => {
   t.strictSame(handled, ['a', 'b']);
 });
 
-t.test('two divisions of the event loop have turns of their own', async t => {
+t.test('two FairTurns limit the same connection independently', async t => {
   const ends: (() => void)[] = [];
-  const [one, other] = [0, 1].map(() => new FairTurns(LIMITS, { atTurnEnd: callback => ends.push(callback) })) as [
+  const [first, second] = [0, 1].map(() => new FairTurns(LIMITS, { atTurnEnd: callback => ends.push(callback) })) as [
     FairTurns,
     FairTurns,
   ];
@@ -139,14 +139,14 @@ t.test('two divisions of the event loop have turns of their own', async t => {
       handled += 1;
     },
   };
-  one.add(connection, request);
-  for (let index = 0; index < 20; index += 1) other.add(connection, request);
+  first.add(connection, request);
+  for (let index = 0; index < 20; index += 1) second.add(connection, request);
   t.equal(handled, 9);
   while (ends.length > 0) ends.shift()?.();
   t.equal(handled, 21);
 });
 
-t.test('requests that come one by one need no end of a turn', async t => {
+t.test('requests that arrive one at a time are handled without a callback at turn end', async t => {
   const { add, ends, endTurn, handled } = setUp();
   const connection = new SharedConnection();
   add(connection, 'first');
@@ -158,7 +158,7 @@ t.test('requests that come one by one need no end of a turn', async t => {
   t.strictSame(handled, ['first', 'second', 'third']);
 });
 
-t.test('the turn is one of the event loop', async t => {
+t.test('by default a turn is one iteration of the event loop', async t => {
   const turns = new FairTurns({ ...LIMITS, ms: 10_000 });
   const connection = new SharedConnection();
   let handled = 0;

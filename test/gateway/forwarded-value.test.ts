@@ -2,7 +2,7 @@ import t from 'tap';
 import { redactor } from '../../src/credential/redaction.ts';
 import { pathOf, sanitize } from '../../src/gateway/forwarded-value.ts';
 
-t.test('of a URI the path is left, and scheme and host if it has them', async t => {
+t.test('pathOf keeps the path of a URI, and its scheme and host', async t => {
   const cases: [uri: string, path: string][] = [
     ['/a/b', '/a/b'],
     ['/a/b?c=d#e', '/a/b'],
@@ -19,14 +19,14 @@ t.test('of a URI the path is left, and scheme and host if it has them', async t 
   for (const [uri, path] of cases) t.equal(pathOf(uri), path, uri);
 });
 
-t.test('a query is cut though its question mark is percent-encoded, any number of times', async t => {
+t.test('a query is removed even if its question mark is percent-encoded repeatedly', async t => {
   for (const mark of ['%3F', '%3f', '%253F', '%25253f', '%23', '%2523']) {
     t.equal(pathOf(`/a${mark}access_token=x`), '/a', mark);
   }
   t.equal(pathOf('/100%25/a'), '/100%25/a');
 });
 
-t.test('userinfo is removed, and a URI whose authority is no plain host is cut', async t => {
+t.test('userinfo is removed, and a URI whose authority is not a plain host is replaced', async t => {
   for (const userinfo of ['user:secret', 'secret', 'user:se:cret', 'a@b:secret', '']) {
     t.equal(pathOf(`https://${userinfo}@example.org/a`), 'https://example.org/a', userinfo);
     t.equal(pathOf(`//${userinfo}@example.org/a`), '//example.org/a', userinfo);
@@ -43,7 +43,7 @@ t.test('userinfo is removed, and a URI whose authority is no plain host is cut',
   }
 });
 
-t.test('a value that names a secret is cut, however it is escaped', async t => {
+t.test('a value that names a secret is replaced, however it is escaped', async t => {
   const plain = (text: string) => sanitize(text, redactor());
   for (const text of [
     '/a/access_token=opaque',
@@ -63,7 +63,7 @@ t.test('a value is printable ASCII of at most 256 characters', async t => {
   t.equal(sanitize('r'.repeat(5000), redactor()).length, 256);
 });
 
-t.test('a value of 64 KB takes no longer than a short one', async t => {
+t.test('values of 64 KiB are sanitized in less than a second of CPU time', async t => {
   const usedBefore = process.cpuUsage();
   for (const piece of ['%25', '%3', 'token ', '@', '/', '\\', 'a:', '[']) {
     pathOf(piece.repeat(64 * 1024));

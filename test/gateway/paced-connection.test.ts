@@ -35,7 +35,7 @@ async function open(t: Test): Promise<{ client: Socket; connection: Echo }> {
   return { client, connection };
 }
 
-t.test('a write is done when the socket has room again, and not before', async t => {
+t.test('a write completes only after the socket has drained', async t => {
   const { client, connection } = await open(t);
   client.pause();
   const done: string[] = [];
@@ -48,7 +48,7 @@ t.test('a write is done when the socket has room again, and not before', async t
   t.strictSame(done, ['large']);
 });
 
-t.test('what the client sends, and its end, come to the subclass; the end of the stream ends the socket', async t => {
+t.test('the subclass receives data and end of input, and ending the stream ends the socket', async t => {
   const { client, connection } = await open(t);
   connection.resume();
   client.resume().end('hello');
@@ -56,7 +56,7 @@ t.test('what the client sends, and its end, come to the subclass; the end of the
   t.strictSame([connection.received, connection.inputEnded], [['hello'], true]);
 });
 
-t.test('the connection is destroyed with its socket, with the error of the socket', async t => {
+t.test('a socket error destroys the connection with the same error', async t => {
   const { connection } = await open(t);
   const failed = once(connection, 'error');
   connection.socket.destroy(new Error('reset'));
@@ -65,7 +65,7 @@ t.test('the connection is destroyed with its socket, with the error of the socke
   t.ok(connection.destroyed);
 });
 
-t.test('a connection that is to be closed sends what was written before', async t => {
+t.test('destroySoon sends pending writes before it closes the connection', async t => {
   const { client, connection } = await open(t);
   t.equal(connection.remoteAddress, '127.0.0.1');
   const received = once(client, 'data');

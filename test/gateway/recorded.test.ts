@@ -4,55 +4,60 @@ import { IDENTITY_NAMES } from '../fixtures/examples.ts';
 import { startGate, type TestGate } from '../fixtures/gatecar.ts';
 import { isLast, type RecordedRequest, recordings, requestWith } from '../fixtures/recorded.ts';
 
-// What each gateway really sends, byte for byte but for the token. Where the files come from stands in their comments; for
-// checks over gRPC see test/invariants/recorded-checks.test.ts.
+// Recorded requests of each gateway, unchanged except for the token. The files' comments name their
+// origin. For checks over gRPC see test/invariants/recorded-checks.test.ts.
 
+// biome-ignore format: a list of names
 const GATEWAYS = [
-  ...['apisix', 'caddy', 'envoy-gateway', 'envoy-http', 'f5-nginx', 'gateway-api', 'haproxy', 'haproxy-auth-request'],
-  ...['ingress-nginx', 'istio', 'nginx', 'nginx-defaults', 'nginx-keepalive', 'traefik'],
+  'apisix', 'caddy', 'envoy-gateway', 'envoy-http', 'f5-nginx', 'gateway-api', 'haproxy', 'haproxy-auth-request',
+  'ingress-nginx', 'istio', 'nginx', 'nginx-defaults', 'nginx-keepalive', 'traefik',
 ];
 
 const recorded = recordings();
 
-t.test('there is a recording of each gateway that asks over HTTP', async t => {
+t.test('every gateway that sends HTTP auth requests has a recording', async t => {
   const names = recorded.map(({ gateway }) => gateway);
   t.strictSame(names, GATEWAYS);
   for (const { gateway, requests } of recorded) {
     t.ok(requests.length >= 3, gateway);
-    t.equal(new Set(requests.map(({ title }) => title)).size, requests.length, `${gateway}: each has a title`);
+    t.equal(
+      new Set(requests.map(({ title }) => title)).size,
+      requests.length,
+      `${gateway}: every request has a title of its own`,
+    );
     for (const { lines } of requests) {
       t.equal(lines.filter(line => /^authorization: Bearer \{\{token\}\}$/i.test(line)).length, 1, gateway);
     }
   }
 });
 
-t.test('recorded requests', async t => {
-  const gate: TestGate = await startGate({ GATECAR_TRUSTED_PROXIES: '127.0.0.1' });
-  t.teardown(() => gate.stop());
-  const good = gate.token();
+t.test('recorded requests get the response of their token', async t => {
+  const gatecar: TestGate = await startGate({ GATECAR_TRUSTED_PROXIES: '127.0.0.1' });
+  t.teardown(() => gatecar.stop());
+  const validToken = gatecar.token();
   const clients: [token: string | undefined, status: 200 | 401][] = [
-    [good, 200],
+    [validToken, 200],
     [undefined, 401],
-    [gate.token({ audiences: ['other'] }), 401],
-    [`${good}x`, 401],
-    [good, 200],
+    [gatecar.token({ audiences: ['other'] }), 401],
+    [`${validToken}x`, 401],
+    [validToken, 200],
   ];
 
   for (const { gateway, requests } of recorded) {
-    const last = requests.filter(isLast);
-    const others = requests.filter(request => !isLast(request));
+    const closing = requests.filter(isLast);
+    const keptAlive = requests.filter(request => !isLast(request));
 
-    if (others.length > 0) {
-      t.test(`${gateway}: good and bad tokens by turns, over one connection that stays`, async t => {
-        const connection = await converse(gate.auth);
+    if (keptAlive.length > 0) {
+      t.test(`${gateway}: valid and invalid tokens alternate on one kept-alive connection`, async t => {
+        const connection = await converse(gatecar.auth);
         t.teardown(() => connection.destroy());
-        let asked = 0;
-        for (const request of others) {
+        let sent = 0;
+        for (const request of keptAlive) {
           for (const [token, status] of clients) {
             connection.send(requestWith(request, token));
-            asked += 1;
-            const answer = (await connection.answers(asked)).at(-1);
-            holds(t, request, answer, status);
+            sent += 1;
+            const answer = (await connection.answers(sent)).at(-1);
+            checkAnswer(t, request, answer, status);
             t.not(answer?.headers.get('connection'), 'close');
           }
         }
@@ -60,18 +65,18 @@ t.test('recorded requests', async t => {
       });
     }
 
-    if (last.length > 0) {
-      t.test(`${gateway}: good and bad tokens by turns, each answered before its connection is closed`, async t => {
-        const questions = last.flatMap(request => clients.map(([token, status]) => ({ request, token, status })));
+    if (closing.length > 0) {
+      t.test(`${gateway}: each request is answered before its connection is closed`, async t => {
+        const exchanges = closing.flatMap(request => clients.map(([token, status]) => ({ request, token, status })));
         await Promise.all(
-          questions.map(async ({ request, token, status }) => {
-            const connection = await converse(gate.auth);
+          exchanges.map(async ({ request, token, status }) => {
+            const connection = await converse(gatecar.auth);
             t.teardown(() => connection.destroy());
             connection.send(requestWith(request, token));
             await connection.closed;
             const answers = readAnswers(withoutBody(request, connection.received()));
             t.equal(answers.length, 1);
-            holds(t, request, answers[0], status);
+            checkAnswer(t, request, answers[0], status);
             t.equal(answers[0]?.headers.get('connection'), 'close');
           }),
         );
@@ -80,8 +85,13 @@ t.test('recorded requests', async t => {
   }
 });
 
-/** A yes with the identity of the token, whatever the client claimed; or a no that says why, to HEAD too. */
-function holds(t: Test, { title, lines }: RecordedRequest, answer: RawAnswer | undefined, status: 200 | 401): void {
+/** Asserts an allow with the token's identity only, or a denial with challenge and error body. */
+function checkAnswer(
+  t: Test,
+  { title, lines }: RecordedRequest,
+  answer: RawAnswer | undefined,
+  status: 200 | 401,
+): void {
   t.equal(answer?.status, status, title);
   if (answer === undefined) return;
   const { headers, names, body } = answer;
@@ -89,7 +99,7 @@ function holds(t: Test, { title, lines }: RecordedRequest, answer: RawAnswer | u
   if (status === 200) {
     t.equal(body, '');
     t.equal(headers.get('content-length'), '0');
-    t.strictSame(identity.sort(), IDENTITY_NAMES, 'each identity header, once');
+    t.strictSame(identity.sort(), IDENTITY_NAMES, 'each identity header occurs once');
     t.equal(headers.get('x-auth-request-user'), 'system:serviceaccount:default:my-app');
   } else {
     t.strictSame(identity, []);
@@ -98,7 +108,7 @@ function holds(t: Test, { title, lines }: RecordedRequest, answer: RawAnswer | u
   }
 }
 
-/** An answer to HEAD says how long the body would be. */
+/** Sets the Content-Length of a response to HEAD to 0: no body follows. */
 function withoutBody({ lines }: RecordedRequest, received: string): string {
   return lines[0]?.startsWith('HEAD ') ? received.replace(/(content-length): \d+/i, '$1: 0') : received;
 }

@@ -14,7 +14,7 @@ function setUp(perTurn: number) {
         return isNeeded;
       }),
     queue,
-    /** @returns what was done in the next turn. */
+    /** @returns the names of the tasks run in the next turn. */
     nextTurn(): string {
       done.length = 0;
       for (const callback of turns.splice(0)) callback();
@@ -23,10 +23,10 @@ function setUp(perTurn: number) {
   };
 }
 
-t.test('a limited number in each turn, in the order in which they were added', async t => {
+t.test('each turn runs a limited number of tasks, in the order in which they were added', async t => {
   const { add, done, turns, nextTurn } = setUp(2);
   for (const name of 'abcde') add(name);
-  t.strictSame(done, [], 'nothing in this turn');
+  t.strictSame(done, [], 'no task runs in the turn in which it was added');
   t.equal(turns.length, 1);
   t.equal(nextTurn(), 'ab');
   add('f');
@@ -36,14 +36,14 @@ t.test('a limited number in each turn, in the order in which they were added', a
   t.equal(turns.length, 0);
 });
 
-t.test('what need not be done any more takes nothing of a turn', async t => {
+t.test('a task that is no longer needed does not count against the turn', async t => {
   const { add, nextTurn } = setUp(2);
   for (const name of 'abcdef') add(name, 'cef'.includes(name));
   t.equal(nextTurn(), 'ce');
   t.equal(nextTurn(), 'f');
 });
 
-t.test('what is added by what is done comes after all that waits, in a later turn', async t => {
+t.test('a task added by a running task runs after all waiting tasks, in a later turn', async t => {
   const { add, queue, done, turns, nextTurn } = setUp(2);
   queue.add(() => {
     add('x');
@@ -63,7 +63,7 @@ t.test('what is added by what is done comes after all that waits, in a later tur
   t.equal(turns.length, 0);
 });
 
-t.test('turns are those of the event loop unless others are given', async t => {
+t.test('a turn queue runs its tasks in iterations of the event loop by default', async t => {
   const done: string[] = [];
   const queue = new TurnQueue(1);
   for (const name of 'ab') queue.add(() => done.push(name) > 0);

@@ -1,33 +1,29 @@
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { alertRules, README_ADDRESS } from '../fixtures/alert-rules.ts';
+import { alertRules, RUNBOOK_ADDRESS } from '../fixtures/alert-rules.ts';
 import { ask } from '../fixtures/ask.ts';
 import { panels } from '../fixtures/dashboard.ts';
 import { startGate } from '../fixtures/gatecar.ts';
 import { listenerFiles } from '../fixtures/listener-files.ts';
+import { sectionsByAnchor } from '../fixtures/markdown.ts';
 import { isScraped, selectorsIn } from '../fixtures/selectors.ts';
 import { until } from '../fixtures/until.ts';
 
 // What watches gatecar speaks of metrics that there are, and leads to words that there are.
 
 const ROOT = join(import.meta.dirname, '../..');
-const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
+const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
+const TROUBLESHOOTING = read('docs/troubleshooting.md');
+const MONITORING = read('docs/monitoring.md');
+/** Every page for operators, except for the gateways' configurations with variables of their own. */
+const DOCS = ['README.md', 'docs/gateways/index.md', ...globSync('docs/*.md', { cwd: ROOT })].map(read).join('\n');
 /** What is logged at `warn` or above, in any quotes. */
 const SEVERE = /(?:\.(?:warn|error|fatal)\((?:\{.*?\}, )?|say\('warn', )(['"])(.+?)\1/g;
 const rules = alertRules().groups.flatMap(group => group.rules);
 
-/** Sections by their anchors, as GitHub makes these from headings. */
-const sections = new Map(
-  README.split(/^(?=#{1,6} )/m).map(section => {
-    const heading = /^#+ (.*)$/m.exec(section)?.[1] ?? '';
-    const anchor = heading
-      .toLowerCase()
-      .replaceAll(/[^\p{L}\p{N}\s_-]/gu, '')
-      .replaceAll(' ', '-');
-    return [anchor, section];
-  }),
-);
+/** The runbooks by their anchors. */
+const sections = sectionsByAnchor(TROUBLESHOOTING);
 
 t.test('each alert says how bad it is and what it means, and leads to a section that speaks of it', async t => {
   for (const { alert, labels, annotations = {} } of rules) {
@@ -35,24 +31,25 @@ t.test('each alert says how bad it is and what it means, and leads to a section 
     t.match(annotations['summary'], /^\S.*[^.]$/, `${alert}: a heading`);
     t.match(annotations['description'], /\.$/, `${alert}: sentences`);
     const [address, anchor = ''] = annotations['runbook_url']?.split('#') ?? [];
-    t.equal(address, README_ADDRESS);
+    t.equal(address, RUNBOOK_ADDRESS);
     t.match(sections.get(anchor), `\`${alert}\``, `${alert} in #${anchor}`);
   }
 });
 
-t.test('the README speaks of no alert that there is not', async t => {
+t.test('the documentation names every alert, and no other', async t => {
   const known = rules.map(({ alert }) => alert).sort();
-  t.strictSame([...new Set(README.match(/\bGatecar[A-Z]\w+/g))].sort(), known);
+  t.strictSame([...new Set(TROUBLESHOOTING.match(/\bGatecar[A-Z]\w+/g))].sort(), known);
+  t.strictSame([...new Set(DOCS.match(/\bGatecar[A-Z]\w+/g))].sort(), known);
 });
 
-t.test('the README has every metric of ours, and no other', async t => {
+t.test('docs/monitoring.md has every metric of gatecar, and no page has another', async t => {
   const there = (await scraped(t)).matchAll(/^# TYPE (gatecar_\w+) /gm);
-  const told = new Set(README.match(/\bgatecar_\w+/g));
-  t.strictSame([...told].sort(), Array.from(there, ([, name]) => name).sort());
+  const metrics = Array.from(there, ([, name]) => name).sort();
+  for (const text of [MONITORING, DOCS]) t.strictSame([...new Set(text.match(/\bgatecar_\w+/g))].sort(), metrics);
 });
 
 t.test(
-  'the README has every reason, every outcome of a review, and every line logged as a warning or worse',
+  'the documentation has every reason, every outcome of a review, and every line logged as a warning or worse',
   async t => {
     const scrape = await scraped(t);
     const told = (label: string) =>
@@ -61,16 +58,17 @@ t.test(
       Array.from(scrape.matchAll(/gatecar_requests_total\{.*reason="([^"]+)"/g), ([, name = '']) => name),
     );
     t.ok(reasons.size > 10);
-    for (const reason of reasons) t.match(README, new RegExp(`^\\| [^|]+ \\| \`${reason}\` \\|`, 'm'), reason);
+    for (const reason of reasons) t.match(TROUBLESHOOTING, new RegExp(`^\\| [^|]+ \\| \`${reason}\` \\|`, 'm'), reason);
     const outages = [...told('outcome')].filter(
       outcome => !/^(authenticated|rejected|unavailable|success|failure)$/.test(outcome),
     );
     t.ok(outages.length > 10);
-    for (const value of [...outages, ...told('reason')]) t.match(README, `\`${value}\``, value);
-    const sources = globSync('src/**/*.ts', { cwd: ROOT }).map(path => readFileSync(join(ROOT, path), 'utf8'));
+    for (const value of [...outages, ...told('reason')]) t.match(DOCS, `\`${value}\``, value);
+    for (const cause of outages) t.match(MONITORING, `\`${cause}\``, cause);
+    const sources = globSync('src/**/*.ts', { cwd: ROOT }).map(read);
     const lines = sources.flatMap(source => Array.from(source.matchAll(SEVERE), ([, , line = '']) => line));
     t.ok(lines.length > 7, lines.join(', '));
-    for (const line of lines) t.match(README, `\`${line.split(/(?<!stale results)[:;,]/)[0]}`, line);
+    for (const line of lines) t.match(TROUBLESHOOTING, `\`${line.split(/(?<!stale results)[:;,]/)[0]}`, line);
   },
 );
 
@@ -106,10 +104,10 @@ t.test(
 );
 
 t.test('its page says how to read every panel, and its picture shows no panel that there is not', async t => {
-  const page = readFileSync(join(ROOT, 'docs/dashboard.md'), 'utf8');
+  const page = read('docs/dashboard.md');
   const titles = panels().map(({ title }) => title);
   for (const title of titles) t.match(page, `*${title.replace(/\?$/, '')}*`, title);
-  const shown = readFileSync(join(ROOT, 'docs/dashboard.svg'), 'utf8').matchAll(/<g><rect[^>]*><text[^>]*>([^<]+)</g);
+  const shown = read('docs/dashboard.svg').matchAll(/<g><rect[^>]*><text[^>]*>([^<]+)</g);
   const drawn = Array.from(shown, ([, title = '']) => title);
   t.ok(drawn.length > 20);
   t.strictSame(
@@ -117,7 +115,7 @@ t.test('its page says how to read every panel, and its picture shows no panel th
     [],
     'npm run picture',
   );
-  for (const [, anchor = ''] of page.matchAll(/README\.md#([^)]+)/g)) t.ok(sections.has(anchor), anchor);
+  for (const [, anchor = ''] of page.matchAll(/troubleshooting\.md#([^)]+)/g)) t.ok(sections.has(anchor), anchor);
 });
 
 t.test('no two panels lie on one another', async t => {

@@ -71,15 +71,15 @@ t.test('streams whose client takes too long are given up', async t => {
   t.equal(second.givenUp, 1);
 });
 
-t.test('streams whose time ends at the same moment are given up a few at a time', async t => {
+t.test('streams that time out together are given up by at most eight in each turn', async t => {
   const { clock, streams } = setUp();
   const waiting = Array.from({ length: 20 }, () => new Stream());
   for (const stream of waiting) streams.waits(stream);
   clock.advance(1000);
   const givenUp: number[] = [];
-  let areMoreLeft = true;
-  while (areMoreLeft) {
-    areMoreLeft = streams.expire(1000);
+  let hasMore = true;
+  while (hasMore) {
+    hasMore = streams.expire(1000);
     await nextTurn();
     givenUp.push(waiting.reduce((sum, stream) => sum + stream.givenUp, 0));
   }
@@ -143,7 +143,7 @@ t.test('streams that are given up for the answers of others are given up one aft
 });
 
 t.test(
-  'in one event-loop iteration a few streams are given up for others, and more only for an allowed client',
+  'at most eight streams are given up in one event loop iteration, and more only for an allowed client',
   async t => {
     const { clock, streams } = setUp();
     const waiting = Array.from({ length: 10 }, () => new Stream());
@@ -156,11 +156,11 @@ t.test(
     await nextTurn();
     const givenUp = () => waiting.reduce((sum, stream) => sum + stream.givenUp, 0);
     t.equal(givenUp(), 8);
-    const [unknown, allowed] = [new Stream(), new Stream()];
+    const [unproven, allowed] = [new Stream(), new Stream()];
     allowed.hasBeenAllowed = true;
-    t.ok(streams.hold(unknown, 90), 'in the next iteration');
-    t.equal(givenUp(), 8, 'what was given up is free');
-    streams.release(unknown);
+    t.ok(streams.hold(unproven, 90), 'in the next iteration');
+    t.equal(givenUp(), 8, 'the bytes of streams that were given up are free');
+    streams.release(unproven);
     for (const stream of waiting) {
       streams.hold(stream, 10);
       streams.waits(stream);

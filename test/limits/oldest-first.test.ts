@@ -13,7 +13,7 @@ function orderOf(list: OldestFirst<Item>, items: readonly Item[]): number[] {
   return order;
 }
 
-t.test('items come in the order in which they were added, whichever are removed', async t => {
+t.test('items are listed in the order in which they were added, whichever are removed', async t => {
   const items = [new Item(), new Item(), new Item(), new Item()] as const;
   const [first, second, third, fourth] = items;
   const list = new OldestFirst<Item>();
@@ -31,14 +31,14 @@ t.test('items come in the order in which they were added, whichever are removed'
   t.strictSame([list.oldest, list.size], [undefined, 0]);
 });
 
-t.test('adding twice and removing twice change nothing', async t => {
-  const [one, other] = [new Item(), new Item()];
+t.test('adding or removing an item twice has no further effect', async t => {
+  const [first, second] = [new Item(), new Item()];
   const list = new OldestFirst<Item>();
-  list.add(one);
-  list.add(other);
-  list.add(one);
-  t.strictSame(orderOf(list, [one, other]), [0, 1]);
-  list.remove(one);
-  list.remove(one);
-  t.strictSame([orderOf(list, [one, other]), list.size], [[1], 1]);
+  list.add(first);
+  list.add(second);
+  list.add(first);
+  t.strictSame(orderOf(list, [first, second]), [0, 1]);
+  list.remove(first);
+  list.remove(first);
+  t.strictSame([orderOf(list, [first, second]), list.size], [[1], 1]);
 });

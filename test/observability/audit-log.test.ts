@@ -12,10 +12,17 @@ import { MY_APP, NOBODY } from '../fixtures/identities.ts';
 
 const ALLOW: Decision = { kind: 'allow', identity: MY_APP };
 const DENIAL: Decision = {
-  ...{ kind: 'deny', reason: 'namespace_denied', detail: 'default', username: MY_APP.username, identity: MY_APP },
+  kind: 'deny',
+  reason: 'namespace_denied',
+  detail: 'default',
+  username: MY_APP.username,
+  identity: MY_APP,
 };
 const OUTAGE: Decision = {
-  ...{ kind: 'unavailable', reason: 'authority_unavailable', cause: 'timeout', retryAfterSeconds: 1 },
+  kind: 'unavailable',
+  reason: 'authority_unavailable',
+  cause: 'timeout',
+  retryAfterSeconds: 1,
 };
 const STATUS = { allow: 200, deny: 401, unavailable: 503 } as const;
 
@@ -32,7 +39,7 @@ function decided(decision: Decision, more: Partial<DecisionEvent> = {}): Decisio
   };
 }
 
-function open(wanted: 'off' | 'denied' | 'all', level = 'info') {
+function open(setting: 'off' | 'denied' | 'all', level = 'info') {
   let text = '';
   const destination = new Writable({
     write(chunk, _encoding, done) {
@@ -40,7 +47,7 @@ function open(wanted: 'off' | 'denied' | 'all', level = 'info') {
       done();
     },
   });
-  const audit = auditLog(logger(level, destination), wanted);
+  const audit = auditLog(logger(level, destination), setting);
   const lines = () =>
     text
       .split('\n')
@@ -49,21 +56,34 @@ function open(wanted: 'off' | 'denied' | 'all', level = 'info') {
   return { audit, lines };
 }
 
-t.test('a line has all that is known of a decision, and follows the published schema', async t => {
+t.test('an audit line has every field of a decision, and is valid by the published schema', async t => {
   const { audit, lines } = open('all');
   audit?.record(decided(ALLOW));
   const [{ time, ...line }] = lines();
   t.match(time, /^20\d\d-/);
   t.strictSame(line, {
-    ...{ level: 'info', name: 'gatecar', audit: true, sequence: 1, decision: 'allow', status: 200, source: 'cache' },
-    ...{ user: MY_APP.username, uid: MY_APP.uid, audiences: ['bindcar', 'other'], protocol: 'http' },
-    ...{ token: fingerprint(new Token('abc')), requestId: 'r', method: 'GET', uri: '/x' },
-    ...{ clientAddress: '192.0.2.1', durationMs: 1.235 },
+    level: 'info',
+    name: 'gatecar',
+    audit: true,
+    sequence: 1,
+    decision: 'allow',
+    status: 200,
+    source: 'cache',
+    user: MY_APP.username,
+    uid: MY_APP.uid,
+    audiences: ['bindcar', 'other'],
+    protocol: 'http',
+    token: fingerprint(new Token('abc')),
+    requestId: 'r',
+    method: 'GET',
+    uri: '/x',
+    clientAddress: '192.0.2.1',
+    durationMs: 1.235,
   });
   t.strictSame(faultsOf(lines()), []);
 });
 
-t.test('a denial says its reason and, where the API server had said so, who it was', async t => {
+t.test('the audit line of a denial has its reason, and the user if the API server authenticated one', async t => {
   const { audit, lines } = open('denied');
   audit?.record(decided(DENIAL));
   audit?.record(
@@ -81,7 +101,7 @@ t.test('a denial says its reason and, where the API server had said so, who it w
   t.strictSame(faultsOf(lines()), []);
 });
 
-t.test('`denied` has no yes, and what it leaves out has no number', async t => {
+t.test('GATECAR_AUDIT_LOG=denied omits allows, and they use no sequence number', async t => {
   const { audit, lines } = open('denied');
   for (const decision of [ALLOW, DENIAL, ALLOW, OUTAGE]) audit?.record(decided(decision));
   t.match(lines(), [
@@ -90,19 +110,20 @@ t.test('`denied` has no yes, and what it leaves out has no number', async t => {
   ]);
 });
 
-t.test('neither level nor flood holds a line back', async t => {
+t.test('neither the log level nor a flood suppresses an audit line', async t => {
   for (const level of ['silent', 'error', 'trace']) {
     const { audit, lines } = open('all', level);
-    for (let at = 0; at < 1000; at += 1) audit?.record(decided(DENIAL));
+    for (let line = 0; line < 1000; line += 1) audit?.record(decided(DENIAL));
     t.equal(lines().length, 1000, level);
     t.equal(lines().at(-1).sequence, 1000);
   }
 });
 
-t.test('who is named is one bounded line of printable ASCII, and nobody is no name', async t => {
+t.test('user, UID and audiences are bounded printable ASCII in audit lines, and absent without identity', async t => {
   const { audit, lines } = open('all');
-  const odd = `ünï\r\n\u2028\x9b2J${'x'.repeat(5000)}`;
-  const identity = { ...MY_APP, username: odd, uid: odd, audiences: Array.from({ length: 100 }, () => odd) };
+  const unprintable = `ünï\r\n\u2028\x9b2J${'x'.repeat(5000)}`;
+  const audiences = Array.from({ length: 100 }, () => unprintable);
+  const identity = { ...MY_APP, username: unprintable, uid: unprintable, audiences };
   audit?.record(decided({ kind: 'allow', identity }));
   audit?.record(decided({ kind: 'allow', identity: undefined }));
   audit?.record(decided({ kind: 'allow', identity: { ...NOBODY, username: 'a', audiences: [''] }, staleSeconds: 7 }));
@@ -115,29 +136,30 @@ t.test('who is named is one bounded line of printable ASCII, and nobody is no na
   t.strictSame(faultsOf(lines()), []);
 });
 
-t.test('a request is followed by what says at first that nobody was asked', async t => {
+t.test('the audit trace of a request starts with the source "local"', async t => {
   const { audit } = open('all');
   t.strictSame(audit?.follow(), { source: 'local' });
-  t.not(audit?.follow(), audit?.follow(), 'each by its own');
+  t.not(audit?.follow(), audit?.follow(), 'each request has its own trace');
 });
 
-t.test('`off` creates no audit log', async t => {
+t.test('GATECAR_AUDIT_LOG=off creates no audit log', async t => {
   t.equal(open('off').audit, undefined);
 });
 
-t.test('the schema refuses what is no audit line', async t => {
+t.test('the published schema rejects invalid audit lines', async t => {
   const { audit, lines } = open('all');
   audit?.record(decided(DENIAL));
   const [line] = lines();
+  // biome-ignore format: a table
   for (const wrong of [
-    ...[{ audit: false }, { sequence: 0 }, { decision: 'allow' }, { reason: 'other' }, { user: 'a\n' }, { uri: 'ü' }],
-    ...[{ token: 'abc' }, { extra: 1 }, { status: 200 }, { source: undefined }, { requestId: 'x'.repeat(257) }],
+    { audit: false }, { sequence: 0 }, { decision: 'allow' }, { reason: 'other' }, { user: 'a\n' }, { uri: 'ü' },
+    { token: 'abc' }, { extra: 1 }, { status: 200 }, { source: undefined }, { requestId: 'x'.repeat(257) },
   ]) {
     t.not(faultsOf([JSON.parse(JSON.stringify({ ...line, ...wrong }))]).length, 0, JSON.stringify(wrong));
   }
 });
 
-t.test('a user whom a webhook named by a JWT is not audited by it', async t => {
+t.test('a JWT that a webhook returned as user, UID or audience is redacted from the audit line', async t => {
   const { audit, lines } = open('all');
   const jwt = 'eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJhYmNkZWZnIn0.c2lnbmF0dXJl';
   const identity = { ...MY_APP, username: `user:${jwt}`, uid: btoa(jwt), audiences: [jwt, 'bindcar'] };

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { logClockSkew } from '../../src/observability/clock-log.ts';
 
-t.test('each change is one line, with the skew in seconds', async t => {
+t.test('each begin and end of a clock skew is one log line, with the skew in seconds', async t => {
   const lines: unknown[] = [];
   const changed = logClockSkew({
     info: (...line: unknown[]) => lines.push(['info', ...line]),

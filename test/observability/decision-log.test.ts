@@ -42,12 +42,13 @@ function decided(decision: Decision, authorization: string | undefined = 'Bearer
 
 const denial: Decision = { kind: 'deny', reason: 'namespace_denied', detail: 'ns', username: 'me' };
 
-t.test('a denial is one line at info with all that is known and the fingerprint of the token', async t => {
+t.test('a denial is one line at info with every field and the token’s fingerprint', async t => {
   const { decisions, lines } = open(t, 'info');
   decisions.record(decided(denial));
+  // biome-ignore format: a list of names
   t.strictSame(Object.keys(lines()[0]).sort(), [
-    ...['clientAddress', 'detail', 'durationMs', 'level', 'method', 'msg', 'name', 'protocol', 'reason', 'requestId'],
-    ...['status', 'time', 'token', 'uri', 'username'],
+    'clientAddress', 'detail', 'durationMs', 'level', 'method', 'msg', 'name', 'protocol', 'reason', 'requestId',
+    'status', 'time', 'token', 'uri', 'username',
   ]);
   t.match(lines(), [
     {
@@ -65,14 +66,14 @@ t.test('a denial is one line at info with all that is known and the fingerprint 
   ]);
 });
 
-t.test('where there was no token the line has none', async t => {
+t.test('the line of a denial without a token has no fingerprint', async t => {
   const { decisions, lines } = open(t);
   decisions.record(decided({ kind: 'deny', reason: 'credentials_missing', detail: '' }, ''));
   t.notOk('token' in lines()[0]);
   t.notOk('detail' in lines()[0]);
 });
 
-t.test('an outage is a warning', async t => {
+t.test('an unavailable decision is logged as a warning', async t => {
   const { decisions, lines } = open(t);
   decisions.record(
     decided({ kind: 'unavailable', reason: 'authority_unavailable', cause: 'timeout', retryAfterSeconds: 1 }),
@@ -80,7 +81,7 @@ t.test('an outage is a warning', async t => {
   t.match(lines(), [{ level: 'warn', msg: 'unavailable', reason: 'authority_unavailable', cause: 'timeout' }]);
 });
 
-t.test('allows are written at debug alone, each of them', async t => {
+t.test('every allow is logged, only at debug', async t => {
   const allow: Decision = { kind: 'allow', identity: acceptedAs('my-app').identity };
   const quiet = open(t, 'info');
   quiet.decisions.record(decided(allow));
@@ -92,14 +93,14 @@ t.test('allows are written at debug alone, each of them', async t => {
   t.match(loud.lines()[0], { level: 'debug', msg: 'allowed', username: 'system:serviceaccount:default:my-app' });
 });
 
-t.test('a user’s name is one line of printable ASCII, also where it is let through', async t => {
+t.test('the user name of an allow is logged as printable ASCII', async t => {
   const { decisions, lines } = open(t);
   const { identity } = acceptedAs();
   decisions.record(decided({ kind: 'allow', identity: { ...identity, username: 'jané\n' } }));
   t.equal(lines()[0].username, 'jan%C3%A9%0A');
 });
 
-t.test('a user whom a webhook named by a JWT is not logged by it', async t => {
+t.test('a JWT that a webhook returned as user name is redacted from the log', async t => {
   const { decisions, lines } = open(t);
   const jwt = 'eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJhYmNkZWZnIn0.c2lnbmF0dXJl';
   const { identity } = acceptedAs();
@@ -108,19 +109,19 @@ t.test('a user whom a webhook named by a JWT is not logged by it', async t => {
   t.match(lines(), [{ username: 'user:[token]' }, { username: '[token]' }]);
 });
 
-t.test('a level that is off costs no line, no count and no reading of headers', async t => {
+t.test('a disabled log level writes no line, counts nothing and reads no headers', async t => {
   const { decisions, lines } = open(t, 'error');
-  const unread = { forwarded: () => t.fail('nobody wants to know') as never };
+  const unread = { forwarded: () => t.fail('forwarded() must not be called') as never };
   for (let line = 0; line < 20; line += 1) decisions.record({ ...decided(denial), ...unread });
   decisions.record({ ...decided({ kind: 'allow', identity: undefined }), ...unread });
   decisions.close();
   t.strictSame(lines(), []);
 });
 
-t.test('a flood of equal lines is summarised, and other users and reasons still have theirs', async t => {
+t.test('repeated lines are suppressed per user and reason, and their number is logged at close', async t => {
   const { decisions, lines } = open(t);
   for (let line = 0; line < 100; line += 1) decisions.record(decided(denial));
-  for (let line = 0; line < 12; line += 1) decisions.record(decided({ ...denial, username: 'somebody else' }));
+  for (let line = 0; line < 12; line += 1) decisions.record(decided({ ...denial, username: 'another user' }));
   for (let line = 0; line < 11; line += 1) {
     decisions.record(decided({ kind: 'deny', reason: 'token_rejected', detail: '' }));
   }
@@ -128,15 +129,15 @@ t.test('a flood of equal lines is summarised, and other users and reasons still 
   decisions.close();
   const summaries = lines()
     .slice(-3)
-    .sort((one, other) => other.suppressed - one.suppressed);
+    .sort((left, right) => right.suppressed - left.suppressed);
   t.match(summaries, [
     { msg: 'repeated log lines suppressed', reason: 'namespace_denied', username: 'me', suppressed: 90 },
-    { msg: 'repeated log lines suppressed', reason: 'namespace_denied', username: 'somebody else', suppressed: 2 },
+    { msg: 'repeated log lines suppressed', reason: 'namespace_denied', username: 'another user', suppressed: 2 },
     { msg: 'repeated log lines suppressed', reason: 'token_rejected', suppressed: 1 },
   ]);
 });
 
-t.test('what was held back is told when its time ends, though nothing more comes', async t => {
+t.test('the number of suppressed lines is logged at the end of the window', async t => {
   const { decisions, lines } = open(t, 'info', 20);
   for (let line = 0; line < 12; line += 1) decisions.record(decided(denial));
   await until(() => lines().length > 10);

@@ -14,10 +14,10 @@ function open(windowMs?: number) {
   return { handshakes, lines, counted };
 }
 
-t.test('failed handshakes are all counted; the first of each reason is logged, then their number', async t => {
+t.test('every failed handshake is counted, the first per reason is logged, and the rest is summarised', async t => {
   const { handshakes, lines, counted } = open();
   const http = handshakes.of('http');
-  for (let at = 0; at < 1000; at += 1) http('timeout', undefined);
+  for (let failure = 0; failure < 1000; failure += 1) http('timeout', undefined);
   http('plain_http', '192.0.2.1');
   handshakes.of('grpc')('timeout', '192.0.2.2');
   t.equal(counted.length, 1002);
@@ -33,21 +33,21 @@ t.test('failed handshakes are all counted; the first of each reason is logged, t
   ]);
 });
 
-t.test('the number is logged at the end of each window', async t => {
+t.test('the number of suppressed handshake failures is logged at the end of each window', async t => {
   const { handshakes, lines } = open(5);
   t.teardown(() => handshakes.close());
-  for (let at = 0; at < 3; at += 1) handshakes.of('http')('not_tls', undefined);
+  for (let failure = 0; failure < 3; failure += 1) handshakes.of('http')('not_tls', undefined);
   await until(() => lines.length === 2);
   t.match(lines[1], { suppressed: 2 });
 });
 
-t.test('an address is bounded', async t => {
+t.test('the peer address of a failed handshake is truncated to 64 characters', async t => {
   const { handshakes, lines } = open();
   t.teardown(() => handshakes.close());
   handshakes.of('http')('other', `fe80::1%${'x'.repeat(1000)}`);
   t.equal(String(lines[0]?.['peer']).length, 64);
 });
 
-t.test('every reason is a token of a label', async t => {
+t.test('every handshake failure reason is a snake_case label value', async t => {
   for (const reason of HANDSHAKE_FAILURES) t.match(reason, /^[a-z]+(_[a-z]+)*$/);
 });

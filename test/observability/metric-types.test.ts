@@ -9,16 +9,16 @@ import {
 
 async function text(...metrics: unknown[]): Promise<string> {
   const registry = new Registry();
-  for (const one of metrics) registry.registerMetric(one as Metric);
+  for (const metric of metrics) registry.registerMetric(metric as Metric);
   return registry.metrics();
 }
 
-t.test('a tally shows known values as 0 and counts every other from its first', async t => {
-  const tally = new LabelledCounter<string>(['hit']);
-  tally.add('miss');
-  tally.add('miss');
+t.test('a labelled counter reports its initial values as 0 and further values from their first count', async t => {
+  const counter = new LabelledCounter<string>(['hit']);
+  counter.add('miss');
+  counter.add('miss');
   t.strictSame(
-    [...tally.entries()],
+    [...counter.entries()],
     [
       ['hit', 0],
       ['miss', 2],
@@ -27,7 +27,7 @@ t.test('a tally shows known values as 0 and counts every other from its first', 
   t.strictSame([...new LabelledCounter().entries()], []);
 });
 
-t.test('a number is read when it is scraped', async t => {
+t.test('a lazy metric reads its value when it is scraped', async t => {
   let value = 1;
   const gauge = lazyMetric('gauge', 'x_entries', 'Help.', () => [[{ store: 'a' }, value]]);
   t.equal(await text(gauge), '# HELP x_entries Help.\n# TYPE x_entries gauge\nx_entries{store="a"} 1\n');
@@ -35,7 +35,7 @@ t.test('a number is read when it is scraped', async t => {
   t.match(await text(gauge), /x_entries\{store="a"\} 2/);
 });
 
-t.test('a histogram counts into every bound that a value does not exceed', async t => {
+t.test('a histogram counts a value in every bucket whose bound is not below it', async t => {
   const histogram = new PlainHistogram([0.1, 1]);
   for (const value of [0.1, 0.5, 7]) histogram.observe(value);
   t.equal(

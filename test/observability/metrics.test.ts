@@ -2,7 +2,7 @@ import t from 'tap';
 import { metrics } from '../../src/observability/metrics.ts';
 import { acceptedAs } from '../fixtures/verdicts.ts';
 
-t.test('every metric of the contract is there, with its labels', async t => {
+t.test('every metric of the contract is exported with its labels', async t => {
   const all = metrics('1.2.3');
   all.decided('http', { kind: 'allow', identity: acceptedAs().identity }, 1);
   all.decided('grpc', { kind: 'deny', reason: 'token_rejected', detail: '' }, 0.05);
@@ -90,7 +90,7 @@ t.test('every metric of the contract is there, with its labels', async t => {
   t.match(text, /^nodejs_eventloop_lag_seconds /m);
 });
 
-t.test('what an alert waits for is counted from 0, whatever listener it comes by', async t => {
+t.test('counters that alerts use are exported from 0 for both listeners', async t => {
   const text = await metrics('1').scrape();
   for (const line of [
     'gatecar_requests_total{protocol="http",decision="allow",reason=""} 0',
@@ -104,7 +104,7 @@ t.test('what an alert waits for is counted from 0, whatever listener it comes by
   }
 });
 
-t.test('gauges have no value before there is anything to read', async t => {
+t.test('gauges have no value before their sources are set', async t => {
   const text = await metrics('1').scrape();
   t.notMatch(text, /^gatecar_apiserver_up \d/m);
   t.notMatch(text, /^gatecar_tls_certificate_expiration_timestamp_seconds \d/m);
@@ -113,7 +113,7 @@ t.test('gauges have no value before there is anything to read', async t => {
   t.notMatch(text, /^gatecar_memory_budget_\w+\{/m);
 });
 
-t.test('an outage is an authority that is not up', async t => {
+t.test('during an outage the gauges report API server and JWKS as down and stale serving as active', async t => {
   const all = metrics('1');
   all.setGauges({
     entries: () => 0,

@@ -11,20 +11,30 @@ import { startOtlpReceiver } from '../fixtures/otlp-receiver.ts';
 import { until } from '../fixtures/until.ts';
 
 const PARENT: TraceContext = {
-  ...{ traceId: '4bf92f3577b34da6a3ce929d0e0e4736', spanId: '00f067aa0ba902b7', flags: 0xff, state: 'a=1' },
+  traceId: '4bf92f3577b34da6a3ce929d0e0e4736',
+  spanId: '00f067aa0ba902b7',
+  flags: 0xff,
+  state: 'a=1',
 };
 const ALLOW: Decision = { kind: 'allow', identity: undefined };
 const OUTAGE: Decision = {
-  ...{ kind: 'unavailable', reason: 'authority_unavailable', cause: 'timeout', retryAfterSeconds: 1 },
+  kind: 'unavailable',
+  reason: 'authority_unavailable',
+  cause: 'timeout',
+  retryAfterSeconds: 1,
 };
 
-const decided = (trail: DecisionEvent['trail'], decision: Decision = ALLOW): DecisionEvent => ({
-  ...{ protocol: 'http', decision, credential: { kind: 'absent' }, durationMs: 1, trail },
+const decided = (trace: DecisionEvent['trail'], decision: Decision = ALLOW): DecisionEvent => ({
+  protocol: 'http',
+  decision,
+  credential: { kind: 'absent' },
+  durationMs: 1,
+  trail: trace,
   answer: { status: decision.kind === 'allow' ? 200 : 503, headers: [], body: '', text: '' },
-  forwarded: () => t.fail('nothing of the client’s own words is wanted') as never,
+  forwarded: () => t.fail('forwarded() must not be called') as never,
 });
 
-/** So many spans are exported at once. Fewer are exported after five seconds. */
+/** The number of spans that is exported immediately. Fewer are exported after five seconds. */
 const FULL_BATCH = 512;
 
 async function open(t: Test, settings: Partial<TracingSettings> = {}) {
@@ -49,37 +59,37 @@ async function open(t: Test, settings: Partial<TracingSettings> = {}) {
   return { tracing, receiver, log: () => text };
 }
 
-t.test('a request’s span is below the gateway’s, and a review’s below that', async t => {
+t.test('a request’s span is a child of the gateway’s span, and a review’s a child of the request’s', async t => {
   const { tracing, receiver } = await open(t);
-  const trail = tracing.follow(() => PARENT);
-  t.equal(trail.source, 'local');
-  const review = trail.startReviewSpan?.();
+  const trace = tracing.follow(() => PARENT);
+  t.equal(trace.source, 'local');
+  const review = trace.startReviewSpan?.();
   t.match(review?.headers, { traceparent: /^00-4bf92f3577b34da6a3ce929d0e0e4736-[0-9a-f]{16}-01$/, tracestate: 'a=1' });
   review?.end('authenticated');
-  trail.source = 'review';
-  tracing.decided(decided(trail));
+  trace.source = 'review';
+  tracing.decided(decided(trace));
   await tracing.close();
   t.match(receiver.spans, [
     {
       name: 'TokenReview',
-      parentId: trail.span?.spanId,
+      parentId: trace.span?.spanId,
       attributes: { 'gatecar.outcome': 'authenticated' },
       status: 0,
     },
-    { name: 'authorize', spanId: trail.span?.spanId, parentId: PARENT.spanId, traceId: PARENT.traceId, status: 0 },
+    { name: 'authorize', spanId: trace.span?.spanId, parentId: PARENT.spanId, traceId: PARENT.traceId, status: 0 },
   ]);
   t.match(receiver.spans[1]?.attributes, { 'gatecar.source': 'review' });
   t.match(receiver.spans[0]?.resource, { 'service.name': 'gatecar', 'service.version': '1.2.3' });
 });
 
-t.test('without a parent a trace begins, and what could not be decided is an error', async t => {
+t.test('without a parent a new trace starts, and an unavailable decision or failed review is a span error', async t => {
   const { tracing, receiver } = await open(t);
-  const trail = tracing.follow(() => undefined);
-  const review = trail.startReviewSpan?.();
+  const trace = tracing.follow(() => undefined);
+  const review = trace.startReviewSpan?.();
   t.strictSame(Object.keys(review?.headers ?? {}), ['traceparent']);
   review?.end('rejected');
-  trail.startReviewSpan?.().end('timeout');
-  tracing.decided(decided(trail, OUTAGE));
+  trace.startReviewSpan?.().end('timeout');
+  tracing.decided(decided(trace, OUTAGE));
   tracing.decided(decided({ source: 'cache' }));
   tracing.decided(decided(undefined));
   await tracing.close();
@@ -87,43 +97,43 @@ t.test('without a parent a trace begins, and what could not be decided is an err
   t.equal(receiver.spans.length, 3);
 });
 
-t.test('each sampler keeps what its name says', async t => {
-  const kept = async (sampler: SamplerName, ratio = 1): Promise<boolean[]> => {
+t.test('each sampler records the spans that the OpenTelemetry specification defines', async t => {
+  const recorded = async (sampler: SamplerName, ratio = 1): Promise<boolean[]> => {
     const { tracing, receiver } = await open(t, { sampler, ratio });
     const parents = [undefined, { ...PARENT, flags: 1 }, { ...PARENT, flags: 0, state: undefined }];
-    const trails = parents.map(parent => tracing.follow(() => parent));
-    for (const trail of trails) tracing.decided(decided(trail));
+    const traces = parents.map(parent => tracing.follow(() => parent));
+    for (const trace of traces) tracing.decided(decided(trace));
     await tracing.close();
-    return trails.map(({ span }) => receiver.spans.some(({ spanId }) => spanId === span?.spanId));
+    return traces.map(({ span }) => receiver.spans.some(({ spanId }) => spanId === span?.spanId));
   };
-  t.strictSame(await kept('always_on'), [true, true, true]);
-  t.strictSame(await kept('always_off'), [false, false, false]);
-  t.strictSame(await kept('traceidratio', 0), [false, false, false]);
-  t.strictSame(await kept('parentbased_always_on'), [true, true, false]);
-  t.strictSame(await kept('parentbased_always_off'), [false, true, false]);
-  t.strictSame(await kept('parentbased_traceidratio', 0), [false, true, false]);
-  t.strictSame(await kept('parentbased_traceidratio', 1), [true, true, false]);
+  t.strictSame(await recorded('always_on'), [true, true, true]);
+  t.strictSame(await recorded('always_off'), [false, false, false]);
+  t.strictSame(await recorded('traceidratio', 0), [false, false, false]);
+  t.strictSame(await recorded('parentbased_always_on'), [true, true, false]);
+  t.strictSame(await recorded('parentbased_always_off'), [false, true, false]);
+  t.strictSame(await recorded('parentbased_traceidratio', 0), [false, true, false]);
+  t.strictSame(await recorded('parentbased_traceidratio', 1), [true, true, false]);
 });
 
-t.test('what is asked for and not done is told at once', async t => {
-  const { tracing, log } = await open(t, { warnings: ['not done'] });
+t.test('warnings about tracing settings are logged at start', async t => {
+  const { tracing, log } = await open(t, { warnings: ['not supported'] });
   t.match(log(), '"level":"warn"');
-  t.match(log(), 'not done');
+  t.match(log(), 'not supported');
   await tracing.close();
 });
 
-t.test('faults of the receiver are told when they begin and when they end', async t => {
+t.test('a failed trace export is logged once, and once when export succeeds again', async t => {
   process.env['OTEL_EXPORTER_OTLP_TIMEOUT'] = '10000';
   const { tracing, receiver, log } = await open(t);
   const send = async () => {
     const before = receiver.requests.length;
-    for (let at = 0; at < FULL_BATCH; at += 1) tracing.decided(decided(tracing.follow(() => undefined)));
+    for (let span = 0; span < FULL_BATCH; span += 1) tracing.decided(decided(tracing.follow(() => undefined)));
     await until(() => receiver.requests.length > before);
   };
   receiver.answer = response => response.writeHead(400).end('no');
   await send();
   await until(() => log().includes('trace export failed'));
-  t.match(log(), '"message":"Bad Request"', 'and why');
+  t.match(log(), '"message":"Bad Request"', 'the cause is logged');
   await send();
   receiver.answer = response => response.writeHead(200).end();
   await send();
@@ -132,7 +142,7 @@ t.test('faults of the receiver are told when they begin and when they end', asyn
   await tracing.close();
 });
 
-t.test('a receiver that hangs is not waited for', async t => {
+t.test('closing does not wait for a trace receiver that hangs', async t => {
   const { tracing, receiver } = await open(t);
   receiver.answer = () => {};
   tracing.decided(decided(tracing.follow(() => undefined)));

@@ -4,7 +4,7 @@ import { cycloneDx, licenseTexts, shippedPackages } from '../../scripts/bill-of-
 
 type Files = Record<string, string>;
 
-/** A package as npm installs it. */
+/** The files of a package as npm installs it. */
 const installed = (name: string, version: string, license: unknown, files: Files = {}): Files => ({
   'package.json': JSON.stringify({ name, version, license }),
   ...files,
@@ -36,18 +36,18 @@ function project(t: Test): string {
   });
 }
 
-/** What esbuild says of a bundle with so many bytes of each file. */
+/** The metafile of a bundle. @param chunks the bytes of each input file in each output file. */
 const bundleOf = (...chunks: Record<string, number>[]): Metafile => ({
   inputs: {},
   outputs: Object.fromEntries(
-    chunks.map((bytes, at) => {
+    chunks.map((bytes, index) => {
       const inputs = Object.fromEntries(Object.entries(bytes).map(([path, size]) => [path, { bytesInOutput: size }]));
-      return [`dist/${at}.js`, { bytes: 1, inputs, imports: [], exports: [] }];
+      return [`dist/${index}.js`, { bytes: 1, inputs, imports: [], exports: [] }];
     }),
   ),
 });
 
-t.test('a package ships when a byte of it is in any part of the bundle, or when it is named', async t => {
+t.test('a package is shipped if the bundle contains bytes of it, or if it is named', async t => {
   const root = project(t);
   const bundle = bundleOf(
     { 'src/main.ts': 9, 'node_modules/one/index.js': 3, 'node_modules/copyleft/index.js': 0 },
@@ -59,7 +59,7 @@ t.test('a package ships when a byte of it is in any part of the bundle, or when 
   t.strictSame(names(shippedPackages(root, bundleOf(), ['three'])), ['three@3.0.0']);
 });
 
-t.test('it comes with its licence, all its licence files and what the lock file holds it to', async t => {
+t.test('a shipped package is listed with its licence, licence files and lock file hash', async t => {
   const bundle = bundleOf({ 'node_modules/one/index.js': 1, 'node_modules/three/index.js': 1 });
   t.strictSame(shippedPackages(project(t), bundle), [
     { name: 'one', version: '1.0.0', license: 'MIT', text: 'MIT of one\n\nnotice of one', integrity: SHA512 },
@@ -67,31 +67,32 @@ t.test('it comes with its licence, all its licence files and what the lock file 
   ]);
 });
 
-t.test('what may not be shipped stops the build, by name', async t => {
+t.test('a package without an accepted licence fails the build by name', async t => {
   const root = project(t);
-  for (const [name, said] of [
+  for (const [name, message] of [
     ['copyleft', 'copyleft 4.0.0: licence GPL-3.0-only is not one of 0BSD, Apache-2.0, '],
     ['unlicensed', 'unlicensed 5.0.0: licence undefined is not one of '],
   ] as const) {
     const bundle = bundleOf({ [`node_modules/${name}/index.js`]: 1 });
-    t.throws(() => shippedPackages(root, bundle), { message: new RegExp(`^${said}`) });
+    t.throws(() => shippedPackages(root, bundle), { message: new RegExp(`^${message}`) });
   }
 });
 
-t.test('the texts follow each other, and one that is missing is told', async t => {
+t.test('the licence texts are concatenated, and a missing one is noted', async t => {
   const bundle = bundleOf({ 'node_modules/one/index.js': 1, 'node_modules/three/index.js': 1 });
   const rule = '-'.repeat(80);
+  // biome-ignore format: a list of lines
   t.equal(
     licenseTexts(shippedPackages(project(t), bundle)),
     [
-      ...['gatecar contains the following packages.', ''],
-      ...[rule, 'one 1.0.0 (MIT)', rule, 'MIT of one', '', 'notice of one', ''],
-      ...[rule, 'three 3.0.0 (0BSD)', rule, 'The package has no licence file.', ''],
+      'gatecar contains the following packages.', '',
+      rule, 'one 1.0.0 (MIT)', rule, 'MIT of one', '', 'notice of one', '',
+      rule, 'three 3.0.0 (0BSD)', rule, 'The package has no licence file.', '',
     ].join('\n'),
   );
 });
 
-t.test('the bill names each package as scanners know it, with its hash, and is the same each time', async t => {
+t.test('the SBOM lists each package with purl and hash, and is reproducible', async t => {
   const product = { name: 'gatecar', version: '9.8.7', license: 'Apache-2.0' };
   const bundle = bundleOf({ 'node_modules/@scope/two/index.js': 1, 'node_modules/three/index.js': 1 });
   const packages = shippedPackages(project(t), bundle);

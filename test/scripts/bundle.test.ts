@@ -27,7 +27,7 @@ interface Run {
   readonly output: string;
 }
 
-/** Runs before the bundle and reports the loaded files on request. The channel does not keep the process alive. */
+/** Runs before the bundle and reports the loaded files on request. It does not delay the exit. */
 const REPORT = `
   import { registerHooks } from 'node:module';
   const files = [];
@@ -35,20 +35,20 @@ const REPORT = `
   process.on('message', () => process.send(files));
   process.channel.unref();`;
 
-/** The limit of all files of the bundle, each packed with gzip, in bytes. */
+/** The maximum size of the bundle's files, each packed with gzip, in bytes. */
 const MAX_PACKED_BYTES = 950_000;
 
-/** What few start-ups need: `gatecar dev`, commands that end, gRPC and spans. */
+/** Modules loaded on demand: `gatecar dev`, one-shot commands, gRPC and tracing. */
 const LAZY = ['cli/one-shot-commands', 'dev/dev', 'gateway/grpc/listener', 'observability/tracing'].map(
   name => `src/${name}.ts`,
 );
 
-/** Native addons that `ws` tries to load, and does without. */
+/** Optional native addons that `ws` tries to load. */
 const OPTIONAL = ['bufferutil', 'utf-8-validate'];
 
-t.test('the bundle', async t => {
-  // In a directory without packages, so that the bundle can load nothing but itself.
-  const directory = scratch(t, { 'package.json': '{"version":"0.0.0-test"}', token: 'ours', 'ca.crt': 'CA' });
+t.test('the bundle runs without packages and is small', async t => {
+  // The directory has no packages, so the bundle can load only itself.
+  const directory = scratch(t, { 'package.json': '{"version":"0.0.0-test"}', token: 'own', 'ca.crt': 'CA' });
   const outputs = Object.entries((await bundle(root, join(directory, 'dist'))).outputs);
   const sourcesIn = (files: readonly string[]): string[] =>
     outputs.flatMap(([path, { inputs }]) => (files.includes(fileName(path)) ? Object.keys(inputs) : []));
@@ -59,14 +59,16 @@ t.test('the bundle', async t => {
   t.teardown(() => standIn.close());
   const url = { GATECAR_KUBE_API_URL: standIn.url };
 
-  t.test('imports only itself and built-in modules', t => {
-    const external = outputs.flatMap(([, { imports }]) => imports.filter(one => one.external).map(({ path }) => path));
+  t.test('the bundle imports only itself and built-in modules', t => {
+    const external = outputs.flatMap(([, { imports }]) =>
+      imports.filter(({ external }) => external).map(({ path }) => path),
+    );
     t.ok(external.length > 0);
     t.strictSame(external.filter(path => !isBuiltin(path)).toSorted(), OPTIONAL);
     t.end();
   });
 
-  t.test('starts in a pod or with an address, and loads none of its lazy parts', async t => {
+  t.test('the bundle starts in a pod or with an address without loading its lazy modules', async t => {
     const pod = {
       KUBERNETES_SERVICE_HOST: '127.0.0.1',
       KUBERNETES_SERVICE_PORT: new URL(standIn.url).port,
@@ -85,7 +87,7 @@ t.test('the bundle', async t => {
     }
   });
 
-  t.test('loads a lazy part if a setting asks for it', async t => {
+  t.test('the bundle loads a lazy module if a setting requires it', async t => {
     const config = kubeconfig({ cluster: { server: standIn.url } });
     const { files, output } = await start({ GATECAR_KUBECONFIG: join(scratch(t, { config }), 'config') });
     t.ok(packagesIn(files).includes('@kubernetes/client-node'));
@@ -96,12 +98,12 @@ t.test('the bundle', async t => {
     t.ok(LAZY.every(path => all.includes(path)));
   });
 
-  t.test('starts with TLS listeners', async t => {
+  t.test('the bundle starts with TLS listeners', async t => {
     const { settings } = await listenerFiles(t);
     t.match((await start({ ...url, ...settings })).output, /API server reachable/);
   });
 
-  t.test('asks through a proxy', async t => {
+  t.test('the bundle sends reviews through a proxy', async t => {
     const api = await startTlsServer(t);
     const review = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', status: { authenticated: false } };
     api.handle = (_request, response) => response.writeHead(201).end(JSON.stringify(review));
@@ -126,7 +128,7 @@ t.test('the bundle', async t => {
     t.ok(tunnels.length > 0 && tunnels.every(target => target === new URL(api.url).host));
   });
 
-  t.test('is small', t => {
+  t.test('the bundle is smaller than its limit', t => {
     const sizes = outputs.map(([path]) => gzipSync(readFileSync(join(root, path))).length);
     const bytes = sizes.reduce((sum, size) => sum + size, 0);
     t.ok(bytes < MAX_PACKED_BYTES, `${bytes} bytes, packed`);
@@ -134,10 +136,10 @@ t.test('the bundle', async t => {
   });
 });
 
-t.test('the image is given every script that makes it', t => {
+t.test('the Dockerfile copies every script that the build imports', t => {
   const read = (name: string) => readFileSync(join(root, name), 'utf8');
   const importedBy = (name: string): string[] =>
-    [...read(`scripts/${name}`).matchAll(/ from '\.\/(.*)'/g)].flatMap(([, one = '']) => [one, ...importedBy(one)]);
+    [...read(`scripts/${name}`).matchAll(/ from '\.\/(.*)'/g)].flatMap(([, file = '']) => [file, ...importedBy(file)]);
   const copied = /^COPY (scripts\/.*) scripts\/$/m.exec(read('Dockerfile'))?.[1]?.split(' ') ?? [];
   const needed = ['build.ts', ...importedBy('build.ts')].map(name => `scripts/${name}`);
   t.ok(needed.length > 2);
@@ -150,7 +152,7 @@ function fileName(path: string): string {
   return path.replace(/.*\//, '');
 }
 
-/** Runs the bundle until it has asked the API server, with or without success. */
+/** Runs the bundle until its first review has succeeded or failed. */
 async function runOnce(program: string, settings: Record<string, string>): Promise<Run> {
   const report = `data:text/javascript,${encodeURIComponent(REPORT)}`;
   const free = { GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0', GATECAR_SHUTDOWN_DELAY: '0' };
@@ -166,7 +168,7 @@ async function runOnce(program: string, settings: Record<string, string>): Promi
   }
   const ended = once(child, 'close');
   const reported = once(child, 'message');
-  await Promise.race([until(() => /the API server can/.test(output)), ended]);
+  await Promise.race([until(() => /API server (un)?reachable/.test(output)), ended]);
   if (child.exitCode !== null) throw new Error(`gatecar ended during its start:\n${output}`);
   child.send('report');
   const [files] = await reported;

@@ -13,13 +13,13 @@ t.test('a banned word is reported with the line and a better word', async t => {
   ]);
 });
 
-t.test('comments wrap, code and URLs need not', async t => {
+t.test('a comment of more than 100 columns is reported, and long code or URLs are not', async t => {
   const long = 'x '.repeat(60);
   t.match(textsOf('src/a.ts', `// ${long}\n`), [/^comment of 123 columns/]);
   t.strictSame(textsOf('src/a.ts', `const a = '${long}';\n// https://example.com/${'x'.repeat(100)}\n`), []);
 });
 
-t.test('Markdown prose has short lines and sentences; code, tables and headings are left out', async t => {
+t.test('long lines and sentences of Markdown prose are reported; code, tables and headings are skipped', async t => {
   const words = (count: number): string => Array.from({ length: count }, () => 'word').join(' ');
   t.match(textsOf('a.md', `${words(26)}.\n`), [/^130 columns/, /^a sentence of 26 words/]);
   t.strictSame(textsOf('a.md', `${words(13)}\n${words(12)}.\n\n- ${words(20)}\n- ${words(20)}\n`), []);

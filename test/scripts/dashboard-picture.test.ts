@@ -7,11 +7,11 @@ const number: DrawnPanel = { title: 'Number', unit: 'none', kind: 'number' };
 
 const draw = (...panels: DrawnPanel[]) => picture({ seconds: 60, stepSeconds: 2, panels }, LIGHT);
 const texts = (svg: string) => Array.from(svg.matchAll(/<text[^>]*>([^<]*)<\/text>/g), ([, text]) => text);
-/** The curves' paths, the topmost last; they are wider than grid lines. */
+/** The paths of the curves, the topmost last, without grid lines. */
 const paths = (svg: string) =>
   Array.from(svg.matchAll(/<path d="([^"]*)"[^>]* stroke-width="1.5"/g), ([, d]) => d ?? '');
 
-t.test('what is 0 all the time is counted in the legend and not drawn', async t => {
+t.test('a series that is always 0 is counted in the legend and not drawn', async t => {
   const svg = draw({
     ...curves,
     series: [
@@ -29,16 +29,16 @@ t.test('a gap in the samples is a gap in the curve', async t => {
   t.strictSame(path.replaceAll(/[^ML]/g, ''), 'MLLML');
 });
 
-t.test('stacked curves lie upon one another, others do not', async t => {
+t.test('stacked curves are added up, and others are not', async t => {
   const series = ['a', 'b'].map(name => ({ name, points: [[0, 4] as const] }));
   const heights = (panel: DrawnPanel) => paths(draw(panel)).map(path => Number(path.split(' ')[1]));
   const [upper = 0, lower = 0] = heights({ ...curves, series, stacked: true });
-  t.ok(upper < lower, 'further up');
-  const [one, other] = heights({ ...curves, series });
-  t.equal(one, other);
+  t.ok(upper < lower, 'the second curve is above the first');
+  const [first, second] = heights({ ...curves, series });
+  t.equal(first, second);
 });
 
-t.test('axes are in the unit, with a round number at the top', async t => {
+t.test('an axis has the panel’s unit and a round maximum', async t => {
   const top = (unit: string, value: number) =>
     texts(draw({ ...curves, unit, series: [{ name: 'a', points: [[0, value]] }] }))[3];
   t.equal(top('reqps', 430), '500/s');
@@ -51,14 +51,14 @@ t.test('axes are in the unit, with a round number at the top', async t => {
   t.equal(top('short', 0), '1');
 });
 
-t.test('a number is the last one, in its words and its colour', async t => {
+t.test('a number panel shows the last value with its text and colour', async t => {
   const words = { 0: 'down', 1: 'up' };
   const steps = [
     [0, 'red'],
     [1, 'green'],
   ] as const;
   const of = (values: number[], name = '', more = {}) =>
-    draw({ ...number, ...more, series: [{ name, points: values.map((value, place) => [place, value] as const) }] });
+    draw({ ...number, ...more, series: [{ name, points: values.map((value, index) => [index, value] as const) }] });
   const down = of([1, 0], '', { words, steps });
   t.strictSame(texts(down), ['Number', 'down']);
   t.match(down, '#c4162a');
@@ -67,11 +67,11 @@ t.test('a number is the last one, in its words and its colour', async t => {
   t.strictSame(texts(draw(number)), ['Number', 'no data']);
 });
 
-t.test('it has a title, for those who do not see it', async t => {
+t.test('the picture has a title for screen readers', async t => {
   t.match(draw(curves), /^<svg [^>]*>\n<title>[^<]+<\/title>/);
 });
 
-t.test('names are escaped', async t => {
+t.test('panel titles are escaped in the SVG', async t => {
   t.match(draw({ ...curves, title: 'a < b & c' }), 'a &lt; b &amp; c');
 });
 

@@ -23,11 +23,11 @@ async function start(
 
 const silent = { warn: () => {} } as never;
 
-t.test('what is under way is finished, then it resolves', async t => {
-  const asked = Promise.withResolvers<ServerResponse>();
-  const { http, server, url } = await start(t, asked.resolve);
+t.test('drain finishes requests in flight and then resolves', async t => {
+  const request = Promise.withResolvers<ServerResponse>();
+  const { http, server, url } = await start(t, request.resolve);
   const answer = once(get(url, { agent: false }), 'response');
-  const response = await asked.promise;
+  const response = await request.promise;
   const drained = drain({ listeners: [createDrainer(http)], log: silent, delayMs: 0, timeoutMs: 60_000 });
   response.end('done');
   const [incoming] = await answer;
@@ -36,7 +36,7 @@ t.test('what is under way is finished, then it resolves', async t => {
   t.notOk(server.listening);
 });
 
-t.test('while the delay lasts it serves as before', async t => {
+t.test('during the shutdown delay requests are served', async t => {
   const { http, server, url } = await start(t, response => response.end());
   const drained = drain({ listeners: [createDrainer(http)], log: silent, delayMs: 50, timeoutMs: 60_000 });
   t.ok(server.listening);
@@ -46,7 +46,7 @@ t.test('while the delay lasts it serves as before', async t => {
   await drained;
 });
 
-t.test('idle connections are let go', async t => {
+t.test('drain closes idle connections', async t => {
   const { http, url } = await start(t, response => response.end());
   const agent = new Agent({ keepAlive: true });
   t.teardown(() => agent.destroy());
@@ -54,15 +54,15 @@ t.test('idle connections are let go', async t => {
   incoming.resume();
   await once(incoming, 'close');
   await drain({ listeners: [createDrainer(http)], log: silent, delayMs: 0, timeoutMs: 60_000 });
-  t.pass('it resolved although the client would have kept its connection');
+  t.pass('drain resolved although the client would have kept its connection');
 });
 
-t.test('what does not finish in its time is ended, and that is said', async t => {
-  const asked = Promise.withResolvers<ServerResponse>();
-  const { http, url } = await start(t, asked.resolve);
+t.test('requests that exceed the shutdown timeout are aborted, and this is logged', async t => {
+  const request = Promise.withResolvers<ServerResponse>();
+  const { http, url } = await start(t, request.resolve);
   const outgoing = get(url, { agent: false });
   const failed = once(outgoing, 'error');
-  await asked.promise;
+  await request.promise;
   const lines: string[] = [];
   const log = { warn: (line: string) => lines.push(line) } as never;
   await drain({ listeners: [createDrainer(http)], log, delayMs: 0, timeoutMs: 20 });
@@ -70,7 +70,7 @@ t.test('what does not finish in its time is ended, and that is said', async t =>
   t.match(lines, [/^shutdown timeout reached with requests in flight/]);
 });
 
-t.test('a connection that never sent a byte is let go, but not before its request could have come', async t => {
+t.test('drain closes a silent connection only after its request could have arrived', async t => {
   const { http, server, url } = await start(t, response => response.end());
   const listener = createDrainer(http);
   let accepted = 0;
@@ -78,28 +78,28 @@ t.test('a connection that never sent a byte is let go, but not before its reques
     accepted += 1;
   });
   const open = () => connect(Number(new URL(url).port), '127.0.0.1');
-  const [late, mute] = [open(), open()];
+  const [late, silentSocket] = [open(), open()];
   await until(() => accepted === 2);
   const drained = drain({ listeners: [listener], log: silent, delayMs: 0, timeoutMs: 60_000 });
   await wait(20);
   late.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
   const [answer] = await once(late, 'data');
   t.match(String(answer), /^HTTP\/1\.1 200 /);
-  mute.resume();
-  await once(mute, 'close');
+  silentSocket.resume();
+  await once(silentSocket, 'close');
   await drained;
 });
 
-t.test('what is under way is not cut when silent connections are', async t => {
-  const asked = Promise.withResolvers<ServerResponse>();
-  const { http, server, url } = await start(t, asked.resolve);
+t.test('closing silent connections does not abort requests in flight', async t => {
+  const request = Promise.withResolvers<ServerResponse>();
+  const { http, server, url } = await start(t, request.resolve);
   const listener = createDrainer(http);
   const answer = once(get(url, { agent: false }), 'response');
-  const response = await asked.promise;
-  const mute = connect(Number(new URL(url).port), '127.0.0.1').resume();
+  const response = await request.promise;
+  const silentSocket = connect(Number(new URL(url).port), '127.0.0.1').resume();
   await once(server, 'connection');
   const drained = drain({ listeners: [listener], log: silent, delayMs: 0, timeoutMs: 60_000 });
-  await once(mute, 'close');
+  await once(silentSocket, 'close');
   response.end('done');
   const [incoming] = await answer;
   t.equal(incoming.statusCode, 200);

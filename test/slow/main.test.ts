@@ -12,29 +12,29 @@ import { accepts, startStandIn } from '../fixtures/stand-in-api-server.ts';
 import { scratch } from '../fixtures/temp-dir.ts';
 import { until } from '../fixtures/until.ts';
 
-// A dozen processes take their time on a busy machine.
+// These tests start a dozen processes, which is slow on a busy machine.
 t.setTimeout(240_000);
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts');
 
-t.test('a standard output that is never read does not keep it from ending with 0', async t => {
+t.test('a standard output that is never read does not prevent an exit with 0', async t => {
   const standIn = await startStandIn(accepts());
   t.teardown(() => standIn.close());
   const gatecar = await startGatecarProcess({ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT_LOG: 'all' });
   t.teardown(() => gatecar.stop());
   gatecar.stopReading();
-  // More than the kernel holds for the reader.
+  // Enough lines to fill the kernel's pipe buffer.
   const statuses = new Set<number>();
-  for (let at = 0; at < 1500; at += 1) statuses.add((await ask(gatecar.auth, { token: 'good' })).status);
+  for (let request = 0; request < 1500; request += 1) statuses.add((await ask(gatecar.auth, { token: 'good' })).status);
   t.strictSame([...statuses], [200]);
   gatecar.kill('SIGTERM');
-  t.equal(await gatecar.endedBy, null, 'no signal was needed');
+  t.equal(await gatecar.endedBy, null, 'the process exited without another signal');
   gatecar.readAgain();
   t.equal(await gatecar.exitCode, 0);
   t.match(gatecar.output(), /^gatecar: lines not written to standard output: \d+$/m);
 });
 
-t.test('a command whose output cannot be written says so and fails', async t => {
+t.test('every command whose output cannot be written reports that and exits with 1', async t => {
   for (const command of ['gateway nginx', 'check', 'explain <<<abc', 'explain --help', '--help', '--version']) {
     t.strictSame(
       await shell(`gatecar ${command} >/dev/full`),
@@ -44,18 +44,18 @@ t.test('a command whose output cannot be written says so and fails', async t => 
   }
 });
 
-t.test('a command whose reader has had enough ends quietly, as if by SIGPIPE', async t => {
+t.test('a command whose reader closes the pipe exits quietly, as if by SIGPIPE', async t => {
   for (const command of ['gateway nginx', '--help']) {
     const script = `gatecar ${command} | true; echo "\${PIPESTATUS[0]}"`;
     t.strictSame(await shell(script), { out: '141\n', err: '', code: 0 }, command);
   }
 });
 
-t.test('a command whose standard error is full too still fails', async t => {
+t.test('a command that can write neither output nor error exits with 1', async t => {
   t.strictSame(await shell('gatecar --help >/dev/full 2>&1'), { out: '', err: '', code: 1 });
 });
 
-t.test('an uncaught error ends it with 1, whatever its output does', async t => {
+t.test('an uncaught error exits with 1 even if standard output fails', async t => {
   const breaks = `setTimeout(() => { throw new Error("unexpected"); }, 1)`;
   const serve = `NODE_OPTIONS='--import=data:text/javascript,${encodeURIComponent(breaks)}' gatecar serve --listen=127.0.0.1:0 --ops-listen=127.0.0.1:0`;
   t.match(await shell(`${serve} >/dev/full`), {
@@ -66,11 +66,11 @@ t.test('an uncaught error ends it with 1, whatever its output does', async t => 
   t.match(await shell(`${serve} | true; exit "\${PIPESTATUS[0]}"`), { code: 1 });
 });
 
-t.test('a terminal that is stopped does not keep it from ending', { skip: skipWithout(scriptMissing()) }, async t => {
+t.test('a stopped terminal does not prevent an exit', { skip: skipWithout(scriptMissing()) }, async t => {
   const directory = scratch(t);
   const settings = `--mode=format-only --audit-log=all --listen=unix:${directory}/auth --ops-listen=unix:${directory}/ops`;
   const command = `echo $$ >${directory}/pid; exec "${process.execPath}" "${MAIN}" serve ${settings} --shutdown-delay=0s`;
-  // Nothing reads the output of `script`, which then reads nothing from the terminal that it makes.
+  // Nothing reads the output of `script`, so it stops reading from the terminal that it creates.
   const terminal = spawn('script', ['--quiet', '--return', '--flush', '--command', command, '/dev/null'], {
     stdio: ['ignore', 'pipe', 'ignore'],
   });
@@ -79,16 +79,20 @@ t.test('a terminal that is stopped does not keep it from ending', { skip: skipWi
   await until(() => existsSync(join(directory, 'auth')));
   const pid = Number(readFileSync(join(directory, 'pid'), 'utf8'));
   const socketPath = join(directory, 'auth');
-  const answered = new Set<number>();
-  for (let at = 0; at < 1500; at += 1) {
+  const statuses = new Set<number>();
+  for (let request = 0; request < 1500; request += 1) {
     const [response] = await once(get({ socketPath, path: '/auth' }), 'response');
-    answered.add(response.resume().statusCode);
+    statuses.add(response.resume().statusCode);
   }
-  t.strictSame([...answered], [401]);
+  t.strictSame([...statuses], [401]);
   process.kill(pid, 'SIGTERM');
   await until(() => !isRunning(pid));
   terminal.stdout.resume();
-  t.strictSame(await exit, [128 + 9, null], 'an exit would wait for the write to the terminal');
+  t.strictSame(
+    await exit,
+    [128 + 9, null],
+    'gatecar kills itself, because an exit would wait for the write to the terminal',
+  );
 });
 
 function scriptMissing(): string | undefined {

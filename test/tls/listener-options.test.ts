@@ -25,7 +25,7 @@ import { scratch } from '../fixtures/temp-dir.ts';
 import { pem } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
 
-// What both listeners do alike: TLS, and a bound on their connections.
+// Behaviour shared by both listeners: TLS and the limit on connections.
 
 const bytes = (name: string) => Buffer.from(pem(name));
 const material = (certificate: string, clientCa?: string): TlsMaterial => ({
@@ -39,12 +39,12 @@ interface ReplaceableTls extends ListenerTls {
 }
 
 function tlsOf(first: TlsMaterial): ReplaceableTls {
-  const takers: ((material: TlsMaterial) => void)[] = [];
+  const callbacks: ((material: TlsMaterial) => void)[] = [];
   return {
     material: first,
-    onReplaced: take => takers.push(take),
+    onReplaced: callback => callbacks.push(callback),
     replace(next) {
-      for (const take of takers) take(next);
+      for (const callback of callbacks) callback(next);
     },
   };
 }
@@ -52,7 +52,9 @@ function tlsOf(first: TlsMaterial): ReplaceableTls {
 const GATEWAY = {
   authorize: authorizeFormatOnly,
   answer: createResponseRenderer({
-    ...{ policyDeniedStatus: 401, unavailableStatus: 503, errorDetail: 'full' },
+    policyDeniedStatus: 401,
+    unavailableStatus: 503,
+    errorDetail: 'full',
     identityHeaderPrefix: 'X-Auth-Request-',
   }),
   trusted: trustedProxies([]),
@@ -62,7 +64,7 @@ const GATEWAY = {
 
 type Options = ListenerOptions & Partial<Pick<HttpListenerOptions, 'maxConnections' | 'onRejected' | 'pool'>>;
 
-/** Starts a listener, and says on which port. */
+/** Starts a listener. @returns its port. */
 const LISTENERS: Record<'http/1.1' | 'h2', (t: Test, options: Options) => Promise<number>> = {
   async 'http/1.1'(t, options) {
     const { app: gateway } = createHttpListener({ ...GATEWAY, ...roomyLimits(), ...options });
@@ -84,11 +86,15 @@ const LISTENERS: Record<'http/1.1' | 'h2', (t: Test, options: Options) => Promis
 
 const clientOf = (name: string): ConnectionOptions => ({ cert: pem(`${name}.crt`), key: pem(`${name}.key`) });
 
-/** A connection on which the server has said something, so that it has taken the client's certificate too. */
+/** Connects and waits for data, which the server sends only after it accepts the certificate. */
 async function handshake(t: Test, port: number, protocol: string, more: ConnectionOptions = {}): Promise<TLSSocket> {
   const socket = connect({
-    ...{ port, host: '127.0.0.1', ca: pem('ca.crt'), servername: 'localhost', ALPNProtocols: [protocol] },
-    ...{ checkServerIdentity: () => undefined },
+    port,
+    host: '127.0.0.1',
+    ca: pem('ca.crt'),
+    servername: 'localhost',
+    ALPNProtocols: [protocol],
+    checkServerIdentity: () => undefined,
     ...more,
   });
   t.teardown(() => socket.destroy());
@@ -103,7 +109,7 @@ async function handshake(t: Test, port: number, protocol: string, more: Connecti
 const serial = (socket: TLSSocket) => socket.getPeerX509Certificate()?.serialNumber;
 
 for (const [protocol, start] of Object.entries(LISTENERS)) {
-  t.test(`${protocol}: TLS 1.3 where the peer can, 1.2 with forward secrecy where not, nothing below`, async t => {
+  t.test(`${protocol}: TLS 1.3 is used if possible, 1.2 only with forward secrecy, and nothing older`, async t => {
     const port = await start(t, { tls: tlsOf(material('server')) });
     const modern = await handshake(t, port, protocol);
     t.equal(modern.getProtocol(), 'TLSv1.3');
@@ -118,19 +124,20 @@ for (const [protocol, start] of Object.entries(LISTENERS)) {
     for (const options of weak) await t.rejects(handshake(t, port, protocol, options));
   });
 
-  t.test(`${protocol}: with a client CA, only those get in whom it signed`, async t => {
+  t.test(`${protocol}: with a client CA, only clients with a certificate of it are accepted`, async t => {
     const port = await start(t, { tls: tlsOf(material('server', 'ca')) });
     for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
-      const only = { maxVersion: version };
-      await handshake(t, port, protocol, { ...only, ...clientOf('client') });
-      await t.rejects(handshake(t, port, protocol, only), 'no certificate');
-      await t.rejects(handshake(t, port, protocol, { ...only, ...clientOf('other-client') }), 'one of another CA');
+      const options = { maxVersion: version };
+      await handshake(t, port, protocol, { ...options, ...clientOf('client') });
+      await t.rejects(handshake(t, port, protocol, options), 'no certificate');
+      const untrusted = { ...options, ...clientOf('other-client') };
+      await t.rejects(handshake(t, port, protocol, untrusted), 'a certificate of another CA');
     }
     const open = await start(t, { tls: tlsOf(material('server')) });
     await handshake(t, open, protocol, clientOf('other-client'));
   });
 
-  t.test(`${protocol}: what is replaced counts for new connections, and open ones go on`, async t => {
+  t.test(`${protocol}: replaced TLS material applies to new connections, and open ones stay`, async t => {
     const tls = tlsOf(material('server', 'ca'));
     const port = await start(t, { tls });
     const old = await handshake(t, port, protocol, clientOf('client'));
@@ -140,7 +147,10 @@ for (const [protocol, start] of Object.entries(LISTENERS)) {
     await t.rejects(handshake(t, port, protocol, clientOf('client')));
     for (const maxVersion of ['TLSv1.1', 'TLSv1.2'] as const) {
       const weak: ConnectionOptions = { minVersion: 'TLSv1', maxVersion, ciphers: 'ECDHE-ECDSA-AES128-SHA256' };
-      await t.rejects(handshake(t, port, protocol, { ...weak, ...clientOf('other-client') }), 'still nothing weak');
+      await t.rejects(
+        handshake(t, port, protocol, { ...weak, ...clientOf('other-client') }),
+        'weak TLS stays disabled',
+      );
     }
     const more = once(old, 'data');
     if (protocol === 'http/1.1') old.write('GET /auth HTTP/1.1\r\nHost: a\r\n\r\n');
@@ -149,29 +159,33 @@ for (const [protocol, start] of Object.entries(LISTENERS)) {
     await more;
   });
 
-  t.test(`${protocol}: no session leads past a client CA that was replaced`, async t => {
+  t.test(`${protocol}: no TLS session is resumed after the client CA was replaced`, async t => {
     for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
       const tls = tlsOf(material('server', 'ca'));
       const port = await start(t, { tls });
       let session: Buffer | undefined;
       const options = { maxVersion, servername: 'localhost', ...clientOf('client') };
       const socket = connect({
-        ...{ port, host: '127.0.0.1', ca: pem('ca.crt'), ALPNProtocols: [protocol], ...options },
+        port,
+        host: '127.0.0.1',
+        ca: pem('ca.crt'),
+        ALPNProtocols: [protocol],
+        ...options,
       });
       socket.on('error', () => {});
-      socket.on('session', given => {
-        session = given;
+      socket.on('session', ticket => {
+        session = ticket;
       });
       await until(() => session !== undefined);
       socket.destroy();
       const again = await handshake(t, port, protocol, { ...options, session: session as Buffer });
-      t.ok(again.isSessionReused(), 'it does lead in while nothing has changed');
+      t.ok(again.isSessionReused(), 'the session is resumed while the client CA is unchanged');
       tls.replace(material('server', 'other-ca'));
       await t.rejects(handshake(t, port, protocol, { ...options, session: session as Buffer }), maxVersion);
     }
   });
 
-  t.test(`${protocol}: who does not finish the handshake, or speaks no TLS, is let go`, async t => {
+  t.test(`${protocol}: a client that does not finish the handshake or send TLS is disconnected`, async t => {
     const port = await start(t, { tls: tlsOf(material('server')), handshakeTimeoutMs: 50 });
     for (const text of ['', '\x16\x03\x01', 'GET /auth HTTP/1.1\r\nHost: a\r\n\r\n']) {
       const socket = connectTcp(port, '127.0.0.1').on('error', () => {});
@@ -231,7 +245,7 @@ for (const [protocol, start] of Object.entries(LISTENERS)) {
     if (protocol === 'h2') {
       failures.length = 0;
       await t.rejects(handshake(t, open, protocol, { ALPNProtocols: [] }));
-      t.strictSame(failures, [['no_common_protocol', '127.0.0.1']], 'without a protocol there is no HTTP/2');
+      t.strictSame(failures, [['no_common_protocol', '127.0.0.1']], 'HTTP/2 requires ALPN');
     }
     failures.length = 0;
     await handshake(t, mutual, protocol, clientOf('client'));
@@ -240,7 +254,7 @@ for (const [protocol, start] of Object.entries(LISTENERS)) {
 
   for (const tls of [undefined, tlsOf(material('server'))]) {
     t.test(
-      `${protocol}${tls ? ' over TLS' : ''}: one connection too many closes the one that has waited longest for its client`,
+      `${protocol}${tls ? ' over TLS' : ''}: a connection beyond the limit closes the one that has waited longest for its client`,
       async t => {
         let rejected = 0;
         const onRejected = () => {
@@ -264,20 +278,20 @@ for (const [protocol, start] of Object.entries(LISTENERS)) {
   }
 }
 
-t.test('a Check goes over TLS with a client certificate, and without one it does not', async t => {
+t.test('a Check over mutual TLS succeeds with a client certificate and fails without', async t => {
   const port = await LISTENERS.h2(t, { tls: tlsOf(material('server', 'ca')) });
   const [ca, key, cert] = [bytes('ca.crt'), bytes('client.key'), bytes('client.crt')];
-  const known = envoyClient(`localhost:${port}`, credentials.createSsl(ca, key, cert));
-  const unknown = envoyClient(`localhost:${port}`, credentials.createSsl(ca));
+  const withCertificate = envoyClient(`localhost:${port}`, credentials.createSsl(ca, key, cert));
+  const withoutCertificate = envoyClient(`localhost:${port}`, credentials.createSsl(ca));
   t.teardown(() => {
-    known.close();
-    unknown.close();
+    withCertificate.close();
+    withoutCertificate.close();
   });
-  t.equal((await known.checkHeaders({ authorization: 'Bearer abc' })).status.code, 0);
-  await t.rejects(unknown.checkHeaders({ authorization: 'Bearer abc' }), { code: 14 });
+  t.equal((await withCertificate.checkHeaders({ authorization: 'Bearer abc' })).status.code, 0);
+  await t.rejects(withoutCertificate.checkHeaders({ authorization: 'Bearer abc' }), { code: 14 });
 });
 
-t.test('who has gone before it could be asked for its address is nobody, and no peer on a Unix socket', async t => {
+t.test('a TCP peer whose address is unavailable is "unknown" and not treated as a Unix socket peer', async t => {
   const server = (address: AddressInfo | string) => ({ address: () => address }) as Server;
   const [tcp, unix] = [server({ address: '127.0.0.1', family: 'IPv4', port: 1 }), server('/run/gatecar.sock')];
   const socket = (remoteAddress?: string) => ({ remoteAddress }) as Socket;
@@ -287,7 +301,7 @@ t.test('who has gone before it could be asked for its address is nobody, and no 
   t.equal(trustedProxies(['unix', '0.0.0.0/0', '::/0']).has('unknown'), false);
 });
 
-t.test('a client that rejects our certificate is reported as such', async t => {
+t.test('a client that rejects the server certificate is reported as server_certificate_rejected', async t => {
   const server = createServer();
   const reasons: string[] = [];
   followHandshakes(server, reason => reasons.push(reason));
@@ -300,21 +314,21 @@ t.test('a client that rejects our certificate is reported as such', async t => {
 });
 
 for (const protocol of ['http/1.1', 'h2'] as const) {
-  t.test(`${protocol}: a connection for which the pool has no room is closed and counted`, async t => {
+  t.test(`${protocol}: a connection that does not fit into the pool is closed and counted`, async t => {
     for (const tls of [undefined, tlsOf(material('server'))]) {
-      let dropped = 0;
+      let rejected = 0;
       const onRejected = (): void => {
-        dropped += 1;
+        rejected += 1;
       };
       const port = await LISTENERS[protocol](t, { tls, onRejected, pool: new ConnectionPool(1024) });
       const socket = connectTcp(port, '127.0.0.1').on('error', () => {});
       await once(socket.resume(), 'close');
-      t.equal(dropped, 1);
+      t.equal(rejected, 1);
     }
   });
 }
 
-t.test('a connection whose TLS handshake is not complete ends with its listener', async t => {
+t.test('destroying a listener closes a connection during its TLS handshake', async t => {
   const { app, destroy } = createHttpListener({ ...GATEWAY, ...roomyLimits(), tls: tlsOf(material('server')) });
   await app.ready();
   app.server.listen(0, '127.0.0.1');
@@ -327,7 +341,7 @@ t.test('a connection whose TLS handshake is not complete ends with its listener'
   t.ok(socket.destroyed);
 });
 
-t.test('TLS handshakes on a Unix socket take turns', async t => {
+t.test('ten concurrent TLS handshakes on a Unix socket all complete', async t => {
   const path = join(await scratch(t), 'auth.sock');
   const pool = new ConnectionPool(1024 ** 2 * 16);
   const { app, destroy } = createHttpListener({
@@ -353,7 +367,7 @@ t.test('TLS handshakes on a Unix socket take turns', async t => {
   await until(() => pool.size === 0);
 });
 
-t.test('a TLS connection on a Unix socket does not give way, since what it does cannot be followed', async t => {
+t.test('a TLS connection on a Unix socket is not closed for a new one, because its activity is unknown', async t => {
   const server = createServer();
   const pool = new ConnectionPool(CONNECTION_BYTES.http + CONNECTION_BYTES.tls, { minIdleMs: 0 });
   connectionIntake(server, true, { protocol: 'http', pool });
@@ -365,24 +379,24 @@ t.test('a TLS connection on a Unix socket does not give way, since what it does 
   );
 });
 
-t.test('of TLS handshakes that come at once, two begin in each turn of the event loop', async t => {
+t.test('two TLS handshakes start in each turn of the event loop', async t => {
   const server = createServer();
-  const begun: Socket[] = [];
-  server.on('connection', socket => begun.push(socket));
+  const started: Socket[] = [];
+  server.on('connection', socket => started.push(socket));
   connectionIntake(server, true, { protocol: 'http', pool: new ConnectionPool(1024 ** 2) });
   const sockets = Array.from({ length: 6 }, () => new Socket());
   for (const socket of sockets) server.emit('connection', socket);
-  t.equal(begun.length, 0);
+  t.equal(started.length, 0);
   sockets[1]?.destroy();
   const counts: number[] = [];
   for (let turns = 0; turns < 3; turns += 1) {
     await new Promise(resolve => setImmediate(resolve));
-    counts.push(begun.length);
+    counts.push(started.length);
   }
-  t.strictSame(counts, [2, 4, 5], 'all but the one that has left');
+  t.strictSame(counts, [2, 4, 5], 'all except the connection that was closed');
 });
 
-t.test('a connection for which there is no room is closed if its listener does not count either', async t => {
+t.test('a connection that does not fit into the pool is closed, even if rejections are not counted', async t => {
   const server = createServer();
   connectionIntake(server, false, { protocol: 'http', pool: new ConnectionPool(0) });
   const socket = new Socket();

@@ -10,7 +10,7 @@ const paths = { certFile: '/c', keyFile: '/k', clientCaFile: '/a' };
 const bytes = (text: string) => Buffer.from(text);
 const GOOD = { cert: pem('server.crt'), key: pem('server.key'), clientCa: pem('ca.crt') };
 
-/** What is said of this material, where one part is another. */
+/** @returns the error message for the material with some parts replaced, or an empty text. */
 function faultOf(change: Partial<typeof GOOD>): string {
   const { cert, key, clientCa } = { ...GOOD, ...change };
   try {
@@ -22,25 +22,25 @@ function faultOf(change: Partial<typeof GOOD>): string {
   }
 }
 
-t.test('material that belongs together is taken, with when it runs out', async t => {
+t.test('matching certificate, key and client CA are accepted, with their expiry', async t => {
   t.equal(faultOf({}), '');
-  t.equal(faultOf({ cert: `${pem('server.crt')}${pem('ca.crt')}` }), '', 'with its chain');
+  t.equal(faultOf({ cert: `${pem('server.crt')}${pem('ca.crt')}` }), '', 'a certificate with its chain');
   const material = { cert: bytes(GOOD.cert), key: bytes(GOOD.key), clientCa: undefined };
   const checked = checkMaterial(material, { ...paths, clientCaFile: undefined });
   t.ok(checked.notAfter.getTime() > Date.UTC(2100, 0));
 });
 
-t.test('what cannot be used is named by setting and rule, and not quoted', async t => {
+t.test('invalid TLS material is reported by setting and rule, and not quoted', async t => {
   const cert = 'GATECAR_TLS_CERT_FILE must be a file that holds PEM certificates and nothing else; got "/c"';
   const key = 'GATECAR_TLS_KEY_FILE must be a file that holds a PEM private key, not encrypted; got "/k"';
   const clientCa = 'GATECAR_TLS_CLIENT_CA_FILE must be a file that holds PEM certificates and nothing else; got "/a"';
-  for (const text of ['', 'rubbish', GOOD.key, GOOD.cert.slice(0, -40)]) t.equal(faultOf({ cert: text }), cert);
-  for (const text of ['', 'rubbish', GOOD.cert, GOOD.key.slice(0, -40)]) t.equal(faultOf({ key: text }), key);
-  for (const text of ['', 'rubbish', GOOD.key, `${GOOD.clientCa}-----BEGIN`])
+  for (const text of ['', 'not PEM', GOOD.key, GOOD.cert.slice(0, -40)]) t.equal(faultOf({ cert: text }), cert);
+  for (const text of ['', 'not PEM', GOOD.cert, GOOD.key.slice(0, -40)]) t.equal(faultOf({ key: text }), key);
+  for (const text of ['', 'not PEM', GOOD.key, `${GOOD.clientCa}-----BEGIN`])
     t.equal(faultOf({ clientCa: text }), clientCa);
 });
 
-t.test('a key of another certificate, and one that is too short, are told as that', async t => {
+t.test('a key of another certificate and a weak certificate are reported as such', async t => {
   t.equal(
     faultOf({ key: pem('client.key') }),
     'GATECAR_TLS_KEY_FILE must be a file that holds the key of the first certificate in GATECAR_TLS_CERT_FILE; got "/k"',
@@ -51,21 +51,21 @@ t.test('a key of another certificate, and one that is too short, are told as tha
   );
 });
 
-t.test('a file that cannot be read is named with the system’s code', async t => {
-  const { paths: good } = await listenerFiles(t);
+t.test('an unreadable TLS file is reported with setting and error code', async t => {
+  const { paths: files } = await listenerFiles(t);
   for (const [part, setting] of [
     ['certFile', 'GATECAR_TLS_CERT_FILE'],
     ['keyFile', 'GATECAR_TLS_KEY_FILE'],
     ['clientCaFile', 'GATECAR_TLS_CLIENT_CA_FILE'],
   ] as const) {
-    await t.rejects(tlsFiles({ ...good, [part]: '/nowhere' }).read(), {
+    await t.rejects(tlsFiles({ ...files, [part]: '/nowhere' }).read(), {
       name: 'TlsFileError',
       message: `${setting} must be a file that can be read; got "/nowhere": ENOENT`,
     });
   }
 });
 
-t.test('each look goes to the disk, and what reads the same is the same object', async t => {
+t.test('each read goes to the disk, and unchanged content is returned as the same object', async t => {
   const directory = scratch(t, { cert: 'a', key: 'b' });
   const files = tlsFiles({
     certFile: join(directory, 'cert'),
@@ -80,19 +80,19 @@ t.test('each look goes to the disk, and what reads the same is the same object',
   t.strictSame(second.key, await readFile(join(directory, 'key')));
 });
 
-t.test('a file that cannot be read any more leaves its last content, and is named', async t => {
+t.test('a TLS file that becomes unreadable keeps its last content and is reported', async t => {
   const { paths: files } = await listenerFiles(t);
-  const followed = tlsFiles(files);
-  const first = await followed.read();
-  t.equal(followed.problem, undefined);
+  const reader = tlsFiles(files);
+  const first = await reader.read();
+  t.equal(reader.problem, undefined);
   for (const [setting, path] of [
     ['GATECAR_TLS_CLIENT_CA_FILE', files.clientCaFile],
     ['GATECAR_TLS_KEY_FILE', files.keyFile],
     ['GATECAR_TLS_CERT_FILE', files.certFile],
   ] as const) {
     await rename(path, `${path}.away`);
-    t.strictSame(await followed.read(), first);
-    t.equal(followed.problem, `${setting} must be a file that can be read; got "${path}": ENOENT`);
+    t.strictSame(await reader.read(), first);
+    t.equal(reader.problem, `${setting} must be a file that can be read; got "${path}": ENOENT`);
   }
   const withoutCa = tlsFiles({
     certFile: `${files.certFile}.away`,

@@ -16,43 +16,43 @@ async function follow(t: Test, more: { now?: () => number; pollEveryMs?: number 
   const files = await listenerFiles(t);
   const lines: Line[] = [];
   const reloads: TlsReload[] = [];
-  const taken: string[] = [];
+  const loaded: string[] = [];
   const write = (level: string) => (fields: object, text: string) =>
     lines.push([level, text, ...('problem' in fields ? [String(fields.problem)] : [])] as Line);
   const log = { info: write('info'), warn: write('warn') } as unknown as Parameters<typeof createTlsReloader>[0]['log'];
-  const tls = await createTlsReloader({ paths: files.paths, log, onReload: one => reloads.push(one), ...more });
+  const tls = await createTlsReloader({ paths: files.paths, log, onReload: outcome => reloads.push(outcome), ...more });
   t.teardown(() => tls.stop());
-  tls.onReplaced(({ cert }: TlsMaterial) => taken.push(String(cert)));
-  return { files, tls, lines, reloads, taken };
+  tls.onReplaced(({ cert }: TlsMaterial) => loaded.push(String(cert)));
+  return { files, tls, lines, reloads, loaded };
 }
 
-const STAYS = 'TLS reload failed; keeping the current certificate';
-const IN_FORCE = 'TLS certificate reloaded';
+const FAILED = 'TLS reload failed; keeping the current certificate';
+const RELOADED = 'TLS certificate reloaded';
 
-t.test('files that stay as they are do nothing, though they are swapped', async t => {
+t.test('TLS files that are replaced by the same content cause no reload', async t => {
   const { files, tls, lines, reloads } = await follow(t);
   t.equal(String(tls.material.cert), pem('server.crt'));
-  for (let look = 0; look < 3; look += 1) await tls.look();
+  for (let read = 0; read < 3; read += 1) await tls.look();
   await files.swap(listenerSecret('server'));
-  for (let look = 0; look < 3; look += 1) await tls.look();
+  for (let read = 0; read < 3; read += 1) await tls.look();
   t.strictSame([lines, reloads], [[], []]);
 });
 
-t.test('new files are in force once they read the same for two looks', async t => {
-  const { files, tls, lines, reloads, taken } = await follow(t);
+t.test('new TLS files are loaded once two consecutive reads return the same content', async t => {
+  const { files, tls, lines, reloads, loaded } = await follow(t);
   await files.swap(listenerSecret('server-by-name', 'other-ca'));
   await tls.look();
-  t.strictSame(taken, []);
+  t.strictSame(loaded, []);
   await tls.look();
-  t.strictSame(taken, [pem('server-by-name.crt')]);
+  t.strictSame(loaded, [pem('server-by-name.crt')]);
   t.equal(String(tls.material.key), pem('server-by-name.key'));
   t.equal(String(tls.material.clientCa), pem('other-ca.crt'));
   await tls.look();
-  t.strictSame([lines, reloads], [[['info', IN_FORCE]], ['success']]);
+  t.strictSame([lines, reloads], [[['info', RELOADED]], ['success']]);
 });
 
-t.test('files written in place, one after the other, are no fault however the looks fall between', async t => {
-  const { files, tls, reloads, taken } = await follow(t);
+t.test('TLS files written in place one after the other cause no failure', async t => {
+  const { files, tls, reloads, loaded } = await follow(t);
   const { certFile, keyFile } = files.paths;
   const cert = pem('server-by-name.crt');
   for (const [path, text] of [
@@ -64,42 +64,42 @@ t.test('files written in place, one after the other, are no fault however the lo
     await writeFile(path, text);
     await tls.look();
   }
-  t.strictSame([reloads, taken], [[], []]);
+  t.strictSame([reloads, loaded], [[], []]);
   await tls.look();
-  t.strictSame([reloads, taken], [['success'], [cert]]);
+  t.strictSame([reloads, loaded], [['success'], [cert]]);
 });
 
 t.test(
   'unusable TLS files are reported once, the current certificate stays, and the next usable files are loaded',
   async t => {
-    const { files, tls, lines, reloads, taken } = await follow(t);
+    const { files, tls, lines, reloads, loaded } = await follow(t);
     const bad: Record<string, string>[] = [
       { 'tls.key': pem('client.key') },
-      { 'tls.crt': 'rubbish' },
+      { 'tls.crt': 'not PEM' },
       { 'tls.key': '' },
       { 'ca.crt': pem('ca.crt').slice(0, 200) },
     ];
-    for (const [i, change] of bad.entries()) {
+    for (const [index, change] of bad.entries()) {
       await files.swap({ ...listenerSecret('server-by-name'), ...change });
-      for (let look = 0; look < 4; look += 1) await tls.look();
-      t.equal(lines.length, i + 1, 'one line');
+      for (let read = 0; read < 4; read += 1) await tls.look();
+      t.equal(lines.length, index + 1, 'one line');
     }
-    t.strictSame(taken, []);
+    t.strictSame(loaded, []);
     t.equal(String(tls.material.cert), pem('server.crt'));
-    t.ok(lines.every(([level, text]) => level === 'warn' && text === STAYS));
+    t.ok(lines.every(([level, text]) => level === 'warn' && text === FAILED));
     t.match(lines[0]?.[2], /^GATECAR_TLS_KEY_FILE must be a file that holds the key of the first certificate/);
     t.match(lines[3]?.[2], /^GATECAR_TLS_CLIENT_CA_FILE must be/);
 
     await files.swap(listenerSecret('server-by-name'));
     await tls.look();
     await tls.look();
-    t.strictSame(taken, [pem('server-by-name.crt')]);
+    t.strictSame(loaded, [pem('server-by-name.crt')]);
     t.strictSame(reloads, ['failure', 'failure', 'failure', 'failure', 'success']);
   },
 );
 
 t.test(
-  'files that vanish leave in force what was, and are told once unless they are back at the next look',
+  'missing TLS files keep the current certificate, and are reported once unless they are back at the next read',
   async t => {
     const { files, tls, lines, reloads } = await follow(t);
     const { certFile, keyFile } = files.paths;
@@ -110,20 +110,20 @@ t.test(
     t.strictSame(lines, []);
 
     await rename(certFile, `${certFile}.away`);
-    for (let look = 0; look < 4; look += 1) await tls.look();
-    const gone = (setting: string, path: string) =>
-      ['warn', STAYS, `${setting} must be a file that can be read; got "${path}": ENOENT`] as const;
-    t.strictSame([lines, reloads], [[gone('GATECAR_TLS_CERT_FILE', certFile)], ['failure']]);
+    for (let read = 0; read < 4; read += 1) await tls.look();
+    const missing = (setting: string, path: string) =>
+      ['warn', FAILED, `${setting} must be a file that can be read; got "${path}": ENOENT`] as const;
+    t.strictSame([lines, reloads], [[missing('GATECAR_TLS_CERT_FILE', certFile)], ['failure']]);
     t.equal(String(tls.material.cert), pem('server.crt'));
 
     await rename(`${certFile}.away`, certFile);
     await rename(keyFile, `${keyFile}.away`);
-    for (let look = 0; look < 3; look += 1) await tls.look();
-    t.strictSame(lines.slice(1), [gone('GATECAR_TLS_KEY_FILE', keyFile)]);
+    for (let read = 0; read < 3; read += 1) await tls.look();
+    t.strictSame(lines.slice(1), [missing('GATECAR_TLS_KEY_FILE', keyFile)]);
   },
 );
 
-t.test('a certificate that has run out is warned of at the start, and never taken in place of another', async t => {
+t.test('an expired certificate causes a warning at start, and never replaces a loaded one', async t => {
   let now = Date.now();
   const { files, tls, lines, reloads } = await follow(t, { now: () => now });
   t.equal(tls.notAfterSeconds * 1000, Date.parse(new Date(tls.notAfterSeconds * 1000).toISOString()));
@@ -131,24 +131,24 @@ t.test('a certificate that has run out is warned of at the start, and never take
   await files.swap(listenerSecret('server-by-name'));
   await tls.look();
   await tls.look();
-  t.strictSame([lines, reloads], [[['warn', STAYS, 'the new certificate has run out']], ['failure']]);
+  t.strictSame([lines, reloads], [[['warn', FAILED, 'the new certificate has run out']], ['failure']]);
   const late = await follow(t, { now: () => now });
   t.strictSame(late.lines, [['warn', 'listener certificate has expired']]);
 });
 
-t.test('once started it looks by itself, and no more once stopped', async t => {
-  const { files, tls, taken } = await follow(t, { pollEveryMs: 1 });
+t.test('the TLS reloader polls after start and not after stop', async t => {
+  const { files, tls, loaded } = await follow(t, { pollEveryMs: 1 });
   tls.start();
   await files.swap(listenerSecret('server-by-name'));
-  await until(() => taken.length === 1);
+  await until(() => loaded.length === 1);
   tls.stop();
   const { tls: stopped } = await follow(t);
   stopped.stop();
   stopped.start();
-  t.equal(taken.length, 1);
+  t.equal(loaded.length, 1);
 });
 
-t.test('files that cannot be used to begin with are an error', async t => {
+t.test('invalid initial TLS files are an error', async t => {
   const { paths } = await listenerFiles(t);
   const options = { log: logger('silent'), onReload: () => {} };
   await t.rejects(createTlsReloader({ ...options, paths: { ...paths, keyFile: paths.certFile } }), {
@@ -159,7 +159,7 @@ t.test('files that cannot be used to begin with are an error', async t => {
   });
 });
 
-t.test('the settings say whether there is TLS, and the metrics until when', async t => {
+t.test('TLS follows the settings, and the expiry of the certificate is exported as a metric', async t => {
   const { settings } = await listenerFiles(t);
   const counters = metrics('1');
   t.equal(await listenerTls(readConfig([], {}), counters, logger('silent')), undefined);

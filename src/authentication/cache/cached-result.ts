@@ -45,7 +45,7 @@ export interface CachedResults {
   /** Whether the result is still cached: it was neither evicted nor replaced. */
   isCurrent(key: CacheKey, known: CachedResult): boolean;
   /** Stores a result, unless it is an outage. @returns the result to answer with. */
-  store(key: CacheKey, token: Token, verdict: AuthResult): AuthResult;
+  store(key: CacheKey, token: Token, result: AuthResult): AuthResult;
 }
 
 /**
@@ -62,17 +62,17 @@ export function createCachedResults(options: CachedResultsOptions): CachedResult
     },
     getRejection: key => refused.get(key),
     isCurrent: (key, known) => accepted.get(key) === known,
-    store(key, token, verdict) {
-      switch (verdict.kind) {
+    store(key, token, result) {
+      switch (result.kind) {
         case 'authenticated':
           refused.delete(key);
-          return keep(key, token, verdict);
+          return keep(key, token, result);
         case 'rejected':
           accepted.delete(key);
-          refused.set(key, verdict, Math.min(negativeTtlMs, (verdict.keepUntil ?? Number.POSITIVE_INFINITY) - now()));
-          return verdict;
+          refused.set(key, result, Math.min(negativeTtlMs, (result.keepUntil ?? Number.POSITIVE_INFINITY) - now()));
+          return result;
         case 'unavailable':
-          return verdict;
+          return result;
       }
     },
   };
@@ -91,17 +91,17 @@ function isExpired({ expiresAt }: CachedResult, wallClockMs: number): boolean {
  */
 function createResultWriter(
   options: CachedResultsOptions,
-): (key: CacheKey, token: Token, verdict: Authenticated) => Authenticated {
+): (key: CacheKey, token: Token, result: Authenticated) => Authenticated {
   const { accepted, ttlMs, cacheStaleIfErrorMs, cacheRefreshAhead } = options;
   const { now = () => performance.now(), wallClock = Date.now } = options;
   const intern = identityInterner();
-  return (key, token, verdict) => {
-    if (ttlMs === 0) return verdict;
+  return (key, token, result) => {
+    if (ttlMs === 0) return result;
     const expiresAtMs = readClaims(token)?.expiresAtMs;
     const expiresAt = expiresAtMs === undefined ? undefined : expiresAtMs / 1000;
     const tokenLifetimeMs = (expiresAtMs ?? Number.POSITIVE_INFINITY) - wallClock();
     const { freshUntil, renewFrom } = cacheLifetime({ startedAt: now(), ttlMs, tokenLifetimeMs, cacheRefreshAhead });
-    const identity = intern(verdict.identity);
+    const identity = intern(result.identity);
     const known: CachedResult = { kind: 'authenticated', identity, freshUntil, renewFrom, expiresAt, renewing: false };
     accepted.set(key, known, Math.min(ttlMs + cacheStaleIfErrorMs, tokenLifetimeMs));
     return known;

@@ -40,7 +40,7 @@ export interface ResultCacheOptions extends CachedResultsOptions, ResultRefreshO
 /** A {@link TokenAuthenticator} that caches. */
 export interface ResultCache extends TokenAuthenticator {
   /** Returns the cached result and starts no review. Only a hit counts as a look-up. */
-  getCached(token: Token, asking?: ReviewContext): Authenticated | Rejected | undefined;
+  getCached(token: Token, context?: ReviewContext): Authenticated | Rejected | undefined;
 }
 
 /**
@@ -61,8 +61,8 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
   const scheduleRefresh = createResultRefresh(inner, results, options);
   const joinOrStart = createSharedReviews(inner, results, options);
 
-  const serveStale = ({ identity, freshUntil }: CachedResult, trail: RequestTrace | undefined): Authenticated => {
-    recordLookup('stale', trail, options);
+  const serveStale = ({ identity, freshUntil }: CachedResult, trace: RequestTrace | undefined): Authenticated => {
+    recordLookup('stale', trace, options);
     return { kind: 'authenticated', identity, staleForMs: now() - freshUntil };
   };
 
@@ -70,37 +70,37 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
     key: CacheKey,
     token: Token,
     known: CachedResult | undefined,
-    trail: RequestTrace | undefined,
+    trace: RequestTrace | undefined,
   ): Authenticated | Rejected | undefined => {
     if (known !== undefined) {
       const time = now();
       if (time <= known.freshUntil) {
         if (time >= known.renewFrom && !known.renewing) scheduleRefresh(key, token, known);
-        recordLookup('hit_positive', trail, options);
+        recordLookup('hit_positive', trace, options);
         return known;
       }
-      return cacheStaleIfErrorMs > 0 && authorityDown() ? serveStale(known, trail) : undefined;
+      return cacheStaleIfErrorMs > 0 && authorityDown() ? serveStale(known, trace) : undefined;
     }
     const no = results.getRejection(key);
-    if (no !== undefined) recordLookup('hit_negative', trail, options);
+    if (no !== undefined) recordLookup('hit_negative', trace, options);
     return no;
   };
 
   return {
-    getCached(token, asking) {
+    getCached(token, context) {
       const key = keyOf(token);
-      return lookUp(key, token, results.getUnexpired(key), asking?.trail);
+      return lookUp(key, token, results.getUnexpired(key), context?.trail);
     },
-    authenticate(token, asking) {
-      const trail = asking?.trail;
+    authenticate(token, context) {
+      const trace = context?.trail;
       const key = keyOf(token);
       const known = results.getUnexpired(key);
-      const verdict = lookUp(key, token, known, trail);
-      if (verdict !== undefined) return verdict;
-      const review = joinOrStart(key, token, asking);
+      const result = lookUp(key, token, known, trace);
+      if (result !== undefined) return result;
+      const review = joinOrStart(key, token, context);
       if (known === undefined || cacheStaleIfErrorMs === 0) return review;
       // The entry may have left the store: its time ended, or a rejection came in between.
-      return orStale(review, () => (results.getUnexpired(key) === known ? serveStale(known, trail) : undefined));
+      return orStale(review, () => (results.getUnexpired(key) === known ? serveStale(known, trace) : undefined));
     },
   };
 }
@@ -115,7 +115,7 @@ function createSharedReviews(
   inner: TokenAuthenticator,
   results: CachedResults,
   options: ResultCacheOptions,
-): (key: CacheKey, token: Token, asking: ReviewContext | undefined) => AuthResult | Promise<AuthResult> {
+): (key: CacheKey, token: Token, context: ReviewContext | undefined) => AuthResult | Promise<AuthResult> {
   const withinMemory = waitingLimit(options);
   const flights = singleFlight<CacheKey, AuthResult>({
     deadlineMs: options.reviewTimeoutMs,
@@ -125,29 +125,29 @@ function createSharedReviews(
   const review = (
     key: CacheKey,
     token: Token,
-    trail: RequestTrace | undefined,
+    trace: RequestTrace | undefined,
     deadline: Deadline,
   ): AuthResult | Promise<AuthResult> => {
     // After the deadline all callers have been answered, and a later review may have a newer
     // result. A rejection counts nevertheless: the throttle may have delayed it until the deadline.
     // Stale-if-error must not go on for that token.
-    const learn = (verdict: AuthResult): AuthResult =>
-      !deadline.hasPassed || verdict.kind === 'rejected' ? results.store(key, token, verdict) : verdict;
-    const asking: ReviewContext = {
+    const learn = (result: AuthResult): AuthResult =>
+      !deadline.hasPassed || result.kind === 'rejected' ? results.store(key, token, result) : result;
+    const context: ReviewContext = {
       get signal() {
         return deadline.signal;
       },
-      trail,
+      trail: trace,
     };
-    const verdict = inner.authenticate(token, asking);
-    return verdict instanceof Promise ? verdict.then(learn) : learn(verdict);
+    const result = inner.authenticate(token, context);
+    return result instanceof Promise ? result.then(learn) : learn(result);
   };
 
-  return (key, token, asking) => {
-    const trail = asking?.trail;
+  return (key, token, context) => {
+    const trace = context?.trail;
     const flight = flights.join(key);
-    recordLookup(flight === undefined ? 'miss' : 'coalesced', trail, options);
-    return withinMemory(asking, () => flight ?? flights.start(key, deadline => review(key, token, trail, deadline)));
+    recordLookup(flight === undefined ? 'miss' : 'coalesced', trace, options);
+    return withinMemory(context, () => flight ?? flights.start(key, deadline => review(key, token, trace, deadline)));
   };
 }
 
@@ -159,16 +159,16 @@ async function orStale(
   review: AuthResult | Promise<AuthResult>,
   stale: () => Authenticated | undefined,
 ): Promise<AuthResult> {
-  const verdict = await review;
-  const isOutage = verdict.kind === 'unavailable' && verdict.reason === 'authority_unavailable';
-  return (isOutage ? stale() : undefined) ?? verdict;
+  const result = await review;
+  const isOutage = result.kind === 'unavailable' && result.reason === 'authority_unavailable';
+  return (isOutage ? stale() : undefined) ?? result;
 }
 
 function recordLookup(
   result: LookupResult,
-  trail: RequestTrace | undefined,
+  trace: RequestTrace | undefined,
   { onLookup }: Pick<ResultCacheOptions, 'onLookup'>,
 ): void {
   onLookup?.(result);
-  if (trail !== undefined) trail.source = SOURCES[result];
+  if (trace !== undefined) trace.source = SOURCES[result];
 }

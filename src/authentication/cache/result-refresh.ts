@@ -35,14 +35,14 @@ export function createResultRefresh(
     // Skips an entry that was evicted or replaced, for example after a rejection.
     if (!results.isCurrent(key, known)) return;
     const startedAt = now();
-    const verdict = await inner.authenticate(token, {
+    const result = await inner.authenticate(token, {
       signal: AbortSignal.timeout(reviewTimeoutMs),
       priority: 'refresh',
     });
     averageMs += (now() - startedAt - averageMs) * REFRESH_EWMA_WEIGHT;
-    onRenewal(verdict.kind);
+    onRenewal(result.kind);
     // An authenticated result counts only if the entry was not replaced in the meantime.
-    if (verdict.kind === 'rejected' || results.isCurrent(key, known)) results.store(key, token, verdict);
+    if (result.kind === 'rejected' || results.isCurrent(key, known)) results.store(key, token, result);
   };
 
   return (key, token, known) => {

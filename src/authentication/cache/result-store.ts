@@ -16,7 +16,7 @@ export interface ResultStoreOptions {
 export interface ResultStore<V extends object> {
   get(key: CacheKey): V | undefined;
   /** Stores a result for `ttlMs` milliseconds. Does nothing if `ttlMs` is not positive. */
-  set(key: CacheKey, verdict: V, ttlMs: number): void;
+  set(key: CacheKey, result: V, ttlMs: number): void;
   delete(key: CacheKey): void;
   /** Number of live entries. Above {@link MAX_EXACT_COUNT} it includes expired ones. */
   readonly size: number;
@@ -42,8 +42,8 @@ export function createResultStore<V extends object>(options: ResultStoreOptions)
   });
   return {
     get: key => entries.get(key),
-    set(key, verdict, ttlMs) {
-      if (ttlMs > 0) entries.set(key, verdict, { ttl: ttlMs });
+    set(key, result, ttlMs) {
+      if (ttlMs > 0) entries.set(key, result, { ttl: ttlMs });
     },
     delete(key) {
       entries.delete(key);

@@ -28,18 +28,18 @@ export function waitingLimit({
   waiting = { tryReserve: () => true, release: () => {} },
   onWaitingMemoryFull = () => {},
 }: WaitingLimitOptions): (
-  asking: ReviewContext | undefined,
+  context: ReviewContext | undefined,
   review: () => AuthResult | Promise<AuthResult>,
 ) => AuthResult | Promise<AuthResult> {
-  return (asking, review) => {
-    const heldBytes = asking?.heldBytes ?? WAITING_REQUEST_BYTES;
+  return (context, review) => {
+    const heldBytes = context?.heldBytes ?? WAITING_REQUEST_BYTES;
     if (!waiting.tryReserve(heldBytes)) {
       onWaitingMemoryFull();
       return OVERLOADED;
     }
-    const verdict = review();
-    if (verdict instanceof Promise) return verdict.finally(() => waiting.release(heldBytes));
+    const result = review();
+    if (result instanceof Promise) return result.finally(() => waiting.release(heldBytes));
     waiting.release(heldBytes);
-    return verdict;
+    return result;
   };
 }

@@ -29,7 +29,7 @@ export interface ReviewCapacity {
   readonly pause: Pause;
   readonly waits: WaitEstimate;
   /** Records the result of a review that started at `startedAt`. */
-  learn(priority: Priority, verdict: AuthResult, startedAt: number): void;
+  learn(priority: Priority, result: AuthResult, startedAt: number): void;
 }
 
 /** Creates the slots for reviews. All limits adapt to the results. */
@@ -53,15 +53,15 @@ export function createReviewCapacity(options: ReviewCapacityOptions, now: () => 
     limit,
     pause,
     waits,
-    learn(priority, verdict, startedAt) {
-      if (priority === 'unverified') yielding.learn(verdict);
+    learn(priority, result, startedAt) {
+      if (priority === 'unverified') yielding.learn(result);
       waits.learn(priority, now() - startedAt);
-      if (verdict.kind !== 'unavailable') {
+      if (result.kind !== 'unavailable') {
         limit.onSuccess();
         pause.endAfterReview(startedAt);
-      } else if (verdict.cause === 'too_many_requests') {
+      } else if (result.cause === 'too_many_requests') {
         limit.onThrottled(startedAt);
-        pause.start(verdict.retryAfterSeconds * 1000);
+        pause.start(result.retryAfterSeconds * 1000);
       }
     },
   };

@@ -52,27 +52,27 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
   const { maxWaitMs, now = () => performance.now(), onAdmitted = () => {}, onRefused = () => {} } = options;
   const { queues, limit, pause, waits, learn } = createReviewCapacity(options, now);
 
-  const run = async (priority: Priority, token: Token, asking: ReviewContext): Promise<AuthResult> => {
+  const run = async (priority: Priority, token: Token, context: ReviewContext): Promise<AuthResult> => {
     const startedAt = now();
     try {
-      const verdict = await inner.authenticate(token, asking);
-      learn(priority, verdict, startedAt);
-      return verdict;
+      const result = await inner.authenticate(token, context);
+      learn(priority, result, startedAt);
+      return result;
     } finally {
       queues.leave(priority);
     }
   };
 
-  const wait = async (priority: Priority, token: Token, asking: ReviewContext): Promise<AuthResult> => {
+  const wait = async (priority: Priority, token: Token, context: ReviewContext): Promise<AuthResult> => {
     const start = now();
-    if (!(await turn(queues, priority, asking.signal))) return refuse(priority, 'queue_timeout');
+    if (!(await turn(queues, priority, context.signal))) return refuse(priority, 'queue_timeout');
     const waitedMs = now() - start;
     if (waitedMs > maxWaitMs) {
       queues.leave(priority);
       return refuse(priority, 'queue_timeout');
     }
     onAdmitted(waitedMs / 1000);
-    return run(priority, token, asking);
+    return run(priority, token, context);
   };
 
   const refuse = (priority: Priority, why: QueueRejection): Unavailable => {
@@ -86,11 +86,11 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
     },
     inFlight: priority => queues.inFlight(priority),
     queued: priority => queues.queued(priority),
-    authenticate(token, asking = {}) {
-      const priority = asking.priority ?? 'unverified';
+    authenticate(token, context = {}) {
+      const priority = context.priority ?? 'unverified';
       if (queues.enter(priority)) {
         onAdmitted(0);
-        return run(priority, token, asking);
+        return run(priority, token, context);
       }
       if (queues.isFull(priority)) return refuse(priority, 'queue_full');
       // The API server asked for this pause, so it is not reported as gatecar's own limit. The
@@ -99,7 +99,7 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
         return unavailable('too_many_requests', Math.ceil(pause.leftMs / 1000));
       }
       if (waits.expectedMs(priority) > maxWaitMs) return refuse(priority, 'queue_timeout');
-      return wait(priority, token, asking);
+      return wait(priority, token, context);
     },
   };
 }

@@ -6,7 +6,7 @@ export interface UnverifiedLimit {
   /** Returns the current limit. @param share the highest number of slots for these tokens. */
   current(share: number): number;
   /** Records the result of a review of an unverified token. */
-  learn(verdict: AuthResult): void;
+  learn(result: AuthResult): void;
 }
 
 export interface UnverifiedLimitOptions {
@@ -36,9 +36,9 @@ export function createUnverifiedLimit({ protecting, kept, now }: UnverifiedLimit
       if (!yields) places = share;
       return Math.min(share, Math.max(1, Math.floor(kept()), Math.floor(places)));
     },
-    learn(verdict) {
-      if (verdict.kind === 'authenticated') places = Math.min(lastShare, places + 1);
-      if (verdict.kind !== 'rejected') return;
+    learn(result) {
+      if (result.kind === 'authenticated') places = Math.min(lastShare, places + 1);
+      if (result.kind !== 'rejected') return;
       refusedAt = now();
       places = Math.max(1, kept(), Math.min(lastShare, places) / 2);
     },

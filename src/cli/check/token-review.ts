@@ -25,11 +25,11 @@ export interface ReviewCheckOptions {
 export async function checkReview(options: ReviewCheckOptions): Promise<CheckResult[]> {
   const trial = await review(new Token('gatecar-check'), options);
   const found = [judgeTrial(trial, options.token)];
-  const { verdict } = trial;
+  const { verdict: result } = trial;
   // If the request does not even reach RBAC, further requests would fail the same way.
-  if (verdict.kind === 'unavailable' && verdict.cause !== 'forbidden') return found;
+  if (result.kind === 'unavailable' && result.cause !== 'forbidden') return found;
   found.push(await checkAccess(options));
-  if (verdict.kind === 'rejected') found.push(await checkAudiences(options));
+  if (result.kind === 'rejected') found.push(await checkAudiences(options));
   return found;
 }
 
@@ -40,19 +40,19 @@ interface Reviewed {
 
 async function review(token: Token, { connection, config }: ReviewCheckOptions): Promise<Reviewed> {
   let report: ReviewEvent | undefined;
-  const asking = tokenReview({
+  const context = tokenReview({
     connection,
     audiences: config.tokenAudiences,
     onReview(one) {
       report = one;
     },
   });
-  const verdict = await asking.authenticate(token, { signal: AbortSignal.timeout(config.reviewTimeoutMs) });
-  return { verdict, report };
+  const result = await context.authenticate(token, { signal: AbortSignal.timeout(config.reviewTimeoutMs) });
+  return { verdict: result, report };
 }
 
-function judgeTrial({ verdict, report }: Reviewed, token: Token | undefined): CheckResult {
-  switch (verdict.kind) {
+function judgeTrial({ verdict: result, report }: Reviewed, token: Token | undefined): CheckResult {
+  switch (result.kind) {
     case 'rejected':
       return ok('review', 'test TokenReview succeeded (invalid token rejected, as expected)');
     case 'authenticated':
@@ -62,12 +62,12 @@ function judgeTrial({ verdict, report }: Reviewed, token: Token | undefined): Ch
         REMEDIATION['invalid_response'].fix,
       );
     case 'unavailable': {
-      const { cause, fix } = REMEDIATION[verdict.cause];
+      const { cause, fix } = REMEDIATION[result.cause];
       const text = `${cause} (${report?.problem})`;
-      if (verdict.cause === 'forbidden') return fail('review', `${ownName(token)}: ${text}`, fix);
+      if (result.cause === 'forbidden') return fail('review', `${ownName(token)}: ${text}`, fix);
       const audiences = token && readClaims(token)?.audiences;
       const ours =
-        verdict.cause === 'unauthorized' && audiences
+        result.cause === 'unauthorized' && audiences
           ? `; ours is for ${quoteUntrusted(audiences)}, which must be the API server's own`
           : '';
       return fail('review', `${text}${ours}`, fix);
@@ -81,12 +81,12 @@ function judgeTrial({ verdict, report }: Reviewed, token: Token | undefined): Ch
  */
 async function checkAccess({ connection, config, token }: ReviewCheckOptions): Promise<CheckResult> {
   const resourceAttributes = { group: 'authentication.k8s.io', resource: 'tokenreviews', verb: 'create' };
-  const question = {
+  const request = {
     apiVersion: 'authorization.k8s.io/v1',
     kind: 'SelfSubjectAccessReview',
     spec: { resourceAttributes },
   };
-  const allowed = await accessIn(connection, JSON.stringify(question), config.reviewTimeoutMs);
+  const allowed = await accessIn(connection, JSON.stringify(request), config.reviewTimeoutMs);
   if (allowed === undefined) return ok('rbac', 'we may not ask what we may do; the trial review says enough');
   if (allowed) return ok('rbac', 'we may create TokenReviews');
   const who = ownName(token);
@@ -119,12 +119,12 @@ async function checkAudiences(options: ReviewCheckOptions): Promise<CheckResult>
   const asked = quoteUntrusted(audiences);
   if (options.token === undefined)
     return ok('audience', `${asked} are asked for; not tried, since our credential is no token`);
-  const { verdict, report } = await review(options.token, options);
-  switch (verdict.kind) {
+  const { verdict: result, report } = await review(options.token, options);
+  switch (result.kind) {
     case 'authenticated':
-      return ok('audience', `the API server answers for ${quoteUntrusted(verdict.identity.audiences)}`);
+      return ok('audience', `the API server answers for ${quoteUntrusted(result.identity.audiences)}`);
     case 'rejected':
-      return verdict.reason === 'audience_mismatch'
+      return result.reason === 'audience_mismatch'
         ? fail(
             'audience',
             `who answers knows no audiences: every token would be refused, which ${asked} are asked for`,
@@ -132,10 +132,6 @@ async function checkAudiences(options: ReviewCheckOptions): Promise<CheckResult>
           )
         : ok('audience', `the API server looks at audiences: a token that is not for ${asked} is refused`);
     case 'unavailable':
-      return fail(
-        'audience',
-        `${REMEDIATION[verdict.cause].cause} (${report?.problem})`,
-        REMEDIATION[verdict.cause].fix,
-      );
+      return fail('audience', `${REMEDIATION[result.cause].cause} (${report?.problem})`, REMEDIATION[result.cause].fix);
   }
 }

@@ -70,10 +70,10 @@ export async function dryRun(credential: Credential, options: DryRunOptions): Pr
     const onReview = (report: ReviewEvent) => {
       seen.report = report;
     };
-    const asking = tokenReview({ connection, audiences, onReview });
+    const context = tokenReview({ connection, audiences, onReview });
     const noting: TokenAuthenticator = {
       async authenticate(token) {
-        seen.verdict = await asking.authenticate(token, { signal: AbortSignal.timeout(reviewTimeoutMs) });
+        seen.verdict = await context.authenticate(token, { signal: AbortSignal.timeout(reviewTimeoutMs) });
         return seen.verdict;
       },
     };

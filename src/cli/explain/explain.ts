@@ -61,8 +61,8 @@ export async function explainCommand(context: CommandContext): Promise<number> {
   const credential = credentialOf(await input(file, terminal));
   const walk = await dryRun(credential, { ...context, config, wallClock });
   const explained = explanationOf(credential, walk, config, wallClock());
-  const told = output === 'json' ? `${asciiJson(explained, 2)}\n` : textOf(explained, colorizer(terminal, env));
-  terminal.write(withoutToken(told, credential));
+  const page = output === 'json' ? `${asciiJson(explained, 2)}\n` : textOf(explained, colorizer(terminal, env));
+  terminal.write(withoutToken(page, credential));
   return EXIT_CODES[explained.decision.kind];
 }
 
@@ -135,21 +135,21 @@ const TONES: Readonly<Record<Step['result'] | Explained['decision']['kind'], Sev
 
 function textOf({ unverified, steps, decision, headers, removed }: Explained, paint: Colorizer): string {
   const claims = unverified
-    ? `claims, which nobody has verified:\n${asciiJson({ ...unverified.header }, 2)}\n${asciiJson(unverified.claims, 2)}\n\n`
+    ? `unverified claims:\n${asciiJson({ ...unverified.header }, 2)}\n${asciiJson(unverified.claims, 2)}\n\n`
     : '';
   const rows = steps.map(({ step, result, text, fix }): [string, string] => [
     step,
     `${paint(TONES[result], result)}: ${stripControl(text)}${fix === undefined ? '' : `\nfix: ${stripControl(fix)}`}`,
   ]);
   const { kind, reason, status, text } = decision;
-  const verdict = [kind, ...(reason === undefined ? [] : [reason])].join(', ');
-  const told = text === undefined ? '' : `: ${text}`;
+  const outcome = [kind, ...(reason === undefined ? [] : [reason])].join(', ');
+  const detail = text === undefined ? '' : `: ${text}`;
   const listed = columns(Object.entries(headers), '  ');
   const whose = kind === 'allow' ? 'headers for the upstream' : "headers for the gateway's client";
   const without = removed.length === 0 ? '' : `  removed from the request: ${removed.join(', ')}\n`;
   return (
     `${claims}${columns(rows)}\n` +
-    `decision: ${paint(TONES[kind], verdict)} (HTTP ${status})${told}\n\n` +
+    `decision: ${paint(TONES[kind], outcome)} (HTTP ${status})${detail}\n\n` +
     `${whose}:\n${listed}${without}`
   );
 }

@@ -59,18 +59,18 @@ function prescreenStep({ refusedBy }: DryRun): StepOutcome {
   return pass(`of at most ${MAX_TOKEN_LENGTH} characters`);
 }
 
-function reviewStep({ verdict, report }: DryRun, { tokenAudiences }: Config): StepOutcome {
-  switch (verdict?.kind) {
+function reviewStep({ verdict: result, report }: DryRun, { tokenAudiences }: Config): StepOutcome {
+  switch (result?.kind) {
     case undefined:
       return skipped('not asked: refused before');
     case 'authenticated': {
-      const { username, audiences } = verdict.identity;
+      const { username, audiences } = result.identity;
       return pass(`authenticated as ${quoteUntrusted(username)} for ${quoteUntrusted(audiences)}`);
     }
     case 'rejected':
-      return reject(rejectionText(verdict.reason, verdict.detail, tokenAudiences));
+      return reject(rejectionText(result.reason, result.detail, tokenAudiences));
     case 'unavailable': {
-      const { cause, fix } = REMEDIATION[verdict.cause];
+      const { cause, fix } = REMEDIATION[result.cause];
       return { result: 'fault', text: `TokenReview failed: ${cause} (${report?.problem})`, fix };
     }
   }
@@ -83,8 +83,8 @@ function rejectionText(reason: string, detail: string, audiences: readonly strin
   return `not authenticated: ${detail}`;
 }
 
-function policyStep({ verdict, decision }: DryRun, config: Config): StepOutcome {
-  if (verdict?.kind !== 'authenticated') return skipped('no authenticated identity');
+function policyStep({ verdict: result, decision }: DryRun, config: Config): StepOutcome {
+  if (result?.kind !== 'authenticated') return skipped('no authenticated identity');
   const { allowedNamespaces: namespaces, allowedServiceAccounts: accounts } = config;
   const lists = [
     ...(namespaces ? [`GATECAR_ALLOWED_NAMESPACES is ${quoteUntrusted(namespaces)}`] : []),
@@ -92,8 +92,8 @@ function policyStep({ verdict, decision }: DryRun, config: Config): StepOutcome 
   ].join(', ');
   if (decision.kind === 'deny') {
     return reject(
-      `${quoteUntrusted(verdict.identity.username)} is not allowed: ${lists}`,
-      fixPolicy(verdict.identity, decision, config),
+      `${quoteUntrusted(result.identity.username)} is not allowed: ${lists}`,
+      fixPolicy(result.identity, decision, config),
     );
   }
   return pass(lists === '' ? 'no allowlist is set: everybody passes' : lists);

@@ -23,19 +23,21 @@ import { unsignedJwt } from '../../fixtures/unsigned-jwt.ts';
 const FREE = { GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0' };
 const NOW = Date.UTC(2025, 5, 1, 12);
 const SUB = 'system:serviceaccount:gatecar:gatecar';
-const OWN = { sub: SUB, aud: ['https://kubernetes.default.svc'], exp: NOW / 1000 + 3600 };
-const refuses = reviews({ error: 'invalid bearer token' });
+const OWN_CLAIMS = { sub: SUB, aud: ['https://kubernetes.default.svc'], exp: NOW / 1000 + 3600 };
+const rejects = reviews({ error: 'invalid bearer token' });
 
-/** What is found, and by its name the last of each kind. */
+/** Runs the command. @returns its findings, and the last finding of each check by its name. */
 async function check(settings: Record<string, string>, more: CommandSurroundings = {}) {
   const { code, out } = await runCommand(checkCommand, {
-    ...{ args: ['--output=json'], env: { ...FREE, ...settings }, wallClock: () => NOW },
+    args: ['--output=json'],
+    env: { ...FREE, ...settings },
+    wallClock: () => NOW,
     ...more,
   });
   const { ok, findings } = JSON.parse(out) as Checked;
   t.equal(code, ok ? 0 : 1);
   const by: Record<string, Omit<CheckResult, 'check'>> = {};
-  for (const { check, ...found } of findings) by[check] = found;
+  for (const { check, ...result } of findings) by[check] = result;
   return { code, out, findings, by };
 }
 
@@ -43,17 +45,17 @@ const MIB = 1024 * 1024;
 const TLS = { GATECAR_TLS_CERT_FILE: '/cert.pem', GATECAR_TLS_KEY_FILE: '/key.pem' };
 const { http, grpc, tls } = CONNECTION_BYTES;
 
-/** How many connections of this price have room in 256 MiB, beside a cache of 10,000 entries. */
+/** How many connections of this size fit into 256 MiB, with a cache of 10,000 entries. */
 function fitting(bytes: number): number {
   return Math.floor(processLimits({ limitBytes: 256 * MIB, heapBytes: 1024 * MIB }, 10_000).connectionsBytes / bytes);
 }
 
-/** The finding for a process with this memory; by default more than any case needs. */
+/** The finding for a process with this memory. The default is more than any case needs. */
 async function memory(settings: Record<string, string>, detected = { limitBytes: 1024 * MIB, heapBytes: 1024 * MIB }) {
   return checkMemory(readConfig([], settings), detected);
 }
 
-/** An API server that answers reviews in one way, and questions about rights in another. */
+/** Starts an API server with behaviours for TokenReviews and for SelfSubjectAccessReviews. */
 async function apiServer(t: Test, review: Behaviour, access: Behaviour = answers(201, { status: { allowed: true } })) {
   const date = new Date(NOW).toUTCString();
   const api = await startStandIn((request, response) => {
@@ -71,23 +73,24 @@ async function listening(t: Test, server: Server): Promise<string> {
   return `127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-/** Settings of an API server, with a token of our own that has these claims. */
-function owning(t: Test, url: string, claims: Record<string, unknown> | string = OWN) {
+/** Settings for an API server, with gatecar's own token. */
+function withOwnToken(t: Test, url: string, claims: Record<string, unknown> | string = OWN_CLAIMS) {
   const token = typeof claims === 'string' ? claims : revealToken(unsignedJwt(claims));
   const directory = scratch(t, { token });
   return { token, settings: { GATECAR_KUBE_API_URL: url, GATECAR_KUBE_TOKEN_FILE: join(directory, 'token') } };
 }
 
-t.test('where all is well, every line says so, and the exit code is 0', async t => {
-  const api = await apiServer(t, refuses);
-  const { settings, token } = owning(t, api.url);
+t.test('if every check passes, each line is ok and the exit code is 0', async t => {
+  const api = await apiServer(t, rejects);
+  const { settings, token } = withOwnToken(t, api.url);
   const { code, out } = await runCommand(checkCommand, { env: { ...FREE, ...settings }, wallClock: () => NOW });
   t.equal(code, 0);
+  // biome-ignore format: a list of lines
   t.strictSame(
     out.split('\n').map(line => line.split(/ {2,}/, 2).join(' ')),
     [
-      ...['ok configuration', 'ok address', 'ok tls', 'ok credential', 'ok review', 'ok rbac', 'ok audience'],
-      ...['ok clock', 'ok allowlists', 'ok listeners', 'ok listeners', 'ok memory', ''],
+      'ok configuration', 'ok address', 'ok tls', 'ok credential', 'ok review', 'ok rbac', 'ok audience',
+      'ok clock', 'ok allowlists', 'ok listeners', 'ok listeners', 'ok memory', '',
     ],
   );
   t.match(out, `a token of "${SUB}" for ["https://kubernetes.default.svc"], until 2025-06-01T13:00:00.000Z`);
@@ -98,7 +101,7 @@ t.test('where all is well, every line says so, and the exit code is 0', async t 
   );
 });
 
-t.test('every fault of the settings is told, and each is a failure', async t => {
+t.test('every invalid setting is a failed check', async t => {
   const { code, findings } = await check({ GATECAR_MODE: 'open', GATECAR_CACHE_TTL: '1h' });
   t.equal(code, 1);
   t.match(findings, [
@@ -107,24 +110,26 @@ t.test('every fault of the settings is told, and each is a failure', async t => 
   ]);
 });
 
-t.test('format-only mode asks nobody, and is doubtful', async t => {
+t.test('in format-only mode the configuration is a warning and no API server is checked', async t => {
   const { code, findings } = await check({ GATECAR_MODE: 'format-only' });
   t.equal(code, 0);
   t.match(findings[0], { check: 'configuration', result: 'warn', text: /NOT verified/ });
-  t.strictSame([...new Set(findings.map(one => one.check))], ['configuration', 'listeners', 'memory']);
+  t.strictSame([...new Set(findings.map(finding => finding.check))], ['configuration', 'listeners', 'memory']);
 });
 
-t.test('an operand is a fault of usage, and not repeated', async t => {
-  const error = await t.rejects(runCommand(checkCommand, { args: ['precious'] }), { name: 'UsageError' });
-  t.notMatch(String(error), 'precious');
+t.test('an operand of `gatecar check` is a usage error and is not repeated', async t => {
+  const error = await t.rejects(runCommand(checkCommand, { args: ['secret'] }), { name: 'UsageError' });
+  t.notMatch(String(error), 'secret');
 });
 
-t.test('where no API server is known, or a file is missing, it is said what to look at', async t => {
+t.test('a missing API server address or file is a failure with a fix', async t => {
   const credential = async (settings: Record<string, string>, more: CommandSurroundings = {}) =>
     (await check(settings, more)).by['credential'];
   t.match(await credential({}), { result: 'fail', text: /^no API server is known/, fix: /GATECAR_KUBE_API_URL/ });
   t.match(await credential({ GATECAR_KUBECONFIG: '/nowhere' }), {
-    ...{ result: 'fail', text: 'kubeconfig /nowhere cannot be read: ENOENT', fix: /^kubectl config view/ },
+    result: 'fail',
+    text: 'kubeconfig /nowhere cannot be read: ENOENT',
+    fix: /^kubectl config view/,
   });
   const inPod = { GATECAR_KUBE_API_URL: 'https://127.0.0.1:1' };
   t.match(await credential(inPod, { inCluster: { host: '127.0.0.1', port: '1' } }), {
@@ -133,41 +138,41 @@ t.test('where no API server is known, or a file is missing, it is said what to l
   });
 });
 
-t.test(
-  'an address that leads nowhere is told from one that nobody listens at, and from one that is silent',
-  async t => {
-    const address = async (url: string, more: Record<string, string> = {}) =>
-      (await check({ GATECAR_KUBE_API_URL: url, ...more })).by;
-    t.match((await address('https://gatecar.invalid'))['address'], {
-      result: 'fail',
-      text: /does not resolve \(E/,
-      fix: /^kubectl/,
-    });
-    t.match((await address('http://127.0.0.1:1'))['address'], { result: 'fail', text: /refuses connections/ });
-    t.match((await address('http://[::1]:1'))['address'], { result: 'fail' });
-    const none = await address('http://0.0.0.0:1');
-    t.strictSame(
-      Object.keys(none),
-      ['configuration', 'address', 'credential', 'listeners', 'memory'],
-      'and nothing is asked',
-    );
-    const silent = `https://${await listening(t, createServer())}`;
-    t.match((await address(silent, { GATECAR_REVIEW_TIMEOUT: '50ms' }))['tls'], {
-      result: 'fail',
-      text: /TLS with us \(timeout\)$/,
-    });
-  },
-);
+t.test('an address that does not resolve, refuses connections or is silent is reported as such', async t => {
+  const address = async (url: string, more: Record<string, string> = {}) =>
+    (await check({ GATECAR_KUBE_API_URL: url, ...more })).by;
+  t.match((await address('https://gatecar.invalid'))['address'], {
+    result: 'fail',
+    text: /does not resolve \(E/,
+    fix: /^kubectl/,
+  });
+  t.match((await address('http://127.0.0.1:1'))['address'], { result: 'fail', text: /refuses connections/ });
+  t.match((await address('http://[::1]:1'))['address'], { result: 'fail' });
+  const unreachable = await address('http://0.0.0.0:1');
+  t.strictSame(
+    Object.keys(unreachable),
+    ['configuration', 'address', 'credential', 'listeners', 'memory'],
+    'no review is sent',
+  );
+  const silent = `https://${await listening(t, createServer())}`;
+  t.match((await address(silent, { GATECAR_REVIEW_TIMEOUT: '50ms' }))['tls'], {
+    result: 'fail',
+    text: /TLS with us \(timeout\)$/,
+  });
+});
 
-t.test('a network that is away is told by its code', async t => {
-  // No connection leads to everybody at once (RFC 919).
+t.test('an unreachable network is reported with its error code', async t => {
+  // TCP cannot connect to the broadcast address (RFC 919).
   const { by } = await check({ GATECAR_KUBE_API_URL: 'http://255.255.255.255', GATECAR_REVIEW_TIMEOUT: '50ms' });
   t.match(by['address'], { result: 'fail', text: /cannot be reached \((timeout|E[A-Z]+)\)$/ });
 });
 
-t.test('who shows another certificate is told for what is wrong with it', async t => {
+t.test('an API server certificate that is untrusted, expired or for another name is reported as such', async t => {
   const directory = scratch(t, {
-    ...{ ca: pem('ca.crt'), other: pem('other-ca.crt'), own: pem('server-expired.crt'), none: 'no certificate' },
+    ca: pem('ca.crt'),
+    other: pem('other-ca.crt'),
+    expired: pem('server-expired.crt'),
+    none: 'no certificate',
   });
   const tls = async (certificate: string, ca: string, host = '127.0.0.1', nowMs = NOW) => {
     const server = await startTlsServer(t, certificate);
@@ -181,19 +186,22 @@ t.test('who shows another certificate is told for what is wrong with it', async 
   t.match(await tls('server', 'ca', 'localhost'), { result: 'ok' });
   t.match(await tls('server', 'ca', '127.0.0.1', Date.UTC(2126, 10, 3)), { result: 'warn', fix: /^kubeadm/ });
   t.match(await tls('server', 'other'), {
-    ...{ result: 'fail', text: /^the certificate is of "gatecar-test-ca", which is not the CA we trust \([A-Z_]+\)$/ },
+    result: 'fail',
+    text: /^the certificate is of "gatecar-test-ca", which is not the CA we trust \([A-Z_]+\)$/,
     fix: /# for GATECAR_KUBE_CA_FILE$/,
   });
   t.match(await tls('server-by-name', 'ca'), {
-    ...{ result: 'fail', text: /^the certificate is for "DNS:kubernetes.default.svc", not for the host/ },
+    result: 'fail',
+    text: /^the certificate is for "DNS:kubernetes.default.svc", not for the host/,
   });
-  t.match(await tls('server-expired', 'own'), {
-    ...{ result: 'fail', text: /^the certificate has expired: Jan {2}1 .*2020 GMT to Jan {2}2 .*; it is / },
+  t.match(await tls('server-expired', 'expired'), {
+    result: 'fail',
+    text: /^the certificate has expired: Jan {2}1 .*2020 GMT to Jan {2}2 .*; it is /,
   });
 });
 
-t.test('what is no TLS, and material that cannot be used, are failures', async t => {
-  const plain = await startStandIn(refuses);
+t.test('a server without TLS and invalid TLS material are failures, and skipped verification is a warning', async t => {
+  const plain = await startStandIn(rejects);
   t.teardown(() => plain.close());
   const { by } = await check({ GATECAR_KUBE_API_URL: plain.url.replace('http:', 'https:') });
   t.match(by['tls'], { result: 'fail', text: /does not speak TLS with us \([A-Z_]+\)$/ });
@@ -212,7 +220,7 @@ t.test('what is no TLS, and material that cannot be used, are failures', async t
   t.match(insecure.by['tls'], { result: 'warn', text: /^insecure-skip-tls-verify/ });
 });
 
-t.test('through a proxy the address is not tried', async t => {
+t.test('the address of an API server behind a proxy is not probed', async t => {
   const cluster = { server: 'https://api.invalid', 'proxy-url': 'http://user:s3cret@127.0.0.1:1' };
   const directory = scratch(t, { kubeconfig: kubeconfig({ cluster }) });
   const { by, out } = await check({ GATECAR_KUBECONFIG: join(directory, 'kubeconfig') });
@@ -221,8 +229,8 @@ t.test('through a proxy the address is not tried', async t => {
   t.notMatch(out, 's3cret');
 });
 
-t.test('a name and a password in the URL of a cluster are not told', async t => {
-  const plain = await startStandIn(refuses);
+t.test('user name and password in a cluster’s URL are not printed', async t => {
+  const plain = await startStandIn(rejects);
   t.teardown(() => plain.close());
   for (const server of ['http://user:s3cret@127.0.0.1:1', plain.url.replace('http://', 'https://user:s3cret@')]) {
     const directory = scratch(t, { kubeconfig: kubeconfig({ cluster: { server } }) });
@@ -232,8 +240,8 @@ t.test('a name and a password in the URL of a cluster are not told', async t => 
   }
 });
 
-t.test('a token in the place of a name is not told, and a name is no order to a terminal', async t => {
-  const token = revealToken(unsignedJwt(OWN));
+t.test('a token used as a name is redacted, and control characters in a name are escaped', async t => {
+  const token = revealToken(unsignedJwt(OWN_CLAIMS));
   const run = (env: Record<string, string>) => runCommand(checkCommand, { env: { ...FREE, ...env } });
   for (const env of [
     { GATECAR_KUBE_API_URL: 'http://127.0.0.1:1', GATECAR_KUBE_TOKEN_FILE: token },
@@ -249,16 +257,17 @@ t.test('a token in the place of a name is not told, and a name is no order to a 
   t.match(out, 'there is no context "a\\u001b[2J"');
 });
 
-t.test('our own credential is judged by what it says, and told apart by its kind', async t => {
-  const api = await apiServer(t, refuses);
+t.test('gatecar’s own credential is described by kind and expiry', async t => {
+  const api = await apiServer(t, rejects);
   const credential = async (claims: Record<string, unknown> | string) =>
-    (await check(owning(t, api.url, claims).settings)).by['credential'];
-  t.match(await credential({ ...OWN, exp: NOW / 1000 - 1 }), {
-    ...{ result: 'fail', text: /which expired 2025-06-01T11:59:59.000Z; it is 2025-06-01T12:00:00.000Z here$/ },
+    (await check(withOwnToken(t, api.url, claims).settings)).by['credential'];
+  t.match(await credential({ ...OWN_CLAIMS, exp: NOW / 1000 - 1 }), {
+    result: 'fail',
+    text: /which expired 2025-06-01T11:59:59.000Z; it is 2025-06-01T12:00:00.000Z here$/,
     fix: /^kubectl create token gatecar/,
   });
   t.match(await credential({ sub: SUB }), { result: 'ok', text: /for \[\], which never expires$/ });
-  t.match(await credential({ ...OWN, exp: 1e300 }), { result: 'ok', text: /until \+275760-/ });
+  t.match(await credential({ ...OWN_CLAIMS, exp: 1e300 }), { result: 'ok', text: /until \+275760-/ });
   t.match(await credential('opaque'), { result: 'ok', text: /^an opaque bearer token/ });
 
   const server = await startTlsServer(t);
@@ -280,10 +289,10 @@ t.test('our own credential is judged by what it says, and told apart by its kind
   t.match(await user({}), { result: 'warn', text: /system:anonymous$/ });
 });
 
-t.test('what a trial review meets is told as what it is', async t => {
-  const trial = async (behaviour: Behaviour, claims: Record<string, unknown> | string = OWN) => {
+t.test('a failed trial review is reported with its cause and a fix', async t => {
+  const trial = async (behaviour: Behaviour, claims: Record<string, unknown> | string = OWN_CLAIMS) => {
     const api = await apiServer(t, behaviour, answers(201, { status: { allowed: false } }));
-    return (await check(owning(t, api.url, claims).settings)).by;
+    return (await check(withOwnToken(t, api.url, claims).settings)).by;
   };
   t.match((await trial(answers(401, {})))['review'], {
     result: 'fail',
@@ -306,26 +315,26 @@ t.test('what a trial review meets is told as what it is', async t => {
   t.match((await trial(answers(500, {})))['review'], { result: 'fail', text: /fails \(5xx\)/ });
 });
 
-t.test('where we may not ask about rights, the trial review is enough', async t => {
+t.test('if access reviews are forbidden, the trial review decides', async t => {
   for (const access of [answers(403, {}), answers(201, 'no JSON'), answers(201, {})]) {
-    const { by, code } = await check({ GATECAR_KUBE_API_URL: (await apiServer(t, refuses, access)).url });
+    const { by, code } = await check({ GATECAR_KUBE_API_URL: (await apiServer(t, rejects, access)).url });
     t.match(by['rbac'], { result: 'ok', text: /^we may not ask/ });
     t.equal(code, 0);
   }
 });
 
-t.test('who knows no audiences would refuse everybody, and is told from who looks at them', async t => {
+t.test('an API server that ignores audiences is a failure, and one that checks them is ok', async t => {
   const audience = async (
-    own: Behaviour,
+    ownReview: Behaviour,
     settings: Record<string, string> = {},
-    claims: Record<string, unknown> = OWN,
+    claims: Record<string, unknown> = OWN_CLAIMS,
   ) => {
     const api = await apiServer(t, (request, response) =>
-      (request.token === 'gatecar-check' ? refuses : own)(request, response),
+      (request.token === 'gatecar-check' ? rejects : ownReview)(request, response),
     );
-    return (await check({ ...owning(t, api.url, claims).settings, ...settings })).by['audience'];
+    return (await check({ ...withOwnToken(t, api.url, claims).settings, ...settings })).by['audience'];
   };
-  t.match(await audience(refuses), { result: 'ok', text: /that is not for \["bindcar"\] is refused$/ });
+  t.match(await audience(rejects), { result: 'ok', text: /that is not for \["bindcar"\] is refused$/ });
   t.match(await audience(accepts()), { result: 'ok', text: 'the API server answers for ["bindcar"]' });
   t.match(await audience(accepts({ audiences: [] })), {
     result: 'fail',
@@ -333,13 +342,13 @@ t.test('who knows no audiences would refuse everybody, and is told from who look
     fix: /--token-audiences=/,
   });
   t.match(await audience(answers(429, {})), { result: 'fail', text: /\(429\)/ });
-  t.match(await audience(refuses, { GATECAR_TOKEN_AUDIENCES: '' }), { result: 'ok', text: /^none is asked for/ });
-  const { url } = await apiServer(t, refuses);
+  t.match(await audience(rejects, { GATECAR_TOKEN_AUDIENCES: '' }), { result: 'ok', text: /^none is asked for/ });
+  const { url } = await apiServer(t, rejects);
   t.match((await check({ GATECAR_KUBE_API_URL: url })).by['audience'], { result: 'ok', text: /not tried/ });
 });
 
-t.test('clocks that differ are told', async t => {
-  const { url } = await apiServer(t, refuses);
+t.test('a clock skew to the API server is a warning', async t => {
+  const { url } = await apiServer(t, rejects);
   const clock = async (nowMs: number) =>
     (await check({ GATECAR_KUBE_API_URL: url }, { wallClock: () => nowMs })).by['clock'];
   t.match(await clock(NOW - 600_000), {
@@ -348,18 +357,23 @@ t.test('clocks that differ are told', async t => {
     fix: /^timedatectl/,
   });
   t.match(await clock(NOW + 60_000), { result: 'warn', text: /ahead of/ });
-  const timeless = await startStandIn((request, response) => {
+  const withoutDate = await startStandIn((request, response) => {
     response.sendDate = false;
-    refuses(request, response);
+    rejects(request, response);
   });
-  t.teardown(() => timeless.close());
-  t.match((await check({ GATECAR_KUBE_API_URL: timeless.url })).by['clock'], { result: 'ok', text: /^not compared/ });
+  t.teardown(() => withoutDate.close());
+  t.match((await check({ GATECAR_KUBE_API_URL: withoutDate.url })).by['clock'], {
+    result: 'ok',
+    text: /^not compared/,
+  });
 });
 
-t.test('allowlists that name what is not there are told, where we may look', async t => {
-  const api = await apiServer(t, refuses);
+t.test('allowlist entries that do not exist in the cluster are warnings', async t => {
+  const api = await apiServer(t, rejects);
   const allowlists = async (settings: Record<string, string>) =>
-    (await check({ GATECAR_KUBE_API_URL: api.url, ...settings })).findings.filter(one => one.check === 'allowlists');
+    (await check({ GATECAR_KUBE_API_URL: api.url, ...settings })).findings.filter(
+      finding => finding.check === 'allowlists',
+    );
   const account = { GATECAR_ALLOWED_SERVICE_ACCOUNTS: 'system:serviceaccount:ci:builder' };
   api.documents['/api/v1/namespaces/ci'] = {};
   t.match(await allowlists({ GATECAR_ALLOWED_NAMESPACES: 'ci' }), [
@@ -383,11 +397,11 @@ t.test('allowlists that name what is not there are told, where we may look', asy
   ]);
 });
 
-t.test('where we may not look at what the allowlists name, that is as it should be', async t => {
-  const reviewing = await apiServer(t, refuses);
+t.test('if reading namespaces is forbidden, the allowlist check is ok', async t => {
+  const api = await apiServer(t, rejects);
   const server = createHttpServer((request, response) => {
     if (request.method === 'GET') return void response.writeHead(403).end();
-    const relayed = fetch(reviewing.url + request.url, {
+    const relayed = fetch(api.url + request.url, {
       method: 'POST',
       body: request,
       duplex: 'half',
@@ -399,9 +413,9 @@ t.test('where we may not look at what the allowlists name, that is as it should 
   t.match((await check(settings)).by['allowlists'], { result: 'ok', text: /^we may not look/ });
 });
 
-t.test('an API server that stops to answer after the review is no reason to wonder about allowlists', async t => {
+t.test('an API server that stops answering after the review is not an allowlist failure', async t => {
   const api = await startStandIn((request, response) => {
-    if (request.path === TOKEN_REVIEW_PATH) refuses(request, response);
+    if (request.path === TOKEN_REVIEW_PATH) rejects(request, response);
     else hangs(request, response);
   });
   t.teardown(() => api.close());
@@ -421,23 +435,23 @@ t.test('an API server that stops to answer after the review is no reason to wond
   });
 });
 
-t.test('listeners whose address is free, gatecar’s already, or somebody else’s', async t => {
-  const { url } = await apiServer(t, refuses);
+t.test('a listener address used by gatecar is ok, and one used by another process is a failure', async t => {
+  const { url } = await apiServer(t, rejects);
   const api = { GATECAR_KUBE_API_URL: url };
   const grpc = `unix:${join(scratch(t), 'grpc')}`;
   const gatecar = await startGatecar({ ...api, GATECAR_GRPC_LISTEN: grpc });
   t.teardown(() => gatecar.stop());
-  const own = { ...api, GATECAR_LISTEN: gatecar.auth.slice(7), GATECAR_OPS_LISTEN: gatecar.ops.slice(7) };
+  const gatecarAddresses = { ...api, GATECAR_LISTEN: gatecar.auth.slice(7), GATECAR_OPS_LISTEN: gatecar.ops.slice(7) };
   const listeners = async (settings: Record<string, string>) =>
     (await check(settings)).findings
-      .filter(one => one.check === 'listeners')
+      .filter(finding => finding.check === 'listeners')
       .map(({ result, text }) => `${result} ${text}`);
-  t.strictSame(await listeners({ ...own, GATECAR_GRPC_LISTEN: grpc }), [
-    `ok GATECAR_LISTEN: ${own.GATECAR_LISTEN}: gatecar is there already`,
-    `ok GATECAR_OPS_LISTEN: ${own.GATECAR_OPS_LISTEN}: gatecar is there already`,
+  t.strictSame(await listeners({ ...gatecarAddresses, GATECAR_GRPC_LISTEN: grpc }), [
+    `ok GATECAR_LISTEN: ${gatecarAddresses.GATECAR_LISTEN}: gatecar is there already`,
+    `ok GATECAR_OPS_LISTEN: ${gatecarAddresses.GATECAR_OPS_LISTEN}: gatecar is there already`,
     `ok GATECAR_GRPC_LISTEN: ${grpc}: gatecar is there already`,
   ]);
-  const other = await listening(
+  const httpServer = await listening(
     t,
     createHttpServer((_request, response) => response.end()),
   );
@@ -446,9 +460,9 @@ t.test('listeners whose address is free, gatecar’s already, or somebody else�
     createServer(socket => socket.destroy()),
   );
   t.strictSame(
-    await listeners({ ...api, GATECAR_LISTEN: other, GATECAR_OPS_LISTEN: silent, GATECAR_GRPC_LISTEN: grpc }),
+    await listeners({ ...api, GATECAR_LISTEN: httpServer, GATECAR_OPS_LISTEN: silent, GATECAR_GRPC_LISTEN: grpc }),
     [
-      `fail GATECAR_LISTEN: cannot listen on ${other}: EADDRINUSE: another process is there`,
+      `fail GATECAR_LISTEN: cannot listen on ${httpServer}: EADDRINUSE: another process is there`,
       `fail GATECAR_OPS_LISTEN: cannot listen on ${silent}: EADDRINUSE: another process is there`,
       `fail GATECAR_GRPC_LISTEN: cannot listen on ${grpc}: EADDRINUSE: another process is there`,
     ],
@@ -458,15 +472,15 @@ t.test('listeners whose address is free, gatecar’s already, or somebody else�
   ]);
 });
 
-t.test('a listener on a Unix socket, and one that has TLS, are asked as what they are', async t => {
-  const { url } = await apiServer(t, refuses);
-  const directory = scratch(t, { cert: pem('server.crt'), key: pem('server.key'), bad: 'precious' });
+t.test('a running gatecar is recognised on a Unix socket and over TLS', async t => {
+  const { url } = await apiServer(t, rejects);
+  const directory = scratch(t, { cert: pem('server.crt'), key: pem('server.key'), bad: 'secret' });
   const files = { GATECAR_TLS_CERT_FILE: join(directory, 'cert'), GATECAR_TLS_KEY_FILE: join(directory, 'key') };
   const gatecar = await startGatecar({ GATECAR_KUBE_API_URL: url, ...files, GATECAR_LISTEN: `unix:${directory}/auth` });
   t.teardown(() => gatecar.stop());
   const of = async (settings: Record<string, string>, nowMs = NOW) => {
-    const given = { GATECAR_KUBE_API_URL: url, ...files, GATECAR_LISTEN: `unix:${directory}/auth`, ...settings };
-    return (await check(given, { wallClock: () => nowMs })).findings.filter(one => one.check === 'listeners');
+    const env = { GATECAR_KUBE_API_URL: url, ...files, GATECAR_LISTEN: `unix:${directory}/auth`, ...settings };
+    return (await check(env, { wallClock: () => nowMs })).findings.filter(finding => finding.check === 'listeners');
   };
   t.match(await of({}), [
     { text: /gatecar is there already$/ },
@@ -476,11 +490,11 @@ t.test('a listener on a Unix socket, and one that has TLS, are asked as what the
   t.match((await of({}, Date.UTC(2200, 0)))[2], { result: 'fail', text: /expired 2126-/, fix: /^openssl x509/ });
   const bad = (await of({ GATECAR_TLS_CERT_FILE: join(directory, 'bad') }))[2];
   t.match(bad, { result: 'fail', text: /^GATECAR_TLS_CERT_FILE must be a file that holds PEM certificates/ });
-  t.notMatch(bad?.text, 'precious');
+  t.notMatch(bad?.text, 'secret');
 });
 
-t.test('a port without a host is asked on this machine', async t => {
-  const { url } = await apiServer(t, refuses);
+t.test('a listener without a host is probed on this machine', async t => {
+  const { url } = await apiServer(t, rejects);
   const gatecar = await startGatecar({ GATECAR_KUBE_API_URL: url, GATECAR_LISTEN: ':0' });
   t.teardown(() => gatecar.stop());
   const port = gatecar.auth.split(':').at(-1);
@@ -491,20 +505,20 @@ t.test('a port without a host is asked on this machine', async t => {
   );
 });
 
-t.test('the memory finding says how many connections and requests have room', async t => {
+t.test('the memory finding reports how many connections and requests fit', async t => {
   const text = new RegExp(
     '^256 MiB, of which gatecar and a full cache \\(GATECAR_CACHE_MAX_ENTRIES=10000\\) take 131 MiB; ' +
       `room for ${fitting(http)} connections, \\d+ MiB of requests in transfer and \\d+ MiB of requests that wait for a review$`,
   );
   t.match(await memory({ GATECAR_MEMORY_LIMIT: '256Mi' }), { result: 'ok', text });
   t.match(await memory({}, { limitBytes: 256 * MIB, heapBytes: 1024 * MIB }), { text }, 'without the setting');
-  const atOnce = (settings: Record<string, string>) =>
+  const capacity = (settings: Record<string, string>) =>
     memory({ GATECAR_MEMORY_LIMIT: '256Mi', ...settings }).then(({ text }) => / room for (.*?),/.exec(text)?.[1]);
   const GRPC = { GATECAR_GRPC_LISTEN: '127.0.0.1:0' };
-  t.equal(await atOnce(GRPC), `${fitting(http + grpc)} connections on each listener`);
-  t.equal(await atOnce(TLS), `${fitting(http + tls)} connections`);
-  t.equal(await atOnce({ ...TLS, ...GRPC }), `${fitting(http + grpc + 2 * tls)} connections on each listener`);
-  t.equal(await atOnce({ GATECAR_MAX_CONNECTIONS: '300' }), '300 connections', 'those that the setting allows');
+  t.equal(await capacity(GRPC), `${fitting(http + grpc)} connections on each listener`);
+  t.equal(await capacity(TLS), `${fitting(http + tls)} connections`);
+  t.equal(await capacity({ ...TLS, ...GRPC }), `${fitting(http + grpc + 2 * tls)} connections on each listener`);
+  t.equal(await capacity({ GATECAR_MAX_CONNECTIONS: '300' }), '300 connections', 'limited by the setting');
 });
 
 t.test('connections, cache or a memory limit that do not fit are reported with a fix', async t => {
@@ -528,7 +542,11 @@ t.test('connections, cache or a memory limit that do not fit are reported with a
     text: /take 131 MiB; the memory limit of 133 MiB leaves less than gatecar needs for connections and requests$/,
     fix: /^kubectl describe pod {3}# set a memory limit above 137Mi, or a smaller GATECAR_CACHE_MAX_ENTRIES$/,
   });
-  t.match(await memory({ GATECAR_MEMORY_LIMIT: '144Mi' }), { result: 'ok' }, 'its parts take less than the limit');
+  t.match(
+    await memory({ GATECAR_MEMORY_LIMIT: '144Mi' }),
+    { result: 'ok' },
+    'the process and its budgets fit into the limit',
+  );
   t.match(await memory({ GATECAR_MEMORY_LIMIT: '128Mi', GATECAR_CACHE_MAX_ENTRIES: '100000' }), {
     result: 'fail',
     text: /=100000\) take 263 MiB, which is more than the memory limit of 128 MiB$/,
@@ -542,8 +560,8 @@ t.test('gatecar check fails if the memory limit has no room for the cache', asyn
   t.equal(code, 1);
 });
 
-t.test('an error nobody foresaw is not taken for a finding', async t => {
-  const message = 'nobody foresaw this';
+t.test('an unexpected error is thrown and not reported as a finding', async t => {
+  const message = 'unexpected';
   const broken = (name: string) =>
     Object.defineProperty({}, name, {
       enumerable: true,
@@ -561,7 +579,7 @@ t.test('an error nobody foresaw is not taken for a finding', async t => {
   );
 });
 
-t.test('colours are for people', async t => {
+t.test('the output of `gatecar check` is coloured only on a terminal', async t => {
   const env = { ...FREE, GATECAR_MODE: 'format-only' };
   const coloured = await runCommand(checkCommand, { env, isTerminal: true });
   t.match(coloured.out, '\u001b[33mwarn\u001b[0m  configuration');

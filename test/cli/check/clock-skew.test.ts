@@ -11,24 +11,24 @@ function answering(sentAtMs: number | undefined): KubeApiClient {
   return { post: async () => answer, get: async () => answer, close: async () => {} };
 }
 
-t.test('the difference is read off each answer', async t => {
+t.test('the clock skew is computed from the Date header of each response', async t => {
   const watch = measureClockSkew(answering(NOW - 600_000), () => NOW);
-  t.equal(watch.aheadMs, undefined, 'none is known before');
+  t.equal(watch.aheadMs, undefined, 'no skew is known before the first response');
   t.equal((await watch.connection.get('/', signal)).status, 200);
-  t.equal(watch.aheadMs, 599_500, 'in the middle of the second that the header names');
+  t.equal(watch.aheadMs, 599_500, 'the header’s time is taken as the middle of its second');
   const behind = measureClockSkew(answering(NOW + 60_000), () => NOW);
   t.equal((await behind.connection.post('/', '', signal)).status, 200);
   t.equal(behind.aheadMs, -60_500);
   await behind.connection.close();
 });
 
-t.test('an answer without a time says nothing of clocks', async t => {
+t.test('a response without a Date header yields no clock skew', async t => {
   const watch = measureClockSkew(answering(undefined), () => NOW);
   await watch.connection.get('/', signal);
   t.equal(watch.aheadMs, undefined);
 });
 
-t.test('a skew of more than 30 s is a warning', async t => {
+t.test('a clock skew of more than 30 s is a warning', async t => {
   for (const sign of [1, -1]) {
     t.equal(assessClockSkew(sign * 30_000).result, 'ok');
     t.equal(assessClockSkew(sign * 30_001).result, 'warn');
@@ -36,7 +36,7 @@ t.test('a skew of more than 30 s is a warning', async t => {
   }
 });
 
-t.test('the warning says whose clock is ahead, and what follows from it', async t => {
+t.test('the clock skew warning names the clock that is ahead and the consequence', async t => {
   t.match(assessClockSkew(600_000), {
     text: /^this machine's clock is 600 s ahead of the API server's: past 30 s, token times are not checked here, and /,
     fix: /^timedatectl status /,

@@ -1,14 +1,14 @@
 import t from 'tap';
 import { REMEDIATION } from '../../../src/cli/check/remediation.ts';
 
-t.test('every class of outage has a cause in words and a command to type', async t => {
-  for (const [outage, { cause, fix }] of Object.entries(REMEDIATION)) {
-    t.match(cause, /^[a-z].{10,}[^.]$/, outage);
-    t.match(fix, /^(kubectl|gatecar) [a-z]/, outage);
+t.test('every unavailable cause has a description and a command that fixes it', async t => {
+  for (const [outcome, { cause, fix }] of Object.entries(REMEDIATION)) {
+    t.match(cause, /^[a-z].{10,}[^.]$/, outcome);
+    t.match(fix, /^(kubectl|gatecar) [a-z]/, outcome);
   }
 });
 
-t.test('what is ours to fix is told from what is the API server’s', async t => {
+t.test('a rejected credential and a missing permission have different fixes', async t => {
   t.match(REMEDIATION.unauthorized.cause, "gatecar's own credential");
   t.match(REMEDIATION.forbidden.fix, 'kubectl apply -k rbac/');
 });

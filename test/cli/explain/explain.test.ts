@@ -13,7 +13,7 @@ import { accepts, answers, reviews, type StandIn, startStandIn } from '../../fix
 import { scratch } from '../../fixtures/temp-dir.ts';
 import { unsignedJwt } from '../../fixtures/unsigned-jwt.ts';
 
-async function gate(t: Test, settings: Record<string, string> = {}) {
+async function startServer(t: Test, settings: Record<string, string> = {}) {
   const gatecar = await startGate(settings);
   t.teardown(() => gatecar.stop());
   return { ...gatecar, env: { GATECAR_KUBE_API_URL: gatecar.authority.url, ...settings } };
@@ -25,27 +25,27 @@ async function standIn(t: Test, behaviour: StandIn['behaviour']) {
   return api;
 }
 
-/** What is explained, by steps, and the exit code. */
+/** Runs the command. @returns the explanation, its steps by name, and the exit code. */
 async function explain(runtimeEnvironment: CommandSurroundings) {
   const run = await runCommand(explainCommand, {
     ...runtimeEnvironment,
     args: [...(runtimeEnvironment.args ?? []), '--output=json'],
   });
   const explained = JSON.parse(run.out) as Explained;
-  const steps = Object.fromEntries(explained.steps.map(({ step, ...said }) => [step, said]));
+  const steps = Object.fromEntries(explained.steps.map(({ step, ...outcome }) => [step, outcome]));
   return { ...explained, steps, code: run.code };
 }
 
 const ISSUER = 'https://kubernetes.default.svc';
 const NOW = Date.UTC(2025, 5, 1, 12);
 
-t.test('a good token: its claims, a word of each step, the decision and the headers for the upstream', async t => {
-  const { env, token } = await gate(t, { GATECAR_ALLOWED_NAMESPACES: 'default' });
+t.test('a valid token is explained by its claims, each step, the decision and the upstream headers', async t => {
+  const { env, token } = await startServer(t, { GATECAR_ALLOWED_NAMESPACES: 'default' });
   const input = `${token({ pod: 'web-0' })}\n`;
   const { code, out } = await runCommand(explainCommand, { env, input });
   t.equal(code, 0);
   for (const line of [
-    /^claims, which nobody has verified:$/m,
+    /^unverified claims:$/m,
     /^ {2}"sub": "system:serviceaccount:default:my-app",$/m,
     /^credential {2}passes: a bearer token of \d+ characters, a JWT$/m,
     /^signature {3}passes: one of the cluster's keys made it$/m,
@@ -62,7 +62,7 @@ t.test('a good token: its claims, a word of each step, the decision and the head
   t.equal(leaked(out, [input.trim()]), undefined);
 });
 
-t.test('it says what the server answers, whatever the token and the settings', async t => {
+t.test('the explained decision equals the server’s response, for every token and mode', async t => {
   for (const settings of [
     {},
     { GATECAR_ALLOWED_NAMESPACES: 'ci', GATECAR_POLICY_DENIED_STATUS: '403' },
@@ -70,32 +70,33 @@ t.test('it says what the server answers, whatever the token and the settings', a
     { GATECAR_JWT_PRECHECK: 'off', GATECAR_IDENTITY_HEADER_PREFIX: 'X-Bind-' },
     { GATECAR_MODE: 'format-only', GATECAR_LISTEN: '127.0.0.1:0' },
   ]) {
-    const { env, auth, token } = await gate(t, settings);
-    const good = token();
+    const { env, auth, token } = await startServer(t, settings);
+    const valid = token();
+    // biome-ignore format: a list of tokens
     const tokens = [
-      ...[good, `${good.slice(0, -4)}AAAA`, token({ audiences: ['other'] }), token({ namespace: 'ci' })],
-      ...[token({ expiresInSeconds: -3600 }), token({ notBeforeSeconds: 3600 }), 'opaque', 'a'.repeat(16_385)],
-      ...['two words', 'spoilt"token', 'Basic dXNlcjpwYXNz', revealToken(unsignedJwt({ iss: 'somebody' }))],
+      valid, `${valid.slice(0, -4)}AAAA`, token({ audiences: ['other'] }), token({ namespace: 'ci' }),
+      token({ expiresInSeconds: -3600 }), token({ notBeforeSeconds: 3600 }), 'opaque', 'a'.repeat(16_385),
+      'two words', 'invalid"token', 'Basic dXNlcjpwYXNz', revealToken(unsignedJwt({ iss: 'unknown' })),
     ];
-    for (const one of tokens) {
-      const header = one.startsWith('Basic ') ? one : `Bearer ${one}`;
+    for (const text of tokens) {
+      const header = text.startsWith('Basic ') ? text : `Bearer ${text}`;
       const reply = await ask(auth, { headers: { Authorization: header } });
       const { decision, headers, code } = await explain({ env, input: header });
-      const what = `${JSON.stringify(settings)} ${tokens.indexOf(one)}`;
-      t.equal(decision.status, reply.status, what);
-      t.equal(code, reply.status === 200 ? 0 : 1, what);
-      for (const [name, value] of Object.entries(headers)) t.equal(reply.headers[name.toLowerCase()], value, what);
-      if (reply.status !== 200) t.equal(JSON.parse(reply.body).error, decision.text, what);
-      else t.equal(headers['X-Auth-Request-User'] ?? '', reply.headers['x-auth-request-user'] ?? '', what);
+      const title = `${JSON.stringify(settings)} ${tokens.indexOf(text)}`;
+      t.equal(decision.status, reply.status, title);
+      t.equal(code, reply.status === 200 ? 0 : 1, title);
+      for (const [name, value] of Object.entries(headers)) t.equal(reply.headers[name.toLowerCase()], value, title);
+      if (reply.status !== 200) t.equal(JSON.parse(reply.body).error, decision.text, title);
+      else t.equal(headers['X-Auth-Request-User'] ?? '', reply.headers['x-auth-request-user'] ?? '', title);
     }
   }
 });
 
-t.test('each local check that refuses is told, with what to type, and the API server is not asked', async t => {
+t.test('each failed local check is reported with a fix, and no review is sent', async t => {
   const issuer = tokenIssuer();
-  const authority = await startFakeApiServer({ issuer });
-  t.teardown(() => authority.close());
-  const env = { GATECAR_KUBE_API_URL: authority.url };
+  const apiServer = await startFakeApiServer({ issuer });
+  t.teardown(() => apiServer.close());
+  const env = { GATECAR_KUBE_API_URL: apiServer.url };
   const token = (more: Partial<TokenRequest> = {}) =>
     issuer.issue({ namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'], ...more });
   const wrong = await explain({ env, input: token({ audiences: ['elsewhere'], expiresInSeconds: -3600 }) });
@@ -104,7 +105,8 @@ t.test('each local check that refuses is told, with what to type, and the API se
     decision: { kind: 'deny', reason: 'token_rejected', status: 401 },
     steps: {
       audience: {
-        ...{ result: 'refuses', text: 'for ["elsewhere"]; GATECAR_TOKEN_AUDIENCES is ["bindcar"]' },
+        result: 'refuses',
+        text: 'for ["elsewhere"]; GATECAR_TOKEN_AUDIENCES is ["bindcar"]',
         fix: 'kubectl create token NAME --namespace NAMESPACE --audience bindcar',
       },
       expiry: { result: 'refuses', text: /^expired \S+Z; it is \S+Z here$/, fix: /^kubectl create token/ },
@@ -115,13 +117,13 @@ t.test('each local check that refuses is told, with what to type, and the API se
   });
   const early = await explain({ env, input: token({ notBeforeSeconds: 3600 }) });
   t.match(early.steps['not before'], { result: 'refuses', text: /^valid from /, fix: /^gatecar check/ });
-  const forged = await explain({ env, input: `${token().slice(0, -4)}AAAA` });
-  t.match(forged.steps['signature'], { result: 'refuses', text: /which did not make it$/ });
-  t.equal(authority.reviews, 0);
+  const wrongSignature = await explain({ env, input: `${token().slice(0, -4)}AAAA` });
+  t.match(wrongSignature.steps['signature'], { result: 'refuses', text: /which did not make it$/ });
+  t.equal(apiServer.reviews, 0);
 });
 
-t.test('what is too long, or opaque where that is refused, stops at the prescreen', async t => {
-  const { env } = await gate(t, { GATECAR_OPAQUE_TOKENS: 'reject' });
+t.test('a token that is too long, or opaque if that is rejected, fails at the prescreen step', async t => {
+  const { env } = await startServer(t, { GATECAR_OPAQUE_TOKENS: 'reject' });
   const long = await explain({ env, input: 'a'.repeat(16_385) });
   t.match(long.steps, {
     prescreen: { result: 'refuses', text: /^longer than 16384/ },
@@ -129,10 +131,10 @@ t.test('what is too long, or opaque where that is refused, stops at the prescree
   });
   const opaque = await explain({ env, input: 'opaque' });
   t.match(opaque.steps, { prescreen: { result: 'refuses', text: /^no JWT/ }, credential: { text: /opaque/ } });
-  t.notOk('unverified' in opaque, 'and has no claims');
+  t.notOk('unverified' in opaque, 'an opaque token has no claims');
 });
 
-t.test('what cannot be judged here is left to the API server, and it is said why', async t => {
+t.test('local checks that cannot decide are skipped with a reason', async t => {
   const api = await standIn(t, reviews({ error: 'invalid bearer token' }));
   const env = { GATECAR_KUBE_API_URL: api.url };
   const input = revealToken(unsignedJwt({ iss: ISSUER, aud: 7 }));
@@ -160,15 +162,15 @@ t.test('what cannot be judged here is left to the API server, and it is said why
     'not before': { result: 'passes', text: 'it has no nbf' },
     signature: { result: 'skipped', text: /names no key that the cluster publishes/ },
   });
-  const odd = revealToken(unsignedJwt({ iss: ISSUER, aud: ['bindcar'], exp: 1e300 }));
-  t.match(await skipped({ GATECAR_JWT_PRECHECK: 'claims', GATECAR_TOKEN_AUDIENCES: '' }, odd), {
+  const withoutExpiry = revealToken(unsignedJwt({ iss: ISSUER, aud: ['bindcar'], exp: 1e300 }));
+  t.match(await skipped({ GATECAR_JWT_PRECHECK: 'claims', GATECAR_TOKEN_AUDIENCES: '' }, withoutExpiry), {
     audience: { result: 'skipped', text: /^GATECAR_TOKEN_AUDIENCES is empty/ },
     expiry: { result: 'passes', text: /^expires at no time that can be told/ },
     signature: { result: 'skipped', text: 'GATECAR_JWT_PRECHECK is claims' },
   });
 });
 
-t.test('an answer of the API server that is no yes is told in words', async t => {
+t.test('a review without a matching audience or a user is explained', async t => {
   const api = await standIn(t, accepts({ audiences: [] }));
   const env = { GATECAR_KUBE_API_URL: api.url };
   t.match(await explain({ env, input: 'opaque' }), {
@@ -181,13 +183,14 @@ t.test('an answer of the API server that is no yes is told in words', async t =>
   });
 });
 
-t.test('whom the policy refuses is told with the line that would let them in', async t => {
+t.test('a denial by policy is explained with the setting that would allow the account', async t => {
   const api = await standIn(t, accepts());
   const env = { GATECAR_KUBE_API_URL: api.url };
   const policy = async (settings: Record<string, string>) =>
     (await explain({ env: { ...env, ...settings }, input: 'opaque' })).steps['policy'];
   t.match(await policy({ GATECAR_ALLOWED_NAMESPACES: 'ci' }), {
-    ...{ result: 'refuses', fix: 'GATECAR_ALLOWED_NAMESPACES=ci,default' },
+    result: 'refuses',
+    fix: 'GATECAR_ALLOWED_NAMESPACES=ci,default',
     text: '"system:serviceaccount:default:my-app" is not allowed: GATECAR_ALLOWED_NAMESPACES is ["ci"]',
   });
   t.match(await policy({ GATECAR_ALLOWED_SERVICE_ACCOUNTS: 'system:serviceaccount:ci:b' }), {
@@ -198,7 +201,7 @@ t.test('whom the policy refuses is told with the line that would let them in', a
   t.match(await policy({ GATECAR_ALLOWED_NAMESPACES: 'ci' }), { fix: /no ServiceAccount$/ });
 });
 
-t.test('every outage is told as one, with its cause and exit code 3, and nothing of the token', async t => {
+t.test('every unavailable API server exits with 3 and is explained without the token', async t => {
   for (const { name, behaviour, cause } of everyOutage) {
     const api = await standIn(t, behaviour);
     const timeout = { GATECAR_REVIEW_TIMEOUT: cause === 'timeout' ? '100ms' : '20s' };
@@ -213,7 +216,7 @@ t.test('every outage is told as one, with its cause and exit code 3, and nothing
   }
 });
 
-t.test('clocks that differ are told beside what they lead to', async t => {
+t.test('a clock skew is explained as a warning', async t => {
   const api = await standIn(t, answers(403, {}, { date: new Date(NOW).toUTCString() }));
   const env = { GATECAR_KUBE_API_URL: api.url };
   const clock = async (nowMs: number, settings: Record<string, string> = {}) =>
@@ -224,11 +227,11 @@ t.test('clocks that differ are told beside what they lead to', async t => {
     response.sendDate = false;
     response.writeHead(403).end();
   };
-  t.equal(await clock(NOW, { GATECAR_JWT_PRECHECK: 'off' }), undefined, 'where no time is told, none is compared');
+  t.equal(await clock(NOW, { GATECAR_JWT_PRECHECK: 'off' }), undefined, 'without a Date header no clocks are compared');
 });
 
 t.test('times that only a skewed clock rejects are left to the API server', async t => {
-  const { env, token } = await gate(t);
+  const { env, token } = await startServer(t);
   for (const [input, aheadMs, step] of [
     [token({ expiresInSeconds: 300 }), 600_000, 'expiry'],
     [token(), -600_000, 'not before'],
@@ -240,37 +243,40 @@ t.test('times that only a skewed clock rejects are left to the API server', asyn
   }
 });
 
-t.test('what is no credential is told without asking anybody', async t => {
+t.test('an invalid credential is explained without a connection to the API server', async t => {
   const api = await standIn(t, accepts());
   const env = { GATECAR_KUBE_API_URL: api.url };
   const cases: [input: string, reason: string, text: RegExp][] = [
     ['two words', 'credentials_malformed', /another scheme than Bearer/],
     ['Authorization: Basic dXNlcg==', 'credentials_malformed', /another scheme than Bearer/],
-    ['spoilt"token', 'credentials_malformed', /holds characters, or line ends/],
+    ['invalid"token', 'credentials_malformed', /holds characters, or line ends/],
     ['two\nlines', 'credentials_malformed', /holds characters, or line ends/],
     ['Bearer', 'token_empty', /the token is empty/],
     ['Authorization:', 'credentials_missing', /there is none/],
   ];
   for (const [input, reason, text] of cases) {
     t.match(await explain({ env, input }), {
-      ...{ code: 1, decision: { kind: 'deny', reason, status: 401 }, removed: [] },
+      code: 1,
+      decision: { kind: 'deny', reason, status: 401 },
+      removed: [],
       steps: { credential: { result: 'refuses', text } },
     });
   }
   t.equal(api.connections, 0);
 });
 
-t.test('format-only mode is told for what it is', async t => {
+t.test('format-only mode is explained as a warning', async t => {
   const env = { GATECAR_MODE: 'format-only', GATECAR_LISTEN: '127.0.0.1:9080' };
   t.match(await explain({ env, input: 'anything' }), {
-    ...{ code: 0, steps: { mode: { result: 'warning', text: /nothing is verified/ } } },
+    code: 0,
+    steps: { mode: { result: 'warning', text: /nothing is verified/ } },
     headers: {},
     removed: ['X-Auth-Request-User'],
   });
 });
 
-t.test('a token is read from a file, a whole header too', async t => {
-  const { env, token } = await gate(t);
+t.test('a token or a whole header is read from a file or standard input', async t => {
+  const { env, token } = await startServer(t);
   const directory = scratch(t, { token: `authorization: bearer ${token()}\n` });
   for (const args of [[`${directory}/token`], ['--file', `${directory}/token`], [`--file=${directory}/token`]]) {
     t.equal((await runCommand(explainCommand, { env, args })).code, 0, args.join(' '));
@@ -278,7 +284,7 @@ t.test('a token is read from a file, a whole header too', async t => {
   t.equal((await runCommand(explainCommand, { env, args: ['-'], input: token() })).code, 0);
 });
 
-t.test('a token as an argument is refused, and not repeated', async t => {
+t.test('a token as an argument is a usage error and is not repeated', async t => {
   const secret = revealToken(unsignedJwt({ iss: ISSUER, jti: 'x'.repeat(40) }));
   for (const args of [[secret], ['--file', secret], [`--file=${secret}`], ['-', secret], [secret, secret]]) {
     const error = (await t.rejects(runCommand(explainCommand, { args }), { name: 'UsageError' })) as UsageError;
@@ -291,7 +297,7 @@ t.test('a token as an argument is refused, and not repeated', async t => {
   }
 });
 
-t.test('nothing, and far too much, are faults of usage', async t => {
+t.test('an empty input and an input of more than 1 MiB are usage errors', async t => {
   await t.rejects(
     runCommand(explainCommand, { input: ' \n' }),
     new UsageError('nothing was read: a token is expected on standard input, or in a file'),
@@ -302,11 +308,11 @@ t.test('nothing, and far too much, are faults of usage', async t => {
   );
 });
 
-t.test('settings at fault are told as such', async t => {
+t.test('invalid settings of `gatecar explain` are a ConfigError', async t => {
   await t.rejects(runCommand(explainCommand, { args: ['--mode=open'], input: 'x' }), { name: 'ConfigError' });
 });
 
-t.test('colours are for people', async t => {
+t.test('the output of `gatecar explain` is coloured only on a terminal, and never as JSON', async t => {
   const env = { GATECAR_MODE: 'format-only', GATECAR_LISTEN: '127.0.0.1:9080' };
   const plain = await runCommand(explainCommand, { env, input: 'x' });
   const coloured = await runCommand(explainCommand, { env, input: 'x', isTerminal: true });

@@ -15,23 +15,23 @@ const everyFile = Object.entries(GATEWAYS).flatMap(([name, { files }]) =>
   files.map((file): [name: string, file: string, base: string] => [name, file, file.slice(file.indexOf('/') + 1)]),
 );
 
-t.test('with default settings every file is the example, which the tests run', async t => {
+t.test('with default settings every printed file equals its example', async t => {
   for (const [name, file, base] of everyFile) {
     t.match(await print([name, base]), { code: 0, out: example(file) }, file);
   }
 });
 
-t.test('every example of a gateway can be printed, whole', async t => {
-  // What is no gateway's configuration: applications, clients, monitoring, and other ways to the API server.
-  const others = ['bindcar', 'dapr', 'iot', 'kubectl-proxy', 'prometheus'];
+t.test('every gateway example can be printed', async t => {
+  // Not gateway configurations: applications, clients, monitoring and proxies to the API server.
+  const notGateways = ['bindcar', 'dapr', 'iot', 'kubectl-proxy', 'prometheus'];
   const files = globSync('*/*', { cwd: EXAMPLES }).filter(
-    file => !others.includes(file.split('/')[0] ?? '') && !/\.md$/.test(file),
+    file => !notGateways.includes(file.split('/')[0] ?? '') && !/\.md$/.test(file),
   );
   t.strictSame(files.sort(), everyFile.map(([, file]) => file).sort());
 });
 
-t.test('the address in force takes the place of the example’s, once, and nothing else changes', async t => {
-  const asked: [name: string, setting: string, address: string, written: string][] = [
+t.test('the configured address replaces the one of the example, and nothing else changes', async t => {
+  const cases: [name: string, setting: string, address: string, written: string][] = [
     ['nginx', 'GATECAR_LISTEN', ':7000', 'server 127.0.0.1:7000;'],
     ['nginx', 'GATECAR_LISTEN', '[::]:7000', 'server 127.0.0.1:7000;'],
     ['nginx', 'GATECAR_LISTEN', '[::1]:7000', 'server [::1]:7000;'],
@@ -45,15 +45,15 @@ t.test('the address in force takes the place of the example’s, once, and nothi
     ['envoy-http', 'GATECAR_LISTEN', 'unix:/run/gatecar', 'pipe: { path: "/run/gatecar" }'],
     ['envoy-grpc', 'GATECAR_GRPC_LISTEN', ':7002', 'socket_address: { address: 127.0.0.1, port_value: 7002 }'],
   ];
-  for (const [name, setting, address, written] of asked) {
+  for (const [name, setting, address, written] of cases) {
     const { files, asked } = GATEWAYS[name as 'nginx'];
     const [before, after, ...more] = example(files[0]).split(asked.written);
-    t.equal(more.length, 0, `${name} has it once`);
+    t.equal(more.length, 0, `${name} contains the address once`);
     t.equal((await print([name], { [setting]: address })).out, `${before}${written}${after}`, `${name} ${address}`);
   }
 });
 
-t.test('an address that no gateway can ask is refused by the name of its setting', async t => {
+t.test('an address that no gateway can use is an error that names the setting', async t => {
   const message = 'GATECAR_LISTEN: :0 is another port each time; set the port that the gateway asks';
   await t.rejects(print(['nginx', '--listen=:0']), { name: 'UsageError', message });
   await t.rejects(print(['envoy-grpc', '--grpc-listen=:0']), { message: /^GATECAR_GRPC_LISTEN: :0 is another/ });
@@ -62,12 +62,12 @@ t.test('an address that no gateway can ask is refused by the name of its setting
   }
 });
 
-t.test('a socket path is escaped for each gateway, and refused by the setting’s name if it cannot be', async t => {
+t.test('a socket path is escaped for each gateway, or an error if that is impossible', async t => {
   const line = async (name: string, path: string) => {
     const { out } = await print([name], { GATECAR_LISTEN: `unix:${path}` });
     return out
       .split('\n')
-      .find(one => one.includes('/run/'))
+      .find(line => line.includes('/run/'))
       ?.trim();
   };
   t.equal(await line('nginx', '/run/a"\\$b'), 'server "unix:/run/a\\"\\\\$b";');
@@ -85,7 +85,7 @@ t.test('a socket path is escaped for each gateway, and refused by the setting’
   }
 });
 
-t.test('Envoy looks up a host name, and takes an IP address as it is', async t => {
+t.test('Envoy resolves a host name by DNS, and uses an IP address directly', async t => {
   for (const [name, setting] of [
     ['envoy-http', 'GATECAR_LISTEN'],
     ['envoy-grpc', 'GATECAR_GRPC_LISTEN'],
@@ -99,7 +99,7 @@ t.test('Envoy looks up a host name, and takes an IP address as it is', async t =
   }
 });
 
-t.test('where the listener has TLS, it is verified, and shown a certificate where it asks for one', async t => {
+t.test('with listener TLS the gateway verifies gatecar, and sends a client certificate for mutual TLS', async t => {
   const tls = ['--tls-cert-file=/c', '--tls-key-file=/k'];
   const verifies: Record<string, RegExp> = {
     nginx: /https:\/\/gatecar\/auth;[\s\S]*proxy_ssl_verify +on;[\s\S]*proxy_ssl_name +gatecar\.gatecar\.svc;/,
@@ -115,40 +115,40 @@ t.test('where the listener has TLS, it is verified, and shown a certificate wher
     t.match(mutual, pattern, name);
     t.notMatch(plain, '/tls/tls.', name);
     t.match(mutual, /\/tls\/tls\.(crt|pem)/, name);
-    const kept = example(GATEWAYS[name as 'nginx'].files[0])
+    const unchanged = example(GATEWAYS[name as 'nginx'].files[0])
       .split('\n')
       .filter(line => !/gatecar\/auth;|server gatecar/.test(line));
-    for (const line of kept) t.ok(plain.includes(line), `${name} keeps ${line}`);
+    for (const line of unchanged) t.ok(plain.includes(line), `${name} keeps ${line}`);
   }
   t.equal((await print(['haproxy', 'gatecar.lua', ...tls])).out, example('haproxy/gatecar.lua'));
 });
 
-t.test('with another prefix no header name of the default one is left, in no way of writing it', async t => {
+t.test('a configured header prefix replaces the default one in every spelling', async t => {
   for (const [name, file, base] of everyFile) {
     const { out } = await print([name, base, '--identity-header-prefix=X-Bind-']);
     t.notMatch(out, /x[-_]auth[-_]request[-_]/i, file);
-    const names = IDENTITY_HEADERS.filter(one => example(file).includes(`X-Auth-Request-${one}`));
-    for (const one of names) t.ok(out.includes(`X-Bind-${one}`), `${file}: ${one}`);
+    const headers = IDENTITY_HEADERS.filter(header => example(file).includes(`X-Auth-Request-${header}`));
+    for (const header of headers) t.ok(out.includes(`X-Bind-${header}`), `${file}: ${header}`);
   }
   const { out } = await print(['nginx', '--identity-header-prefix=X-Bind-']);
   t.match(out, '$upstream_http_x_bind_service_account;');
   t.match((await print(['haproxy', '--identity-header-prefix=X-Bind-'])).out, 'lua.gatecar abns@gatecar x-bind-');
 });
 
-t.test('what it cannot know is said on standard error', async t => {
-  const said = async (...args: string[]) => (await print(args)).err;
-  t.equal(await said('nginx'), '');
-  t.equal(await said('haproxy'), 'gatecar: more of it: gatecar gateway haproxy gatecar.lua\n');
-  t.equal(await said('haproxy', 'gatecar.lua'), '');
-  t.equal(await said('envoy-grpc'), 'gatecar: it asks over gRPC, which is off: GATECAR_GRPC_LISTEN=:9082\n');
-  t.equal(await said('envoy-grpc', '--grpc-listen=:9082'), '');
-  t.match(await said('ingress-nginx'), 'it asks a Service');
+t.test('remaining manual steps are printed on standard error', async t => {
+  const notes = async (...args: string[]) => (await print(args)).err;
+  t.equal(await notes('nginx'), '');
+  t.equal(await notes('haproxy'), 'gatecar: more of it: gatecar gateway haproxy gatecar.lua\n');
+  t.equal(await notes('haproxy', 'gatecar.lua'), '');
+  t.equal(await notes('envoy-grpc'), 'gatecar: it asks over gRPC, which is off: GATECAR_GRPC_LISTEN=:9082\n');
+  t.equal(await notes('envoy-grpc', '--grpc-listen=:9082'), '');
+  t.match(await notes('ingress-nginx'), 'it asks a Service');
   const tls = ['--tls-cert-file=/c', '--tls-key-file=/k'];
-  t.equal(await said('nginx', ...tls), "gatecar: it verifies gatecar's certificate: put in your own's name and CA\n");
-  t.match(await said('traefik', ...tls), 'it asks without TLS');
+  t.equal(await notes('nginx', ...tls), "gatecar: it verifies gatecar's certificate: put in your own's name and CA\n");
+  t.match(await notes('traefik', ...tls), 'it asks without TLS');
 });
 
-t.test('a name that is not known is told with the nearest and with all that are', async t => {
+t.test('an unknown gateway or file is an error with a suggestion and the known names', async t => {
   const message = /^"ngin" is no known gateway; did you mean nginx\? Known: nginx, envoy-http, /;
   await t.rejects(print(['ngin']), { name: 'UsageError', message });
   await t.rejects(print(['squid']), { message: /^"squid" is no known gateway\. Known: nginx/ });
@@ -160,7 +160,7 @@ t.test('a name that is not known is told with the nearest and with all that are'
   await t.rejects(print(['nginx', '--mode=open']), { name: 'ConfigError' });
 });
 
-t.test('beside a bundle, the examples that were shipped with it are taken', async t => {
+t.test('the examples folder is found next to the bundle and from the source tree', async t => {
   const directory = t.testdir({ examples: {}, src: { cli: { 'gateway-config': {} } } });
   t.equal(examplesFolder(directory), join(directory, 'examples'));
   t.equal(examplesFolder(join(directory, 'src/cli/gateway-config')), join(directory, 'examples'));

@@ -5,19 +5,23 @@ import { checkResponse } from '../../../src/gateway/grpc/check-response.ts';
 import { ENVOY_INCLUDES } from '../../fixtures/envoy-client.ts';
 
 const loaded = loadSync('envoy/service/auth/v3/external_auth.proto', {
-  ...{ keepCase: true, longs: Number, enums: Number, oneofs: true, includeDirs: [...ENVOY_INCLUDES] },
+  keepCase: true,
+  longs: Number,
+  enums: Number,
+  oneofs: true,
+  includeDirs: [...ENVOY_INCLUDES],
 });
 const official = loaded['envoy.service.auth.v3.CheckResponse'] as unknown as { deserialize(bytes: Buffer): unknown };
 
-/** What Envoy reads, by the official files; what is not there is left out. */
+/** Decodes a response by Envoy's official files; absent fields are left out. */
 function decoded(answer: AuthResponse): unknown {
   const bytes = checkResponse(answer);
-  t.equal(bytes[0], 0, 'it is not compressed');
-  t.equal(bytes.readUInt32BE(1), bytes.length - 5, 'its length is before it');
+  t.equal(bytes[0], 0, 'the message is not compressed');
+  t.equal(bytes.readUInt32BE(1), bytes.length - 5, 'the length prefix is that of the message');
   return official.deserialize(bytes.subarray(5));
 }
 
-t.test('an allow overwrites every header that has a value and removes every one that has none', async t => {
+t.test('an allow overwrites every header with a value and lists the headers to remove', async t => {
   const headers = ['Content-Length', '0', 'Cache-Control', 'no-store', 'X-User', 'me', 'X-Pod', ''];
   const remove = ['x-envoy-auth-headers-to-remove', 'X-Pod'];
   t.same(decoded({ status: 200, headers: [...headers, ...remove], body: '', text: '' }), {
@@ -30,7 +34,7 @@ t.test('an allow overwrites every header that has a value and removes every one 
   });
 });
 
-t.test('an allow without any header is still an allow, and says so', async t => {
+t.test('an allow without headers is encoded as ok_response', async t => {
   t.same(decoded({ status: 200, headers: [], body: '', text: '' }), {
     status: { code: 0, message: '' },
     http_response: 'ok_response',
@@ -38,7 +42,7 @@ t.test('an allow without any header is still an allow, and says so', async t => 
   });
 });
 
-t.test('a refusal has the code of its status, and status, headers and body for the client', async t => {
+t.test('a denial has the gRPC code of its status, and status, headers and body for the client', async t => {
   for (const [status, code] of [
     [401, 16],
     [403, 7],
@@ -57,7 +61,7 @@ t.test('a refusal has the code of its status, and status, headers and body for t
   }
 });
 
-t.test('what is long is told whole', async t => {
+t.test('long headers, bodies and messages are encoded whole', async t => {
   const text = 'x'.repeat(70_000);
   t.match(decoded({ status: 401, headers: ['A', text], body: text, text }), {
     status: { message: text },

@@ -7,12 +7,12 @@ import {
 } from '../../../src/gateway/grpc/frame-turns.ts';
 import { fakeClock } from '../../fixtures/clock.ts';
 
-/** A connection with requests to pass on, one in each round. */
+/** A connection that passes on one request in each round. */
 class Requests implements FrameSource {
   readonly #name: string;
   readonly #passed: string[];
   left: number;
-  takes = () => {};
+  onPass = () => {};
   held = 0;
   isClosed = false;
 
@@ -28,7 +28,7 @@ class Requests implements FrameSource {
     share.frames -= 1;
     this.left -= 1;
     this.#passed.push(this.#name);
-    this.takes();
+    this.onPass();
     return this.left > 0;
   }
 
@@ -53,15 +53,15 @@ function start(share: FrameLimits) {
     turns,
     frameTurns,
     clock,
-    /** Adds a connection that has so many requests. Each takes so many milliseconds. */
+    /** Adds a connection with requests. @param ms how long each of them takes. */
     add(name: string, requests: number, { isClosed = false, ms = 0 } = {}): Requests {
       const source = new Requests(name, requests, passed);
       source.isClosed = isClosed;
-      source.takes = () => clock.advance(ms);
+      source.onPass = () => clock.advance(ms);
       frameTurns.add(source);
       return source;
     },
-    /** Ends the turn of the event loop. @returns what was passed on in the next. */
+    /** Ends the turn of the event loop. @returns the requests passed on in the next one. */
     nextTurn(): string {
       passed.length = 0;
       const callbacks = turns.splice(0);
@@ -71,17 +71,17 @@ function start(share: FrameLimits) {
   };
 }
 
-t.test('a connection alone passes on at once, and nothing is scheduled after its last frame', async t => {
+t.test('a single connection passes frames on immediately, and schedules nothing after its last frame', async t => {
   const { add, passed, turns, nextTurn } = start({ frames: 10, streams: 10 });
   add('a', 1);
   add('b', 1);
   t.strictSame(passed, ['a', 'b']);
-  t.equal(turns.length, 1, 'the share is renewed once');
+  t.equal(turns.length, 1, 'the share is renewed by one callback');
   t.equal(nextTurn(), '');
   t.equal(turns.length, 0);
 });
 
-t.test('a turn gives each connection one request a round, until its share is used', async t => {
+t.test('a turn passes on one request per connection and round, until its share is used', async t => {
   const { add, nextTurn } = start({ frames: 100, streams: 5 });
   add('a', 6);
   add('b', 2);
@@ -91,7 +91,7 @@ t.test('a turn gives each connection one request a round, until its share is use
   t.equal(nextTurn(), '');
 });
 
-t.test('the share of frames ends a turn as that of requests does', async t => {
+t.test('a turn also ends when its share of frames is used', async t => {
   const { add, nextTurn } = start({ frames: 2, streams: 100 });
   add('a', 4);
   add('b', 2);
@@ -100,38 +100,38 @@ t.test('the share of frames ends a turn as that of requests does', async t => {
   t.equal(nextTurn(), 'a');
 });
 
-t.test('a connection does not pass others that wait, and one that cannot be held leaves the turns', async t => {
+t.test('a new connection waits behind earlier ones, and a connection that cannot be held is dropped', async t => {
   const { add, passed, nextTurn } = start({ frames: 100, streams: 2 });
   add('a', 3);
-  const late = add('b', 1);
+  const waiting = add('b', 1);
   add('c', 1, { isClosed: true });
-  t.strictSame(passed, ['a'], 'only the first has passed anything on');
-  t.equal(late.held, 1);
+  t.strictSame(passed, ['a'], 'only the first connection has passed a request on');
+  t.equal(waiting.held, 1);
   t.equal(nextTurn(), 'ab');
   t.equal(nextTurn(), 'a');
   t.equal(nextTurn(), '');
 });
 
-t.test('time ends a turn too, and in each turn one connection passes something on', async t => {
+t.test('a turn ends when its time is used, and serves at least one connection', async t => {
   const { add, passed, clock, nextTurn } = start({ frames: 100, streams: 100 });
   add('a', 4, { ms: 2 });
-  const late = add('b', 3, { ms: 3 });
-  t.strictSame([passed.join(''), late.held], ['a', 1], 'those that wait come first');
+  const waiting = add('b', 3, { ms: 3 });
+  t.strictSame([passed.join(''), waiting.held], ['a', 1], 'waiting connections are served first');
   t.equal(nextTurn(), 'ab');
   t.equal(nextTurn(), 'ab');
   t.equal(nextTurn(), 'ab');
   t.equal(nextTurn(), '');
   add('c', 1, { ms: 6 });
-  t.equal(add('d', 2, { ms: 6 }).held, 1, 'the time of this turn is over');
+  t.equal(add('d', 2, { ms: 6 }).held, 1, 'the time of this turn is used up');
   t.equal(nextTurn(), 'd');
   t.equal(nextTurn(), 'd');
   nextTurn();
   clock.advance(1000);
   add('e', 1);
-  t.strictSame(passed, ['e'], 'time between two turns does not count');
+  t.strictSame(passed, ['e'], 'time between two turns is not counted');
 });
 
-t.test('in turns that are shortened one connection passes something on', async t => {
+t.test('a shortened turn serves one connection', async t => {
   const { add, turns, passed, frameTurns, nextTurn } = start({ frames: 100, streams: 100 });
   add('a', 3);
   add('b', 5);
@@ -142,10 +142,14 @@ t.test('in turns that are shortened one connection passes something on', async t
   t.equal(nextTurn(), '');
   frameTurns.shorten(1);
   add('c', 1);
-  t.strictSame([passed.join(''), turns.length], ['c', 1], 'what comes in a turn of its own is passed on at once');
+  t.strictSame(
+    [passed.join(''), turns.length],
+    ['c', 1],
+    'a request that arrives in a new turn is passed on immediately',
+  );
 });
 
-t.test('turns are those of the event loop unless another clock is given', async t => {
+t.test('frames are passed on in iterations of the event loop by default', async t => {
   const passed: string[] = [];
   const source = new Requests('a', 3, passed);
   new FrameTurns({ frames: 2, streams: 2, ms: 1000, pass: PASS }).add(source);

@@ -20,7 +20,9 @@ async function start(t: Test): Promise<{ gateway: GrpcListener; address: string;
     ...roomyLimits(),
     authorize: () => ({ kind: 'allow', identity: undefined }),
     answer: createResponseRenderer({
-      ...{ policyDeniedStatus: 401, unavailableStatus: 503, errorDetail: 'full' },
+      policyDeniedStatus: 401,
+      unavailableStatus: 503,
+      errorDetail: 'full',
       identityHeaderPrefix: 'X-',
     }),
     trusted: trustedProxies([]),
@@ -42,7 +44,7 @@ const statusOf = (health: HealthClient, name: string): Promise<string> =>
     health.check({ service: name }, (error, response) => (error ? reject(error) : resolve(response.status))),
   );
 
-t.test('both names say whether we serve, and no other is known', async t => {
+t.test('the health of both service names follows setServing, and other names are NOT_FOUND', async t => {
   const { gateway, health } = await start(t);
   t.equal(await statusOf(health, ''), 'NOT_SERVING');
   gateway.setServing(true);
@@ -50,10 +52,10 @@ t.test('both names say whether we serve, and no other is known', async t => {
   t.equal(await statusOf(health, AUTHORIZATION_SERVICE), 'SERVING');
   gateway.setServing(false);
   t.equal(await statusOf(health, AUTHORIZATION_SERVICE), 'NOT_SERVING');
-  for (const name of ['other', 'constructor', 'é']) await t.rejects(statusOf(health, name), { code: 5 });
+  for (const name of ['unknown', 'constructor', 'é']) await t.rejects(statusOf(health, name), { code: 5 });
 });
 
-t.test('all of them are listed', async t => {
+t.test('List returns the health of both service names', async t => {
   const { gateway, health } = await start(t);
   gateway.setServing(true);
   const { statuses } = await new Promise<{ statuses: object }>((resolve, reject) =>
@@ -62,13 +64,13 @@ t.test('all of them are listed', async t => {
   t.same(statuses, { '': { status: 'SERVING' }, [AUTHORIZATION_SERVICE]: { status: 'SERVING' } });
 });
 
-t.test('Watch is not implemented, and a client of it is told so', async t => {
+t.test('Watch fails with UNIMPLEMENTED', async t => {
   const { address } = await start(t);
   const answer = await rawCall(rawSession(t, address), { ':path': WATCH }, framed(Buffer.alloc(0)));
   t.match(answer, { status: '12', code: 0 });
 });
 
-t.test('a request that cannot be read is refused', async t => {
+t.test('a health request that cannot be decoded fails with INTERNAL', async t => {
   const { address } = await start(t);
   const answer = await rawCall(rawSession(t, address), { ':path': CHECK }, framed(Buffer.of(0x0a, 9)));
   t.match(answer, { status: '13', code: 0 });

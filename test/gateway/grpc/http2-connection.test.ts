@@ -43,7 +43,7 @@ function shareOf(limits: FrameLimits): TurnShare {
 
 /** Listens, and pairs each client with the connection on the server's side. */
 async function start(t: Test, { requests = new Budget(KIB * KIB), turns, allowHalfOpen = false }: StartOptions = {}) {
-  const own = turns ?? new FrameTurns(shareOf({ frames: 256, streams: 12 }));
+  const frameTurns = turns ?? new FrameTurns(shareOf({ frames: 256, streams: 12 }));
   const server = createServer({ allowHalfOpen }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.teardown(() => server.close());
@@ -52,7 +52,7 @@ async function start(t: Test, { requests = new Budget(KIB * KIB), turns, allowHa
     const accepted = once(server, 'connection');
     const client = connect(port, '127.0.0.1').on('error', () => {});
     const [socket] = await accepted;
-    const connection = new Http2Connection(socket, new SharedConnection(), () => own, requests);
+    const connection = new Http2Connection(socket, new SharedConnection(), () => frameTurns, requests);
     connection.on('error', () => {});
     t.teardown(() => {
       client.destroy();
@@ -63,7 +63,7 @@ async function start(t: Test, { requests = new Budget(KIB * KIB), turns, allowHa
   return { server, open, requests };
 }
 
-/** What is passed on, piece by piece. */
+/** Collects the pieces that the connection passes on. */
 function piecesOf(connection: Http2Connection): Buffer[] {
   const pieces: Buffer[] = [];
   connection.on('data', (piece: Buffer) => pieces.push(piece));
@@ -89,16 +89,16 @@ function steppedTurns(limits: FrameLimits) {
   };
 }
 
-t.test('bytes are passed on unchanged however they come, and the head of a frame only as a whole', async t => {
+t.test('bytes are passed on unchanged, and the head of a frame is never split', async t => {
   const random = seeded(1);
   const sizes = Array.from({ length: 40 }, () => random.below(random.pick([1, 40, 1000])));
   const frames = sizes.map((size, index) => frame(random.pick([DATA, HEADERS, PING]), Buffer.alloc(size, index)));
   const sent = Buffer.concat([PREFACE, ...frames]);
   const heads: number[] = [];
-  let at = PREFACE.length;
+  let offset = PREFACE.length;
   for (const { length } of frames) {
-    heads.push(at);
-    at += length;
+    heads.push(offset);
+    offset += length;
   }
   const { open } = await start(t);
   for (const largest of [1, 10, 200, sent.length]) {
@@ -118,40 +118,40 @@ t.test('bytes are passed on unchanged however they come, and the head of a frame
       end += length;
       return heads.some(head => end > head && end < head + 9);
     });
-    t.equal(cut.length, 0, 'no piece ends within a head');
+    t.equal(cut.length, 0, 'no piece ends within a frame head');
   }
 });
 
-t.test('each connection passes on one request a round, however many it has sent', async t => {
+t.test('each connection passes on one request per round, however many it has sent', async t => {
   const { turns, step } = steppedTurns({ frames: 100, streams: 4 });
   const { open, requests } = await start(t, { turns });
   const request = frame(HEADERS, Buffer.alloc(20));
   const order: string[] = [];
-  const begin = async (name: string, count: number): Promise<Opened> => {
+  const sendRequests = async (name: string, count: number): Promise<Opened> => {
     const opened = await open();
     opened.connection.on('data', (piece: Buffer) => {
-      // One piece of 29 bytes for each request; the preface comes with the first.
+      // Each request is a piece of 29 bytes; the first piece also contains the preface.
       for (let from = piece.length % request.length; from < piece.length; from += request.length) order.push(name);
     });
     opened.client.write(Buffer.concat([PREFACE, times(count, request)]));
     return opened;
   };
-  await begin('a', 1000);
+  await sendRequests('a', 1000);
   await until(() => order.length === 1);
-  const b = await begin('b', 2);
+  const b = await sendRequests('b', 2);
   await until(() => b.connection.socket.isPaused());
-  t.equal(order.join(''), 'a', 'those that wait already come first');
-  t.ok(requests.usedBytes > 20 * KIB, 'what waits is reserved');
+  t.equal(order.join(''), 'a', 'connections that already wait are served first');
+  t.ok(requests.usedBytes > 20 * KIB, 'waiting bytes are reserved');
   order.length = 0;
   step();
   t.equal(order.join(''), 'abab');
   order.length = 0;
   step();
   t.equal(order.join(''), 'aaaa');
-  t.notOk(b.connection.socket.isPaused(), 'a connection without a rest reads on');
+  t.notOk(b.connection.socket.isPaused(), 'a connection without waiting bytes reads on');
 });
 
-t.test('a flood of control frames passes on no more than a few a round, and others come between', async t => {
+t.test('a flood of control frames is limited per round, so other connections are served in between', async t => {
   const { turns, step } = steppedTurns({ frames: 40, streams: 4 });
   const { open } = await start(t, { turns });
   const flood = await open();
@@ -159,16 +159,16 @@ t.test('a flood of control frames passes on no more than a few a round, and othe
   const ping = frame(PING, Buffer.alloc(8));
   flood.client.write(Buffer.concat([PREFACE, times(1000, ping)]));
   await until(() => lengthOf(pings) === PREFACE.length + 16 * ping.length);
-  const other = await open();
-  const requests = piecesOf(other.connection);
-  other.client.write(Buffer.concat([PREFACE, frame(HEADERS, Buffer.alloc(20))]));
-  await until(() => other.connection.socket.isPaused());
+  const quiet = await open();
+  const requests = piecesOf(quiet.connection);
+  quiet.client.write(Buffer.concat([PREFACE, frame(HEADERS, Buffer.alloc(20))]));
+  await until(() => quiet.connection.socket.isPaused());
   step();
   t.equal(lengthOf(requests), PREFACE.length + 29);
-  t.equal(lengthOf(pings), PREFACE.length + (16 + 39) * ping.length, 'the share of a turn is for all of them');
+  t.equal(lengthOf(pings), PREFACE.length + (16 + 39) * ping.length, 'all connections share the frames of a turn');
 });
 
-t.test('a large frame is passed on in parts', async t => {
+t.test('a large frame is passed on in pieces of at most 32 KiB', async t => {
   const { turns, step } = steppedTurns({ frames: 40, streams: 4 });
   const { open } = await start(t, { turns });
   const { client, connection } = await open();
@@ -183,7 +183,7 @@ t.test('a large frame is passed on in parts', async t => {
   t.ok(pieces.every(({ length }) => length <= 32 * KIB));
 });
 
-t.test('a connection for whose bytes there is no room is closed, and one with few bytes is not', async t => {
+t.test('with a full budget, a connection with many waiting bytes is closed and one with few is not', async t => {
   const { turns, step } = steppedTurns({ frames: 100, streams: 2 });
   const requests = new Budget(0);
   const { open } = await start(t, { turns, requests });
@@ -204,7 +204,7 @@ t.test('a connection for whose bytes there is no room is closed, and one with fe
   t.equal(requests.usedBytes, 0);
 });
 
-t.test('what is reserved is released by a close', async t => {
+t.test('closing a connection releases its reserved bytes', async t => {
   const { turns, step } = steppedTurns({ frames: 100, streams: 2 });
   const { open, requests } = await start(t, { turns });
   const { client, connection } = await open();
@@ -218,7 +218,7 @@ t.test('what is reserved is released by a close', async t => {
   t.equal(pieces.length, passed);
 });
 
-t.test('a session that closes its connection while it reads gets no more', async t => {
+t.test('a session that closes its connection while reading receives nothing more', async t => {
   const { open, requests } = await start(t);
   const { client, connection } = await open();
   const pieces = piecesOf(connection);
@@ -229,7 +229,7 @@ t.test('a session that closes its connection while it reads gets no more', async
   t.equal(requests.usedBytes, 0);
 });
 
-t.test('a session that pauses is passed nothing more, and the rest is left in the network', async t => {
+t.test('a paused session receives nothing more, and the socket is paused too', async t => {
   const { open, requests } = await start(t);
   const { client, connection } = await open();
   const pieces = piecesOf(connection);
@@ -251,7 +251,7 @@ t.test('a session that pauses is passed nothing more, and the rest is left in th
   t.notOk(connection.socket.isPaused());
 });
 
-t.test('the end of the network comes after the last frame', async t => {
+t.test('the end of the socket is passed on after the last frame', async t => {
   const { open } = await start(t, { allowHalfOpen: true });
   for (const requests of [0, 50]) {
     const { client, connection } = await open();
@@ -262,16 +262,16 @@ t.test('the end of the network comes after the last frame', async t => {
   }
 });
 
-t.test('an end, a close and an error pass through in both directions', async t => {
+t.test('an end, a close and a reset are passed through in both directions', async t => {
   const { open } = await start(t);
   const ended = await open();
   const received = buffer(ended.client);
   ended.connection.end('last');
   t.equal(String(await received), 'last');
-  const left = await open();
-  left.connection.resume();
-  left.client.destroy();
-  await once(left.connection, 'close');
+  const disconnected = await open();
+  disconnected.connection.resume();
+  disconnected.client.destroy();
+  await once(disconnected.connection, 'close');
   const reset = await open();
   reset.connection.resume();
   reset.client.resetAndDestroy();
@@ -283,7 +283,7 @@ t.test('an end, a close and an error pass through in both directions', async t =
   t.ok(closed.client.destroyed);
 });
 
-t.test('a write ends when the client has read enough', async t => {
+t.test('a write completes only after the client has read enough', async t => {
   const { open } = await start(t);
   const { client, connection } = await open();
   client.pause();
@@ -302,7 +302,7 @@ t.test('a write ends when the client has read enough', async t => {
   t.ok(isWritten);
 });
 
-t.test('a request and its answer are the same over a connection that comes in small pieces', async t => {
+t.test('requests and responses are unchanged over a connection whose bytes arrive in small pieces', async t => {
   const { server } = await start(t);
   const random = seeded(7);
   const relay = await startRelay(t, (server.address() as AddressInfo).port, random);
@@ -329,7 +329,7 @@ t.test('a request and its answer are the same over a connection that comes in sm
   for (const [index, echo] of (await Promise.all(echoes)).entries()) t.ok(echo.equals(bodies[index] as Buffer));
 });
 
-/** A relay that passes on what the client sends in pieces of random length. @returns its port. */
+/** Starts a relay that splits the client's bytes at random positions. @returns its port. */
 async function startRelay(t: Test, port: number, random: Seeded): Promise<number> {
   const relay = createServer({ noDelay: true }, from => {
     const to = connect({ port, host: '127.0.0.1', noDelay: true });
@@ -341,10 +341,10 @@ async function startRelay(t: Test, port: number, random: Seeded): Promise<number
     to.on('error', () => {}).pipe(from);
     void (async () => {
       for await (const chunk of from) {
-        for (let at = 0; at < chunk.length; ) {
-          const next = at + 1 + random.below(random.pick([20, 3000]));
-          to.write(chunk.subarray(at, next));
-          at = next;
+        for (let offset = 0; offset < chunk.length; ) {
+          const next = offset + 1 + random.below(random.pick([20, 3000]));
+          to.write(chunk.subarray(offset, next));
+          offset = next;
           await turn();
         }
       }

@@ -31,7 +31,7 @@ const frameOf = (type: number, flags: number, stream: number, payload = Buffer.a
 };
 const SETTINGS = frameOf(4, 0, 0);
 
-type Answer = (stream: ServerHttp2Stream, connection?: SharedConnection) => unknown;
+type StreamHandler = (stream: ServerHttp2Stream, connection?: SharedConnection) => unknown;
 
 interface Started {
   readonly listener: Http2Listener;
@@ -41,7 +41,11 @@ interface Started {
   readonly peers: string[];
 }
 
-async function start(t: Test, take: Answer = () => {}, options: Partial<Http2ListenerOptions> = {}): Promise<Started> {
+async function start(
+  t: Test,
+  handle: StreamHandler = () => {},
+  options: Partial<Http2ListenerOptions> = {},
+): Promise<Started> {
   const streams: ServerHttp2Stream[] = [];
   const peers: string[] = [];
   const listener = http2Listener(
@@ -50,7 +54,7 @@ async function start(t: Test, take: Answer = () => {}, options: Partial<Http2Lis
       connection.hasBeenAllowed = true;
       connection.onChange();
       peers.push(peer);
-      take(stream, connection);
+      handle(stream, connection);
     },
     { ...roomyLimits(), ...options },
   );
@@ -63,7 +67,7 @@ async function start(t: Test, take: Answer = () => {}, options: Partial<Http2Lis
 
 type Session = ReturnType<typeof rawSession>;
 
-const answer: Answer = stream => {
+const answer: StreamHandler = stream => {
   if (!stream.closed) stream.respond({ ':status': 204 }, { endStream: true });
 };
 
@@ -75,41 +79,41 @@ async function open(t: Test, port: number): Promise<Socket> {
   return socket;
 }
 
-/** Also of what ends in an error. */
-function closed(one: { once(name: 'close', listener: () => void): unknown }): Promise<void> {
-  return new Promise(resolve => one.once('close', resolve));
+/** Resolves when the emitter closes. Unlike `once`, it does not reject on an error. */
+function closed(emitter: { once(name: 'close', listener: () => void): unknown }): Promise<void> {
+  return new Promise(resolve => emitter.once('close', resolve));
 }
 
-t.test('whoever does not answer by the second time is let go, and who does stays', async t => {
+t.test('a connection that does not answer a ping before the next one is closed, and others stay open', async t => {
   const { listener, port, address, peers } = await start(t, answer);
-  const alive = rawSession(t, address);
-  await once(alive, 'remoteSettings');
+  const responsive = rawSession(t, address);
+  await once(responsive, 'remoteSettings');
   const silent = await open(t, port);
   const unread = await open(t, port);
   unread.pause();
-  const dumb = await open(t, port);
-  dumb.write(PREFACE);
-  dumb.write(SETTINGS);
-  // Connections start in turns of the event loop. The settings of the last one say that all have started.
-  const started = once(dumb, 'data');
-  const left = Promise.all([silent, dumb].map(socket => closed(socket.resume())));
+  const unresponsive = await open(t, port);
+  unresponsive.write(PREFACE);
+  unresponsive.write(SETTINGS);
+  // Connections start in turns of the event loop; once the last has settings, all have started.
+  const started = once(unresponsive, 'data');
+  const bothClosed = Promise.all([silent, unresponsive].map(socket => closed(socket.resume())));
   const connections = () =>
     new Promise<number>(resolve => listener.server.getConnections((_error, count) => resolve(count)));
   await until(async () => (await connections()) === 4);
   await started;
-  const pinged = once(alive, 'ping');
+  const pinged = once(responsive, 'ping');
   await listener.pingSessions();
   await pinged;
-  // Sent after the answer to the ping.
-  await once(beginCall(alive), 'response');
+  // This call is sent after the answer to the ping.
+  await once(beginCall(responsive), 'response');
   listener.pingSessions();
-  await left;
+  await bothClosed;
   await until(async () => (await connections()) === 1);
-  await once(beginCall(alive), 'response');
+  await once(beginCall(responsive), 'response');
   t.strictSame(peers, ['127.0.0.1', '127.0.0.1']);
 });
 
-t.test('sessions are pinged a few in each event-loop iteration', async t => {
+t.test('a limited number of sessions is pinged in each event loop iteration', async t => {
   const { listener, address } = await start(t, answer);
   const sessions = Array.from({ length: 9 }, () => rawSession(t, address));
   await Promise.all(sessions.map(session => once(beginCall(session), 'response')));
@@ -126,37 +130,37 @@ t.test('sessions are pinged a few in each event-loop iteration', async t => {
   await pinged;
 });
 
-t.test('who said that it leaves is asked as well, and let go where it does not answer', async t => {
+t.test('a client that has sent GOAWAY is pinged by SETTINGS, and closed if it does not acknowledge them', async t => {
   const { listener, port, streams } = await start(t, stream => stream.respond({ ':status': 200 }));
-  const alive = await open(t, port);
+  const responsive = await open(t, port);
   const silent = await open(t, port);
   const block = Buffer.concat([Buffer.of(0x83, 0x86, 0x84, 0x01, 1), Buffer.from('x')]);
-  const leave = [frameOf(1, 4, 1, block), frameOf(4, 1, 0), frameOf(7, 0, 0, Buffer.alloc(8))];
-  const asked: Promise<void>[] = [];
-  for (const socket of [alive, silent]) {
-    socket.write(Buffer.concat([Buffer.from(PREFACE), SETTINGS, ...leave]));
-    const said: Buffer[] = [];
-    socket.on('data', (piece: Buffer) => said.push(piece));
-    // Its own settings are the first that it says, and those it asks with are the last.
-    asked.push(until(() => said.length > 0 && Buffer.concat(said).subarray(-9).equals(SETTINGS)));
+  const callAndGoaway = [frameOf(1, 4, 1, block), frameOf(4, 1, 0), frameOf(7, 0, 0, Buffer.alloc(8))];
+  const pinged: Promise<void>[] = [];
+  for (const socket of [responsive, silent]) {
+    socket.write(Buffer.concat([Buffer.from(PREFACE), SETTINGS, ...callAndGoaway]));
+    const received: Buffer[] = [];
+    socket.on('data', (piece: Buffer) => received.push(piece));
+    // The listener's initial settings come first; the empty ones that serve as a ping come last.
+    pinged.push(until(() => received.length > 0 && Buffer.concat(received).subarray(-9).equals(SETTINGS)));
   }
   await until(() => streams.length === 2 && streams.every(stream => stream.session?.closed));
-  const left = closed(silent);
+  const silentClosed = closed(silent);
   listener.pingSessions();
-  await Promise.all(asked);
-  alive.write(frameOf(4, 1, 0));
-  const other = streams[0]?.session;
-  await until(() => !other?.pendingSettingsAck);
+  await Promise.all(pinged);
+  responsive.write(frameOf(4, 1, 0));
+  const session = streams[0]?.session;
+  await until(() => !session?.pendingSettingsAck);
   listener.pingSessions();
-  await left;
-  t.notOk(alive.destroyed);
+  await silentClosed;
+  t.notOk(responsive.destroyed);
   t.strictSame(
     streams.map(stream => stream.destroyed),
     [false, true],
   );
 });
 
-t.test('what is under way when it closes is finished, and nothing else is begun', async t => {
+t.test('closing the listener finishes calls in flight and accepts no others', async t => {
   const { listener, port, address, streams } = await start(t);
   const session = rawSession(t, address);
   const stream = beginCall(session);
@@ -177,7 +181,7 @@ t.test('what is under way when it closes is finished, and nothing else is begun'
   t.equal(streams.length, 1);
 });
 
-t.test('a handshake that ends after it has closed begins nothing', async t => {
+t.test('a TLS handshake that completes after the listener has closed starts no session', async t => {
   const material = {
     cert: Buffer.from(pem('server.crt')),
     key: Buffer.from(pem('server.key')),
@@ -200,7 +204,7 @@ t.test('a handshake that ends after it has closed begins nothing', async t => {
   t.equal(streams.length, 0);
 });
 
-t.test('over TLS, who does not speak of HTTP/2 is not spoken to', async t => {
+t.test('a TLS client that does not negotiate HTTP/2 receives nothing', async t => {
   const material = {
     cert: Buffer.from(pem('server.crt')),
     key: Buffer.from(pem('server.key')),
@@ -217,7 +221,7 @@ t.test('over TLS, who does not speak of HTTP/2 is not spoken to', async t => {
   t.equal(received, 0);
 });
 
-t.test('a peer on a Unix socket has no address', async t => {
+t.test('a peer on a Unix socket has an empty address', async t => {
   const folder = await mkdtemp(join(tmpdir(), 'gatecar-'));
   t.teardown(() => rm(folder, { recursive: true }));
   const path = join(folder, 'grpc.sock');
@@ -235,7 +239,7 @@ t.test('a peer on a Unix socket has no address', async t => {
   t.strictSame(peers, ['']);
 });
 
-t.test('a peer that has gone before it was asked for its address passes for none on a Unix socket', async t => {
+t.test('a TCP peer whose address is no longer available is not treated as a Unix socket peer', async t => {
   const { listener, address, peers } = await start(t, answer);
   listener.server.prependListener('connection', (socket: Socket) => {
     Object.defineProperty(socket, 'remoteAddress', { value: undefined });
@@ -244,30 +248,30 @@ t.test('a peer that has gone before it was asked for its address passes for none
   t.strictSame(peers, ['unknown']);
 });
 
-t.test('a stream that its client ends with an error ends alone', async t => {
+t.test('a stream reset with an error leaves its connection open', async t => {
   const { address, streams } = await start(t);
   const session = rawSession(t, address);
   const stream = beginCall(session);
   await until(() => streams.length === 1);
-  const [taken] = streams as [ServerHttp2Stream];
+  const [reset] = streams as [ServerHttp2Stream];
   const errors: Error[] = [];
-  taken.on('error', error => errors.push(error));
+  reset.on('error', error => errors.push(error));
   stream.close(constants.NGHTTP2_INTERNAL_ERROR);
-  await closed(taken);
+  await closed(reset);
   t.match(errors, [{ code: 'ERR_HTTP2_STREAM_ERROR' }]);
   beginCall(session);
   await until(() => streams.length === 2);
 });
 
-t.test('streams that are reset as soon as they are begun end their connection, and no other', async t => {
+t.test('a flood of streams that are reset immediately closes its connection and no other', async t => {
   const { port, address, streams } = await start(t, answer);
-  const other = rawSession(t, address);
-  await once(beginCall(other), 'response');
+  const session = rawSession(t, address);
+  await once(beginCall(session), 'response');
   const flood = await open(t, port);
   flood.write(PREFACE);
   flood.write(SETTINGS);
   flood.resume();
-  // POST http://x/ as literals that no table keeps.
+  // POST http://x/, with a literal authority that HPACK does not index.
   const block = Buffer.concat([Buffer.of(0x83, 0x86, 0x84, 0x01, 1), Buffer.from('x')]);
   const reset = Buffer.alloc(4);
   reset.writeUInt32BE(constants.NGHTTP2_CANCEL);
@@ -275,13 +279,13 @@ t.test('streams that are reset as soon as they are begun end their connection, a
     flood.write(Buffer.concat([frameOf(1, 4, id, block), frameOf(3, 0, id, reset)]));
   }
   await closed(flood);
-  t.ok(streams.length > 100 && streams.length < 5_000, `${streams.length}`);
-  await once(beginCall(other), 'response');
+  t.ok(streams.length > 100 && streams.length < 5_000, `${streams.length} streams`);
+  await once(beginCall(session), 'response');
 });
 
-t.test('floods of frames that ask for an answer nobody reads end their connection', async t => {
+t.test('a flood of PING or SETTINGS frames whose answers are not read closes its connection', async t => {
   const { port, address } = await start(t, answer);
-  const other = rawSession(t, address);
+  const session = rawSession(t, address);
   for (const frame of [frameOf(6, 0, 0, Buffer.alloc(8)), SETTINGS]) {
     const flood = await open(t, port);
     flood.pause();
@@ -289,14 +293,14 @@ t.test('floods of frames that ask for an answer nobody reads end their connectio
     flood.write(SETTINGS);
     const many = Buffer.concat(Array(10_000).fill(frame));
     while (!flood.destroyed) await new Promise<void>(resolve => flood.write(many, () => resolve()));
-    await once(beginCall(other), 'response');
+    await once(beginCall(session), 'response');
   }
 });
 
-t.test('a head that is too large, or has too many fields, is refused', async t => {
+t.test('a stream whose headers are too large or too many is reset with ENHANCE_YOUR_CALM', async t => {
   const { address, streams } = await start(t, answer);
   const session = rawSession(t, address);
-  // Until the client has agreed to our settings, Node's own bound holds.
+  // Until the client has acknowledged the listener's settings, Node's default limit applies.
   await once(beginCall(session), 'response');
   for (const headers of [
     { big: 'x'.repeat(17 * 1024) },
@@ -310,7 +314,7 @@ t.test('a head that is too large, or has too many fields, is refused', async t =
   await once(beginCall(session, { big: 'x'.repeat(12 * 1024) }), 'response');
 });
 
-t.test('a connection may ask 1,000 times between two pings of the listener, and not once more', async t => {
+t.test('a connection may send 1,000 PING or SETTINGS frames between two pings, and is closed at one more', async t => {
   for (const frame of [frameOf(6, 0, 0, Buffer.alloc(8)), SETTINGS]) {
     const { listener, port, streams } = await start(t, answer);
     const socket = await open(t, port);
@@ -320,7 +324,7 @@ t.test('a connection may ask 1,000 times between two pings of the listener, and 
     });
     socket.write(Buffer.concat([Buffer.from(PREFACE), SETTINGS]));
     await until(() => received > 0);
-    // Each is answered with as many bytes. The settings of the beginning count too.
+    // The answer to a frame has the frame's length. The initial SETTINGS frame counts too.
     const flood = async (count: number): Promise<void> => {
       const before = received;
       for (let sent = 0; sent < count && !socket.destroyed; sent += 100) {
@@ -338,7 +342,7 @@ t.test('a connection may ask 1,000 times between two pings of the listener, and 
   }
 });
 
-t.test('frames of a trusted proxy are read directly, and those of others only as far as there is room', async t => {
+t.test('frames of a trusted proxy bypass the budget, and those of other peers are limited by it', async t => {
   const requests = new Budget(0);
   const sent = Buffer.concat([
     Buffer.from(PREFACE),
@@ -346,9 +350,9 @@ t.test('frames of a trusted proxy are read directly, and those of others only as
     Buffer.concat(Array(2000).fill(frameOf(2, 0, 1, Buffer.alloc(5)))),
   ]);
   const { port } = await start(t, answer, { requests });
-  const stranger = await open(t, port);
-  stranger.resume().write(sent);
-  await closed(stranger);
+  const untrusted = await open(t, port);
+  untrusted.resume().write(sent);
+  await closed(untrusted);
   const trusting = await start(t, answer, { requests, isTrusted: peer => peer === '127.0.0.1' });
   const gateway = await open(t, trusting.port);
   let received = Buffer.alloc(0);
@@ -360,7 +364,7 @@ t.test('frames of a trusted proxy are read directly, and those of others only as
   t.notOk(gateway.destroyed);
 });
 
-t.test('a connection with an allowed request goes on within its own share', async t => {
+t.test('a connection with an allowed request has 200 further calls answered', async t => {
   const { address, streams } = await start(t, answer);
   const session = rawSession(t, address);
   await once(beginCall(session), 'response');
@@ -368,10 +372,10 @@ t.test('a connection with an allowed request goes on within its own share', asyn
   t.equal(streams.length, 201);
 });
 
-t.test('a connection that is reset, or does not speak HTTP/2, ends alone', async t => {
+t.test('a reset connection and one that does not send HTTP/2 are closed without effect on others', async t => {
   const { listener, port, address } = await start(t, answer);
-  const other = rawSession(t, address);
-  await once(beginCall(other), 'response');
+  const session = rawSession(t, address);
+  await once(beginCall(session), 'response');
   const reset = await open(t, port);
   reset.write(Buffer.concat([Buffer.from(PREFACE), SETTINGS]));
   await once(reset, 'data');
@@ -382,11 +386,11 @@ t.test('a connection that is reset, or does not speak HTTP/2, ends alone', async
   await until(
     () => new Promise<boolean>(resolve => listener.server.getConnections((_error, count) => resolve(count === 1))),
   );
-  await once(beginCall(other), 'response');
+  await once(beginCall(session), 'response');
 });
 
 t.test(
-  'a full pool closes a connection to which no decision is owed for a new one, and none that waits for a review',
+  'a full pool closes a connection without a pending review for a new one, and none with a pending review',
   async t => {
     const pool = new ConnectionPool(2 * CONNECTION_BYTES.grpc, { minIdleMs: 0 });
     const connections: SharedConnection[] = [];
@@ -416,32 +420,29 @@ t.test(
   },
 );
 
-t.test(
-  'a connection without an allowed request gives way when no review is awaited on it, the least active first',
-  async t => {
-    const pool = new ConnectionPool(3 * CONNECTION_BYTES.grpc);
-    const connections: SharedConnection[] = [];
-    const take: Answer = (_stream, connection = new SharedConnection()) => {
-      connection.hasBeenAllowed = false;
-      connections.push(connection);
-      connection.onChange();
-    };
-    const { address, streams } = await start(t, take, { pool });
-    const sessions = [0, 1, 2].map(() => rawSession(t, address));
-    for (const [index, session] of sessions.entries()) {
-      beginCall(session);
-      await until(() => streams.length === index + 1);
-    }
-    const [pending, inactive, active] = sessions as [Session, Session, Session];
-    (connections[0] as SharedConnection).pending = 1;
-    connections[0]?.onChange();
-    beginCall(inactive);
-    await until(() => streams.length === 4);
-    beginCall(active);
-    await until(() => streams.length === 5);
-    const ended = closed(inactive);
-    beginCall(rawSession(t, address));
-    await ended;
-    t.notOk(pending.closed || active.closed);
-  },
-);
+t.test('connections without an allowed request or pending review are closed first, the least active first', async t => {
+  const pool = new ConnectionPool(3 * CONNECTION_BYTES.grpc);
+  const connections: SharedConnection[] = [];
+  const handle: StreamHandler = (_stream, connection = new SharedConnection()) => {
+    connection.hasBeenAllowed = false;
+    connections.push(connection);
+    connection.onChange();
+  };
+  const { address, streams } = await start(t, handle, { pool });
+  const sessions = [0, 1, 2].map(() => rawSession(t, address));
+  for (const [index, session] of sessions.entries()) {
+    beginCall(session);
+    await until(() => streams.length === index + 1);
+  }
+  const [pending, inactive, active] = sessions as [Session, Session, Session];
+  (connections[0] as SharedConnection).pending = 1;
+  connections[0]?.onChange();
+  beginCall(inactive);
+  await until(() => streams.length === 4);
+  beginCall(active);
+  await until(() => streams.length === 5);
+  const ended = closed(inactive);
+  beginCall(rawSession(t, address));
+  await ended;
+  t.notOk(pending.closed || active.closed);
+});

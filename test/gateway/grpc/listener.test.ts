@@ -31,7 +31,7 @@ const identity = toIdentity(
 );
 const allow: Decision = { kind: 'allow', identity };
 
-/** A check with a credential, by hand: `attributes.request.http.headers`. */
+/** A hand-encoded check with a credential in `attributes.request.http.headers`. */
 const CHECK = field(
   1,
   field(
@@ -41,19 +41,19 @@ const CHECK = field(
       field(
         3,
         Buffer.concat(
-          [...['authorization', 'Bearer abc'].entries()].map(([at, text]) => field(at + 1, Buffer.from(text))),
+          [...['authorization', 'Bearer abc'].entries()].map(([index, text]) => field(index + 1, Buffer.from(text))),
         ),
       ),
     ),
   ),
 );
 
-interface Gate {
+interface StartedListener {
   readonly client: EnvoyClient;
   readonly gateway: GrpcListener;
   readonly address: string;
   readonly decided: DecisionEvent[];
-  /** What each decision's `forwarded` said at its time. */
+  /** Each decision's `forwarded()`, read when the decision is reported. */
   readonly forwarded: Forwarded[];
   readonly faults: unknown[];
 }
@@ -62,19 +62,17 @@ const optionsFor = (authorize: Authorize): GrpcListenerOptions => ({
   ...roomyLimits(),
   authorize,
   answer: createResponseRenderer({
-    ...{
-      identityHeaderPrefix: 'X-Auth-Request-',
-      policyDeniedStatus: 403,
-      unavailableStatus: 503,
-      errorDetail: 'full',
-    },
+    identityHeaderPrefix: 'X-Auth-Request-',
+    policyDeniedStatus: 403,
+    unavailableStatus: 503,
+    errorDetail: 'full',
   }),
   trusted: trustedProxies([]),
   clientIpHeader: undefined,
   onFault: () => {},
 });
 
-async function startGate(
+async function startListener(
   t: Test,
   authorize: Authorize,
   {
@@ -88,7 +86,7 @@ async function startGate(
     onDecision = () => {},
     follow = undefined as GrpcListenerOptions['follow'],
   } = {},
-): Promise<Gate> {
+): Promise<StartedListener> {
   const decided: DecisionEvent[] = [];
   const forwarded: Forwarded[] = [];
   const faults: unknown[] = [];
@@ -99,9 +97,9 @@ async function startGate(
     clientIpHeader,
     limitsClients,
     follow,
-    onDecision(one) {
-      decided.push(one);
-      forwarded.push(one.forwarded());
+    onDecision(event) {
+      decided.push(event);
+      forwarded.push(event.forwarded());
       onDecision();
     },
     onFault: error => faults.push(error),
@@ -120,16 +118,16 @@ async function startGate(
 const denyMissing: Authorize = credential =>
   credential.kind === 'token' ? allow : { kind: 'deny', reason: 'credentials_missing', detail: '' };
 
-t.test('an allow overwrites the identity headers and removes the empty ones', async t => {
-  const { client, decided } = await startGate(t, () => allow);
+t.test('a gRPC allow overwrites the identity headers and removes the empty ones', async t => {
+  const { client, decided } = await startListener(t, () => allow);
   const response = await client.checkHeaders({ authorization: 'Bearer abc' });
   t.equal(response.status.code, 0);
   t.equal(response.http_response, 'ok_response');
   const headers = response.ok_response?.headers ?? [];
   t.match(headersOf(headers), { 'x-auth-request-user': identity.username, 'x-auth-request-groups': 'a,b' });
   t.ok(
-    headers.every(one => one.append === null && one.append_action === 0),
-    'neither append nor append_action is set, which overwrites',
+    headers.every(({ append, append_action }) => append === null && append_action === 0),
+    'append and append_action are unset, so Envoy overwrites',
   );
   t.strictSame(
     response.ok_response?.headers_to_remove,
@@ -138,40 +136,40 @@ t.test('an allow overwrites the identity headers and removes the empty ones', as
   t.match(decided, [{ protocol: 'grpc', decision: { kind: 'allow' }, credential: { kind: 'token' } }]);
 });
 
-t.test('each allow has the headers of its own identity, and only a stale one says that it is stale', async t => {
-  const other = { ...identity, username: 'bob' };
+t.test('each gRPC allow carries the headers of its identity, and only a stale one X-Gatecar-Stale', async t => {
+  const bob = { ...identity, username: 'bob' };
   const allows: Allow[] = [
     { kind: 'allow', identity },
     { kind: 'allow', identity, staleSeconds: 7 },
     { kind: 'allow', identity },
-    { kind: 'allow', identity: other },
+    { kind: 'allow', identity: bob },
     { kind: 'allow', identity: undefined },
   ];
   const decisions = allows.values();
-  const { client } = await startGate(t, () => decisions.next().value as Allow);
+  const { client } = await startListener(t, () => decisions.next().value as Allow);
   const headers = [];
   for (const _ of allows) {
     const { ok_response } = await client.checkHeaders({ authorization: 'Bearer abc' });
     headers.push(headersOf(ok_response?.headers ?? []));
   }
   t.strictSame(
-    headers.map(one => one['x-auth-request-user']),
+    headers.map(values => values['x-auth-request-user']),
     [identity.username, identity.username, identity.username, 'bob', ''],
   );
   t.strictSame(
-    headers.map(one => one['x-gatecar-stale']),
+    headers.map(values => values['x-gatecar-stale']),
     [undefined, '7', undefined, undefined, undefined],
   );
 });
 
-t.test('a refusal is a denied response with the same status, headers and body as over HTTP', async t => {
+t.test('a gRPC denial is a denied_response with the same status, headers and body as over HTTP', async t => {
   const decisions: [Decision, status: number, code: number][] = [
     [{ kind: 'deny', reason: 'token_rejected', detail: 'expired' }, 401, 16],
     [{ kind: 'deny', reason: 'namespace_denied', detail: 'x' }, 403, 7],
     [{ kind: 'unavailable', reason: 'overloaded', cause: 'too_many_reviews', retryAfterSeconds: 3 }, 503, 14],
   ];
   for (const [decision, status, code] of decisions) {
-    const { client } = await startGate(t, async () => decision);
+    const { client } = await startListener(t, async () => decision);
     const { status: rpc, denied_response: denied } = await client.checkHeaders({ authorization: 'Bearer abc' });
     t.equal(rpc.code, code);
     t.equal(denied?.status.code, status);
@@ -180,8 +178,8 @@ t.test('a refusal is a denied response with the same status, headers and body as
   }
 });
 
-t.test('what is no whole request is denied as one without a credential, and never an RPC error', async t => {
-  const { client } = await startGate(t, denyMissing);
+t.test('a check with missing parts is denied as one without a credential, and is never an RPC error', async t => {
+  const { client } = await startListener(t, denyMissing);
   for (const request of [
     {},
     { attributes: {} },
@@ -192,9 +190,9 @@ t.test('what is no whole request is denied as one without a credential, and neve
   }
 });
 
-t.test('merged, repeated and non-UTF-8 authorization is malformed', async t => {
+t.test('a merged, repeated or non-UTF-8 authorization header of a check is malformed', async t => {
   const kinds: string[] = [];
-  const { client, address } = await startGate(t, credential => {
+  const { client, address } = await startListener(t, credential => {
     kinds.push(credential.kind);
     return denyMissing(credential);
   });
@@ -209,22 +207,22 @@ t.test('merged, repeated and non-UTF-8 authorization is malformed', async t => {
   t.strictSame(kinds, ['malformed', 'malformed', 'token', 'malformed', 'malformed']);
 });
 
-t.test('a fault of ours is a denial with status UNAVAILABLE, told once', async t => {
+t.test('an internal error becomes a denial with status UNAVAILABLE and is reported once', async t => {
   for (const authorize of [
     () => {
       throw new Error('no');
     },
     () => Promise.reject(new Error('no')),
   ]) {
-    const { client, faults } = await startGate(t, authorize);
+    const { client, faults } = await startListener(t, authorize);
     const response = await client.checkHeaders({ authorization: 'Bearer abc' });
     t.match(response, { status: { code: 14 }, denied_response: { status: { code: 503 } } });
     t.match(faults, [{ message: 'no' }]);
   }
 });
 
-t.test('a fault after the answer is told, and the answer stays as it was', async t => {
-  const { client, faults } = await startGate(t, () => allow, {
+t.test('an error in onDecision is reported and does not change the gRPC response', async t => {
+  const { client, faults } = await startListener(t, () => allow, {
     onDecision() {
       throw new Error('no counter');
     },
@@ -233,9 +231,9 @@ t.test('a fault after the answer is told, and the answer stays as it was', async
   t.match(faults, [{ message: 'no counter' }]);
 });
 
-t.test('a deadline that is about to pass is answered in time, as unavailable', async t => {
+t.test('a call is answered as unavailable before its deadline passes', async t => {
   const never = new Promise<Decision>(() => {});
-  const { client, decided } = await startGate(t, () => never);
+  const { client, decided } = await startListener(t, () => never);
   for (const ms of [2000, 1]) {
     const answer = client.checkHeaders({ authorization: 'Bearer abc' }, new Date(Date.now() + ms));
     if (ms === 2000) t.match(await answer, { status: { code: 14 }, http_response: 'denied_response' });
@@ -244,9 +242,9 @@ t.test('a deadline that is about to pass is answered in time, as unavailable', a
   t.match(decided[0], { decision: { reason: 'authority_unavailable', cause: 'timeout' } });
 });
 
-t.test('a decision within the deadline is told, and one that comes after it is not told twice', async t => {
+t.test('a decision that arrives after the deadline is not reported a second time', async t => {
   const late = Promise.withResolvers<Decision>();
-  const { client, decided } = await startGate(t, credential =>
+  const { client, decided } = await startListener(t, credential =>
     credential.kind === 'token' ? late.promise : Promise.resolve(allow),
   );
   t.equal((await client.checkHeaders({}, new Date(Date.now() + 60_000))).status.code, 0);
@@ -256,10 +254,10 @@ t.test('a decision within the deadline is told, and one that comes after it is n
   t.equal(decided.length, 2);
 });
 
-t.test('a gateway’s time is read in every unit, and what is no time is no limit', async t => {
+t.test('grpc-timeout is read in every unit, and an invalid value sets no deadline', async t => {
   const late = Promise.withResolvers<Decision>();
   const calls: unknown[] = [];
-  const { address, decided } = await startGate(t, credential => {
+  const { address, decided } = await startListener(t, credential => {
     calls.push(credential);
     return late.promise;
   });
@@ -277,14 +275,14 @@ t.test('a gateway’s time is read in every unit, and what is no time is no limi
   t.ok(decided.length === limits.length && decided.every(({ decision }) => decision.kind === 'allow'));
 });
 
-t.test('what Envoy says of the request counts from a trusted proxy alone', async t => {
+t.test('request attributes of a check are used only from a trusted proxy', async t => {
   const request = {
     attributes: {
       source: { address: { socket_address: { address: '203.0.113.9' } } },
       request: { http: { id: '7', method: 'PUT', path: '/zones?x=1', headers: { 'x-real-ip': '198.51.100.1' } } },
     },
   };
-  const trusted = await startGate(t, denyMissing, { peers: ['127.0.0.1'] });
+  const trusted = await startListener(t, denyMissing, { peers: ['127.0.0.1'] });
   await trusted.client.check(request);
   t.strictSame(trusted.forwarded[0], {
     clientAddress: '203.0.113.9',
@@ -293,16 +291,16 @@ t.test('what Envoy says of the request counts from a trusted proxy alone', async
     uri: '/zones',
     trace: undefined,
   });
-  const header = await startGate(t, denyMissing, { peers: ['127.0.0.1'], clientIpHeader: 'x-real-ip' });
+  const header = await startListener(t, denyMissing, { peers: ['127.0.0.1'], clientIpHeader: 'x-real-ip' });
   await header.client.check(request);
   t.match(header.forwarded[0], { clientAddress: '198.51.100.1' });
-  const stranger = await startGate(t, denyMissing);
-  await stranger.client.check(request);
-  t.match(stranger.forwarded[0], { clientAddress: '127.0.0.1', requestId: undefined, uri: undefined });
+  const untrusted = await startListener(t, denyMissing);
+  await untrusted.client.check(request);
+  t.match(untrusted.forwarded[0], { clientAddress: '127.0.0.1', requestId: undefined, uri: undefined });
 });
 
 t.test(
-  'the trace is that of the call, else that of the request’s own headers, and a trusted proxy’s alone',
+  'the trace is read from the call’s metadata, else from the request’s headers, only from a trusted proxy',
   async t => {
     const [call, header] = ['b7ad6b7169203331', '00f067aa0ba902b7'].map(
       span => `00-4bf92f3577b34da6a3ce929d0e0e4736-${span}-01`,
@@ -311,7 +309,7 @@ t.test(
       attributes: { request: { http: { headers: { traceparent: header, tracestate: 'of=header' } } } },
     };
     const spans = async (peers: string[]) => {
-      const { client, forwarded } = await startGate(t, denyMissing, { peers });
+      const { client, forwarded } = await startListener(t, denyMissing, { peers });
       await client.check(request, undefined, { traceparent: call, tracestate: ['a=b', 'c=d'] });
       await client.check(request, undefined, { traceparent: call });
       await client.check(request, undefined, { traceparent: [call, call] });
@@ -321,14 +319,18 @@ t.test(
     };
     const ofHeader = ['00f067aa0ba902b7', 'of=header'];
     t.strictSame(await spans(['127.0.0.1']), [
-      ...[['b7ad6b7169203331', 'a=b, c=d'], ['b7ad6b7169203331', undefined], undefined, ofHeader, undefined],
+      ['b7ad6b7169203331', 'a=b, c=d'],
+      ['b7ad6b7169203331', undefined],
+      undefined,
+      ofHeader,
+      undefined,
     ]);
     t.strictSame(await spans([]), [undefined, undefined, undefined, undefined, undefined]);
   },
 );
 
-t.test('what Envoy gives as the client’s address counts only where it is one', async t => {
-  const { client, forwarded } = await startGate(t, denyMissing, { peers: ['127.0.0.1'] });
+t.test('the source address of a check is ignored if it is not an IP address', async t => {
+  const { client, forwarded } = await startListener(t, denyMissing, { peers: ['127.0.0.1'] });
   for (const address of ['2001:db8::9', 'x\r\n\x9b2J', 'fe80::1%\x9b2J', '']) {
     await client.check({ attributes: { source: { address: { socket_address: { address } } } } });
   }
@@ -338,33 +340,36 @@ t.test('what Envoy gives as the client’s address counts only where it is one',
   );
 });
 
-t.test('a request that is followed has its trail with the question, and with the decision', async t => {
-  const trail = { source: 'local' as const };
-  const questions: unknown[] = [];
-  const authorize: Authorize = (_credential, question) => {
-    questions.push(question);
+t.test('the trace of a gRPC call is passed to authorize and to onDecision', async t => {
+  const trace = { source: 'local' as const };
+  const contexts: unknown[] = [];
+  const authorize: Authorize = (_credential, context) => {
+    contexts.push(context);
     return allow;
   };
   const parents: unknown[] = [];
-  const { client, decided } = await startGate(t, authorize, {
+  const { client, decided } = await startListener(t, authorize, {
     peers: ['127.0.0.1'],
     follow(parent) {
       parents.push(parent());
-      return trail;
+      return trace;
     },
   });
   const span = '00f067aa0ba902b7';
   await client.checkHeaders({ traceparent: `00-4bf92f3577b34da6a3ce929d0e0e4736-${span}-01` });
   t.match(parents, [{ spanId: span }]);
-  t.match(questions, [{ client: undefined, trail }]);
-  t.ok((questions[0] as { heldBytes: number }).heldBytes > span.length, 'with what it would hold while it waits');
-  t.equal(decided[0]?.trail, trail);
+  t.match(contexts, [{ client: undefined, trail: trace }]);
+  t.ok(
+    (contexts[0] as { heldBytes: number }).heldBytes > span.length,
+    'the context has the bytes held while the call waits',
+  );
+  t.equal(decided[0]?.trail, trace);
 });
 
-t.test('for the failure limit the client is who Envoy saw, whatever a header says', async t => {
-  const seen: (string | undefined)[] = [];
-  const authorize: Authorize = (_credential, question) => {
-    seen.push(question?.client);
+t.test('the failure limit of gRPC uses the source address of the check, not a header', async t => {
+  const clients: (string | undefined)[] = [];
+  const authorize: Authorize = (_credential, context) => {
+    clients.push(context?.client);
     return allow;
   };
   const from = (address: string | undefined) => ({
@@ -374,40 +379,40 @@ t.test('for the failure limit the client is who Envoy saw, whatever a header say
     },
   });
   const peers = ['127.0.0.1', '203.0.113.128/25'];
-  const limiting = await startGate(t, authorize, { peers, limitsClients: true, clientIpHeader: 'x-real-ip' });
-  for (const address of ['203.0.113.9', '2001:db8::9', '203.0.113.200', 'made up', undefined]) {
+  const limiting = await startListener(t, authorize, { peers, limitsClients: true, clientIpHeader: 'x-real-ip' });
+  for (const address of ['203.0.113.9', '2001:db8::9', '203.0.113.200', 'invalid', undefined]) {
     await limiting.client.check(from(address));
   }
-  t.strictSame(seen.splice(0), ['203.0.113.9', '2001:db8::9', undefined, undefined, undefined]);
-  const stranger = await startGate(t, authorize, { peers: ['::1'], limitsClients: true });
-  await stranger.client.check(from('203.0.113.9'));
-  const unlimited = await startGate(t, authorize, { peers });
+  t.strictSame(clients.splice(0), ['203.0.113.9', '2001:db8::9', undefined, undefined, undefined]);
+  const untrusted = await startListener(t, authorize, { peers: ['::1'], limitsClients: true });
+  await untrusted.client.check(from('203.0.113.9'));
+  const unlimited = await startListener(t, authorize, { peers });
   await unlimited.client.check(from('203.0.113.9'));
-  t.strictSame(seen, [undefined, undefined]);
+  t.strictSame(clients, [undefined, undefined]);
 });
 
-t.test('it listens on a Unix socket, whose peers `unix` trusts', async t => {
-  // The path of a Unix socket has 107 bytes at the most, which a fixture's folder may exceed.
+t.test('the gRPC listener listens on a Unix socket, and `unix` trusts its peers', async t => {
+  // The path of a Unix socket has at most 107 bytes; a folder of tap's fixtures may exceed that.
   const folder = await mkdtemp(join(tmpdir(), 'gatecar-'));
   t.teardown(() => rm(folder, { recursive: true }));
   const path = join(folder, 'grpc.sock');
-  const { client, address, forwarded } = await startGate(t, denyMissing, { peers: ['unix'], path });
+  const { client, address, forwarded } = await startListener(t, denyMissing, { peers: ['unix'], path });
   t.equal(address, `unix:${path}`);
   await client.checkHeaders({});
   t.match(forwarded, [{ requestId: '7', uri: '/x' }]);
 });
 
-t.test('an IPv6 listener says its address in brackets, and a port that is taken names the network error', async t => {
-  const { client, address: v6 } = await startGate(t, () => allow, { host: '::1' });
+t.test('an IPv6 listener returns its address in brackets, and listening on a port in use rejects', async t => {
+  const { client, address: v6 } = await startListener(t, () => allow, { host: '::1' });
   t.match(v6, /^\[::1\]:\d+$/);
   t.equal((await client.checkHeaders({})).status.code, 0);
-  const other = createGrpcListener(optionsFor(() => allow));
-  t.teardown(() => other.destroy());
-  await t.rejects(other.listen({ host: '::1', port: Number(v6.split(':').at(-1)) }), { code: 'EADDRINUSE' });
+  const second = createGrpcListener(optionsFor(() => allow));
+  t.teardown(() => second.destroy());
+  await t.rejects(second.listen({ host: '::1', port: Number(v6.split(':').at(-1)) }), { code: 'EADDRINUSE' });
 });
 
-t.test('what is no call of a method that we have is refused as HTTP/2 and gRPC say', async t => {
-  const { address, faults, decided } = await startGate(t, () => allow);
+t.test('an unknown gRPC method, HTTP method or content type is rejected by the gRPC specification', async t => {
+  const { address, faults, decided } = await startListener(t, () => allow);
   const session = rawSession(t, address);
   const message = framed(CHECK);
   for (const [headers, http, grpc] of [
@@ -434,7 +439,7 @@ t.test('what is no call of a method that we have is refused as HTTP/2 and gRPC s
   t.strictSame(faults, []);
 });
 
-t.test('where not even the denial for a fault of ours can be made, the call fails', async t => {
+t.test('if even the denial for an internal error cannot be rendered, the call fails', async t => {
   const faults: unknown[] = [];
   const gateway = createGrpcListener({
     ...roomyLimits(),
@@ -450,27 +455,27 @@ t.test('where not even the denial for a fault of ours can be made, the call fail
   t.match(faults, [{ message: 'no answer' }, { message: 'no answer' }]);
 });
 
-t.test('40 calls of one connection that wait for one review are all answered when it ends', async t => {
+t.test('40 calls on one connection that wait for the same review are all answered', async t => {
   const decision = Promise.withResolvers<Decision>();
-  let asked = 0;
-  const { address, decided } = await startGate(t, () => {
-    asked += 1;
+  let authorized = 0;
+  const { address, decided } = await startListener(t, () => {
+    authorized += 1;
     return decision.promise;
   });
   const session = rawSession(t, address);
   const calls = Array.from({ length: 40 }, () => rawCall(session, {}, framed(CHECK)));
-  await until(() => asked === 40);
+  await until(() => authorized === 40);
   decision.resolve(allow);
   for (const answer of await Promise.all(calls)) t.match(answer, { status: '0', code: 0 });
   t.equal(decided.length, 40);
 });
 
-t.test('a call that has ended before its turn is not decided', async t => {
-  let asked = 0;
+t.test('a call whose session closes before its turn is not authorized', async t => {
+  let authorized = 0;
   const authorize: Authorize = (_credential, context) => {
-    asked += 1;
-    // More than are handled in the turn in which they came, so that the others are ready by now.
-    if (asked === 12) (context as unknown as { call: GrpcCall }).call.stream.session?.destroy();
+    authorized += 1;
+    // More calls than one turn handles, so the remaining ones are already ready.
+    if (authorized === 12) (context as unknown as { call: GrpcCall }).call.stream.session?.destroy();
     return { kind: 'deny', reason: 'token_rejected', detail: '' };
   };
   const gateway = createGrpcListener({ ...optionsFor(authorize), trusted: trustedProxies(['127.0.0.1']) });
@@ -484,10 +489,10 @@ t.test('a call that has ended before its turn is not decided', async t => {
   }
   await once(session, 'close');
   await new Promise(resolve => setImmediate(resolve));
-  t.equal(asked, 12);
+  t.equal(authorized, 12);
 });
 
-t.test('the answer to a health check that is not read has limited time', async t => {
+t.test('a health check whose answer is not read in time is reset', async t => {
   const requests = new Budget(1024 ** 2);
   const gateway = createGrpcListener({ ...optionsFor(() => allow), requests, clientTimeoutMs: 50 });
   t.teardown(() => gateway.destroy());
@@ -503,7 +508,7 @@ t.test('the answer to a health check that is not read has limited time', async t
 });
 
 t.test(
-  'unfinished calls whose time ends at the same moment are answered a few in each event-loop iteration',
+  'unfinished calls that time out together are answered by at most eight in each event loop iteration',
   async t => {
     let iteration = 0;
     const answered: number[] = [];
@@ -526,19 +531,19 @@ t.test(
     );
     t.strictSame(statuses, Array(40).fill('0'));
     t.equal(answered.length, 40);
-    const perIteration = Object.values(Object.groupBy(answered, one => one)).map(ones => ones?.length);
-    t.ok(perIteration.every(ones => (ones ?? 0) <= 8));
+    const perIteration = Object.values(Object.groupBy(answered, number => number)).map(calls => calls?.length);
+    t.ok(perIteration.every(calls => (calls ?? 0) <= 8));
   },
 );
 
-t.test('a health check with a compressed message fails', async t => {
-  const { address } = await startGate(t, () => allow);
+t.test('a health check with a compressed message fails with INTERNAL', async t => {
+  const { address } = await startListener(t, () => allow);
   const headers = { ':path': '/grpc.health.v1.Health/Check' };
   const answer = await rawCall(rawSession(t, address), headers, framed(Buffer.alloc(0), 1));
   t.match(answer, { status: '13', code: 0 });
 });
 
-t.test('a call fails if no answer to it can be rendered after a review, and closing does not wait for it', async t => {
+t.test('a call fails if its response cannot be rendered after a review, and closing does not wait for it', async t => {
   const faults: unknown[] = [];
   const gateway = createGrpcListener({
     ...optionsFor(async () => allow),
@@ -554,7 +559,7 @@ t.test('a call fails if no answer to it can be rendered after a review, and clos
   await gateway.close();
 });
 
-t.test('an error while a call is answered as unavailable leaves that answer as it is', async t => {
+t.test('an error in onDecision does not change the response to a call with an internal error', async t => {
   const faults: unknown[] = [];
   const render = optionsFor(() => allow).answer;
   const gateway = createGrpcListener({
@@ -574,20 +579,20 @@ t.test('an error while a call is answered as unavailable leaves that answer as i
   t.match(faults, [{ message: 'no answer' }, { message: 'no counter' }]);
 });
 
-t.test('who leaves while its token is asked about is told nothing, and its connection goes on', async t => {
+t.test('a call cancelled during its review gets no response, and its connection stays usable', async t => {
   const decisions: PromiseWithResolvers<Decision>[] = [];
-  const { address, faults, decided } = await startGate(t, () => {
+  const { address, faults, decided } = await startListener(t, () => {
     const decision = Promise.withResolvers<Decision>();
     decisions.push(decision);
     return decision.promise;
   });
   const session = rawSession(t, address);
-  const gone = beginCall(session);
-  const left = answerTo(gone);
-  gone.end(framed(CHECK));
+  const cancelled = beginCall(session);
+  const ended = answerTo(cancelled);
+  cancelled.end(framed(CHECK));
   await until(() => decisions.length === 1);
-  gone.close(constants.NGHTTP2_CANCEL);
-  await left;
+  cancelled.close(constants.NGHTTP2_CANCEL);
+  await ended;
   const next = rawCall(session, {}, framed(CHECK));
   await until(() => decisions.length === 2);
   for (const { resolve } of decisions) resolve(allow);
@@ -596,23 +601,23 @@ t.test('who leaves while its token is asked about is told nothing, and its conne
   t.strictSame(faults, []);
 });
 
-t.test('closing waits for what is under way', async t => {
-  const asked = Promise.withResolvers<void>();
+t.test('closing the gRPC listener waits for calls in flight', async t => {
+  const started = Promise.withResolvers<void>();
   const decision = Promise.withResolvers<Decision>();
-  const { client, gateway } = await startGate(t, () => {
-    asked.resolve();
+  const { client, gateway } = await startListener(t, () => {
+    started.resolve();
     return decision.promise;
   });
   const answer = client.checkHeaders({ authorization: 'Bearer abc' });
-  await asked.promise;
+  await started.promise;
   const closed = gateway.close();
   decision.resolve(allow);
   t.equal((await answer).status.code, 0);
   await closed;
 });
 
-t.test('closing does not wait for a connection without a call', async t => {
-  const { gateway, address } = await startGate(t, () => allow);
+t.test('closing the gRPC listener does not wait for a connection without a call', async t => {
+  const { gateway, address } = await startListener(t, () => allow);
   const silent = connectTcp(Number(address.split(':')[1]), '127.0.0.1');
   await once(silent, 'connect');
   await gateway.close();
@@ -620,23 +625,23 @@ t.test('closing does not wait for a connection without a call', async t => {
   await once(silent, 'close');
 });
 
-t.test('a connection that does not answer is let go', async t => {
-  const { address } = await startGate(t, () => allow, { pingEveryMs: 20 });
+t.test('a gRPC connection that does not answer pings is closed', async t => {
+  const { address } = await startListener(t, () => allow, { pingEveryMs: 20 });
   const silent = connectTcp(Number(address.split(':')[1]), '127.0.0.1');
   silent.resume();
   await once(silent, 'close');
 });
 
-t.test('a deadline of weeks is no hurry', async t => {
+t.test('a deadline of 20 days does not time out immediately', async t => {
   const decision = Promise.withResolvers<Decision>();
-  const { client } = await startGate(t, () => decision.promise);
+  const { client } = await startListener(t, () => decision.promise);
   const answer = client.checkHeaders({ authorization: 'Bearer a' }, new Date(Date.now() + 20 * 24 * 3_600_000));
   decision.resolve(allow);
   t.equal((await answer).status.code, 0);
 });
 
-t.test('a connection may hold 1,024 streams at once', async t => {
-  const { address } = await startGate(t, () => allow);
+t.test('a gRPC connection may have 1,024 concurrent streams', async t => {
+  const { address } = await startListener(t, () => allow);
   const session = connect(`http://${address}`);
   t.teardown(() => session.destroy());
   const settings = await new Promise<{ maxConcurrentStreams?: number }>(resolve =>
@@ -645,15 +650,15 @@ t.test('a connection may hold 1,024 streams at once', async t => {
   t.equal(settings.maxConcurrentStreams, 1024);
 });
 
-t.test('a head of up to 1 MiB is read, and a larger one is denied without an RPC error', async t => {
-  const { client, decided } = await startGate(t, () => allow);
+t.test('a check with headers of up to 1 MiB is read, and a larger one is denied without an RPC error', async t => {
+  const { client, decided } = await startListener(t, () => allow);
   t.equal((await client.checkHeaders({ x: 'a'.repeat(1_000_000) })).status.code, 0);
   t.match(await client.checkHeaders({ x: 'a'.repeat(1_100_000) }), { status: { code: 16 } });
   t.match(decided[1], { decision: { kind: 'deny', reason: 'credentials_malformed' } });
 });
 
-t.test('a body of any length is dropped as it comes, and the credential before it decides', async t => {
-  const { client, decided } = await startGate(t, () => allow);
+t.test('the body of a check is dropped as it arrives, and the credential before it decides', async t => {
+  const { client, decided } = await startListener(t, () => allow);
   for (const [body, raw_body] of [
     ['b'.repeat(6_000_000), ''],
     ['', Buffer.alloc(12_000_000, 'r')],
@@ -667,14 +672,14 @@ t.test('a body of any length is dropped as it comes, and the credential before i
   );
 });
 
-/** Sends bytes as a CheckRequest, for what the official files do not have yet. */
+/** Sends bytes as a CheckRequest, for fields that the official files do not have yet. */
 function rawClient(t: Test, address: string): (request: Buffer) => Promise<unknown> {
   const client = new Client(address, credentials.createInsecure());
   t.teardown(() => client.close());
-  const same = (bytes: Buffer) => bytes;
+  const unchanged = (bytes: Buffer) => bytes;
   return request =>
     new Promise((resolve, reject) =>
-      client.makeUnaryRequest(`/${AUTHORIZATION_SERVICE}/Check`, same, same, request, (error, response) =>
+      client.makeUnaryRequest(`/${AUTHORIZATION_SERVICE}/Check`, unchanged, unchanged, request, (error, response) =>
         error ? reject(error) : resolve(response),
       ),
     );
@@ -685,26 +690,29 @@ function field(number: number, content: Buffer): Buffer {
   return Buffer.concat([Buffer.from([(number << 3) | 2, content.length]), content]);
 }
 
-t.test('who leaves before the decision leaves no fault, and does not pass for a peer on a Unix socket', async t => {
-  const asked = Promise.withResolvers<void>();
+t.test('a gRPC client that disconnects before the decision keeps its address and causes no fault', async t => {
+  const started = Promise.withResolvers<void>();
   const decision = Promise.withResolvers<Decision>();
-  const told = Promise.withResolvers<void>();
+  const reported = Promise.withResolvers<void>();
   const authorize: Authorize = () => {
-    asked.resolve();
+    started.resolve();
     return decision.promise;
   };
-  const gate = await startGate(t, authorize, { peers: ['unix'], onDecision: () => told.resolve() });
-  const gone = gate.client.checkHeaders({ 'x-request-id': 'said' }).catch(error => error);
-  await asked.promise;
-  gate.gateway.destroy();
-  await gone;
+  const { client, gateway, forwarded, faults } = await startListener(t, authorize, {
+    peers: ['unix'],
+    onDecision: () => reported.resolve(),
+  });
+  const call = client.checkHeaders({ 'x-request-id': 'r' }).catch(error => error);
+  await started.promise;
+  gateway.destroy();
+  await call;
   decision.resolve({ kind: 'deny', reason: 'credentials_missing', detail: '' });
-  await told.promise;
-  t.match(gate.forwarded, [{ clientAddress: '127.0.0.1', requestId: undefined }]);
-  t.same(gate.faults, []);
+  await reported.promise;
+  t.match(forwarded, [{ clientAddress: '127.0.0.1', requestId: undefined }]);
+  t.same(faults, []);
 });
 
-t.test('an answer that cannot be rendered is unavailable, after a review and without a message too', async t => {
+t.test('a response that cannot be rendered becomes unavailable, after a review and for an invalid message', async t => {
   const faults: unknown[] = [];
   const render = optionsFor(() => allow).answer;
   const gateway = createGrpcListener({
@@ -726,40 +734,43 @@ t.test('an answer that cannot be rendered is unavailable, after a review and wit
   t.match(faults, [{ message: 'no answer' }, { message: 'no answer' }]);
 });
 
-t.test('with no room left, each connection has two calls, and others are denied as overloaded', async t => {
-  const decision = Promise.withResolvers<Decision>();
-  const decided: DecisionEvent[] = [];
-  let asked = 0;
-  const gateway = createGrpcListener({
-    ...optionsFor(() => {
-      asked += 1;
-      return decision.promise;
-    }),
-    requests: new Budget(0),
-    onDecision: one => decided.push(one),
-  });
-  t.teardown(() => gateway.destroy());
-  const address = await gateway.listen({ host: '127.0.0.1', port: 0 });
-  // The end of the stream comes with the message. A message that waits for its end would need room of its own.
-  const ask = (session: ReturnType<typeof rawSession>) => {
-    const stream = beginCall(session);
-    const reply = answerTo(stream);
-    stream.end(framed(CHECK));
-    return reply;
-  };
-  const session = rawSession(t, address);
-  const waiting = [0, 1].map(() => ask(session));
-  await until(() => asked === 2);
-  t.match(await ask(session), { status: '0', code: 0 }, 'not an RPC error');
-  t.match(decided[0], {
-    decision: { kind: 'unavailable', reason: 'overloaded', cause: 'transfers_memory_full' },
-  });
-  const other = ask(rawSession(t, address));
-  await until(() => asked === 3);
-  decision.resolve(allow);
-  t.match(await Promise.all([...waiting, other]), [{ status: '0' }, { status: '0' }, { status: '0' }]);
-  t.strictSame(
-    decided.slice(1).map(one => one.decision.kind),
-    ['allow', 'allow', 'allow'],
-  );
-});
+t.test(
+  'with a full budget each connection has two pending calls, and further ones are denied as overloaded',
+  async t => {
+    const decision = Promise.withResolvers<Decision>();
+    const decided: DecisionEvent[] = [];
+    let authorized = 0;
+    const gateway = createGrpcListener({
+      ...optionsFor(() => {
+        authorized += 1;
+        return decision.promise;
+      }),
+      requests: new Budget(0),
+      onDecision: event => decided.push(event),
+    });
+    t.teardown(() => gateway.destroy());
+    const address = await gateway.listen({ host: '127.0.0.1', port: 0 });
+    // Message and end of stream arrive together. A message without its end would need memory.
+    const call = (session: ReturnType<typeof rawSession>) => {
+      const stream = beginCall(session);
+      const reply = answerTo(stream);
+      stream.end(framed(CHECK));
+      return reply;
+    };
+    const session = rawSession(t, address);
+    const waiting = [0, 1].map(() => call(session));
+    await until(() => authorized === 2);
+    t.match(await call(session), { status: '0', code: 0 }, 'not an RPC error');
+    t.match(decided[0], {
+      decision: { kind: 'unavailable', reason: 'overloaded', cause: 'transfers_memory_full' },
+    });
+    const elsewhere = call(rawSession(t, address));
+    await until(() => authorized === 3);
+    decision.resolve(allow);
+    t.match(await Promise.all([...waiting, elsewhere]), [{ status: '0' }, { status: '0' }, { status: '0' }]);
+    t.strictSame(
+      decided.slice(1).map(event => event.decision.kind),
+      ['allow', 'allow', 'allow'],
+    );
+  },
+);

@@ -14,8 +14,8 @@ const GET = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n';
 
 async function start(t: Test, handler: (response: ServerResponse) => void, tls = false) {
   const material = { cert: pem('server.crt'), key: pem('server.key'), clientCa: undefined } as never;
-  const shown: ListenerTls | undefined = tls ? { material, onReplaced: () => {} } : undefined;
-  const http = httpServer((_request, response) => handler(response), { ...roomyLimits(), tls: shown });
+  const listenerTls: ListenerTls | undefined = tls ? { material, onReplaced: () => {} } : undefined;
+  const http = httpServer((_request, response) => handler(response), { ...roomyLimits(), tls: listenerTls });
   const { server, connections } = http;
   const listener = createDrainer(http, { silentGraceMs: 50, partialGraceMs: 150 });
   const accepted: Socket[] = [];
@@ -39,27 +39,27 @@ const received = async (socket: Socket): Promise<string> => {
   return text;
 };
 
-t.test('connections without a whole request are let go, what is under way is finished', async t => {
+t.test('draining closes connections without a complete request and finishes requests in flight', async t => {
   const answers: ServerResponse[] = [];
   const { listener, connections, open } = await start(t, response => {
     answers.push(response);
   });
   const silent = await open('');
-  const half = await open('GET / HTTP/1.1\r\nHost: x\r\n');
-  const asking = await open(GET);
+  const partial = await open('GET / HTTP/1.1\r\nHost: x\r\n');
+  const pending = await open(GET);
   await until(() => answers.length === 1);
   t.strictSame(
     [...connections].map(({ pendingResponse }) => pendingResponse !== undefined),
     [false, false, true],
   );
   const closed = listener.close();
-  t.strictSame(await Promise.all([received(silent), received(half)]), ['', '']);
+  t.strictSame(await Promise.all([received(silent), received(partial)]), ['', '']);
   answers[0]?.setHeader('Connection', 'close').end('done');
-  t.match(await received(asking), /^HTTP\/1\.1 200 OK[\s\S]*done/);
+  t.match(await received(pending), /^HTTP\/1\.1 200 OK[\s\S]*done/);
   await closed;
 });
 
-t.test('the beginning of a next request on a kept-alive connection holds up nothing', async t => {
+t.test('draining does not wait for a partial request on a kept-alive connection', async t => {
   const { listener, open, connections } = await start(t, response => response.end());
   const socket = await open(`${GET}GET /a`);
   await once(socket, 'data');
@@ -69,7 +69,7 @@ t.test('the beginning of a next request on a kept-alive connection holds up noth
   t.equal(await rest, '');
 });
 
-t.test('a request that is on its way when the listener closes is still answered', async t => {
+t.test('a request that arrives while the listener closes is still answered', async t => {
   const { listener, open } = await start(t, response => response.setHeader('Connection', 'close').end('in time'));
   const socket = await open('');
   const closed = listener.close();
@@ -78,7 +78,7 @@ t.test('a request that is on its way when the listener closes is still answered'
   await closed;
 });
 
-t.test('over TLS too, whether the handshake is done or not', async t => {
+t.test('draining over TLS closes connections before, during and after the handshake alike', async t => {
   const answers: ServerResponse[] = [];
   const { server, listener, open } = await start(t, response => answers.push(response), true);
   const secure = async (bytes: string) => {
@@ -90,23 +90,23 @@ t.test('over TLS too, whether the handshake is done or not', async t => {
     socket.write(bytes);
     return socket;
   };
-  const greeting = await open('\x16\x03\x01');
+  const handshaking = await open('\x16\x03\x01');
   const silent = await secure('');
-  const half = await secure('GET / HTTP/1.1\r\nHost: x\r\n');
-  const asking = await secure(GET);
+  const partial = await secure('GET / HTTP/1.1\r\nHost: x\r\n');
+  const pending = await secure(GET);
   await until(() => answers.length === 1);
   const closed = listener.close();
-  t.strictSame(await Promise.all([received(greeting), received(silent), received(half)]), ['', '', '']);
+  t.strictSame(await Promise.all([received(handshaking), received(silent), received(partial)]), ['', '', '']);
   answers[0]?.setHeader('Connection', 'close').end('done');
-  t.match(await received(asking), /^HTTP\/1\.1 200 OK[\s\S]*done/);
+  t.match(await received(pending), /^HTTP\/1\.1 200 OK[\s\S]*done/);
   await closed;
 });
 
-t.test('destroying ends all of it at once, a handshake under way among it', async t => {
+t.test('destroying the listener ends a drain immediately, including a TLS handshake in progress', async t => {
   const { server, listener, open } = await start(t, () => {}, true);
-  const greeting = await open('\x16\x03\x01');
+  const handshaking = await open('\x16\x03\x01');
   const closed = listener.close();
-  const ended = new Promise(resolve => greeting.on('error', () => {}).once('close', resolve));
+  const ended = new Promise(resolve => handshaking.on('error', () => {}).once('close', resolve));
   listener.destroy();
   await ended;
   await closed;

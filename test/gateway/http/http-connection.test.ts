@@ -9,7 +9,7 @@ import { roomyLimits } from '../../fixtures/limits.ts';
 import { until } from '../../fixtures/until.ts';
 
 const KIB = 1024;
-/** How much of a body is given to the parser at once. */
+/** The size of the pieces in which a body is passed to the parser. */
 const BODY_PIECE_BYTES = KIB;
 
 interface Exchange {
@@ -17,7 +17,7 @@ interface Exchange {
   readonly response: ServerResponse;
 }
 
-/** Answers at once if `answer` is given; else the test answers. */
+/** Starts a server. Without `answer` the test answers each exchange itself. */
 async function start(t: Test, options: Partial<HttpServerOptions> = {}, answer?: (exchange: Exchange) => void) {
   const exchanges: Exchange[] = [];
   const http = httpServer(
@@ -51,7 +51,7 @@ const end = ({ response }: Exchange): unknown => response.writeHead(200, ['Conte
 const closed = (socket: Socket): Promise<unknown> =>
   socket.closed ? Promise.resolve() : once(socket.resume(), 'close');
 
-t.test('one request is parsed at a time, and the next in another turn of the event loop', async t => {
+t.test('requests are parsed one at a time, each in its own turn of the event loop', async t => {
   const turns: number[] = [];
   let turn = 0;
   const count = (): void => {
@@ -65,10 +65,10 @@ t.test('one request is parsed at a time, and the next in another turn of the eve
   setImmediate(count);
   (await open(get().repeat(20))).resume();
   await until(() => turns.length === 20);
-  t.equal(new Set(turns).size, 20, `no two in one turn: ${turns}`);
+  t.equal(new Set(turns).size, 20, `each request has its own turn: ${turns}`);
 });
 
-t.test('a request is not parsed before the one before it has been answered', async t => {
+t.test('a pipelined request is not parsed before the previous one has been answered', async t => {
   const { exchanges, open } = await start(t);
   const socket = await open(`${get('/a')}${get('/b')}`);
   socket.resume();
@@ -82,7 +82,7 @@ t.test('a request is not parsed before the one before it has been answered', asy
   }
 });
 
-t.test('a request is not parsed before the answer to the last has been read', async t => {
+t.test('a pipelined request is not parsed before the client has read the previous response', async t => {
   const body = 'x'.repeat(16 * KIB * KIB);
   const { exchanges, open } = await start(t, {}, ({ response }) => {
     response.writeHead(200, { 'Content-Length': body.length }).end(body);
@@ -96,7 +96,7 @@ t.test('a request is not parsed before the answer to the last has been read', as
   await until(() => exchanges.length === 3);
 });
 
-t.test('requests that come in pieces, and several in one piece, are all answered', async t => {
+t.test('requests split into pieces, and several requests in one piece, are all answered', async t => {
   const { exchanges, open } = await start(t, {}, end);
   const socket = await open('\r\n\r\n\r\n');
   socket.resume();
@@ -116,20 +116,19 @@ t.test('requests that come in pieces, and several in one piece, are all answered
   );
 });
 
-t.test('a client that ends after its last request gets every answer', async t => {
+t.test('a client that half-closes after its last request gets every response', async t => {
   const { open } = await start(t, {}, end);
-
-  const asking = await open('');
+  const socket = await open('');
   let received = '';
-  asking.on('data', chunk => {
+  socket.on('data', chunk => {
     received += chunk;
   });
-  asking.end(get().repeat(5));
-  await once(asking, 'close');
+  socket.end(get().repeat(5));
+  await once(socket, 'close');
   t.equal(received.split('200 OK').length - 1, 5);
 });
 
-t.test('what is held of a head is reserved until the head is complete', async t => {
+t.test('the bytes of a partial request head are reserved until it is complete', async t => {
   const requests = new Budget(1024 * KIB);
   const { exchanges, open } = await start(t, { requests }, end);
   const socket = await open(`GET / HTTP/1.1\r\nHost: x\r\nX: ${'x'.repeat(1000)}`);
@@ -143,22 +142,22 @@ t.test('what is held of a head is reserved until the head is complete', async t 
   await until(() => requests.usedBytes === 0);
 });
 
-t.test('if heads take too much in all, those that have waited longest are closed', async t => {
+t.test('if partial heads exceed the budget, the connection that has waited longest is closed', async t => {
   const requests = new Budget(100 * KIB);
   const { connections, open } = await start(t, { requests, maxHeaderBytes: 32 * KIB });
-  const half = `GET / HTTP/1.1\r\nHost: x\r\nX: ${'x'.repeat(20_000)}`;
-  const first = await open(half);
+  const partial = `GET / HTTP/1.1\r\nHost: x\r\nX: ${'x'.repeat(20_000)}`;
+  const first = await open(partial);
   await until(() => requests.usedBytes > 40_000);
-  const second = await open(half);
+  const second = await open(partial);
   await until(() => requests.usedBytes > 80_000);
-  const third = await open(half);
+  const third = await open(partial);
   await closed(first);
   await until(() => connections.size === 2);
   t.notOk(second.closed || third.closed);
   t.ok(requests.usedBytes <= 100 * KIB);
 });
 
-t.test('a head that alone takes too much closes its connection', async t => {
+t.test('a partial head larger than the budget closes its connection', async t => {
   const requests = new Budget(10 * KIB);
   let rejected = 0;
   const onRejected = (): void => {
@@ -170,12 +169,12 @@ t.test('a head that alone takes too much closes its connection', async t => {
   t.equal(rejected, 1);
 });
 
-t.test('blank lines without end close their connection', async t => {
+t.test('a connection that sends endless blank lines is closed', async t => {
   const { open } = await start(t, { maxHeaderBytes: 8 * KIB });
   await closed(await open('\r\n'.repeat(20 * KIB)));
 });
 
-t.test('requests that are not parsed yet are reserved too', async t => {
+t.test('the bytes of pipelined requests are reserved until they are parsed', async t => {
   const requests = new Budget(1024 * KIB);
   const { exchanges, open } = await start(t, { requests });
   (await open(get().repeat(100))).resume();
@@ -187,7 +186,7 @@ t.test('requests that are not parsed yet are reserved too', async t => {
   await until(() => requests.usedBytes === 0);
 });
 
-t.test('a body is read after its answer only, and what follows it is not read', async t => {
+t.test('a body is read only after the response, and requests after it are not read', async t => {
   const { exchanges, open } = await start(t);
   const body = 'y'.repeat(200 * KIB);
   const head = `POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`;
@@ -212,7 +211,7 @@ t.test('a body is read after its answer only, and what follows it is not read', 
   t.ok(exchanges.length < 1 + BODY_PIECE_BYTES / get('/hidden').length);
 });
 
-t.test('a connection that is idle for too long is closed, and none that is busy', async t => {
+t.test('a connection idle for longer than keepAliveMs is closed, and a busy one is not', async t => {
   let now = 0;
   const { exchanges, open } = await start(t, { keepAliveMs: 50, now: () => now });
   const [idle, busy] = [await open(get('/idle')), await open(get('/busy'))];
@@ -227,7 +226,7 @@ t.test('a connection that is idle for too long is closed, and none that is busy'
   );
 });
 
-t.test('a pool that is full takes a new connection in place of one without a request', async t => {
+t.test('a full pool closes a connection without a request for a new one', async t => {
   const pool = new ConnectionPool(2 * 16 * KIB);
   const { exchanges, open } = await start(t, { pool, allowedStatus: 200 }, end);
   const served = await open(get());
@@ -240,41 +239,38 @@ t.test('a pool that is full takes a new connection in place of one without a req
   await until(() => exchanges[1]?.response.closed === true);
   t.notOk(served.closed || fresh.closed);
   await closed(await open(get()));
-  t.equal(exchanges.length, 2, 'none gives way on which a request has been allowed');
+  t.equal(exchanges.length, 2, 'a connection with an allowed request is not closed for a new one');
 });
 
-t.test(
-  'a connection without an allowed request gives way when no decision is owed on it, the oldest first',
-  async t => {
-    const pool = new ConnectionPool(3 * 16 * KIB);
-    const body = 'POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1';
-    const { exchanges, open } = await start(t, { pool, allowedStatus: 200 }, ({ request, response }) => {
-      if (request.url === '/pending') return;
-      response.writeHead(401, ['Content-Length', '1']);
-      if (request.url !== '/body') {
-        response.end('x');
-        return;
-      }
-      // The answer has been sent; the rest of the body is awaited.
-      response.write('x');
-      connectionOf(request).readBody();
-    });
-    const pending = await open(get('/pending'));
-    await until(() => exchanges.length === 1);
-    const denied = await open(get());
-    await once(denied, 'data');
-    await until(() => exchanges[1]?.response.closed === true);
-    const slow = await open(body);
-    await once(slow, 'data');
-    const fourth = await open('');
-    await closed(denied);
-    const fifth = await open('');
-    await closed(slow);
-    t.notOk(pending.closed || fourth.closed || fifth.closed);
-  },
-);
+t.test('a full pool closes connections without an allowed request or pending decision, the oldest first', async t => {
+  const pool = new ConnectionPool(3 * 16 * KIB);
+  const body = 'POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1';
+  const { exchanges, open } = await start(t, { pool, allowedStatus: 200 }, ({ request, response }) => {
+    if (request.url === '/pending') return;
+    response.writeHead(401, ['Content-Length', '1']);
+    if (request.url !== '/body') {
+      response.end('x');
+      return;
+    }
+    // The response has been sent; the rest of the body is still to come.
+    response.write('x');
+    connectionOf(request).readBody();
+  });
+  const pending = await open(get('/pending'));
+  await until(() => exchanges.length === 1);
+  const denied = await open(get());
+  await once(denied, 'data');
+  await until(() => exchanges[1]?.response.closed === true);
+  const slow = await open(body);
+  await once(slow, 'data');
+  const fourth = await open('');
+  await closed(denied);
+  const fifth = await open('');
+  await closed(slow);
+  t.notOk(pending.closed || fourth.closed || fifth.closed);
+});
 
-t.test('a client that does not read its answer gives way', async t => {
+t.test('a full pool closes a connection whose client does not read its response', async t => {
   const pool = new ConnectionPool(16 * KIB);
   const { exchanges, open } = await start(t, { pool, allowedStatus: 200 }, ({ response }) => {
     response.writeHead(200, ['Content-Length', String(16 * KIB * KIB)]).end(Buffer.alloc(16 * KIB * KIB));
@@ -287,7 +283,7 @@ t.test('a client that does not read its answer gives way', async t => {
   t.ok(unread.bytesRead < 16 * KIB * KIB);
 });
 
-t.test('a connection that makes room for itself by its own end leaves nothing reserved', async t => {
+t.test('a connection that is itself closed to free memory leaves nothing reserved', async t => {
   const requests = new Budget(100 * KIB);
   const { open, connections } = await start(t, { requests });
   const part = `GET / HTTP/1.1\r\nX-Padding: ${'a'.repeat(30 * KIB)}`;
@@ -302,27 +298,24 @@ t.test('a connection that makes room for itself by its own end leaves nothing re
   t.equal(requests.usedBytes, 0);
 });
 
-t.test(
-  'bytes that come while a request is being answered keep their order, even if the socket was resumed',
-  async t => {
-    const { exchanges, open } = await start(t);
-    const socket = await open(`${get('/a')}${get('/b')}`);
-    socket.resume();
-    await until(() => exchanges.length === 1);
-    const connection = connectionOf((exchanges[0] as Exchange).request);
-    connection.socket.resume();
-    const before = connection.socket.bytesRead;
-    socket.write(get('/c'));
-    await until(() => connection.socket.bytesRead > before);
-    for (const path of ['/a', '/b', '/c']) {
-      await until(() => exchanges.at(-1)?.request.url === path);
-      end(exchanges.at(-1) as Exchange);
-    }
-    t.equal(exchanges.length, 3);
-  },
-);
+t.test('bytes that arrive while a request is answered keep their order, even if the socket was resumed', async t => {
+  const { exchanges, open } = await start(t);
+  const socket = await open(`${get('/a')}${get('/b')}`);
+  socket.resume();
+  await until(() => exchanges.length === 1);
+  const connection = connectionOf((exchanges[0] as Exchange).request);
+  connection.socket.resume();
+  const before = connection.socket.bytesRead;
+  socket.write(get('/c'));
+  await until(() => connection.socket.bytesRead > before);
+  for (const path of ['/a', '/b', '/c']) {
+    await until(() => exchanges.at(-1)?.request.url === path);
+    end(exchanges.at(-1) as Exchange);
+  }
+  t.equal(exchanges.length, 3);
+});
 
-t.test('a connection that is closed while a request is read reads no more', async t => {
+t.test('a connection that is closed while a request is read reads nothing more', async t => {
   const requests = new Budget(1024 * KIB);
   const { exchanges, open } = await start(t, { requests }, ({ request }) => connectionOf(request).destroy());
   await closed(await open(get().repeat(10)));

@@ -19,16 +19,16 @@ import { pem } from '../../fixtures/tls-server.ts';
 import { until } from '../../fixtures/until.ts';
 import { acceptedAs } from '../../fixtures/verdicts.ts';
 
-const yes = acceptedAs();
-const GOOD = 'Authorization: Bearer good';
+const AUTHENTICATED = acceptedAs();
+const VALID = 'Authorization: Bearer good';
 const INTERNAL = '{"error":"TokenReview API call failed: internal error"}';
 
-/** Takes the token `good` and no other. */
+/** Authenticates only the token `good`. */
 const authorize: Authorize = createAuthorizer(
   {
     authenticate: token =>
       revealToken(token) === 'good'
-        ? yes
+        ? AUTHENTICATED
         : { kind: 'rejected', reason: 'token_rejected', detail: 'invalid bearer token' },
   },
   { allowedNamespaces: undefined, allowedServiceAccounts: undefined },
@@ -51,7 +51,7 @@ async function start(t: Test, options: Partial<HttpListenerOptions> = {}) {
     answer: render,
     trusted: trustedProxies([]),
     clientIpHeader: undefined,
-    onDecision: one => decided.push(one),
+    onDecision: event => decided.push(event),
     onFault: error => faults.push(error),
     ...options,
   });
@@ -72,7 +72,7 @@ async function start(t: Test, options: Partial<HttpListenerOptions> = {}) {
     t.teardown(() => conversation.destroy());
     return conversation;
   };
-  /** The first answer to these bytes. */
+  /** Sends bytes on a new connection. @returns the first response. */
   const answer = async (bytes: string) => {
     const conversation = await open();
     conversation.send(bytes);
@@ -83,10 +83,10 @@ async function start(t: Test, options: Partial<HttpListenerOptions> = {}) {
   return { url, server, decided, faults, sockets, open, answer };
 }
 
-t.test('an allow is exactly 200, with every identity header once and nothing that says of a body', async t => {
+t.test('an HTTP allow is a 200 with every identity header once and no header that describes a body', async t => {
   const { open } = await start(t);
   const conversation = await open();
-  conversation.send(head('GET /auth HTTP/1.1', GOOD));
+  conversation.send(head('GET /auth HTTP/1.1', VALID));
   await conversation.answers(1);
   const [statusLine, ...lines] = conversation
     .received()
@@ -95,14 +95,14 @@ t.test('an allow is exactly 200, with every identity header once and nothing tha
   t.equal(statusLine, 'HTTP/1.1 200 OK');
   const names = lines.map(line => line.split(':', 1)[0]);
   t.strictSame(names.slice(0, 3), ['Content-Length', 'Cache-Control', 'X-Auth-Request-User']);
-  t.equal(new Set(names).size, names.length, 'no name twice');
+  t.equal(new Set(names).size, names.length, 'no header is repeated');
   t.equal(names.filter(name => name?.startsWith('X-Auth-Request-')).length, 12);
   t.ok(lines.includes('Content-Length: 0'));
   t.ok(lines.includes('X-Auth-Request-User: system:serviceaccount:default:my-app'));
   t.notOk(names.some(name => /content-type|transfer-encoding|vary|etag|^server$/i.test(name ?? '')));
 });
 
-t.test('every auth request is served by the Fastify route of `/auth`, and no other request is', async t => {
+t.test('every auth request is served by the Fastify route /auth, and no other request is', async t => {
   const { app } = createHttpListener({
     ...roomyLimits(),
     authorize,
@@ -127,7 +127,7 @@ t.test('every auth request is served by the Fastify route of `/auth`, and no oth
   t.strictSame(routes, ['/auth', '/auth', undefined]);
 });
 
-t.test('a denial is JSON of known length, with its challenge', async t => {
+t.test('an HTTP denial is JSON with a Content-Length and a challenge', async t => {
   const { url } = await start(t);
   const { status, headers, body } = await ask(url, { token: 'bad' });
   t.equal(status, 401);
@@ -141,104 +141,88 @@ t.test('a denial is JSON of known length, with its challenge', async t => {
   });
 });
 
-t.test('the credential decides in every method there is', async t => {
+t.test('the credential decides for every HTTP method', async t => {
   const { answer, decided } = await start(t);
   const methods = METHODS.filter(method => method !== 'CONNECT' && method !== 'HEAD');
   t.ok(methods.includes('PROPFIND') && methods.includes('PURGE') && methods.includes('QUERY'));
   for (const method of methods) {
-    t.equal((await answer(head(`${method} /auth HTTP/1.1`, GOOD))).status, 200, method);
+    t.equal((await answer(head(`${method} /auth HTTP/1.1`, VALID))).status, 200, method);
     t.equal((await answer(head(`${method} /auth HTTP/1.1`))).status, 401, method);
   }
   t.equal(decided.length, 2 * methods.length);
 });
 
-t.test('CONNECT opens no tunnel and is no question', async t => {
+t.test('CONNECT opens no tunnel and is not authorized', async t => {
   const { open, decided } = await start(t);
   const conversation = await open();
-  conversation.send(head('CONNECT /auth HTTP/1.1', GOOD));
+  conversation.send(head('CONNECT /auth HTTP/1.1', VALID));
   t.strictSame(await conversation.closed, []);
   t.equal(decided.length, 0);
 });
 
-t.test('whatever follows /auth is not read', async t => {
+t.test('the path and query after /auth do not change the decision', async t => {
   const { answer } = await start(t);
+  // biome-ignore format: a list of targets
   const targets = [
-    ...['/auth', '/auth/', '/auth/x', '/auth//x', '/auth/%zz', '/auth/..%2f', '/auth/../x', '/auth/%00', '/auth/\\x'],
-    ...[
-      '/auth?',
-      '/auth?a=1&a=2',
-      '/auth?%zz',
-      '/auth/?x',
-      '/auth//',
-      '/auth/;',
-      '/auth/%2e%2e/metrics',
-      '/auth/*',
-      '/auth*',
-    ],
+    '/auth', '/auth/', '/auth/x', '/auth//x', '/auth/%zz', '/auth/..%2f', '/auth/../x', '/auth/%00', '/auth/\\x',
+    '/auth?', '/auth?a=1&a=2', '/auth?%zz', '/auth/?x', '/auth//', '/auth/;', '/auth/%2e%2e/metrics', '/auth/*', '/auth*',
     `/auth?${'q'.repeat(50 * 1024)}`,
     `/auth/${'p'.repeat(50 * 1024)}`,
-    ...['http://gatecar/auth', 'HTTP://gatecar:9080/auth/x', 'https://user@gatecar/auth?x'],
+    'http://gatecar/auth', 'HTTP://gatecar:9080/auth/x', 'https://user@gatecar/auth?x',
   ];
   for (const target of targets) {
-    t.equal((await answer(head(`GET ${target} HTTP/1.1`, GOOD))).status, 200, target.slice(0, 40));
+    t.equal((await answer(head(`GET ${target} HTTP/1.1`, VALID))).status, 200, target.slice(0, 40));
     t.equal((await answer(head(`GET ${target} HTTP/1.1`))).status, 401, target.slice(0, 40));
   }
 });
 
-t.test('any other target is not found, whatever the credential, and is no question', async t => {
+t.test('any other target is a 404, whatever the credential, and is not authorized', async t => {
   const { answer, decided } = await start(t);
+  // biome-ignore format: a list of targets
   const targets = [
-    ...['/', '/authx', '/aut', '/AUTH', '/auth%2f', '/auth.', '/x/auth', '//auth', '/./auth', '/%61uth', '/auth;x'],
-    ...[
-      '/metrics',
-      '/livez',
-      '/readyz',
-      '/%zz',
-      'http://gatecar/',
-      'http://gatecar',
-      'http://auth/',
-      'ftp://gatecar/auth',
-    ],
+    '/', '/authx', '/aut', '/AUTH', '/auth%2f', '/auth.', '/x/auth', '//auth', '/./auth', '/%61uth', '/auth;x',
+    '/metrics', '/livez', '/readyz', '/%zz', 'http://gatecar/', 'http://gatecar', 'http://auth/', 'ftp://gatecar/auth',
   ];
   for (const target of targets) {
-    const { status, headers, body } = await answer(head(`GET ${target} HTTP/1.1`, GOOD));
+    const { status, headers, body } = await answer(head(`GET ${target} HTTP/1.1`, VALID));
     t.equal(status, 404, target);
     t.equal(body, '{"error":"Not found: ask /auth"}');
     t.equal(headers.get('connection'), 'keep-alive');
   }
-  t.equal((await answer(head('OPTIONS * HTTP/1.1', GOOD))).status, 404);
+  t.equal((await answer(head('OPTIONS * HTTP/1.1', VALID))).status, 404);
   for (const method of ['POST', 'PURGE', 'PUT']) t.equal((await answer(head(`${method} / HTTP/1.1`))).status, 404);
   t.equal(decided.length, 0);
 });
 
-t.test('headers that make other servers answer otherwise change nothing', async t => {
+t.test('conditional, content negotiation, upgrade and Expect headers do not change the response', async t => {
   const { open } = await start(t);
+  // biome-ignore format: a list of headers
   const lines = [
-    ...['Expect: 200-ok', 'Expect:', 'Expect: x, y'],
-    ...['Content-Type: application/json', 'Content-Type: text/xml', 'Content-Type: nonsense', 'Content-Type:'],
-    ...['If-None-Match: *', 'If-Match: "x"', 'If-Modified-Since: Wed, 21 Oct 2037 07:28:00 GMT', 'Range: bytes=0-0'],
-    ...['Accept: image/png', 'Accept-Encoding: gzip', 'Accept-Version: 2', 'X-HTTP-Method-Override: POST'],
-    ...['Connection: Upgrade\r\nUpgrade: websocket', 'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c'],
-    ...['Origin: https://evil.example', 'User-Agent: kube-probe/1.36', 'Content-Length: 0', 'Max-Forwards: 0'],
+    'Expect: 200-ok', 'Expect:', 'Expect: x, y',
+    'Content-Type: application/json', 'Content-Type: text/xml', 'Content-Type: nonsense', 'Content-Type:',
+    'If-None-Match: *', 'If-Match: "x"', 'If-Modified-Since: Wed, 21 Oct 2037 07:28:00 GMT', 'Range: bytes=0-0',
+    'Accept: image/png', 'Accept-Encoding: gzip', 'Accept-Version: 2', 'X-HTTP-Method-Override: POST',
+    'Connection: Upgrade\r\nUpgrade: websocket', 'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c',
+    'Origin: https://evil.example', 'User-Agent: kube-probe/1.36', 'Content-Length: 0', 'Max-Forwards: 0',
   ];
-  const whole = async (credential: string, line: string) => {
+  const responseTo = async (credential: string, line: string) => {
     const conversation = await open();
     conversation.send(head('GET /auth HTTP/1.1', credential, line));
     await conversation.answers(1);
     return conversation.received().replace(/^Date: .*\r\n/m, '');
   };
-  for (const credential of [GOOD, 'Authorization: Bearer bad', 'X-Nothing: here']) {
-    const plain = await whole(credential, 'X-Nothing: else');
-    for (const line of lines) t.equal(await whole(credential, line), plain, line);
-    // Node keeps no connection on which somebody waits for a 100 that never came.
+  for (const credential of [VALID, 'Authorization: Bearer bad', 'X-Nothing: here']) {
+    const plain = await responseTo(credential, 'X-Nothing: else');
+    for (const line of lines) t.equal(await responseTo(credential, line), plain, line);
+    // Node closes a connection on which it has not sent the expected 100 response.
     const closing = plain.replace(/Connection: keep-alive\r\nKeep-Alive: .*\r\n/, 'Connection: close\r\n');
-    t.equal(await whole(credential, 'Expect: 100-continue'), closing);
+    t.equal(await responseTo(credential, 'Expect: 100-continue'), closing);
   }
 });
 
-t.test('HEAD is answered as GET, without the body', async t => {
+t.test('the response to HEAD is the one to GET without its body', async t => {
   const { open } = await start(t);
-  for (const line of [GOOD, 'Authorization: Bearer bad', 'Authorization:', 'Authorization: Basic eDp5']) {
+  for (const line of [VALID, 'Authorization: Bearer bad', 'Authorization:', 'Authorization: Basic eDp5']) {
     const received: string[] = [];
     for (const method of ['GET', 'HEAD']) {
       const conversation = await open();
@@ -251,16 +235,16 @@ t.test('HEAD is answered as GET, without the body', async t => {
   }
 });
 
-t.test('a declared body', async t => {
+t.test('a request with a body is answered without waiting for the body', async t => {
   const declared = ['Content-Length: 20', 'Content-Length: 00020', 'Transfer-Encoding: chunked'];
 
-  t.test('is not awaited, and its connection is closed a while after the answer', async t => {
+  t.test('a request whose body does not arrive is answered and its connection closed after a delay', async t => {
     const { open, decided } = await start(t, { lingerMs: 50 });
     for (const line of declared) {
       for (const [target, credential, status] of [
-        ['/auth', GOOD, 200],
+        ['/auth', VALID, 200],
         ['/auth', 'X-None: x', 401],
-        ['/elsewhere', GOOD, 404],
+        ['/elsewhere', VALID, 404],
       ] as const) {
         const conversation = await open();
         conversation.send(head(`POST ${target} HTTP/1.1`, credential, line));
@@ -272,14 +256,14 @@ t.test('a declared body', async t => {
     t.equal(decided.length, 6);
   });
 
-  t.test('that comes whole is read to its end, and then the connection is closed at once', async t => {
+  t.test('a body that arrives whole is read to its end, and the connection is closed immediately', async t => {
     const { open } = await start(t, { lingerMs: 600_000 });
     const bodies = [
       'Content-Length: 20\r\n\r\n01234567890123456789',
       'Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n',
     ];
     for (const body of bodies) {
-      for (const credential of [GOOD, 'X-None: x']) {
+      for (const credential of [VALID, 'X-None: x']) {
         const conversation = await open();
         conversation.send(`POST /auth HTTP/1.1\r\nHost: x\r\n${credential}\r\n${body}`);
         t.equal((await conversation.closed).length, 1);
@@ -287,93 +271,93 @@ t.test('a declared body', async t => {
     }
   });
 
-  t.test('that comes slowly does not have its connection reset under it', async t => {
+  t.test('a connection is not reset while a body arrives slowly', async t => {
     const { open, sockets } = await start(t, { lingerMs: 600_000 });
     const conversation = await open();
-    const request = head('POST /auth HTTP/1.1', GOOD, 'Content-Length: 20');
+    const request = head('POST /auth HTTP/1.1', VALID, 'Content-Length: 20');
     conversation.send(request);
     await conversation.answers(1);
     const [socket] = sockets;
     conversation.send('0123456789');
     await until(() => socket?.bytesRead === request.length + 10 || sockets.size === 0);
-    t.equal(sockets.size, 1, 'still there');
+    t.equal(sockets.size, 1, 'the connection is still open');
     conversation.send('0123456789');
     t.strictSame(statuses(await conversation.closed), [200]);
   });
 
-  t.test('is not awaited for HEAD either, which has none to answer', async t => {
+  t.test('a HEAD request whose body does not arrive is answered, without a response body', async t => {
     const { open } = await start(t, { lingerMs: 600_000 });
     for (const [credential, status] of [
-      [GOOD, 200],
+      [VALID, 200],
       ['X-None: x', 401],
     ]) {
       const conversation = await open();
       conversation.send(head('HEAD /auth HTTP/1.1', `${credential}`, 'Content-Length: 4'));
       await until(() => conversation.received().endsWith('\r\n\r\n'));
       t.match(conversation.received(), new RegExp(`^HTTP/1\\.1 ${status} .*\r\nConnection: close\r\n`, 's'));
-      const soFar = conversation.received();
+      const received = conversation.received();
       conversation.send('body');
       await conversation.closed;
-      t.equal(conversation.received(), soFar);
+      t.equal(conversation.received(), received);
     }
   });
 
-  t.test('of more than 32 MiB is not read to its end', async t => {
+  t.test('a body of more than 32 MiB is not read to its end', async t => {
     const { open } = await start(t, { lingerMs: 600_000 });
     const conversation = await open();
     const size = 33 * 1024 * 1024;
-    conversation.send(`${head('POST /auth HTTP/1.1', GOOD, `Content-Length: ${size + 1}`)}${'x'.repeat(size)}`);
+    conversation.send(`${head('POST /auth HTTP/1.1', VALID, `Content-Length: ${size + 1}`)}${'x'.repeat(size)}`);
     t.strictSame(statuses(await conversation.closed), [200]);
   });
 
-  t.test('that its sender breaks off leaves nothing behind', async t => {
+  t.test('a client that disconnects during its body leaves no connection and no timer', async t => {
     const { open, sockets, faults } = await start(t, { lingerMs: 600_000 });
     const timers = () => process.getActiveResourcesInfo().filter(kind => kind === 'Timeout').length;
     const before = timers();
-    for (const leave of ['end', 'destroy', 'reset'] as const) {
+    for (const disconnect of ['end', 'destroy', 'reset'] as const) {
       const conversation = await open();
-      conversation.send(`${head('POST /auth HTTP/1.1', GOOD, 'Content-Length: 20')}half`);
+      conversation.send(`${head('POST /auth HTTP/1.1', VALID, 'Content-Length: 20')}half`);
       await conversation.answers(1);
-      if (leave === 'reset') conversation.socket.resetAndDestroy();
-      else conversation[leave]();
+      if (disconnect === 'reset') conversation.socket.resetAndDestroy();
+      else conversation[disconnect]();
       await until(() => sockets.size === 0);
-      t.equal(timers(), before, leave);
+      t.equal(timers(), before, disconnect);
     }
     t.strictSame(faults, []);
   });
 
-  t.test('of no length is none, and its connection is kept', async t => {
+  t.test('a Content-Length of 0 declares no body, and the connection is kept', async t => {
     const { open } = await start(t);
     for (const line of ['Content-Length: 0', 'Content-Length: 000']) {
       const conversation = await open();
-      conversation.send(head('POST /auth HTTP/1.1', GOOD, line));
+      conversation.send(head('POST /auth HTTP/1.1', VALID, line));
       await conversation.answers(1);
       conversation.send(head('POST /auth HTTP/1.1', line));
       t.strictSame(statuses(await conversation.answers(2)), [200, 401]);
     }
   });
 
-  t.test('that never comes cannot make a later request of a header’s value', async t => {
-    // nginx with a kept-alive connection and the client's Content-Length: the next request is taken for the body, up to
-    // where the attacker wrote a request line into a header's value.
+  t.test('a missing body cannot smuggle a request inside a header value', async t => {
+    // nginx may keep the connection alive and send the client's Content-Length. A server would then
+    // read the next request as the body, up to a request line that an attacker hid in a header.
     const { open, decided } = await start(t, { lingerMs: 50 });
     const first = head('POST /auth HTTP/1.1', 'Content-Length: LENGTH');
-    const swallowed = `GET /auth HTTP/1.1\r\nHost: gatecar\r\nX-Smuggled: `;
-    const rest = `GET /auth HTTP/1.1\r\nHost: gatecar\r\n${GOOD}\r\n\r\n`;
+    const bodyBytes = `GET /auth HTTP/1.1\r\nHost: gatecar\r\nX-Smuggled: `;
+    const rest = `GET /auth HTTP/1.1\r\nHost: gatecar\r\n${VALID}\r\n\r\n`;
     for (const line of ['Content-Length', 'content-length']) {
       const conversation = await open();
-      conversation.send(first.replace('Content-Length: LENGTH', `${line}: ${swallowed.length}`));
+      conversation.send(first.replace('Content-Length: LENGTH', `${line}: ${bodyBytes.length}`));
       await conversation.answers(1);
-      conversation.send(swallowed + rest);
+      conversation.send(bodyBytes + rest);
       const answers = await conversation.closed;
-      t.strictSame(statuses(answers), [401], 'the one answer is to the first request');
+      t.strictSame(statuses(answers), [401], 'only the first request is answered');
     }
     t.ok(decided.length >= 2);
   });
 });
 
-t.test('what is no HTTP', async t => {
-  t.test('is 400 and a closed connection', async t => {
+t.test('malformed and oversized HTTP requests are rejected', async t => {
+  t.test('invalid HTTP gets a 400 and a closed connection', async t => {
     const { open, decided } = await start(t);
     const garbage = [
       'hello\r\n\r\n',
@@ -383,7 +367,7 @@ t.test('what is no HTTP', async t => {
       head('GET /auth HTTP/1.1', 'Content-Length: 1', 'Content-Length: 2'),
       head('GET /auth HTTP/1.1', 'Name without colon'),
       head('GET /auth HTTP/1.1', 'X: a\0b'),
-      `GET /auth HTTP/1.1\r\n${GOOD}\r\n\r\n`,
+      `GET /auth HTTP/1.1\r\n${VALID}\r\n\r\n`,
     ];
     for (const bytes of garbage) {
       const conversation = await open();
@@ -396,7 +380,7 @@ t.test('what is no HTTP', async t => {
     t.equal(decided.length, 0);
   });
 
-  t.test('is let go of, also by who says never that it ends', async t => {
+  t.test('after invalid HTTP the connection is destroyed even if the client never closes its side', async t => {
     const { url, sockets } = await start(t, { requestTimeoutMs: 60_000 });
     const { hostname, port } = new URL(url);
     const socket = connect({ host: hostname, port: Number(port), allowHalfOpen: true });
@@ -404,10 +388,10 @@ t.test('what is no HTTP', async t => {
     socket.resume().write('hello\r\n\r\n');
     await once(socket, 'end');
     await until(() => sockets.size === 0);
-    t.equal(socket.writable, true, 'our side was never closed');
+    t.equal(socket.writable, true, 'the client has not closed its side');
   });
 
-  t.test('but breaks off in the middle, is let go without a word', async t => {
+  t.test('a connection reset in the middle of a request head is closed without a fault', async t => {
     const { open, sockets, faults } = await start(t);
     for (let round = 0; round < 3; round += 1) {
       const conversation = await open();
@@ -419,30 +403,30 @@ t.test('what is no HTTP', async t => {
     t.strictSame(faults, []);
   });
 
-  t.test('60 KiB of headers are HTTP, and 100 KB are too many', async t => {
+  t.test('60 KiB of headers are accepted, and 100 KB get a 431', async t => {
     const { answer, open } = await start(t);
-    t.equal((await answer(head('GET /auth HTTP/1.1', GOOD, `X-Long: ${'x'.repeat(60 * 1024)}`))).status, 200);
+    t.equal((await answer(head('GET /auth HTTP/1.1', VALID, `X-Long: ${'x'.repeat(60 * 1024)}`))).status, 200);
     const conversation = await open();
-    conversation.send(head('GET /auth HTTP/1.1', GOOD, `X-Long: ${'x'.repeat(100_000)}`));
-    const [refusal] = await conversation.closed;
-    t.equal(refusal?.status, 431);
-    t.equal(refusal?.headers.get('connection'), 'close');
+    conversation.send(head('GET /auth HTTP/1.1', VALID, `X-Long: ${'x'.repeat(100_000)}`));
+    const [response] = await conversation.closed;
+    t.equal(response?.status, 431);
+    t.equal(response?.headers.get('connection'), 'close');
   });
 
-  t.test('no header is left out, however many there are', async t => {
+  t.test('no header is dropped, even of 5,000', async t => {
     const { answer } = await start(t, { lingerMs: 50 });
     const many = Array.from({ length: 5000 }, () => 'a: b');
-    t.equal((await answer(head('GET /auth HTTP/1.1', GOOD, ...many))).status, 200);
-    t.equal((await answer(head('GET /auth HTTP/1.1', GOOD, ...many, GOOD))).status, 401);
-    const body = await answer(head('POST /auth HTTP/1.1', GOOD, ...many, 'Content-Length: 9'));
+    t.equal((await answer(head('GET /auth HTTP/1.1', VALID, ...many))).status, 200);
+    t.equal((await answer(head('GET /auth HTTP/1.1', VALID, ...many, VALID))).status, 401);
+    const body = await answer(head('POST /auth HTTP/1.1', VALID, ...many, 'Content-Length: 9'));
     t.equal(body.headers.get('connection'), 'close');
   });
 });
 
-t.test('a head that does not come to an end is refused in time, and an idle connection is kept', async t => {
+t.test('an unfinished request head gets a 400 in time, and an idle connection is kept', async t => {
   const { open } = await start(t, { requestTimeoutMs: 50, timeoutCheckMs: 10 });
   const idle = await open();
-  idle.send(head('GET /auth HTTP/1.1', GOOD));
+  idle.send(head('GET /auth HTTP/1.1', VALID));
   await idle.answers(1);
   const slow = await open();
   slow.send('GET /auth HTTP/1.1\r\nHost: x\r\n');
@@ -451,7 +435,7 @@ t.test('a head that does not come to an end is refused in time, and an idle conn
   t.strictSame(statuses(await idle.answers(2)), [200, 401]);
 });
 
-t.test('a connection is kept for longer than gateways keep theirs idle', async t => {
+t.test('the HTTP server keeps idle connections for 61 minutes, longer than gateways do', async t => {
   const { server } = await start(t);
   t.equal(server.keepAliveTimeout, 61 * 60 * 1000);
   t.equal(server.timeout, 0);
@@ -459,36 +443,36 @@ t.test('a connection is kept for longer than gateways keep theirs idle', async t
   t.equal(server.headersTimeout, 10_000);
 });
 
-t.test('one connection serves request after request, and gathers nothing', async t => {
+t.test('a connection that serves 100 requests accumulates no event listeners', async t => {
   const { open, sockets } = await start(t);
   const conversation = await open();
   const listeners = () => {
     const [socket] = sockets;
     return socket?.eventNames().map(name => [name, socket.listenerCount(name)]);
   };
-  let known: unknown;
+  let initial: unknown;
   for (let request = 1; request <= 100; request += 1) {
-    conversation.send(head('GET /auth HTTP/1.1', GOOD));
+    conversation.send(head('GET /auth HTTP/1.1', VALID));
     await conversation.answers(request);
-    if (request === 2) known = listeners();
+    if (request === 2) initial = listeners();
   }
-  t.strictSame(listeners(), known);
+  t.strictSame(listeners(), initial);
   t.equal(sockets.size, 1);
 });
 
-t.test('HTTP/1.0 is answered and closed, or kept where it asks for that', async t => {
+t.test('an HTTP/1.0 connection is closed after the response, unless it requests keep-alive', async t => {
   const { open } = await start(t);
-  const once10 = await open();
-  once10.send(`GET /auth HTTP/1.0\r\n${GOOD}\r\n\r\n`);
-  t.strictSame(statuses(await once10.closed), [200]);
+  const plain = await open();
+  plain.send(`GET /auth HTTP/1.0\r\n${VALID}\r\n\r\n`);
+  t.strictSame(statuses(await plain.closed), [200]);
   const kept = await open();
-  kept.send(`GET /auth HTTP/1.0\r\nConnection: keep-alive\r\n${GOOD}\r\n\r\n`);
+  kept.send(`GET /auth HTTP/1.0\r\nConnection: keep-alive\r\n${VALID}\r\n\r\n`);
   await kept.answers(1);
   kept.send('GET /auth HTTP/1.0\r\n\r\n');
   t.strictSame(statuses(await kept.closed), [200, 401]);
 });
 
-t.test('requests sent at once are decided and answered one after the other', async t => {
+t.test('pipelined requests are authorized and answered one after the other', async t => {
   const waiting: (() => void)[] = [];
   const { open } = await start(t, {
     authorize: credential => {
@@ -498,7 +482,7 @@ t.test('requests sent at once are decided and answered one after the other', asy
   });
   const conversation = await open();
   conversation.send(
-    [GOOD, 'X-None: x', 'Authorization: Bearer bad', GOOD].map(line => head('GET /auth HTTP/1.1', line)).join(''),
+    [VALID, 'X-None: x', 'Authorization: Bearer bad', VALID].map(line => head('GET /auth HTTP/1.1', line)).join(''),
   );
   await until(() => waiting.length === 1);
   waiting[0]?.();
@@ -508,10 +492,10 @@ t.test('requests sent at once are decided and answered one after the other', asy
   t.strictSame(statuses(await conversation.answers(4)), [200, 401, 401, 200]);
 });
 
-t.test('an error of ours', async t => {
-  const fault = new Error('nobody foresaw this');
+t.test('internal errors of the HTTP listener are reported and fail closed', async t => {
+  const fault = new Error('unexpected');
 
-  t.test('in deciding is answered as unavailable, and told', async t => {
+  t.test('an error in authorize is answered as unavailable and reported', async t => {
     const failing: Authorize[] = [
       () => {
         throw fault;
@@ -530,7 +514,7 @@ t.test('an error of ours', async t => {
     }
   });
 
-  t.test('in rendering is answered as unavailable too', async t => {
+  t.test('an error in rendering an allow is answered as unavailable', async t => {
     const answer = (decision: Decision) => {
       if (decision.kind === 'allow') throw fault;
       return render(decision);
@@ -542,7 +526,7 @@ t.test('an error of ours', async t => {
     }
   });
 
-  t.test('in counting or logging changes no answer', async t => {
+  t.test('an error in onDecision is reported and does not change the HTTP response', async t => {
     const onDecision = () => {
       throw fault;
     };
@@ -553,21 +537,21 @@ t.test('an error of ours', async t => {
     }
   });
 
-  t.test('in rendering every response closes the connection', async t => {
+  t.test('if no response can be rendered, the connection is closed', async t => {
     const answer = () => {
       throw fault;
     };
     for (const decide of [authorize, async (credential: Parameters<Authorize>[0]) => authorize(credential)]) {
       const { open, faults } = await start(t, { answer, authorize: decide });
       const conversation = await open();
-      conversation.send(head('GET /auth HTTP/1.1', GOOD));
+      conversation.send(head('GET /auth HTTP/1.1', VALID));
       t.strictSame(await conversation.closed, []);
       t.strictSame(faults, [fault, fault]);
     }
   });
 
-  t.test('in logging an error of ours leaves its response as it is', async t => {
-    const logged = new Error('nobody foresaw this either');
+  t.test('an error in onDecision does not change the HTTP response to an internal error', async t => {
+    const logged = new Error('unexpected in onDecision');
     const onDecision = () => {
       throw logged;
     };
@@ -576,7 +560,7 @@ t.test('an error of ours', async t => {
     t.strictSame(faults, [fault, logged]);
   });
 
-  t.test('needs nobody who listens', async t => {
+  t.test('onFault is optional', async t => {
     const { app: gateway } = createHttpListener({
       ...roomyLimits(),
       authorize: () => Promise.reject(fault),
@@ -592,26 +576,26 @@ t.test('an error of ours', async t => {
   });
 });
 
-t.test('a caller who leaves before the decision leaves no fault behind', async t => {
+t.test('an HTTP client that disconnects before the decision keeps its address and causes no fault', async t => {
   const { promise, resolve } = Promise.withResolvers<Decision>();
   const trusted = trustedProxies(['unix']);
   const { open, sockets, faults, decided } = await start(t, { authorize: () => promise, trusted });
   const conversation = await open();
-  conversation.send(head('GET /auth HTTP/1.1', GOOD, 'X-Request-Id: forged'));
+  conversation.send(head('GET /auth HTTP/1.1', VALID, 'X-Request-Id: untrusted'));
   await until(() => [...sockets].some(socket => socket.bytesRead > 0));
   conversation.destroy();
   await until(() => sockets.size === 0);
   resolve({ kind: 'allow', identity: undefined });
   await until(() => decided.length === 1);
   t.strictSame(faults, []);
-  // A peer that is gone is still the one it was, and no Unix socket.
+  // The address was read before the peer disconnected; it is not treated as a Unix socket.
   t.match(decided[0]?.forwarded(), { clientAddress: '127.0.0.1', requestId: undefined });
 });
 
-t.test('while draining every answer asks the gateway to leave', async t => {
+t.test('while draining every HTTP response closes its connection', async t => {
   let draining = false;
   const { open } = await start(t, { draining: () => draining });
-  for (const credential of [GOOD, 'X-None: x']) {
+  for (const credential of [VALID, 'X-None: x']) {
     draining = false;
     const conversation = await open();
     conversation.send(head('GET /auth HTTP/1.1', credential));
@@ -625,7 +609,7 @@ t.test('while draining every answer asks the gateway to leave', async t => {
   }
 });
 
-t.test('each decision is told with its answer, its duration and what the gateway said', async t => {
+t.test('onDecision receives the decision with its response, duration and forwarded values', async t => {
   const clock = fakeClock();
   const { url, decided } = await start(t, {
     now: clock.now,
@@ -649,69 +633,69 @@ t.test('each decision is told with its answer, its duration and what the gateway
   t.match(first?.forwarded(), { clientAddress: '203.0.113.7', uri: '/app', method: 'DELETE' });
 });
 
-t.test('a request that is followed has its trail with the question, and with the decision', async t => {
-  const trail = { source: 'local' as const };
-  const questions: unknown[] = [];
+t.test('the trace of an HTTP request is passed to authorize and to onDecision', async t => {
+  const trace = { source: 'local' as const };
+  const contexts: unknown[] = [];
   const parents: unknown[] = [];
   const { url, decided } = await start(t, {
     trusted: trustedProxies(['127.0.0.1']),
     follow(parent) {
       parents.push(parent());
-      return trail;
+      return trace;
     },
-    authorize(credential, question) {
-      questions.push(question);
+    authorize(credential, context) {
+      contexts.push(context);
       return authorize(credential);
     },
   });
   const span = '00f067aa0ba902b7';
   const traceparent = `00-4bf92f3577b34da6a3ce929d0e0e4736-${span}-01`;
   await ask(url, { token: 'good', headers: { traceparent } });
-  t.match(questions, [{ client: undefined, trail }]);
+  t.match(contexts, [{ client: undefined, trail: trace }]);
   t.ok(
-    (questions[0] as { heldBytes: number }).heldBytes > traceparent.length,
-    'with what it would hold while it waits',
+    (contexts[0] as { heldBytes: number }).heldBytes > traceparent.length,
+    'the context has the bytes held while the request waits',
   );
   t.match(parents, [{ spanId: span }]);
-  t.equal(decided[0]?.trail, trail);
+  t.equal(decided[0]?.trail, trace);
 });
 
-t.test('the memory of a request that waits is estimated by its headers and its target', async t => {
+t.test('the memory of a waiting request is estimated from its headers and its target', async t => {
   const heldBytes: (number | undefined)[] = [];
   const { answer } = await start(t, {
-    authorize(credential, question) {
-      heldBytes.push(question?.heldBytes);
+    authorize(credential, context) {
+      heldBytes.push(context?.heldBytes);
       return authorize(credential);
     },
   });
-  await answer(head('GET /auth HTTP/1.1', GOOD));
-  await answer(head(`GET /auth?${'q'.repeat(1000)} HTTP/1.1`, GOOD));
-  await answer(head('GET /auth HTTP/1.1', GOOD, `X: ${'x'.repeat(1000)}`));
+  await answer(head('GET /auth HTTP/1.1', VALID));
+  await answer(head(`GET /auth?${'q'.repeat(1000)} HTTP/1.1`, VALID));
+  await answer(head('GET /auth HTTP/1.1', VALID, `X: ${'x'.repeat(1000)}`));
   const [plain = 0, longTarget = 0, longHeader = 0] = heldBytes;
   t.equal(longTarget - plain, 1001);
   t.ok(longHeader - plain >= 2000);
 });
 
 t.test(
-  'what is not valid HTTP behind a request that is owed its answer leaves it that answer, and the last',
+  'invalid HTTP after a pending request does not prevent its response, which is the last on the connection',
   async t => {
     const decision = Promise.withResolvers<Decision>();
-    const asked = Promise.withResolvers<void>();
+    const started = Promise.withResolvers<void>();
     const { open } = await start(t, {
       authorize() {
-        asked.resolve();
+        started.resolve();
         return decision.promise;
       },
     });
     const conversation = await open();
-    conversation.send(`${head('GET /auth HTTP/1.1', GOOD)}\0\0garbage\r\n\r\n`);
-    await asked.promise;
+    conversation.send(`${head('GET /auth HTTP/1.1', VALID)}\0\0garbage\r\n\r\n`);
+    await started.promise;
     decision.resolve({ kind: 'allow', identity: undefined });
     t.match(await conversation.closed, [{ status: 200 }]);
   },
 );
 
-t.test('a head of 64 KiB is too large over TLS too, and one that is smaller is not', async t => {
+t.test('over TLS 60 KiB of headers are accepted, and 66 KiB get a 431', async t => {
   const tls = {
     material: { cert: Buffer.from(pem('server.crt')), key: Buffer.from(pem('server.key')), clientCa: undefined },
     onReplaced: () => {},
@@ -733,7 +717,7 @@ t.test('a head of 64 KiB is too large over TLS too, and one that is smaller is n
   t.equal(await status(66 * 1024), 431);
 });
 
-t.test('requests that waited for the same review are all answered, over several turns', async t => {
+t.test('150 requests that wait for the same review are all answered, over several event loop turns', async t => {
   const decision = Promise.withResolvers<Decision>();
   let pending = 0;
   const { open, decided } = await start(t, {
@@ -743,15 +727,15 @@ t.test('requests that waited for the same review are all answered, over several 
     },
   });
   const conversations = await Promise.all(Array.from({ length: 150 }, () => open()));
-  let asked = 0;
-  for (const conversation of conversations) conversation.send(head('GET /auth HTTP/1.1', GOOD));
+  let counted = 0;
+  for (const conversation of conversations) conversation.send(head('GET /auth HTTP/1.1', VALID));
   const turns = new Set<number>();
   let turn = 0;
   const count = (): void => {
     turn += 1;
-    if (decided.length > asked) turns.add(turn);
-    asked = decided.length;
-    if (asked < conversations.length) setImmediate(count);
+    if (decided.length > counted) turns.add(turn);
+    counted = decided.length;
+    if (counted < conversations.length) setImmediate(count);
   };
   await until(() => pending === conversations.length);
   decision.resolve({ kind: 'allow', identity: undefined });

@@ -3,7 +3,7 @@ import { LineOutput } from '../../../src/observability/logging/line-output.ts';
 import type { WriteDone } from '../../../src/observability/logging/standard-stream.ts';
 import { until } from '../../fixtures/until.ts';
 
-/** An output whose writes stay in flight until the test ends them. */
+/** A sink whose writes stay in flight until the test completes them. */
 function heldSink() {
   const writes: { text: string; done: WriteDone }[] = [];
   return {
@@ -21,7 +21,7 @@ function heldSink() {
   };
 }
 
-/** An output that takes everything, or fails with the code that it is told. */
+/** A sink that accepts everything, or fails with the code that `write` returns. */
 function scriptedSink(write: (text: string) => string | undefined) {
   return {
     write: (bytes: Buffer, done: WriteDone) => {
@@ -32,13 +32,13 @@ function scriptedSink(write: (text: string) => string | undefined) {
   };
 }
 
-t.test('lines of one turn are written together, and those after it when that write is done', async t => {
+t.test('lines of one turn are written together, and later lines after that write', async t => {
   const { sink, next, writes } = heldSink();
   const output = new LineOutput({ sink });
   output.write('a\n');
   output.write('');
   output.write('b\n');
-  t.equal(writes.length, 0, 'nothing is written by the caller itself');
+  t.equal(writes.length, 0, 'the caller does not write synchronously');
   const first = await next();
   t.equal(first.text, 'a\nb\n');
   output.write('c\n');
@@ -46,7 +46,7 @@ t.test('lines of one turn are written together, and those after it when that wri
   t.equal((await next()).text, 'c\n');
 });
 
-t.test('a write that takes a part is continued with the rest', async t => {
+t.test('a partial write is continued with the rest', async t => {
   const { sink, next } = heldSink();
   const output = new LineOutput({ sink, retryMs: 1 });
   output.write('abcdef\n');
@@ -54,11 +54,11 @@ t.test('a write that takes a part is continued with the rest', async t => {
   const rest = await next();
   t.equal(rest.text, 'cdef\n');
   rest.done(null, 0);
-  t.equal((await next()).text, 'cdef\n', 'one that takes nothing is repeated');
+  t.equal((await next()).text, 'cdef\n', 'a write that accepts nothing is repeated');
   t.equal(output.failedWrites, 0);
 });
 
-t.test('one write is at most 16 KiB, unless a line is longer', async t => {
+t.test('a write is at most 16 KiB, unless a single line is longer', async t => {
   const { sink, next } = heldSink();
   const output = new LineOutput({ sink });
   const line = `${'x'.repeat(9_999)}\n`;
@@ -70,13 +70,13 @@ t.test('one write is at most 16 KiB, unless a line is longer', async t => {
   }
 });
 
-t.test('the backlog is bounded in total; what does not fit is lost and counted, what comes before is kept', async t => {
+t.test('the backlog of lines is bounded: new lines that do not fit are dropped and counted', async t => {
   const { sink, next } = heldSink();
   const output = new LineOutput({ sink, maxBytes: 6 });
   output.write('one\n');
   const first = await next();
   output.write('é\n');
-  t.equal(output.droppedLines, 1, 'a size in bytes, not in characters');
+  t.equal(output.droppedLines, 1, 'the limit is in bytes, not in characters');
   output.write('2\n');
   output.write('3\n');
   t.equal(output.droppedLines, 2);
@@ -84,7 +84,7 @@ t.test('the backlog is bounded in total; what does not fit is lost and counted, 
   t.equal((await next()).text, '2\n');
 });
 
-t.test('a full disk loses nothing that fits: after it, writing goes on where it stopped', async t => {
+t.test('on a full disk lines are kept, and writing continues where it stopped', async t => {
   for (const code of ['ENOSPC', 'EIO', 'EDQUOT']) {
     const failed: string[] = [];
     const { sink, next } = heldSink();
@@ -105,7 +105,7 @@ t.test('a full disk loses nothing that fits: after it, writing goes on where it 
   }
 });
 
-t.test('if the reader is gone, all that waits is lost and counted', async t => {
+t.test('if the reader of the output is gone, waiting lines are dropped and counted', async t => {
   const failed: string[] = [];
   const { sink, next } = heldSink();
   const output = new LineOutput({ sink, retryMs: 1, onFailure: name => failed.push(name) });
@@ -119,7 +119,7 @@ t.test('if the reader is gone, all that waits is lost and counted', async t => {
   t.strictSame([output.droppedLines, output.failedWrites, failed], [4, 2, ['EPIPE']]);
 });
 
-t.test('an error without a code is named by its kind', async t => {
+t.test('a write error without a code is reported by its class', async t => {
   const failed: string[] = [];
   const { sink, next } = heldSink();
   new LineOutput({ sink, onFailure: name => failed.push(name) }).write('a\n');
@@ -127,7 +127,7 @@ t.test('an error without a code is named by its kind', async t => {
   t.strictSame(failed, ['RangeError']);
 });
 
-t.test('once it works again, the lines lost are reported once', async t => {
+t.test('once writing succeeds again, the number of lost lines is reported once', async t => {
   let code: string | undefined = 'EPIPE';
   let written = '';
   const sink = scriptedSink(text => {
@@ -139,7 +139,7 @@ t.test('once it works again, the lines lost are reported once', async t => {
   output.write('a\nb\n');
   await until(() => output.failedWrites === 1);
   await new Promise(setImmediate);
-  t.equal(output.droppedLines, 2, 'a report that could not be written would be one more');
+  t.equal(output.droppedLines, 2, 'no report is written while writing fails');
   code = undefined;
   output.write('c\n');
   await until(() => written.endsWith('lost 2\n'));
@@ -148,8 +148,8 @@ t.test('once it works again, the lines lost are reported once', async t => {
   t.equal(written, 'c\nlost 2\nd\n');
 });
 
-t.test('finish waits for what is on its way', async t => {
-  t.strictSame(await new LineOutput(heldSink()).finish(60_000), { lost: 0, delaysExit: false }, 'there is nothing');
+t.test('finish waits for pending lines', async t => {
+  t.strictSame(await new LineOutput(heldSink()).finish(60_000), { lost: 0, delaysExit: false }, 'without lines');
   const { sink, next } = heldSink();
   const output = new LineOutput({ sink });
   output.write('a\n');
@@ -158,7 +158,7 @@ t.test('finish waits for what is on its way', async t => {
   t.strictSame(await finished, { lost: 0, delaysExit: false });
 });
 
-t.test('finish gives up at its limit: the rest is lost, and the write in flight may delay the exit', async t => {
+t.test('finish stops at its timeout, and reports lost lines and whether a write delays the exit', async t => {
   const { sink, next } = heldSink();
   const output = new LineOutput({ sink });
   output.write('a\n');
@@ -167,10 +167,10 @@ t.test('finish gives up at its limit: the rest is lost, and the write in flight 
   t.strictSame(await output.finish(1), { lost: 2, delaysExit: true });
   done(null, 2);
   output.write('c\n');
-  t.equal((await next()).text, 'c\n', 'a write that ends later does no harm');
+  t.equal((await next()).text, 'c\n', 'the output still works after a late completion');
 });
 
-t.test('finish does not wait for a disk that is full', async t => {
+t.test('finish does not wait for a full disk', async t => {
   let writes = 0;
   const sink = scriptedSink(() => {
     writes += 1;
@@ -180,10 +180,10 @@ t.test('finish does not wait for a disk that is full', async t => {
   output.write('a\n');
   await until(() => output.failedWrites === 1);
   t.strictSame(await output.finish(60_000), { lost: 1, delaysExit: false });
-  t.equal(writes, 2, 'it tries once more');
+  t.equal(writes, 2, 'finish tries one more write');
 });
 
-t.test('finish tries again while an output is busy', async t => {
+t.test('finish retries while the output is busy', async t => {
   const { sink, next } = heldSink();
   const output = new LineOutput({ sink, retryMs: 60_000 });
   output.write('a\n');

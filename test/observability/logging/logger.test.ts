@@ -24,21 +24,21 @@ function capture(): { lines: () => Record<string, unknown>[]; stream: Writable }
 
 const JWT = 'eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0xxxxx.c2lnbmF0dXJl';
 
-t.test('a line is one JSON object with its level by name and its time in ISO 8601', async t => {
+t.test('a log line is a JSON object with the level’s name and an ISO 8601 time', async t => {
   const { stream, lines } = capture();
   logger('info', stream).info({ reason: 'token_rejected' }, 'denied');
   t.match(lines(), [{ level: 'info', name: 'gatecar', reason: 'token_rejected', msg: 'denied', time: /^\d{4}-.*Z$/ }]);
 });
 
-t.test('lines below the level are not written', async t => {
+t.test('lines below the log level are not written', async t => {
   const { stream, lines } = capture();
   const log = logger('warn', stream);
-  log.info('no');
-  log.warn('yes');
-  t.match(lines(), [{ msg: 'yes' }]);
+  log.info('below the level');
+  log.warn('written');
+  t.match(lines(), [{ msg: 'written' }]);
 });
 
-t.test('an error is logged without anything in it that looks like a token', async t => {
+t.test('tokens are redacted from logged errors', async t => {
   const error = Object.assign(new SyntaxError(`Unexpected "${JWT}" after Bearer abc123`), { code: 'E', body: JWT });
   const { stream, lines } = capture();
   logger('info', stream).error({ err: error }, 'a fault');
@@ -48,7 +48,7 @@ t.test('an error is logged without anything in it that looks like a token', asyn
   t.match(line, { err: { stack: /logger\.test\.ts/ } }, 'the stack is there');
 });
 
-t.test('what is thrown and is no error is described all the same', async t => {
+t.test('a thrown value that is not an Error is described', async t => {
   t.strictSame(describeError(`no ${JWT}`), { message: 'no [token]' });
   t.strictSame(describeError(undefined), { message: 'undefined' });
   const bare = new Error('x');
@@ -56,7 +56,7 @@ t.test('what is thrown and is no error is described all the same', async t => {
   t.strictSame(describeError(bare), { type: 'Error', message: 'x' });
 });
 
-t.test('lines that could not be written are counted, and reported once the output works again', async t => {
+t.test('the logger counts lines that could not be written, and reports them once output works again', async t => {
   let code: string | undefined = 'EPIPE';
   let text = '';
   const output = new LineOutput({
@@ -86,17 +86,17 @@ t.test('lines that could not be written are counted, and reported once the outpu
   );
 });
 
-t.test('another destination loses nothing', async t => {
+t.test('a logger with its own destination reports no lost lines', async t => {
   const log = logger('info', capture().stream);
   log.info('written');
   t.strictSame([log.droppedLines(), log.failedWrites()], [0, 0]);
 });
 
-t.test('without a destination it writes to standard output', async t => {
+t.test('a logger without a destination can be created', async t => {
   t.equal(logger('silent').level, 'silent');
 });
 
-t.test('an error that quotes an encoded JWT is left out whole', async t => {
+t.test('the message of an error that quotes an encoded JWT is redacted whole', async t => {
   const jwt = 'eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJhYmNkZWZnIn0.c2lnbmF0dXJl';
   t.equal(describeError(new Error(`cannot parse ${btoa(`x:${jwt}`)}`))['message'], '[token]');
   t.equal(describeError(new Error(`cannot parse ${jwt}, at 7`))['message'], 'cannot parse [token], at 7');

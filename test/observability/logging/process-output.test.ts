@@ -7,7 +7,7 @@ import { ERROR_LINES, LOG_LINES, STANDARD_OUTPUT } from '../../../src/observabil
 
 const MODULE = join(import.meta.dirname, '../../../src/observability/logging/process-output.ts');
 
-t.test('a failure of standard output is named on standard error, once', async t => {
+t.test('a failure of standard output is reported once on standard error', async t => {
   const full = openSync('/dev/full', 'w');
   const script = `
     const { LOG_LINES } = await import(${JSON.stringify(MODULE)});
@@ -23,7 +23,7 @@ t.test('a failure of standard output is named on standard error, once', async t 
   closeSync(full);
 });
 
-t.test('if the reader of standard output is gone, the message does not say that lines wait', async t => {
+t.test('if the reader of standard output is gone, standard error reports lost lines', async t => {
   const script = `
     const { LOG_LINES } = await import(${JSON.stringify(MODULE)});
     process.stdin.once('end', () => LOG_LINES.write('one\\n')).resume();`;
@@ -36,7 +36,7 @@ t.test('if the reader of standard output is gone, the message does not say that 
   );
 });
 
-t.test('nothing is opened or written before the first line', async t => {
+t.test('standard streams are neither opened nor written before the first line', async t => {
   t.equal(STANDARD_OUTPUT.delaysExit(), false);
   t.strictSame(await ERROR_LINES.finish(0), { lost: 0, delaysExit: false });
   t.strictSame(await LOG_LINES.finish(0), { lost: 0, delaysExit: false });

@@ -22,7 +22,7 @@ function opened(t: Test, path: string): number {
   return fd;
 }
 
-/** A named pipe, open for both ends. */
+/** Creates a named pipe and opens both ends. */
 function pipe(t: Test): number {
   const path = join(scratch(t), 'pipe');
   execFileSync('mkfifo', [path]);
@@ -31,23 +31,25 @@ function pipe(t: Test): number {
   return fd;
 }
 
-t.test('a file is written by the thread pool, which an exit waits for', async t => {
+t.test('a file is written by the thread pool, so a pending write delays the exit', async t => {
   const path = join(scratch(t), 'log');
   const sink = standardStream(opened(t, path), noStream);
-  t.equal(sink.delaysExit(), false, 'it has not been opened');
+  t.equal(sink.delaysExit(), false, 'the file has not been opened yet');
   await writeWhole(sink, 'one\n');
   await writeWhole(sink, 'two\n');
   t.equal(readFileSync(path, 'utf8'), 'one\ntwo\n');
   t.equal(sink.delaysExit(), true);
 });
 
-t.test('a full device fails with its code', async t => {
+t.test('a write to a full device fails with ENOSPC', async t => {
   await t.rejects(writeWhole(standardStream(opened(t, '/dev/full'), noStream), 'x'), {
-    ...{ name: 'WriteError', code: 'ENOSPC', message: 'ENOSPC' },
+    name: 'WriteError',
+    code: 'ENOSPC',
+    message: 'ENOSPC',
   });
 });
 
-t.test('a pipe or socket is written through its stream, which no exit waits for', async t => {
+t.test('a pipe is written through its stream, so a pending write does not delay the exit', async t => {
   const stream = new PassThrough();
   const sink = standardStream(pipe(t), () => stream);
   await writeWhole(sink, 'text');
@@ -55,7 +57,7 @@ t.test('a pipe or socket is written through its stream, which no exit waits for'
   t.equal(sink.delaysExit(), false);
 });
 
-t.test('an error of the stream goes to the write that failed, and is not uncaught', async t => {
+t.test('a stream error rejects the write and is not uncaught', async t => {
   const stream = new Writable({
     write: (_chunk, _encoding, done) => done(Object.assign(new Error('x'), { code: 'EPIPE' })),
   });
@@ -70,46 +72,46 @@ t.test('an error of the stream goes to the write that failed, and is not uncaugh
   await closed;
 });
 
-t.test('a descriptor that cannot be used fails the write', async t => {
+t.test('a write to an invalid file descriptor fails with EBADF', async t => {
   await t.rejects(writeWhole(standardStream(1_000_000, noStream), 'x'), { code: 'EBADF' });
 });
 
-t.test('a terminal or pipe that is busy takes nothing, which is no error', async t => {
+t.test('a write to a busy pipe or terminal accepts zero bytes and is not an error', async t => {
   const path = join(scratch(t), 'pipe');
   execFileSync('mkfifo', [path]);
-  // Not seen as a pipe, as a terminal is not.
+  // fileSink treats the pipe as it treats a terminal.
   const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
   t.teardown(() => closeSync(fd));
   const sink = fileSink(fd);
   const written = (bytes: Buffer) =>
-    new Promise(resolve => sink.write(bytes, (error, taken) => resolve(error ?? taken)));
-  const taken = (await written(Buffer.alloc(1024 * 1024))) as number;
-  t.ok(taken > 0 && taken < 1024 * 1024);
+    new Promise(resolve => sink.write(bytes, (error, count) => resolve(error ?? count)));
+  const first = (await written(Buffer.alloc(1024 * 1024))) as number;
+  t.ok(first > 0 && first < 1024 * 1024);
   t.equal(await written(Buffer.alloc(4096)), 0);
 });
 
-t.test('a text is written whole: parts are continued, a busy reader is waited for', async t => {
+t.test('writeWhole continues partial writes and retries while the reader is busy', async t => {
   let text = '';
-  const takes = [2, 0, 9];
+  const counts = [2, 0, 9];
   const sink: Sink = {
     write(bytes, done) {
-      const take = takes.shift() as number;
-      text += bytes.subarray(0, take);
-      done(null, Math.min(take, bytes.length));
+      const count = counts.shift() as number;
+      text += bytes.subarray(0, count);
+      done(null, Math.min(count, bytes.length));
     },
     delaysExit: () => false,
   };
   await writeWhole(sink, 'abcdef');
   t.equal(text, 'abcdef');
-  t.strictSame(takes, []);
+  t.strictSame(counts, []);
 });
 
-t.test('an error without a code is unknown', async t => {
+t.test('a write error without a code has the code "unknown error"', async t => {
   const sink: Sink = { write: (_bytes, done) => done(new Error('x')), delaysExit: () => false };
   await t.rejects(writeWhole(sink, 'x'), { code: 'unknown error' });
 });
 
-t.test('bytes that a full disk refused are tried again; bytes without a reader are not', async t => {
+t.test('writes are retried after disk errors, but not without a reader', async t => {
   for (const code of ['ENOSPC', 'EDQUOT', 'EIO']) t.ok(isRetried(Object.assign(new Error(), { code })), code);
   for (const code of ['EPIPE', 'EBADF', undefined]) t.notOk(isRetried(Object.assign(new Error(), { code })), `${code}`);
 });

@@ -11,7 +11,7 @@ import { fieldsOf, valuesAt } from '../../../fixtures/slow-protobuf.ts';
 const SEED = Number(process.env['GATECAR_FUZZ_SEED'] ?? 20_240_601);
 const CASES = 3_000;
 
-const OURS = join(import.meta.dirname, '../../../fixtures/ext-authz.proto');
+const SUBSET = join(import.meta.dirname, '../../../fixtures/ext-authz.proto');
 const OFFICIAL = 'envoy/service/auth/v3/external_auth.proto';
 
 interface Field {
@@ -51,21 +51,21 @@ interface Pair {
 }
 
 const settings = { keepCase: true, longs: Number, enums: Number };
-const oursLoaded = loadSync(OURS, settings);
+const subsetLoaded = loadSync(SUBSET, settings);
 const officialLoaded = loadSync(OFFICIAL, { ...settings, includeDirs: [...ENVOY_INCLUDES] });
-const codecOf = (loaded: typeof oursLoaded) => loaded['envoy.service.auth.v3.CheckRequest'] as unknown as Codec;
-const small = codecOf(oursLoaded);
+const codecOf = (loaded: typeof subsetLoaded) => loaded['envoy.service.auth.v3.CheckRequest'] as unknown as Codec;
+const subset = codecOf(subsetLoaded);
 const official = codecOf(officialLoaded);
 
-/** Every message of a file by its simple name, messages within messages among them. */
-function messagesOf(loaded: typeof oursLoaded): Map<string, Message> {
+/** Every message of a file by its simple name, including nested messages. */
+function messagesOf(loaded: typeof subsetLoaded): Map<string, Message> {
   const found = new Map<string, Message>();
   const add = (message: Message): void => {
-    // Several official packages have messages of the same simple name; those of the authorization API come first.
+    // Several official packages use the same simple name; the authorization API takes precedence.
     if (!found.has(message.name)) found.set(message.name, message);
     for (const nested of message.nestedType ?? []) add(nested);
   };
-  const ranked = Object.entries(loaded).sort(([one], [other]) => rank(one) - rank(other));
+  const ranked = Object.entries(loaded).sort(([left], [right]) => rank(left) - rank(right));
   for (const [, definition] of ranked) {
     if ('type' in definition && 'field' in (definition.type as object)) add(definition.type as unknown as Message);
   }
@@ -74,34 +74,37 @@ function messagesOf(loaded: typeof oursLoaded): Map<string, Message> {
 
 function rank(name: string): number {
   const order = ['envoy.service.auth.v3', 'envoy.config.core.v3'];
-  const at = order.findIndex(prefix => name.startsWith(prefix));
-  return at < 0 ? order.length : at;
+  const index = order.findIndex(prefix => name.startsWith(prefix));
+  return index < 0 ? order.length : index;
 }
 
-t.test('every field that is read has the name, number, type and label of the official one', async t => {
-  const known = messagesOf(officialLoaded);
-  const ours = messagesOf(oursLoaded);
-  const simple = (typeName = '') => typeName.split('.').at(-1);
-  t.ok(ours.size >= 8, 'our file was read');
-  for (const message of ours.values()) {
-    for (const { name, number, type, label, typeName } of message.field) {
-      const same = known.get(message.name)?.field.find(field => field.name === name);
-      t.match(same, { number, type, label }, `${message.name}.${name}`);
-      t.equal(simple(same?.typeName), simple(typeName), `${message.name}.${name}`);
+t.test(
+  'every field of the test’s .proto subset has the name, number, type and label of the official field',
+  async t => {
+    const officialMessages = messagesOf(officialLoaded);
+    const subsetMessages = messagesOf(subsetLoaded);
+    const simple = (typeName = '') => typeName.split('.').at(-1);
+    t.ok(subsetMessages.size >= 8, 'the subset was read');
+    for (const message of subsetMessages.values()) {
+      for (const { name, number, type, label, typeName } of message.field) {
+        const officialField = officialMessages.get(message.name)?.field.find(field => field.name === name);
+        t.match(officialField, { number, type, label }, `${message.name}.${name}`);
+        t.equal(simple(officialField?.typeName), simple(typeName), `${message.name}.${name}`);
+      }
     }
-  }
-});
+  },
+);
 
 type Read = ReturnType<typeof readBy>;
 
-/** All that is read of a check. */
+/** All fields that are read from a check, except the credential. */
 function readBy(request: CheckRequest) {
   return { address: request.address, ...request.details };
 }
 
 const empty: Read = { address: '', id: '', method: '', path: '', headers: [] };
 
-t.test('what the official files write is read', async t => {
+t.test('a request encoded by the official files is read', async t => {
   const bytes = official.serialize({
     attributes: {
       source: { address: { socket_address: { address: '203.0.113.9', port_value: 4711 } }, principal: 'spiffe://x' },
@@ -109,7 +112,13 @@ t.test('what the official files write is read', async t => {
       request: {
         time: { seconds: 1_767_225_600, nanos: 1 },
         http: {
-          ...{ id: '7', method: 'GET', path: '/x?a=b', host: 'h', scheme: 'https', size: -1, protocol: 'HTTP/2' },
+          id: '7',
+          method: 'GET',
+          path: '/x?a=b',
+          host: 'h',
+          scheme: 'https',
+          size: -1,
+          protocol: 'HTTP/2',
           headers: { ':path': '/x', Authorization: 'Bearer abc', 'x-user': '' },
           body: 'authorization',
         },
@@ -121,17 +130,20 @@ t.test('what the official files write is read', async t => {
   const request = new CheckRequest(bytes);
   t.strictSame(request.authorization, ['Authorization', 'Bearer abc']);
   const expected: Read = {
-    ...{ address: '203.0.113.9', id: '7', method: 'GET', path: '/x?a=b' },
+    address: '203.0.113.9',
+    id: '7',
+    method: 'GET',
+    path: '/x?a=b',
     headers: [':path', '/x', 'Authorization', 'Bearer abc', 'x-user', ''],
   };
   t.strictSame(readBy(request), expected);
   request.keep();
   bytes.fill(0);
-  t.strictSame(readBy(request), expected, 'and is kept where it must be');
+  t.strictSame(readBy(request), expected, 'keep() copies the fields before the buffer is reused');
   t.equal(request.size, bytes.length);
 });
 
-t.test('whatever is missing is empty', async t => {
+t.test('missing fields are read as empty', async t => {
   for (const message of [
     {},
     { attributes: {} },
@@ -148,33 +160,35 @@ t.test('whatever is missing is empty', async t => {
   t.strictSame(new CheckRequest(official.serialize(bare)).details.headers, ['', '']);
 });
 
-t.test('two credentials are two wherever they stand, also where another reader would see the last alone', async t => {
-  const once = small.serialize({ attributes: { request: { http: { headers: { authorization: 'Bearer a' } } } } });
-  const again = small.serialize({ attributes: { request: { http: { headers: { authorization: 'Bearer b' } } } } });
+t.test('two credentials are read as two, even if other decoders would keep only the last', async t => {
+  const once = subset.serialize({ attributes: { request: { http: { headers: { authorization: 'Bearer a' } } } } });
+  const again = subset.serialize({ attributes: { request: { http: { headers: { authorization: 'Bearer b' } } } } });
   const both = Buffer.concat([once, again]);
   const two = ['authorization', 'Bearer a', 'authorization', 'Bearer b'];
   t.strictSame(new CheckRequest(both).authorization, two);
   t.strictSame(new CheckRequest(both).details.headers, two);
   const raw_value = Buffer.from('Bearer \xff', 'latin1');
   const http = { headers: { AUTHORIZATION: '1' }, header_map: { headers: [{ key: 'authorization', raw_value }] } };
-  t.strictSame(new CheckRequest(small.serialize({ attributes: { request: { http } } })).authorization, [
-    ...['AUTHORIZATION', '1'],
-    ...['authorization', 'Bearer \xff'],
+  t.strictSame(new CheckRequest(subset.serialize({ attributes: { request: { http } } })).authorization, [
+    'AUTHORIZATION',
+    '1',
+    'authorization',
+    'Bearer \xff',
   ]);
 });
 
-t.test('of a field that comes twice the last one counts, and messages that come twice are joined', async t => {
-  const http = (fields: object) => small.serialize({ attributes: { request: { http: fields } } });
+t.test('of a repeated scalar field the last counts, and repeated messages are merged', async t => {
+  const http = (fields: object) => subset.serialize({ attributes: { request: { http: fields } } });
   const source = { address: { socket_address: { address: '::1' } } };
   const bytes = Buffer.concat([
     http({ id: '1', method: 'GET' }),
-    small.serialize({ attributes: { source } }),
+    subset.serialize({ attributes: { source } }),
     http({ id: '2', path: '/' }),
   ]);
   t.strictSame(readBy(new CheckRequest(bytes)), { ...empty, address: '::1', id: '2', method: 'GET', path: '/' });
 });
 
-/** The same by the slow reader. */
+/** Reads the same fields by the slow reference decoder. */
 function expected(bytes: Buffer): Read {
   const last = (...path: number[]) => valuesAt(bytes, path).at(-1)?.toString('latin1') ?? '';
   const pair = (entry: Buffer, inMap: boolean): string[] => {
@@ -197,9 +211,9 @@ function expected(bytes: Buffer): Read {
   };
 }
 
-/** The same by protobufjs, but for names that come twice in its map. */
+/** Reads the same fields by protobufjs, which drops repeated names of a map. */
 function byLibrary(bytes: Buffer): Read {
-  const { source, request: { http = {} } = {} } = small.deserialize(bytes).attributes ?? {};
+  const { source, request: { http = {} } = {} } = subset.deserialize(bytes).attributes ?? {};
   const latin1 = (text = '') => Buffer.from(text, 'utf8').toString('latin1');
   const pairs = (http.header_map?.headers ?? []).flatMap(({ key, value, raw_value }) => [
     latin1(key),
@@ -228,12 +242,14 @@ function randomMessage(random: Seeded): Buffer {
   const pairs = Array.from({ length: random.below(6) }, () =>
     random.below(2) === 0 ? { key: name(), value: text() } : { key: name(), raw_value: Buffer.from(text(), 'latin1') },
   );
-  return small.serialize({
+  return subset.serialize({
     attributes: maybe({
       source: maybe({ address: maybe({ socket_address: maybe({ address: text() }) }) }),
       request: maybe({
         http: maybe({
-          ...{ id: maybe(text()), method: maybe(text()), path: maybe(text()) },
+          id: maybe(text()),
+          method: maybe(text()),
+          path: maybe(text()),
           headers: Object.fromEntries(entries),
           header_map: maybe({ headers: pairs }),
         }),
@@ -243,32 +259,32 @@ function randomMessage(random: Seeded): Buffer {
 }
 
 function authorizationOf({ headers }: Read): string[] {
-  return headers.flatMap((name, at) =>
-    at % 2 === 0 && name.toLowerCase() === 'authorization' ? [name, headers[at + 1] ?? ''] : [],
+  return headers.flatMap((name, index) =>
+    index % 2 === 0 && name.toLowerCase() === 'authorization' ? [name, headers[index + 1] ?? ''] : [],
   );
 }
 
-t.test('what protobufjs writes and reads is read the same', async t => {
+t.test('random requests encoded by protobufjs are read as protobufjs reads them', async t => {
   const random = seeded(SEED);
   for (let i = 0; i < CASES; i += 1) {
     const bytes = randomMessage(random);
     const title = `case ${i} of seed ${SEED}: ${bytes.toString('hex')}`;
     const request = new CheckRequest(bytes);
-    // An object has its numeric names first.
+    // Sorted, because a JavaScript object lists its numeric names first.
     const sorted = ({ headers, ...rest }: Read) => ({
       ...rest,
-      headers: headers.flatMap((one, at) => (at % 2 === 0 ? [`${one}\0${headers[at + 1]}`] : [])).sort(),
+      headers: headers.flatMap((name, index) => (index % 2 === 0 ? [`${name}\0${headers[index + 1]}`] : [])).sort(),
     });
     if (!t.strictSame(sorted(readBy(request)), sorted(byLibrary(bytes)), title)) break;
     t.strictSame(request.authorization, authorizationOf(readBy(request)), title);
   }
 });
 
-t.test('spoiled messages are read as the specification says, or refused where it says so', async t => {
+t.test('mutated requests are read or rejected as the reference decoder does', async t => {
   const random = seeded(SEED + 1);
   const counts = { read: 0, rejected: 0 };
   for (let i = 0; i < CASES; i += 1) {
-    const bytes = spoil(randomMessage(random), random);
+    const bytes = mutate(randomMessage(random), random);
     const title = `case ${i} of seed ${SEED}: ${bytes.toString('hex')}`;
     let request: CheckRequest | undefined;
     let slow: Read | undefined;
@@ -287,22 +303,22 @@ t.test('spoiled messages are read as the specification says, or refused where it
   t.ok(counts.read > CASES / 10 && counts.rejected > CASES / 10, JSON.stringify(counts));
 });
 
-function spoil(bytes: Buffer, random: Seeded): Buffer {
-  const at = random.below(bytes.length + 1);
+function mutate(bytes: Buffer, random: Seeded): Buffer {
+  const offset = random.below(bytes.length + 1);
   const noise = Buffer.from(Array.from({ length: 1 + random.below(4) }, () => random.below(256)));
   switch (random.below(7)) {
     case 0:
-      return bytes.subarray(0, at);
+      return bytes.subarray(0, offset);
     case 1:
-      return Buffer.concat([bytes.subarray(0, at), noise, bytes.subarray(at)]);
+      return Buffer.concat([bytes.subarray(0, offset), noise, bytes.subarray(offset)]);
     case 2:
-      return Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + 1 + random.below(8))]);
+      return Buffer.concat([bytes.subarray(0, offset), bytes.subarray(offset + 1 + random.below(8))]);
     case 3:
       return Buffer.concat([bytes, randomMessage(random)]);
     case 4: {
-      // Another shape, or another number: what is near.
+      // A flipped low bit may change a wire type or a field number.
       const changed = Buffer.from(bytes);
-      if (at < changed.length) changed[at] = (changed[at] as number) ^ (1 << random.below(5));
+      if (offset < changed.length) changed[offset] = (changed[offset] as number) ^ (1 << random.below(5));
       return changed;
     }
     case 5:
@@ -312,7 +328,7 @@ function spoil(bytes: Buffer, random: Seeded): Buffer {
       ]);
     default: {
       const changed = Buffer.from(bytes);
-      if (at < changed.length) changed[at] = random.below(256);
+      if (offset < changed.length) changed[offset] = random.below(256);
       return changed;
     }
   }

@@ -12,7 +12,7 @@ function varint(value: number): Buffer {
 }
 
 const field = (number: number, ...content: (Buffer | string)[]): Buffer => {
-  const bytes = Buffer.concat(content.map(one => Buffer.from(one)));
+  const bytes = Buffer.concat(content.map(part => Buffer.from(part)));
   return Buffer.concat([varint(number * 8 + 2), varint(bytes.length), bytes]);
 };
 const number = (id: number, value: number): Buffer => Buffer.concat([varint(id * 8), varint(value)]);
@@ -23,7 +23,7 @@ const entry = (name: string, value: string): Buffer => field(3, field(1, name), 
 /** A `CheckRequest` with these fields of `AttributeContext.HttpRequest`. */
 const checkOf = (...http: Buffer[]): Buffer => field(1, field(4, field(2, ...http)));
 
-/** @throws {ProtobufError} as the message does. */
+/** Reads a message in pieces. @throws {ProtobufError} if it is malformed. */
 function read(message: Buffer, split: () => number): LargeMessage {
   const large = new LargeMessage(message.length);
   for (let from = 0; from < message.length; ) {
@@ -34,7 +34,7 @@ function read(message: Buffer, split: () => number): LargeMessage {
   return large;
 }
 
-/** A check with fields in any order, bodies and unknown fields among them, and sometimes in several parts. */
+/** A check with fields in random order, with bodies, unknown fields and repeated messages. */
 function randomCheck(random: Seeded): Buffer {
   const text = (): string => 'x'.repeat(random.below(random.pick([3, 300])));
   const parts: [() => Buffer, ...(() => Buffer)[]] = [
@@ -59,7 +59,7 @@ function randomCheck(random: Seeded): Buffer {
   return Buffer.concat([field(1, ...attributes), number(6, 3), field(1, field(4, field(2, http())))]);
 }
 
-t.test('a message that is read in parts says the same as the whole, but for the body (seeded)', async t => {
+t.test('a message read in pieces yields the same fields as the whole message (seeded)', async t => {
   const random = seeded(20_261_130);
   for (let round = 0; round < 1500; round += 1) {
     const message = randomCheck(random);
@@ -68,14 +68,14 @@ t.test('a message that is read in parts says the same as the whole, but for the 
     const large = read(message, () => 1 + random.below(largest));
     if (!large.isComplete) t.fail(`round ${round}: not complete`);
     const parts = new CheckRequest(large.take());
-    const saysOf = (check: CheckRequest): unknown => [check.authorization, check.address, check.details];
-    if (JSON.stringify(saysOf(parts)) !== JSON.stringify(saysOf(whole))) {
-      t.strictSame(saysOf(parts), saysOf(whole), `round ${round}`);
+    const fieldsOf = (check: CheckRequest): unknown => [check.authorization, check.address, check.details];
+    if (JSON.stringify(fieldsOf(parts)) !== JSON.stringify(fieldsOf(whole))) {
+      t.strictSame(fieldsOf(parts), fieldsOf(whole), `round ${round}`);
     }
   }
 });
 
-t.test('of a body nothing is kept, and the head is there when the body begins', async t => {
+t.test('a body is not kept, and the head is complete before the body arrives', async t => {
   const message = checkOf(field(4, '/path'), entry('authorization', 'Bearer a'), field(11, Buffer.alloc(1000 * 1024)));
   const large = new LargeMessage(message.length);
   large.add(message.subarray(0, 20));
@@ -91,13 +91,13 @@ t.test('of a body nothing is kept, and the head is there when the body begins', 
   t.equal(check.details.path, '/path');
 });
 
-t.test('bytes that are not a message are an error, wherever they are split', async t => {
+t.test('a malformed message throws a ProtobufError, wherever it is split', async t => {
   const cases: Record<string, Buffer> = {
     'a field with the number 0': checkOf(Buffer.from([0x02, 0])),
     'a group': checkOf(Buffer.from([(5 << 3) | 3])),
-    'a value past the end of its message': field(1, field(4, Buffer.from([0x12, 50, 1]))),
-    'a fixed value past the end': field(1, field(4, Buffer.from([0x09, 1]))),
-    'a tag past the end of its message': Buffer.concat([field(1, Buffer.from([0x80])), Buffer.from([1, 1])]),
+    'a value that exceeds its message': field(1, field(4, Buffer.from([0x12, 50, 1]))),
+    'a fixed value that exceeds its message': field(1, field(4, Buffer.from([0x09, 1]))),
+    'a tag that exceeds its message': Buffer.concat([field(1, Buffer.from([0x80])), Buffer.from([1, 1])]),
     'a tag of more than five bytes': Buffer.concat([Buffer.alloc(8, 0xff), Buffer.alloc(30)]),
     'a length of more than five bytes': Buffer.concat([Buffer.from([0x0a]), Buffer.alloc(8, 0xff), Buffer.alloc(30)]),
     'a number without end': Buffer.concat([Buffer.from([0x08]), Buffer.alloc(40, 0xff)]),

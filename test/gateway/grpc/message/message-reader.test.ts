@@ -12,7 +12,7 @@ import { fakeClock } from '../../../fixtures/clock.ts';
 import { answerTo, beginCall, framed, rawCall, rawSession } from '../../../fixtures/raw-call.ts';
 import { until } from '../../../fixtures/until.ts';
 
-/** A call whose answer is read. */
+/** Begins a call and reads its answer. */
 function readCall(session: ReturnType<typeof rawSession>) {
   return beginCall(session).resume();
 }
@@ -24,13 +24,13 @@ interface Reading {
   readonly address: string;
   readonly budget: Budget;
   readonly held: HeldStreams;
-  /** As they were when they were read. */
+  /** Copies of the messages as they were read. */
   readonly messages: Buffer[];
   readonly faults: MessageFault[];
   readonly streams: ServerHttp2Stream[];
 }
 
-/** A server that reads messages, answers each with `fine`, and fails calls without one. */
+/** Starts a server that answers each message with `fine` and fails calls without one. */
 async function startReading(t: Test, maxBytes = 1024 * KIB, now = () => 0): Promise<Reading> {
   const budget = new Budget(maxBytes);
   const held = new HeldStreams(budget, now, 0);
@@ -66,9 +66,9 @@ async function startReading(t: Test, maxBytes = 1024 * KIB, now = () => 0): Prom
   return { address: `127.0.0.1:${port}`, budget, held, messages, faults, streams };
 }
 
-/** A `CheckRequest` with so many bytes of body. @param fill of the body. */
-function checkWith(bodyBytes: number, fill = 'b'): Buffer {
-  const http = Buffer.concat([field(4, Buffer.from('/path')), field(11, Buffer.alloc(bodyBytes, fill))]);
+/** A `CheckRequest` with a body of `bodyBytes`. */
+function checkWith(bodyBytes: number): Buffer {
+  const http = Buffer.concat([field(4, Buffer.from('/path')), field(11, Buffer.alloc(bodyBytes, 'b'))]);
   return field(1, field(4, field(2, http)));
 }
 
@@ -79,16 +79,16 @@ function field(number: number, content: Buffer): Buffer {
   return Buffer.concat([Buffer.from([(number << 3) | 2, ...length, rest]), content]);
 }
 
-t.test('a message is the same in however many pieces it comes', async t => {
+t.test('a message is read the same, however it is split', async t => {
   const { address, messages } = await startReading(t);
   const session = rawSession(t, address);
   const message = Buffer.from(Array.from({ length: 5_000 }, (_, i) => i & 0xff));
   const whole = framed(message);
   for (const sizes of [[5005], [1, 1, 1, 1, 1, 5_000], [4, 5_001], [5, 5_000], [6, 1, 4_998], [3_000, 2_000, 5]]) {
-    let at = 0;
+    let end = 0;
     const pieces = sizes.map(size => {
-      at += size;
-      return whole.subarray(at - size, at);
+      end += size;
+      return whole.subarray(end - size, end);
     });
     const { status, body, headers } = await rawCall(session, {}, ...pieces);
     t.equal(status, '0', `${sizes}`);
@@ -96,10 +96,10 @@ t.test('a message is the same in however many pieces it comes', async t => {
     t.equal(headers['content-type'], 'application/grpc');
     t.strictSame(messages.pop(), message);
   }
-  t.strictSame((await rawCall(session, {}, framed(Buffer.alloc(0)))).body, OK, 'an empty message is one');
+  t.strictSame((await rawCall(session, {}, framed(Buffer.alloc(0)))).body, OK, 'an empty message is a message');
 });
 
-t.test('input that is not one whole uncompressed message is a fault, and the connection goes on', async t => {
+t.test('input that is not exactly one uncompressed message is a fault, and the connection stays usable', async t => {
   const { address, messages, faults } = await startReading(t);
   const session = rawSession(t, address);
   const whole = framed(Buffer.from('message'));
@@ -110,18 +110,18 @@ t.test('input that is not one whole uncompressed message is a fault, and the con
     t.equal(faults.pop(), 'undecodable');
   }
   const large = framed(checkWith(100 * KIB));
-  t.equal((await rawCall(session, {}, large.subarray(0, 90 * KIB))).status, '13', 'a large message that is cut short');
+  t.equal((await rawCall(session, {}, large.subarray(0, 90 * KIB))).status, '13', 'a large message that is truncated');
   t.equal(
     (await rawCall(session, {}, framed(Buffer.alloc(100 * KIB, 7)))).status,
     '13',
-    'a large one that is not protobuf',
+    'a large message that is not protobuf',
   );
   t.strictSame(faults.splice(0), ['undecodable', 'undecodable']);
   t.equal(messages.length, 0);
   t.equal((await rawCall(session, {}, whole)).status, '0');
 });
 
-t.test('a body takes no memory, however large it is', async t => {
+t.test('a body of 4 MiB is read within a budget of 8 KiB', async t => {
   const { address, budget, messages } = await startReading(t, 8 * KIB);
   const session = rawSession(t, address);
   t.equal((await rawCall(session, {}, framed(checkWith(4096 * KIB)))).status, '0');
@@ -134,25 +134,25 @@ t.test('a body takes no memory, however large it is', async t => {
   t.equal(budget.usedBytes, 0);
 });
 
-t.test('unfinished messages are limited in total, and the oldest gives way to a new one', async t => {
+t.test('unfinished messages share one budget, and the oldest is given up for a new one', async t => {
   const { address, budget, faults } = await startReading(t, 60 * KIB);
-  const [one, other] = [rawSession(t, address), rawSession(t, address)];
+  const sessions = [rawSession(t, address), rawSession(t, address)] as const;
   const unfinished = framed(Buffer.alloc(60 * KIB)).subarray(0, 30 * KIB);
-  const first = readCall(one);
+  const first = readCall(sessions[0]);
   first.write(unfinished);
   await until(() => budget.usedBytes > 0);
-  const second = readCall(other);
+  const second = readCall(sessions[1]);
   second.write(unfinished);
   await once(first, 'close');
   t.strictSame(faults, ['late']);
   t.ok(budget.usedBytes > 0 && budget.usedBytes <= 60 * KIB);
-  const third = await rawCall(one, {}, framed(Buffer.alloc(64 * KIB)));
-  t.equal(third.status, '13', 'a message that is larger than all the room there is');
+  const third = await rawCall(sessions[0], {}, framed(Buffer.alloc(64 * KIB)));
+  t.equal(third.status, '13', 'a message that is larger than the budget');
   t.strictSame(faults.slice(1).toSorted(), ['late', 'no_room']);
   await until(() => budget.usedBytes === 0);
 });
 
-t.test('a whole message whose call does not end is counted too', async t => {
+t.test('a complete message counts against the budget until its call ends', async t => {
   const { address, budget, messages } = await startReading(t);
   const call = readCall(rawSession(t, address));
   call.write(framed(Buffer.alloc(1000)));
@@ -164,7 +164,7 @@ t.test('a whole message whose call does not end is counted too', async t => {
   await until(() => budget.usedBytes === 0);
 });
 
-t.test('a message that does not come in time is a fault, unless only the body is missing', async t => {
+t.test('a message that does not arrive in time is a fault, unless only its body is missing', async t => {
   const clock = fakeClock();
   const { address, held, faults, messages, streams } = await startReading(t, 1024 * KIB, clock.now);
   const session = rawSession(t, address);
@@ -179,7 +179,7 @@ t.test('a message that does not come in time is a fault, unless only the body is
   withHead.write(large.subarray(0, 50 * KIB));
   inHead.write(large.subarray(0, 16));
   await until(() => streams.length === 4 && streams[2]?.readableFlowing === true);
-  // The bytes of all four have come once those that were sent last are held.
+  // The bytes of all four calls have arrived once a call sent after them is answered.
   t.equal((await rawCall(session, {}, framed(Buffer.from('y')))).status, '0');
   messages.length = 0;
   held.expire(1000);
@@ -196,7 +196,7 @@ t.test('a message that does not come in time is a fault, unless only the body is
   t.match(messages.map(String), [/\/path/]);
 });
 
-t.test('a client that does not read its answer is given up in time', async t => {
+t.test('a call whose answer is not read in time is reset', async t => {
   const clock = fakeClock();
   const { address, held, budget, streams } = await startReading(t, 1024 * KIB, clock.now);
   const session = rawSession(t, address);
@@ -212,7 +212,7 @@ t.test('a client that does not read its answer is given up in time', async t => 
   await until(() => budget.usedBytes === 0);
 });
 
-t.test('a call that is reset leaves nothing behind, however far it had come', async t => {
+t.test('a reset call releases its memory, however much of its message had arrived', async t => {
   const { address, budget, streams } = await startReading(t);
   const session = rawSession(t, address);
   const whole = framed(Buffer.alloc(1000));
@@ -226,7 +226,7 @@ t.test('a call that is reset leaves nothing behind, however far it had come', as
   }
 });
 
-t.test('a call that has ended is neither failed nor answered', async t => {
+t.test('failing or answering a call that has ended does not throw', async t => {
   const { address, streams } = await startReading(t);
   const call = beginCall(rawSession(t, address));
   await until(() => streams.length === 1);
