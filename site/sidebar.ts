@@ -29,10 +29,11 @@ export function sidebar(root: string): Entry[] {
 }
 
 function gateways(root: string): Entry[] {
-  return globSync('docs/gateways/*.md', { cwd: root, exclude: path => path.endsWith('index.md') })
-    .sort()
+  return globSync('docs/gateways/*.md', { cwd: root })
+    .filter(path => !path.endsWith('index.md'))
     .map(path => ({
       text: /^# (.*)$/m.exec(readFileSync(join(root, path), 'utf8'))?.[1] ?? path,
       link: `/${path.replace(/\.md$/, '')}`,
-    }));
+    }))
+    .sort((one, other) => one.text.localeCompare(other.text, 'en'));
 }
