@@ -1,6 +1,6 @@
 import type { JsonWebKey } from 'node:crypto';
 import { join } from 'node:path';
-import { ask, type Reply } from '../test/fixtures/ask.ts';
+import { type Reply, sendRequest } from '../test/fixtures/send-request.ts';
 import { type MeasuredProcess, startMeasured } from './pinned-process.ts';
 import type { Bench } from './scenario.ts';
 
@@ -23,12 +23,12 @@ export async function startBareHttp(
   key?: JsonWebKey,
 ): Promise<Bare> {
   const { origin, pathname: path } = new URL(url);
-  const reply = await ask(origin, { path, headers });
+  const reply = await sendRequest(origin, { path, headers });
   const head = pairs(reply.rawHeaders).filter(([name = '']) => !OF_THE_CONNECTION.includes(name.toLowerCase()));
   const answer = { status: reply.status, head: head.flat(), body: reply.body, key };
   const name = key ? 'bare node:http that verifies' : 'bare node:http';
   const bare = await startBare(bench, name, 'bare-http.ts', JSON.stringify(answer));
-  const same = await ask(bare.url, { path, headers });
+  const same = await sendRequest(bare.url, { path, headers });
   bench.check('the bare server answers as gatecar does', isDeepEqual(shown(reply), shown(same)));
   return bare;
 }
@@ -37,7 +37,7 @@ export async function startBareHttp(
 export async function startBare(bench: Bench, name: string, script: string, input: string): Promise<Bare> {
   const args = [join(import.meta.dirname, 'servers', script)];
   const process = await startMeasured(bench, { name, args, input, ready: line => line });
-  return { ...process, url: `http://127.0.0.1:${process.told}` };
+  return { ...process, url: `http://127.0.0.1:${process.readyValue}` };
 }
 
 function shown({ status, rawHeaders, body }: Reply): unknown {

@@ -2,7 +2,7 @@
 //
 //   npm run bench                              all scenarios except the long ones
 //   npm run bench -- cached-http miss          only these
-//   npm run bench -- --quick                   all for one second each: does each work?
+//   npm run bench -- --quick                   all for one second each, to check that they work
 //   npm run bench -- --rounds 3 --seconds 2    instead of five rounds of five seconds
 //   npm run bench -- --soak --minutes 10       includes the soak test
 //   npm run bench -- --record                  updates bench/results.json, bench/RESULTS.md and
@@ -35,16 +35,17 @@ const scale = {
   seconds: options.quick ? 1 : count('seconds', options.seconds ?? '5'),
   minutes: count('minutes', options.minutes ?? '10'),
 };
-if (options.quick && options.record) fail('--quick measures nothing that could be recorded');
+if (options.quick && options.record) fail('--quick gives no results to record; omit --record');
 const unknown = names.filter(name => !SCENARIOS.some(scenario => scenario.name === name));
-if (unknown.length > 0) fail(`there is no ${unknown.join(', ')}: ${SCENARIOS.map(({ name }) => name).join(', ')}`);
+if (unknown.length > 0)
+  fail(`unknown scenario ${unknown.join(', ')}; known: ${SCENARIOS.map(({ name }) => name).join(', ')}`);
 const chosen = SCENARIOS.filter(({ name, byNameOnly }) => {
   if (names.length > 0) return names.includes(name);
   return !byNameOnly || options.quick || (name === 'soak' && options.soak);
 });
 
 say(`${machine()}; ${versions(chosen.flatMap(({ tools }) => tools)).join(', ')}`);
-say(`${scale.rounds} rounds of ${scale.seconds} s; what is measured has one core, the load another`);
+say(`${scale.rounds} rounds of ${scale.seconds} s; the measured process has one core, the load another`);
 moveToLoadCore();
 buildBundle();
 const rows: TableRow[] = [];
@@ -67,7 +68,7 @@ for (const scenario of chosen) {
   rows.push(...found);
   const isSound = found.length > 0 && findings.checks.every(({ holds }) => holds);
   if (options.record && isSound) toRecord.push({ scenario, rows: findings.rows });
-  else if (options.record) say(`${scenario.name} is not recorded`);
+  else if (options.record) say(`${scenario.name} is not recorded: it failed or has no results`);
 }
 if (!options.quick && chosen.length > 1) say(`\n${table(rows)}`);
 if (toRecord.length > 0) record(toRecord);
@@ -77,7 +78,7 @@ process.exitCode = failed > 0 ? 1 : 0;
 
 function count(name: string, text: string): number {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) fail(`--${name}: a whole number from 1 on, not ${text}`);
+  if (!Number.isInteger(value) || value < 1) fail(`--${name} must be a whole number of at least 1, not ${text}`);
   return value;
 }
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ask } from '../test/fixtures/ask.ts';
 import { metric } from '../test/fixtures/metrics.ts';
+import { sendRequest } from '../test/fixtures/send-request.ts';
 import { type MeasuredProcess, startMeasured } from './pinned-process.ts';
 import { imageForm } from './production-build.ts';
 import type { Bench } from './scenario.ts';
@@ -52,12 +52,12 @@ export async function startGatecar(
     },
     ready: line => (line.includes('"listening"') ? line : undefined),
   });
-  const { auth, ops, grpc } = JSON.parse(process.told) as Record<'auth' | 'ops' | 'grpc', string>;
+  const { auth, ops, grpc } = JSON.parse(process.readyValue) as Record<'auth' | 'ops' | 'grpc', string>;
   const url = (address = 'none') => `http://${address}`;
   const base = url(ops);
   const limit = performance.now() + READY_LIMIT_MS;
-  while ((await ask(base, { path: '/readyz' })).status !== 200) {
-    if (performance.now() > limit) throw new Error('gatecar does not get ready');
+  while ((await sendRequest(base, { path: '/readyz' })).status !== 200) {
+    if (performance.now() > limit) throw new Error('gatecar is not ready in time');
     await sleep(ASK_EVERY_MS);
   }
   const readyMs = performance.now() - process.startedAt;

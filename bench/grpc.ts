@@ -22,7 +22,7 @@ interface GrpcReply {
 export async function startBareHttp2(bench: Bench, url: string, body: Buffer): Promise<Bare> {
   const reply = await askGrpc(url, body);
   const bare = await startBare(bench, 'bare node:http2', 'bare-http2.ts', JSON.stringify(reply));
-  bench.check('the answer is a yes', reply.trailers.join().includes('grpc-status,0') && isYes(reply.message));
+  bench.check('the response is an allow', reply.trailers.join().includes('grpc-status,0') && isAllow(reply.message));
   bench.check('the bare server answers as gatecar does', same(reply, await askGrpc(bare.url, body)));
   return bare;
 }
@@ -64,7 +64,7 @@ async function askGrpc(url: string, body: Buffer): Promise<GrpcReply> {
  * Whether a CheckResponse contains `ok_response` (field 3). The first five bytes are the gRPC frame
  * prefix.
  */
-function isYes(message: string): boolean {
+function isAllow(message: string): boolean {
   const bytes = Buffer.from(message, 'base64').subarray(5);
   for (let at = 0; at < bytes.length; at += 2 + (bytes[at + 1] ?? 0)) if (bytes[at] === 0x1a) return true;
   return false;

@@ -55,7 +55,7 @@ export async function takeTurns(bench: Bench, contenders: readonly Contender[]):
  * Adds one measure of all contenders to the table, as ratios to the first one. The goal applies to
  * the last one.
  */
-export function tell(bench: Bench, what: string, measure: Measure, samples: readonly Samples[], goal?: Goal): void {
+export function report(bench: Bench, what: string, measure: Measure, samples: readonly Samples[], goal?: Goal): void {
   const [reference] = samples;
   for (const sample of samples) {
     const isReference = sample === reference;

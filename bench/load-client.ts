@@ -35,7 +35,7 @@ export async function startAsker(bench: Bench, target: AskerTarget, core = MEASU
   return async job => {
     asker.write(JSON.stringify(job));
     const ended = asker.ended.then(() => {
-      throw new Error('an answer was no yes');
+      throw new Error('a request was not allowed');
     });
     const [line] = await Promise.race([once(asker.lines, 'line'), ended]);
     return JSON.parse(line);

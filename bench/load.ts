@@ -46,7 +46,7 @@ export async function wrk(options: WrkOptions): Promise<Load> {
   const others = Number(found(/Non-2xx or 3xx responses: (\d+)/)[0] ?? 0);
   const asExpected = !/Socket errors/.test(output) && others === (refused ? requests : 0);
   if (!(requests > 0) || !(asExpected || anyAnswer)) {
-    throw new Error(`answers that should not be:\n${output}`);
+    throw new Error(`unexpected responses:\n${output}`);
   }
   return {
     requests,
@@ -86,7 +86,7 @@ export async function h2load(options: H2loadOptions): Promise<Load> {
       /(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout/.exec(output)?.slice(1).map(Number) ?? [];
     const perSecond = Number(/, ([\d.]+) req\/s/.exec(output)?.[1]);
     if (!requests || failed || errored || timedOut || !/, 0 3xx, 0 4xx, 0 5xx/.test(output)) {
-      throw new Error(`answers that should not be:\n${output}`);
+      throw new Error(`unexpected responses:\n${output}`);
     }
     const took = (await readFile(log, 'utf8'))
       .trimEnd()

@@ -18,7 +18,7 @@ export interface MeasuredProcess {
   /** Start time, in the time base of `performance.now()`. */
   readonly startedAt: number;
   /** The value that `ready` returned. */
-  readonly told: string;
+  readonly readyValue: string;
   /** The lines that it writes after it is ready. */
   readonly lines: Interface;
   /** Stops the process, and resolves when it has exited. */
@@ -76,7 +76,7 @@ export async function startMeasured(bench: Bench, options: ProcessOptions): Prom
   child.stdin.on('error', () => {});
   if (input !== undefined) child.stdin.end(input);
   const lines = createInterface({ input: child.stdout });
-  const told = await new Promise<string>((resolve, reject) => {
+  const readyValue = await new Promise<string>((resolve, reject) => {
     const look = (line: string): void => {
       const found = ready(line);
       if (found === undefined) return;
@@ -90,7 +90,7 @@ export async function startMeasured(bench: Bench, options: ProcessOptions): Prom
     name,
     pid: child.pid ?? 0,
     startedAt,
-    told,
+    readyValue,
     lines,
     stop,
     ended,

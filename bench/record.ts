@@ -53,13 +53,14 @@ function page(all: readonly Recorded[]): string {
   const withGoal = rows.filter(({ goal }) => goal !== undefined);
   const met = withGoal.filter(row => meets(row)).length;
   const sections = all.map(one => {
-    const made = `${one.date}, gatecar ${one.version}, \`${one.command}\`. ${one.machine}; ${one.versions.join(', ')}.`;
-    return `## ${one.scenario}\n\n${sentence(one.about)}\n\n${made}\n\n${table(one.rows.map(row => ({ scenario: one.scenario, ...row })))}`;
+    const circumstances = `${one.date}, gatecar ${one.version}, \`${one.command}\`.\n${one.machine}; ${one.versions.join(', ')}.`;
+    return `## ${one.scenario}\n\n${sentence(one.about)}\n\n${circumstances}\n\n${table(one.rows.map(row => ({ scenario: one.scenario, ...row })))}`;
   });
   return `# Results of record
 
-Written by \`npm run bench -- --record\`. What is measured has one core, the load another; contenders take turns, and a ratio is that of one
-round. Ratios are to the reference above them; values and ratios are medians, with the least and the greatest value beside them.
+\`npm run bench -- --record\` writes this page. The measured process has one core, and the load generator another.
+Contenders take turns in each round. A ratio compares a contender with the reference row above it in the same round.
+Values and ratios are medians; \`min\` and \`max\` are the lowest and highest values.
 
 ## Goals: ${met} of ${withGoal.length} met
 

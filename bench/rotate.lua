@@ -1,4 +1,4 @@
--- Tokens of a file, one a line, in turn, for wrk: `-- FILE`.
+-- For wrk, `-- FILE`: sends the tokens of a file in turn; each line is one token.
 local tokens, at = {}, 0
 
 function init(args)

@@ -27,17 +27,17 @@ export async function runScenario(scenario: Scenario, scale: Scale): Promise<Fin
       check: (claim, holds) => checks.push({ claim, holds }),
       teardown: undo => undone.push(undo),
     });
-    checks.push({ claim: 'it works', holds: true });
+    checks.push({ claim: 'the scenario ends without an error', holds: true });
   } catch (error) {
     process.stderr.write(`${scenario.name}: ${error instanceof Error ? error.stack : error}\n`);
-    checks.push({ claim: 'it works', holds: false });
+    checks.push({ claim: 'the scenario ends without an error', holds: false });
   } finally {
     for (const undo of undone.reverse()) {
       try {
         await undo();
       } catch (error) {
         process.stderr.write(`${scenario.name}: ${error}\n`);
-        checks.push({ claim: 'all that it started is ended', holds: false });
+        checks.push({ claim: 'every cleanup succeeds', holds: false });
       }
     }
   }

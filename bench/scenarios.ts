@@ -3,7 +3,7 @@ import { cachedGrpc } from './scenarios/cached-grpc.ts';
 import { cachedHttp } from './scenarios/cached-http.ts';
 import { flood } from './scenarios/flood.ts';
 import { gateways } from './scenarios/gateways.ts';
-import { junk } from './scenarios/junk.ts';
+import { invalidTokens } from './scenarios/invalid-tokens.ts';
 import { manyTokens } from './scenarios/many-tokens.ts';
 import { memory } from './scenarios/memory.ts';
 import { miss } from './scenarios/miss.ts';
@@ -12,7 +12,7 @@ import { soak } from './scenarios/soak.ts';
 /** All scenarios, in the order of the table. */
 export const SCENARIOS: readonly Scenario[] = [
   cachedHttp,
-  junk,
+  invalidTokens,
   cachedGrpc,
   miss,
   manyTokens,

@@ -12,7 +12,7 @@ export function table(rows: readonly TableRow[]): string {
     const { scenario, what, by, values, ratios, goal } = row;
     const [min, middle, max] = [Math.min(...values), median(values), Math.max(...values)].map(figure);
     const ratio = ratios ? figure(median(ratios)) : '';
-    return [scenario, what, by, min, middle, max, ratio, goal ? goalText(goal) : '', goal ? verdict(row) : ''];
+    return [scenario, what, by, min, middle, max, ratio, goal ? goalText(goal) : '', goal ? metText(row) : ''];
   });
   const head = ['scenario', 'measured', 'of', 'min', 'median', 'max', 'ratio', 'goal', 'met'];
   const rule = head.map((_, at) => (at < 3 ? '---' : '--:'));
@@ -36,6 +36,6 @@ export function goalText({ of, bound, limit }: Goal): string {
   return `${bound} ${figure(limit)}${of === 'ratio' ? ' ×' : ''}`;
 }
 
-function verdict(row: Pick<Row, 'ratios' | 'values' | 'goal'>): string {
+function metText(row: Pick<Row, 'ratios' | 'values' | 'goal'>): string {
   return meets(row) ? 'yes' : 'no';
 }

@@ -40,8 +40,8 @@ export function machine(): string {
 
 /** Returns `name version` of Node.js and of these tools. */
 export function versions(tools: readonly Tool[]): string[] {
-  const told = tools.filter(tool => tool !== 'taskset' && tool !== 'tar').map(tool => `${tool} ${version(tool)}`);
-  return [`Node.js ${process.versions.node}`, ...new Set(told)];
+  const named = tools.filter(tool => tool !== 'taskset' && tool !== 'tar').map(tool => `${tool} ${version(tool)}`);
+  return [`Node.js ${process.versions.node}`, ...new Set(named)];
 }
 
 function version(tool: Tool): string {

@@ -131,7 +131,7 @@ export function auditSchema(): Record<string, unknown> {
   return {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
     title: 'gatecar audit line',
-    description: 'One decision: a line of standard output that has `"audit":true`. What is not known is left out.',
+    description: 'One decision: a line of standard output that has `"audit":true`. Unknown values are omitted.',
     type: 'object',
     additionalProperties: false,
     required: ALWAYS,

@@ -61,19 +61,19 @@ export const VERSION: string = JSON.parse(readFileSync(join(import.meta.dirname,
  *
  * @throws {TlsFileError} if a TLS file is not usable; names its setting.
  */
-export async function createApp(config: Config, surroundings: RuntimeEnvironment, log: Logger): Promise<App> {
+export async function createApp(config: Config, environment: RuntimeEnvironment, log: Logger): Promise<App> {
   const counters = metrics(VERSION);
   const tls = await listenerTls(config, counters, log);
   const decisions = decisionLog(log);
   const handshakes = handshakeLog(log, counters.handshakeFailed);
   const audit = auditLog(log, config.auditLog);
-  const tracing = surroundings.tracing && (await openTracing(surroundings.tracing, log));
+  const tracing = environment.tracing && (await openTracing(environment.tracing, log));
   counters.observeOutput(log);
   const { limits, requests, waiting, pool } = createBudgets(config, counters);
   const gate =
     config.mode === 'format-only'
       ? createFormatOnlyPipeline(log)
-      : createAuthPipeline({ config, surroundings, counters, log, requests: waiting, version: VERSION });
+      : createAuthPipeline({ config, environment: environment, counters, log, requests: waiting, version: VERSION });
   let draining = false;
 
   const gateway: GrpcListenerOptions = {

@@ -35,7 +35,7 @@ export function createFormatOnlyPipeline(log: Logger): AuthPipeline {
 }
 
 export interface AuthPipelineOptions extends StageOptions {
-  readonly surroundings: RuntimeEnvironment;
+  readonly environment: RuntimeEnvironment;
   readonly log: Logger;
   readonly version: string;
 }
@@ -55,9 +55,9 @@ export interface AuthPipelineOptions extends StageOptions {
  * They are built from the last to the first.
  */
 export function createAuthPipeline(options: AuthPipelineOptions): AuthPipeline {
-  const { config, counters, log, surroundings, version } = options;
+  const { config, counters, log, environment, version } = options;
   const clock = serverClock({ onChange: logClockSkew(log) });
-  const apiClient = comparingClocks(createApiClient(config, surroundings, version), clock);
+  const apiClient = comparingClocks(createApiClient(config, environment, version), clock);
   const jwks = createJwks(config, apiClient, counters, log);
   const validTraffic = createValidTraffic();
   const staleServing = logStaleServing(log);
@@ -68,7 +68,7 @@ export function createAuthPipeline(options: AuthPipelineOptions): AuthPipeline {
     onReview(event) {
       counters.reviewed(event.outcome, event.durationMs);
       // If other tokens can be verified, a slow token webhook does not mean that it is down.
-      healthCheck.recordReview(event, event.priority === 'unverified' && jwks?.held === true);
+      healthCheck.recordReview(event, event.priority === 'unverified' && jwks?.hasKeys === true);
     },
   });
   const queue = createQueue(review, options, jwks, validTraffic);
@@ -80,7 +80,7 @@ export function createAuthPipeline(options: AuthPipelineOptions): AuthPipeline {
   });
   const { cache, stores } = createCache(shedding, options, {
     wallClock: clock.time,
-    authorityDown: () => healthCheck.apiServerDown,
+    apiServerDown: () => healthCheck.apiServerDown,
     onLookup(result) {
       counters.recordLookup(result);
       if (result === 'hit_positive') validTraffic.note();
@@ -89,7 +89,7 @@ export function createAuthPipeline(options: AuthPipelineOptions): AuthPipeline {
   });
   const authenticator = withTokenScreening(withFailureLimit(config, cache), {
     opaqueTokens: config.opaqueTokens,
-    onRefusal: counters.recordLocalRejection,
+    onRejection: counters.recordLocalRejection,
   });
   const healthCheck = createHealth(log, queue, config.reviewTimeoutMs, () => {
     staleServing.ended();

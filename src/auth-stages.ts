@@ -60,10 +60,10 @@ export function createQueue(
     maxConcurrency: config.reviewMaxConcurrency,
     maxQueue: config.reviewMaxQueue,
     maxWaitMs: config.reviewTimeoutMs / 2,
-    unverifiedShare: () => (jwks?.held ? UNVERIFIED_SHARE : 1),
+    unverifiedShare: () => (jwks?.hasKeys ? UNVERIFIED_SHARE : 1),
     protecting: validTraffic.isActive,
     onAdmitted: counters.recordQueueTime,
-    onRefused: counters.recordReviewRejected,
+    onRejected: counters.recordReviewRejected,
   });
 }
 
@@ -81,12 +81,12 @@ export function withPrecheck(
     clock,
     audiences: config.tokenAudiences,
     signatures: config.jwtPrecheck === 'signature',
-    onRefusal: counters.recordLocalRejection,
+    onViolation: counters.recordLocalRejection,
     onVerified: validTraffic.note,
   });
 }
 
-type CacheCallbacks = Required<Pick<ResultCacheOptions, 'wallClock' | 'authorityDown' | 'onLookup'>>;
+type CacheCallbacks = Required<Pick<ResultCacheOptions, 'wallClock' | 'apiServerDown' | 'onLookup'>>;
 
 /** Adds the result cache. Returns it with its stores. */
 export function createCache(
@@ -105,8 +105,8 @@ export function createCache(
   });
   const cache = withResultCache(inner, {
     key: createCacheKeyFn(config.tokenAudiences),
-    accepted,
-    refused,
+    authenticatedStore: accepted,
+    rejectedStore: refused,
     ttlMs: config.cacheTtlMs,
     negativeTtlMs: config.cacheNegativeTtlMs,
     cacheStaleIfErrorMs: config.cacheStaleIfErrorMs,
@@ -114,7 +114,7 @@ export function createCache(
     reviewTimeoutMs: config.reviewTimeoutMs,
     waiting: requests,
     onWaitingMemoryFull: () => counters.recordReviewRejected('unknown', 'waiting_memory_full'),
-    onRenewal: counters.recordRefresh,
+    onRefresh: counters.recordRefresh,
     ...callbacks,
   });
   return { cache, stores: { authenticated: accepted, rejected: refused } };
@@ -135,7 +135,7 @@ export function createHealth(
     log,
     probe: async () =>
       queue.authenticate(probeToken, { priority: 'verified', signal: AbortSignal.timeout(reviewTimeoutMs) }),
-    onAuthorityUp,
+    onApiServerUp: onAuthorityUp,
   });
 }
 

@@ -13,7 +13,7 @@ import { evaluatePolicy, type Policy } from './policy/policy.ts';
  * What a gateway knows about a request in addition to its credential: the client's address, the
  * trace and the size. Only the failure limit uses the address.
  */
-export type RequestContext = Pick<ReviewContext, 'client' | 'trail' | 'heldBytes'>;
+export type RequestContext = Pick<ReviewContext, 'client' | 'trace' | 'heldBytes'>;
 
 /** Decides on one request by its credential. Returns no promise if the result is cached. */
 export type Authorize = (credential: Credential, request?: RequestContext) => Decision | Promise<Decision>;

@@ -17,11 +17,11 @@ import { inClusterAddress, type RuntimeEnvironment } from '../src/kube/endpoint-
 import { CONNECTION_BYTES } from '../src/limits/constants.ts';
 import { type Logger, logger } from '../src/observability/logging/logger.ts';
 import { listen } from '../src/server/listen.ts';
-import { ask } from './fixtures/ask.ts';
 import { envoyClient } from './fixtures/envoy-client.ts';
 import { kubeconfig } from './fixtures/kubeconfig.ts';
 import { listenerFiles } from './fixtures/listener-files.ts';
 import { startOtlpReceiver } from './fixtures/otlp-receiver.ts';
+import { sendRequest } from './fixtures/send-request.ts';
 import {
   accepts,
   answers,
@@ -31,7 +31,7 @@ import {
   type StandIn,
   startStandIn,
 } from './fixtures/stand-in-api-server.ts';
-import { scratch } from './fixtures/temp-dir.ts';
+import { tempDir } from './fixtures/temp-dir.ts';
 import { unsignedJwt } from './fixtures/unsigned-jwt.ts';
 import { until } from './fixtures/until.ts';
 
@@ -94,7 +94,7 @@ async function problem(
 t.test('a result of the API server is cached, returned as headers, counted and logged', async t => {
   const { api, url, scrape, lines } = await startApp(t, { GATECAR_KUBE_HEADERS: 'dapr-app-id=kube-proxy' });
   for (let request = 0; request < 3; request += 1) {
-    const { status, headers } = await ask(url, { token: 'abc' });
+    const { status, headers } = await sendRequest(url, { token: 'abc' });
     t.equal(status, 200);
     t.equal(headers['x-auth-request-user'], 'system:serviceaccount:default:my-app');
   }
@@ -122,9 +122,9 @@ t.test('a result of the API server is cached, returned as headers, counted and l
 
 t.test('authenticated and rejected results have stores with their own limit and counters', async t => {
   const { api, url, scrape } = await startApp(t, { GATECAR_CACHE_MAX_ENTRIES: '1' });
-  for (const token of ['a', 'b']) await ask(url, { token });
+  for (const token of ['a', 'b']) await sendRequest(url, { token });
   api.behaviour = reviews({ error: 'invalid bearer token' });
-  for (const token of ['c', 'd', 'e']) await ask(url, { token });
+  for (const token of ['c', 'd', 'e']) await sendRequest(url, { token });
   const metrics = await scrape();
   for (const line of [
     'gatecar_cache_entries{store="authenticated"} 1',
@@ -140,14 +140,14 @@ t.test('authenticated and rejected results have stores with their own limit and 
 t.test('the TTLs of the cache and the review timeout follow the settings', async t => {
   const settings = { GATECAR_CACHE_TTL: '0', GATECAR_CACHE_NEGATIVE_TTL: '0', GATECAR_REVIEW_TIMEOUT: '50ms' };
   const { api, url } = await startApp(t, settings);
-  for (let request = 0; request < 2; request += 1) await ask(url, { token: 'abc' });
+  for (let request = 0; request < 2; request += 1) await sendRequest(url, { token: 'abc' });
   t.equal(api.requests.length, 2);
   api.behaviour = reviews({ error: 'invalid bearer token' });
-  for (let request = 0; request < 2; request += 1) await ask(url, { token: 'abc' });
+  for (let request = 0; request < 2; request += 1) await sendRequest(url, { token: 'abc' });
   t.equal(api.requests.length, 4);
   api.behaviour = hangs;
   const start = performance.now();
-  const { status, body } = await ask(url, { token: 'abc' });
+  const { status, body } = await sendRequest(url, { token: 'abc' });
   t.ok(performance.now() - start < 2500, 'well before the default of three seconds');
   t.equal(status, 503);
   t.equal(body, '{"error":"TokenReview API call failed: timeout"}');
@@ -162,11 +162,11 @@ t.test('review concurrency, queue length and their metrics follow the settings',
   };
   const { api, url, scrape } = await startApp(t, settings);
   api.behaviour = hangs;
-  const waiting = ['a', 'b', 'c', 'd', 'e'].map(token => ask(url, { token }).catch(() => undefined));
+  const waiting = ['a', 'b', 'c', 'd', 'e'].map(token => sendRequest(url, { token }).catch(() => undefined));
   await until(async () => (await scrape()).includes('gatecar_reviews_queued{priority="unverified"} 3'));
   t.ok((await scrape()).includes('gatecar_reviews_in_flight{priority="unverified"} 2'));
   t.equal(api.connections, 2);
-  t.match(await ask(url, { token: 'f' }), { status: 503, headers: { 'x-gatecar-reason': 'overloaded' } });
+  t.match(await sendRequest(url, { token: 'f' }), { status: 503, headers: { 'x-gatecar-reason': 'overloaded' } });
   await api.close();
   await Promise.all(waiting);
 });
@@ -176,7 +176,7 @@ t.test('the memory budgets are derived from the memory limit, and their use is e
   api.behaviour = hangs;
   const connectionsBytes = budgetOf(await scrape(), 'bytes', 'connections');
   t.ok(connectionsBytes > 32 * 1024 * 1024 && connectionsBytes < 128 * 1024 * 1024, `${connectionsBytes}`);
-  const answer = ask(url, { token: 'a' }).catch(() => undefined);
+  const answer = sendRequest(url, { token: 'a' }).catch(() => undefined);
   await until(async () => budgetOf(await scrape(), 'used_bytes', 'waiting') > 0);
   t.ok(budgetOf(await scrape(), 'used_bytes', 'connections') >= CONNECTION_BYTES.http);
   await api.close();
@@ -191,7 +191,7 @@ t.test(
     const { api, url, scrape, lines } = await startApp(t, { GATECAR_MEMORY_LIMIT: '64Mi' });
     api.behaviour = hangs;
     const headers = { 'X-Padding': 'x'.repeat(40_000) };
-    const answers = Array.from({ length: 40 }, () => ask(url, { token: 'a', headers }).catch(() => undefined));
+    const answers = Array.from({ length: 40 }, () => sendRequest(url, { token: 'a', headers }).catch(() => undefined));
     const rejected = (await Promise.race(answers)) ?? {};
     t.match(rejected, { status: 503, headers: { 'x-gatecar-reason': 'overloaded' } });
     t.ok(lines().some(({ cause }) => cause === 'waiting_memory_full'));
@@ -210,10 +210,10 @@ function budgetOf(lines: readonly string[], quantity: 'bytes' | 'used_bytes', bu
 
 t.test('tokens that are too long or opaque are rejected without a review and counted', async t => {
   const { api, url, scrape } = await startApp(t, { GATECAR_OPAQUE_TOKENS: 'reject' });
-  t.equal((await ask(url, { token: 'opaque' })).status, 401);
-  t.equal((await ask(url, { token: 'x'.repeat(20_000) })).status, 401);
+  t.equal((await sendRequest(url, { token: 'opaque' })).status, 401);
+  t.equal((await sendRequest(url, { token: 'x'.repeat(20_000) })).status, 401);
   t.equal(api.requests.length, 0);
-  t.equal((await ask(url, { token: JWT })).status, 200);
+  t.equal((await sendRequest(url, { token: JWT })).status, 200);
   const metrics = await scrape();
   t.ok(metrics.includes('gatecar_local_rejections_total{reason="opaque"} 1'));
   t.ok(metrics.includes('gatecar_local_rejections_total{reason="length"} 1'));
@@ -232,10 +232,10 @@ t.test('tokens that fail the pre-check by the cluster’s JWKS are rejected with
   const [header, payload] = issue().split('.');
   const wrongSignature = `${header}.${payload}.${issue().split('.')[2]}`;
   for (const token of [wrongSignature, issue({ expiresInSeconds: -3600 }), issue({ audiences: ['other'] })]) {
-    t.match(await ask(url, { token }), { status: 401, headers: { 'x-gatecar-reason': 'token_rejected' } });
+    t.match(await sendRequest(url, { token }), { status: 401, headers: { 'x-gatecar-reason': 'token_rejected' } });
   }
   t.equal(apiServer.reviews, reviews, 'no review was sent');
-  t.equal((await ask(url, { token: issue() })).status, 200);
+  t.equal((await sendRequest(url, { token: issue() })).status, 200);
   t.equal(apiServer.reviews, reviews + 1, 'only the API server authenticates a token');
   const metrics = await scrape();
   for (const reason of ['signature', 'expired', 'audience']) {
@@ -263,7 +263,7 @@ t.test('with signature checks, unverified tokens get a share of the review slots
     if (checks !== 'off') await until(async () => (await scrape()).includes('gatecar_jwks_available 1'));
     const held = heldBack(accepts());
     api.behaviour = held.behaviour;
-    const waiting = Array.from({ length: 10 }, (_, index) => ask(url, { token: `opaque-${index}` }));
+    const waiting = Array.from({ length: 10 }, (_, index) => sendRequest(url, { token: `opaque-${index}` }));
     const line = `gatecar_reviews_queued{priority="unverified"} ${10 - inFlight}`;
     await until(async () => (await scrape()).includes(line));
     t.ok((await scrape()).includes(`gatecar_reviews_in_flight{priority="unverified"} ${inFlight}`), checks);
@@ -277,7 +277,7 @@ t.test('a JWKS that cannot be fetched is logged once, and tokens are still revie
   app.health.start();
   const readable = (value: number) => async () => (await scrape()).includes(`gatecar_jwks_available ${value}`);
   await until(readable(0));
-  t.equal((await ask(url, { token: JWT })).status, 200, 'the token is reviewed');
+  t.equal((await sendRequest(url, { token: JWT })).status, 200, 'the token is reviewed');
   t.match(
     lines().filter(({ msg }) => /JWKS/.test(String(msg))),
     [{ level: 'warn', problem: 'GET /.well-known/openid-configuration: HTTP 404' }],
@@ -293,18 +293,18 @@ t.test('with stale-if-error a cached token stays allowed during an outage, marke
   };
   const { app, api, url, lines, scrape } = await startApp(t, settings);
   app.health.start();
-  t.equal((await ask(url, { token: 'cached' })).status, 200);
+  t.equal((await sendRequest(url, { token: 'cached' })).status, 200);
   api.behaviour = answers(500, 'boom');
-  await until(async () => (await ask(url, { token: 'cached' })).headers['x-gatecar-stale'] !== undefined);
+  await until(async () => (await sendRequest(url, { token: 'cached' })).headers['x-gatecar-stale'] !== undefined);
   for (let request = 0; request < 3; request += 1) {
-    t.match(await ask(url, { token: 'cached' }), { status: 200, headers: { 'x-gatecar-stale': '0' } });
+    t.match(await sendRequest(url, { token: 'cached' }), { status: 200, headers: { 'x-gatecar-stale': '0' } });
   }
-  t.match(await ask(url, { token: 'uncached' }), { status: 503 });
+  t.match(await sendRequest(url, { token: 'uncached' }), { status: 503 });
   t.ok((await scrape()).includes('gatecar_serving_stale 1'));
   t.notOk((await scrape()).includes('gatecar_cache_lookups_total{result="stale"} 0'));
   api.behaviour = accepts();
   await until(() => app.health.apiServerUp);
-  const reply = await ask(url, { token: 'cached' });
+  const reply = await sendRequest(url, { token: 'cached' });
   t.match(reply, { status: 200 });
   t.equal(reply.headers['x-gatecar-stale'], undefined);
   t.match(
@@ -327,17 +327,17 @@ t.test('a review failure of an unverified token does not let stale-if-error allo
   app.health.start();
   await until(async () => {
     // Requests trigger another JWKS fetch, in case the first one was too slow.
-    await ask(url, { token: 'any' });
+    await sendRequest(url, { token: 'any' });
     return (await scrape()).includes('gatecar_jwks_available 1');
   });
   const token = issuer.issue({ namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'] });
-  t.equal((await ask(url, { token })).status, 200);
+  t.equal((await sendRequest(url, { token })).status, 200);
   // As with a slow token webhook: reviews of its tokens hang, but other tokens are still rejected.
   const rejects = reviews({ authenticated: false });
   api.behaviour = (request, response) => (request.token === 'opaque' ? hangs : rejects)(request, response);
-  t.equal((await ask(url, { token: 'opaque' })).status, 503);
+  t.equal((await sendRequest(url, { token: 'opaque' })).status, 503);
   t.notOk(app.health.apiServerUp);
-  t.match(await ask(url, { token }), { status: 401, headers: { 'x-gatecar-reason': 'token_rejected' } });
+  t.match(await sendRequest(url, { token }), { status: 401, headers: { 'x-gatecar-reason': 'token_rejected' } });
 });
 
 t.test('both allowlists are evaluated on each request, not cached', async t => {
@@ -351,7 +351,7 @@ t.test('both allowlists are evaluated on each request, not cached', async t => {
   for (const [settings, status, reason] of cases) {
     const { url, api } = await startApp(t, settings);
     for (let request = 0; request < 2; request += 1) {
-      const reply = await ask(url, { token: 'abc' });
+      const reply = await sendRequest(url, { token: 'abc' });
       t.equal(reply.status, status);
       t.equal(reply.headers['x-gatecar-reason'], reason);
     }
@@ -367,19 +367,19 @@ t.test('header prefix, error detail and unavailable status of responses follow t
     GATECAR_CACHE_TTL: '0',
   };
   const { api, url } = await startApp(t, settings);
-  t.match((await ask(url, { token: 'abc' })).headers, { 'x-id-user': 'system:serviceaccount:default:my-app' });
+  t.match((await sendRequest(url, { token: 'abc' })).headers, { 'x-id-user': 'system:serviceaccount:default:my-app' });
   await api.close();
-  t.match(await ask(url, { token: 'abc' }), { status: 403, body: '{"error":"Forbidden"}' });
+  t.match(await sendRequest(url, { token: 'abc' }), { status: 403, body: '{"error":"Forbidden"}' });
 });
 
 t.test('forwarded values of a trusted proxy are logged, whatever the case of the header setting', async t => {
   const settings = { GATECAR_TRUSTED_PROXIES: '127.0.0.1', GATECAR_CLIENT_IP_HEADER: 'X-Real-IP' };
   const headers = { 'X-Real-IP': '203.0.113.7', 'X-Original-URI': '/app' };
   const trusted = await startApp(t, settings);
-  await ask(trusted.url, { headers });
+  await sendRequest(trusted.url, { headers });
   t.match(trusted.lines(), [{ msg: 'denied', clientAddress: '203.0.113.7', uri: '/app' }]);
   const untrusted = await startApp(t);
-  await ask(untrusted.url, { headers });
+  await sendRequest(untrusted.url, { headers });
   t.equal(untrusted.lines()[0]?.['clientAddress'], '127.0.0.1');
   t.notOk('uri' in (untrusted.lines()[0] ?? {}));
 });
@@ -391,7 +391,7 @@ t.test('an error in writing the decision log is logged and does not change the r
     if (args.at(-1) === 'denied') throw new Error('the disk is full');
     Reflect.apply(info, log, args);
   };
-  t.equal((await ask(url)).status, 401);
+  t.equal((await sendRequest(url)).status, 401);
   t.match(lines(), [{ level: 'error', msg: /^internal error/, err: { message: 'the disk is full' } }]);
 });
 
@@ -408,18 +408,18 @@ t.test('draining closes HTTP connections after each response and makes HTTP and 
   t.equal((await app.ops.inject('/readyz')).statusCode, 200);
   t.equal((await envoy.checkHeaders({ authorization: 'Bearer abc' })).status.code, 0);
   const headers = { Connection: 'keep-alive' };
-  t.equal((await ask(url, { headers })).headers['connection'], 'keep-alive');
+  t.equal((await sendRequest(url, { headers })).headers['connection'], 'keep-alive');
   app.drain();
-  t.equal((await ask(url, { headers })).headers['connection'], 'close');
+  t.equal((await sendRequest(url, { headers })).headers['connection'], 'close');
   t.equal((await app.ops.inject('/readyz')).statusCode, 503);
   t.strictSame(served, [true, false]);
 });
 
 t.test('closing logs the suppressed lines and sends no more reviews', async t => {
   const { app, api, url, lines } = await startApp(t, {}, 'info');
-  for (let request = 0; request < 15; request += 1) await ask(url);
+  for (let request = 0; request < 15; request += 1) await sendRequest(url);
   t.equal(lines().length, 10);
-  t.equal((await ask(url, { token: 'abc' })).status, 200);
+  t.equal((await sendRequest(url, { token: 'abc' })).status, 200);
   const { health } = app;
   const stop = health.stop;
   let stopped = false;
@@ -432,7 +432,7 @@ t.test('closing logs the suppressed lines and sends no more reviews', async t =>
   await app.close();
   t.ok(stopped, 'the readiness probe is stopped');
   t.match(lines().at(-1), { msg: 'repeated log lines suppressed', reason: 'credentials_missing', suppressed: 5 });
-  t.equal((await ask(url, { token: 'uncached' })).status, 503);
+  t.equal((await sendRequest(url, { token: 'uncached' })).status, 503);
   t.equal(api.requests.length, 1);
 });
 
@@ -463,7 +463,7 @@ t.test('the API server and its credential are chosen by settings and environment
   t.test('an https GATECAR_KUBE_API_URL in a pod uses the pod’s token and CA', async t => {
     const settings = { GATECAR_KUBE_API_URL: https };
     t.equal(await problem(t, settings, inCluster), `CA file ${IN_CLUSTER_CA_FILE} cannot be read: ENOENT`);
-    const caFile = join(scratch(t, { 'ca.crt': 'CA' }), 'ca.crt');
+    const caFile = join(tempDir(t, { 'ca.crt': 'CA' }), 'ca.crt');
     const withCa = { ...settings, GATECAR_KUBE_CA_FILE: caFile };
     t.equal(await problem(t, withCa, inCluster), `token file ${IN_CLUSTER_TOKEN_FILE} cannot be read: ENOENT`);
     t.equal(await problem(t, settings, NOWHERE), 'connection refused (ECONNREFUSED)');
@@ -479,7 +479,7 @@ t.test('the API server and its credential are chosen by settings and environment
     };
     const settings = { GATECAR_KUBE_API_URL: api.url };
     t.equal(await problem(t, settings, inCluster), 'none');
-    const tokenFile = join(scratch(t, { token: 'own' }), 'token');
+    const tokenFile = join(tempDir(t, { token: 'own' }), 'token');
     t.equal(await problem(t, { ...settings, GATECAR_KUBE_TOKEN_FILE: tokenFile }, inCluster), 'none');
     t.strictSame(probes, [undefined, 'Bearer own']);
   });
@@ -490,7 +490,7 @@ t.test('the API server and its credential are chosen by settings and environment
   });
 
   t.test('GATECAR_KUBE_TOKEN_FILE and GATECAR_KUBE_CA_FILE override those of the kubeconfig', async t => {
-    const file = join(scratch(t, { config: kubeconfig() }), 'config');
+    const file = join(tempDir(t, { config: kubeconfig() }), 'config');
     for (const name of ['TOKEN', 'CA']) {
       const settings = { GATECAR_KUBECONFIG: file, [`GATECAR_KUBE_${name}_FILE`]: '/not/there' };
       t.equal(await problem(t, settings, NOWHERE), `${name === 'CA' ? 'CA' : 'token'} file cannot be read: ENOENT`);
@@ -500,7 +500,7 @@ t.test('the API server and its credential are chosen by settings and environment
   t.test('in a pod the mounted ServiceAccount is used, and token and CA file settings override its files', async t => {
     const home: RuntimeEnvironment = { inCluster: POD, homeDirectory: '/not/there' };
     t.equal(await problem(t, {}, home), `CA file ${IN_CLUSTER_CA_FILE} cannot be read: ENOENT`);
-    const directory = scratch(t, { 'ca.crt': 'CA', token: 'own' });
+    const directory = tempDir(t, { 'ca.crt': 'CA', token: 'own' });
     const ca = { GATECAR_KUBE_CA_FILE: join(directory, 'ca.crt') };
     t.equal(await problem(t, ca, home), `token file ${IN_CLUSTER_TOKEN_FILE} cannot be read: ENOENT`);
     const both = { ...ca, GATECAR_KUBE_TOKEN_FILE: join(directory, 'token') };
@@ -508,7 +508,7 @@ t.test('the API server and its credential are chosen by settings and environment
   });
 
   t.test('the kubeconfig of the home directory is used outside of pods, and in a pod if a context is set', async t => {
-    const homeDirectory = scratch(t);
+    const homeDirectory = tempDir(t);
     mkdirSync(join(homeDirectory, '.kube'));
     const api: StandIn = await startStandIn(accepts());
     t.teardown(() => api.close());
@@ -573,7 +573,7 @@ t.test('the ops listener has 64 connections outside the budget, and counts those
 t.test('an app with TLS serves no plain HTTP, and invalid TLS files prevent its start', async t => {
   const { settings, paths } = await listenerFiles(t);
   const { app, url } = await startApp(t, settings);
-  await t.rejects(ask(url, { token: 'abc' }), 'plain HTTP is not answered');
+  await t.rejects(sendRequest(url, { token: 'abc' }), 'plain HTTP is not answered');
   await app.close();
   const config = readConfig([], { ...settings, GATECAR_TLS_KEY_FILE: paths.certFile });
   await t.rejects(createApp(config, NOWHERE, logger('silent')), { name: 'TlsFileError' });
@@ -586,7 +586,7 @@ t.test('a client beyond its failure limit is rejected without a review', async t
     GATECAR_CLIENT_IP_HEADER: 'X-Real-IP',
   });
   const from = async (client: string, token: string) =>
-    (await ask(url, { token, headers: { 'X-Real-IP': client } })).headers['x-gatecar-reason'];
+    (await sendRequest(url, { token, headers: { 'X-Real-IP': client } })).headers['x-gatecar-reason'];
   api.behaviour = reviews({ error: 'invalid bearer token' });
   t.equal(await from('192.0.2.1', 'a'), 'token_rejected');
   t.equal(await from('192.0.2.1', 'b'), 'too_many_failures');
@@ -596,8 +596,8 @@ t.test('a client beyond its failure limit is rejected without a review', async t
 
 t.test('with GATECAR_AUDIT_LOG=all each decision is audited', async t => {
   const { url, lines } = await startApp(t, { GATECAR_AUDIT_LOG: 'all' });
-  await ask(url, { token: JWT });
-  await ask(url);
+  await sendRequest(url, { token: JWT });
+  await sendRequest(url);
   t.match(
     lines().filter(({ audit }) => audit),
     [
@@ -616,7 +616,7 @@ t.test('with tracing enabled, requests and reviews have spans, and log lines nam
   });
   const tracing = readTracingSettings(process.env);
   const { app, url, lines } = await startApp(t, { GATECAR_AUDIT_LOG: 'all' }, 'debug', { ...NOWHERE, tracing });
-  await ask(url, { token: 'good' });
+  await sendRequest(url, { token: 'good' });
   await app.close();
   const request = receiver.spans.find(({ name }) => name === 'authorize');
   t.match(receiver.spans.find(({ name }) => name === 'TokenReview')?.parentId, request?.spanId);

@@ -6,7 +6,7 @@ import { revealToken } from '../src/credential/token.ts';
 import { OTHER_SCHEME } from '../src/decision/decision.ts';
 import type { Policy } from '../src/policy/policy.ts';
 import { MY_APP } from './fixtures/identities.ts';
-import { scriptedAuthority } from './fixtures/stub-authenticator.ts';
+import { stubAuthenticator } from './fixtures/stub-authenticator.ts';
 
 const ALLOW_ALL: Policy = { allowedNamespaces: undefined, allowedServiceAccounts: undefined };
 const ONLY_NAMESPACE_CI: Policy = { ...ALLOW_ALL, allowedNamespaces: new Set(['ci']) };
@@ -125,7 +125,7 @@ t.test('format-only mode allows every well-formed token, without an identity', a
 
 t.test('the client address is passed to the authenticator, and a denial keeps the retry time', t => {
   const rejection: AuthResult = { kind: 'rejected', reason: 'too_many_failures', detail: '', retryAfterSeconds: 7 };
-  const authenticator = scriptedAuthority(() => rejection);
+  const authenticator = stubAuthenticator(() => rejection);
   t.strictSame(createAuthorizer(authenticator, ALLOW_ALL)(credential, { client: '192.0.2.1' }), {
     kind: 'deny',
     reason: 'too_many_failures',
@@ -134,7 +134,7 @@ t.test('the client address is passed to the authenticator, and a denial keeps th
   });
   createAuthorizer(authenticator, ALLOW_ALL)(credential);
   t.strictSame(
-    authenticator.asked.map(({ asking }) => asking),
+    authenticator.reviews.map(({ context: asking }) => asking),
     [{ client: '192.0.2.1' }, undefined],
   );
   t.end();

@@ -6,12 +6,12 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { VERSION } from '../src/app.ts';
-import { ask } from './fixtures/ask.ts';
 import { childEnv } from './fixtures/child-env.ts';
 import { startGatecarProcess } from './fixtures/gatecar-process.ts';
+import { sendRequest } from './fixtures/send-request.ts';
 import { shell } from './fixtures/shell.ts';
 import { accepts, hangs, reviews, startStandIn } from './fixtures/stand-in-api-server.ts';
-import { scratch } from './fixtures/temp-dir.ts';
+import { tempDir } from './fixtures/temp-dir.ts';
 import { until } from './fixtures/until.ts';
 
 // These tests start a dozen processes, which is slow on a busy machine.
@@ -110,7 +110,7 @@ t.test('an address in use exits with 1 and one line', async t => {
 });
 
 t.test('invalid TLS files exit with 2 and one line that does not quote their content', async t => {
-  const directory = scratch(t, { cert: 'secret', key: 'secret' });
+  const directory = tempDir(t, { cert: 'secret', key: 'secret' });
   const args = [`--tls-cert-file=${directory}/cert`, `--tls-key-file=${directory}/key`];
   const { code, out, err } = await run(['serve', '--mode=format-only', '--listen=127.0.0.1:0', ...args]);
   t.strictSame([code, out], [2, '']);
@@ -128,7 +128,7 @@ t.test('SIGTERM, SIGINT and SIGHUP drain, and the process exits with 0', async t
 });
 
 t.test('a signal that arrives before gatecar listens is not lost', async t => {
-  const directory = scratch(t, {});
+  const directory = tempDir(t, {});
   const cert = join(directory, 'cert');
   execFileSync('mkfifo', [cert]);
   // biome-ignore format: a list of arguments
@@ -170,7 +170,7 @@ t.test('SIGUSR1 opens no debugger, and SIGUSR2, SIGPIPE and SIGXFSZ are ignored'
   const gatecar = await start(t, {});
   for (const signal of ['SIGUSR1', 'SIGUSR2', 'SIGPIPE', 'SIGXFSZ'] as const) {
     gatecar.kill(signal);
-    t.equal((await ask(gatecar.ops, { path: '/livez' })).status, 200, signal);
+    t.equal((await sendRequest(gatecar.ops, { path: '/livez' })).status, 200, signal);
   }
   gatecar.kill('SIGTERM');
   t.equal(await gatecar.exitCode, 0);
@@ -225,7 +225,7 @@ t.test('`gatecar dev` runs until it receives a signal', async t => {
   const exit = once(child, 'close');
   await until(() => out.includes('curl -i'));
   const auth = /^gatecar +(\S+)$/m.exec(out)?.[1];
-  t.equal((await ask(`http://${auth}`)).status, 401);
+  t.equal((await sendRequest(`http://${auth}`)).status, 401);
   child.kill('SIGTERM');
   t.strictSame(await exit, [0, null]);
 });
@@ -233,15 +233,15 @@ t.test('`gatecar dev` runs until it receives a signal', async t => {
 t.test('in a pod gatecar reads the ServiceAccount that the kubelet mounts', async t => {
   const gatecar = await start(t, { KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: '1' }, false);
   await until(() => /serviceaccount\/\S+ cannot be read: ENOENT/.test(gatecar.output()));
-  t.equal((await ask(gatecar.ops, { path: '/readyz' })).status, 503);
-  t.match(await ask(gatecar.auth, { token: 'abc' }), {
+  t.equal((await sendRequest(gatecar.ops, { path: '/readyz' })).status, 503);
+  t.match(await sendRequest(gatecar.auth, { token: 'abc' }), {
     status: 503,
     body: '{"error":"Failed to create Kubernetes client"}',
   });
 });
 
 t.test('outside of a pod gatecar reads the user’s kubeconfig, and logs if there is none', async t => {
-  const HOME = scratch(t);
+  const HOME = tempDir(t);
   const withoutHome = await start(t, {}, false);
   await until(() => withoutHome.output().includes('no API server is known: set GATECAR_KUBECONFIG'));
   const emptyHome = await start(t, { HOME: '' }, false);

@@ -10,12 +10,12 @@ import { CONNECTION_BYTES } from '../src/limits/constants.ts';
 import { processLimits, processMemory } from '../src/limits/process-limits.ts';
 import { logger } from '../src/observability/logging/logger.ts';
 import { serve } from '../src/serve.ts';
-import { ask } from './fixtures/ask.ts';
 import { converse } from './fixtures/conversation.ts';
 import { envoyClient } from './fixtures/envoy-client.ts';
 import { listenerFiles, listenerSecret } from './fixtures/listener-files.ts';
+import { sendRequest } from './fixtures/send-request.ts';
 import { accepts, startStandIn } from './fixtures/stand-in-api-server.ts';
-import { scratch } from './fixtures/temp-dir.ts';
+import { tempDir } from './fixtures/temp-dir.ts';
 import { pem } from './fixtures/tls-server.ts';
 import { until } from './fixtures/until.ts';
 
@@ -69,28 +69,31 @@ t.test('the start line reports how many plain connections fit the memory limit, 
 t.test('every configured listener answers, and is closed after stop', async t => {
   const { running, lines } = await start(t, { GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
   const auth = `http://${running.auth}`;
-  t.equal((await ask(auth, { token: 'abc' })).status, 200);
-  t.equal((await ask(`http://${running.ops}`, { path: '/livez' })).status, 200);
+  t.equal((await sendRequest(auth, { token: 'abc' })).status, 200);
+  t.equal((await sendRequest(`http://${running.ops}`, { path: '/livez' })).status, 200);
   const envoy = envoyClient(String(running.grpc));
   t.teardown(() => envoy.close());
   t.equal((await envoy.checkHeaders({ authorization: 'Bearer abc' })).status.code, 0);
   await running.stop();
-  await t.rejects(ask(auth), { code: 'ECONNREFUSED' });
-  await t.rejects(ask(`http://${running.ops}`), { code: 'ECONNREFUSED' });
+  await t.rejects(sendRequest(auth), { code: 'ECONNREFUSED' });
+  await t.rejects(sendRequest(`http://${running.ops}`), { code: 'ECONNREFUSED' });
   t.match(lines().slice(-2), [{ msg: 'draining' }, { msg: 'stopped' }]);
 });
 
 t.test('serve becomes ready without a request', async t => {
   const { running } = await start(t, {});
-  await until(async () => (await ask(`http://${running.ops}`, { path: '/readyz' })).status === 200);
+  await until(async () => (await sendRequest(`http://${running.ops}`, { path: '/readyz' })).status === 200);
 });
 
 t.test('during the shutdown delay gatecar is unready and still serves requests', async t => {
   const { running } = await start(t, { GATECAR_SHUTDOWN_DELAY: '200ms' });
-  await until(async () => (await ask(`http://${running.ops}`, { path: '/readyz' })).status === 200);
+  await until(async () => (await sendRequest(`http://${running.ops}`, { path: '/readyz' })).status === 200);
   const stopped = running.stop();
-  t.equal((await ask(`http://${running.ops}`, { path: '/readyz' })).status, 503);
-  t.match(await ask(`http://${running.auth}`, { token: 'abc' }), { status: 200, headers: { connection: 'close' } });
+  t.equal((await sendRequest(`http://${running.ops}`, { path: '/readyz' })).status, 503);
+  t.match(await sendRequest(`http://${running.auth}`, { token: 'abc' }), {
+    status: 200,
+    headers: { connection: 'close' },
+  });
   await stopped;
 });
 
@@ -102,11 +105,11 @@ t.test('requests in flight at shutdown are finished, over HTTP and gRPC', async 
   standIn.behaviour = (request, response) => {
     respond.set(request.token, () => accepts()(request, response));
   };
-  const overHttp = ask(`http://${running.auth}`, { token: 'abc' });
+  const overHttp = sendRequest(`http://${running.auth}`, { token: 'abc' });
   const overGrpc = envoy.checkHeaders({ authorization: 'Bearer def' });
   await until(() => standIn.requests.length === 2);
   const stopped = running.stop();
-  await t.rejects(ask(`http://${running.auth}`), { code: 'ECONNREFUSED' });
+  await t.rejects(sendRequest(`http://${running.auth}`), { code: 'ECONNREFUSED' });
   respond.get('abc')?.();
   t.equal((await overHttp).status, 200);
   // The HTTP listener is done; the gRPC listener still has a call in flight.
@@ -120,7 +123,7 @@ t.test('replaced TLS files are used by both listeners without a restart, and the
   const files = await listenerFiles(t);
   const { running, lines } = await start(t, { ...files.settings, GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
   t.match(lines().at(-1), { msg: 'listening', tls: 'mutual' });
-  t.equal((await ask(`http://${running.ops}`, { path: '/livez' })).status, 200);
+  t.equal((await sendRequest(`http://${running.ops}`, { path: '/livez' })).status, 200);
   const subjectAltName = (address: string): Promise<string | undefined> =>
     new Promise((resolve, reject) => {
       const port = Number(address.split(':')[1]);
@@ -135,7 +138,7 @@ t.test('replaced TLS files are used by both listeners without a restart, and the
   await files.swap(listenerSecret('server-by-name'));
   await until(async () => (await both()).every(name => name === 'DNS:kubernetes.default.svc'));
   t.match(lines().at(-1), { level: 'info', msg: 'TLS certificate reloaded' });
-  const metrics = (await ask(`http://${running.ops}`, { path: '/metrics' })).body;
+  const metrics = (await sendRequest(`http://${running.ops}`, { path: '/metrics' })).body;
   t.match(metrics, 'gatecar_tls_reloads_total{outcome="success"} 1');
 });
 
@@ -155,7 +158,7 @@ t.test('draining over TLS finishes a gRPC call in flight and then stops', async 
   const inFlight = envoy.checkHeaders({ authorization: 'Bearer def' });
   await until(() => standIn.requests.some(({ token }) => token === 'def'));
   const stopped = running.stop();
-  await t.rejects(ask(`http://${running.grpc}`), { code: 'ECONNREFUSED' });
+  await t.rejects(sendRequest(`http://${running.grpc}`), { code: 'ECONNREFUSED' });
   respond();
   t.equal((await inFlight).status.code, 0);
   await stopped;
@@ -175,7 +178,7 @@ t.test('requests that exceed the shutdown timeout are aborted, and every connect
     response.once('close', () => {
       closed += 1;
     });
-  const overHttp = ask(`http://${running.auth}`, { token: 'abc' });
+  const overHttp = sendRequest(`http://${running.auth}`, { token: 'abc' });
   const overGrpc = envoy.checkHeaders({ authorization: 'Bearer def' });
   const failures = Promise.allSettled([overHttp, overGrpc]);
   await until(() => standIn.requests.length === 2);
@@ -202,22 +205,25 @@ t.test('an address in use is reported with its setting, and nothing is left list
 t.test('format-only mode is ready immediately and warns about what it does not verify', async t => {
   const { running, lines } = await start(t, { GATECAR_MODE: 'format-only', GATECAR_ALLOWED_NAMESPACES: 'ci' });
   t.match(lines(), [{ msg: /tokens are NOT verified/ }, { msg: /allowlists are not applied/ }, { msg: 'listening' }]);
-  t.equal((await ask(`http://${running.ops}`, { path: '/readyz' })).status, 200);
-  const reply = await ask(`http://${running.auth}`, { token: 'anything' });
+  t.equal((await sendRequest(`http://${running.ops}`, { path: '/readyz' })).status, 200);
+  const reply = await sendRequest(`http://${running.auth}`, { token: 'anything' });
   t.match(reply, { status: 200, headers: { 'x-auth-request-user': '' } });
-  t.match(await ask(`http://${running.auth}`), { status: 401, headers: { 'x-gatecar-reason': 'credentials_missing' } });
+  t.match(await sendRequest(`http://${running.auth}`), {
+    status: 401,
+    headers: { 'x-gatecar-reason': 'credentials_missing' },
+  });
 });
 
 t.test('failed TLS handshakes of both listeners are logged and counted', async t => {
   const files = await listenerFiles(t);
   const { running, lines } = await start(t, { ...files.settings, GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
   for (const address of [running.auth, String(running.grpc)]) {
-    for (let attempt = 0; attempt < 3; attempt += 1) await t.rejects(ask(`http://${address}`));
+    for (let attempt = 0; attempt < 3; attempt += 1) await t.rejects(sendRequest(`http://${address}`));
   }
   const failures = (protocol: string) =>
     `gatecar_tls_handshake_failures_total{protocol="${protocol}",reason="plain_http"} 3`;
   await until(async () => {
-    const { body } = await ask(`http://${running.ops}`, { path: '/metrics' });
+    const { body } = await sendRequest(`http://${running.ops}`, { path: '/metrics' });
     return body.includes(failures('http')) && body.includes(failures('grpc'));
   });
   const logged = lines().filter(({ msg }) => msg === 'TLS handshake failed');
@@ -229,7 +235,7 @@ t.test('failed TLS handshakes of both listeners are logged and counted', async t
 });
 
 t.test('every listener on a Unix socket has the file mode of GATECAR_SOCKET_MODE', async t => {
-  const directory = scratch(t);
+  const directory = tempDir(t);
   const { running } = await start(t, {
     GATECAR_SOCKET_MODE: '0600',
     GATECAR_LISTEN: `unix:${directory}/auth`,

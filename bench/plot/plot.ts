@@ -23,7 +23,7 @@ const TITLE = 24;
 const LABELS: Readonly<Record<string, string>> = {
   'cached-http': 'cached token, HTTP',
   'cached-grpc': 'cached token, gRPC',
-  junk: 'rejected token',
+  'invalid-tokens': 'invalid token',
   miss: 'new token',
   'many-tokens': 'many tokens',
   memory: '',
@@ -46,7 +46,7 @@ export function plot(recorded: readonly Recorded[], peers: Peers, theme: Theme):
       theme,
     ),
     ...peers.charts.map(chart => peerChart(chart, theme)),
-    heading(`gatecar and the least that can be done in its place, ${dates.at(-1) ?? ''}`, [], theme),
+    heading(`gatecar and minimal servers, ${dates.at(-1) ?? ''}`, [], theme),
     legend(theme),
     rates(lines.filter(isRate), theme),
     latencies(
@@ -64,7 +64,7 @@ export function plot(recorded: readonly Recorded[], peers: Peers, theme: Theme):
     top += height + GAP;
     return group;
   });
-  return svgDocument('gatecar, its peers, and the least that can be done in its place', top, theme, placed);
+  return svgDocument('gatecar compared with its peers and with minimal servers', top, theme, placed);
 }
 
 function heading(title: string, more: readonly string[], theme: Theme): Part {
@@ -81,7 +81,7 @@ function legend(theme: Theme): Part {
     height: 8,
     svg: [
       bar(10, 0, 12, 12, theme.grey),
-      text(28, 11, 'bare Node.js server', words),
+      text(28, 11, 'bare server', words),
       bar(180, 0, 12, 12, theme.blue),
       text(198, 11, 'gatecar, lowest to highest round', words),
       path('M454 -2v16', theme.green, 3),
@@ -96,8 +96,8 @@ function linesOf(scenario: string, rows: readonly Row[]): Line[] {
   return rows.flatMap((row, at) => {
     if (row.goal === undefined) return [];
     const reference = row.ratios && rows.slice(0, at).findLast(({ what, ratios }) => what === row.what && !ratios);
-    const what = row.what.replace(/,? (ms|bytes|MB.*?)\b(.*)$/, '$2').replace(/^(decisions|refusals)\/s(, )?/, '');
-    const by = row.by.startsWith('gatecar') ? (LABELS[scenario] ?? scenario) : row.by.replace(/, asking gatecar$/, '');
+    const what = row.what.replace(/,? (ms|bytes|MB.*?)\b(.*)$/, '$2').replace(/^(decisions|rejections)\/s(, )?/, '');
+    const by = row.by.startsWith('gatecar') ? (LABELS[scenario] ?? scenario) : row.by.replace(/, calling gatecar$/, '');
     return [{ label: [by, what].filter(Boolean).join(', '), row, reference }];
   });
 }
@@ -105,7 +105,7 @@ function linesOf(scenario: string, rows: readonly Row[]): Line[] {
 function rates(lines: readonly Line[], theme: Theme): Part {
   const most = Math.max(...lines.flatMap(({ row, reference }) => [...row.values, ...(reference?.values ?? [])]));
   const x = (value: number) => LEFT + (value / most) * SPAN;
-  return part('Answers per second on one core, more is better', 40, lines, theme, ({ label, row, reference }, y) => {
+  return part('Responses per second on one core, more is better', 40, lines, theme, ({ label, row, reference }, y) => {
     const base = median(reference?.values ?? []);
     const found = median(row.values);
     return [
@@ -125,7 +125,7 @@ function latencies(lines: readonly Line[], theme: Theme): Part {
   const x = (value: number) => LEFT + (Math.min(value, most) / most) * SPAN;
   const grid = (height: number) => path(`M${rounded(x(1))} ${TITLE}V${height}`, theme.faint, 1, '2 2');
   const drawn = part(
-    'Times as ratios to those of a bare server, less is better',
+    'Latencies, relative to the bare server, less is better',
     22,
     lines,
     theme,
@@ -144,7 +144,7 @@ function amounts(lines: readonly Line[], theme: Theme): Part {
   const share = (value: number, { goal }: Row) => value / (goal?.limit ?? Number.NaN);
   const most = Math.min(3, Math.max(1.25, ...lines.flatMap(({ row }) => row.values.map(value => share(value, row)))));
   const x = (value: number) => LEFT + (Math.min(value, most) / most) * SPAN;
-  return part('Amounts as shares of their goals, less is better', 22, lines, theme, ({ label, row }, y) => {
+  return part('Amounts, relative to their limits, less is better', 22, lines, theme, ({ label, row }, y) => {
     const shares = row.values.map(value => share(value, row));
     const found = `${figure(median(row.values))}, ${row.goal ? goalText(row.goal) : ''}`;
     return [

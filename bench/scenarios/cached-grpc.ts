@@ -1,12 +1,12 @@
 import { CHECK, checkRequest } from '../check-request.ts';
 import { startBareHttp2, startGatecarWithGrpc } from '../grpc.ts';
-import { takeTurns, tell } from '../interleave.ts';
+import { report, takeTurns } from '../interleave.ts';
 import { h2load } from '../load.ts';
 import type { Scenario } from '../scenario.ts';
 
 export const cachedGrpc: Scenario = {
   name: 'cached-grpc',
-  about: "a decision that is known, over Envoy's gRPC",
+  about: "decisions on a cached token over Envoy's gRPC protocol",
   tools: ['h2load'],
   async run(bench) {
     const { authority, gatecar, bodyFile } = await startGatecarWithGrpc(bench);
@@ -20,11 +20,11 @@ export const cachedGrpc: Scenario = {
         return { name, pid, load };
       }),
     );
-    tell(bench, 'decisions/s', 'perSecond', samples, { of: 'ratio', bound: '≥', limit: 0.7 });
-    tell(bench, 'p99, ms', 'p99Ms', samples);
-    tell(bench, 'core time, µs', 'cpuUs', samples);
+    report(bench, 'decisions/s', 'perSecond', samples, { of: 'ratio', bound: '≥', limit: 0.7 });
+    report(bench, 'p99, ms', 'p99Ms', samples);
+    report(bench, 'core time, µs', 'cpuUs', samples);
     bench.check('one token is one review', authority.reviews === 1);
     const allowed = await gatecar.metric('gatecar_requests_total{protocol="grpc",decision="allow",reason=""}');
-    bench.check('each answer is a decision', allowed > (samples[1]?.requests ?? Number.NaN));
+    bench.check('each response is a decision', allowed > (samples[1]?.requests ?? Number.NaN));
   },
 };

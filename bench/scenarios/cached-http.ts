@@ -1,13 +1,13 @@
 import { startBareHttp } from '../baseline.ts';
 import { benchAuthority } from '../dev-authority.ts';
 import { startGatecar } from '../gatecar.ts';
-import { takeTurns, tell } from '../interleave.ts';
+import { report, takeTurns } from '../interleave.ts';
 import { wrk } from '../load.ts';
 import type { Scenario } from '../scenario.ts';
 
 export const cachedHttp: Scenario = {
   name: 'cached-http',
-  about: 'a decision that is known, over HTTP',
+  about: 'decisions on a cached token over HTTP',
   tools: ['wrk'],
   async run(bench) {
     const authority = await benchAuthority(bench);
@@ -22,11 +22,11 @@ export const cachedHttp: Scenario = {
       bench,
       asked.map(({ name, pid, url }) => ({ name, pid, load: seconds => wrk({ url, headers, seconds }) })),
     );
-    tell(bench, 'decisions/s', 'perSecond', samples, { of: 'ratio', bound: '≥', limit: 0.9 });
-    tell(bench, 'p99, ms', 'p99Ms', samples, { of: 'ratio', bound: '≤', limit: 1.3 });
-    tell(bench, 'core time, µs', 'cpuUs', samples);
+    report(bench, 'decisions/s', 'perSecond', samples, { of: 'ratio', bound: '≥', limit: 0.9 });
+    report(bench, 'p99, ms', 'p99Ms', samples, { of: 'ratio', bound: '≤', limit: 1.3 });
+    report(bench, 'core time, µs', 'cpuUs', samples);
     bench.check('one token is one review', authority.reviews === 1);
     const allowed = await gatecar.metric('gatecar_requests_total{protocol="http",decision="allow",reason=""}');
-    bench.check('each answer is a decision', allowed > (samples[1]?.requests ?? Number.NaN));
+    bench.check('each response is a decision', allowed > (samples[1]?.requests ?? Number.NaN));
   },
 };

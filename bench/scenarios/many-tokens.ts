@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { benchAuthority } from '../dev-authority.ts';
 import { hastyIssuer } from '../fast-token-issuer.ts';
 import { type Gatecar, startGatecar } from '../gatecar.ts';
-import { takeTurns, tell } from '../interleave.ts';
+import { report, takeTurns } from '../interleave.ts';
 import { wrk } from '../load.ts';
 import { startAsker } from '../load-client.ts';
 import { LOAD_CORE, residentMb } from '../pinned-process.ts';
@@ -18,7 +18,7 @@ const SUBJECT = { namespace: 'default', serviceAccount: 'my-app', audiences: ['b
 
 export const manyTokens: Scenario = {
   name: 'many-tokens',
-  about: '100,000 tokens in use instead of one: what each costs in memory, and all of them in speed',
+  about: '100,000 tokens in use instead of one: memory per token and decision rate',
   tools: ['wrk'],
   async run(bench) {
     const count = bench.quick ? 1_000 : 100_000;
@@ -43,7 +43,7 @@ export const manyTokens: Scenario = {
     const name = `gatecar, ${count} tokens`;
     const many = await started(name, 'many', tokens).catch(error => {
       // Then retries with a larger heap, as an operator would set it, to measure the required size.
-      process.stderr.write(`${count} tokens do not fit into the heap that the image has: ${error}\n`);
+      process.stderr.write(`${count} tokens do not fit into the image's heap: ${error}\n`);
       return started(`${name}, ${MORE_MB} MB of heap`, 'many', tokens, [`--max-old-space-size=${MORE_MB}`]);
     });
     const before = authority.reviews;
@@ -51,13 +51,13 @@ export const manyTokens: Scenario = {
     const reviews = authority.reviews;
 
     const samples = await takeTurns(bench, [one, many]);
-    tell(bench, 'decisions/s', 'perSecond', samples, { of: 'ratio', bound: '≥', limit: 1 / 1.3 });
-    tell(bench, 'core time, µs', 'cpuUs', samples);
+    report(bench, 'decisions/s', 'perSecond', samples, { of: 'ratio', bound: '≥', limit: 1 / 1.3 });
+    report(bench, 'core time, µs', 'cpuUs', samples);
     const by = many.name;
     const bytes = (of: 'held' | 'rss') => [(many.full[of] - many.empty[of]) / count];
     const goal = { of: 'value', bound: '≤', limit: 700 } as const;
-    bench.row({ what: 'held, bytes each', by, values: bytes('held'), goal });
-    bench.row({ what: 'resident, bytes each', by, values: bytes('rss') });
+    bench.row({ what: 'heap, bytes per result', by, values: bytes('held'), goal });
+    bench.row({ what: 'resident, bytes per result', by, values: bytes('rss') });
     const resident = Array.from({ length: 5 }, () => residentMb(many.pid));
     bench.row({ what: 'resident, MB', by, values: [median(resident)], goal: { of: 'value', bound: '≤', limit: 220 } });
     const asked = await many.gatecar.metric('gatecar_reviews_total{outcome="authenticated"}');
@@ -66,7 +66,7 @@ export const manyTokens: Scenario = {
     bench.check('one token is one review', reviews - before === 2);
     bench.check('and no more, however often each is used', authority.reviews === reviews);
     const kept = await many.gatecar.metric('gatecar_cache_entries{store="authenticated"}');
-    bench.check(`${count} results are kept`, kept === count);
+    bench.check(`${count} results are cached`, kept === count);
   },
 };
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ask } from '../../test/fixtures/ask.ts';
+import { sendRequest } from '../../test/fixtures/send-request.ts';
 import { benchAuthority } from '../dev-authority.ts';
 import { startGatecar } from '../gatecar.ts';
 import { wrk } from '../load.ts';
@@ -12,7 +12,7 @@ const LOOK_EVERY_MS = 100;
 
 export const memory: Scenario = {
   name: 'memory',
-  about: 'start, memory and size in the form that the image has',
+  about: 'start time, memory and size of gatecar as the image runs it',
   tools: ['wrk', 'tar'],
   async run(bench) {
     const authority = await benchAuthority(bench);
@@ -23,7 +23,7 @@ export const memory: Scenario = {
       const gatecar = await startGatecar(bench, authority.settings);
       took.push(gatecar.readyMs);
       const headers = { Authorization: `Bearer ${authority.token}` };
-      await ask(gatecar.auth, { headers });
+      await sendRequest(gatecar.auth, { headers });
       await sleep(bench.quick ? 0 : IDLE_MS);
       idle.push(residentMb(gatecar.pid));
       busy.push(
@@ -31,16 +31,16 @@ export const memory: Scenario = {
       );
       await gatecar.stop();
     }
-    told(bench, 'start to ready, ms', took, 250);
-    told(bench, 'idle, resident MB', idle, 80);
-    told(bench, 'full load, resident MB at most', busy, 130);
+    report(bench, 'start to ready, ms', took, 250);
+    report(bench, 'idle, resident MB', idle, 80);
+    report(bench, 'full load, peak resident MB', busy, 130);
     const bytes = compressedImageBytes();
-    told(bench, 'packed image layers, MB', [bytes / 1e6], 1);
+    report(bench, 'compressed image layers, MB', [bytes / 1e6], 1);
     bench.check('one token is one review of each process', authority.reviews === 2 * bench.rounds - 1);
   },
 };
 
-function told(bench: Bench, what: string, values: readonly number[], limit: number): void {
+function report(bench: Bench, what: string, values: readonly number[], limit: number): void {
   bench.row({ what, by: 'gatecar', values, goal: { of: 'value', bound: '≤', limit } });
 }
 

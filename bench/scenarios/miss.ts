@@ -31,7 +31,7 @@ interface Contender {
 
 export const miss: Scenario = {
   name: 'miss',
-  about: 'a token that was never seen, on a real kube-apiserver',
+  about: 'an uncached token, with a real kube-apiserver',
   tools: ['kube-apiserver'],
   async run(bench) {
     const { api, settings, tokenFile } = await startCluster(bench);
@@ -60,7 +60,7 @@ export const miss: Scenario = {
     for (const atOnce of AT_ONCE) {
       for (const { kind, ask } of contenders) await ask({ kind, tokens: fresh(bench.quick ? 20 : WARM_UP), atOnce });
     }
-    for (const atOnce of AT_ONCE) tell(bench, atOnce, await takeTurns(bench, contenders, fresh, atOnce));
+    for (const atOnce of AT_ONCE) report(bench, atOnce, await takeTurns(bench, contenders, fresh, atOnce));
     await opensFewConnections(bench, settings, api, fresh);
   },
 };
@@ -103,9 +103,9 @@ async function takeTurns(
  * Reports each measure. The relay shows the cost of any extra hop on this machine, so the ratio to
  * the relay shows gatecar's own part.
  */
-function tell(bench: Bench, atOnce: number, taken: Taken): void {
+function report(bench: Bench, atOnce: number, taken: Taken): void {
   for (const measure of MEASURES) {
-    const what = `${measure}, ms, ${atOnce} at once`;
+    const what = `${measure}, ms, concurrency ${atOnce}`;
     const of = (name: string) => taken.get(name)?.[measure] ?? [];
     const [review, relay, values] = [of(REVIEW), of(RELAY), of(GATECAR)];
     bench.row({ what, by: REVIEW, values: review });

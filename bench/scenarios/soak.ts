@@ -10,7 +10,7 @@ const CLOSED_MS = 1_000;
 
 export const soak: Scenario = {
   name: 'soak',
-  about: 'minutes of full load over HTTP and gRPC at once',
+  about: 'several minutes of full load over HTTP and gRPC at the same time',
   tools: ['wrk', 'h2load'],
   byNameOnly: true,
   async run(bench) {
@@ -43,16 +43,16 @@ export const soak: Scenario = {
     const by = `gatecar, ${minutes} minutes`;
     const [first = Number.NaN, last = Number.NaN] = [resident[0], resident.at(-1)];
     bench.row({ what: 'decisions/s over HTTP', by, values: decisions.http });
-    bench.row({ what: 'decisions/s over gRPC, beside it', by, values: decisions.grpc });
+    bench.row({ what: 'decisions/s over gRPC, at the same time', by, values: decisions.grpc });
     const flat = { of: 'ratio', bound: '≤', limit: 1.1 } as const;
     bench.row({ what: 'resident MB, last to first minute', by, values: resident, ratios: [last / first], goal: flat });
     const prompt = { of: 'value', bound: '≤', limit: 10 } as const;
     bench.row({ what: 'event-loop delay p99, ms', by, values: lags, goal: prompt });
     bench.row({ what: 'open descriptors, after each minute', by, values: descriptors });
-    bench.check('no descriptor is left behind', (descriptors.at(-1) ?? Number.NaN) <= (descriptors[0] ?? Number.NaN));
+    bench.check('no descriptor leaks', (descriptors.at(-1) ?? Number.NaN) <= (descriptors[0] ?? Number.NaN));
     // gatecar refreshes a result in use before its ten minutes are over, at 88 % to 98 % of its
     // lifetime.
     const lives = 1 + Math.floor((minutes * seconds) / (0.88 * 600));
-    bench.check('one token is one review for each life of its result', authority.reviews <= lives);
+    bench.check('one token is one review per lifetime of its cached result', authority.reviews <= lives);
   },
 };

@@ -1,6 +1,6 @@
-// Sends requests with a fixed concurrency over kept-alive connections. It asks gatecar about
-// tokens, or sends bare TokenReviews to the API server itself. A job is a line of JSON on standard
-// input. Its result is a line on standard output: the response times in milliseconds, sorted.
+// Sends requests with a fixed concurrency over kept-alive connections: tokens to gatecar, or bare
+// TokenReviews to the API server itself. A job is a line of JSON on standard input. Its result is a
+// line on standard output: the response times in milliseconds, sorted.
 import { createInterface } from 'node:readline';
 import { Agent } from 'undici';
 
@@ -53,7 +53,7 @@ async function review(token: string): Promise<void> {
   const question = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', spec };
   const { body } = await send('POST', headers, JSON.stringify(question));
   const answer = JSON.parse(body) as { status?: { authenticated?: boolean } };
-  if (answer.status?.authenticated !== true) throw new Error('the API server said no');
+  if (answer.status?.authenticated !== true) throw new Error('the API server rejected a valid token');
 }
 
 interface Reply {

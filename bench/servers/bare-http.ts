@@ -26,7 +26,8 @@ function isSigned(publicKey: KeyObject, authorization = ''): boolean {
 }
 
 const server = createServer((request, response) => {
-  if (publicKey && isSigned(publicKey, request.headers.authorization)) throw new Error('a wrong signature is right');
+  if (publicKey && isSigned(publicKey, request.headers.authorization))
+    throw new Error('an invalid signature was accepted');
   response.writeHead(status, head);
   response.end(body);
 });

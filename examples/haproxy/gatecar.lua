@@ -1,14 +1,17 @@
--- `http-request lua.gatecar <where> <prefix>` asks gatecar about a request and acts on the answer. An allow sets the
--- identity headers, which begin with <prefix>, and `txn.gatecar_allowed`. A denial goes to the client as gatecar sent it.
--- Everything else, an error in these lines too, leaves the variable unset, and haproxy.cfg then denies the request.
+-- `http-request lua.gatecar <where> <prefix>` calls gatecar for a request.
+-- If gatecar allows it, this sets the identity headers, which begin with <prefix>, and
+-- `txn.gatecar_allowed`. If gatecar denies it, the client gets gatecar's response. In all other
+-- cases, including an error in this file, the variable stays unset, and haproxy.cfg rejects the
+-- request.
 
--- What a denied client gets to see of the answer's headers.
+-- Response headers of gatecar that a denied client receives.
 local SHOWN = { 'cache-control', 'content-type', 'retry-after', 'www-authenticate', 'x-gatecar-reason' }
 
--- More than the listener `gatecar` in haproxy.cfg may take in all, so that it is the one that gives up.
+-- Longer than all timeouts of the listener `gatecar` in haproxy.cfg together, so that those apply
+-- first.
 local TIMEOUT_MS = 10000
 
--- All lines of a header. HAProxy counts them from 0.
+-- Returns all lines of a header. HAProxy counts them from 0.
 local function lines(headers, name)
     local found, list = headers[name] or {}, {}
     for at = 0, #found do
@@ -23,8 +26,9 @@ core.register_action('gatecar', { 'http-req' }, function(txn, where, prefix)
         url = 'http://gatecar/auth',
         dst = where,
         timeout = TIMEOUT_MS,
-        -- Of the client's headers only this one: its Transfer-Encoding or Content-Length would announce a body that
-        -- never comes. Every line of Authorization as it is: gatecar rejects two.
+        -- Only these client headers. With the client's Transfer-Encoding or Content-Length, gatecar
+        -- would wait for a body that never comes. Every line of Authorization is sent: gatecar
+        -- rejects a request with two.
         headers = {
             ['authorization'] = lines(headers, 'authorization'),
             ['x-request-id'] = lines(headers, 'x-request-id'),
@@ -43,7 +47,7 @@ core.register_action('gatecar', { 'http-req' }, function(txn, where, prefix)
                 txn.http:req_set_header(name, value)
             end
         end
-        -- Where there is no room (tune.maxrewrite), HAProxy sets no header and says nothing of it.
+        -- If a header does not fit (tune.maxrewrite), HAProxy does not set it and reports no error.
         headers = txn.http:req_get_headers()
         for name, value in pairs(identity) do
             if lines(headers, name)[1] ~= value then

@@ -13,7 +13,7 @@ export function dashboard(): Record<string, unknown> {
   return {
     title: 'gatecar',
     uid: 'gatecar',
-    description: 'What gatecar decides and why, and how its reviews, its cache and its process are.',
+    description: 'Decisions of gatecar and their reasons, and the state of its reviews, cache and process.',
     tags: ['gatecar', 'authentication'],
     schemaVersion: 39,
     version: 1,

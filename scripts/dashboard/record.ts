@@ -5,9 +5,9 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { floodOfJunk, startTraffic } from '../../test/e2e/fixtures/support/load.ts';
+import { floodWithInvalidTokens, startLoad } from '../../test/e2e/fixtures/support/load.ts';
 import type { Prometheus } from '../../test/e2e/fixtures/support/prometheus.ts';
-import { startWatched } from '../../test/e2e/fixtures/support/prometheus-stack.ts';
+import { startMonitoredStack } from '../../test/e2e/fixtures/support/prometheus-stack.ts';
 import { queryOf } from '../../test/fixtures/dashboard.ts';
 import { layout, type PlacedPanel } from './dashboard.ts';
 import type { DrawnPanel, RecordedRun } from './picture.ts';
@@ -18,18 +18,18 @@ const STEP_SECONDS = 2;
 t.setTimeout(600_000);
 
 t.test('the data of the dashboard are recorded', async t => {
-  const watched = await startWatched(t, {
+  const watched = await startMonitoredStack(t, {
     GATECAR_ALLOWED_NAMESPACES: 'apps',
     GATECAR_CACHE_TTL: '5s',
     GATECAR_REVIEW_TIMEOUT: '1s',
     GATECAR_CACHE_STALE_IF_ERROR: '20s',
     GATECAR_LOG_LEVEL: 'info',
   });
-  await startTraffic(t, watched);
+  await startLoad(t, watched);
   await sleep(10_000);
   const begin = Date.now() / 1000;
   await sleep(30_000);
-  await floodOfJunk(watched, 25_000);
+  await floodWithInvalidTokens(watched, 25_000);
   await sleep(15_000);
   await watched.api.pause();
   await sleep(35_000);

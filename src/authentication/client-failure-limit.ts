@@ -28,8 +28,8 @@ export function withClientFailureLimit(inner: ResultCache, failures: FailureCoun
       if (client === undefined) return inner.authenticate(token, context);
       const blockedForMs = failures.blockedForMs(client);
       if (blockedForMs > 0) return inner.getCached(token, context) ?? tooManyFailures(blockedForMs);
-      const known = inner.getCached(token, context);
-      if (known !== undefined) return known;
+      const cached = inner.getCached(token, context);
+      if (cached !== undefined) return cached;
       const result = inner.authenticate(token, context);
       return result instanceof Promise ? result.then(reviewed => count(client, reviewed)) : count(client, result);
     },

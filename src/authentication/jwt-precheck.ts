@@ -23,7 +23,7 @@ export interface JwtPrecheckOptions {
   readonly audiences: readonly string[];
   /** Whether signatures are checked too, or only claims. */
   readonly signatures: boolean;
-  readonly onRefusal?: (check: ClaimCheck) => void;
+  readonly onViolation?: (check: ClaimCheck) => void;
   /** Called for each token with a valid signature. */
   readonly onVerified?: () => void;
   /** Milliseconds since the epoch. */
@@ -83,7 +83,7 @@ export function findClaimViolations(
  */
 export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckOptions): TokenAuthenticator {
   const { keys, clock, audiences, signatures, wallClock = Date.now } = options;
-  const { onRefusal = () => {}, onVerified = () => {} } = options;
+  const { onViolation: onRefusal = () => {}, onVerified = () => {} } = options;
 
   const refuse = (token: Token, { check, cause }: ClaimViolation): AuthResult => {
     onRefusal(check);

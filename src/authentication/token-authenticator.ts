@@ -90,7 +90,7 @@ export interface ReviewContext {
   /** The client's address, if a limit needs it. */
   readonly client?: string | undefined;
   /** Set if the caller wants to know how the result was obtained. */
-  readonly trail?: RequestTrace | undefined;
+  readonly trace?: RequestTrace | undefined;
   /**
    * Memory that the request occupies while it waits, in bytes. Read only if the request has to
    * wait.

@@ -64,7 +64,7 @@ export function tokenReview(options: TokenReviewOptions): TokenAuthenticator {
   };
 
   return {
-    async authenticate(token, { signal = new AbortController().signal, priority = 'unverified', trail: trace } = {}) {
+    async authenticate(token, { signal = new AbortController().signal, priority = 'unverified', trace } = {}) {
       if (trace !== undefined) trace.source = 'review';
       const start = now();
       const span = trace?.startReviewSpan?.();

@@ -11,12 +11,12 @@ export interface TokenScreeningOptions {
    * Whether tokens that are not JWTs (webhook tokens, static token files) are reviewed or rejected.
    */
   readonly opaqueTokens: 'review' | 'reject';
-  readonly onRefusal?: (check: ScreeningCheck) => void;
+  readonly onRejection?: (check: ScreeningCheck) => void;
 }
 
 /** Rejects tokens that need no review, with the text that the API server would use. */
 export function withTokenScreening(inner: TokenAuthenticator, options: TokenScreeningOptions): TokenAuthenticator {
-  const { opaqueTokens, onRefusal } = options;
+  const { opaqueTokens, onRejection: onRefusal } = options;
   const refuse = (check: ScreeningCheck) => {
     onRefusal?.(check);
     return rejected('token_rejected', INVALID_BEARER_TOKEN);

@@ -17,13 +17,13 @@ export interface DecisionEvent {
   /** Computed on demand, because most decisions are allows and are not logged. */
   forwarded(): Forwarded;
   /** The trace that {@link StartTrace} started, if any. */
-  readonly trail: Trail | undefined;
+  readonly trace: Trace | undefined;
 }
 
-export type Trail = NonNullable<RequestContext['trail']>;
+export type Trace = NonNullable<RequestContext['trace']>;
 
 /** Starts the trace of a request. It calls `parent` only if it needs the caller's trace context. */
-export type StartTrace = (parent: () => TraceContext | undefined) => Trail;
+export type StartTrace = (parent: () => TraceContext | undefined) => Trace;
 
 /** The decision if gatecar's own code fails. It says nothing about the caller. */
 export const INTERNAL_ERROR: Unavailable = {

@@ -15,7 +15,7 @@ export interface ClusterJwks {
   /** The issuer of the cluster's ServiceAccount tokens; `undefined` until it has been fetched. */
   readonly issuer: string | undefined;
   /** Whether there is a key to verify with. */
-  readonly held: boolean;
+  readonly hasKeys: boolean;
   /**
    * Checks a signature. Keys that were fetched within the last half second confirm a `bad` result.
    * Older keys are fetched again first, because an external signer may reuse a `kid` for another
@@ -99,7 +99,7 @@ export function createClusterJwks(options: ClusterJwksOptions): ClusterJwks {
     get issuer() {
       return issuer;
     },
-    get held() {
+    get hasKeys() {
       return keys.usable;
     },
     get confirmedUntil() {

@@ -86,8 +86,8 @@ export function createJwsVerifier(jwks: Readonly<Record<string, unknown>>): JwsV
   }
   const parsed = new Map<unknown, readonly SigningKey[]>();
   const named = (kid: unknown): readonly SigningKey[] => {
-    const known = parsed.get(kid);
-    if (known !== undefined) return known;
+    const cached = parsed.get(kid);
+    if (cached !== undefined) return cached;
     const sameId = published.get(kid);
     if (sameId === undefined || sameId.length > MAX_KEYS_OF_SAME_ID) return NONE;
     const keys = sameId.map(signingKey).filter(key => key !== undefined);

@@ -14,7 +14,7 @@ export interface CredentialRefresher {
 
 /** Coalesces rotations, so that many 401 responses at once cause only one run of an exec plugin. */
 export function createCredentialRefresher(now: () => number): CredentialRefresher {
-  let renewing: { readonly refused: KubeEndpoint; readonly fresh: Promise<KubeEndpoint> } | undefined;
+  let refreshing: { readonly refused: KubeEndpoint; readonly fresh: Promise<KubeEndpoint> } | undefined;
   let pausedUntil = Number.NEGATIVE_INFINITY;
 
   const remake = async (source: EndpointSource, refused: KubeEndpoint): Promise<KubeEndpoint> => {
@@ -31,11 +31,11 @@ export function createCredentialRefresher(now: () => number): CredentialRefreshe
 
   return {
     renew(source, refused) {
-      if (renewing !== undefined && sameCredential(renewing.refused, refused)) return renewing.fresh;
+      if (refreshing !== undefined && sameCredential(refreshing.refused, refused)) return refreshing.fresh;
       const fresh = remake(source, refused).finally(() => {
-        if (renewing?.fresh === fresh) renewing = undefined;
+        if (refreshing?.fresh === fresh) refreshing = undefined;
       });
-      renewing = { refused, fresh };
+      refreshing = { refused, fresh };
       return fresh;
     },
     inVain() {

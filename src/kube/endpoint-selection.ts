@@ -21,9 +21,9 @@ export interface RuntimeEnvironment {
 }
 
 /** Creates the client of the API server that the settings name. */
-export function createApiClient(config: Config, surroundings: RuntimeEnvironment, version: string): KubeApiClient {
+export function createApiClient(config: Config, environment: RuntimeEnvironment, version: string): KubeApiClient {
   return createKubeApiClient({
-    source: () => createEndpointSource(config, surroundings),
+    source: () => createEndpointSource(config, environment),
     maxConnections: config.reviewMaxConcurrency,
     userAgent: `gatecar/${version}`,
   });
@@ -38,8 +38,8 @@ export function createApiClient(config: Config, surroundings: RuntimeEnvironment
  * - The pod's own credentials, unless a kubeconfig context is configured.
  * - The user's kubeconfig.
  */
-export async function createEndpointSource(config: Config, surroundings: RuntimeEnvironment): Promise<EndpointSource> {
-  return withExtraHeaders(await selectEndpoint(config, surroundings), config.kubeHeaders ?? {});
+export async function createEndpointSource(config: Config, environment: RuntimeEnvironment): Promise<EndpointSource> {
+  return withExtraHeaders(await selectEndpoint(config, environment), config.kubeHeaders ?? {});
 }
 
 async function selectEndpoint(

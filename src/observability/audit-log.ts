@@ -62,7 +62,7 @@ export function auditLog(log: Logger, wanted: Config['auditLog']): AuditLog | un
 }
 
 function auditLine(decided: DecisionEvent, sequence: number): AuditLine {
-  const { protocol, decision, answer, credential, durationMs, trail: trace } = decided;
+  const { protocol, decision, answer, credential, durationMs, trace } = decided;
   return {
     audit: true,
     sequence,

@@ -57,7 +57,7 @@ export function openTracing(settings: TracingSettings, version: string, log: Log
   const tracer = provider.getTracer('gatecar', version);
   return {
     follow: parent => new RequestSpan(tracer, parent()),
-    decided({ trail: trace, ...decided }) {
+    decided({ trace, ...decided }) {
       if (trace instanceof RequestSpan) trace.end(decided);
     },
     async close() {
@@ -100,7 +100,7 @@ class RequestSpan implements RequestTrace {
     };
   }
 
-  end({ decision, protocol, answer }: Omit<DecisionEvent, 'trail'>): void {
+  end({ decision, protocol, answer }: Omit<DecisionEvent, 'trace'>): void {
     this.#span.setAttributes({
       ...{ 'gatecar.protocol': protocol, 'gatecar.decision': decision.kind, 'gatecar.source': this.source },
       ...(decision.kind !== 'allow' && { 'gatecar.reason': decision.reason }),

@@ -40,7 +40,7 @@ export interface HealthOptions {
   readonly probe: (() => Promise<unknown>) | undefined;
   readonly probeEveryMs?: number;
   /** Called when the API server becomes reachable, also for the first time. */
-  readonly onAuthorityUp?: () => void;
+  readonly onApiServerUp?: () => void;
 }
 
 /**
@@ -49,7 +49,7 @@ export interface HealthOptions {
  * server, all replicas would become unready at the same time.
  */
 export function health(options: HealthOptions): Health {
-  const { log, probe, probeEveryMs = PROBE_EVERY_MS, onAuthorityUp = () => {} } = options;
+  const { log, probe, probeEveryMs = PROBE_EVERY_MS, onApiServerUp: onAuthorityUp = () => {} } = options;
   let tell: (ready: boolean) => void = () => {};
   let up = probe === undefined;
   let down = false;

@@ -9,12 +9,12 @@ import {
   unavailable,
 } from '../../src/authentication/token-authenticator.ts';
 import { Token } from '../../src/credential/token.ts';
+import { authenticatedAs } from '../fixtures/authenticated-result.ts';
 import { fakeClock } from '../fixtures/clock.ts';
-import { scriptedAuthority } from '../fixtures/stub-authenticator.ts';
-import { acceptedAs } from '../fixtures/verdicts.ts';
+import { stubAuthenticator } from '../fixtures/stub-authenticator.ts';
 
 const token = new Token('a-token');
-const authenticated = acceptedAs();
+const authenticated = authenticatedAs();
 const rejected = (): Rejected => ({ kind: 'rejected', reason: 'token_rejected', detail: 'invalid bearer token' });
 const [client, secondClient] = ['192.0.2.1', '192.0.2.2'];
 const tooMany = { kind: 'rejected', reason: 'too_many_failures', detail: '', retryAfterSeconds: 60 };
@@ -22,10 +22,10 @@ const tooMany = { kind: 'rejected', reason: 'too_many_failures', detail: '', ret
 /** Allows two failures a minute. `cached` returns the cached result of every token. */
 function limit(review: () => AuthResult, cached?: () => Rejected | typeof authenticated | undefined) {
   const clock = fakeClock();
-  const reviews = scriptedAuthority(async () => review());
+  const reviews = stubAuthenticator(async () => review());
   const inner: ResultCache = {
     getCached(_token, context) {
-      if (context?.trail) context.trail.source = 'cache';
+      if (context?.trace) context.trace.source = 'cache';
       return cached?.();
     },
     authenticate: (token, context) => cached?.() ?? reviews.authenticate(token, context),
@@ -38,11 +38,11 @@ t.test('an address past its failure limit gets no reviews until its window ends;
   const { authenticator, reviews, clock } = limit(rejected);
   for (let attempt = 0; attempt < 2; attempt += 1) await authenticator.authenticate(token, { client });
   t.strictSame(authenticator.authenticate(token, { client }), tooMany);
-  t.equal(reviews.asked.length, 2);
+  t.equal(reviews.reviews.length, 2);
   t.match(await authenticator.authenticate(token, { client: secondClient }), { reason: 'token_rejected' });
   clock.advance(60_000);
   t.match(await authenticator.authenticate(token, { client }), { reason: 'token_rejected' });
-  t.equal(reviews.asked.length, 4);
+  t.equal(reviews.reviews.length, 4);
 });
 
 t.test('a cached allow is returned to a client past its failure limit', async t => {
@@ -51,7 +51,7 @@ t.test('a cached allow is returned to a client past its failure limit', async t 
   for (let attempt = 0; attempt < 2; attempt += 1) await authenticator.authenticate(token, { client });
   cached = authenticated;
   const trace: RequestTrace = { source: 'local' };
-  t.equal(authenticator.authenticate(token, { client, trail: trace }), authenticated);
+  t.equal(authenticator.authenticate(token, { client, trace: trace }), authenticated);
   t.equal(trace.source, 'cache');
 });
 
@@ -67,7 +67,7 @@ t.test('an allow does not reset the failure count; outages and cached rejections
   result = rejected();
   await authenticator.authenticate(token, { client });
   t.strictSame(authenticator.authenticate(token, { client }), tooMany);
-  t.equal(reviews.asked.length, 12);
+  t.equal(reviews.reviews.length, 12);
   const withCachedRejection = limit(rejected, rejected);
   for (let attempt = 0; attempt < 5; attempt += 1) {
     t.match(withCachedRejection.authenticator.authenticate(token, { client }), { reason: 'token_rejected' });
@@ -88,5 +88,5 @@ t.test('failures without a client address are not counted', async t => {
   for (const context of [undefined, {}, { client: undefined }]) {
     for (let attempt = 0; attempt < 5; attempt += 1) await authenticator.authenticate(token, context);
   }
-  t.equal(reviews.asked.length, 15);
+  t.equal(reviews.reviews.length, 15);
 });

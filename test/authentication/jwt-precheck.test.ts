@@ -4,13 +4,13 @@ import type { ClockState } from '../../src/authentication/server-clock.ts';
 import type { AuthResult } from '../../src/authentication/token-authenticator.ts';
 import { Token } from '../../src/credential/token.ts';
 import type { ClusterJwks } from '../../src/jwks/cluster-jwks.ts';
-import { scriptedAuthority } from '../fixtures/stub-authenticator.ts';
+import { authenticatedAs } from '../fixtures/authenticated-result.ts';
+import { stubAuthenticator } from '../fixtures/stub-authenticator.ts';
 import { unsignedJwt } from '../fixtures/unsigned-jwt.ts';
-import { acceptedAs } from '../fixtures/verdicts.ts';
 
 const ISSUER = 'https://kubernetes.default.svc';
 const NOW = Date.parse('2025-06-01T12:00:00Z');
-const authenticated = acceptedAs();
+const authenticated = authenticatedAs();
 const claims = { iss: ISSUER, aud: ['bindcar'], exp: NOW / 1000 + 3600, nbf: NOW / 1000 };
 
 function examine(
@@ -18,12 +18,12 @@ function examine(
   options: Partial<JwtPrecheckOptions> & Partial<ClusterJwks> = {},
   result: AuthResult = authenticated,
 ) {
-  const inner = scriptedAuthority(() => result);
+  const inner = stubAuthenticator(() => result);
   const violations: ClaimCheck[] = [];
   let refreshed = 0;
   const keys: ClusterJwks = {
     issuer: 'issuer' in options ? options.issuer : ISSUER,
-    held: true,
+    hasKeys: true,
     verify: () => check,
     confirmedUntil: 1234,
     fetchAgain: options.fetchAgain ?? (() => undefined),
@@ -37,7 +37,7 @@ function examine(
     signatures: true,
     wallClock: () => NOW,
     clock: { state: 'agrees', freshUntil: 5678 },
-    onRefusal: check => violations.push(check),
+    onViolation: check => violations.push(check),
     ...options,
   });
   return { authenticator, inner, violations, refreshed: () => refreshed };
@@ -54,22 +54,22 @@ t.test('a token with a valid signature is reviewed with verified priority and it
   const { authenticator, inner } = examine('good');
   const { signal } = new AbortController();
   t.equal(await authenticator.authenticate(unsignedJwt(claims), { signal }), authenticated);
-  t.strictSame(inner.asked[0]?.asking, { signal, priority: 'verified' });
+  t.strictSame(inner.reviews[0]?.context, { signal, priority: 'verified' });
 });
 
 t.test('an asynchronous signature check is awaited', async t => {
   const valid = examine(Promise.resolve('good'));
   t.equal(await valid.authenticator.authenticate(unsignedJwt(claims)), authenticated);
-  t.equal(valid.inner.asked[0]?.asking?.priority, 'verified');
+  t.equal(valid.inner.reviews[0]?.context?.priority, 'verified');
   const invalid = examine(Promise.resolve('bad'));
   t.match(await invalid.authenticator.authenticate(unsignedJwt(claims)), { kind: 'rejected' });
-  t.equal(invalid.inner.asked.length, 0);
+  t.equal(invalid.inner.reviews.length, 0);
 });
 
 t.test('a token with an unverifiable signature is reviewed with unverified priority', async t => {
   const { authenticator, inner } = examine('unknown');
   t.equal(await authenticator.authenticate(unsignedJwt(claims)), authenticated);
-  t.strictSame(inner.asked[0]?.asking, {});
+  t.strictSame(inner.reviews[0]?.context, {});
 });
 
 t.test('an invalid signature is rejected with the API server’s text and without a review', async t => {
@@ -80,7 +80,7 @@ t.test('an invalid signature is rejected with the API server’s text and withou
     rejection(cause, 1234),
     'cacheable as long as the JWKS confirms it',
   );
-  t.equal(inner.asked.length, 0);
+  t.equal(inner.reviews.length, 0);
   t.strictSame(violations, ['signature']);
 });
 
@@ -114,7 +114,7 @@ t.test('exp and nbf are rejected past the API server’s leeway plus 30 s for cl
   ]) {
     t.equal(await authenticator.authenticate(unsignedJwt(tolerated)), authenticated);
   }
-  t.equal(inner.asked.length, 2);
+  t.equal(inner.reviews.length, 2);
   t.strictSame(
     authenticator.authenticate(unsignedJwt({ ...claims, exp: seconds - 91 })),
     rejection('service account token has expired', 5678),
@@ -123,7 +123,7 @@ t.test('exp and nbf are rejected past the API server’s leeway plus 30 s for cl
     authenticator.authenticate(unsignedJwt({ ...claims, nbf: seconds + 91 })),
     rejection('service account token is not valid yet', 5678),
   );
-  t.equal(inner.asked.length, 2);
+  t.equal(inner.reviews.length, 2);
   t.strictSame(violations, ['expired', 'not_yet_valid']);
 });
 
@@ -135,7 +135,7 @@ t.test('while the clocks differ, only signatures and audiences are checked local
   for (const claims of [expired, notYetValid]) {
     const verified = examine('good', differ);
     t.equal(await verified.authenticator.authenticate(unsignedJwt(claims)), authenticated);
-    t.equal(verified.inner.asked[0]?.asking?.priority, 'verified');
+    t.equal(verified.inner.reviews[0]?.context?.priority, 'verified');
     const badSignature = examine('bad', differ);
     t.match(await badSignature.authenticator.authenticate(unsignedJwt(claims)), { kind: 'rejected' });
     t.strictSame(badSignature.violations, ['signature']);
@@ -168,7 +168,7 @@ t.test('the clocks are compared before exp or nbf is rejected', async t => {
       },
     });
     const result = await authenticator.authenticate(unsignedJwt(expired));
-    t.equal(inner.asked.length, reviews, comparedState);
+    t.equal(inner.reviews.length, reviews, comparedState);
     t.equal(fetches, 1);
     t.strictSame(violations, reviews === 0 ? ['expired'] : []);
     t.match(result, reviews === 0 ? { kind: 'rejected', keepUntil: 5678 } : authenticated);
@@ -184,7 +184,7 @@ t.test('a token without a configured audience is rejected, and the text has both
     rejection('token audiences ["a" "b\\"c"] is invalid for the target audiences ["bindcar" "x y"]'),
   );
   t.strictSame(violations, ['audience']);
-  t.equal(inner.asked.length, 0);
+  t.equal(inner.reviews.length, 0);
   t.equal(
     await authenticator.authenticate(unsignedJwt({ ...claims, aud: ['other', 'x y'] })),
     authenticated,
@@ -228,7 +228,7 @@ t.test('opaque tokens and JWTs of another or unknown issuer are reviewed without
   ] as const) {
     const { authenticator, inner, refreshed } = examine('bad', { issuer });
     t.equal(await authenticator.authenticate(token), authenticated);
-    t.strictSame(inner.asked[0]?.asking, {});
+    t.strictSame(inner.reviews[0]?.context, {});
     t.equal(refreshed(), 1, 'the JWKS is refreshed');
   }
 });
@@ -236,7 +236,7 @@ t.test('opaque tokens and JWTs of another or unknown issuer are reviewed without
 t.test('without signature checks, claims are checked and the priority stays unverified', async t => {
   const { authenticator, inner, violations } = examine('bad', { signatures: false });
   t.equal(await authenticator.authenticate(unsignedJwt(claims)), authenticated);
-  t.strictSame(inner.asked[0]?.asking, {});
+  t.strictSame(inner.reviews[0]?.context, {});
   t.match(authenticator.authenticate(unsignedJwt({ ...claims, exp: 1 })), { kind: 'rejected' });
   t.strictSame(violations, ['expired']);
 });
@@ -245,13 +245,13 @@ t.test('a cache refresh is reviewed without local checks', async t => {
   const { authenticator, inner } = examine('bad');
   const context = { priority: 'refresh' } as const;
   t.equal(await authenticator.authenticate(unsignedJwt({ ...claims, exp: 1 }), context), authenticated);
-  t.equal(inner.asked[0]?.asking, context);
+  t.equal(inner.reviews[0]?.context, context);
 });
 
 t.test('the JWT pre-check uses the real time by default and works without onRefusal', async t => {
   const keys: ClusterJwks = {
     issuer: ISSUER,
-    held: true,
+    hasKeys: true,
     confirmedUntil: 0,
     verify: () => 'bad',
     refresh() {},
@@ -259,7 +259,7 @@ t.test('the JWT pre-check uses the real time by default and works without onRefu
   };
   const clock = { state: 'agrees', freshUntil: 0 } as const;
   const authenticator = withJwtPrecheck(
-    scriptedAuthority(() => authenticated),
+    stubAuthenticator(() => authenticated),
     { keys, clock, audiences: [], signatures: false },
   );
   t.match(authenticator.authenticate(unsignedJwt({ iss: ISSUER, exp: Date.now() / 1000 - 3600 })), {

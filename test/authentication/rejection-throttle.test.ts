@@ -12,9 +12,9 @@ import {
   unavailable,
 } from '../../src/authentication/token-authenticator.ts';
 import { Token } from '../../src/credential/token.ts';
+import { authenticatedAs } from '../fixtures/authenticated-result.ts';
 import { fakeClock } from '../fixtures/clock.ts';
-import { scriptedAuthority } from '../fixtures/stub-authenticator.ts';
-import { acceptedAs } from '../fixtures/verdicts.ts';
+import { stubAuthenticator } from '../fixtures/stub-authenticator.ts';
 
 const token = new Token('opaque');
 const rejection: Rejected = { kind: 'rejected', reason: 'token_rejected', detail: '' };
@@ -28,7 +28,7 @@ function throttle(answer: () => AuthResult | Promise<AuthResult>, options: Parti
   const timers: (() => void)[] = [];
   const waits: number[] = [];
   const traffic = { active: true };
-  const inner = scriptedAuthority(answer);
+  const inner = stubAuthenticator(answer);
   const stage = withRejectionThrottle(inner, {
     ...{ isActive: () => traffic.active, intervalMs: 4, maxWaiting: 10 },
     setTimer(callback, ms) {
@@ -94,7 +94,7 @@ t.test('rejections and overloaded results are delayed and unchanged, whether the
 });
 
 t.test('an authenticated result and a fault of the API server are never delayed', async t => {
-  for (const result of [acceptedAs(), unavailable('timeout'), unavailable('too_many_requests')]) {
+  for (const result of [authenticatedAs(), unavailable('timeout'), unavailable('too_many_requests')]) {
     const now = throttle(() => result);
     t.equal(now.stage.authenticate(token), result);
     const later = throttle(async () => result);
@@ -107,7 +107,7 @@ t.test('a rejected refresh is not delayed, so that it ends the cached result at 
   const { stage, inner, timers } = throttle(async () => rejection);
   const asking = { priority: 'refresh' } as const;
   t.equal(await stage.authenticate(token, asking), rejection);
-  t.equal(inner.asked[0]?.asking, asking);
+  t.equal(inner.reviews[0]?.context, asking);
   t.equal(timers.length, 0);
 });
 
@@ -168,7 +168,7 @@ t.test('the signal of a result that is not delayed is not read, because reading 
     },
   };
   for (const [result, active] of [
-    [acceptedAs(), true],
+    [authenticatedAs(), true],
     [rejection, false],
   ] as const) {
     const options = { isActive: () => active, intervalMs: 4, maxWaiting: 1 };
@@ -180,13 +180,19 @@ t.test('the signal of a result that is not delayed is not read, because reading 
 
 t.test('a token that was rejected while its rejection waits is not served stale at the deadline', async t => {
   const clock = fakeClock();
-  const answers: AuthResult[] = [acceptedAs(), rejection];
+  const answers: AuthResult[] = [authenticatedAs(), rejection];
   // No timer fires: the rejection waits until the deadline of the review.
   const { stage, inner } = throttle(() => answers.shift() ?? unavailable('timeout'));
   const accepted = createResultStore<CachedResult>({ maxEntries: 10, clock });
   const refused = createResultStore<Rejected>({ maxEntries: 10, clock });
   const cache = withResultCache(stage, {
-    ...{ accepted, refused, now: clock.now, wallClock: clock.now, key: () => 'key' as CacheKey },
+    ...{
+      authenticatedStore: accepted,
+      rejectedStore: refused,
+      now: clock.now,
+      wallClock: clock.now,
+      key: () => 'key' as CacheKey,
+    },
     ...{
       ttlMs: 10_000,
       negativeTtlMs: 10_000,
@@ -194,7 +200,7 @@ t.test('a token that was rejected while its rejection waits is not served stale 
       cacheRefreshAhead: false,
       reviewTimeoutMs: 20,
     },
-    authorityDown: () => false,
+    apiServerDown: () => false,
   });
   // The deadline's timer keeps no process alive.
   const alive = setInterval(() => {}, 1000);
@@ -204,12 +210,12 @@ t.test('a token that was rejected while its rejection waits is not served stale 
   t.equal(await cache.authenticate(token), rejection, 'neither a timeout nor the stale result');
   t.equal(accepted.size, 0, 'the stale result is gone');
   t.equal(await cache.authenticate(token), rejection);
-  t.equal(inner.asked.length, 2, 'the rejection is cached');
+  t.equal(inner.reviews.length, 2, 'the rejection is cached');
 });
 
 t.test('real timers are used unless a test passes its own', async t => {
   const stage = withRejectionThrottle(
-    scriptedAuthority(() => rejection),
+    stubAuthenticator(() => rejection),
     { isActive: () => true, intervalMs: 1, maxWaiting: 1 },
   );
   // The throttle's timer keeps no process alive.

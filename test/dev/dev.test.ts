@@ -1,7 +1,7 @@
 import { request } from 'node:http';
 import t, { type Test } from 'tap';
 import { dev } from '../../src/dev/dev.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 
 const QUIET = { GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0', GATECAR_LOG_LEVEL: 'silent' };
 
@@ -85,7 +85,7 @@ t.test('`gatecar dev` ignores settings for a real API server', async t => {
 t.test('the printed curl lines reach a listener on all addresses and on a Unix socket', async t => {
   const everywhere = await start(t, { GATECAR_LISTEN: '0.0.0.0:0' });
   t.match(curls(everywhere.printed)[0], /http:\/\/127\.0\.0\.1:\d+\/auth$/);
-  const socket = await start(t, { GATECAR_LISTEN: `unix:${scratch(t)}/s` });
+  const socket = await start(t, { GATECAR_LISTEN: `unix:${tempDir(t)}/s` });
   t.match(await runCurl(curls(socket.printed)[0] ?? ''), { status: 200 });
 });
 

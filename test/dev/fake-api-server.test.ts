@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap';
 import { type FakeApiServer, startFakeApiServer } from '../../src/dev/fake-api-server.ts';
 import { ISSUER, type TokenRequest, tokenIssuer } from '../../src/dev/token-issuer.ts';
-import { ask, askRaw } from '../fixtures/ask.ts';
+import { sendRaw, sendRequest } from '../fixtures/send-request.ts';
 
 const PATH = '/apis/authentication.k8s.io/v1/tokenreviews';
 const issuer = tokenIssuer();
@@ -20,7 +20,7 @@ async function review(apiServer: FakeApiServer, token: string, audiences: string
     kind: 'TokenReview',
     spec: { token, audiences },
   });
-  const reply = await ask(apiServer.url, { method: 'POST', path: PATH, body });
+  const reply = await sendRequest(apiServer.url, { method: 'POST', path: PATH, body });
   return { status: reply.status, review: JSON.parse(reply.body) };
 }
 
@@ -101,8 +101,8 @@ t.test('a fake review without audiences requires a token for the API server itse
 
 t.test('a request that is not a TokenReview is rejected and not counted', async t => {
   const apiServer = await start(t);
-  t.match(await ask(apiServer.url, { path: PATH }), { status: 404 });
-  t.match(await ask(apiServer.url, { method: 'POST', path: '/x', body: '{}' }), { status: 404 });
+  t.match(await sendRequest(apiServer.url, { path: PATH }), { status: 404 });
+  t.match(await sendRequest(apiServer.url, { method: 'POST', path: '/x', body: '{}' }), { status: 404 });
   for (const body of [
     '',
     '{',
@@ -111,9 +111,9 @@ t.test('a request that is not a TokenReview is rejected and not counted', async 
     '{"kind":"TokenReview"}',
     '{"kind":"TokenReview","spec":{"token":1}}',
   ]) {
-    t.match(await ask(apiServer.url, { method: 'POST', path: PATH, body }), { status: 400 }, body);
+    t.match(await sendRequest(apiServer.url, { method: 'POST', path: PATH, body }), { status: 400 }, body);
   }
   const tooLong = `POST ${PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 1100000\r\n\r\n${'x'.repeat(1_100_000)}`;
-  t.equal(await askRaw(apiServer.url, tooLong).catch(() => ''), '', 'a body beyond the limit gets no response');
+  t.equal(await sendRaw(apiServer.url, tooLong).catch(() => ''), '', 'a body beyond the limit gets no response');
   t.equal(apiServer.reviews, 0);
 });

@@ -4,12 +4,12 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { dev } from '../../src/dev/dev.ts';
-import { ask } from '../fixtures/ask.ts';
-import { startGate, type TestGate } from '../fixtures/gatecar.ts';
+import { startWithFakeApi, type TestGatecarWithFakeApi } from '../fixtures/gatecar.ts';
 import { type CodeBlock, codeBlocks } from '../fixtures/markdown.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { until } from '../fixtures/until.ts';
 
-// Every command of README.md and docs/ is run here, is marked with where it runs, or needs a cluster.
+// Every command of README.md and docs/ runs here, is marked with where it runs, or needs a cluster.
 
 const ROOT = join(import.meta.dirname, '../..');
 const PAGES = ['README.md', ...globSync('docs/**/*.md', { cwd: ROOT }).sort()];
@@ -28,16 +28,16 @@ const CI = 'run by .ci/run';
 const RUN_AS: Readonly<Record<string, string>> = { 'npm test': 'npm run test:coverage' };
 
 /** The blocks that run here, and what each prints. */
-const PRINTS: Readonly<Record<string, (gate: TestGate) => RegExp>> = {
+const PRINTS: Readonly<Record<string, (gatecar: TestGatecarWithFakeApi) => RegExp>> = {
   [`curl -s http://127.0.0.1:9081/metrics | grep '^gatecar_requests_total'\n`]: () =>
     /^gatecar_requests_total\{protocol="http",decision="deny",reason="namespace_denied"\} 1$/m,
-  ['printf %s "$TOKEN" | sha256sum | cut -c1-12\n']: gate => new RegExp(`^${fingerprintOfDenied(gate)}\n$`),
+  ['printf %s "$TOKEN" | sha256sum | cut -c1-12\n']: gatecar => new RegExp(`^${fingerprintOfDenied(gatecar)}\n$`),
   ['node src/main.ts gateway nginx --listen=gatecar.gatecar.svc:9080\n']: () => /server gatecar\.gatecar\.svc:9080;/,
 };
 
 /** Returns the fingerprint in the log line of a denied request. */
-function fingerprintOfDenied(gate: TestGate): string {
-  return String(gate.logs().find(({ reason }) => reason === 'namespace_denied')?.['token']);
+function fingerprintOfDenied(gatecar: TestGatecarWithFakeApi): string {
+  return String(gatecar.logs().find(({ reason }) => reason === 'namespace_denied')?.['token']);
 }
 
 async function runShell(text: string, env: Readonly<Record<string, string>>): Promise<string> {
@@ -75,14 +75,16 @@ t.test('.ci/run runs the blocks that it is said to run', async t => {
 });
 
 t.test('blocks without a marker run as written, on the embedded fake API server', async t => {
-  const gate = await startGate({ GATECAR_ALLOWED_NAMESPACES: 'ci' });
-  t.teardown(() => gate.stop());
-  const TOKEN = gate.token();
+  const gatecar = await startWithFakeApi({ GATECAR_ALLOWED_NAMESPACES: 'ci' });
+  t.teardown(() => gatecar.stop());
+  const TOKEN = gatecar.token();
   // On a busy machine, the first request may be answered as overloaded.
-  await until(async () => (await ask(gate.auth, { token: TOKEN })).status === 401);
+  await until(async () => (await sendRequest(gatecar.auth, { token: TOKEN })).status === 401);
   for (const [text, prints] of Object.entries(PRINTS)) {
-    const here = text.replaceAll('http://127.0.0.1:9080', gate.auth).replaceAll('http://127.0.0.1:9081', gate.ops);
-    t.match(await runShell(here, { TOKEN }), prints(gate), text);
+    const here = text
+      .replaceAll('http://127.0.0.1:9080', gatecar.auth)
+      .replaceAll('http://127.0.0.1:9081', gatecar.ops);
+    t.match(await runShell(here, { TOKEN }), prints(gatecar), text);
   }
 });
 
@@ -120,11 +122,11 @@ t.test('the README shows what `npm run dev` prints, and what its first line of c
 });
 
 t.test('docs/identity-headers.md shows the headers of a 200, in their order', async t => {
-  const gate = await startGate();
-  t.teardown(() => gate.stop());
-  const token = gate.token({ pod: 'my-app-0', node: 'dev-node' });
-  await until(async () => (await ask(gate.auth, { token })).status === 200);
-  const { headers } = await ask(gate.auth, { token });
+  const gatecar = await startWithFakeApi();
+  t.teardown(() => gatecar.stop());
+  const token = gatecar.token({ pod: 'my-app-0', node: 'dev-node' });
+  await until(async () => (await sendRequest(gatecar.auth, { token })).status === 200);
+  const { headers } = await sendRequest(gatecar.auth, { token });
   const shown = blocksOf('docs/identity-headers.md').find(({ language }) => language === 'http')?.text ?? '';
   const names = Array.from(shown.matchAll(/^([\w-]+):/gm), ([, name = '']) => name.toLowerCase());
   t.strictSame(

@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { loadYaml } from '@kubernetes/client-node';
 import t, { type Test } from 'tap';
 import { alertRules, RULES_FILE, type RuleGroups } from '../fixtures/alert-rules.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { gatewayBinary, gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 
-// The alert rules before the real promtool: its check, and for each alert series that make it fire and series that do not.
+// Checks the alert rules with the real promtool. For each alert there are series that make it fire
+// and series that do not.
 
 interface AlertCase {
   readonly alertname: string;
@@ -24,33 +25,33 @@ const cases = loadYaml<Cases>(readFileSync(join(import.meta.dirname, 'fixtures/a
 const all = rules.groups.flatMap(group => group.rules);
 
 t.test('every alert has a case in which it fires and one in which it does not', async t => {
-  const tried = cases.tests.flatMap(one => one.alert_rule_test);
+  const testedCases = cases.tests.flatMap(test => test.alert_rule_test);
   for (const { alert } of all) {
-    const mine = tried.filter(({ alertname }) => alertname === alert);
+    const casesOfAlert = testedCases.filter(({ alertname }) => alertname === alert);
     t.ok(
-      mine.some(({ exp_alerts }) => exp_alerts.length > 0),
+      casesOfAlert.some(({ exp_alerts }) => exp_alerts.length > 0),
       `${alert} fires`,
     );
     t.ok(
-      mine.some(({ exp_alerts }) => exp_alerts.length === 0),
-      `${alert} does not`,
+      casesOfAlert.some(({ exp_alerts }) => exp_alerts.length === 0),
+      `${alert} does not fire`,
     );
   }
 });
 
 t.test('promtool', { skip: skipWithout(gatewayMissing('promtool')) }, async t => {
-  t.test('finds no fault in the rules', async t => {
+  t.test('promtool finds no fault in the alert rules', async t => {
     const { status, output } = promtool(t, ['check', 'rules', '--lint=all', '--lint-fatal', RULES_FILE]);
     t.equal(status, 0, output);
     t.match(output, `${all.length} rules found`);
   });
 
-  t.test('sees each alert fire for whom it should, and for nobody else', async t => {
+  t.test('each alert fires for the series that should trigger it, and for no other', async t => {
     const { status, output } = promtool(t, ['test', 'rules', 'cases.yaml'], files(rules));
     t.equal(status, 0, output);
   });
 
-  t.test('would see one that never fires, and one that always does', async t => {
+  t.test('promtool finds an alert that never fires and one that always fires', async t => {
     for (const expr of ['vector(1) > 1', 'vector(1)']) {
       const groups = rules.groups.map(group => ({ ...group, rules: group.rules.map(rule => ({ ...rule, expr })) }));
       const { status, output } = promtool(t, ['test', 'rules', 'cases.yaml'], files({ groups }));
@@ -60,12 +61,15 @@ t.test('promtool', { skip: skipWithout(gatewayMissing('promtool')) }, async t =>
   });
 });
 
-/** What promtool reads: it compares all labels and all words, so each case gets the label of its rule, and words are left out. */
+/**
+ * The input files of promtool. promtool compares all labels and annotations, so each case gets its
+ * rule's severity, and annotations are left out.
+ */
 function files({ groups }: RuleGroups): Record<string, string> {
   const severity = new Map(all.map(({ alert, labels }) => [alert, labels['severity']]));
-  const tests = cases.tests.map(one => ({
-    ...one,
-    alert_rule_test: one.alert_rule_test.map(({ alertname, exp_alerts, ...rest }) => ({
+  const tests = cases.tests.map(test => ({
+    ...test,
+    alert_rule_test: test.alert_rule_test.map(({ alertname, exp_alerts, ...rest }) => ({
       ...rest,
       alertname,
       exp_alerts: exp_alerts.map(({ exp_labels }) => ({
@@ -73,18 +77,18 @@ function files({ groups }: RuleGroups): Record<string, string> {
       })),
     })),
   }));
-  const wordless = groups.map(group => ({
+  const withoutAnnotations = groups.map(group => ({
     ...group,
     rules: group.rules.map(({ annotations: _, ...rule }) => rule),
   }));
   return {
     'cases.yaml': JSON.stringify({ ...cases, tests }),
-    'rules.yaml': JSON.stringify({ groups: wordless }),
+    'rules.yaml': JSON.stringify({ groups: withoutAnnotations }),
   };
 }
 
-function promtool(t: Test, args: readonly string[], given: Readonly<Record<string, string>> = {}) {
-  const options = { cwd: scratch(t, given), encoding: 'utf8' } as const;
+function promtool(t: Test, args: readonly string[], inputFiles: Readonly<Record<string, string>> = {}) {
+  const options = { cwd: tempDir(t, inputFiles), encoding: 'utf8' } as const;
   const { status, stdout, stderr } = spawnSync(gatewayBinary('promtool') ?? 'promtool', args, options);
   return { status, output: `${stdout}${stderr}` };
 }

@@ -2,16 +2,16 @@ import { execFile } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { ask, type Question } from '../fixtures/ask.ts';
 import { at, exampleDocuments, exampleReadme, IDENTITY_NAMES, sortedNames, type Yaml } from '../fixtures/examples.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { sendRequest, type TestRequest } from '../fixtures/send-request.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { type Bindcar, OPEN_PATHS, startBindcar } from './fixtures/support/bindcar.ts';
 import { type CertificateFiles, createAuthority, createServerCertificate } from './fixtures/support/certificates.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
 import { envoyExample, startEnvoyAt } from './fixtures/support/envoy.ts';
+import { identityOf } from './fixtures/support/forged-identity.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
-import { told } from './fixtures/support/gateway-forgeries.ts';
 import { clusterTools, containerOf, environmentOf, podOf, render } from './fixtures/support/helm.ts';
 import { ingressNginxConfig } from './fixtures/support/ingress-nginx.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
@@ -19,8 +19,9 @@ import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { nginxMissing, replaceOnce, startNginx } from './fixtures/support/nginx.ts';
 import { serviceAccountIdentity } from './fixtures/support/response-matchers.ts';
 
-// Who gets through the gateways of `examples/bindcar`: real gatecar with the settings of its values, real Envoy with its
-// configuration, real nginx with what ingress-nginx makes of its Ingress, before a stand-in for bindcar.
+// Tests the gateways of `examples/bindcar`: real gatecar with the settings of its values, and real
+// Envoy with its configuration. nginx runs what ingress-nginx generates from its Ingress. Behind
+// them is a stand-in for bindcar.
 
 const values = exampleDocuments('bindcar', 'values.yaml')[0] as Yaml;
 const ingress = exampleDocuments('bindcar', 'ingress.yaml')[0] as Yaml;
@@ -35,19 +36,22 @@ const AUTH_HEADERS = 'nginx.ingress.kubernetes.io/auth-response-headers';
 const ANNOTATIONS = at(ingress, 'metadata.annotations') as Readonly<Record<string, string>>;
 
 /** Addresses, `host:port`, and the server's certificate. */
-interface Place {
+interface Addresses {
   readonly gatecar: string;
   readonly bindcar: string;
   readonly tls: CertificateFiles;
 }
 
-/** Starts it as the example has it, or with the token ended at it, as the example says how; its URL. */
-type Start = (t: Test, place: Place, endsToken?: boolean) => Promise<{ readonly url: string }>;
+/**
+ * Starts the gateway as in the example. With `endsToken` it removes the token, as the example
+ * describes. Returns its URL.
+ */
+type Start = (t: Test, addresses: Addresses, removesToken?: boolean) => Promise<{ readonly url: string }>;
 
 const GATEWAYS: Readonly<Record<string, { readonly start: Start; readonly downStatus: number }>> = {
   'ingress-nginx': {
-    async start(t, { gatecar, bindcar, tls }, endsToken = false) {
-      const names = `${ANNOTATIONS[AUTH_HEADERS]}${endsToken ? ',Authorization' : ''}`;
+    async start(t, { gatecar, bindcar, tls }, removesToken = false) {
+      const names = `${ANNOTATIONS[AUTH_HEADERS]}${removesToken ? ',Authorization' : ''}`;
       const annotations = { ...ANNOTATIONS, [AUTH_HEADERS]: names };
       return await startNginx(
         t,
@@ -57,11 +61,11 @@ const GATEWAYS: Readonly<Record<string, { readonly start: Start; readonly downSt
     downStatus: 500,
   },
   Envoy: {
-    async start(t, { gatecar, bindcar, tls }, endsToken = false) {
+    async start(t, { gatecar, bindcar, tls }, removesToken = false) {
       const line = 'request_headers_to_remove: [authorization]';
       let config = replaceOnce(envoy, '/tls/tls.crt', tls.certFile);
       config = replaceOnce(config, '/tls/tls.key', tls.keyFile);
-      if (endsToken) config = replaceOnce(config, `# ${line}`, line);
+      if (removesToken) config = replaceOnce(config, `# ${line}`, line);
       return await startEnvoyAt(t, config, '0.0.0.0:8443', {
         'gatecar.gatecar.svc.cluster.local:9080': gatecar,
         'bindcar.dns-system.svc.cluster.local:8080': bindcar,
@@ -80,20 +84,20 @@ const missing =
 
 t.setTimeout(startLimitMs);
 
-t.test('through both gateways every identity header is gatecar’s', async t => {
+t.test('both gateways replace every identity header with that of gatecar', async t => {
   t.strictSame(sortedNames(ANNOTATIONS[AUTH_HEADERS]), IDENTITY_NAMES);
   t.match(ANNOTATIONS, { 'nginx.ingress.kubernetes.io/auth-method': 'GET' });
   t.match(envoy, /remove_on_match:\n\s+key_matcher: \{ prefix: x-auth-request-, ignore_case: true \}/);
   t.match(envoy, /failure_mode_allow: false/);
 });
 
-t.test('bindcar behind gatecar', { skip: skipWithout(missing) }, async t => {
+t.test('bindcar behind gatecar is reached by allowed accounts only', { skip: skipWithout(missing) }, async t => {
   const { api, settings } = await startCluster(t);
   const { uid } = await api.createServiceAccount(namespace, name);
   await api.createServiceAccount(namespace, 'other');
   const audiences = ['bindcar'];
   const token = await api.requestToken(namespace, name, { audiences });
-  const refused: Readonly<Record<string, Question>> = {
+  const rejectedRequests: Readonly<Record<string, TestRequest>> = {
     'no token': {},
     garbage: { token: 'garbage' },
     'a token for another audience': { token: await api.requestToken(namespace, name, { audiences: ['elsewhere'] }) },
@@ -102,125 +106,139 @@ t.test('bindcar behind gatecar', { skip: skipWithout(missing) }, async t => {
   };
 
   const rendered = await render(clusterTools(t), values);
-  const written = environmentOf(containerOf(podOf(rendered)), rendered);
-  const policy = Object.fromEntries(Object.entries(written).filter(([key]) => /_(AUDIENCES|ALLOWED_)/.test(key)));
+  const environment = environmentOf(containerOf(podOf(rendered)), rendered);
+  const policy = Object.fromEntries(Object.entries(environment).filter(([key]) => /_(AUDIENCES|ALLOWED_)/.test(key)));
   t.strictSame(Object.keys(policy).sort(), ['GATECAR_ALLOWED_SERVICE_ACCOUNTS', 'GATECAR_TOKEN_AUDIENCES']);
-  const directory = scratch(t);
+  const directory = tempDir(t);
   const authority = await createAuthority(join(directory, 'ca'), 'ca');
   const ca = readFileSync(authority.certFile, 'utf8');
   const tls = await createServerCertificate(join(directory, 'server'), authority);
 
   for (const [gateway, { start, downStatus }] of Object.entries(GATEWAYS)) {
-    t.test(gateway, async t => {
+    t.test(`${gateway} in front of bindcar`, async t => {
       const bindcar = await startBindcar(t);
       const gatecar = await startGatecar(t, { ...settings, ...policy });
-      const place = { gatecar: new URL(gatecar.auth).host, bindcar: new URL(bindcar.url).host, tls };
-      const { url } = await start(t, place);
-      const one = async (question: Question) => (await ask(url, { path: '/api/v1/zones', ca, ...question })).status;
+      const addresses = { gatecar: new URL(gatecar.auth).host, bindcar: new URL(bindcar.url).host, tls };
+      const { url } = await start(t, addresses);
+      const send = async (request: TestRequest) =>
+        (await sendRequest(url, { path: '/api/v1/zones', ca, ...request })).status;
 
-      t.test('the account that may write zones reads and writes, and bindcar hears its token and its name', async t => {
-        t.equal(await one({ token }), 200);
-        const body = JSON.stringify({ zoneName: 'example.com' });
-        t.equal(await one({ method: 'POST', token, body, headers: { 'content-type': 'application/json' } }), 200);
-        t.equal(await one({ method: 'DELETE', path: '/api/v1/zones/example.com', token }), 200);
-        const [read, write] = bindcar.requests;
-        t.match(read, { method: 'GET', url: '/api/v1/zones', headers: { authorization: `Bearer ${token}` } });
-        t.strictSame(told(read), serviceAccountIdentity(namespace, name, uid, token));
-        t.match(write, { method: 'POST', body });
-      });
+      t.test(
+        'an account that may write zones reads and writes, and bindcar receives its token and identity',
+        async t => {
+          t.equal(await send({ token }), 200);
+          const body = JSON.stringify({ zoneName: 'example.com' });
+          t.equal(await send({ method: 'POST', token, body, headers: { 'content-type': 'application/json' } }), 200);
+          t.equal(await send({ method: 'DELETE', path: '/api/v1/zones/example.com', token }), 200);
+          const [read, write] = bindcar.requests;
+          t.match(read, { method: 'GET', url: '/api/v1/zones', headers: { authorization: `Bearer ${token}` } });
+          t.strictSame(identityOf(read), serviceAccountIdentity(namespace, name, uid, token));
+          t.match(write, { method: 'POST', body });
+        },
+      );
 
-      t.test('nobody else gets as far as bindcar, on any of its paths', async t => {
-        await unheard(t, bindcar, async () => {
-          for (const [who, question] of Object.entries(refused)) {
+      t.test('a rejected request reaches bindcar on none of its paths', async t => {
+        await assertNotReceived(t, bindcar, async () => {
+          for (const [name, request] of Object.entries(rejectedRequests)) {
             for (const path of ['/api/v1/zones', '/api/v1/health', '/api/v1/ready']) {
-              t.equal(await one({ ...question, path }), 401, `${who}: ${path}`);
+              t.equal(await send({ ...request, path }), 401, `${name}: ${path}`);
             }
           }
         });
-        t.equal(await one({ path: '/api/v1/health', token }), 200, 'what is open at bindcar is not open here');
+        t.equal(
+          await send({ path: '/api/v1/health', token }),
+          200,
+          'paths that bindcar serves without a token require one at the gateway',
+        );
       });
 
-      t.test('/metrics is not there for anybody', async t => {
-        await unheard(t, bindcar, async () => {
-          t.equal(await one({ path: '/metrics', token }), 404);
-          t.ok([401, 404].includes(await one({ path: '/metrics' })));
+      t.test('/metrics is not reachable through the gateway', async t => {
+        await assertNotReceived(t, bindcar, async () => {
+          t.equal(await send({ path: '/metrics', token }), 404);
+          t.ok([401, 404].includes(await send({ path: '/metrics' })));
           for (const path of ['/', '/api', '/api/v10/zones', '/api/v1x', '/api/v1/../../metrics']) {
-            t.equal(await one({ path, token }), 404, path);
+            t.equal(await send({ path, token }), 404, path);
           }
         });
       });
 
-      t.test('an identity that the client writes itself does not arrive', async t => {
+      t.test('identity headers of the client do not reach bindcar', async t => {
         const headers = Object.fromEntries(IDENTITY_NAMES.map(header => [header, 'forged']));
-        t.equal(await one({ token, headers }), 200);
-        t.strictSame(told(bindcar.requests.at(-1)), serviceAccountIdentity(namespace, name, uid, token));
+        t.equal(await send({ token, headers }), 200);
+        t.strictSame(identityOf(bindcar.requests.at(-1)), serviceAccountIdentity(namespace, name, uid, token));
       });
 
-      t.test('the Job of the example lists the zones, and says so where it may not', async t => {
-        const run = (held: string) => runClient(t, { url, token: held, caFile: authority.certFile });
+      t.test('the Job of the example lists the zones, and fails with curl’s exit code if it is denied', async t => {
+        const run = (bearer: string) => runClient(t, { url, token: bearer, caFile: authority.certFile });
         t.strictSame(await run(token), { status: 0, stdout: '{"zones":[],"count":0}' });
         t.equal(bindcar.requests.at(-1)?.headers.authorization, `Bearer ${token}`);
-        t.match(await run('garbage'), { status: 22 }, 'of curl: the answer was 400 or more');
-        const stranger = await createAuthority(join(directory, 'stranger'), 'stranger');
-        const elsewhere = await runClient(t, { url, token, caFile: stranger.certFile });
-        t.match(elsewhere, { status: 60 }, 'of curl: a certificate that it does not trust');
+        t.match(await run('garbage'), { status: 22 }, 'exit code of curl for a status of 400 or more');
+        const otherCa = await createAuthority(join(directory, 'stranger'), 'stranger');
+        const untrusted = await runClient(t, { url, token, caFile: otherCa.certFile });
+        t.match(untrusted, { status: 60 }, 'exit code of curl for an untrusted certificate');
       });
 
-      t.test('with DISABLE_AUTH the token ends here, and is asked for all the same', async t => {
-        const closed = await start(t, place, true);
+      t.test('with DISABLE_AUTH the gateway removes the token after gatecar has authenticated it', async t => {
+        const closed = await start(t, addresses, true);
         bindcar.authDisabled = true;
         t.teardown(() => {
           bindcar.authDisabled = false;
         });
-        t.equal((await ask(closed.url, { path: '/api/v1/zones', ca, token })).status, 200);
-        const seen = bindcar.requests.at(-1);
-        t.equal(seen?.headers.authorization, undefined);
-        t.notMatch(seen?.rawHeaders.join('\n'), token);
-        t.strictSame(told(seen), serviceAccountIdentity(namespace, name, uid, token));
-        await unheard(t, bindcar, async () => {
-          for (const question of Object.values(refused)) {
-            t.equal((await ask(closed.url, { path: '/api/v1/zones', ca, ...question })).status, 401);
+        t.equal((await sendRequest(closed.url, { path: '/api/v1/zones', ca, token })).status, 200);
+        const received = bindcar.requests.at(-1);
+        t.equal(received?.headers.authorization, undefined);
+        t.notMatch(received?.rawHeaders.join('\n'), token);
+        t.strictSame(identityOf(received), serviceAccountIdentity(namespace, name, uid, token));
+        await assertNotReceived(t, bindcar, async () => {
+          for (const request of Object.values(rejectedRequests)) {
+            t.equal((await sendRequest(closed.url, { path: '/api/v1/zones', ca, ...request })).status, 401);
           }
         });
       });
 
-      t.test('without gatecar nobody passes', async t => {
+      t.test('without gatecar every request fails', async t => {
         gatecar.signal('SIGKILL');
         await gatecar.end();
-        await unheard(t, bindcar, async () => {
-          for (const question of [{ token }, {}]) t.equal(await one(question), downStatus);
+        await assertNotReceived(t, bindcar, async () => {
+          for (const request of [{ token }, {}]) t.equal(await send(request), downStatus);
         });
       });
     });
   }
 
-  t.test('past the gateway, basic mode lets any word in: it is the NetworkPolicy that counts', async t => {
-    const bindcar = await startBindcar(t);
-    const direct = async (question: Question) =>
-      (await ask(bindcar.url, { path: '/api/v1/zones', ...question })).status;
-    t.strictSame([await direct({ token: 'anything' }), await direct({})], [200, 401]);
-    for (const path of OPEN_PATHS) {
-      t.equal(await direct({ path }), 200, path);
-      t.ok(exampleReadme('bindcar').includes(`\`${path}\``), 'the README names it');
-    }
-  });
+  t.test(
+    'without the gateway, basic mode accepts any token, so the NetworkPolicy must block direct access',
+    async t => {
+      const bindcar = await startBindcar(t);
+      const direct = async (request: TestRequest) =>
+        (await sendRequest(bindcar.url, { path: '/api/v1/zones', ...request })).status;
+      t.strictSame([await direct({ token: 'anything' }), await direct({})], [200, 401]);
+      for (const path of OPEN_PATHS) {
+        t.equal(await direct({ path }), 200, path);
+        t.ok(exampleReadme('bindcar').includes(`\`${path}\``), 'the README lists it');
+      }
+    },
+  );
 });
 
-async function unheard(t: Test, bindcar: Bindcar, work: () => Promise<unknown>): Promise<void> {
+async function assertNotReceived(t: Test, bindcar: Bindcar, work: () => Promise<unknown>): Promise<void> {
   const before = bindcar.requests.length;
   await work();
-  t.strictSame(bindcar.requests.slice(before), [], 'bindcar hears nothing of it');
+  t.strictSame(bindcar.requests.slice(before), [], 'bindcar receives no request');
 }
 
-/** Runs what the Job's container would run, with a token and an authority where the kubelet would have put them. */
+/**
+ * Runs the command of the Job's container, with the token and CA file that the kubelet would
+ * mount.
+ */
 function runClient(t: Test, { url, token, caFile }: { url: string; token: string; caFile: string }) {
-  const tokenFile = join(scratch(t), 'token');
+  const tokenFile = join(tempDir(t), 'token');
   writeFileSync(tokenFile, token);
   const [program = '', ...args] = [client['command'], client['args']].flat() as string[];
-  const given = { BINDCAR_URL: url, TOKEN_FILE: tokenFile, CURL_CA_BUNDLE: caFile, PATH: process.env['PATH'] };
-  t.strictSame(Object.keys(given).sort(), [...Object.keys(environmentOf(client, [])), 'PATH'].sort());
+  const env = { BINDCAR_URL: url, TOKEN_FILE: tokenFile, CURL_CA_BUNDLE: caFile, PATH: process.env['PATH'] };
+  t.strictSame(Object.keys(env).sort(), [...Object.keys(environmentOf(client, [])), 'PATH'].sort());
   return new Promise<{ status: number; stdout: string }>(resolve => {
-    execFile(program, args, { env: given }, (error, stdout) => {
+    execFile(program, args, { env }, (error, stdout) => {
       resolve({ status: error === null ? 0 : Number(error.code), stdout });
     });
   });

@@ -3,7 +3,7 @@ import { symlinkSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
 import { at, exampleDocuments, exampleReadme, type Yaml } from '../fixtures/examples.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { type BindcarExample, brokenLinks } from './fixtures/support/bindcar-links.ts';
 import { gatewayBinary, gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { CHART, clusterTools, demand, type Outcome, render } from './fixtures/support/helm.ts';
@@ -16,8 +16,8 @@ import {
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { replaceOnce } from './fixtures/support/nginx.ts';
 
-// `examples/bindcar` as it is installed: its manifests and the commands of its README, before a real API server. Who gets
-// through its gateways is in bindcar-gateways.test.ts.
+// Tests `examples/bindcar` as installed: its manifests and the commands of its README, against a
+// real API server. bindcar-gateways.test.ts tests which requests pass its gateways.
 
 const ROOT = join(import.meta.dirname, '../..');
 const EXAMPLE = join(ROOT, 'examples/bindcar');
@@ -28,13 +28,13 @@ const missing = kubeApiServerMissing() ?? gatewayMissing('kubectl') ?? gatewayMi
 t.setTimeout(startLimitMs);
 
 t.test(
-  'what belongs together has the same names, labels and ports',
+  'the manifests of the example agree in names, labels and ports',
   { skip: skipWithout(gatewayMissing('helm')) },
   async t => {
     const run = clusterTools(t);
-    const read = async (spoil: Spoil = {}): Promise<BindcarExample> => {
-      const documents = (file: string) => spoiled(exampleDocuments('bindcar', file), spoil[file]);
-      const [ours = {}] = documents('values.yaml');
+    const read = async (change: Change = {}): Promise<BindcarExample> => {
+      const documents = (file: string) => withChange(exampleDocuments('bindcar', file), change[file]);
+      const [values = {}] = documents('values.yaml');
       return {
         bind9: documents('bind9.yaml'),
         policy: documents('network-policy.yaml')[0] ?? {},
@@ -42,8 +42,8 @@ t.test(
         client: documents('client.yaml'),
         gateway: documents('envoy/gateway.yaml'),
         envoy: documents('envoy/envoy.yaml')[0] ?? {},
-        values: ours,
-        rendered: await render(run, ours),
+        values,
+        rendered: await render(run, values),
       };
     };
     t.strictSame(brokenLinks(await read()), []);
@@ -99,28 +99,28 @@ t.test(
     for (const [file, what, by, broken] of drifts) {
       const found = brokenLinks(await read({ [file]: [what, by] }));
       t.ok(
-        found.some(one => broken.test(one)),
+        found.some(link => broken.test(link)),
         `${file} with ${by}: ${found.join('; ')}`,
       );
     }
   },
 );
 
-t.test('where the restricted Pod Security level is enforced', { skip: skipWithout(missing) }, async t => {
+t.test('under the restricted Pod Security level the example is admitted', { skip: skipWithout(missing) }, async t => {
   const { run } = await startServer(t, ['gatecar', 'dns-system', 'ci', 'bindcar-gateway']);
   const create = (input: string, ...more: string[]) =>
     run('kubectl', ['create', '--validate=strict', '--warnings-as-errors', ...more, '-f', '-'], input);
-  const accepted = (t: Test, what: string, { status, stdout, stderr }: Outcome) => {
+  const assertCreated = (t: Test, what: string, { status, stdout, stderr }: Outcome) => {
     t.equal(stderr, '', what);
     t.equal(status, 0, what);
     t.match(stdout, /created/, what);
   };
 
-  t.test('each manifest is accepted strictly and without a warning', async t => {
+  t.test('each manifest of the example is accepted strictly and without a warning', async t => {
     const dry = (...more: string[]) =>
       run('kubectl', ['create', '--validate=strict', '--warnings-as-errors', '--dry-run=server', ...more]);
-    for (const file of FILES) accepted(t, file, await dry('-f', join(EXAMPLE, file)));
-    const ours = await demand(run, 'helm', [
+    for (const file of FILES) assertCreated(t, file, await dry('-f', join(EXAMPLE, file)));
+    const renderedChart = await demand(run, 'helm', [
       'template',
       'gatecar',
       CHART,
@@ -129,45 +129,45 @@ t.test('where the restricted Pod Security level is enforced', { skip: skipWithou
       '-f',
       join(EXAMPLE, 'values.yaml'),
     ]);
-    accepted(t, 'the chart', await create(ours, '--dry-run=server'));
+    assertCreated(t, 'the chart', await create(renderedChart, '--dry-run=server'));
     const built = await demand(run, 'kubectl', ['kustomize', join(EXAMPLE, 'envoy')]);
-    // Its namespace is there already, without which nothing in it can be tried.
+    // The namespace already exists. Otherwise no object in it could be validated.
     const [, rest = ''] = built.split(/^---\n/m, 2);
     t.match(built, /^kind: Namespace$/m);
-    accepted(t, 'envoy/', await create(built.slice(built.indexOf(rest)), '--dry-run=server'));
+    assertCreated(t, 'envoy/', await create(built.slice(built.indexOf(rest)), '--dry-run=server'));
   });
 
-  t.test('every pod is admitted, and none with the API server’s token in it', async t => {
+  t.test('every pod of the example is admitted without a token of the API server', async t => {
     const documents = [...FILES, 'envoy/gateway.yaml'].flatMap(file => exampleDocuments('bindcar', file));
-    const templates = documents.filter(one => at(one, 'spec.template'));
+    const templates = documents.filter(document => at(document, 'spec.template'));
     t.strictSame(
-      templates.map(one => at(one, 'metadata.name')),
+      templates.map(template => at(template, 'metadata.name')),
       ['bind9', 'list-zones', 'bindcar-gateway'],
     );
-    for (const one of templates) {
-      const { name, namespace } = at(one, 'metadata') as Record<string, string>;
-      const { metadata, spec } = at(one, 'spec.template') as Record<string, Yaml>;
+    for (const template of templates) {
+      const { name, namespace } = at(template, 'metadata') as Record<string, string>;
+      const { metadata, spec } = at(template, 'spec.template') as Record<string, Yaml>;
       t.equal(spec?.['automountServiceAccountToken'], false, String(name));
       const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { ...metadata, name, namespace }, spec };
-      accepted(t, String(name), await create(JSON.stringify(pod)));
+      assertCreated(t, String(name), await create(JSON.stringify(pod)));
     }
   });
 });
 
-t.test('installed as the README says', { skip: skipWithout(missing) }, async t => {
+t.test('the commands of the README install the example', { skip: skipWithout(missing) }, async t => {
   const { api, run } = await startServer(t);
   const shell = shellIn(t, api);
   const blocks = [...exampleReadme('bindcar').matchAll(/^( *)```sh\n(.*?)^\1```$/gms)].map(
     ([, indent = '', text = '']) => text.replaceAll(new RegExp(`^${indent}`, 'gm'), ''),
   );
 
-  t.test('every command up to those that need a kubelet does its work, without a warning', async t => {
+  t.test('every README command that needs no kubelet succeeds without a warning', async t => {
     t.equal(blocks.length, 8);
     for (const block of blocks.slice(0, 7)) {
       const script = block.replaceAll(/^kubectl .*\b(wait|logs)\b.*\n/gm, '');
       const { status, stdout, stderr } = await shell(script);
       t.equal(status, 0, `${script}${stdout}${stderr}`);
-      // openssl tells of its progress there.
+      // openssl reports its progress on standard error.
       if (!script.startsWith('openssl')) t.equal(stderr, '', script);
     }
     const list = await demand(run, 'kubectl', [
@@ -189,7 +189,7 @@ t.test('installed as the README says', { skip: skipWithout(missing) }, async t =
     ]);
   });
 
-  t.test('whatever the pods mount or read is there', async t => {
+  t.test('every ConfigMap and Secret that the pods mount or read exists', async t => {
     const get = async (kind: string, name: string, namespace: string) =>
       JSON.parse(await demand(run, 'kubectl', ['get', kind, name, '-n', namespace, '-o', 'json'])) as Yaml;
     for (const [kind, name, namespace] of [
@@ -210,15 +210,15 @@ t.test('installed as the README says', { skip: skipWithout(missing) }, async t =
     const { data } = (await get('secret', 'rndc', 'dns-system')) as { data: Record<string, string> };
     const key = Buffer.from(data['secret'] ?? '', 'base64').toString();
     t.equal(Buffer.from(key, 'base64').length, 32);
-    const named = Buffer.from(data['rndc.key'] ?? '', 'base64').toString();
+    const fileContent = Buffer.from(data['rndc.key'] ?? '', 'base64').toString();
     t.equal(
-      named,
+      fileContent,
       `key rndc-key { algorithm hmac-sha256; secret "${key}"; };`,
-      'both halves of the pod have the same key',
+      'both containers of the pod have the same key',
     );
   });
 
-  t.test('the token of the README passes for that account and audience', async t => {
+  t.test('the token of the README passes for its account and audience', async t => {
     const [line = ''] = blocks.at(-1)?.split('\n') ?? [];
     const { stdout } = await shell(`${line}\nprintf %s "$TOKEN"`);
     const { user, audiences } = await api.review(stdout, ['bindcar']);
@@ -226,16 +226,18 @@ t.test('installed as the README says', { skip: skipWithout(missing) }, async t =
   });
 });
 
-/** A text of a file's JSON, and what is there instead. */
-type Spoil = Readonly<Record<string, readonly [what: string, by: string]>>;
+/** A text in a file's JSON, and its replacement. */
+type Change = Readonly<Record<string, readonly [what: string, by: string]>>;
 
-function spoiled(documents: readonly Yaml[], spoil: Spoil[string] | undefined): Yaml[] {
-  const text = documents.map(one => JSON.stringify(one)).join('\n');
-  const lines = spoil ? replaceOnce(text, ...spoil) : text;
+function withChange(documents: readonly Yaml[], change: Change[string] | undefined): Yaml[] {
+  const text = documents.map(document => JSON.stringify(document)).join('\n');
+  const lines = change ? replaceOnce(text, ...change) : text;
   return lines.split('\n').map(line => JSON.parse(line));
 }
 
-/** @param restricted namespaces that enforce the level, and warn of templates that break it. */
+/**
+ * @param restricted namespaces that enforce the level, and warn about templates that violate it.
+ */
 async function startServer(t: Test, restricted: readonly string[] = []) {
   const api = await startKubeApiServer();
   t.teardown(() => api.stop());
@@ -246,9 +248,12 @@ async function startServer(t: Test, restricted: readonly string[] = []) {
   return { api, run: clusterTools(t, api.kubeconfigFile) };
 }
 
-/** Runs what a reader would paste, in a copy of the repository's root that has the chart and the examples. */
+/**
+ * Runs commands as a reader would, in a copy of the repository's root with the chart and the
+ * examples.
+ */
 function shellIn(t: Test, api: KubeApiServer): (script: string) => Promise<Outcome> {
-  const cwd = scratch(t);
+  const cwd = tempDir(t);
   for (const directory of ['charts', 'examples']) symlinkSync(join(ROOT, directory), join(cwd, directory));
   const tools = (['kubectl', 'helm'] as const).map(name => dirname(gatewayBinary(name) ?? ''));
   const env = { HOME: cwd, KUBECONFIG: api.kubeconfigFile, PATH: [...tools, process.env['PATH']].join(delimiter) };

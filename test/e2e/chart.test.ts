@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { loadYaml } from '@kubernetes/client-node';
 import t, { type Test } from 'tap';
-import { ask } from '../fixtures/ask.ts';
 import { at, type Yaml } from '../fixtures/examples.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { createAuthority, createServerCertificate } from './fixtures/support/certificates.ts';
 import { runGatecar } from './fixtures/support/gatecar-command.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
@@ -29,8 +29,8 @@ import {
 import { kubeApiServerMissing, startKubeApiServer, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 
-// The chart, by real Helm, before a real API server. Nothing schedules its pods there: what a kubelet would do is done
-// by hand, with the environment and the credential that the rendered pod asks for.
+// Installs the chart with real Helm into a real API server. No kubelet runs there: the tests start
+// gatecar with the environment and credential that the rendered pod requests.
 
 const VALUES = join(import.meta.dirname, 'fixtures/chart-values');
 const README = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8');
@@ -42,7 +42,7 @@ const missing = kubeApiServerMissing() ?? schemasMissing() ?? gatewayMissing('he
 
 t.setTimeout(startLimitMs);
 
-t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
+t.test('the chart is accepted and works in a cluster', { skip: skipWithout(missing) }, async t => {
   const api = await startKubeApiServer();
   t.teardown(() => api.stop());
   for (const crd of await crdsOf(await fetchSchemas(), 'prometheus-operator', MONITORS)) await applyCrd(api, crd);
@@ -57,30 +57,30 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
   }
 
   for (const file of readdirSync(VALUES)) {
-    t.test(`${file}: all of it is accepted strictly and without a warning, and the pods are admitted`, async t => {
+    t.test(`${file}: every object is accepted strictly without a warning, and the pods are admitted`, async t => {
       const rendered = await demand(run, 'helm', ['template', 'gatecar', CHART, ...RELEASE, '-f', join(VALUES, file)]);
-      await isAccepted(t, run, rendered);
-      await isAdmitted(t, run, podOf(await renderFile(run, file)));
+      await assertAccepted(t, run, rendered);
+      await assertAdmitted(t, run, podOf(await renderFile(run, file)));
     });
   }
 
   for (const name of ['true', 'my.app']) {
-    t.test(`a release may be called ${name}, though YAML reads a yes and a Service has no dot`, async t => {
+    t.test(`a release may have the name ${name}, which YAML reads as a boolean or a Service forbids`, async t => {
       const args = ['template', name, CHART, ...RELEASE, '-f', join(VALUES, 'everything.yaml')];
-      await isAccepted(t, run, await demand(run, 'helm', args));
+      await assertAccepted(t, run, await demand(run, 'helm', args));
     });
   }
 
-  t.test('the namespace does refuse pods, and warns of templates, that ask for more', async t => {
+  t.test('a namespace with the restricted level rejects pods and warns about templates that violate it', async t => {
     const documents = await render(run, { securityContext: { allowPrivilegeEscalation: true } });
     const { stderr } = await create(run, JSON.stringify(podOf(documents)));
     t.match(stderr, /violates PodSecurity "restricted:latest": allowPrivilegeEscalation/);
     const template = await create(run, JSON.stringify(documentOf(documents, 'Deployment')));
     t.match(template.stderr, /Warning: would violate PodSecurity/);
-    t.not(template.status, 0, 'a warning counts');
+    t.not(template.status, 0, 'a warning is an error');
   });
 
-  t.test('from the defaults to every part and back there are no orphans, and nothing stays behind', async t => {
+  t.test('upgrades from the defaults to all features and back leave no object behind', async t => {
     const upgrade = (file: string) => {
       const values = ['-f', join(VALUES, file), '--reset-values'];
       return demand(run, 'helm', ['upgrade', '--install', 'gatecar', CHART, ...RELEASE, ...values]);
@@ -97,41 +97,44 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
     t.strictSame(await objectsOf(run), []);
   });
 
-  t.test('in a pod of somebody else: admitted, ordered, and gatecar alone has its credential', async t => {
-    const parent = scratch(t);
-    cpSync(join(import.meta.dirname, 'fixtures/parent-chart'), parent, { recursive: true });
-    cpSync(CHART, join(parent, 'charts/gatecar'), { recursive: true });
-    for (const native of [false, true]) {
-      const documents = await render(run, { native }, parent);
-      t.strictSame(
-        documents.map(({ kind }) => kind).sort(),
-        ['ClusterRole', 'ClusterRoleBinding', 'ConfigMap', 'Deployment', 'ServiceAccount'],
-        'what selects pods of its own is not there',
-      );
-      t.match(documentOf(documents, 'ClusterRoleBinding')['subjects'], [{ name: 'my-app', namespace: 'gatecar' }]);
-      await isAccepted(
-        t,
-        run,
-        await demand(run, 'helm', ['template', 'gatecar', parent, ...RELEASE, '--set', `native=${native}`]),
-      );
-      const pod = podOf(documents);
-      await isAdmitted(t, run, pod);
-      const container = containerOf(pod);
-      t.equal(container['restartPolicy'], native ? 'Always' : undefined);
-      t.match(environmentOf(container, documents), {
-        GATECAR_LISTEN: 'unix:/run/gatecar/auth.sock',
-        GATECAR_SOCKET_MODE: '0660',
-        GATECAR_ALLOWED_NAMESPACES: 'ci',
-      });
-      const socket = { name: 'gatecar-socket', mountPath: '/run/gatecar' };
-      t.match(container['volumeMounts'], [{ mountPath: '/var/run/secrets/kubernetes.io/serviceaccount' }, socket]);
-      t.same(containerOf(pod, 'my-gateway')['volumeMounts'], [socket]);
-    }
-    const without = await render(run, { gatecar: { enabled: false } }, parent).catch(({ message }) => message);
-    t.match(without, /nil pointer|no template/, 'a parent’s condition is heard');
-  });
+  t.test(
+    'in the pod of another application gatecar is admitted, starts first, and has its credential alone',
+    async t => {
+      const parent = tempDir(t);
+      cpSync(join(import.meta.dirname, 'fixtures/parent-chart'), parent, { recursive: true });
+      cpSync(CHART, join(parent, 'charts/gatecar'), { recursive: true });
+      for (const native of [false, true]) {
+        const documents = await render(run, { native }, parent);
+        t.strictSame(
+          documents.map(({ kind }) => kind).sort(),
+          ['ClusterRole', 'ClusterRoleBinding', 'ConfigMap', 'Deployment', 'ServiceAccount'],
+          'no object that selects pods is rendered',
+        );
+        t.match(documentOf(documents, 'ClusterRoleBinding')['subjects'], [{ name: 'my-app', namespace: 'gatecar' }]);
+        await assertAccepted(
+          t,
+          run,
+          await demand(run, 'helm', ['template', 'gatecar', parent, ...RELEASE, '--set', `native=${native}`]),
+        );
+        const pod = podOf(documents);
+        await assertAdmitted(t, run, pod);
+        const container = containerOf(pod);
+        t.equal(container['restartPolicy'], native ? 'Always' : undefined);
+        t.match(environmentOf(container, documents), {
+          GATECAR_LISTEN: 'unix:/run/gatecar/auth.sock',
+          GATECAR_SOCKET_MODE: '0660',
+          GATECAR_ALLOWED_NAMESPACES: 'ci',
+        });
+        const socket = { name: 'gatecar-socket', mountPath: '/run/gatecar' };
+        t.match(container['volumeMounts'], [{ mountPath: '/var/run/secrets/kubernetes.io/serviceaccount' }, socket]);
+        t.same(containerOf(pod, 'my-gateway')['volumeMounts'], [socket]);
+      }
+      const without = await render(run, { gatecar: { enabled: false } }, parent).catch(({ message }) => message);
+      t.match(without, /nil pointer|no template/, 'the condition of the parent chart applies');
+    },
+  );
 
-  t.test('installed as the README says, it says what to do next', async t => {
+  t.test('an installation as in the README prints the next steps', async t => {
     const [, command = ''] = /^helm (install (?:.*\\\n)*.*)$/m.exec(README) ?? [];
     t.ok(GETTING_STARTED.includes(`\nhelm ${command}\n`), 'docs/getting-started.md has the same command');
     const words = command.replaceAll('\\\n', '').replaceAll("'", '').replace('charts/gatecar', CHART).split(/ +/);
@@ -144,81 +147,95 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
     ]) {
       t.match(notes, next);
     }
-    t.match(notes, 'image.repository is the placeholder', 'which the README’s is');
+    t.match(notes, 'image.repository is the placeholder', 'the README uses the placeholder');
     const set = ['--set', 'image.repository=registry.example/mine'];
-    const mine = await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...set]);
-    t.notMatch(mine, 'placeholder');
-    t.match(mine, /Every pod of the cluster can connect.*networkPolicy\.ingressFrom/s);
+    const withImage = await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...set]);
+    t.notMatch(withImage, 'placeholder');
+    t.match(withImage, /Every pod of the cluster can connect.*networkPolicy\.ingressFrom/s);
     const from = ['--set-json', 'networkPolicy.ingressFrom=[{"podSelector":{}}]'];
     t.notMatch(
       await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...from]),
       'Every pod of the cluster can connect',
     );
-    // There `gatecar check` is all that `helm test` can run, and it does.
+    // With a client CA `helm test` can only run `gatecar check`.
     const tls = ['--set', 'tls.existingSecret=tls,tls.clientCaSecret=ca'];
     t.match(await demand(run, 'helm', ['install', 'other', CHART, '--dry-run=server', ...tls]), '\n  helm test other ');
     const untested = ['install', 'other', CHART, '--dry-run=server', '--set', 'tests.enabled=false'];
     t.notMatch(await demand(run, 'helm', untested), 'helm test');
   });
 
-  t.test('its account may create TokenReviews, and nothing else that not everybody may', async t => {
+  t.test('the ServiceAccount may create TokenReviews, and otherwise only what every account may', async t => {
     const rightsOf = async (token: string) => {
       const kubeconfig = await api.writeKubeconfig({ it: { token } });
       const list = await demand(clusterTools(t, kubeconfig), 'kubectl', ['auth', 'can-i', '--list', '--no-headers']);
       return list.split('\n').map(line => line.replaceAll(/\s+/g, ' ').trim());
     };
     await api.createServiceAccount('bare', 'bare');
-    const everybodys = await rightsOf(await api.requestToken('bare', 'bare'));
-    const own = await rightsOf(await api.requestToken('gatecar', 'gatecar'));
+    const defaultRights = await rightsOf(await api.requestToken('bare', 'bare'));
+    const gatecarRights = await rightsOf(await api.requestToken('gatecar', 'gatecar'));
     t.strictSame(
-      own.filter(right => !everybodys.includes(right)),
+      gatecarRights.filter(right => !defaultRights.includes(right)),
       ['tokenreviews.authentication.k8s.io [] [] [create]'],
     );
   });
 
-  /** gatecar as its pod is rendered, but for addresses and files that only a kubelet could give it. */
-  const startRendered = async (t: Test, documents: readonly Yaml[], given: Readonly<Record<string, string>> = {}) => {
+  /**
+   * Starts gatecar as its pod is rendered, except for addresses and files that only a kubelet
+   * provides.
+   */
+  const startRendered = async (
+    t: Test,
+    documents: readonly Yaml[],
+    overrides: Readonly<Record<string, string>> = {},
+  ) => {
     t.equal(at(podOf(documents), 'spec.serviceAccountName'), 'gatecar');
     const token = await api.requestToken('gatecar', 'gatecar');
     return await startGatecar(t, {
       ...environmentOf(containerOf(podOf(documents)), documents),
-      ...{ GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0', GATECAR_SHUTDOWN_DELAY: '0s' },
-      ...{ GATECAR_KUBE_API_URL: api.url, GATECAR_KUBE_CA_FILE: api.caFile },
-      GATECAR_KUBE_TOKEN_FILE: join(scratch(t, { token }), 'token'),
-      ...given,
+      GATECAR_LISTEN: '127.0.0.1:0',
+      GATECAR_OPS_LISTEN: '127.0.0.1:0',
+      GATECAR_SHUTDOWN_DELAY: '0s',
+      GATECAR_KUBE_API_URL: api.url,
+      GATECAR_KUBE_CA_FILE: api.caFile,
+      GATECAR_KUBE_TOKEN_FILE: join(tempDir(t, { token }), 'token'),
+      ...overrides,
     });
   };
   const ownToken = () => api.requestToken('gatecar', 'gatecar', { audiences: ['bindcar'] });
   const testPod = (documents: readonly Yaml[]) =>
     documentOf(
-      documents.filter(one => at(one, 'metadata.name') === 'gatecar-test'),
+      documents.filter(object => at(object, 'metadata.name') === 'gatecar-test'),
       'Pod',
     );
 
-  t.test('with that one right gatecar answers, and `helm test` can tell', async t => {
+  t.test('gatecar authenticates with only that right, and `helm test` verifies it', async t => {
     const documents = await render(run, { config: { allowedNamespaces: ['ci', 'gatecar'] } });
     const gatecar = await startRendered(t, documents);
     const [, first = '', command = ''] =
       /^(kubectl create namespace .*)\nTOKEN=\$\(kubectl (.*)\)$/m.exec(GETTING_STARTED) ?? [];
     for (const line of first.split(' && ')) await demand(run, 'kubectl', line.split(' ').slice(1));
-    const good = (await demand(run, 'kubectl', command.split(' '))).trim();
+    const clientToken = (await demand(run, 'kubectl', command.split(' '))).trim();
     t.equal(
-      (await ask(gatecar.auth, { token: good })).status,
+      (await sendRequest(gatecar.auth, { token: clientToken })).status,
       200,
-      'a client’s token, made as docs/getting-started.md says',
+      'the client token of docs/getting-started.md',
     );
-    t.equal((await ask(gatecar.auth, { token: await api.requestToken('ci', 'my-app') })).status, 401);
+    t.equal((await sendRequest(gatecar.auth, { token: await api.requestToken('ci', 'my-app') })).status, 401);
 
     const [pod, token] = [testPod(documents), await ownToken()];
-    await isAdmitted(t, run, pod);
+    await assertAdmitted(t, run, pod);
     const policies = documents.filter(({ kind }) => kind === 'NetworkPolicy');
-    const [own, ours] = ['gatecar', 'gatecar-test'].map(name =>
-      policies.find(one => at(one, 'metadata.name') === name),
+    const [serverPolicy, testPolicy] = ['gatecar', 'gatecar-test'].map(name =>
+      policies.find(policy => at(policy, 'metadata.name') === name),
     );
     const labels = at(pod, 'metadata.labels') as Record<string, string>;
-    t.match(labels, at(ours, 'spec.podSelector.matchLabels'), 'a namespace that lets nobody out lets the test ask');
-    t.strictSame(at(ours, 'spec.egress[0].to[0].podSelector'), at(own, 'spec.podSelector'));
-    t.strictSame(at(ours, 'spec.egress[0].ports[0].port'), at(own, 'spec.ingress[0].ports[0].port'));
+    t.match(
+      labels,
+      at(testPolicy, 'spec.podSelector.matchLabels'),
+      'a namespace that denies egress lets the test call gatecar',
+    );
+    t.strictSame(at(testPolicy, 'spec.egress[0].to[0].podSelector'), at(serverPolicy, 'spec.podSelector'));
+    t.strictSame(at(testPolicy, 'spec.egress[0].ports[0].port'), at(serverPolicy, 'spec.ingress[0].ports[0].port'));
     t.strictSame(await helmTest(t, pod, gatecar.auth, token), {
       status: 0,
       lines: [
@@ -231,47 +248,52 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
       status: 1,
       lines: [/^ok/, /^ok/, /^NOT OK: with a token of this pod: 401 \w+, expected \^200\$$/],
     });
-    const refused = testPod(await render(run, { config: { allowedNamespaces: ['ci'] } }));
-    t.match(await helmTest(t, refused, gatecar.auth, token), {
+    const expectsDenial = testPod(await render(run, { config: { allowedNamespaces: ['ci'] } }));
+    t.match(await helmTest(t, expectsDenial, gatecar.auth, token), {
       status: 1,
       lines: [/^ok/, /^ok/, /^NOT OK: with a token of this pod: 200, expected \^401/],
     });
   });
 
-  t.test('`helm test` also checks the settings, the way to the API server and the rights', async t => {
+  t.test('`helm test` also checks the settings, the API server and the rights', async t => {
     const documents = await render(run, { config: { allowedNamespaces: ['ci', 'gatecar'] } });
-    const named = documents.filter(one => at(one, 'metadata.name') === 'gatecar-check');
-    const pod = documentOf(named, 'Pod');
-    await isAdmitted(t, run, pod);
-    const [container, own] = [containerOf(pod, 'check'), containerOf(podOf(documents))];
+    const checkObjects = documents.filter(object => at(object, 'metadata.name') === 'gatecar-check');
+    const pod = documentOf(checkObjects, 'Pod');
+    await assertAdmitted(t, run, pod);
+    const [container, server] = [containerOf(pod, 'check'), containerOf(podOf(documents))];
     for (const field of ['image', 'env', 'volumeMounts', 'securityContext', 'resources']) {
-      t.strictSame(container[field], own[field], `${field}: what is found is true of gatecar itself`);
+      t.strictSame(container[field], server[field], `${field}: the check has the same as gatecar`);
     }
     t.strictSame(at(pod, 'spec.volumes'), at(podOf(documents), 'spec.volumes'));
     const policies = documents.filter(({ kind }) => kind === 'NetworkPolicy');
-    const ownPolicy = policies.find(one => at(one, 'metadata.name') === 'gatecar');
+    const serverPolicy = policies.find(policy => at(policy, 'metadata.name') === 'gatecar');
     const labels = at(pod, 'metadata.labels') as Record<string, string>;
-    t.match(labels, at(documentOf(named, 'NetworkPolicy'), 'spec.podSelector.matchLabels'));
-    t.strictSame(at(documentOf(named, 'NetworkPolicy'), 'spec.egress'), at(ownPolicy, 'spec.egress'));
-    const { 'app.kubernetes.io/name': taken } = at(ownPolicy, 'spec.podSelector.matchLabels') as Record<string, string>;
-    t.not(labels['app.kubernetes.io/name'], taken, 'no Service finds it');
+    t.match(labels, at(documentOf(checkObjects, 'NetworkPolicy'), 'spec.podSelector.matchLabels'));
+    t.strictSame(at(documentOf(checkObjects, 'NetworkPolicy'), 'spec.egress'), at(serverPolicy, 'spec.egress'));
+    const { 'app.kubernetes.io/name': selectedName } = at(serverPolicy, 'spec.podSelector.matchLabels') as Record<
+      string,
+      string
+    >;
+    t.not(labels['app.kubernetes.io/name'], selectedName, 'no Service selects the pod of the check');
 
-    const given = async (account: string) => ({
+    const settingsFor = async (account: string) => ({
       ...environmentOf(container, documents),
-      ...{ GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0' },
-      ...{ GATECAR_KUBE_API_URL: api.url, GATECAR_KUBE_CA_FILE: api.caFile },
-      GATECAR_KUBE_TOKEN_FILE: join(scratch(t, { token: await api.requestToken('gatecar', account) }), 'token'),
+      GATECAR_LISTEN: '127.0.0.1:0',
+      GATECAR_OPS_LISTEN: '127.0.0.1:0',
+      GATECAR_KUBE_API_URL: api.url,
+      GATECAR_KUBE_CA_FILE: api.caFile,
+      GATECAR_KUBE_TOKEN_FILE: join(tempDir(t, { token: await api.requestToken('gatecar', account) }), 'token'),
     });
     const args = commandOf(container, documents);
-    t.match(await runGatecar(args, await given('gatecar')), {
+    t.match(await runGatecar(args, await settingsFor('gatecar')), {
       code: 0,
       out: /^ok {4}rbac +we may create TokenReviews$/m,
     });
     await api.createServiceAccount('gatecar', 'powerless');
-    t.match(await runGatecar(args, await given('powerless')), { code: 1, out: /^fail {2}rbac /m });
+    t.match(await runGatecar(args, await settingsFor('powerless')), { code: 1, out: /^fail {2}rbac /m });
   });
 
-  t.test('where the lists leave the test’s account out, it expects to be refused', async t => {
+  t.test('`helm test` expects a denial if the allowlists exclude its account', async t => {
     const documents = await render(run, { config: { allowedNamespaces: ['ci'], policyDeniedStatus: 403 } });
     const gatecar = await startRendered(t, documents);
     t.match(await helmTest(t, testPod(documents), gatecar.auth, await ownToken()), {
@@ -280,10 +302,10 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
     });
   });
 
-  t.test('over TLS it answers, and the test verifies whom it asks', async t => {
-    const directory = scratch(t);
-    const authority = await createAuthority(join(directory, 'ca'), 'ca');
-    const { certFile, keyFile } = await createServerCertificate(join(directory, 'server'), authority);
+  t.test('over TLS gatecar answers, and the test verifies its certificate', async t => {
+    const directory = tempDir(t);
+    const ca = await createAuthority(join(directory, 'ca'), 'ca');
+    const { certFile, keyFile } = await createServerCertificate(join(directory, 'server'), ca);
     const documents = await render(run, { tls: { existingSecret: 'gatecar-tls' } });
     const container = containerOf(podOf(documents));
     const files = {
@@ -298,27 +320,27 @@ t.test('the chart in a cluster', { skip: skipWithout(missing) }, async t => {
     });
     const [pod, token] = [testPod(documents), await ownToken()];
     const url = gatecar.auth.replace('http:', 'https:');
-    t.match(await helmTest(t, pod, url, token, { NODE_EXTRA_CA_CERTS: authority.certFile }), { status: 0 });
-    const stranger = await createAuthority(join(directory, 'stranger'), 'stranger');
-    const strangers = { NODE_EXTRA_CA_CERTS: stranger.certFile, TEST_SECONDS: '0' };
-    t.match(await helmTest(t, pod, url, token, strangers), { status: 1, lines: [/^NOT OK: without a token: none: /] });
+    t.match(await helmTest(t, pod, url, token, { NODE_EXTRA_CA_CERTS: ca.certFile }), { status: 0 });
+    const otherCa = await createAuthority(join(directory, 'stranger'), 'stranger');
+    const untrusted = { NODE_EXTRA_CA_CERTS: otherCa.certFile, TEST_SECONDS: '0' };
+    t.match(await helmTest(t, pod, url, token, untrusted), { status: 1, lines: [/^NOT OK: without a token: none: /] });
   });
 });
 
-/** With its namespace's warnings as errors. */
+/** Creates objects with the warnings of their namespace as errors. */
 async function create(run: Run, manifests: string, ...more: string[]) {
   const args = ['create', '--validate=strict', '--warnings-as-errors', '--dry-run=server', ...more, '-f', '-'];
   return await run('kubectl', args, manifests);
 }
 
-async function isAccepted(t: Test, run: Run, manifests: string): Promise<void> {
+async function assertAccepted(t: Test, run: Run, manifests: string): Promise<void> {
   const { status, stdout, stderr } = await create(run, manifests);
   t.equal(stderr, '');
   t.equal(status, 0);
   t.match(stdout, /created \(server dry run\)/);
 }
 
-async function isAdmitted(t: Test, run: Run, pod: Yaml): Promise<void> {
+async function assertAdmitted(t: Test, run: Run, pod: Yaml): Promise<void> {
   const { status, stderr } = await run('kubectl', ['create', '--warnings-as-errors', '-f', '-'], JSON.stringify(pod));
   t.equal(stderr, '');
   t.equal(status, 0, 'admitted');
@@ -329,35 +351,41 @@ async function renderFile(run: Run, file: string): Promise<Yaml[]> {
   return await render(run, loadYaml(readFileSync(join(VALUES, file), 'utf8')));
 }
 
-/** All objects in the cluster that bear the release's label. */
+/** Returns all objects in the cluster with the release's label. */
 async function objectsOf(run: Run): Promise<string[]> {
   const kinds = await demand(run, 'kubectl', ['api-resources', '--verbs=list,create', '--output=name']);
-  const known = kinds
+  const listableKinds = kinds
     .trim()
     .split('\n')
     .filter(kind => !kind.startsWith('events'))
     .join(',');
   const label = ['--selector', 'app.kubernetes.io/instance=gatecar', '--all-namespaces'];
-  const list = await demand(run, 'kubectl', ['get', known, ...label, '--output=json']);
+  const list = await demand(run, 'kubectl', ['get', listableKinds, ...label, '--output=json']);
   return namesIn(JSON.parse(list).items);
 }
 
-/** But for what is made only when tests are run. */
+/** Returns kinds and names, except for objects that exist only during `helm test`. */
 function namesIn(documents: readonly Yaml[]): string[] {
   return documents
-    .filter(one => !isHook(one))
-    .map(one => `${one['kind']} ${at(one, 'metadata.name')}`)
+    .filter(object => !isHook(object))
+    .map(object => `${object['kind']} ${at(object, 'metadata.name')}`)
     .sort();
 }
 
-/** Runs what the test's pod would run, as it is rendered, against this gatecar and with this token. */
-async function helmTest(t: Test, pod: Yaml, url: string, token: string, given: Readonly<Record<string, string>> = {}) {
+/** Runs the command of the rendered test pod against this gatecar, with this token. */
+async function helmTest(
+  t: Test,
+  pod: Yaml,
+  url: string,
+  token: string,
+  extraEnv: Readonly<Record<string, string>> = {},
+) {
   const container = containerOf(pod, 'smoke-test');
   const [program, ...command] = commandOf(container, []);
   t.equal(program, 'node');
-  const tokenFile = join(scratch(t), 'token');
+  const tokenFile = join(tempDir(t), 'token');
   writeFileSync(tokenFile, token);
-  const env = { ...environmentOf(container, []), TEST_URL: `${url}/auth`, TEST_TOKEN_FILE: tokenFile, ...given };
+  const env = { ...environmentOf(container, []), TEST_URL: `${url}/auth`, TEST_TOKEN_FILE: tokenFile, ...extraEnv };
   const child = spawn(process.execPath, command, { env, stdio: ['ignore', 'pipe', 'inherit'] });
   const [lines, [status]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
   return { status, lines: lines.trim().split('\n') };

@@ -15,28 +15,29 @@ import { MAIN, runGatecar, runProgram } from './fixtures/support/gatecar-command
 import { type KubeApiServer, kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 
-// What whoever is on call types at 3 a.m., on the real API server: the right cause, the exit code, and no token.
+// Runs the commands that operators use during an outage on the real API server. They must report
+// the cause and exit code, and print no token.
 
 const audiences = ['bindcar'];
 const FREE = { GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0' };
 
 t.setTimeout(startLimitMs);
 
-t.test('check and explain', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
+t.test('check and explain report the cause of each fault', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
   const { api, settings, tokenFile } = await startCluster(t);
   await api.createServiceAccount('ci', 'builder');
   const token = await api.requestToken('ci', 'builder', { audiences });
   const secrets = [token, api.adminToken, await readFile(tokenFile, 'utf8')];
 
-  /** Our own credential, in a file. */
-  const owning = async (name: string, own: string) => {
-    secrets.push(own);
+  /** Writes a credential of gatecar into a file, and returns settings that use it. */
+  const withCredential = async (name: string, credential: string) => {
+    secrets.push(credential);
     const file = join(api.directory, `own-${name}`);
-    await writeFile(file, own);
+    await writeFile(file, credential);
     return { ...settings, GATECAR_KUBE_TOKEN_FILE: file };
   };
-  /** In both forms, which must say the same and give nothing away. */
-  const both = async (t: Test, command: string, env: Record<string, string>, input = '') => {
+  /** Runs a command in both formats. Both must agree and print no token. */
+  const runBoth = async (t: Test, command: string, env: Record<string, string>, input = '') => {
     const text = await runGatecar([command], { ...FREE, ...env }, input);
     const json = await runGatecar([command, '--output=json'], { ...FREE, ...env }, input);
     t.strictSame([text.code, text.err, json.err], [json.code, '', '']);
@@ -44,30 +45,36 @@ t.test('check and explain', { skip: skipWithout(kubeApiServerMissing()) }, async
     return { code: json.code, text: text.out, document: JSON.parse(json.out) };
   };
   const check = async (t: Test, env: Record<string, string>) => {
-    const { code, text, document } = await both(t, 'check', env);
+    const { code, text, document } = await runBoth(t, 'check', env);
     const { ok, findings } = document as Checked;
     t.equal(code, ok ? 0 : 1);
-    for (const one of findings) if (one.result === 'fail') t.match(text, new RegExp(`^fail {2}${one.check} `, 'm'));
-    return { code, findings, failed: findings.filter(({ result }) => result === 'fail').map(one => one.check) };
+    for (const { check, result } of findings)
+      if (result === 'fail') t.match(text, new RegExp(`^fail {2}${check} `, 'm'));
+    return { code, findings, failed: findings.filter(({ result }) => result === 'fail').map(({ check }) => check) };
   };
   const explain = async (t: Test, env: Record<string, string>, input = token) => {
-    const { code, document } = await both(t, 'explain', env, input);
+    const { code, document } = await runBoth(t, 'explain', env, input);
     const { steps, decision, headers } = document as Explained;
-    const by = Object.fromEntries(steps.map(({ step, ...said }) => [step, said]));
+    const by = Object.fromEntries(steps.map(({ step, ...outcome }) => [step, outcome]));
     return { code, steps: by, decision, headers };
   };
   const outage = { code: 3, decision: { kind: 'unavailable', reason: 'authority_unavailable', status: 503 } };
 
-  t.test('where all is well', async t => {
+  t.test('check and explain succeed if all is well', async t => {
     t.match(await check(t, settings), { code: 0, failed: [] });
     const { findings } = await check(t, settings);
     t.match(findings, [
-      ...[{ check: 'configuration' }, { check: 'address' }, { check: 'tls', text: /by the CA we trust/ }],
+      { check: 'configuration' },
+      { check: 'address' },
+      { check: 'tls', text: /by the CA we trust/ },
       { check: 'credential', text: /^a token of "system:serviceaccount:gatecar:gatecar"/ },
       { check: 'review', result: 'ok' },
       { check: 'rbac', text: 'we may create TokenReviews' },
       { check: 'audience', text: 'the API server looks at audiences: a token that is not for ["bindcar"] is refused' },
-      ...[{ check: 'clock', result: 'ok' }, { check: 'allowlists' }, { check: 'listeners' }, { check: 'listeners' }],
+      { check: 'clock', result: 'ok' },
+      { check: 'allowlists' },
+      { check: 'listeners' },
+      { check: 'listeners' },
       { check: 'memory', result: 'ok' },
     ]);
     t.match(await explain(t, settings), {
@@ -77,44 +84,50 @@ t.test('check and explain', { skip: skipWithout(kubeApiServerMissing()) }, async
     });
   });
 
-  t.test('no API server', async t => {
-    const away = { ...settings, GATECAR_KUBE_API_URL: `https://127.0.0.1:${await freePort()}` };
-    t.match(await check(t, away), { code: 1, failed: ['address'] });
-    t.match(await explain(t, away), { ...outage, steps: { review: { result: 'fault', text: /nobody listens/ } } });
+  t.test('no API server: check and explain report the address', async t => {
+    const unreachable = { ...settings, GATECAR_KUBE_API_URL: `https://127.0.0.1:${await freePort()}` };
+    t.match(await check(t, unreachable), { code: 1, failed: ['address'] });
+    t.match(await explain(t, unreachable), {
+      ...outage,
+      steps: { review: { result: 'fault', text: /no process listens/ } },
+    });
   });
 
-  t.test('wrong CA', async t => {
-    const { certFile } = await createAuthority(join(api.directory, 'somebody'), 'somebody');
+  t.test('wrong CA: check and explain report it', async t => {
+    const { certFile } = await createAuthority(join(api.directory, 'other-ca'), 'other-ca');
     const wrong = { ...settings, GATECAR_KUBE_CA_FILE: certFile };
     const { code, failed, findings } = await check(t, wrong);
     t.strictSame([code, failed], [1, ['tls']]);
     t.match(
-      findings.find(one => one.check === 'tls'),
+      findings.find(({ check }) => check === 'tls'),
       { text: /"kube-apiserver-ca", which is not the CA we trust/ },
     );
-    t.match(await explain(t, wrong), { ...outage, steps: { review: { text: /not who its certificate says/ } } });
+    t.match(await explain(t, wrong), {
+      ...outage,
+      steps: { review: { text: /certificate is not valid for its address/ } },
+    });
   });
 
-  t.test('expired credential', async t => {
+  t.test('expired credential: check and explain report it', async t => {
     const hourAgo = Math.floor(Date.now() / 1000) - 3600;
     const times = { exp: hourAgo, iat: hourAgo - 3600, nbf: hourAgo - 3600 };
-    const expired = await owning('expired', api.signToken(await api.claimsFor('gatecar', 'gatecar', times)));
+    const expired = await withCredential('expired', api.signToken(await api.claimsFor('gatecar', 'gatecar', times)));
     const { code, failed, findings } = await check(t, expired);
     t.strictSame([code, failed], [1, ['credential', 'review']]);
     t.match(
-      findings.find(one => one.check === 'credential'),
+      findings.find(({ check }) => check === 'credential'),
       { text: /which expired / },
     );
     t.match(await explain(t, expired), { ...outage, steps: { review: { text: /rejects gatecar's own credential/ } } });
   });
 
-  t.test('RBAC missing', async t => {
+  t.test('missing RBAC: check and explain report it', async t => {
     await api.createServiceAccount('gatecar', 'powerless');
-    const powerless = await owning('powerless', await api.requestToken('gatecar', 'powerless'));
+    const powerless = await withCredential('powerless', await api.requestToken('gatecar', 'powerless'));
     const { code, failed, findings } = await check(t, powerless);
     t.strictSame([code, failed], [1, ['review', 'rbac']]);
     t.match(
-      findings.find(one => one.check === 'rbac'),
+      findings.find(({ check }) => check === 'rbac'),
       {
         text: 'system:serviceaccount:gatecar:powerless may not create TokenReviews',
         fix: /--as=system:serviceaccount:gatecar:powerless /,
@@ -123,12 +136,12 @@ t.test('check and explain', { skip: skipWithout(kubeApiServerMissing()) }, async
     t.match(await explain(t, powerless), { ...outage, steps: { review: { fix: 'kubectl apply -k rbac/' } } });
   });
 
-  t.test('wrong audience: of our own token, and of the caller’s', async t => {
-    const wrong = await owning('audience', await api.requestToken('gatecar', 'gatecar', { audiences }));
+  t.test('wrong audience of gatecar’s own token or of the client’s: check and explain report it', async t => {
+    const wrong = await withCredential('audience', await api.requestToken('gatecar', 'gatecar', { audiences }));
     const { code, failed, findings } = await check(t, wrong);
     t.strictSame([code, failed], [1, ['review']]);
     t.match(
-      findings.find(one => one.check === 'review'),
+      findings.find(({ check }) => check === 'review'),
       { text: /ours is for \["bindcar"\], which must be/ },
     );
     const elsewhere = await api.requestToken('ci', 'builder', { audiences: ['elsewhere'] });
@@ -141,7 +154,7 @@ t.test('check and explain', { skip: skipWithout(kubeApiServerMissing()) }, async
     }
   });
 
-  t.test('namespace not allowed', async t => {
+  t.test('namespace not allowed: explain suggests the setting, and check names unknown namespaces', async t => {
     t.match(await explain(t, { ...settings, GATECAR_ALLOWED_NAMESPACES: 'dns' }), {
       code: 1,
       decision: { kind: 'deny', reason: 'namespace_denied', status: 401 },
@@ -152,18 +165,21 @@ t.test('check and explain', { skip: skipWithout(kubeApiServerMissing()) }, async
       GATECAR_ALLOWED_SERVICE_ACCOUNTS: 'system:serviceaccount:ci:builder',
     };
     const allowlists = async (env: Record<string, string>) =>
-      (await check(t, { ...env, ...listed })).findings.find(one => one.check === 'allowlists');
+      (await check(t, { ...env, ...listed })).findings.find(({ check }) => check === 'allowlists');
     t.match(await allowlists(settings), { result: 'ok', text: /^we may not look/ });
-    t.match(await allowlists(await owning('admin', api.adminToken)), { result: 'warn', text: /^\["typo"\] are named/ });
+    t.match(await allowlists(await withCredential('admin', api.adminToken)), {
+      result: 'warn',
+      text: /^\["typo"\] are named/,
+    });
   });
 
-  t.test('clock off by ten minutes', async t => {
+  t.test('clock off by ten minutes: check and explain warn', async t => {
     const url = await startTimeShift(t, api, -600_000);
     const shifted = { ...settings, GATECAR_KUBE_API_URL: url };
     const { code, failed, findings } = await check(t, shifted);
     t.strictSame([code, failed], [0, []]);
     t.match(
-      findings.find(one => one.check === 'clock'),
+      findings.find(({ check }) => check === 'clock'),
       { result: 'warn', text: /clock is (599|600|601) s ahead of the API server's/ },
     );
     t.match(await explain(t, shifted), { code: 0, steps: { clock: { result: 'warning', text: /ahead of/ } } });
@@ -176,7 +192,7 @@ t.test('check and explain', { skip: skipWithout(kubeApiServerMissing()) }, async
     const directory = await mkdtemp(join(tmpdir(), 'gatecar-e2e-kubectl-'));
     t.teardown(() => rm(directory, { recursive: true, force: true }));
     await writeFile(join(directory, 'token'), token);
-    // Nothing but gatecar runs in that pod, and kubectl is only the way to it.
+    // Only gatecar runs in that pod, so kubectl needs no real cluster.
     const kubectl = [
       '#!/bin/sh',
       `[ "$1 $2" = "create token" ] && exec cat '${join(directory, 'token')}'`,
@@ -187,17 +203,17 @@ t.test('check and explain', { skip: skipWithout(kubeApiServerMissing()) }, async
     await writeFile(join(directory, 'kubectl'), kubectl.join('\n'));
     await chmod(join(directory, 'kubectl'), 0o700);
     const env = { ...FREE, ...settings, PATH: `${directory}:${process.env['PATH']}` };
-    const ends = [];
-    for (const script of scripts) ends.push(await runProgram('/bin/sh', ['-ec', script], env));
-    t.match(ends, [
+    const runs = [];
+    for (const script of scripts) runs.push(await runProgram('/bin/sh', ['-ec', script], env));
+    t.match(runs, [
       { code: 0, out: /^ok {4}review/m, err: '' },
       { code: 0, out: /^decision: allow/m, err: '' },
     ]);
-    t.equal(leaked(ends.map(({ out }) => out).join(''), secrets), undefined);
+    t.equal(leaked(runs.map(({ out }) => out).join(''), secrets), undefined);
   });
 });
 
-/** Plain HTTP before the API server, whose clock seems to be another. */
+/** Starts a plain HTTP proxy before the API server that shifts the `Date` of its responses. */
 async function startTimeShift(t: Test, api: KubeApiServer, byMs: number): Promise<string> {
   const server = createServer((request, response) => {
     const { method, url: path, headers } = request;

@@ -2,9 +2,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadYaml } from '@kubernetes/client-node';
 import t, { type Test } from 'tap';
-import { ask } from '../fixtures/ask.ts';
 import { at, exampleDocuments, exampleReadme, type Yaml } from '../fixtures/examples.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { type AccessControl, type Dapr, startDapr } from './fixtures/support/dapr.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
@@ -13,10 +13,11 @@ import { clusterTools, containerOf, documentOf, environmentOf, podOf, render } f
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { startKubectlProxy } from './fixtures/support/kubectl-proxy.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
-import { identityIn, refusalOf, rejected } from './fixtures/support/response-matchers.ts';
+import { denialOf, identityIn, rejected } from './fixtures/support/response-matchers.ts';
 import { until } from './fixtures/support/until.ts';
 
-// `examples/dapr`, addresses aside: a stand-in for daprd in front of the real `kubectl proxy` and API server.
+// Tests `examples/dapr` with other addresses: a stand-in for daprd in front of the real `kubectl
+// proxy` and API server.
 
 const REVIEWS = '/apis/authentication.k8s.io/v1/tokenreviews';
 const APP = 'kube-proxy.proxy-system';
@@ -32,7 +33,7 @@ const [, byHeader = ''] = /`GATECAR_KUBE_HEADERS=(dapr-app-id=[^`]+)`/.exec(exam
 
 t.setTimeout(startLimitMs);
 
-t.test('access control lets gatecar ask for reviews, and nobody else anything', async t => {
+t.test('access control allows gatecar to send reviews, and every other caller nothing', async t => {
   const [configuration] = exampleDocuments('dapr', 'access-control.yaml');
   t.strictSame(at(configuration, 'spec.accessControl'), {
     defaultAction: 'deny',
@@ -58,21 +59,21 @@ t.test('access control lets gatecar ask for reviews, and nobody else anything', 
 });
 
 const missing = kubeApiServerMissing() ?? gatewayMissing('kubectl') ?? gatewayMissing('helm');
-t.test('Dapr', { skip: skipWithout(missing) }, async t => {
+t.test('gatecar reviews tokens through Dapr', { skip: skipWithout(missing) }, async t => {
   const { api, tokenFile } = await startCluster(t);
   await api.createServiceAccount('apps', 'web');
   const newToken = () => api.requestToken('apps', 'web', { audiences: ['bindcar'] });
   const kubeconfig = await api.writeKubeconfig({ proxy: { tokenFile } });
   const proxy = await startKubectlProxy(t, kubeconfig, ARGS);
-  const apiTokenFile = join(scratch(t), 'token');
+  const apiTokenFile = join(tempDir(t), 'token');
   writeFileSync(apiTokenFile, 'first\n');
 
   const rendered = await render(clusterTools(t), values);
-  const written = environmentOf(containerOf(podOf(rendered)), rendered);
+  const environment = environmentOf(containerOf(podOf(rendered)), rendered);
   const settingsFor = (url: string, headers: string) => ({
     GATECAR_TOKEN_AUDIENCES: 'bindcar',
     GATECAR_CACHE_TTL: '0',
-    GATECAR_JWT_PRECHECK: String(written['GATECAR_JWT_PRECHECK']),
+    GATECAR_JWT_PRECHECK: String(environment['GATECAR_JWT_PRECHECK']),
     GATECAR_KUBE_API_URL: url,
     GATECAR_KUBE_HEADERS: headers.replace('@/dapr/token', `@${apiTokenFile}`),
   });
@@ -80,21 +81,21 @@ t.test('Dapr', { skip: skipWithout(missing) }, async t => {
   t.strictSame(
     egress.filter(rule => at(rule, 'to[0].podSelector.matchLabels.app') === at(proxyPod, 'metadata.labels.app')).length,
     1,
-    'the NetworkPolicy lets daprd reach the pod that the proxy is in',
+    'the NetworkPolicy allows daprd to reach the pod of the proxy',
   );
-  const prefix = String(written['GATECAR_KUBE_API_URL']);
+  const prefix = String(environment['GATECAR_KUBE_API_URL']);
   const forms: Record<string, (dapr: Dapr) => Record<string, string>> = {
-    prefix: dapr => settingsFor(prefix.replace(ORIGIN, dapr.url), String(written['GATECAR_KUBE_HEADERS'])),
+    prefix: dapr => settingsFor(prefix.replace(ORIGIN, dapr.url), String(environment['GATECAR_KUBE_HEADERS'])),
     header: dapr => settingsFor(dapr.url, byHeader),
   };
 
-  t.test('whoever may invoke the application can try tokens: by the access control, gatecar alone', async t => {
+  t.test('with access control only gatecar may invoke reviews; without it every application may', async t => {
     const dapr = await startDapr(t, { appId: APP, to: proxy.url, apiToken: 'first', accessControl });
     const invoke = async (method: string, path: string) => {
       const review = { kind: 'TokenReview', apiVersion: 'authentication.k8s.io/v1', spec: { token: await newToken() } };
       const headers = { 'content-type': 'application/json', 'dapr-api-token': 'first' };
       const body = method === 'GET' ? '' : JSON.stringify(review);
-      return (await ask(dapr.url, { method, path: `/v1.0/invoke/${APP}/method${path}`, headers, body })).status;
+      return (await sendRequest(dapr.url, { method, path: `/v1.0/invoke/${APP}/method${path}`, headers, body })).status;
     };
     t.equal(await invoke('POST', REVIEWS), 201);
     for (const path of ['/api/v1/secrets', '/openid/v1/jwks', `${REVIEWS}/x`]) {
@@ -110,80 +111,82 @@ t.test('Dapr', { skip: skipWithout(missing) }, async t => {
       t.equal(await invoke('POST', REVIEWS), 403, JSON.stringify(caller));
     }
     dapr.accessControl = undefined;
-    t.equal(await invoke('POST', REVIEWS), 201, 'without it, the application of anybody');
-    t.equal(await invoke('GET', '/api/v1/secrets'), 403, 'and then the second lock holds');
-    const { body } = await ask(dapr.url, {
+    t.equal(await invoke('POST', REVIEWS), 201, 'without access control, any application may invoke reviews');
+    t.equal(await invoke('GET', '/api/v1/secrets'), 403, 'the accepted paths of kubectl proxy still apply');
+    const { body } = await sendRequest(dapr.url, {
       path: `/v1.0/invoke/${APP}/method/api/v1/secrets`,
       headers: { 'dapr-api-token': 'first' },
     });
-    t.notMatch(body, 'access control policy', "which is kubectl proxy's");
+    t.notMatch(body, 'access control policy', 'the refusal comes from kubectl proxy');
   });
 
   for (const [form, settings] of Object.entries(forms)) {
-    t.test(`by ${form}: results come through, Dapr's own refusals are outages`, async t => {
+    t.test(`by ${form}: results pass through Dapr, and Dapr's own errors are outages`, async t => {
       writeFileSync(apiTokenFile, 'first\n');
       const dapr = await startDapr(t, { appId: APP, to: proxy.url, apiToken: 'first', accessControl });
       const gatecar = await startGatecar(t, settings(dapr));
-      const reply = await ask(gatecar.auth, { token: await newToken() });
+      const reply = await sendRequest(gatecar.auth, { token: await newToken() });
       t.equal(reply.status, 200);
       t.match(identityIn(reply.rawHeaders), { user: 'system:serviceaccount:apps:web' });
-      t.strictSame(refusalOf(await ask(gatecar.auth, { token: 'garbage' })), rejected('invalid bearer token'));
-      const asked = form === 'prefix' ? `${new URL(prefix).pathname}${REVIEWS}` : REVIEWS;
+      t.strictSame(denialOf(await sendRequest(gatecar.auth, { token: 'garbage' })), rejected('invalid bearer token'));
+      const reviewPath = form === 'prefix' ? `${new URL(prefix).pathname}${REVIEWS}` : REVIEWS;
       const heads = dapr.passed.map(({ method, path, headers }) => `${method} ${path} ${headers.authorization}`);
-      t.strictSame(new Set(heads), new Set([`POST ${asked} undefined`]), 'reviews alone, without a credential');
+      t.strictSame(new Set(heads), new Set([`POST ${reviewPath} undefined`]), 'only reviews, without a credential');
 
       dapr.caller = { appId: 'gatecar', namespace: 'elsewhere' };
-      await isOutage(t, gatecar.auth, 'forbidden');
+      await assertUnavailable(t, gatecar.auth, 'forbidden');
       dapr.caller = { appId: 'gatecar', namespace: 'gatecar' };
       dapr.apiToken = 'second';
-      await isOutage(t, gatecar.auth, 'unauthorized');
+      await assertUnavailable(t, gatecar.auth, 'unauthorized');
       writeFileSync(apiTokenFile, 'second\n');
       const token = await newToken();
-      await until('the new API token is sent', async () => (await ask(gatecar.auth, { token })).status === 200);
+      await until('the new API token is sent', async () => (await sendRequest(gatecar.auth, { token })).status === 200);
     });
 
-    t.test(`by ${form}: with both locks opened for the cluster's keys, junk costs no review`, async t => {
+    t.test(`by ${form}: if Dapr and kubectl proxy allow the JWKS, invalid tokens cost no review`, async t => {
       writeFileSync(apiTokenFile, 'first\n');
-      const open = await startKubectlProxy(t, kubeconfig, (loadYaml(keyArgs) as { args: string[] }).args);
-      const dapr = await startDapr(t, { appId: APP, to: open.url, apiToken: 'first', accessControl });
-      const checking = { ...settings(dapr), GATECAR_JWT_PRECHECK: 'signature' };
-      const junk = async () => {
+      const jwksProxy = await startKubectlProxy(t, kubeconfig, (loadYaml(keyArgs) as { args: string[] }).args);
+      const dapr = await startDapr(t, { appId: APP, to: jwksProxy.url, apiToken: 'first', accessControl });
+      const withPrecheck = { ...settings(dapr), GATECAR_JWT_PRECHECK: 'signature' };
+      const invalidToken = async () => {
         const [head, claims] = (await newToken()).split('.');
         return `${head}.${claims}.${Buffer.alloc(256, 'x').toString('base64url')}`;
       };
-      const unable = await startGatecar(t, checking);
-      await unable.logged('that it has no keys', ({ msg }) => msg.startsWith("the cluster's keys cannot be read"));
+      const withoutKeys = await startGatecar(t, withPrecheck);
+      await withoutKeys.logged('that it has no keys', ({ msg }) => msg.startsWith('cannot fetch cluster JWKS'));
       t.equal(
-        await reviewsDuring(api, async () => ask(unable.auth, { token: await junk() })),
+        await reviewsDuring(api, async () => sendRequest(withoutKeys.auth, { token: await invalidToken() })),
         1,
-        'the first lock holds',
+        'Dapr’s access control blocks the JWKS',
       );
 
       dapr.accessControl = withOperations(loadYaml(keyOperations));
-      const able = await startGatecar(t, checking);
-      await until('it has the keys', async () => {
-        return (await reviewsDuring(api, async () => ask(able.auth, { token: await junk() }))) === 0;
+      const withKeys = await startGatecar(t, withPrecheck);
+      await until('the JWKS is fetched', async () => {
+        return (
+          (await reviewsDuring(api, async () => sendRequest(withKeys.auth, { token: await invalidToken() }))) === 0
+        );
       });
-      t.equal((await ask(able.auth, { token: await junk() })).status, 401);
-      t.equal((await ask(able.auth, { token: await newToken() })).status, 200);
+      t.equal((await sendRequest(withKeys.auth, { token: await invalidToken() })).status, 401);
+      t.equal((await sendRequest(withKeys.auth, { token: await newToken() })).status, 200);
     });
 
-    t.test(`by ${form}: an application that is none is an outage`, async t => {
+    t.test(`by ${form}: an unknown application is an outage`, async t => {
       writeFileSync(apiTokenFile, 'first\n');
       const dapr = await startDapr(t, { appId: 'other.proxy-system', to: proxy.url, apiToken: 'first', accessControl });
       const gatecar = await startGatecar(t, settings(dapr), { ready: false });
-      await isOutage(t, gatecar.auth, 'server_error');
+      await assertUnavailable(t, gatecar.auth, 'server error');
     });
   }
 });
 
-/** The example's access control, with more that gatecar may do. */
-function withOperations(more: AccessControl['policies'][number]['operations']): AccessControl {
+/** Returns the example's access control with more operations allowed for gatecar. */
+function withOperations(extra: AccessControl['policies'][number]['operations']): AccessControl {
   const { policies, ...rest } = accessControl as unknown as AccessControl;
-  return { ...rest, policies: policies.map(one => ({ ...one, operations: [...one.operations, ...more] })) };
+  return { ...rest, policies: policies.map(policy => ({ ...policy, operations: [...policy.operations, ...extra] })) };
 }
 
-async function isOutage(t: Test, auth: string, cause: string): Promise<void> {
-  const { status, body } = await ask(auth, { token: 'somebody-new' });
+async function assertUnavailable(t: Test, auth: string, cause: string): Promise<void> {
+  const { status, body } = await sendRequest(auth, { token: 'new-token' });
   t.strictSame([status, JSON.parse(body)], [503, { error: `TokenReview API call failed: ${cause}` }]);
 }

@@ -1,18 +1,18 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import t from 'tap';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { gatewayBinary, gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 
 const root = join(import.meta.dirname, '../..');
 
-t.test('hadolint finds nothing in the Dockerfile', { skip: skipWithout(gatewayMissing('hadolint')) }, async t => {
-  // No configuration of the user's own, which may ignore rules.
-  const env = { HOME: scratch(t), PATH: process.env['PATH'] };
+t.test('hadolint finds no fault in the Dockerfile', { skip: skipWithout(gatewayMissing('hadolint')) }, async t => {
+  // Ignores the user's own configuration, which may disable rules.
+  const env = { HOME: tempDir(t), PATH: process.env['PATH'] };
   const lint = (file: string, input = '') =>
     spawnSync(gatewayBinary('hadolint') ?? '', [file], { cwd: root, env, input, encoding: 'utf8' });
-  const bad = lint('-', 'FROM debian\nRUN cd /tmp\n');
-  t.match(bad, { status: 1, stdout: /DL3006.*DL3003/s }, 'it does look');
+  const faulty = lint('-', 'FROM debian\nRUN cd /tmp\n');
+  t.match(faulty, { status: 1, stdout: /DL3006.*DL3003/s }, 'hadolint finds faults in another Dockerfile');
   t.match(lint('Dockerfile'), { status: 0, stdout: '', stderr: '' });
 });

@@ -4,9 +4,9 @@ import { loadSync } from '@grpc/proto-loader';
 import t, { type Test } from 'tap';
 import { CheckRequest } from '../../src/gateway/grpc/message/check-request.ts';
 import { LargeMessage } from '../../src/gateway/grpc/message/large-message.ts';
-import { ask } from '../fixtures/ask.ts';
 import { ENVOY_INCLUDES } from '../fixtures/envoy-client.ts';
 import { type Seeded, seeded } from '../fixtures/seeded-random.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { accepts, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { envoyExample, startEnvoy } from './fixtures/support/envoy.ts';
@@ -16,7 +16,8 @@ import { listening, newNeighbours } from './fixtures/support/gateway-suite.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { replaceOnce } from './fixtures/support/nginx.ts';
 
-// What Envoy's own encoder writes, gatecar and protobufjs read alike. Both get the same bytes.
+// gatecar and protobufjs must read the output of Envoy's own encoder alike. Both get the same
+// bytes.
 
 const SEED = Number(process.env['GATECAR_FUZZ_SEED'] ?? 20_240_601);
 const REQUESTS = 150;
@@ -46,7 +47,11 @@ interface Official {
 }
 
 const loaded = loadSync('envoy/service/auth/v3/external_auth.proto', {
-  ...{ keepCase: true, defaults: true, longs: Number, enums: Number, includeDirs: [...ENVOY_INCLUDES] },
+  keepCase: true,
+  defaults: true,
+  longs: Number,
+  enums: Number,
+  includeDirs: [...ENVOY_INCLUDES],
 });
 const { Check } = loaded['envoy.service.auth.v3.Authorization'] as unknown as {
   Check: MethodDefinition<unknown, unknown>;
@@ -55,7 +60,7 @@ const latin1 = (text: string): string => Buffer.from(text, 'utf8').toString('lat
 const sorted = (pairs: readonly (readonly [string, string])[]): string[] =>
   pairs.map(pair => JSON.stringify(pair)).sort();
 
-/** What protobufjs reads by the official files, as bytes. */
+/** Decodes with protobufjs and the official files; strings become bytes. */
 function readByProtobufjs(bytes: Buffer) {
   const { source, request } = (Check.requestDeserialize(bytes) as Official).attributes;
   const { id, method, path, headers, header_map } = request.http;
@@ -64,7 +69,10 @@ function readByProtobufjs(bytes: Buffer) {
   );
   const merged = Object.entries(headers).map(([name, value]) => [latin1(name), latin1(value)] as const);
   return {
-    ...{ id: latin1(id), method: latin1(method), path: latin1(path), address: source.address.socket_address.address },
+    id: latin1(id),
+    method: latin1(method),
+    path: latin1(path),
+    address: source.address.socket_address.address,
     headers: sorted([...merged, ...raw]),
   };
 }
@@ -72,7 +80,7 @@ function readByProtobufjs(bytes: Buffer) {
 function readByGatecar(bytes: Buffer) {
   const request = new CheckRequest(bytes);
   const { headers, ...rest } = request.details;
-  const pairs = headers.flatMap((name, at) => (at % 2 === 0 ? [[name, headers[at + 1] ?? ''] as const] : []));
+  const pairs = headers.flatMap((name, i) => (i % 2 === 0 ? [[name, headers[i + 1] ?? ''] as const] : []));
   const credentials = pairs.filter(([name]) => name.toLowerCase() === 'authorization').flat();
   return {
     ...rest,
@@ -82,8 +90,8 @@ function readByGatecar(bytes: Buffer) {
   };
 }
 
-function same(one: readonly string[], other: readonly string[]): boolean {
-  return JSON.stringify(one) === JSON.stringify(other);
+function same(first: readonly string[], second: readonly string[]): boolean {
+  return JSON.stringify(first) === JSON.stringify(second);
 }
 
 function inPieces(bytes: Buffer): Buffer {
@@ -92,7 +100,7 @@ function inPieces(bytes: Buffer): Buffer {
   return large.take();
 }
 
-/** Passes calls of `Check` on to gatecar and keeps their bytes. */
+/** Forwards calls of `Check` to gatecar and records their bytes. */
 async function startRelay(t: Test, address: string, gatecar: string): Promise<Buffer[]> {
   const messages: Buffer[] = [];
   const asBytes = (bytes: Buffer): Buffer => bytes;
@@ -166,38 +174,42 @@ t.test("Envoy's checks are read as protobufjs reads them", { skip: skipWithout(g
     [true, false],
     [false, true],
   ] as const) {
-    await t.test(`with encode_raw_headers: ${raw} and pack_as_bytes: ${packed}`, async t => {
-      const application = await startApplication(t);
-      const neighbours = await newNeighbours(application);
-      await startGatecar(t, { ...listening(neighbours), GATECAR_KUBE_API_URL: standIn.url });
-      const relay = (await newNeighbours(application)).grpc;
-      const messages = await startRelay(t, relay, neighbours.grpc);
-      const envoy = await startEnvoy(t, variant(raw, packed), { ...neighbours, grpc: relay });
-      const random = seeded(SEED);
-      const counts = { allowed: 0, denied: 0, large: 0, notAsked: 0 };
-      for (let i = 0; i < REQUESTS; i += 1) {
-        const request = randomRequest(random);
-        const before = messages.length;
-        const { status } = await ask(envoy.url, request);
-        const bytes = messages[before];
-        const title = `request ${i} of seed ${SEED} (GATECAR_FUZZ_SEED): ${JSON.stringify(request).slice(0, 500)}`;
-        if (bytes === undefined) {
-          counts.notAsked += 1;
-          t.equal(status, 400, title);
-          continue;
+    await t.test(
+      `Envoy’s checks with encode_raw_headers: ${raw} and pack_as_bytes: ${packed} are read as by protobufjs`,
+      async t => {
+        const application = await startApplication(t);
+        const neighbours = await newNeighbours(application);
+        await startGatecar(t, { ...listening(neighbours), GATECAR_KUBE_API_URL: standIn.url });
+        const relay = (await newNeighbours(application)).grpc;
+        const messages = await startRelay(t, relay, neighbours.grpc);
+        const envoy = await startEnvoy(t, variant(raw, packed), { ...neighbours, grpc: relay });
+        const random = seeded(SEED);
+        const counts = { allowed: 0, denied: 0, large: 0, notSent: 0 };
+        for (let i = 0; i < REQUESTS; i += 1) {
+          const request = randomRequest(random);
+          const before = messages.length;
+          const { status } = await sendRequest(envoy.url, request);
+          const bytes = messages[before];
+          const title = `request ${i} of seed ${SEED} (GATECAR_FUZZ_SEED): ${JSON.stringify(request).slice(0, 500)}`;
+          if (bytes === undefined) {
+            counts.notSent += 1;
+            t.equal(status, 400, title);
+            continue;
+          }
+          const expected = { ...readByProtobufjs(bytes), isSame: true };
+          t.strictSame(readByGatecar(bytes), expected, title);
+          t.strictSame(readByGatecar(inPieces(bytes)), expected, `in pieces, ${title}`);
+          const credentials = expected.headers.filter(pair => pair.startsWith('["authorization"'));
+          const isAllowed =
+            credentials.length === 1 && /^\["authorization","Bearer good"\]$/i.test(credentials[0] ?? '');
+          t.equal(status, isAllowed ? 200 : 401, title);
+          counts[isAllowed ? 'allowed' : 'denied'] += 1;
+          if (bytes.length > LARGE_BYTES) counts.large += 1;
         }
-        const expected = { ...readByProtobufjs(bytes), isSame: true };
-        t.strictSame(readByGatecar(bytes), expected, title);
-        t.strictSame(readByGatecar(inPieces(bytes)), expected, `in pieces, ${title}`);
-        const credentials = expected.headers.filter(pair => pair.startsWith('["authorization"'));
-        const isGood = credentials.length === 1 && /^\["authorization","Bearer good"\]$/i.test(credentials[0] ?? '');
-        t.equal(status, isGood ? 200 : 401, title);
-        counts[isGood ? 'allowed' : 'denied'] += 1;
-        if (bytes.length > LARGE_BYTES) counts.large += 1;
-      }
-      t.comment(`seed ${SEED}: ${JSON.stringify(counts)}`);
-      for (const kind of ['allowed', 'denied', 'large'] as const) t.ok(counts[kind] > REQUESTS / 20, kind);
-      t.ok(counts.notAsked < REQUESTS / 4, 'Envoy asks about most');
-    });
+        t.comment(`seed ${SEED}: ${JSON.stringify(counts)}`);
+        for (const kind of ['allowed', 'denied', 'large'] as const) t.ok(counts[kind] > REQUESTS / 20, kind);
+        t.ok(counts.notSent < REQUESTS / 4, 'Envoy sends most requests to gatecar');
+      },
+    );
   }
 });

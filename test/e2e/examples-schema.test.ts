@@ -17,10 +17,10 @@ import { kubeApiServerMissing, startKubeApiServer, startLimitMs } from './fixtur
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { replaceOnce } from './fixtures/support/nginx.ts';
 
-// The examples of gateways that are not run here, before the gateways' own schemas. What they say is held by
-// test/invariants/examples-fail-closed.test.ts.
+// Validates the examples of gateways that do not run here against the gateways' own schemas.
+// test/invariants/examples-fail-closed.test.ts checks their content.
 
-/** The kinds that an example needs to be known. */
+/** The kinds that each example uses. */
 const KINDS: Readonly<Record<string, readonly string[]>> = {
   'gateway-api': ['Gateway', 'HTTPRoute', 'ReferenceGrant'],
   'envoy-gateway': ['SecurityPolicy', 'ClientTrafficPolicy'],
@@ -30,7 +30,10 @@ const KINDS: Readonly<Record<string, readonly string[]>> = {
   dapr: ['Configuration'],
 };
 
-/** What is known of two kinds from docs/crd of nginx/kubernetes-ingress and its examples; there is no module with them. */
+/**
+ * Two kinds from docs/crd of nginx/kubernetes-ingress and its examples. No Go module contains
+ * their schemas.
+ */
 const F5_POLICY = {
   ingressClassName: 'string',
   externalAuth: {
@@ -60,7 +63,7 @@ const F5_VIRTUAL_SERVER = {
   ],
 } as const;
 
-/** apisix/plugins/forward-auth.lua of apache/apisix: its fields, and what they hold. */
+/** The fields of apisix/plugins/forward-auth.lua of apache/apisix and their types. */
 const FORWARD_AUTH: Readonly<Record<string, string>> = {
   uri: 'string',
   allow_degradation: 'boolean',
@@ -80,97 +83,109 @@ const FORWARD_AUTH: Readonly<Record<string, string>> = {
 
 t.setTimeout(startLimitMs);
 
-t.test("the gateways' own schemas", { skip: skipWithout(kubeApiServerMissing() ?? schemasMissing()) }, async t => {
-  const schemas = await fetchSchemas();
-  const api = await startKubeApiServer();
-  t.teardown(() => api.stop());
-  for (const [gateway, kinds] of Object.entries(KINDS)) {
-    const crds = await crdsOf(schemas, gateway, kinds);
-    t.equal(crds.length, kinds.length, `${gateway} has ${kinds.join(', ')}`);
-    for (const crd of crds) await applyCrd(api, crd);
-  }
-  await applyCrd(api, crdFrom('k8s.nginx.org', 'v1', 'Policy', F5_POLICY));
-  await applyCrd(api, crdFrom('k8s.nginx.org', 'v1', 'VirtualServer', F5_VIRTUAL_SERVER));
-  for (const gateway of [...Object.keys(KINDS), 'ingress-nginx', 'f5-nginx']) {
-    t.test(`${gateway}: each manifest is accepted strictly, and without a warning`, async t => {
-      const manifests = exampleManifests(gateway);
-      t.not(manifests.length, 0);
-      for (const one of manifests) accepted(t, await tryToCreate(api, one), `${one.file}: ${one.kind}`);
-    });
-  }
-
-  t.test('a field that is none, a value of the wrong type and one that is not allowed are refused', async t => {
-    const faults: readonly [gateway: string, kind: string, what: string, by: string, fault: RegExp][] = [
-      [
-        'traefik',
-        'Middleware',
-        'authResponseHeaders:',
-        'authResponseHeader:',
-        /unknown field "spec.*authResponseHeader"/,
-      ],
-      ['traefik', 'Middleware', 'address:', 'address: ""\n    address:', /key "address" already set/],
-      ['istio', 'AuthorizationPolicy', 'CUSTOM', 'ASK', /Unsupported value: "ASK"/],
-      ['envoy-gateway', 'SecurityPolicy', 'statusOnError: 503', 'statusOnError: 200', /Unsupported value: 200/],
-      ['contour', 'HTTPProxy', 'failOpen: false', 'failOpen: "no"', /failOpen.*must be of type boolean/],
-      ['gateway-api', 'HTTPRoute', 'type: ExternalAuth', 'type: CORS', /filter.externalAuth must be nil/],
-      ['f5-nginx', 'Policy', 'authURI: /auth', 'authURI: auth', /spec.externalAuth.authURI in body should match/],
-      [
-        'dapr',
-        'Configuration',
-        'appId: gatecar',
-        'app: gatecar',
-        /unknown field "spec.accessControl.policies\[0\].app"/,
-      ],
-      ['dapr', 'Configuration', 'httpVerb: [POST]', 'httpVerb: POST', /httpVerb.*must be of type array/],
-      ['ingress-nginx', 'Ingress', 'pathType: Prefix', 'pathType: Some', /Unsupported value: "Some"/],
-    ];
-    for (const [gateway, kind, what, by, fault] of faults) {
-      const manifest = exampleManifests(gateway).find(one => one.kind === kind);
-      if (!manifest) throw new Error(`${gateway} has no ${kind}`);
-      const { text } = await tryToCreate(api, { ...manifest, text: replaceOnce(manifest.text, what, by) });
-      t.match(JSON.parse(text).message, fault, `${gateway}: ${by}`);
+t.test(
+  "the examples match the gateways' own schemas",
+  { skip: skipWithout(kubeApiServerMissing() ?? schemasMissing()) },
+  async t => {
+    const schemas = await fetchSchemas();
+    const api = await startKubeApiServer();
+    t.teardown(() => api.stop());
+    for (const [gateway, kinds] of Object.entries(KINDS)) {
+      const crds = await crdsOf(schemas, gateway, kinds);
+      t.equal(crds.length, kinds.length, `${gateway} has ${kinds.join(', ')}`);
+      for (const crd of crds) await applyCrd(api, crd);
     }
-  });
+    await applyCrd(api, crdFrom('k8s.nginx.org', 'v1', 'Policy', F5_POLICY));
+    await applyCrd(api, crdFrom('k8s.nginx.org', 'v1', 'VirtualServer', F5_VIRTUAL_SERVER));
+    for (const gateway of [...Object.keys(KINDS), 'ingress-nginx', 'f5-nginx']) {
+      t.test(`${gateway} example: each manifest is accepted strictly and without a warning`, async t => {
+        const manifests = exampleManifests(gateway);
+        t.not(manifests.length, 0);
+        for (const manifest of manifests)
+          assertAccepted(t, await tryToCreate(api, manifest), `${manifest.file}: ${manifest.kind}`);
+      });
+    }
 
-  t.test('Istio: the mesh configuration has only fields of its messages', async t => {
-    const proto = (name: string) => readFile(join(schemas, 'istio', name), 'utf8');
-    const mesh = exampleDocuments('istio', 'mesh-config.yaml')[0];
-    const known = async (part: unknown, file: string, message: string) => {
-      const fields = protoFields(await proto(file), message);
-      t.strictSame(
-        Object.keys(part as Yaml).filter(name => !fields.has(name)),
-        [],
-        message,
-      );
-    };
-    const provider = 'EnvoyExternalAuthorizationHttpProvider';
-    await known(at(mesh, 'meshConfig'), 'config.proto', 'MeshConfig');
-    await known(at(mesh, 'meshConfig.extensionProviders[0].envoyExtAuthzHttp'), 'config.proto', provider);
-    await known(at(mesh, 'meshConfig.defaultConfig'), 'proxy.proto', 'ProxyConfig');
-    await known(at(mesh, 'meshConfig.defaultConfig.connectionSettings'), 'proxy.proto', 'ConnectionSettings');
-    t.match(
-      [...protoFields(await proto('config.proto'), provider)],
-      [
-        ['service', 'string'],
-        ['port', 'uint32'],
-        ['timeout', 'google.protobuf.Duration'],
-        ['pathPrefix', 'string'],
-        ['failOpen', 'bool'],
-        ['clearRouteCache', 'bool'],
-        ['statusOnError', 'string'],
-      ],
+    t.test(
+      'the schemas reject an unknown field, a value of the wrong type and a value that is not allowed',
+      async t => {
+        const faults: readonly [gateway: string, kind: string, what: string, by: string, fault: RegExp][] = [
+          [
+            'traefik',
+            'Middleware',
+            'authResponseHeaders:',
+            'authResponseHeader:',
+            /unknown field "spec.*authResponseHeader"/,
+          ],
+          ['traefik', 'Middleware', 'address:', 'address: ""\n    address:', /key "address" already set/],
+          ['istio', 'AuthorizationPolicy', 'CUSTOM', 'ASK', /Unsupported value: "ASK"/],
+          ['envoy-gateway', 'SecurityPolicy', 'statusOnError: 503', 'statusOnError: 200', /Unsupported value: 200/],
+          ['contour', 'HTTPProxy', 'failOpen: false', 'failOpen: "no"', /failOpen.*must be of type boolean/],
+          ['gateway-api', 'HTTPRoute', 'type: ExternalAuth', 'type: CORS', /filter.externalAuth must be nil/],
+          ['f5-nginx', 'Policy', 'authURI: /auth', 'authURI: auth', /spec.externalAuth.authURI in body should match/],
+          [
+            'dapr',
+            'Configuration',
+            'appId: gatecar',
+            'app: gatecar',
+            /unknown field "spec.accessControl.policies\[0\].app"/,
+          ],
+          ['dapr', 'Configuration', 'httpVerb: [POST]', 'httpVerb: POST', /httpVerb.*must be of type array/],
+          ['ingress-nginx', 'Ingress', 'pathType: Prefix', 'pathType: Some', /Unsupported value: "Some"/],
+        ];
+        for (const [gateway, kind, what, by, fault] of faults) {
+          const manifest = exampleManifests(gateway).find(manifest => manifest.kind === kind);
+          if (!manifest) throw new Error(`${gateway} has no ${kind}`);
+          const { text } = await tryToCreate(api, { ...manifest, text: replaceOnce(manifest.text, what, by) });
+          t.match(JSON.parse(text).message, fault, `${gateway}: ${by}`);
+        }
+      },
     );
-  });
 
-  t.test('the README of each example names the version whose schema this is', async t => {
-    for (const gateway of Object.keys(KINDS)) {
-      const version = (await schemaVersion(gateway)).slice(1);
-      t.ok(exampleReadme(gateway).trim().split('\n\n').at(-1)?.includes(version), `${gateway}: ${version}`);
-    }
-  });
-});
+    t.test('Istio: the mesh configuration has only fields of its messages', async t => {
+      const proto = (name: string) => readFile(join(schemas, 'istio', name), 'utf8');
+      const mesh = exampleDocuments('istio', 'mesh-config.yaml')[0];
+      const assertKnownFields = async (part: unknown, file: string, message: string) => {
+        const fields = protoFields(await proto(file), message);
+        t.strictSame(
+          Object.keys(part as Yaml).filter(name => !fields.has(name)),
+          [],
+          message,
+        );
+      };
+      const provider = 'EnvoyExternalAuthorizationHttpProvider';
+      await assertKnownFields(at(mesh, 'meshConfig'), 'config.proto', 'MeshConfig');
+      await assertKnownFields(at(mesh, 'meshConfig.extensionProviders[0].envoyExtAuthzHttp'), 'config.proto', provider);
+      await assertKnownFields(at(mesh, 'meshConfig.defaultConfig'), 'proxy.proto', 'ProxyConfig');
+      await assertKnownFields(
+        at(mesh, 'meshConfig.defaultConfig.connectionSettings'),
+        'proxy.proto',
+        'ConnectionSettings',
+      );
+      t.match(
+        [...protoFields(await proto('config.proto'), provider)],
+        [
+          ['service', 'string'],
+          ['port', 'uint32'],
+          ['timeout', 'google.protobuf.Duration'],
+          ['pathPrefix', 'string'],
+          ['failOpen', 'bool'],
+          ['clearRouteCache', 'bool'],
+          ['statusOnError', 'string'],
+        ],
+      );
+    });
 
-t.test('APISIX: the plugin has only fields that forward-auth knows, with values of their types', async t => {
+    t.test('the README of each example names the version of its schema', async t => {
+      for (const gateway of Object.keys(KINDS)) {
+        const version = (await schemaVersion(gateway)).slice(1);
+        t.ok(exampleReadme(gateway).trim().split('\n\n').at(-1)?.includes(version), `${gateway}: ${version}`);
+      }
+    });
+  },
+);
+
+t.test('APISIX: the plugin has only fields of forward-auth, with values of their types', async t => {
   const plugins = at(exampleDocuments('apisix', 'apisix.yaml')[0], 'routes[0].plugins') as Yaml;
   t.strictSame(Object.keys(plugins), ['forward-auth']);
   const fields = Object.entries(plugins['forward-auth'] as Yaml);
@@ -180,7 +195,7 @@ t.test('APISIX: the plugin has only fields that forward-auth knows, with values 
   );
 });
 
-function accepted(t: Test, { status, headers, text }: KubeReply, what: string): void {
-  t.equal(status, 201, `${what}: ${status === 201 ? 'authenticated' : text}`);
-  t.equal(headers['warning'], undefined, `${what}: no warning`);
+function assertAccepted(t: Test, { status, headers, text }: KubeReply, name: string): void {
+  t.equal(status, 201, `${name}: ${status === 201 ? 'accepted' : text}`);
+  t.equal(headers['warning'], undefined, `${name}: no warning`);
 }

@@ -6,8 +6,9 @@ import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apis
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { nginxMissing, startNginx } from './fixtures/support/nginx.ts';
 
-// The snippets of `examples/f5-nginx` between the lines that F5's controller writes around them, on nginx: what it makes
-// of a VirtualServer and of a Policy externalAuth, put together from its templates. The controller itself is not run.
+// Runs the snippets of `examples/f5-nginx` in nginx, between the lines that F5's controller writes
+// around them. Those lines follow the controller's templates for a VirtualServer and a Policy
+// externalAuth. The controller itself does not run.
 
 const [policy, virtualServer] = exampleDocuments('f5-nginx', 'virtual-server.yaml');
 
@@ -54,14 +55,18 @@ http {
 
 t.setTimeout(startLimitMs);
 
-t.test("F5's snippets", { skip: skipWithout(kubeApiServerMissing() ?? nginxMissing()) }, async t => {
-  await gatewaySuite(t, (t, neighbours) => startNginx(t, controllerConfig(neighbours)), {
-    // auth_request makes a 500 of everything that is neither 2xx, 401 nor 403.
-    downStatus: 500,
-    outageStatus: 500,
-    // Of what the auth server says, auth_request passes on status and challenge alone.
-    tellsWhy: false,
-    // Not a valid path for nginx: out of the root, no percent-encoding, a NUL.
-    refusedPaths: ['/..%2f', '/%zz', '/%00'],
-  });
-});
+t.test(
+  'the F5 snippets pass the gateway suite',
+  { skip: skipWithout(kubeApiServerMissing() ?? nginxMissing()) },
+  async t => {
+    await gatewaySuite(t, (t, neighbours) => startNginx(t, controllerConfig(neighbours)), {
+      // auth_request turns every status other than 2xx, 401 and 403 into a 500.
+      downStatus: 500,
+      outageStatus: 500,
+      // auth_request passes on only the status and the challenge.
+      tellsWhy: false,
+      // nginx rejects the path: outside of the root, invalid percent-encoding, a NUL.
+      refusedPaths: ['/..%2f', '/%zz', '/%00'],
+    });
+  },
+);

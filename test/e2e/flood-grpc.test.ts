@@ -1,7 +1,8 @@
 import t from 'tap';
 import { floods } from './fixtures/floods/flood-suite.ts';
 
-// Floods of the gRPC listener by clients without a valid credential. How to run one scenario: flood-suite.ts.
+// Floods of the gRPC listener by clients without a valid credential. flood-suite.ts describes how
+// to run one scenario.
 
 const listener = 'grpc';
 const seed = Number(process.env['GATECAR_FLOOD_SEED'] ?? 20_261_130);
@@ -33,7 +34,7 @@ floods(t, { probe: 'grpc' }, flood => {
     attack: ['checks', { connections: 100, calls: 100, padding: 15_000, token: 'one' }],
     seconds: 2,
   });
-  flood.test('200 connections of 1,000 checks each that leave no window for an answer', {
+  flood.test('200 connections of 1,000 checks each that leave no window for a response', {
     listener,
     attack: ['checks', { connections: 200, read: false }],
     seconds: 2,
@@ -79,7 +80,7 @@ floods(t, { probe: 'grpc' }, flood => {
       seconds: 1,
     });
   }
-  flood.test('200 connections of PING frames whose answers are never read', {
+  flood.test('200 connections of PING frames whose responses are never read', {
     listener,
     attack: ['frames', { connections: 200, frame: 'ping', read: false }],
   });

@@ -1,7 +1,8 @@
 import t from 'tap';
 import { floods } from './fixtures/floods/flood-suite.ts';
 
-// Floods of the auth listener by clients without a valid credential. How to run one scenario: flood-suite.ts.
+// Floods of the auth listener by clients without a valid credential. flood-suite.ts describes how
+// to run one scenario.
 
 const listener = 'auth';
 
@@ -13,9 +14,9 @@ floods(t, {}, flood => {
     attack: ['pipeline', { bytes: 1_300_000 }],
   });
   flood.test('one connection that pipelines GET /auth without end', { listener, attack: ['pipeline', {}] });
-  flood.test('one connection that waits for its first answer and then pipelines GET /auth/x without end', {
+  flood.test('one connection that waits for its first response and then pipelines GET /auth/x without end', {
     listener,
-    attack: ['pipeline', { path: '/auth/x', polite: true }],
+    attack: ['pipeline', { path: '/auth/x', waitForFirst: true }],
   });
   flood.test('20 connections that pipeline GET /auth without end', {
     listener,
@@ -29,7 +30,7 @@ floods(t, {}, flood => {
     listener,
     attack: ['pipeline', { connections: 200 }],
   });
-  flood.test('200 connections that pipeline GET /auth and never read an answer', {
+  flood.test('200 connections that pipeline GET /auth and never read a response', {
     listener,
     attack: ['pipeline', { connections: 200, read: false }],
     seconds: 2,
@@ -64,8 +65,8 @@ floods(t, {}, flood => {
     attack: ['waiting', { connections: 40, requests: 256, padding: 60_000 }],
     seconds: 2,
   });
-  flood.test('20 connections that send what is not HTTP, one after the other', {
+  flood.test('20 connections that send bytes that are not HTTP, one after the other', {
     listener,
-    attack: ['garbage', { connections: 20 }],
+    attack: ['nonHttpBytes', { connections: 20 }],
   });
 });

@@ -1,7 +1,8 @@
 import t from 'tap';
 import { floods } from './fixtures/floods/flood-suite.ts';
 
-// Floods of the ops listener, which is plain HTTP and asks for no credential. How to run one scenario: flood-suite.ts.
+// Floods of the ops listener, which is plain HTTP and needs no credential. How to run one
+// scenario: flood-suite.ts.
 
 const listener = 'ops';
 
@@ -15,7 +16,7 @@ floods(t, {}, flood => {
   });
   flood.test('one ops connection that pipelines GET /metrics without end', {
     listener,
-    attack: ['pipeline', { path: '/metrics', polite: true }],
+    attack: ['pipeline', { path: '/metrics', waitForFirst: true }],
   });
   flood.test('20 ops connections that pipeline GET /livez without end', {
     listener,
@@ -33,7 +34,7 @@ floods(t, {}, flood => {
     listener,
     attack: ['pipeline', { path: '/metrics', connections: 200 }],
   });
-  flood.test('200 ops connections that pipeline GET /metrics and never read an answer', {
+  flood.test('200 ops connections that pipeline GET /metrics and never read a response', {
     listener,
     attack: ['pipeline', { path: '/metrics', connections: 200, read: false }],
     seconds: 2,

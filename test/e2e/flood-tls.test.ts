@@ -1,7 +1,7 @@
 import t from 'tap';
 import { floods } from './fixtures/floods/flood-suite.ts';
 
-// Floods of the auth and gRPC listeners over TLS. How to run one scenario: flood-suite.ts.
+// Floods of the auth and gRPC listeners over TLS. flood-suite.ts describes how to run one scenario.
 
 t.setTimeout(280_000);
 
@@ -33,7 +33,7 @@ floods(t, { tls: true }, flood => {
     listener: 'auth',
     attack: ['renegotiations', { connections: 20 }],
   });
-  flood.test('200 clients that send what is not TLS, or a record without an end', {
+  flood.test('200 clients that send bytes that are not TLS, or a record without an end', {
     listener: 'auth',
     attack: ['brokenRecords', { connections: 200 }],
   });
@@ -41,7 +41,7 @@ floods(t, { tls: true }, flood => {
     listener: 'auth',
     attack: ['pipeline', { connections: 20 }],
   });
-  flood.test('200 TLS connections that pipeline GET /auth and never read an answer', {
+  flood.test('200 TLS connections that pipeline GET /auth and never read a response', {
     listener: 'auth',
     attack: ['pipeline', { connections: 200, read: false }],
     seconds: 2,

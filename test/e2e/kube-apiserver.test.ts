@@ -18,19 +18,19 @@ import {
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { ServiceAccountKeys } from './fixtures/support/service-account-keys.ts';
 
-// The other end-to-end tests stand on this API server: what they take for granted is shown here.
+// Verifies the API server on which the other end-to-end tests rely.
 
 const audiences = ['bindcar'];
 const extra = 'authentication.kubernetes.io';
 
 t.setTimeout(startLimitMs);
 
-t.test('a kube-apiserver of our own', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
+t.test('the kube-apiserver of the tests', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
   const api = await startKubeApiServer();
   t.teardown(() => api.stop());
   const { uid } = await api.createServiceAccount('apps', 'web');
 
-  t.test('a token is good for the audience it was asked for and for no other', async t => {
+  t.test('the API server accepts a token for its own audience only', async t => {
     const token = await api.requestToken('apps', 'web', { audiences });
     t.match(await api.review(token, audiences), {
       authenticated: true,
@@ -45,7 +45,7 @@ t.test('a kube-apiserver of our own', { skip: skipWithout(kubeApiServerMissing()
     t.match(await api.review(apiToken), { authenticated: true, audiences: [apiAudience] });
   });
 
-  t.test('a token bound to a pod names the pod and its node', async t => {
+  t.test('the review of a token bound to a pod names the pod and its node', async t => {
     const node = await api.createNode('node-1');
     const pod = await api.createPod('apps', 'web-0', { serviceAccount: 'web', nodeName: 'node-1' });
     const token = await api.requestToken('apps', 'web', { audiences, boundPod: { name: 'web-0', ...pod } });
@@ -59,18 +59,18 @@ t.test('a kube-apiserver of our own', { skip: skipWithout(kubeApiServerMissing()
     });
   });
 
-  t.test('a token ends with the pod it is bound to, and with its ServiceAccount', async t => {
+  t.test('a token becomes invalid with its pod, and with its ServiceAccount', async t => {
     await api.createServiceAccount('apps', 'brief');
     const pod = await api.createPod('apps', 'brief-0', { serviceAccount: 'brief' });
     const podToken = await api.requestToken('apps', 'brief', { audiences, boundPod: { name: 'brief-0', ...pod } });
     await api.deletePod('apps', 'brief-0');
-    await refused(t, api, podToken, 'service account token has been invalidated');
+    await assertRejected(t, api, podToken, 'service account token has been invalidated');
     const token = await api.requestToken('apps', 'brief', { audiences });
     await api.deleteServiceAccount('apps', 'brief');
-    await refused(t, api, token, 'serviceaccounts "brief" not found');
+    await assertRejected(t, api, token, 'serviceaccounts "brief" not found');
   });
 
-  t.test("a legacy Secret token is good for the API server's own audience alone", async t => {
+  t.test('the API server accepts a legacy Secret token for its own audience only', async t => {
     const token = await api.createLegacySecretToken('apps', 'web');
     t.match(await api.review(token), { authenticated: true, audiences: [apiAudience], user: { uid } });
     t.match(await api.review(token, audiences), { authenticated: undefined, error: /is invalid for the target/ });
@@ -79,28 +79,28 @@ t.test('a kube-apiserver of our own', { skip: skipWithout(kubeApiServerMissing()
     t.match(await api.review(copy), { error: "[invalid bearer token, Token does not match server's copy]" });
   });
 
-  t.test('tokens signed by the test count as if the API server had made them', async t => {
+  t.test('tokens signed by the test count as if the API server had issued them', async t => {
     const now = Math.floor(Date.now() / 1_000);
-    const good = await api.claimsFor('apps', 'web', { aud: audiences });
+    const validClaims = await api.claimsFor('apps', 'web', { aud: audiences });
     const error = async (token: string) => (await api.review(token, audiences)).error;
-    t.match(await api.review(api.signToken(good), audiences), { authenticated: true, user: { uid } });
+    t.match(await api.review(api.signToken(validClaims), audiences), { authenticated: true, user: { uid } });
     const past = { iat: now - 100, nbf: now - 100, exp: now - 61 };
-    t.match(await error(api.signToken({ ...good, ...past })), 'service account token has expired');
-    t.match(await error(api.signToken({ ...good, nbf: now + 90 })), 'service account token is not valid yet');
-    const foreign = await ServiceAccountKeys.generate();
-    t.match(await error(foreign.sign(good)), 'invalid signature, no keys found');
-    t.match(await error(foreign.sign(good, { kid: api.keys.kid })), 'error in cryptographic primitive');
-    t.match(await error(api.signToken(good, { alg: 'none' })), 'error in cryptographic primitive');
-    t.match(await error(api.signToken(good, { alg: 'HS256' })), 'error in cryptographic primitive');
+    t.match(await error(api.signToken({ ...validClaims, ...past })), 'service account token has expired');
+    t.match(await error(api.signToken({ ...validClaims, nbf: now + 90 })), 'service account token is not valid yet');
+    const unknownKeys = await ServiceAccountKeys.generate();
+    t.match(await error(unknownKeys.sign(validClaims)), 'invalid signature, no keys found');
+    t.match(await error(unknownKeys.sign(validClaims, { kid: api.keys.kid })), 'error in cryptographic primitive');
+    t.match(await error(api.signToken(validClaims, { alg: 'none' })), 'error in cryptographic primitive');
+    t.match(await error(api.signToken(validClaims, { alg: 'HS256' })), 'error in cryptographic primitive');
   });
 
-  t.test('the token file gives users that are no ServiceAccounts', async t => {
+  t.test('users of the token file are not ServiceAccounts', async t => {
     for (const { token, username, uid, groups } of Object.values(api.opaqueTokens)) {
       t.match(await api.review(token), { authenticated: true, user: { username, uid, groups } });
     }
   });
 
-  t.test('each review is counted, and what is refused before it is not', async t => {
+  t.test('the API server counts each review, and no request that it denies before', async t => {
     const token = await api.requestToken('apps', 'web', { audiences });
     const before = await api.reviews();
     await Promise.all(Array.from({ length: 50 }, () => api.review(token, audiences)));
@@ -132,7 +132,7 @@ t.test('a kube-apiserver of our own', { skip: skipWithout(kubeApiServerMissing()
     t.equal(status, 201);
   });
 
-  t.test('each kind of kubeconfig logs in', async t => {
+  t.test('each kind of kubeconfig authenticates', async t => {
     const tokenFile = join(api.directory, 'jane');
     await writeFile(tokenFile, api.opaqueTokens.jane.token);
     const ann = { user: 'ann', groups: ['b', 'c/d'] };
@@ -146,7 +146,8 @@ t.test('a kube-apiserver of our own', { skip: skipWithout(kubeApiServerMissing()
     const jane = { username: 'jane', groups: ['team a', 'b', 'system:authenticated'] };
     const certified = { username: 'ann', groups: ['b', 'c/d', 'system:authenticated'] };
     t.match(await whoAmI(file, 'token'), jane);
-    // The client only knows this field by a name of its own, `token-file`; client-go and kubectl know this one.
+    // The client calls this field `token-file`, which no other tool reads; client-go and kubectl
+    // call it `tokenFile`.
     t.strictSame(JSON.parse(await readFile(file, 'utf8')).users[1].user, { tokenFile });
     t.match(await whoAmI(file, 'inline certificate'), certified);
     t.match(await whoAmI(file, 'certificate files'), certified);
@@ -154,23 +155,23 @@ t.test('a kube-apiserver of our own', { skip: skipWithout(kubeApiServerMissing()
     t.match(await whoAmI(api.kubeconfigFile, 'admin'), { username: 'admin', groups: ['system:masters'] });
   });
 
-  t.test('paused, it answers nothing; resumed, it goes on', async t => {
+  t.test('a paused API server does not respond, and a resumed one does', async t => {
     await api.pause();
     await t.rejects(api.request('GET', '/livez', undefined, { timeoutMs: 300 }), { name: 'AbortError' });
     api.resume();
     t.equal((await api.request('GET', '/livez')).status, 200);
   });
 
-  t.test('down, it refuses connections; up again, it has the same address, keys and data', async t => {
+  t.test('an API server that is down refuses connections; up again it has the same address, keys and data', async t => {
     const token = await api.requestToken('apps', 'web', { audiences });
     await api.down();
     await t.rejects(api.request('GET', '/livez'), { code: 'ECONNREFUSED' });
     await api.up();
     t.match(await api.review(token, audiences), { authenticated: true, user: { uid } });
-    t.equal(await api.reviews(), 1, 'it counts from 0 again');
+    t.equal(await api.reviews(), 1, 'its counter starts at 0');
   });
 
-  t.test('it comes back with another certificate, from another authority', async t => {
+  t.test('a restarted API server can have another certificate from another CA', async t => {
     const { ca } = api;
     await api.restart({ newAuthority: true });
     t.not(api.ca, ca);
@@ -179,7 +180,7 @@ t.test('a kube-apiserver of our own', { skip: skipWithout(kubeApiServerMissing()
   });
 });
 
-t.test('nothing survives a test that is killed', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
+t.test('no process or file survives a killed test', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
   const module = new URL('fixtures/support/kube-apiserver.ts', import.meta.url).href;
   const script = `import { startKubeApiServer } from '${module}';
     const api = await startKubeApiServer();
@@ -196,7 +197,7 @@ t.test('nothing survives a test that is killed', { skip: skipWithout(kubeApiServ
   await t.rejects(once(get(`${url}/livez`), 'response'), { code: 'ECONNREFUSED' });
 });
 
-t.test('what is missing is said', async t => {
+t.test('skipWithout names the missing tool, and throws in CI', async t => {
   t.equal(skipWithout(undefined), false);
   const { CI } = process.env;
   t.teardown(() => {
@@ -209,26 +210,26 @@ t.test('what is missing is said', async t => {
   t.throws(() => skipWithout('install: x'), { message: 'install: x' });
 });
 
-async function refused(t: Test, api: KubeApiServer, token: string, cause: string): Promise<void> {
+async function assertRejected(t: Test, api: KubeApiServer, token: string, cause: string): Promise<void> {
   const deadline = Date.now() + 15_000;
-  // The API server's authenticator hears of a deletion by a watch, and remembers a yes from before that for 10 s.
+  // The API server's authenticator watches deletions, and caches an earlier allow for 10 s.
   while ((await api.review(token, audiences)).authenticated && Date.now() < deadline) await sleep(20);
   t.match(await api.review(token, audiences), { authenticated: undefined, error: `[invalid bearer token, ${cause}]` });
 }
 
-/** Who a context of a kubeconfig is, with the client that gatecar uses. */
+/** Returns the user of a kubeconfig's context, through the client library that gatecar uses. */
 async function whoAmI(file: string, context: string): Promise<unknown> {
   const config = new KubeConfig();
   config.loadFromFile(file);
   config.setCurrentContext(context);
   const options: RequestOptions = { method: 'POST', headers: { 'content-type': 'application/json' } };
   await config.applyToHTTPSOptions(options);
-  const asked = request(
+  const outgoing = request(
     `${config.getCurrentCluster()?.server}/apis/authentication.k8s.io/v1/selfsubjectreviews`,
     options,
   );
-  asked.end('{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}');
-  const [response] = await once(asked, 'response');
+  outgoing.end('{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}');
+  const [response] = await once(outgoing, 'response');
   const { status } = (await json(response)) as { status: { userInfo: unknown } };
   return status.userInfo;
 }

@@ -1,7 +1,7 @@
 import { loadYaml } from '@kubernetes/client-node';
 import t, { type Test } from 'tap';
-import { ask } from '../fixtures/ask.ts';
 import { at, exampleDocuments, exampleReadme, type Yaml } from '../fixtures/examples.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
@@ -9,11 +9,12 @@ import { containerOf, environmentOf, podOf } from './fixtures/support/helm.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { startKubectlProxy } from './fixtures/support/kubectl-proxy.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
-import { startHop } from './fixtures/support/recording-proxy.ts';
-import { identityIn, refusalOf, rejected } from './fixtures/support/response-matchers.ts';
+import { startRecordingProxy } from './fixtures/support/recording-proxy.ts';
+import { denialOf, identityIn, rejected } from './fixtures/support/response-matchers.ts';
 import { until } from './fixtures/support/until.ts';
 
-// `examples/kubectl-proxy`, addresses aside, with the real thing between gatecar and the API server.
+// Tests `examples/kubectl-proxy` with other addresses, with the real kubectl proxy between gatecar
+// and the API server.
 
 const REVIEWS = '/apis/authentication.k8s.io/v1/tokenreviews';
 const KEYS = ['/.well-known/openid-configuration', '/openid/v1/jwks'];
@@ -27,9 +28,9 @@ const SETTINGS: Readonly<Record<string, string>> = environmentOf(containerOf(pod
 
 t.setTimeout(startLimitMs);
 
-t.test('in the example, the proxy alone has a credential, and gatecar asks it', async t => {
-  const written = 'GATECAR_KUBE_API_URL';
-  t.equal(SETTINGS[written], 'http://127.0.0.1:8001');
+t.test('in the example only the proxy has a credential, and gatecar sends its reviews to it', async t => {
+  const setting = 'GATECAR_KUBE_API_URL';
+  t.equal(SETTINGS[setting], 'http://127.0.0.1:8001');
   for (const args of [TIGHT, WITH_KEYS]) {
     t.ok(args.includes('--port=8001') && args.includes('--address=127.0.0.1'));
     t.equal(args[0], 'proxy');
@@ -39,116 +40,142 @@ t.test('in the example, the proxy alone has a credential, and gatecar asks it', 
   t.match(at(pod, 'spec.volumes[0].projected.sources') as Yaml[], [{ serviceAccountToken: { path: 'token' } }, {}, {}]);
 });
 
-t.test('kubectl proxy', { skip: skipWithout(kubeApiServerMissing() ?? gatewayMissing('kubectl')) }, async t => {
-  const { api, tokenFile } = await startCluster(t);
-  await api.createServiceAccount('apps', 'web');
-  const newToken = () => api.requestToken('apps', 'web', { audiences });
-  const kubeconfig = await api.writeKubeconfig({ proxy: { tokenFile } });
-  const tight = await startKubectlProxy(t, kubeconfig, TIGHT);
-  const hop = await startHop(t, tight.url);
-  const settings = { ...SETTINGS, GATECAR_KUBE_API_URL: hop.url, GATECAR_CACHE_TTL: '0' };
-  const gatecar = await startGatecar(t, settings);
+t.test(
+  'gatecar reviews tokens through kubectl proxy',
+  { skip: skipWithout(kubeApiServerMissing() ?? gatewayMissing('kubectl')) },
+  async t => {
+    const { api, tokenFile } = await startCluster(t);
+    await api.createServiceAccount('apps', 'web');
+    const newToken = () => api.requestToken('apps', 'web', { audiences });
+    const kubeconfig = await api.writeKubeconfig({ proxy: { tokenFile } });
+    const tight = await startKubectlProxy(t, kubeconfig, TIGHT);
+    const hop = await startRecordingProxy(t, tight.url);
+    const settings = { ...SETTINGS, GATECAR_KUBE_API_URL: hop.url, GATECAR_CACHE_TTL: '0' };
+    const gatecar = await startGatecar(t, settings);
 
-  t.test('good tokens pass, bad ones are refused with the API server’s words, and no credential is sent', async t => {
-    const reply = await ask(gatecar.auth, { token: await newToken() });
-    t.equal(reply.status, 200);
-    t.match(identityIn(reply.rawHeaders), { user: 'system:serviceaccount:apps:web', audiences: 'bindcar' });
-    t.strictSame(refusalOf(await ask(gatecar.auth, { token: 'garbage' })), rejected('invalid bearer token'));
-    t.equal((await ask(gatecar.auth, { token: await api.requestToken('apps', 'web') })).status, 401);
-    const heads = hop.passed.map(({ method, path, headers }) => `${method} ${path} ${headers.authorization}`);
-    t.strictSame(new Set(heads), new Set([`POST ${REVIEWS} undefined`]));
-    const names = new Set(hop.passed.flatMap(({ headers }) => Object.keys(headers)));
-    t.strictSame(
-      [...names].sort(),
-      ['accept', 'connection', 'content-length', 'content-type', 'host', 'user-agent'],
-      'nor any header of a caller’s',
+    t.test(
+      'through kubectl proxy valid tokens pass, invalid ones are rejected with the API server’s text, and no credential is sent',
+      async t => {
+        const reply = await sendRequest(gatecar.auth, { token: await newToken() });
+        t.equal(reply.status, 200);
+        t.match(identityIn(reply.rawHeaders), { user: 'system:serviceaccount:apps:web', audiences: 'bindcar' });
+        t.strictSame(denialOf(await sendRequest(gatecar.auth, { token: 'garbage' })), rejected('invalid bearer token'));
+        t.equal((await sendRequest(gatecar.auth, { token: await api.requestToken('apps', 'web') })).status, 401);
+        const heads = hop.passed.map(({ method, path, headers }) => `${method} ${path} ${headers.authorization}`);
+        t.strictSame(new Set(heads), new Set([`POST ${REVIEWS} undefined`]));
+        const names = new Set(hop.passed.flatMap(({ headers }) => Object.keys(headers)));
+        t.strictSame(
+          [...names].sort(),
+          ['accept', 'connection', 'content-length', 'content-type', 'host', 'user-agent'],
+          'no header of a client is sent',
+        );
+      },
     );
-  });
 
-  t.test('nothing else comes through, however it is spelled', async t => {
-    const review = { kind: 'TokenReview', apiVersion: 'authentication.k8s.io/v1', spec: { token: 'garbage' } };
-    const headers = { 'content-type': 'application/json' };
-    const one = async (method: string, path: string, more: Record<string, string> = {}) =>
-      (await ask(tight.url, { method, path, headers: { ...headers, ...more }, body: JSON.stringify(review) })).status;
-    t.equal(await one('POST', REVIEWS), 201);
-    const paths = ['/', '/api', '/api/v1/secrets', '/version', '/metrics', `${REVIEWS}/`, `${REVIEWS}/x`, ...KEYS];
-    for (const path of [...paths, `/x${REVIEWS}`, REVIEWS.replace('tokenreviews', 'selfsubjectreviews')]) {
-      for (const method of ['GET', 'POST']) t.equal(await one(method, path), 403, `${method} ${path}`);
-    }
-    for (const path of [`/${REVIEWS}`, `/api/..${REVIEWS}`, `${REVIEWS}/../selfsubjectreviews`, `${REVIEWS}%2f..`]) {
-      const status = await one('POST', path);
-      t.ok([301, 307, 403].includes(status), `${path}: ${status}`);
-    }
-    for (const method of ['GET', 'PUT', 'PATCH', 'DELETE', 'HEAD']) t.equal(await one(method, REVIEWS), 403, method);
-    t.equal(await one('POST', REVIEWS, { host: 'gatecar.gatecar.svc' }), 403, 'a Host that is no loopback name');
-    t.equal(await one('POST', REVIEWS, { host: 'localhost' }), 201, 'which anybody can write');
-    t.equal(
-      await one('POST', REVIEWS, { authorization: 'Bearer garbage' }),
-      401,
-      'another credential goes before its own',
-    );
-  });
-
-  t.test('killed: 503 that says so; started again: it is asked again', async t => {
-    await tight.kill();
-    // The hop is no part of the example: without it, as in the pod.
-    const direct = await startGatecar(t, { ...settings, GATECAR_KUBE_API_URL: tight.url }, { ready: false });
-    await isOutage(t, direct.auth, 'connection_refused');
-    await tight.start();
-    await direct.ready();
-    t.equal((await ask(direct.auth, { token: await newToken() })).status, 200);
-    await tight.kill();
-    await isOutage(t, direct.auth, 'connection_refused');
-    await tight.start();
-    await until('it is asked again', async () => (await ask(direct.auth, { token: 'garbage' })).status === 401);
-  });
-
-  t.test('the API server gone behind it: 503, and then it goes on', async t => {
-    const token = await newToken();
-    await api.down();
-    await isOutage(t, gatecar.auth, 'server_error');
-    await api.up();
-    await until('it is asked again', async () => (await ask(gatecar.auth, { token })).status === 200);
-  });
-
-  t.test('a path that the proxy does not let through is an outage', async t => {
-    const wrong = await startGatecar(t, { ...settings, GATECAR_KUBE_API_URL: `${tight.url}/api` }, { ready: false });
-    await isOutage(t, wrong.auth, 'forbidden');
-  });
-
-  t.test('with the keys let through, junk costs no review; without them it is told once, and goes on', async t => {
-    const checking = { ...settings, GATECAR_JWT_PRECHECK: 'signature' };
-    const junk = async () => {
-      const [head, claims] = (await newToken()).split('.');
-      return `${head}.${claims}.${Buffer.alloc(256, 'x').toString('base64url')}`;
-    };
-    const unable = await startGatecar(t, { ...checking, GATECAR_KUBE_API_URL: tight.url });
-    await unable.logged('that it has no keys', ({ msg }) => msg.startsWith("the cluster's keys cannot be read"));
-    t.equal(await reviewsDuring(api, async () => ask(unable.auth, { token: await junk() })), 1);
-    t.equal((await ask(unable.auth, { token: await newToken() })).status, 200);
-
-    const open = await startKubectlProxy(t, kubeconfig, WITH_KEYS);
-    const able = await startGatecar(t, { ...checking, GATECAR_KUBE_API_URL: open.url });
-    await until('it has the keys', async () => {
-      return (await reviewsDuring(api, async () => ask(able.auth, { token: await junk() }))) === 0;
+    t.test('kubectl proxy rejects every other request, however its path is written', async t => {
+      const review = { kind: 'TokenReview', apiVersion: 'authentication.k8s.io/v1', spec: { token: 'garbage' } };
+      const headers = { 'content-type': 'application/json' };
+      const send = async (method: string, path: string, extra: Record<string, string> = {}) =>
+        (
+          await sendRequest(tight.url, {
+            method,
+            path,
+            headers: { ...headers, ...extra },
+            body: JSON.stringify(review),
+          })
+        ).status;
+      t.equal(await send('POST', REVIEWS), 201);
+      const paths = ['/', '/api', '/api/v1/secrets', '/version', '/metrics', `${REVIEWS}/`, `${REVIEWS}/x`, ...KEYS];
+      for (const path of [...paths, `/x${REVIEWS}`, REVIEWS.replace('tokenreviews', 'selfsubjectreviews')]) {
+        for (const method of ['GET', 'POST']) t.equal(await send(method, path), 403, `${method} ${path}`);
+      }
+      for (const path of [`/${REVIEWS}`, `/api/..${REVIEWS}`, `${REVIEWS}/../selfsubjectreviews`, `${REVIEWS}%2f..`]) {
+        const status = await send('POST', path);
+        t.ok([301, 307, 403].includes(status), `${path}: ${status}`);
+      }
+      for (const method of ['GET', 'PUT', 'PATCH', 'DELETE', 'HEAD']) t.equal(await send(method, REVIEWS), 403, method);
+      t.equal(await send('POST', REVIEWS, { host: 'gatecar.gatecar.svc' }), 403, 'a Host that is not a loopback name');
+      t.equal(await send('POST', REVIEWS, { host: 'localhost' }), 201, 'any client may send this Host');
+      t.equal(
+        await send('POST', REVIEWS, { authorization: 'Bearer garbage' }),
+        401,
+        'another credential takes precedence over the proxy’s',
+      );
     });
-    t.equal((await ask(able.auth, { token: await junk() })).status, 401);
-    t.equal((await ask(able.auth, { token: await newToken() })).status, 200);
-    for (const path of KEYS) t.equal((await ask(open.url, { path })).status, 200, path);
-    for (const path of ['/api/v1/secrets', '/version', '/openid/v1', '/openid/v1/jwks/']) {
-      t.equal((await ask(open.url, { path })).status, 403, path);
-    }
-  });
 
-  t.test('why --accept-paths must be there: without it the API server hears everything', async t => {
-    const open = await startKubectlProxy(t, kubeconfig, ['proxy']);
-    const { status, body } = await ask(open.url, { path: '/api/v1/secrets' });
-    t.match([status, JSON.parse(body).message], [403, /system:serviceaccount:gatecar:gatecar.*cannot list/]);
-    t.equal((await ask(open.url, { path: '/version' })).status, 200);
-  });
-});
+    t.test('kubectl proxy killed: 503 with the cause; restarted: reviews succeed again', async t => {
+      await tight.kill();
+      // The recording proxy is not part of the example. Here gatecar connects directly, as in the
+      // pod.
+      const direct = await startGatecar(t, { ...settings, GATECAR_KUBE_API_URL: tight.url }, { ready: false });
+      await assertUnavailable(t, direct.auth, 'connection refused');
+      await tight.start();
+      await direct.ready();
+      t.equal((await sendRequest(direct.auth, { token: await newToken() })).status, 200);
+      await tight.kill();
+      await assertUnavailable(t, direct.auth, 'connection refused');
+      await tight.start();
+      await until(
+        'reviews succeed again',
+        async () => (await sendRequest(direct.auth, { token: 'garbage' })).status === 401,
+      );
+    });
 
-async function isOutage(t: Test, auth: string, cause: string): Promise<void> {
-  const { status, body } = await ask(auth, { token: 'somebody-new' });
+    t.test('the API server down behind kubectl proxy: 503, and then reviews succeed again', async t => {
+      const token = await newToken();
+      await api.down();
+      await assertUnavailable(t, gatecar.auth, 'server error');
+      await api.up();
+      await until('reviews succeed again', async () => (await sendRequest(gatecar.auth, { token })).status === 200);
+    });
+
+    t.test('a path that kubectl proxy rejects is an outage', async t => {
+      const wrong = await startGatecar(t, { ...settings, GATECAR_KUBE_API_URL: `${tight.url}/api` }, { ready: false });
+      await assertUnavailable(t, wrong.auth, 'forbidden');
+    });
+
+    t.test(
+      'with the JWKS accepted, invalid tokens cost no review; without it, one line is logged and reviews continue',
+      async t => {
+        const withPrecheck = { ...settings, GATECAR_JWT_PRECHECK: 'signature' };
+        const invalidToken = async () => {
+          const [head, claims] = (await newToken()).split('.');
+          return `${head}.${claims}.${Buffer.alloc(256, 'x').toString('base64url')}`;
+        };
+        const withoutKeys = await startGatecar(t, { ...withPrecheck, GATECAR_KUBE_API_URL: tight.url });
+        await withoutKeys.logged('that it has no keys', ({ msg }) => msg.startsWith('cannot fetch cluster JWKS'));
+        t.equal(
+          await reviewsDuring(api, async () => sendRequest(withoutKeys.auth, { token: await invalidToken() })),
+          1,
+        );
+        t.equal((await sendRequest(withoutKeys.auth, { token: await newToken() })).status, 200);
+
+        const jwksProxy = await startKubectlProxy(t, kubeconfig, WITH_KEYS);
+        const withKeys = await startGatecar(t, { ...withPrecheck, GATECAR_KUBE_API_URL: jwksProxy.url });
+        await until('the JWKS is fetched', async () => {
+          return (
+            (await reviewsDuring(api, async () => sendRequest(withKeys.auth, { token: await invalidToken() }))) === 0
+          );
+        });
+        t.equal((await sendRequest(withKeys.auth, { token: await invalidToken() })).status, 401);
+        t.equal((await sendRequest(withKeys.auth, { token: await newToken() })).status, 200);
+        for (const path of KEYS) t.equal((await sendRequest(jwksProxy.url, { path })).status, 200, path);
+        for (const path of ['/api/v1/secrets', '/version', '/openid/v1', '/openid/v1/jwks/']) {
+          t.equal((await sendRequest(jwksProxy.url, { path })).status, 403, path);
+        }
+      },
+    );
+
+    t.test('without --accept-paths kubectl proxy forwards every request to the API server', async t => {
+      const permissive = await startKubectlProxy(t, kubeconfig, ['proxy']);
+      const { status, body } = await sendRequest(permissive.url, { path: '/api/v1/secrets' });
+      t.match([status, JSON.parse(body).message], [403, /system:serviceaccount:gatecar:gatecar.*cannot list/]);
+      t.equal((await sendRequest(permissive.url, { path: '/version' })).status, 200);
+    });
+  },
+);
+
+async function assertUnavailable(t: Test, auth: string, cause: string): Promise<void> {
+  const { status, body } = await sendRequest(auth, { token: 'new-token' });
   t.strictSame([status, JSON.parse(body)], [503, { error: `TokenReview API call failed: ${cause}` }]);
 }

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
-import { ask } from '../fixtures/ask.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { accepts, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
 import { caddyExample, startCaddy } from './fixtures/support/caddy.ts';
 import { type EnvoyExample, envoyExample, startEnvoy } from './fixtures/support/envoy.ts';
@@ -12,8 +12,9 @@ import type { Neighbours } from './fixtures/support/gateway-under-test.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { exampleConfig, nginxMissing, replaceOnce, startNginx } from './fixtures/support/nginx.ts';
 
-// Large request bodies behind real gateways. An Envoy with `failure_mode_allow: true` lets a request pass if its question
-// to gatecar fails in any way, so that a decision that is lost here is a request without a credential in the application.
+// Large request bodies behind real gateways. An Envoy with `failure_mode_allow: true` allows a
+// request if its call to gatecar fails in any way. A lost decision would then pass a request
+// without a credential.
 
 const MIB = 1024 * 1024;
 const ROUNDS = 200;
@@ -22,7 +23,7 @@ const audiences = ['bindcar'];
 
 t.setTimeout(280_000);
 
-/** Returns how many bytes of body it has received, and for which user. */
+/** Starts an application that returns the length of the body and the user of each request. */
 async function startCounter(t: Test) {
   const server = createServer((request, response) => {
     let bytes = 0;
@@ -31,7 +32,7 @@ async function startCounter(t: Test) {
     });
     request.on('end', () => {
       counter.requests += 1;
-      response.end(`${bytes} bytes for ${request.headers['x-auth-request-user'] ?? 'nobody'}`);
+      response.end(`${bytes} bytes for ${request.headers['x-auth-request-user'] ?? 'no user'}`);
     });
   });
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
@@ -44,13 +45,15 @@ async function startCounter(t: Test) {
   return counter;
 }
 
-/** gatecar, an application behind it, and an API server that accepts {@link TOKEN} alone. */
+/**
+ * Starts gatecar, an application behind it, and an API server that accepts {@link TOKEN} only.
+ */
 async function startNeighbours(t: Test) {
-  const yes = accepts({ audiences });
-  const no = reviews({ error: 'invalid bearer token' });
+  const authenticated = accepts({ audiences });
+  const rejected = reviews({ error: 'invalid bearer token' });
   const standIn = await startStandIn((request, response) =>
-    // The readiness probe may get either.
-    (request.token === TOKEN ? yes : no)(request, response),
+    // The readiness probe may get either response.
+    (request.token === TOKEN ? authenticated : rejected)(request, response),
   );
   t.teardown(() => standIn.close());
   const application = await startCounter(t);
@@ -64,12 +67,12 @@ async function startNeighbours(t: Test) {
   return { application, neighbours, gatecar };
 }
 
-/** The example, but it lets requests pass that it could not ask about. */
+/** Changes the example to allow requests if gatecar cannot be called. */
 function failingOpen(config: string): string {
   return replaceOnce(config, 'failure_mode_allow: false', 'failure_mode_allow: true');
 }
 
-/** The example, but it sends bodies along. */
+/** Changes the example to send bodies to gatecar. */
 async function withBodies(example: EnvoyExample, maxBytes: number): Promise<string> {
   let config = await envoyExample(example);
   const body = `with_request_body: { max_request_bytes: ${maxBytes}, pack_as_bytes: true }`;
@@ -89,24 +92,26 @@ async function withBodies(example: EnvoyExample, maxBytes: number): Promise<stri
   return config;
 }
 
-/** What came back, in short. */
+/** Sends an upload, and summarises the response. */
 async function outcome(url: string, bytes: number, token?: string): Promise<string> {
-  const question = { method: 'POST', path: '/upload', body: 'x'.repeat(bytes), ...(token !== undefined && { token }) };
-  return await ask(url, question).then(
+  const request = { method: 'POST', path: '/upload', body: 'x'.repeat(bytes), ...(token !== undefined && { token }) };
+  return await sendRequest(url, request).then(
     ({ status, body }) => (status === 200 ? `200, ${body}` : `${status}`),
     (error: Error & { code?: string }) => error.code ?? error.message,
   );
 }
 
-/** What a request that gatecar has allowed gets: without the user's name, Envoy has let it pass by itself. */
+/**
+ * The summary for a request that gatecar allowed. If Envoy allowed it by itself, it has no user.
+ */
 function allowed(bytes: number): string {
   return `200, ${bytes} bytes for system:serviceaccount:default:my-app`;
 }
 
-/** How many times there was each outcome. */
+/** Counts equal outcomes. */
 function tally(outcomes: readonly string[]): Record<string, number> {
   const counts: Record<string, number> = {};
-  for (const one of outcomes) counts[one] = (counts[one] ?? 0) + 1;
+  for (const outcome of outcomes) counts[outcome] = (counts[outcome] ?? 0) + 1;
   return counts;
 }
 
@@ -115,7 +120,7 @@ for (const [protocol, example] of [
   ['gRPC', 'envoy-grpc'],
 ] as const) {
   t.test(
-    `an Envoy that fails open and asks over ${protocol} with the body`,
+    `an Envoy that fails open and calls gatecar over ${protocol} with the body loses no decision`,
     { skip: skipWithout(gatewayMissing('envoy')) },
     async t => {
       const { application, neighbours } = await startNeighbours(t);
@@ -129,7 +134,7 @@ for (const [protocol, example] of [
             for (let round = 0; round < 8; round += 1) outcomes.push(await outcome(url, bytes));
             t.strictSame(tally(outcomes), { 401: 8 }, `${bytes / MIB} MiB`);
           }
-          t.equal(application.requests, before, 'the application receives none of them');
+          t.equal(application.requests, before, 'the application receives no request');
         });
         t.test(`a body of up to ${maxMib} MiB with a valid token, over ${protocol}, is always allowed`, async t => {
           for (const bytes of sizes) {
@@ -143,7 +148,7 @@ for (const [protocol, example] of [
   );
 }
 
-/** Sizes of the uploads: smaller and larger than what gatecar reads of a body that it does not need. */
+/** Sizes of the uploads, below and above the part of an unneeded body that gatecar reads. */
 const UPLOADS = [0.25, 0.9, 1.1, 2, 4, 7].map(size => Math.round(size * MIB));
 
 const GATEWAYS = {
@@ -163,7 +168,8 @@ const GATEWAYS = {
   },
   Caddy: {
     missing: gatewayMissing('caddy'),
-    // Go's server reads 256 KiB of a body that its handler has not read, and then resets the connection of a client that still sends.
+    // Go's server reads 256 KiB of a body that its handler has not read. Then it resets the
+    // connection of a client that still sends.
     readsDenied: false,
     start: async (t: Test, neighbours: Neighbours) => startCaddy(t, await caddyExample(), neighbours),
   },
@@ -176,15 +182,16 @@ for (const [name, { missing, start, readsDenied }] of Object.entries(GATEWAYS)) 
     async t => {
       const { neighbours } = await startNeighbours(t);
       const { url } = await start(t, neighbours);
-      const wrong: string[] = [];
+      const unexpected: string[] = [];
       for (let round = 0; round < ROUNDS; round += 1) {
         const bytes = UPLOADS[round % UPLOADS.length] ?? MIB;
-        // Every fourth without a valid token.
-        const isGood = round % 4 !== 3 || !readsDenied;
-        const got = await outcome(url, bytes, isGood ? TOKEN : 'bad-token');
-        if (got !== (isGood ? allowed(bytes) : '401')) wrong.push(`round ${round}, ${bytes / MIB} MiB: ${got}`);
+        // Every fourth request has no valid token.
+        const isAllowed = round % 4 !== 3 || !readsDenied;
+        const result = await outcome(url, bytes, isAllowed ? TOKEN : 'bad-token');
+        if (result !== (isAllowed ? allowed(bytes) : '401'))
+          unexpected.push(`round ${round}, ${bytes / MIB} MiB: ${result}`);
       }
-      t.strictSame(wrong, []);
+      t.strictSame(unexpected, []);
     },
   );
 }

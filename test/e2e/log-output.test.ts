@@ -6,16 +6,17 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import t, { type Test } from 'tap';
 import { buildBundle, imageForm } from '../../bench/production-build.ts';
-import { ask } from '../fixtures/ask.ts';
 import { auditLines } from '../fixtures/audit-lines.ts';
 import { metric } from '../fixtures/metrics.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { accepts, startStandIn } from '../fixtures/stand-in-api-server.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { freePort } from './fixtures/support/free-port.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { until } from './fixtures/support/until.ts';
 
-// Standard output may fail in any way, with the process as the image runs it and every decision audited.
+// Standard output fails in several ways, while gatecar runs as in the image and audits every
+// decision.
 
 const DROPPED = 'gatecar_log_lines_dropped_total';
 const FAILURES = 'gatecar_log_write_failures_total';
@@ -23,7 +24,7 @@ const FAILURES = 'gatecar_log_write_failures_total';
 t.setTimeout(180_000);
 t.before(buildBundle);
 
-/** How a shell or a container runtime gives a process its standard output. */
+/** Standard output as a shell or a container runtime passes it to a process. */
 type Output = number | 'pipe';
 
 async function start(t: Test, output: Output) {
@@ -34,8 +35,12 @@ async function start(t: Test, output: Output) {
   const child: ChildProcess = spawn(process.execPath, [...args, 'serve'], {
     env: {
       ...env,
-      ...{ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT_LOG: 'all', GATECAR_LOG_LEVEL: 'info' },
-      ...{ GATECAR_LISTEN: auth, GATECAR_OPS_LISTEN: ops, GATECAR_SHUTDOWN_DELAY: '0s' },
+      GATECAR_KUBE_API_URL: standIn.url,
+      GATECAR_AUDIT_LOG: 'all',
+      GATECAR_LOG_LEVEL: 'info',
+      GATECAR_LISTEN: auth,
+      GATECAR_OPS_LISTEN: ops,
+      GATECAR_SHUTDOWN_DELAY: '0s',
     },
     stdio: ['ignore', output, 'pipe'],
   });
@@ -48,7 +53,7 @@ async function start(t: Test, output: Output) {
   });
   const opsUrl = `http://${ops}`;
   await until('gatecar is ready', () =>
-    ask(opsUrl, { path: '/readyz' }).then(
+    sendRequest(opsUrl, { path: '/readyz' }).then(
       ({ status }) => status === 200,
       () => false,
     ),
@@ -56,24 +61,28 @@ async function start(t: Test, output: Output) {
   return {
     child,
     read: (name: string) => metric(opsUrl, name),
-    /** Asks so often with a token that is cached. @throws if one of the answers is no 200. */
+    /**
+     * Sends this many requests with a cached token. @throws if a response is not 200.
+     */
     async decide(count: number) {
       for (let left = count; left > 0; left -= 200) {
         const replies = Array.from({ length: Math.min(left, 200) }, () =>
-          ask(`http://${auth}`, { token: 'good', agent }),
+          sendRequest(`http://${auth}`, { token: 'good', agent }),
         );
-        const wrong = (await Promise.all(replies)).filter(({ status }) => status !== 200);
-        if (wrong.length > 0) throw new Error(`${wrong.length} of ${count} got ${wrong[0]?.status}`);
+        const failed = (await Promise.all(replies)).filter(({ status }) => status !== 200);
+        if (failed.length > 0) throw new Error(`${failed.length} of ${count} got ${failed[0]?.status}`);
       }
-      if ((await ask(opsUrl, { path: '/livez' })).status !== 200) throw new Error('not alive');
+      if ((await sendRequest(opsUrl, { path: '/livez' })).status !== 200) throw new Error('not alive');
     },
-    /** SIGTERM. @returns how it ended, and how many lines it says were lost. */
+    /**
+     * Sends SIGTERM. @returns the exit and the number of lost lines that gatecar reports.
+     */
     async end() {
       child.kill('SIGTERM');
       const [code, signal] = await exit;
-      const said = await errors;
-      const lost = Number(/^gatecar: lines not written to standard output: (\d+)$/m.exec(said)?.[1] ?? 0);
-      return { code, signal, said, lost };
+      const errorOutput = await errors;
+      const lost = Number(/^gatecar: lines not written to standard output: (\d+)$/m.exec(errorOutput)?.[1] ?? 0);
+      return { code, signal, errorOutput, lost };
     },
   };
 }
@@ -82,9 +91,9 @@ function mountMissing(): string | undefined {
   return process.getuid?.() === 0 ? undefined : 'run as root, which may mount a tmpfs';
 }
 
-/** A disk of this size, in KiB. */
+/** Mounts a file system of this size in KiB. */
 function disk(t: Test, kib: number): string {
-  const directory = scratch(t);
+  const directory = tempDir(t);
   execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${kib}k`, 'tmpfs', directory]);
   t.teardown(() => execFileSync('umount', ['--lazy', directory]));
   return directory;
@@ -97,7 +106,7 @@ function fileFor(t: Test, path: string): number {
 }
 
 t.test(
-  'a disk that is full, and then is not: decisions continue and no line is lost',
+  'a full disk that is freed: decisions continue and no line is lost',
   {
     skip: skipWithout(mountMissing()),
   },
@@ -109,21 +118,26 @@ t.test(
     await gatecar.decide(1_000);
     await until('writing fails', async () => (await gatecar.read(FAILURES)) > 0);
     await gatecar.decide(200);
-    t.equal(await gatecar.read(DROPPED), 0, 'they wait');
+    t.equal(await gatecar.read(DROPPED), 0, 'the lines wait');
     rmSync(join(directory, 'filler'));
     await until('it is written', async () => readFileSync(log, 'utf8').includes('"sequence":1200'));
-    t.match(await gatecar.end(), { code: 0, signal: null, lost: 0, said: /^gatecar: standard output failed: ENOSPC/ });
+    t.match(await gatecar.end(), {
+      code: 0,
+      signal: null,
+      lost: 0,
+      errorOutput: /^gatecar: standard output failed: ENOSPC/,
+    });
     const lines = auditLines(readFileSync(log, 'utf8'));
     t.strictSame(
       lines.map(({ sequence }) => sequence),
-      Array.from({ length: 1_200 }, (_, at) => at + 1),
+      Array.from({ length: 1_200 }, (_, index) => index + 1),
     );
     t.match(readFileSync(log, 'utf8'), /"lost":0,"msg":"log output failed or was too slow"/);
   },
 );
 
 t.test(
-  'a disk that stays full: decisions continue, each line is written or counted, SIGTERM exits with 0',
+  'a disk that stays full: decisions continue, each line is written or counted, and SIGTERM exits with 0',
   {
     skip: skipWithout(mountMissing()),
   },
@@ -132,20 +146,20 @@ t.test(
     const log = join(directory, 'log');
     const gatecar = await start(t, fileFor(t, log));
     await gatecar.decide(20_000);
-    t.ok((await gatecar.read(DROPPED)) > 0, 'past 4 MiB they are lost');
-    const { code, lost, said } = await gatecar.end();
+    t.ok((await gatecar.read(DROPPED)) > 0, 'lines beyond 4 MiB are lost');
+    const { code, lost, errorOutput } = await gatecar.end();
     t.equal(code, 0);
-    t.equal(said.match(/standard output failed/g)?.length, 1, 'it is reported once');
+    t.equal(errorOutput.match(/standard output failed/g)?.length, 1, 'the failure is reported once');
     const written = readFileSync(log, 'utf8').split('\n').slice(0, -1);
     t.ok(written.length > 0);
-    // Those of the log: listening, draining, stopped, and what comes at the start.
-    const others = written.filter(line => !line.includes('"audit":true')).length;
+    // Log lines without an audit field: listening, draining, stopped, and those of the start.
+    const logLines = written.filter(line => !line.includes('"audit":true')).length;
     const decided = auditLines(written.join('\n')).length;
-    t.ok(decided + lost >= 20_000 && decided + lost + others <= 20_010, `${decided} written, ${lost} lost`);
+    t.ok(decided + lost >= 20_000 && decided + lost + logLines <= 20_010, `${decided} written, ${lost} lost`);
   },
 );
 
-t.test('a device that takes nothing: each line is counted', async t => {
+t.test('a device without space: each line is counted', async t => {
   const gatecar = await start(t, fileFor(t, '/dev/full'));
   await gatecar.decide(1_000);
   const { code, lost } = await gatecar.end();
@@ -153,14 +167,14 @@ t.test('a device that takes nothing: each line is counted', async t => {
   t.ok(lost >= 1_000 && lost <= 1_010, `${lost} lost`);
 });
 
-t.test('a closed pipe: decisions continue, each line is counted, SIGTERM exits with 0 at once', async t => {
+t.test('a closed pipe: decisions continue, each line is counted, and SIGTERM exits with 0 immediately', async t => {
   const gatecar = await start(t, 'pipe');
   gatecar.child.stdout?.destroy();
   await gatecar.decide(1_000);
   await until('the lines are counted', async () => (await gatecar.read(DROPPED)) >= 1_000);
   const started = performance.now();
-  t.match(await gatecar.end(), { code: 0, signal: null, said: /^gatecar: standard output failed: EPIPE/ });
-  t.ok(performance.now() - started < 1_500, 'nothing was waited for');
+  t.match(await gatecar.end(), { code: 0, signal: null, errorOutput: /^gatecar: standard output failed: EPIPE/ });
+  t.ok(performance.now() - started < 1_500, 'the exit did not wait');
 });
 
 t.test('a slow reader: decisions continue, and each line is read or counted', async t => {
@@ -177,7 +191,7 @@ t.test('a slow reader: decisions continue, and each line is read or counted', as
 });
 
 t.test('a reader that is stuck: SIGTERM exits with 0, and each line is read or counted', async t => {
-  const path = join(scratch(t), 'pipe');
+  const path = join(tempDir(t), 'pipe');
   execFileSync('mkfifo', [path]);
   const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   t.teardown(() => closeSync(reader));
@@ -188,11 +202,11 @@ t.test('a reader that is stuck: SIGTERM exits with 0, and each line is read or c
   const { code, signal, lost } = await gatecar.end();
   t.strictSame([code, signal], [0, null]);
   const read = auditLines(contentsOf(reader)).length;
-  // A write that was in flight may have come half through: its lines are counted and may be read.
+  // A write in flight may be cut: its lines are counted and may also have been read.
   t.ok(read > 0 && read + lost >= 20_000 && read + lost < 20_100, `${read} read, ${lost} lost`);
 });
 
-/** Whole lines that are left in a pipe without a writer. */
+/** Returns the complete lines that remain in a pipe without a writer. */
 function contentsOf(reader: number): string {
   const content = readFileSync(reader, 'utf8');
   return content.slice(0, content.lastIndexOf('\n') + 1);

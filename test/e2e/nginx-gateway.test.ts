@@ -4,22 +4,22 @@ import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apis
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { exampleConfig, nginxMissing, startNginx } from './fixtures/support/nginx.ts';
 
-// `examples/nginx/nginx.conf`, addresses aside, held to what holds for every gateway.
+// `examples/nginx/nginx.conf` with other addresses must pass the gateway suite.
 
 t.setTimeout(startLimitMs);
 
-t.test('nginx', { skip: skipWithout(kubeApiServerMissing() ?? nginxMissing()) }, async t => {
+t.test('nginx passes the gateway suite', { skip: skipWithout(kubeApiServerMissing() ?? nginxMissing()) }, async t => {
   await gatewaySuite(
     t,
     async (t, { gatecar, application }) =>
       startNginx(t, await exampleConfig([`http://${gatecar}`], `http://${application}`)),
     {
-      // The page of the example's own error_page: auth_request by itself makes a 500 of both.
+      // The page of the example's error_page. By itself auth_request turns both into a 500.
       downStatus: 503,
       outageStatus: 503,
-      // Of what the auth server says, auth_request passes on status and challenge alone.
+      // auth_request passes on only the status and the challenge.
       tellsWhy: false,
-      // Not a valid path for nginx: out of the root, no percent-encoding, a NUL.
+      // nginx rejects the path: outside of the root, invalid percent-encoding, a NUL.
       refusedPaths: ['/..%2f', '/%zz', '/%00'],
     },
   );

@@ -5,30 +5,30 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { VERSION } from '../../src/app.ts';
-import { ask } from '../fixtures/ask.ts';
 import { startOtlpReceiver } from '../fixtures/otlp-receiver.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { freePort } from './fixtures/support/free-port.ts';
-import { Children } from './fixtures/support/process-cleanup.ts';
+import { ProcessGroup } from './fixtures/support/process-cleanup.ts';
 import { until } from './fixtures/support/until.ts';
 
-// What `npm pack` makes, installed where nothing else is, as users of the package have it.
+// Installs the output of `npm pack` without anything else, as users of the package do.
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, '../..');
 
-t.test('the package', async t => {
+t.test('the npm package', async t => {
   const directory = await mkdtemp(join(tmpdir(), 'gatecar-e2e-pack-'));
   t.teardown(() => rm(directory, { recursive: true, force: true }));
   const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', directory], {
     cwd: root,
   });
-  // What the build prints comes before it.
-  const said: unknown = JSON.parse(stdout.slice(stdout.search(/^[[{]$/m)));
-  const [packed] = Object.values(said as Record<string, { filename: string; files: { path: string }[] }>);
-  const tarball = join(directory, packed?.filename ?? '');
-  const paths = packed?.files.map(({ path }) => path) ?? [];
+  // The output of the build precedes the JSON.
+  const packOutput: unknown = JSON.parse(stdout.slice(stdout.search(/^[[{]$/m)));
+  const [tarballInfo] = Object.values(packOutput as Record<string, { filename: string; files: { path: string }[] }>);
+  const tarball = join(directory, tarballInfo?.filename ?? '');
+  const paths = tarballInfo?.files.map(({ path }) => path) ?? [];
 
-  t.test('holds the bundle and the papers, and no source', async t => {
+  t.test('the package holds the bundle and its documents, and no source', async t => {
     for (const path of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md', 'SECURITY.md']) {
       t.ok(paths.includes(path), path);
     }
@@ -44,22 +44,22 @@ t.test('the package', async t => {
     );
   });
 
-  // Nothing but the package itself: what it needs at run time is in the bundle.
+  // Only the package itself: the bundle contains everything that it needs.
   await run('tar', ['-xzf', tarball, '-C', directory]);
   const program = join(directory, 'package/dist/gatecar.js');
 
-  t.test('runs by npx with nothing but itself, where no registry is, and says its version', async t => {
+  t.test('the package runs offline by npx and prints its version', async t => {
     const npx = ['--yes', '--offline', '--package', tarball, '--', 'gatecar', '--version'];
     const env = { ...process.env, npm_config_cache: join(directory, 'empty-cache') };
     t.equal((await run('npx', npx, { cwd: directory, env })).stdout, `${VERSION}\n`);
   });
 
-  t.test('runs without any other package: gatecar dev answers the lines it prints', async t => {
-    // Of its own: it goes with the process.
-    const own = await mkdtemp(join(directory, 'dev-'));
-    const children = new Children(own);
+  t.test('the package runs without any other package: gatecar dev answers the commands it prints', async t => {
+    // A separate directory, removed with the process.
+    const workDirectory = await mkdtemp(join(directory, 'dev-'));
+    const children = new ProcessGroup(workDirectory);
     const listen = `127.0.0.1:${await freePort()}`;
-    const log = join(own, 'log');
+    const log = join(workDirectory, 'log');
     const flags = [`--listen=${listen}`, `--ops-listen=127.0.0.1:${await freePort()}`];
     const dev = await children.start(process.execPath, [program, 'dev', ...flags], log);
     t.teardown(async () => {
@@ -72,35 +72,35 @@ t.test('the package', async t => {
     });
     const tokens = lines.map(line => /Bearer ([^'"]+)/.exec(line)?.[1] ?? '');
     const statuses: number[] = [];
-    for (const token of tokens) statuses.push((await ask(`http://${listen}`, { token })).status);
+    for (const token of tokens) statuses.push((await sendRequest(`http://${listen}`, { token })).status);
     t.strictSame(statuses, [200, 401, 401, 401]);
   });
 
-  t.test('prints the configuration of a gateway, which is the example', async t => {
+  t.test('the package prints the configuration of a gateway, which is the example', async t => {
     const { stdout: printed } = await run(process.execPath, [program, 'gateway', 'envoy-http']);
     t.equal(printed, await readFile(join(root, 'examples/envoy-http/envoy.yaml'), 'utf8'));
   });
 
-  t.test('sends spans where OpenTelemetry’s variables say, with what is in the bundle', async t => {
+  t.test('the package exports spans as the OpenTelemetry variables say', async t => {
     const receiver = await startOtlpReceiver();
     t.teardown(() => receiver.close());
-    const own = await mkdtemp(join(directory, 'traced-'));
-    const children = new Children(own);
+    const workDirectory = await mkdtemp(join(directory, 'traced-'));
+    const children = new ProcessGroup(workDirectory);
     const listen = `127.0.0.1:${await freePort()}`;
-    const child = await children.start(process.execPath, [program, 'serve'], join(own, 'log'), {
+    const child = await children.start(process.execPath, [program, 'serve'], join(workDirectory, 'log'), {
       GATECAR_LISTEN: listen,
       GATECAR_OPS_LISTEN: `127.0.0.1:${await freePort()}`,
       GATECAR_KUBE_API_URL: 'http://127.0.0.1:1',
       GATECAR_SHUTDOWN_DELAY: '0s',
       OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
     });
-    await until('it listens', async () => (await readFile(join(own, 'log'), 'utf8')).includes('"listening"'));
-    t.equal((await ask(`http://${listen}`)).status, 401);
+    await until('it listens', async () => (await readFile(join(workDirectory, 'log'), 'utf8')).includes('"listening"'));
+    t.equal((await sendRequest(`http://${listen}`)).status, 401);
     await child.stop();
     t.match(receiver.spans, [{ name: 'authorize', attributes: { 'gatecar.reason': 'credentials_missing' } }]);
   });
 
-  t.test('its bill of materials and its licences name what is in the bundle, and nothing else', async t => {
+  t.test('the package’s bill of materials and licences list exactly what is in the bundle', async t => {
     const read = (name: string) => readFile(join(directory, 'package/dist', name), 'utf8');
     const bill = JSON.parse(await read('sbom.cdx.json'));
     const names: string[] = bill.components.map(({ name }: { name: string }) => name);

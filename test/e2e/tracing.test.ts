@@ -1,6 +1,6 @@
 import t from 'tap';
-import { ask } from '../fixtures/ask.ts';
 import { startOtlpReceiver } from '../fixtures/otlp-receiver.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
@@ -8,14 +8,14 @@ import { skipWithout } from './fixtures/support/missing-tools.ts';
 
 t.setTimeout(startLimitMs);
 
-t.test('tracing on a real API server', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
+t.test('tracing with a real API server', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
   const { api, settings } = await startCluster(t);
   await api.createServiceAccount('apps', 'web');
   const token = await api.requestToken('apps', 'web', { audiences: ['bindcar'] });
   const receiver = await startOtlpReceiver();
   t.teardown(() => receiver.close());
 
-  t.test('gateway, request and its review by the API server are one trace', async t => {
+  t.test('gateway, request and its review by the API server form one trace', async t => {
     const gatecar = await startGatecar(t, {
       ...settings,
       GATECAR_TRUSTED_PROXIES: '127.0.0.1',
@@ -23,8 +23,8 @@ t.test('tracing on a real API server', { skip: skipWithout(kubeApiServerMissing(
     });
     const [traceId, parentId] = ['4bf92f3577b34da6a3ce929d0e0e4736', '00f067aa0ba902b7'];
     const headers = { traceparent: `00-${traceId}-${parentId}-01` };
-    t.equal((await ask(gatecar.auth, { token, headers })).status, 200);
-    t.equal((await ask(gatecar.auth, { token, headers })).status, 200);
+    t.equal((await sendRequest(gatecar.auth, { token, headers })).status, 200);
+    t.equal((await sendRequest(gatecar.auth, { token, headers })).status, 200);
     await gatecar.stop();
     t.match(
       receiver.spans.map(({ name }) => name),

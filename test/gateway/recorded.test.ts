@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap';
 import { converse, type RawAnswer, readAnswers } from '../fixtures/conversation.ts';
 import { IDENTITY_NAMES } from '../fixtures/examples.ts';
-import { startGate, type TestGate } from '../fixtures/gatecar.ts';
+import { startWithFakeApi, type TestGatecarWithFakeApi } from '../fixtures/gatecar.ts';
 import { isLast, type RecordedRequest, recordings, requestWith } from '../fixtures/recorded.ts';
 
 // Recorded requests of each gateway, unchanged except for the token. The files' comments name their
@@ -32,7 +32,7 @@ t.test('every gateway that sends HTTP auth requests has a recording', async t =>
 });
 
 t.test('recorded requests get the response of their token', async t => {
-  const gatecar: TestGate = await startGate({ GATECAR_TRUSTED_PROXIES: '127.0.0.1' });
+  const gatecar: TestGatecarWithFakeApi = await startWithFakeApi({ GATECAR_TRUSTED_PROXIES: '127.0.0.1' });
   t.teardown(() => gatecar.stop());
   const validToken = gatecar.token();
   const clients: [token: string | undefined, status: 200 | 401][] = [

@@ -4,7 +4,7 @@ import t from 'tap';
 import type { Identity } from '../../src/identity/identity.ts';
 import { identityInterner } from '../../src/identity/identity-interner.ts';
 import { MAX_INTERNED, MAX_INTERNED_LENGTH } from '../../src/limits/constants.ts';
-import { MY_APP, NOBODY } from '../fixtures/identities.ts';
+import { EMPTY_IDENTITY, MY_APP } from '../fixtures/identities.ts';
 import { NASTY_PIECES, seeded } from '../fixtures/seeded-random.ts';
 
 setFlagsFromString('--expose-gc');
@@ -50,7 +50,7 @@ t.test('an interned identity equals the original, in any order and if repeated',
       audiences: list(),
     };
   });
-  for (const identity of [MY_APP, NOBODY, ...identities, ...identities.toReversed()]) {
+  for (const identity of [MY_APP, EMPTY_IDENTITY, ...identities, ...identities.toReversed()]) {
     t.strictSame(intern(identity), identity);
   }
 });

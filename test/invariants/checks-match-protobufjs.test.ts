@@ -38,7 +38,7 @@ const codec = loaded['envoy.service.auth.v3.CheckRequest'] as unknown as {
   deserialize(bytes: Buffer): Checked;
 };
 
-/** What gatecar decides by, and what it logs. Texts are UTF-8. */
+/** The fields that gatecar decides by and those that it logs. Strings are UTF-8. */
 interface Read {
   readonly authorization: readonly string[];
   readonly method: string;
@@ -55,7 +55,9 @@ function readByGatecar(bytes: Buffer): Read | undefined {
     const { method, path } = request.details;
     return {
       authorization: request.authorization.map(utf8),
-      ...{ method: utf8(method), path: utf8(path), address: utf8(request.address) },
+      method: utf8(method),
+      path: utf8(path),
+      address: utf8(request.address),
     };
   } catch (error) {
     if (error instanceof ProtobufError) return undefined;
@@ -63,7 +65,7 @@ function readByGatecar(bytes: Buffer): Read | undefined {
   }
 }
 
-/** The same as a large message, in pieces. */
+/** Reads the same bytes as a large message that arrives in pieces. */
 function readInPieces(bytes: Buffer, random: Seeded): Read | undefined {
   const large = new LargeMessage(bytes.length);
   try {
@@ -89,7 +91,8 @@ function readByProtobufjs(bytes: Buffer): Read | undefined {
   }
   const { source, request: { http = {} } = {} } = checked.attributes ?? {};
   const pairs = (http.header_map?.headers ?? []).map(({ key = '', value, raw_value }) => [
-    ...[key, value || utf8(Buffer.from(raw_value ?? []).toString('latin1'))],
+    key,
+    value || utf8(Buffer.from(raw_value ?? []).toString('latin1')),
   ]);
   return {
     authorization: [...Object.entries(http.headers ?? {}), ...pairs]
@@ -101,36 +104,43 @@ function readByProtobufjs(bytes: Buffer): Read | undefined {
   };
 }
 
-/** Messages by the numbers of their fields. `text` is a text or bytes; a list is a repeated message. */
+/** Field numbers of messages. `text` is a string or bytes; a list is a repeated message. */
 interface Shape {
   readonly [number: number]: Shape | readonly [Shape] | 'text';
 }
 const HTTP: Shape = {
-  ...{ 1: 'text', 2: 'text', 4: 'text' },
+  1: 'text',
+  2: 'text',
+  4: 'text',
   3: [{ 1: 'text', 2: 'text' }],
   13: { 1: [{ 1: 'text', 2: 'text', 3: 'text' }] },
 };
 const CHECK: Shape = { 1: { 1: { 1: { 1: { 2: 'text' } } }, 4: { 2: HTTP } } };
 
-/** Where protobufjs departs from the specification, so that its reading cannot be compared. */
+/**
+ * The ways in which protobufjs deviates from the specification, so that results are not
+ * comparable.
+ */
 type Departure =
-  /** A message that comes twice is merged by the specification. protobufjs keeps the last one. */
+  /** The specification merges a message that occurs twice. protobufjs keeps the last. */
   | 'repeated message'
-  /** A field of another wire type is unknown by the specification. protobufjs reads it as if it were of its own. */
+  /**
+   * The specification treats a field of another wire type as unknown. protobufjs reads it anyway.
+   */
   | 'other wire type';
 
 function departures(bytes: Buffer, shape: Shape = CHECK): Set<Departure> {
   const found = new Set<Departure>();
-  const seen = new Set<number>();
+  const present = new Set<number>();
   for (const { number, shape: wireType, value } of fieldsOf(bytes)) {
     const inner = shape[number];
     if (inner === undefined) continue;
     if (wireType !== 2) found.add('other wire type');
     if (wireType !== 2 || inner === 'text') continue;
     const isList = Array.isArray(inner);
-    if (!isList && seen.has(number)) found.add('repeated message');
-    seen.add(number);
-    for (const one of departures(value, (isList ? inner[0] : inner) as Shape)) found.add(one);
+    if (!isList && present.has(number)) found.add('repeated message');
+    present.add(number);
+    for (const departure of departures(value, (isList ? inner[0] : inner) as Shape)) found.add(departure);
   }
   return found;
 }
@@ -139,16 +149,16 @@ const NAMES = ['authorization', 'Authorization', 'AUTHORIZATION'] as const;
 
 function randomMessage(random: Seeded): Buffer {
   const text = () => random.text(NASTY_PIECES, 6);
-  const maybe = <T>(value: T): T | undefined => (random.below(4) === 0 ? undefined : value);
+  const optional = <T>(value: T): T | undefined => (random.below(4) === 0 ? undefined : value);
   const name = () => (random.below(3) === 0 ? random.pick(NAMES) : text());
   const pair = (): Pair =>
     random.below(2) === 0 ? { key: name(), value: text() } : { key: name(), raw_value: Buffer.from(text(), 'latin1') };
   const headers = Object.fromEntries(Array.from({ length: random.below(4) }, () => [name(), text()]));
-  const header_map = maybe({ headers: Array.from({ length: random.below(4) }, pair) });
+  const header_map = optional({ headers: Array.from({ length: random.below(4) }, pair) });
   return codec.serialize({
-    attributes: maybe({
-      source: maybe({ address: maybe({ socket_address: maybe({ address: text() }) }) }),
-      request: maybe({ http: maybe({ method: maybe(text()), path: maybe(text()), headers, header_map }) }),
+    attributes: optional({
+      source: optional({ address: optional({ socket_address: optional({ address: text() }) }) }),
+      request: optional({ http: optional({ method: optional(text()), path: optional(text()), headers, header_map }) }),
     }),
   });
 }
@@ -174,18 +184,21 @@ function mutated(bytes: Buffer, random: Seeded): Buffer {
   }
 }
 
-/** gatecar reads every entry of a map. protobufjs keeps the last one of a key. gatecar then denies: it is more than one. */
-function hasRepeatedKey(ours: Read, theirs: Read): boolean {
-  return ours.authorization.length > Math.max(2, theirs.authorization.length);
+/**
+ * gatecar reads every entry of a map. protobufjs keeps the last one per key. gatecar then denies,
+ * because there is more than one credential.
+ */
+function hasRepeatedKey(byGatecar: Read, byProtobufjs: Read): boolean {
+  return byGatecar.authorization.length > Math.max(2, byProtobufjs.authorization.length);
 }
 
-function verdictOn(ours: Read | undefined, theirs: Read | undefined, bytes: Buffer): string {
-  if (ours === undefined) return theirs === undefined ? 'both reject' : 'stricter: gatecar rejects';
+function compareReadings(byGatecar: Read | undefined, byProtobufjs: Read | undefined, bytes: Buffer): string {
+  if (byGatecar === undefined) return byProtobufjs === undefined ? 'both reject' : 'stricter: gatecar rejects';
   const [departure] = departures(bytes);
   if (departure !== undefined) return `not comparable: ${departure}`;
-  if (theirs !== undefined && hasRepeatedKey(ours, theirs))
+  if (byProtobufjs !== undefined && hasRepeatedKey(byGatecar, byProtobufjs))
     return 'stricter: a repeated key is more than one credential';
-  return JSON.stringify(ours) === JSON.stringify(theirs) ? 'same' : 'DIFFERENT';
+  return JSON.stringify(byGatecar) === JSON.stringify(byProtobufjs) ? 'same' : 'DIFFERENT';
 }
 
 function compare(t: Tap, message: (random: Seeded) => Buffer): Map<string, number> {
@@ -193,13 +206,17 @@ function compare(t: Tap, message: (random: Seeded) => Buffer): Map<string, numbe
   const counts = new Map<string, number>();
   for (let i = 0; i < CASES; i += 1) {
     const bytes = message(random);
-    const theirs = readByProtobufjs(bytes);
+    const byProtobufjs = readByProtobufjs(bytes);
     const readings = { whole: readByGatecar(bytes), pieces: readInPieces(bytes, random) };
-    for (const [name, ours] of Object.entries(readings)) {
-      const verdict = verdictOn(ours, theirs, bytes);
-      counts.set(verdict, (counts.get(verdict) ?? 0) + 1);
-      if (verdict !== 'DIFFERENT') continue;
-      t.strictSame(ours, theirs, `case ${i} of seed ${SEED} (GATECAR_FUZZ_SEED), ${name}: ${bytes.toString('hex')}`);
+    for (const [name, byGatecar] of Object.entries(readings)) {
+      const outcome = compareReadings(byGatecar, byProtobufjs, bytes);
+      counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
+      if (outcome !== 'DIFFERENT') continue;
+      t.strictSame(
+        byGatecar,
+        byProtobufjs,
+        `case ${i} of seed ${SEED} (GATECAR_FUZZ_SEED), ${name}: ${bytes.toString('hex')}`,
+      );
       return counts;
     }
   }
@@ -216,8 +233,8 @@ t.test('gatecar reads a valid check as protobufjs does, whole and in pieces', as
 t.test('gatecar reads a mutated check as protobufjs does, or rejects it', async t => {
   const counts = compare(t as unknown as Tap, random => mutated(randomMessage(random), random));
   t.notOk(counts.has('DIFFERENT'));
-  for (const verdict of ['same', 'both reject', 'stricter: gatecar rejects']) {
-    t.ok((counts.get(verdict) ?? 0) > CASES / 50, verdict);
+  for (const outcome of ['same', 'both reject', 'stricter: gatecar rejects']) {
+    t.ok((counts.get(outcome) ?? 0) > CASES / 50, outcome);
   }
 });
 
@@ -227,11 +244,11 @@ t.test('gatecar is stricter than protobufjs about more than one credential and a
   const entry = field(3, Buffer.concat([field(1, Buffer.from('authorization')), field(2, Buffer.from('Bearer a'))]));
   const twice = field(1, field(4, field(2, Buffer.concat([entry, entry]))));
   const oneKey = readByProtobufjs(twice)?.authorization.length;
-  t.strictSame([readByGatecar(twice)?.authorization.length, oneKey], [4, 2], 'a key of the map that comes twice');
+  t.strictSame([readByGatecar(twice)?.authorization.length, oneKey], [4, 2], 'a map key that occurs twice');
   for (const [name, hex] of Object.entries({
     'field number 0': '0200',
-    'a group that another one ends': '1b24',
-    'a nested message that is longer than the one around it': '0a0222050a00',
+    'a group closed by the end tag of another': '1b24',
+    'a nested message longer than its parent': '0a0222050a00',
   })) {
     const bytes = Buffer.from(hex, 'hex');
     t.equal(readByGatecar(bytes), undefined, name);

@@ -11,43 +11,16 @@ const SEEDS = LONG_FUZZ ? [1, 2, 3] : [1];
 
 t.setTimeout(120_000);
 
-/** Whatever becomes of a value, it stays one value: line ends would make two header fields of it. */
-const BYTES = Array.from({ length: 256 }, (_, byte) => String.fromCharCode(byte)).filter(one => !/[\r\n]/.test(one));
+/**
+ * A value stays one value after each mutation. A line end would split it into two header fields.
+ */
+const BYTES = Array.from({ length: 256 }, (_, byte) => String.fromCharCode(byte)).filter(
+  character => !/[\r\n]/.test(character),
+);
+// biome-ignore format: a table
 const PIECES = [
-  ...([
-    'Bearer ',
-    'bearer',
-    'BEARER ',
-    'Basic ',
-    ' ',
-    '  ',
-    '\t',
-    ',',
-    ', ',
-    ';',
-    '=',
-    '==',
-    '.',
-    '"',
-    '%20',
-    '\0',
-  ] as const),
-  ...([
-    '\x7f',
-    '\x80',
-    '\xa0',
-    '\xff',
-    'x',
-    'A',
-    '-',
-    '_',
-    '~',
-    '+',
-    '/',
-    'null',
-    'undefined',
-    'system:anonymous',
-  ] as const),
+  'Bearer ', 'bearer', 'BEARER ', 'Basic ', ' ', '  ', '\t', ',', ', ', ';', '=', '==', '.', '"', '%20', '\0',
+  '\x7f', '\x80', '\xa0', '\xff', 'x', 'A', '-', '_', '~', '+', '/', 'null', 'undefined', 'system:anonymous',
 ] as const;
 
 type Mutation = (value: string, random: Seeded, good: string) => string;
@@ -65,13 +38,17 @@ const MUTATIONS: readonly [Mutation, ...Mutation[]] = [
   (value, random) => splice(value, value.length, random.pick(PIECES)),
   (value, random) => splice(value, at(value, random), BYTES[random.below(BYTES.length)] ?? ''),
   (value, random) => {
-    const place = random.below(value.length || 1);
-    return splice(cut(value, place, 1), place, BYTES[random.below(BYTES.length)] ?? '');
+    const index = random.below(value.length || 1);
+    return splice(cut(value, index, 1), index, BYTES[random.below(BYTES.length)] ?? '');
   },
   (value, random) => {
-    const place = random.below(value.length || 1);
-    const one = value.charAt(place);
-    return splice(cut(value, place, 1), place, one === one.toLowerCase() ? one.toUpperCase() : one.toLowerCase());
+    const index = random.below(value.length || 1);
+    const character = value.charAt(index);
+    return splice(
+      cut(value, index, 1),
+      index,
+      character === character.toLowerCase() ? character.toUpperCase() : character.toLowerCase(),
+    );
   },
   (value, random, good) => `${value}${random.pick([',', ', ', ' ', ';', ''])}${good}`,
   (value, random, good) => `${good}${random.pick([',', ', ', ' ', ';', ''])}${value}`,
@@ -82,10 +59,10 @@ const MUTATIONS: readonly [Mutation, ...Mutation[]] = [
 ];
 
 /**
- * Reviews as the API server does: it writes `Bearer <token>` and reads that anew, so that what stands after a space or a
- * line end goes unseen, and an empty token is its anonymous user, whom it authenticates.
+ * Reviews as the API server does: it writes `Bearer <token>` and parses that again. It ignores
+ * what follows a space or a line end, and authenticates an empty token as its anonymous user.
  */
-function gullible(issuer: TokenIssuer): Behaviour {
+function lenientReview(issuer: TokenIssuer): Behaviour {
   const anonymous = { username: 'system:anonymous', groups: ['system:unauthenticated'] };
   return (request, response) => {
     const token = `Bearer ${request.token}`.trim().split(/[ \r\n]/)[1] ?? '';
@@ -99,12 +76,12 @@ function cut(value: string, from: number, length: number): string {
   return value.slice(0, from) + value.slice(from + length);
 }
 
-function splice(value: string, place: number, piece: string): string {
-  return value.slice(0, place) + piece + value.slice(place);
+function splice(value: string, index: number, piece: string): string {
+  return value.slice(0, index) + piece + value.slice(index);
 }
 
-/** One kept-alive connection, opened anew when the parser has refused what was sent over it. */
-class Line {
+/** A kept-alive connection that is reopened after the parser rejected what was sent over it. */
+class KeptAliveConnection {
   readonly #port: number;
   #socket: Socket | undefined;
 
@@ -112,8 +89,8 @@ class Line {
     this.#port = Number(new URL(base).port);
   }
 
-  /** The status of the one answer to one request. */
-  async ask(head: string): Promise<number> {
+  /** Sends a request and returns the status of its one response. */
+  async send(head: string): Promise<number> {
     this.#socket ??= connect(this.#port, '127.0.0.1');
     const socket = this.#socket;
     let received = '';
@@ -138,51 +115,53 @@ class Line {
 }
 
 /**
- * Whether what RFC 9110 §5.5 leaves of a field value is the one good credential, whole and alone. The last character of
- * a signature has bits that are not read, by the API server neither: its other spellings are as good.
+ * Whether a field value, trimmed as RFC 9110 §5.5 says, is exactly the one valid credential. The
+ * last character of a signature has unused bits that the API server ignores too, so its other
+ * spellings are valid.
  */
 function isGood(value: string, token: string): boolean {
   const trimmed = value.replace(/^[ \t]+|[ \t]+$/g, '');
-  const given = trimmed.slice('Bearer '.length);
-  if (!/^bearer [\w.-]+$/i.test(trimmed) || given.slice(0, -1) !== token.slice(0, -1)) return false;
-  const [one, other] = [given, token].map(text => Buffer.from(text.split('.')[2] ?? '', 'base64url'));
-  return one !== undefined && other?.equals(one) === true;
+  const credential = trimmed.slice('Bearer '.length);
+  if (!/^bearer [\w.-]+$/i.test(trimmed) || credential.slice(0, -1) !== token.slice(0, -1)) return false;
+  const [sent, issued] = [credential, token].map(text => Buffer.from(text.split('.')[2] ?? '', 'base64url'));
+  return sent !== undefined && issued?.equals(sent) === true;
 }
 
 for (const seed of SEEDS) {
-  t.test(`of 1,500 spoiled credentials none passes (seed ${seed})`, async t => {
+  t.test(`of 1,500 mutated credentials only the intact ones pass (seed ${seed})`, async t => {
     const issuer = tokenIssuer();
-    const standIn = await startStandIn(gullible(issuer));
+    const standIn = await startStandIn(lenientReview(issuer));
     t.teardown(() => standIn.close());
     const gatecar = await startGatecar({ GATECAR_KUBE_API_URL: standIn.url });
     t.teardown(() => gatecar.stop());
-    const line = new Line(gatecar.auth);
-    t.teardown(() => line.close());
+    const connection = new KeptAliveConnection(gatecar.auth);
+    t.teardown(() => connection.close());
     const random = seeded(seed);
     const token = issuer.issue({ namespace: 'default', serviceAccount: 'my-app', audiences: ['bindcar'] });
     const good = `Bearer ${token}`;
     const show = (value: string) => JSON.stringify(value.replaceAll(token, '<the token>'));
     const statuses: Record<number, number> = {};
-    const wrong: string[] = [];
+    const unexpected: string[] = [];
     for (let i = 0; i < 1500; i += 1) {
       let value = random.pick(MUTATIONS)(good, random, good);
       while (random.below(4) === 0) value = random.pick(MUTATIONS)(value, random, good);
-      const status = await line.ask(`GET /auth HTTP/1.1\r\nHost: x\r\nAuthorization: ${value}\r\n\r\n`);
+      const status = await connection.send(`GET /auth HTTP/1.1\r\nHost: x\r\nAuthorization: ${value}\r\n\r\n`);
       statuses[status] = (statuses[status] ?? 0) + 1;
       const expected = isGood(value, token) ? 200 : /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/.test(value) ? 400 : 401;
-      if (status !== expected) wrong.push(`${status}: ${show(value)}`);
-      // The connection is in step with us still: a good one passes over it, and one without is refused.
+      if (status !== expected) unexpected.push(`${status}: ${show(value)}`);
+      // The connection is still in step: a valid credential passes over it, and a request without
+      // one is rejected.
       if (i % 10 === 0) {
         const next = [`Authorization: ${good}\r\n`, ''].map(header => `GET /auth HTTP/1.1\r\nHost: x\r\n${header}\r\n`);
-        for (const [at, head] of next.entries()) {
-          const after = await line.ask(head);
-          if (after !== [200, 401][at]) wrong.push(`${after} after ${show(value)}`);
+        for (const [index, head] of next.entries()) {
+          const after = await connection.send(head);
+          if (after !== [200, 401][index]) unexpected.push(`${after} after ${show(value)}`);
         }
       }
     }
-    t.same(wrong, []);
-    t.ok((statuses[200] ?? 0) > 0, 'some were left as they were');
-    t.ok((statuses[401] ?? 0) > 500, 'most were refused by us');
-    t.ok((statuses[400] ?? 0) > 0, 'and some by the parser');
+    t.same(unexpected, []);
+    t.ok((statuses[200] ?? 0) > 0, 'some credentials stayed intact');
+    t.ok((statuses[401] ?? 0) > 500, 'gatecar rejected most of them');
+    t.ok((statuses[400] ?? 0) > 0, 'the parser rejected some of them');
   });
 }

@@ -4,7 +4,7 @@ import { loadSync } from '@grpc/proto-loader';
 import t from 'tap';
 import { converse, head } from '../fixtures/conversation.ts';
 import { ENVOY_INCLUDES, type OfficialResponse } from '../fixtures/envoy-client.ts';
-import { startGate } from '../fixtures/gatecar.ts';
+import { startWithFakeApi } from '../fixtures/gatecar.ts';
 import { LONG_FUZZ } from '../fixtures/long-fuzz.ts';
 import { type Seeded, seeded } from '../fixtures/seeded-random.ts';
 
@@ -13,23 +13,27 @@ const CASES = LONG_FUZZ ? 1_000 : 250;
 
 const ALLOWED = '0 ok_response';
 const DENIED = '16 denied_response';
-/** What the RPC itself says of bytes that are no message, and of a message that is too long. */
+/** The RPC status for bytes that are not a valid message, and for a message that is too long. */
 const UNREADABLE = 'RPC error 13';
 
-const gate = await startGate({ GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
-t.teardown(() => gate.stop());
-const token = gate.token();
-const client = new Client(gate.grpc, credentials.createInsecure(), { 'grpc.max_send_message_length': -1 });
+const gatecar = await startWithFakeApi({ GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+t.teardown(() => gatecar.stop());
+const token = gatecar.token();
+const client = new Client(gatecar.grpc, credentials.createInsecure(), { 'grpc.max_send_message_length': -1 });
 t.teardown(() => client.close());
 
 const loaded = loadSync('envoy/service/auth/v3/external_auth.proto', {
-  ...{ keepCase: true, defaults: true, oneofs: true, enums: Number, includeDirs: ENVOY_INCLUDES },
+  keepCase: true,
+  defaults: true,
+  oneofs: true,
+  enums: Number,
+  includeDirs: ENVOY_INCLUDES,
 });
 const { Check } = loaded['envoy.service.auth.v3.Authorization'] as unknown as {
   Check: MethodDefinition<unknown, OfficialResponse>;
 };
 
-/** The answer to these bytes as a message, or the code of the RPC's error. */
+/** Returns the response to these bytes as a message, or the code of the RPC error. */
 function check(message: Buffer): Promise<OfficialResponse | number> {
   return new Promise(resolve => {
     const same = (bytes: Buffer): Buffer => bytes;
@@ -49,73 +53,71 @@ function message(authorization: string | undefined, more: Record<string, unknown
 const codeOf = (answer: OfficialResponse | number): string =>
   typeof answer === 'number' ? `RPC error ${answer}` : `${answer.status.code} ${answer.http_response}`;
 
-t.test(`of ${CASES} spoiled messages none is allowed without a whole good credential`, async t => {
+t.test(`of ${CASES} mutated messages none is allowed without an intact valid credential`, async t => {
   const random = seeded(SEED);
-  const good = `Bearer ${token}`;
+  const validCredential = `Bearer ${token}`;
   const counts = new Map<string, number>();
   for (let i = 0; i < CASES; i += 1) {
-    const bytes = spoil(message(random.pick([good, good, 'Bearer unknown', undefined])), random);
+    const bytes = mutate(message(random.pick([validCredential, validCredential, 'Bearer unknown', undefined])), random);
     const code = codeOf(await check(bytes));
     counts.set(code, (counts.get(code) ?? 0) + 1);
-    const isFine = code === ALLOWED ? bytes.includes(good) : [DENIED, UNREADABLE].includes(code);
-    if (!isFine) t.fail(`case ${i} of seed ${SEED} (GATECAR_FUZZ_SEED): ${code} for ${bytes.toString('latin1')}`);
+    const isExpected = code === ALLOWED ? bytes.includes(validCredential) : [DENIED, UNREADABLE].includes(code);
+    if (!isExpected) t.fail(`case ${i} of seed ${SEED} (GATECAR_FUZZ_SEED): ${code} for ${bytes.toString('latin1')}`);
   }
   t.comment(JSON.stringify(Object.fromEntries(counts)));
   for (const code of [ALLOWED, DENIED]) t.ok((counts.get(code) ?? 0) > CASES / 40, code);
 });
 
-t.test('a credential is allowed where it is the only one in both fields for headers, and nowhere else', async t => {
+t.test('a check is allowed only if its one credential in both header fields is valid', async t => {
   const random = seeded(SEED);
   const names = ['authorization', 'Authorization', 'AUTHORIZATION', 'authorization_', 'x-authorization', ''] as const;
-  const good = `Bearer ${token}`;
+  const validCredential = `Bearer ${token}`;
   const values = [
-    good,
-    good,
-    good,
+    validCredential,
+    validCredential,
+    validCredential,
     `bearer ${token}`,
     '',
     'Bearer x',
-    `${good},${good}`,
-    ` ${good}`,
-    `${good}\n`,
+    `${validCredential},${validCredential}`,
+    ` ${validCredential}`,
+    `${validCredential}\n`,
   ] as const;
   const counts = new Map<string, number>();
   for (let i = 0; i < CASES; i += 1) {
-    const some = () =>
+    const randomHeaders = () =>
       Array.from({ length: random.below(3) }, () => ({ key: random.pick(names), value: random.pick(values) }));
-    const merged = new Map(some().map(({ key, value }) => [key, value]));
-    const raw = some();
-    const headers = raw.map(({ key, value }) =>
+    const merged = new Map(randomHeaders().map(({ key, value }) => [key, value]));
+    const headerMapEntries = randomHeaders();
+    const headers = headerMapEntries.map(({ key, value }) =>
       random.below(2) === 0 ? { key, value } : { key, raw_value: Buffer.from(value, 'latin1') },
     );
-    const sent = [...merged, ...raw.map(({ key, value }) => [key, value] as const)];
+    const sent = [...merged, ...headerMapEntries.map(({ key, value }) => [key, value] as const)];
     const credentials = sent.filter(([key]) => key.toLowerCase() === 'authorization').map(([, value]) => value);
-    const isGood = credentials.length === 1 && credentials[0]?.toLowerCase() === good.toLowerCase();
+    const isAllowed = credentials.length === 1 && credentials[0]?.toLowerCase() === validCredential.toLowerCase();
     const code = codeOf(
       await check(message(undefined, { headers: Object.fromEntries(merged), header_map: { headers } })),
     );
     counts.set(code, (counts.get(code) ?? 0) + 1);
-    if (code !== (isGood ? ALLOWED : DENIED)) t.fail(`case ${i} of seed ${SEED}: ${code} for ${JSON.stringify(sent)}`);
+    if (code !== (isAllowed ? ALLOWED : DENIED))
+      t.fail(`case ${i} of seed ${SEED}: ${code} for ${JSON.stringify(sent)}`);
   }
   for (const code of [ALLOWED, DENIED]) t.ok((counts.get(code) ?? 0) > CASES / 20, code);
 });
 
-t.test(
-  'a body of any length leaves the decision to the credential, and a head that is too large is denied',
-  async t => {
-    t.equal(codeOf(await check(message(`Bearer ${token}`, { body: 'b'.repeat(17 * 1024 * 1024) }))), ALLOWED);
-    t.equal(codeOf(await check(message('Bearer wrong', { body: 'b'.repeat(17 * 1024 * 1024) }))), DENIED);
-    t.equal(codeOf(await check(message(`Bearer ${'x'.repeat(3 * 1024 * 1024)}`))), DENIED);
-  },
-);
+t.test('a body of any length does not change the decision, and a head that is too large is denied', async t => {
+  t.equal(codeOf(await check(message(`Bearer ${token}`, { body: 'b'.repeat(17 * 1024 * 1024) }))), ALLOWED);
+  t.equal(codeOf(await check(message('Bearer wrong', { body: 'b'.repeat(17 * 1024 * 1024) }))), DENIED);
+  t.equal(codeOf(await check(message(`Bearer ${'x'.repeat(3 * 1024 * 1024)}`))), DENIED);
+});
 
-t.test('what is no gRPC ends its own connection and nothing else', async t => {
+t.test('bytes that are not gRPC close their own connection and affect no other', async t => {
   const random = seeded(SEED);
   const preface = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
   const frames = Array.from({ length: 20 }, () => preface + random.text(['\0', '\x01', '\x04', '\xff', 'a'], 200));
   const http1 = head('GET /auth HTTP/1.1', `Authorization: Bearer ${token}`);
   for (const bytes of ['', '\0\0\0', '\x16\x03\x01\x02\0\x01', http1, preface, ...frames]) {
-    const conversation = await converse(`http://${gate.grpc}`);
+    const conversation = await converse(`http://${gatecar.grpc}`);
     conversation.send(bytes);
     conversation.end();
     await conversation.closed;
@@ -123,13 +125,13 @@ t.test('what is no gRPC ends its own connection and nothing else', async t => {
   }
   t.equal(codeOf(await check(message(`Bearer ${token}`))), ALLOWED);
   t.same(
-    gate.logs().filter(({ level }) => level === 'error' || level === 'fatal'),
+    gatecar.logs().filter(({ level }) => level === 'error' || level === 'fatal'),
     [],
   );
 });
 
-/** Mostly leaves the lengths as they are, so that the message can still be read. */
-function spoil(message: Buffer, random: Seeded): Buffer {
+/** Mostly keeps the lengths, so that the message can still be parsed. */
+function mutate(message: Buffer, random: Seeded): Buffer {
   const at = random.below(message.length);
   switch (random.below(8)) {
     case 0:

@@ -2,30 +2,30 @@ import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { alertRules, RUNBOOK_ADDRESS } from '../fixtures/alert-rules.ts';
-import { ask } from '../fixtures/ask.ts';
 import { panels } from '../fixtures/dashboard.ts';
-import { startGate } from '../fixtures/gatecar.ts';
+import { startWithFakeApi } from '../fixtures/gatecar.ts';
 import { listenerFiles } from '../fixtures/listener-files.ts';
 import { sectionsByAnchor } from '../fixtures/markdown.ts';
 import { isScraped, selectorsIn } from '../fixtures/selectors.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { until } from '../fixtures/until.ts';
 
-// What watches gatecar speaks of metrics that there are, and leads to words that there are.
+// Alerts, dashboard and documentation refer only to metrics, labels and log lines that exist.
 
 const ROOT = join(import.meta.dirname, '../..');
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
 const TROUBLESHOOTING = read('docs/troubleshooting.md');
 const MONITORING = read('docs/monitoring.md');
-/** Every page for operators, except for the gateways' configurations with variables of their own. */
+/** The pages for operators. The gateways' pages are left out: they have variables of their own. */
 const DOCS = ['README.md', 'docs/gateways/index.md', ...globSync('docs/*.md', { cwd: ROOT })].map(read).join('\n');
-/** What is logged at `warn` or above, in any quotes. */
+/** Matches what is logged at `warn` or above, in any quotes. */
 const SEVERE = /(?:\.(?:warn|error|fatal)\((?:\{.*?\}, )?|say\('warn', )(['"])(.+?)\1/g;
 const rules = alertRules().groups.flatMap(group => group.rules);
 
 /** The runbooks by their anchors. */
 const sections = sectionsByAnchor(TROUBLESHOOTING);
 
-t.test('each alert says how bad it is and what it means, and leads to a section that speaks of it', async t => {
+t.test('each alert has a severity and a meaning, and links to a runbook section that mentions it', async t => {
   for (const { alert, labels, annotations = {} } of rules) {
     t.match(labels['severity'], /^(critical|warning)$/, alert);
     t.match(annotations['summary'], /^\S.*[^.]$/, `${alert}: a heading`);
@@ -37,78 +37,72 @@ t.test('each alert says how bad it is and what it means, and leads to a section 
 });
 
 t.test('the documentation names every alert, and no other', async t => {
-  const known = rules.map(({ alert }) => alert).sort();
-  t.strictSame([...new Set(TROUBLESHOOTING.match(/\bGatecar[A-Z]\w+/g))].sort(), known);
-  t.strictSame([...new Set(DOCS.match(/\bGatecar[A-Z]\w+/g))].sort(), known);
+  const alerts = rules.map(({ alert }) => alert).sort();
+  t.strictSame([...new Set(TROUBLESHOOTING.match(/\bGatecar[A-Z]\w+/g))].sort(), alerts);
+  t.strictSame([...new Set(DOCS.match(/\bGatecar[A-Z]\w+/g))].sort(), alerts);
 });
 
-t.test('docs/monitoring.md has every metric of gatecar, and no page has another', async t => {
-  const there = (await scraped(t)).matchAll(/^# TYPE (gatecar_\w+) /gm);
-  const metrics = Array.from(there, ([, name]) => name).sort();
+t.test('docs/monitoring.md lists every gatecar metric, and no page has another', async t => {
+  const exported = (await scraped(t)).matchAll(/^# TYPE (gatecar_\w+) /gm);
+  const metrics = Array.from(exported, ([, name]) => name).sort();
   for (const text of [MONITORING, DOCS]) t.strictSame([...new Set(text.match(/\bgatecar_\w+/g))].sort(), metrics);
 });
 
-t.test(
-  'the documentation has every reason, every outcome of a review, and every line logged as a warning or worse',
-  async t => {
-    const scrape = await scraped(t);
-    const told = (label: string) =>
-      new Set(Array.from(scrape.matchAll(new RegExp(`${label}="([^"]+)"`, 'g')), ([, name = '']) => name));
-    const reasons = new Set(
-      Array.from(scrape.matchAll(/gatecar_requests_total\{.*reason="([^"]+)"/g), ([, name = '']) => name),
-    );
-    t.ok(reasons.size > 10);
-    for (const reason of reasons) t.match(TROUBLESHOOTING, new RegExp(`^\\| [^|]+ \\| \`${reason}\` \\|`, 'm'), reason);
-    const outages = [...told('outcome')].filter(
-      outcome => !/^(authenticated|rejected|unavailable|success|failure)$/.test(outcome),
-    );
-    t.ok(outages.length > 10);
-    for (const value of [...outages, ...told('reason')]) t.match(DOCS, `\`${value}\``, value);
-    for (const cause of outages) t.match(MONITORING, `\`${cause}\``, cause);
-    const sources = globSync('src/**/*.ts', { cwd: ROOT }).map(read);
-    const lines = sources.flatMap(source => Array.from(source.matchAll(SEVERE), ([, , line = '']) => line));
-    t.ok(lines.length > 7, lines.join(', '));
-    for (const line of lines) t.match(TROUBLESHOOTING, `\`${line.split(/(?<!stale results)[:;,]/)[0]}`, line);
-  },
-);
+t.test('the documentation lists every reason, every review outcome and every line logged at warn or above', async t => {
+  const scrape = await scraped(t);
+  const labelValues = (label: string) =>
+    new Set(Array.from(scrape.matchAll(new RegExp(`${label}="([^"]+)"`, 'g')), ([, name = '']) => name));
+  const reasons = new Set(
+    Array.from(scrape.matchAll(/gatecar_requests_total\{.*reason="([^"]+)"/g), ([, name = '']) => name),
+  );
+  t.ok(reasons.size > 10);
+  for (const reason of reasons) t.match(TROUBLESHOOTING, new RegExp(`^\\| [^|]+ \\| \`${reason}\` \\|`, 'm'), reason);
+  const outages = [...labelValues('outcome')].filter(
+    outcome => !/^(authenticated|rejected|unavailable|success|failure)$/.test(outcome),
+  );
+  t.ok(outages.length > 10);
+  for (const value of [...outages, ...labelValues('reason')]) t.match(DOCS, `\`${value}\``, value);
+  for (const cause of outages) t.match(MONITORING, `\`${cause}\``, cause);
+  const sources = globSync('src/**/*.ts', { cwd: ROOT }).map(read);
+  const lines = sources.flatMap(source => Array.from(source.matchAll(SEVERE), ([, , line = '']) => line));
+  t.ok(lines.length > 7, lines.join(', '));
+  for (const line of lines) t.match(TROUBLESHOOTING, `\`${line.split(/(?<!stale results)[:;,]/)[0]}`, line);
+});
 
 t.test('every metric of a rule or a panel, with its labels, is in a scrape of the running process', async t => {
   const scrape = await scraped(t);
   const queries = panels().flatMap(({ targets = [] }) => targets.map(({ expr }) => expr));
   t.ok(queries.length > 30);
-  const used = [...rules.map(({ expr }) => expr), ...queries].flatMap(selectorsIn);
-  t.ok(used.length > rules.length + queries.length);
-  for (const selector of used) t.ok(isScraped(scrape, selector), JSON.stringify(selector));
+  const referenced = [...rules.map(({ expr }) => expr), ...queries].flatMap(selectorsIn);
+  t.ok(referenced.length > rules.length + queries.length);
+  for (const selector of referenced) t.ok(isScraped(scrape, selector), JSON.stringify(selector));
 });
 
-t.test(
-  'the dashboard shows every metric of ours, by the data source that is chosen, and says how to read it',
-  async t => {
-    const there = [...(await scraped(t)).matchAll(/^# TYPE (gatecar_\w+) /gm)].map(([, name = '']) => name);
-    const shown = panels().flatMap(({ targets = [] }) => targets.flatMap(({ expr }) => selectorsIn(expr)));
-    const names = new Set(shown.map(({ metric }) => metric.replace(/_bucket$/, '')));
-    t.strictSame(
-      there.filter(name => !names.has(name)),
-      [],
-    );
-    for (const { title, description, targets = [], datasource } of panels()) {
-      t.match(description, /\.$/, title);
-      for (const source of [datasource, ...targets.map(({ datasource }) => datasource)])
-        t.equal(source?.uid, '$datasource');
-      for (const { expr } of targets) {
-        const chosen = expr.match(/namespace=~"\$namespace", job=~"\$job", instance=~"\$instance"/g);
-        t.equal(chosen?.length, selectorsIn(expr).length, `${title}: only of the gatecars that are chosen`);
-      }
+t.test('the dashboard shows every gatecar metric from the chosen data source, and describes each panel', async t => {
+  const exported = [...(await scraped(t)).matchAll(/^# TYPE (gatecar_\w+) /gm)].map(([, name = '']) => name);
+  const selectors = panels().flatMap(({ targets = [] }) => targets.flatMap(({ expr }) => selectorsIn(expr)));
+  const names = new Set(selectors.map(({ metric }) => metric.replace(/_bucket$/, '')));
+  t.strictSame(
+    exported.filter(name => !names.has(name)),
+    [],
+  );
+  for (const { title, description, targets = [], datasource } of panels()) {
+    t.match(description, /\.$/, title);
+    for (const source of [datasource, ...targets.map(({ datasource }) => datasource)])
+      t.equal(source?.uid, '$datasource');
+    for (const { expr } of targets) {
+      const chosen = expr.match(/namespace=~"\$namespace", job=~"\$job", instance=~"\$instance"/g);
+      t.equal(chosen?.length, selectorsIn(expr).length, `${title}: only the chosen instances`);
     }
-  },
-);
+  }
+});
 
-t.test('its page says how to read every panel, and its picture shows no panel that there is not', async t => {
+t.test('the dashboard page describes every panel, and its picture shows only panels that exist', async t => {
   const page = read('docs/dashboard.md');
   const titles = panels().map(({ title }) => title);
   for (const title of titles) t.match(page, `*${title.replace(/\?$/, '')}*`, title);
-  const shown = read('docs/dashboard.svg').matchAll(/<g><rect[^>]*><text[^>]*>([^<]+)</g);
-  const drawn = Array.from(shown, ([, title = '']) => title);
+  const titlesInPicture = read('docs/dashboard.svg').matchAll(/<g><rect[^>]*><text[^>]*>([^<]+)</g);
+  const drawn = Array.from(titlesInPicture, ([, title = '']) => title);
   t.ok(drawn.length > 20);
   t.strictSame(
     drawn.filter(title => !titles.includes(title)),
@@ -118,20 +112,20 @@ t.test('its page says how to read every panel, and its picture shows no panel th
   for (const [, anchor = ''] of page.matchAll(/troubleshooting\.md#([^)]+)/g)) t.ok(sections.has(anchor), anchor);
 });
 
-t.test('no two panels lie on one another', async t => {
-  const taken = new Set<string>();
+t.test('no two panels overlap', async t => {
+  const occupied = new Set<string>();
   for (const { title, gridPos } of panels()) {
     t.ok(gridPos.x + gridPos.w <= 24, title);
     for (let x = gridPos.x; x < gridPos.x + gridPos.w; x += 1) {
       for (let y = gridPos.y; y < gridPos.y + gridPos.h; y += 1) {
-        t.notOk(taken.has(`${x} ${y}`), `${title} at ${x} ${y}`);
-        taken.add(`${x} ${y}`);
+        t.notOk(occupied.has(`${x} ${y}`), `${title} at ${x} ${y}`);
+        occupied.add(`${x} ${y}`);
       }
     }
   }
 });
 
-t.test('a metric that is not there, or not with that label or value, would be seen', async t => {
+t.test('the check finds a metric, label or label value that does not exist', async t => {
   const scrape = await scraped(t);
   for (const query of [
     'sum(rate(gatecar_request_total[5m]))',
@@ -148,15 +142,15 @@ t.test('a metric that is not there, or not with that label or value, would be se
   }
 });
 
-/** What `/metrics` says of a gatecar with every listener on. */
+/** Scrapes `/metrics` of a gatecar with every listener enabled. */
 async function scraped(t: Test): Promise<string> {
   const { settings } = await listenerFiles(t);
-  const gatecar = await startGate({ ...settings, GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
+  const gatecar = await startWithFakeApi({ ...settings, GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
   try {
     let scrape = '';
-    // The keys are read in the background.
+    // The JWKS is fetched in the background.
     await until(async () => {
-      scrape = (await ask(gatecar.ops, { path: '/metrics' })).body;
+      scrape = (await sendRequest(gatecar.ops, { path: '/metrics' })).body;
       return isScraped(scrape, { metric: 'gatecar_jwks_available', labels: {} });
     });
     return scrape;

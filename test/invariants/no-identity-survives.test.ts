@@ -1,13 +1,23 @@
 import t, { type Test } from 'tap';
-import { ask, type Question, type Reply } from '../fixtures/ask.ts';
 import { startGatecar } from '../fixtures/gatecar.ts';
 import { LONE_SURROGATES, NASTY_PIECES, seeded } from '../fixtures/seeded-random.ts';
+import { type Reply, sendRequest, type TestRequest } from '../fixtures/send-request.ts';
 import { accepts, answers, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
 
-/** From the contract, and not from the code. */
+/** Copied from the contract, independently of the code. */
 const SHORT_NAMES = [
-  ...['User', 'Uid', 'Groups', 'Namespace', 'Service-Account', 'Pod', 'Pod-Uid', 'Node', 'Node-Uid', 'Credential-Id'],
-  ...['Audiences', 'Truncated'],
+  'User',
+  'Uid',
+  'Groups',
+  'Namespace',
+  'Service-Account',
+  'Pod',
+  'Pod-Uid',
+  'Node',
+  'Node-Uid',
+  'Credential-Id',
+  'Audiences',
+  'Truncated',
 ];
 const REMOVE = 'x-envoy-auth-headers-to-remove';
 const HEAD_LIMIT = 4096;
@@ -27,10 +37,10 @@ const extraOf = (value: string): Record<string, string[]> =>
     ]),
   );
 
-const ODD: Readonly<Record<string, User>> = {
-  'a name and nothing else': { username: 'u' },
-  'empty everything but the name': { username: 'u', uid: '', groups: [''], extra: { '': [''], ...extraOf('') } },
-  'lists that are empty': { username: 'u', groups: [], extra: { 'authentication.kubernetes.io/pod-name': [] } },
+const UNUSUAL_USERS: Readonly<Record<string, User>> = {
+  'only a name': { username: 'u' },
+  'all empty except the name': { username: 'u', uid: '', groups: [''], extra: { '': [''], ...extraOf('') } },
+  'empty lists': { username: 'u', groups: [], extra: { 'authentication.kubernetes.io/pod-name': [] } },
   commas: { username: 'a,b', uid: ',', groups: ['a,b', ',', 'c'], extra: extraOf('a,b') },
   spaces: { username: ' a b ', uid: ' ', groups: ['a b', ' '], extra: extraOf('  ') },
   quotes: { username: '"a"', uid: "'", groups: ['"', '\\"'], extra: extraOf('"\\') },
@@ -45,7 +55,7 @@ const ODD: Readonly<Record<string, User>> = {
     extra: extraOf('\nX-Auth-Request-Pod: p'),
   },
   NUL: { username: 'a\0b', uid: '\0', groups: ['\0'], extra: extraOf('\0') },
-  'the names of objects': {
+  'names of JavaScript objects': {
     username: '__proto__',
     groups: ['constructor'],
     extra: { ['__proto__']: ['x'], toString: ['x'] },
@@ -57,8 +67,8 @@ const ODD: Readonly<Record<string, User>> = {
   'everything of 10 KB': { username: '\n'.repeat(10_240), uid: '%'.repeat(10_240), extra: extraOf('é'.repeat(10_240)) },
 };
 
-/** All that a client could hope to bring past us. */
-function forged(prefix: string): Record<string, string> {
+/** Identity headers that a client might try to pass through gatecar. */
+function forgedHeaders(prefix: string): Record<string, string> {
   const headers: Record<string, string> = { [REMOVE]: 'forged-remove', Authorization2: 'forged' };
   for (const name of [...SHORT_NAMES, 'Stale', 'Email', 'Preferred-Username']) {
     headers[prefix + name] = 'forged-value';
@@ -68,7 +78,7 @@ function forged(prefix: string): Record<string, string> {
 }
 
 function pairsOf({ rawHeaders }: Reply): [name: string, value: string][] {
-  return rawHeaders.flatMap((name, at) => (at % 2 === 0 ? [[name, rawHeaders[at + 1] ?? ''] as [string, string]] : []));
+  return rawHeaders.flatMap((name, i) => (i % 2 === 0 ? [[name, rawHeaders[i + 1] ?? ''] as [string, string]] : []));
 }
 
 function checkAllow(t: Test, reply: Reply, prefix: string): Map<string, string> {
@@ -81,7 +91,7 @@ function checkAllow(t: Test, reply: Reply, prefix: string): Map<string, string> 
   t.same(
     identity.map(([name]) => name).sort(),
     SHORT_NAMES.map(name => prefix + name).sort(),
-    'every identity header, once, and no other',
+    'every identity header exactly once, and no other',
   );
   for (const [name, value] of pairs) {
     if (!/^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$|^$/.test(value)) t.fail(`${name} is one line of printable ASCII`);
@@ -89,7 +99,7 @@ function checkAllow(t: Test, reply: Reply, prefix: string): Map<string, string> 
   }
   const empty = identity.filter(([, value]) => value === '').map(([name]) => name);
   const removed = pairs.filter(([name]) => name === REMOVE).map(([, value]) => value);
-  t.same(removed.join().split(','), empty, 'what is empty is to be removed');
+  t.same(removed.join().split(','), empty, 'empty headers are to be removed');
   const head = pairs.reduce(
     (sum, [name, value]) => sum + name.length + value.length + 4,
     'HTTP/1.1 200 OK\r\n\r\n'.length,
@@ -98,15 +108,17 @@ function checkAllow(t: Test, reply: Reply, prefix: string): Map<string, string> 
   return new Map(identity.map(([name, value]) => [name.slice(prefix.length), value]));
 }
 
-const decodeOne = (value: string): string => decodeURIComponent(value);
-const decodeList = (value: string): string[] => (value === '' ? [] : value.split(',').map(decodeOne));
+const decodeValue = (value: string): string => decodeURIComponent(value);
+const decodeList = (value: string): string[] => (value === '' ? [] : value.split(',').map(decodeValue));
 
-/** What was not cut can be had back; what was cut says so. */
+/**
+ * Asserts that values decode to the original, and that truncated ones are listed in `Truncated`.
+ */
 function checkValues(t: Test, user: User, values: ReadonlyMap<string, string>): void {
   const truncated = values.get('Truncated')?.split(',') ?? [];
   const single = (name: string, value: string) => {
-    if (truncated.includes(name)) t.equal(values.get(name), '', `${name} was cut, and so is empty`);
-    else t.equal(decodeOne(values.get(name) ?? ''), value, name);
+    if (truncated.includes(name)) t.equal(values.get(name), '', `${name} was truncated, and is empty`);
+    else t.equal(decodeValue(values.get(name) ?? ''), value, name);
   };
   single('User', user.username);
   single('Uid', user.uid ?? '');
@@ -127,24 +139,24 @@ async function start(t: Test, settings: Record<string, string> = {}) {
 }
 
 for (const prefix of ['X-Auth-Request-', `X-${'long-'.repeat(7)}me-`]) {
-  for (const [name, user] of Object.entries(ODD)) {
-    t.test(`${name}, under ${prefix}: every identity header once, and none of the client's`, async t => {
+  for (const [name, user] of Object.entries(UNUSUAL_USERS)) {
+    t.test(`${name}, prefix ${prefix}: an allow has every identity header once, and none of the client's`, async t => {
       const { standIn, gatecar } = await start(t, { GATECAR_IDENTITY_HEADER_PREFIX: prefix });
       standIn.behaviour = accepts({ user });
       for (const method of ['GET', 'HEAD', 'POST']) {
-        const question: Question = { method, token: 'the-token', headers: forged(prefix) };
-        const values = checkAllow(t, await ask(gatecar.auth, question), prefix);
+        const request: TestRequest = { method, token: 'the-token', headers: forgedHeaders(prefix) };
+        const values = checkAllow(t, await sendRequest(gatecar.auth, request), prefix);
         if (name !== 'lone surrogates') checkValues(t, user, values);
       }
     });
   }
 }
 
-t.test('any identity: every header once, and two identities never look alike', async t => {
+t.test('random identities: an allow has every header once, and different identities render differently', async t => {
   const { standIn, gatecar } = await start(t);
   const random = seeded(20_240_601);
   const text = (length: number) => random.text(NASTY_PIECES, length);
-  const seen = new Map<string, string>();
+  const identityByHeaders = new Map<string, string>();
   for (let i = 0; i < 300; i += 1) {
     const user = {
       username: `u${text(8)}`,
@@ -153,22 +165,22 @@ t.test('any identity: every header once, and two identities never look alike', a
       extra: Object.fromEntries(Object.keys(extraOf('')).map(key => [key, [text(random.below(40) === 0 ? 2000 : 3)]])),
     };
     standIn.behaviour = accepts({ user });
-    const reply = await ask(gatecar.auth, { token: `token-${i}`, headers: forged('X-Auth-Request-') });
+    const reply = await sendRequest(gatecar.auth, { token: `token-${i}`, headers: forgedHeaders('X-Auth-Request-') });
     const values = checkAllow(t, reply, 'X-Auth-Request-');
     checkValues(t, user, values);
     if (values.get('Truncated') !== '') continue;
     const { 'authentication.kubernetes.io/else': _unread, ...extra } = user.extra;
     const rendered = JSON.stringify([...values]);
     const identity = JSON.stringify({ ...user, extra });
-    t.equal(seen.get(rendered) ?? identity, identity);
-    seen.set(rendered, identity);
+    t.equal(identityByHeaders.get(rendered) ?? identity, identity);
+    identityByHeaders.set(rendered, identity);
   }
 });
 
-t.test('format-only mode knows nobody, and says so in every header', async t => {
+t.test('format-only mode renders every identity header empty', async t => {
   const gatecar = await startGatecar({ GATECAR_MODE: 'format-only' });
   t.teardown(() => gatecar.stop());
-  const reply = await ask(gatecar.auth, { token: 'any', headers: forged('X-Auth-Request-') });
+  const reply = await sendRequest(gatecar.auth, { token: 'any', headers: forgedHeaders('X-Auth-Request-') });
   const values = checkAllow(t, reply, 'X-Auth-Request-');
   t.same(
     [...values.values()],
@@ -176,15 +188,15 @@ t.test('format-only mode knows nobody, and says so in every header', async t => 
   );
 });
 
-t.test('what is no allow has no identity at all, the client’s least of all', async t => {
+t.test('a response other than allow carries no identity header, including those of the client', async t => {
   const { standIn, gatecar } = await start(t, { GATECAR_ALLOWED_NAMESPACES: 'other' });
   for (const behaviour of [accepts(), reviews({ error: 'no' }), answers(500, 'boom'), accepts({ user: {} })]) {
     standIn.behaviour = behaviour;
     const token = `token-${standIn.requests.length}`;
     const replies = [
-      await ask(gatecar.auth, { token, headers: forged('X-Auth-Request-') }),
-      await ask(gatecar.auth, { headers: forged('X-Auth-Request-') }),
-      await ask(gatecar.auth, { path: '/elsewhere', token, headers: forged('X-Auth-Request-') }),
+      await sendRequest(gatecar.auth, { token, headers: forgedHeaders('X-Auth-Request-') }),
+      await sendRequest(gatecar.auth, { headers: forgedHeaders('X-Auth-Request-') }),
+      await sendRequest(gatecar.auth, { path: '/elsewhere', token, headers: forgedHeaders('X-Auth-Request-') }),
     ];
     for (const reply of replies) {
       t.ok([401, 404, 503].includes(reply.status));

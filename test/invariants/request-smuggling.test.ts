@@ -1,33 +1,33 @@
 import t from 'tap';
 import { converse, head, lines, statuses } from '../fixtures/conversation.ts';
-import { startGate } from '../fixtures/gatecar.ts';
+import { startWithFakeApi } from '../fixtures/gatecar.ts';
 
-const gate = await startGate();
-t.teardown(() => gate.stop());
-const token = gate.token();
+const gatecar = await startWithFakeApi();
+t.teardown(() => gatecar.stop());
+const token = gatecar.token();
 const GOOD = `Authorization: Bearer ${token}`;
 
 const MIB = 1024 * 1024;
 
-/** What must never be answered: a request with a good credential, where a body is said to be. */
+/** Must never be answered 200: a request with a valid credential inside a declared body. */
 const SMUGGLED = head('GET /auth HTTP/1.1', GOOD);
 const CHUNK = `${SMUGGLED.length.toString(16)}\r\n${SMUGGLED}\r\n0\r\n\r\n`;
 
-/** The statuses of all answers until the other side has closed. */
-async function untilClosed(bytes: string): Promise<number[]> {
-  const conversation = await converse(gate.auth);
+/** Returns the statuses of all responses until the server closes. */
+async function statusesUntilClose(bytes: string): Promise<number[]> {
+  const conversation = await converse(gatecar.auth);
   conversation.send(bytes);
   return statuses(await conversation.closed);
 }
 
-t.test('pipelined requests each get their own answer, in order, whatever has to be asked for them', async t => {
+t.test('pipelined requests get their responses in order, however long their reviews take', async t => {
   const requests = Array.from({ length: 200 }, (_, i) => {
     if (i % 4 === 0) return { status: 200, credential: [GOOD] };
     if (i % 4 === 1) return { status: 401, credential: [] };
     if (i % 4 === 2) return { status: 401, credential: [`Authorization: Bearer unknown-${i}`] };
-    return { status: 200, credential: [`Authorization: Bearer ${gate.token()}`] };
+    return { status: 200, credential: [`Authorization: Bearer ${gatecar.token()}`] };
   });
-  const conversation = await converse(gate.auth);
+  const conversation = await converse(gatecar.auth);
   conversation.send(requests.map(({ credential }) => head('GET /auth HTTP/1.1', ...credential)).join(''));
   t.same(
     statuses(await conversation.answers(requests.length)),
@@ -38,32 +38,35 @@ t.test('pipelined requests each get their own answer, in order, whatever has to 
 
 const DECLARED: Record<string, string[]> = {
   'a length': ['Content-Length: 5'],
-  'the longest length there is': ['Content-Length: 9007199254740991'],
+  'the largest length': ['Content-Length: 9007199254740991'],
   chunks: ['Transfer-Encoding: chunked'],
   'compressed chunks': ['Transfer-Encoding: gzip, chunked'],
-  'a length that is to be met by 100 Continue': ['Content-Length: 5', 'Expect: 100-continue'],
+  'a length with an expectation of 100 Continue': ['Content-Length: 5', 'Expect: 100-continue'],
   'a length, on an upgrade': ['Content-Length: 5', 'Connection: Upgrade', 'Upgrade: websocket'],
-  'a length, on a connection to be kept': ['Content-Length: 5', 'Connection: keep-alive'],
+  'a length, on a kept-alive connection': ['Content-Length: 5', 'Connection: keep-alive'],
   'a length after 2,000 other lines': [...lines(2000, 'X: 1'), 'Content-Length: 5'],
   'chunks after 2,000 other lines': [...lines(2000, 'X: 1'), 'Transfer-Encoding: chunked'],
 };
 
-for (const [name, more] of Object.entries(DECLARED)) {
-  t.test(`a body that never comes, announced by ${name}: answered at once, and never again`, async t => {
-    for (const method of ['POST', 'GET', 'OPTIONS']) {
-      for (const [target, status] of [
-        ['/auth', 200],
-        ['/elsewhere', 404],
-      ] as const) {
-        const conversation = await converse(gate.auth);
-        conversation.send(head(`${method} ${target} HTTP/1.1`, GOOD, ...more));
-        const [answer] = await conversation.answers(1);
-        t.equal(answer?.status, status);
-        t.equal(answer?.headers.get('connection'), 'close');
-        conversation.destroy();
+for (const [name, fields] of Object.entries(DECLARED)) {
+  t.test(
+    `a body announced by ${name} that never comes: one immediate response, then the connection is closed`,
+    async t => {
+      for (const method of ['POST', 'GET', 'OPTIONS']) {
+        for (const [target, status] of [
+          ['/auth', 200],
+          ['/elsewhere', 404],
+        ] as const) {
+          const conversation = await converse(gatecar.auth);
+          conversation.send(head(`${method} ${target} HTTP/1.1`, GOOD, ...fields));
+          const [answer] = await conversation.answers(1);
+          t.equal(answer?.status, status);
+          t.equal(answer?.headers.get('connection'), 'close');
+          conversation.destroy();
+        }
       }
-    }
-  });
+    },
+  );
 }
 
 const FRAMED: Record<string, string> = {
@@ -75,21 +78,21 @@ const FRAMED: Record<string, string> = {
   'a length, on an upgrade':
     head('GET /auth HTTP/1.1', 'Connection: Upgrade', 'Upgrade: x', `Content-Length: ${SMUGGLED.length}`) + SMUGGLED,
   'a length that is too short': head('POST /auth HTTP/1.1', 'Content-Length: 5') + SMUGGLED,
-  'a length that is too short by all but the first line': `${head('POST /auth HTTP/1.1', 'Content-Length: 5')}hello${SMUGGLED}`,
-  'a length that ends where the other request begins, after 2,000 lines': `${head('POST /auth HTTP/1.1', ...lines(2000, 'X: 1'), 'Content-Length: 5')}hello${SMUGGLED}`,
+  'a length that covers only a short prefix': `${head('POST /auth HTTP/1.1', 'Content-Length: 5')}hello${SMUGGLED}`,
+  'a length that ends where the hidden request begins, after 2,000 lines': `${head('POST /auth HTTP/1.1', ...lines(2000, 'X: 1'), 'Content-Length: 5')}hello${SMUGGLED}`,
   chunks: head('POST /auth HTTP/1.1', 'Transfer-Encoding: chunked') + CHUNK,
-  'chunks that end at once': `${head('POST /auth HTTP/1.1', 'Transfer-Encoding: chunked')}0\r\n\r\n${SMUGGLED}`,
+  'chunks that end immediately': `${head('POST /auth HTTP/1.1', 'Transfer-Encoding: chunked')}0\r\n\r\n${SMUGGLED}`,
   'chunks in HTTP/1.0': `${head('POST /auth HTTP/1.0', 'Transfer-Encoding: chunked')}0\r\n\r\n${SMUGGLED}`,
   'chunks in any case': `${head('POST /auth HTTP/1.1', 'tRANSFER-eNCODING: cHUNKED')}0\r\n\r\n${SMUGGLED}`,
   'chunks and a length (CL.TE)': `${head('POST /auth HTTP/1.1', 'Content-Length: 6', 'Transfer-Encoding: chunked')}0\r\n\r\n${SMUGGLED}`,
   'chunks and a length (TE.CL)': head('POST /auth HTTP/1.1', 'Transfer-Encoding: chunked', 'Content-Length: 4') + CHUNK,
   'two lengths': head('POST /auth HTTP/1.1', `Content-Length: ${SMUGGLED.length}`, 'Content-Length: 0') + SMUGGLED,
-  'two lengths, the other way':
+  'two lengths in reverse order':
     head('POST /auth HTTP/1.1', 'Content-Length: 0', `Content-Length: ${SMUGGLED.length}`) + SMUGGLED,
   'a list of lengths': head('POST /auth HTTP/1.1', 'Content-Length: 0, 5') + SMUGGLED,
-  'a length beside a name that only looks like one':
+  'a length next to a name that resembles it':
     head('POST /auth HTTP/1.1', `Content-Length: ${SMUGGLED.length}`, 'Content_Length: 0') + SMUGGLED,
-  'a length that Connection would take away':
+  'a length that Connection names':
     head('POST /auth HTTP/1.1', 'Connection: keep-alive, Content-Length', `Content-Length: ${SMUGGLED.length}`) +
     SMUGGLED,
 };
@@ -135,10 +138,10 @@ for (const size of [
     `${head('POST /auth HTTP/1.1', 'Transfer-Encoding: chunked')}${size}\r\n\r\n${SMUGGLED}`;
 }
 
-t.test('a request hidden where a body is said to be is never answered 200', async t => {
+t.test('a request hidden in a declared body is never answered 200', async t => {
   await Promise.all(
     Object.entries(FRAMED).map(async ([name, bytes]) => {
-      const answers = await untilClosed(bytes);
+      const answers = await statusesUntilClose(bytes);
       t.ok(answers.length > 0, `${name}: answered`);
       t.same(
         answers.filter(status => status !== 401 && status !== 400 && status !== 404),
@@ -149,56 +152,56 @@ t.test('a request hidden where a body is said to be is never answered 200', asyn
   );
 });
 
-t.test('and neither is one that comes after a body, when the first was good', async t => {
+t.test('a request hidden after a body is not answered if the first request was valid', async t => {
   for (const [name, bytes] of Object.entries({
     'a length': `${head('POST /auth HTTP/1.1', GOOD, 'Content-Length: 5')}hello`,
     chunks: `${head('POST /auth HTTP/1.1', GOOD, 'Transfer-Encoding: chunked')}5\r\nhello\r\n0\r\n\r\n`,
     'chunks with extensions': `${head('POST /auth HTTP/1.1', GOOD, 'Transfer-Encoding: chunked')}5;a=b;c="d"\r\nhello\r\n0;e\r\n\r\n`,
     trailers: `${head('POST /auth HTTP/1.1', GOOD, 'Transfer-Encoding: chunked')}0\r\nX: 1\r\nHost: other\r\n\r\n`,
   })) {
-    t.same(await untilClosed(bytes + SMUGGLED), [200], name);
+    t.same(await statusesUntilClose(bytes + SMUGGLED), [200], name);
   }
 });
 
-t.test('a credential in a trailer is none', async t => {
+t.test('a credential in a trailer counts as none', async t => {
   const request = head('POST /auth HTTP/1.1', 'Transfer-Encoding: chunked', 'Trailer: Authorization');
-  t.same(await untilClosed(`${request}5\r\nhello\r\n0\r\n${GOOD}\r\n\r\n`), [401]);
+  t.same(await statusesUntilClose(`${request}5\r\nhello\r\n0\r\n${GOOD}\r\n\r\n`), [401]);
   const both = head('POST /auth HTTP/1.1', 'Authorization: Bearer bad', 'Transfer-Encoding: chunked');
-  t.same(await untilClosed(`${both}0\r\n${GOOD}\r\n\r\n`), [401]);
+  t.same(await statusesUntilClose(`${both}0\r\n${GOOD}\r\n\r\n`), [401]);
 });
 
-t.test('a body without end is read for a while and then no more', async t => {
-  const conversation = await converse(gate.auth);
+t.test('an endless body is read up to a limit', async t => {
+  const conversation = await converse(gatecar.auth);
   conversation.send(head('POST /auth HTTP/1.1', GOOD, 'Content-Length: 9007199254740991'));
-  const more = () => {
+  const sendMore = () => {
     while (!conversation.socket.destroyed && conversation.socket.write('x'.repeat(65_536)));
   };
-  conversation.socket.on('drain', more);
-  more();
+  conversation.socket.on('drain', sendMore);
+  sendMore();
   t.same(statuses(await conversation.closed), [200]);
-  t.ok(conversation.socket.bytesWritten > MIB, 'a peer that sends before it reads gets its answer');
-  t.ok(conversation.socket.bytesWritten < 64 * MIB, 'and what it sends after that is not read');
+  t.ok(conversation.socket.bytesWritten > MIB, 'a client that sends before it reads gets its response');
+  t.ok(conversation.socket.bytesWritten < 64 * MIB, 'what it sends afterwards is not read');
 });
 
-t.test('no header is left out, however many there are: a second credential is always seen', async t => {
+t.test('a second credential is found behind any number of header lines', async t => {
   for (const count of [10, 997, 998, 999, 1000, 1001, 1500, 2001, 5000]) {
-    const others = lines(count, 'X: 1');
+    const fillers = lines(count, 'X: 1');
     for (const [first, second] of [
       [GOOD, 'Authorization: Bearer other'],
       ['Authorization: Bearer other', GOOD],
       [GOOD, 'Authorization:'],
     ] as const) {
-      const conversation = await converse(gate.auth);
-      conversation.send(head('GET /auth HTTP/1.1', first, ...others, second));
+      const conversation = await converse(gatecar.auth);
+      conversation.send(head('GET /auth HTTP/1.1', first, ...fillers, second));
       t.match(await conversation.answers(1), [{ status: 401, body: /Invalid Authorization/ }], `${count} between`);
       conversation.destroy();
     }
   }
 });
 
-t.test('after all of it no fault of ours was logged', async t => {
+t.test('after all smuggling attempts no error was logged', async t => {
   t.same(
-    gate.logs().filter(({ level }) => level === 'error' || level === 'fatal'),
+    gatecar.logs().filter(({ level }) => level === 'error' || level === 'fatal'),
     [],
   );
 });

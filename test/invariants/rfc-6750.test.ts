@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap';
-import { ask, askRaw, type Reply } from '../fixtures/ask.ts';
 import { readChallenge } from '../fixtures/challenge.ts';
-import { startGate, startGatecar } from '../fixtures/gatecar.ts';
+import { startGatecar, startWithFakeApi } from '../fixtures/gatecar.ts';
+import { type Reply, sendRaw, sendRequest } from '../fixtures/send-request.ts';
 import { accepts, answers, type Behaviour, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
 
 /** RFC 6750 §3.1. */
@@ -15,15 +15,15 @@ async function start(t: Test, settings: Record<string, string> = {}, behaviour: 
   return { standIn, gatecar };
 }
 
-/** One challenge of ours; its error code, where there is one. */
+/** Asserts that the response has one gatecar challenge. Returns its error code, if any. */
 function errorOf(t: Test, { rawHeaders }: Reply): string | undefined {
   const values = rawHeaders.filter((_, at) => rawHeaders[at - 1]?.toLowerCase() === 'www-authenticate');
-  t.equal(values.length, 1, 'one WWW-Authenticate');
+  t.equal(values.length, 1, 'exactly one WWW-Authenticate');
   const { scheme, parameters } = readChallenge(values[0] ?? '');
   t.equal(scheme, 'Bearer');
   t.equal(parameters.get('realm'), 'gatecar');
   const error = parameters.get('error');
-  t.ok(error === undefined || ERRORS.includes(error), `${error} is of RFC 6750`);
+  t.ok(error === undefined || ERRORS.includes(error), `${error} is defined in RFC 6750`);
   return error;
 }
 
@@ -68,67 +68,71 @@ const DENIALS: readonly {
 
 for (const policyStatus of [401, 403]) {
   for (const { reason, authorization, behaviour = accepts(), error } of DENIALS) {
-    const what = authorization === undefined ? 'no header' : `"${authorization.slice(0, 20)}"`;
-    t.test(`${reason} (${what}, ${policyStatus}): one challenge, ${error ?? 'without an error code'}`, async t => {
-      const { standIn, gatecar } = await start(t, {
-        GATECAR_ALLOWED_NAMESPACES: 'default',
-        GATECAR_ALLOWED_SERVICE_ACCOUNTS: 'system:serviceaccount:default:my-app',
-        GATECAR_POLICY_DENIED_STATUS: String(policyStatus),
-      });
-      standIn.behaviour = behaviour;
-      const headers = authorization === undefined ? {} : { Authorization: authorization };
-      for (const method of ['GET', 'HEAD', 'OPTIONS']) {
-        const reply = await ask(gatecar.auth, { method, headers });
-        t.equal(reply.status, error === 'insufficient_scope' ? policyStatus : 401);
-        t.equal(reply.headers['x-gatecar-reason'], reason);
-        t.equal(reply.headers['cache-control'], 'no-store');
-        t.equal(errorOf(t, reply), error);
-        if (method !== 'HEAD') t.same(Object.keys(JSON.parse(reply.body)), ['error']);
-      }
-    });
+    const credentialName = authorization === undefined ? 'no header' : `"${authorization.slice(0, 20)}"`;
+    t.test(
+      `${reason} (${credentialName}, ${policyStatus}): one challenge, ${error ?? 'without an error code'}`,
+      async t => {
+        const { standIn, gatecar } = await start(t, {
+          GATECAR_ALLOWED_NAMESPACES: 'default',
+          GATECAR_ALLOWED_SERVICE_ACCOUNTS: 'system:serviceaccount:default:my-app',
+          GATECAR_POLICY_DENIED_STATUS: String(policyStatus),
+        });
+        standIn.behaviour = behaviour;
+        const headers = authorization === undefined ? {} : { Authorization: authorization };
+        for (const method of ['GET', 'HEAD', 'OPTIONS']) {
+          const reply = await sendRequest(gatecar.auth, { method, headers });
+          t.equal(reply.status, error === 'insufficient_scope' ? policyStatus : 401);
+          t.equal(reply.headers['x-gatecar-reason'], reason);
+          t.equal(reply.headers['cache-control'], 'no-store');
+          t.equal(errorOf(t, reply), error);
+          if (method !== 'HEAD') t.same(Object.keys(JSON.parse(reply.body)), ['error']);
+        }
+      },
+    );
   }
 }
 
-t.test('where no detail is told, every refusal of a credential looks alike', async t => {
+t.test('with generic error details every rejected or denied credential gets the same response', async t => {
   const { standIn, gatecar } = await start(t, {
     GATECAR_ERROR_DETAIL: 'generic',
     GATECAR_ALLOWED_NAMESPACES: 'default',
     GATECAR_ALLOWED_SERVICE_ACCOUNTS: 'system:serviceaccount:default:my-app',
   });
-  const seen = new Set<string>();
+  const responses = new Set<string>();
   for (const { authorization = '', behaviour = accepts(), error } of DENIALS) {
     if (error !== 'invalid_token' && error !== 'insufficient_scope') continue;
     standIn.behaviour = behaviour;
-    const reply = await ask(gatecar.auth, { headers: { Authorization: authorization } });
+    const reply = await sendRequest(gatecar.auth, { headers: { Authorization: authorization } });
     t.equal(errorOf(t, reply), 'invalid_token');
     const { date: _, ...headers } = reply.headers;
-    seen.add(JSON.stringify([reply.status, headers, reply.body]));
+    responses.add(JSON.stringify([reply.status, headers, reply.body]));
   }
-  t.equal(seen.size, 1);
+  t.equal(responses.size, 1);
 });
 
-t.test(
-  'an outage that is answered 401 or 403 blames no credential, and one that is answered 503 asks for none',
-  async t => {
-    for (const status of [401, 403, 503]) {
-      const { gatecar } = await start(t, { GATECAR_UNAVAILABLE_STATUS: String(status) }, answers(500, 'boom'));
-      const reply = await ask(gatecar.auth, { token: 'the-token' });
-      t.equal(reply.status, status);
-      if (status === 503) t.equal(reply.headers['www-authenticate'], undefined);
-      else t.equal(errorOf(t, reply), undefined);
-    }
-  },
-);
+t.test('an outage answered 401 or 403 blames no credential, and one answered 503 has no challenge', async t => {
+  for (const status of [401, 403, 503]) {
+    const { gatecar } = await start(t, { GATECAR_UNAVAILABLE_STATUS: String(status) }, answers(500, 'boom'));
+    const reply = await sendRequest(gatecar.auth, { token: 'the-token' });
+    t.equal(reply.status, status);
+    if (status === 503) t.equal(reply.headers['www-authenticate'], undefined);
+    else t.equal(errorOf(t, reply), undefined);
+  }
+});
 
 t.test('the scheme is read in any case', async t => {
   const { standIn, gatecar } = await start(t);
   for (const scheme of ['Bearer', 'bearer', 'BEARER', 'bEaReR']) {
-    t.equal((await ask(gatecar.auth, { headers: { Authorization: `${scheme} the-token` } })).status, 200, scheme);
+    t.equal(
+      (await sendRequest(gatecar.auth, { headers: { Authorization: `${scheme} the-token` } })).status,
+      200,
+      scheme,
+    );
   }
   t.equal(standIn.requests.length, 1);
 });
 
-/** Values that hold a good token and are no credential. */
+/** Values that contain a valid token but are malformed. */
 const MALFORMED: Readonly<Record<string, (token: string) => string | string[]>> = {
   'no scheme': token => token,
   'another scheme': token => `Basic ${token}`,
@@ -137,7 +141,7 @@ const MALFORMED: Readonly<Record<string, (token: string) => string | string[]>> 
   'a leading space': token => `Bearer  ${token}`,
   'a tab': token => `Bearer\t${token}`,
   'a leading tab': token => `Bearer \t${token}`,
-  'trailing junk': token => `Bearer ${token} junk`,
+  'trailing text': token => `Bearer ${token} junk`,
   'a trailing comma': token => `Bearer ${token},`,
   'a trailing semicolon': token => `Bearer ${token};`,
   quotes: token => `Bearer "${token}"`,
@@ -151,34 +155,34 @@ const MALFORMED: Readonly<Record<string, (token: string) => string | string[]>> 
   'two headers, the empty one first': token => ['', `Bearer ${token}`],
   'non-ASCII at the end': token => `Bearer ${token}\xe9`,
   'non-ASCII inside': token => `Bearer ${token.slice(0, 9)}\xff${token.slice(9)}`,
-  'a no-break space': token => `Bearer\xa0${token}`,
+  'a non-breaking space': token => `Bearer\xa0${token}`,
   'padding inside': token => `Bearer ${token}==x`,
   'only padding': () => 'Bearer ==',
 };
 
-/** No attempt at a bearer token, which the RFC wants challenged without an error code. */
+/** No attempt at a bearer token: RFC 6750 requires a challenge without an error code. */
 const OTHER_SCHEMES = ['no scheme', 'another scheme', 'a longer scheme', 'no space', 'comma-merged, another scheme'];
 
-t.test('what is no credential is refused and costs no review', async t => {
-  const gate = await startGate();
-  t.teardown(() => gate.stop());
-  t.equal((await ask(gate.auth, { token: gate.token() })).status, 200, 'the token by itself is good');
-  const before = gate.authority.reviews;
-  for (const [name, spoil] of Object.entries(MALFORMED)) {
-    const reply = await ask(gate.auth, { headers: { Authorization: spoil(gate.token()) } });
+t.test('a malformed credential is rejected without a review', async t => {
+  const gatecar = await startWithFakeApi();
+  t.teardown(() => gatecar.stop());
+  t.equal((await sendRequest(gatecar.auth, { token: gatecar.token() })).status, 200, 'the token alone is valid');
+  const before = gatecar.apiServer.reviews;
+  for (const [name, mutate] of Object.entries(MALFORMED)) {
+    const reply = await sendRequest(gatecar.auth, { headers: { Authorization: mutate(gatecar.token()) } });
     t.equal(reply.status, 401, name);
     t.equal(reply.headers['x-gatecar-reason'], 'credentials_malformed', name);
     t.equal(errorOf(t, reply), OTHER_SCHEMES.includes(name) ? undefined : 'invalid_request', name);
   }
-  t.equal(gate.authority.reviews, before);
+  t.equal(gatecar.apiServer.reviews, before);
 });
 
-t.test('what is not even HTTP, or has no end, gets the parser’s refusal and costs no review', async t => {
-  const gate = await startGate();
-  t.teardown(() => gate.stop());
-  while (gate.authority.reviews === 0) await ask(gate.ops, { path: '/readyz' });
-  const before = gate.authority.reviews;
-  const token = gate.token();
+t.test('malformed or oversized HTTP is rejected by the parser without a review', async t => {
+  const gatecar = await startWithFakeApi();
+  t.teardown(() => gatecar.stop());
+  while (gatecar.apiServer.reviews === 0) await sendRequest(gatecar.ops, { path: '/readyz' });
+  const before = gatecar.apiServer.reviews;
+  const token = gatecar.token();
   const head = 'GET /auth HTTP/1.1\r\nHost: x\r\n';
   for (const [name, status, bytes] of [
     ['a NUL', 400, `${head}Authorization: Bearer ${token}\0\r\n\r\n`],
@@ -189,28 +193,28 @@ t.test('what is not even HTTP, or has no end, gets the parser’s refusal and co
     ['a folded line', 400, `${head}Authorization: Bearer\r\n ${token}\r\n\r\n`],
     ['a space before the colon', 400, `${head}Authorization : Bearer ${token}\r\n\r\n`],
   ] as const) {
-    const received = await askRaw(gate.auth, Buffer.from(bytes, 'latin1'), text => text.includes('\r\n\r\n'));
+    const received = await sendRaw(gatecar.auth, Buffer.from(bytes, 'latin1'), text => text.includes('\r\n\r\n'));
     t.match(received, new RegExp(`^HTTP/1\\.1 ${status} `), name);
   }
-  t.equal(gate.authority.reviews, before);
+  t.equal(gatecar.apiServer.reviews, before);
 });
 
-t.test('a token that is no good is refused as such: never 200, never 5xx', async t => {
-  const gate = await startGate();
-  t.teardown(() => gate.stop());
-  const other = await startGate();
-  t.teardown(() => other.stop());
-  const [header = '', payload = '', signature = ''] = gate.token().split('.');
+t.test('an invalid token is answered 401 token_rejected, never 200 or 5xx', async t => {
+  const gatecar = await startWithFakeApi();
+  t.teardown(() => gatecar.stop());
+  const otherIssuer = await startWithFakeApi();
+  t.teardown(() => otherIssuer.stop());
+  const [header = '', payload = '', signature = ''] = gatecar.token().split('.');
   const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
   const { exp: _, ...claims } = JSON.parse(Buffer.from(payload, 'base64url').toString());
-  const deleted = gate.token({ serviceAccount: 'gone' });
-  gate.authority.deleteServiceAccount('default', 'gone');
+  const deleted = gatecar.token({ serviceAccount: 'gone' });
+  gatecar.apiServer.deleteServiceAccount('default', 'gone');
   for (const [name, token] of Object.entries({
-    expired: gate.token({ expiresInSeconds: -3600, notBeforeSeconds: -7200 }),
-    not_yet_valid: gate.token({ notBeforeSeconds: 3600, expiresInSeconds: 7200 }),
-    'for another audience': gate.token({ audiences: ['other'] }),
-    'for no audience': gate.token({ audiences: [] }),
-    'signed by somebody else': other.token(),
+    expired: gatecar.token({ expiresInSeconds: -3600, notBeforeSeconds: -7200 }),
+    not_yet_valid: gatecar.token({ notBeforeSeconds: 3600, expiresInSeconds: 7200 }),
+    'for another audience': gatecar.token({ audiences: ['other'] }),
+    'for no audience': gatecar.token({ audiences: [] }),
+    'signed by another issuer': otherIssuer.token(),
     'alg: none': `${encode({ alg: 'none' })}.${payload}.`,
     'alg: none, signed': `${encode({ alg: 'none' })}.${payload}.${signature}`,
     'alg: HS256': `${encode({ alg: 'HS256' })}.${payload}.${signature}`,
@@ -220,12 +224,12 @@ t.test('a token that is no good is refused as such: never 200, never 5xx', async
     'with a fourth part': `${header}.${payload}.${signature}.${signature}`,
     'a deleted ServiceAccount': deleted,
     opaque: 'opaque',
-    'of dots': '...',
-    'of JSON that is none': `${encode('x')}.${encode(null)}.`,
-    'as long as is looked at': `${header}.${'x'.repeat(16_384 - header.length - 2)}.`,
+    'only dots': '...',
+    'segments that are not JSON objects': `${encode('x')}.${encode(null)}.`,
+    'at the length limit': `${header}.${'x'.repeat(16_384 - header.length - 2)}.`,
     'too long': `${header}.${'x'.repeat(30_000)}.`,
   })) {
-    const reply = await ask(gate.auth, { token });
+    const reply = await sendRequest(gatecar.auth, { token });
     t.equal(reply.status, 401, name);
     t.equal(reply.headers['x-gatecar-reason'], 'token_rejected', name);
     t.equal(errorOf(t, reply), 'invalid_token', name);

@@ -58,14 +58,14 @@ function withInvalidSignature(token: string): Token {
 t.test('signatures are unverifiable before the JWKS is fetched, and valid or invalid afterwards', async t => {
   const { keys, requests, problems } = publish(published());
   t.equal(keys.issuer, undefined);
-  t.equal(keys.held, false);
+  t.equal(keys.hasKeys, false);
   t.equal(keys.verify(new Token(cluster.issue(request))), 'unknown');
   keys.refresh();
   await settle();
   t.strictSame(requests, [DISCOVERY_PATH, JWKS_PATH]);
   t.strictSame(problems, [undefined]);
   t.equal(keys.issuer, ISSUER);
-  t.equal(keys.held, true);
+  t.equal(keys.hasKeys, true);
   t.equal(keys.verify(new Token(cluster.issue(request))), 'good');
   t.equal(keys.verify(withInvalidSignature(cluster.issue(request))), 'bad');
 });
@@ -76,7 +76,7 @@ t.test('a JWKS without a usable key is not used for verification', async t => {
     jwks.refresh();
     await settle();
     t.strictSame(problems, [undefined]);
-    t.equal(jwks.held, false);
+    t.equal(jwks.hasKeys, false);
   }
 });
 
@@ -225,7 +225,7 @@ t.test('with withKeys false only the discovery document is fetched', async t => 
   await settle();
   t.strictSame(requests, [DISCOVERY_PATH]);
   t.equal(keys.issuer, ISSUER);
-  t.equal(keys.held, false);
+  t.equal(keys.hasKeys, false);
 });
 
 t.test('the cluster JWKS uses the real clock by default and works without onFetch', async t => {
@@ -237,7 +237,7 @@ t.test('the cluster JWKS uses the real clock by default and works without onFetc
   });
   keys.refresh();
   await settle();
-  t.equal(keys.held, true);
+  t.equal(keys.hasKeys, true);
 });
 
 const replacing = generateKeyPairSync('rsa', { modulusLength: 2048 });

@@ -18,7 +18,7 @@ import { leaked } from '../fixtures/find-token.ts';
 import { endPlugin, execUser, kubeconfig, pluginRuns } from '../fixtures/kubeconfig.ts';
 import { projectedVolume } from '../fixtures/projected-volume.ts';
 import { answers, type Behaviour, hangs, resets, type StandIn, startStandIn } from '../fixtures/stand-in-api-server.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { pem, startTlsServer } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
 
@@ -349,7 +349,7 @@ t.test('rotation of gatecar’s credential', async t => {
 
   t.test('an exec plugin is run again after a 401', async t => {
     const api = await startTlsServer(t);
-    const directory = scratch(t);
+    const directory = tempDir(t);
     const config = join(directory, 'config');
     const cluster = { server: api.url, 'certificate-authority-data': Buffer.from(pem('ca.crt')).toString('base64') };
     await writeFile(config, kubeconfig({ cluster, user: execUser('token', join(directory, 'runs')) }));
@@ -368,7 +368,7 @@ t.test('rotation of gatecar’s credential', async t => {
     'a credential that 64 concurrent reviews are rejected with is rotated by one plugin run, and all succeed',
     async t => {
       const api = await startTlsServer(t);
-      const directory = scratch(t);
+      const directory = tempDir(t);
       const [config, runs] = [join(directory, 'config'), join(directory, 'runs')];
       const cluster = { server: api.url, 'certificate-authority-data': Buffer.from(pem('ca.crt')).toString('base64') };
       await writeFile(config, kubeconfig({ cluster, user: execUser('token', runs) }));
@@ -467,7 +467,7 @@ t.test('endpoint source failures', async t => {
   });
 
   t.test('a review with a hanging exec plugin times out at its deadline', async t => {
-    const directory = scratch(t);
+    const directory = tempDir(t);
     const runs = join(directory, 'runs');
     await writeFile(join(directory, 'config'), kubeconfig({ user: execUser('hang-at-first', runs) }));
     const noOverrides = { context: undefined, tokenFile: undefined, caFile: undefined };
@@ -494,7 +494,7 @@ t.test('TLS', async t => {
 
   /** Connects by a kubeconfig that the test can change. */
   function byKubeconfig(t: Test, text: string) {
-    const file = join(scratch(t, { config: text }), 'config');
+    const file = join(tempDir(t, { config: text }), 'config');
     const clock = fakeClock();
     const noOverrides = { context: undefined, tokenFile: undefined, caFile: undefined };
     const connection = connectTo(t, kubeConfigEndpoint({ files: [file], ...noOverrides, now: clock.now }));
@@ -660,7 +660,7 @@ t.test('TLS', async t => {
 
   t.test('no server is trusted if the CA bundle contains no certificate', async t => {
     const api = await startTlsServer(t);
-    const caFile = join(scratch(t, { 'ca.crt': 'no certificate' }), 'ca.crt');
+    const caFile = join(tempDir(t, { 'ca.crt': 'no certificate' }), 'ca.crt');
     const connection = connectTo(t, explicitEndpoint({ url: api.url, tokenFile: undefined, caFile }));
     t.match(await failure(post(connection)), { outage: 'tls' });
     t.strictSame(api.clients, []);
@@ -708,7 +708,7 @@ t.test('proxy-url', async t => {
   const through = (t: Test, server: string, proxyUrl: string) => {
     const data = Buffer.from(pem('ca.crt')).toString('base64');
     const cluster = { server, 'proxy-url': proxyUrl, 'certificate-authority-data': data };
-    const file = join(scratch(t, { config: kubeconfig({ cluster }) }), 'config');
+    const file = join(tempDir(t, { config: kubeconfig({ cluster }) }), 'config');
     const noOverrides = { context: undefined, tokenFile: undefined, caFile: undefined };
     return connectTo(t, kubeConfigEndpoint({ files: [file], ...noOverrides }));
   };
@@ -873,7 +873,7 @@ t.test('errors below HTTP are classified by cause', async t => {
 t.test('no error contains the request, the response or gatecar’s credential', async t => {
   const secrets = ['the-clients-bearer-token', 'gatecars-service-account-token', 'the-response-of-the-server'];
   const [clientToken, gatecarToken, responseText] = secrets;
-  const tokenFile = join(scratch(t, { token: `${gatecarToken}` }), 'token');
+  const tokenFile = join(tempDir(t, { token: `${gatecarToken}` }), 'token');
   const api = await standIn(t, ok);
   const connection = connectTo(t, explicitEndpoint({ url: api.url, tokenFile, caFile: undefined }));
   const failures: Behaviour[] = [

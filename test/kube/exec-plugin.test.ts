@@ -3,7 +3,7 @@ import t from 'tap';
 import { execConfigOf, execPlugin, withoutExec } from '../../src/kube/exec-plugin.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 import { execUser, pluginRuns } from '../fixtures/kubeconfig.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { until } from '../fixtures/until.ts';
 
 const isAlive = (pid: number): boolean => {
@@ -24,7 +24,7 @@ function scripted(script: string, timeoutMs = 60_000, wallClock?: () => number) 
 }
 
 t.test('an exec plugin that exceeds its time limit is killed, and its run fails', async t => {
-  const file = join(scratch(t), 'runs');
+  const file = join(tempDir(t), 'runs');
   const { exec } = execUser('hang-at-first', file);
   // If the plugin is killed before it writes its process id, it is run again with more time.
   let timeoutMs = 500;
@@ -70,7 +70,7 @@ t.test('an exec plugin that writes more than 1 MiB fails', async t => {
 });
 
 t.test('an exec plugin that writes no ExecCredential fails, and runs again on the next call', async t => {
-  const file = join(scratch(t), 'runs');
+  const file = join(tempDir(t), 'runs');
   const { exec } = execUser('no-status', file);
   const plugin = execPlugin(exec, { timeoutMs: 60_000 });
   await t.rejects(plugin(), new Error('the exec plugin wrote no ExecCredential'));

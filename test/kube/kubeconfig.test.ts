@@ -8,13 +8,13 @@ import { type KubeConfigOptions, kubeConfigEndpoint } from '../../src/kube/kubec
 import { fakeClock } from '../fixtures/clock.ts';
 import { endPlugin, execUser, kubeconfig, pluginRuns } from '../fixtures/kubeconfig.ts';
 import { projectedVolume } from '../fixtures/projected-volume.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { pem } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
 
 /** Creates a source for kubeconfig files with these texts, in this order. */
 function fromTexts(t: Test, texts: readonly string[], options: Partial<KubeConfigOptions> = {}) {
-  const directory = scratch(t, Object.fromEntries(texts.map((text, at) => [`config-${at}`, text])));
+  const directory = tempDir(t, Object.fromEntries(texts.map((text, at) => [`config-${at}`, text])));
   const files = texts.map((_, at) => join(directory, `config-${at}`));
   const clock = fakeClock();
   const noOverrides = { context: undefined, tokenFile: undefined, caFile: undefined };
@@ -137,7 +137,7 @@ t.test('over plain http a kubeconfig’s credential is not sent, and the token f
   const text = kubeconfig({ cluster: { server: 'http://127.0.0.1:8001/' }, user: { token: 'from-kubeconfig' } });
   const plain = { baseUrl: 'http://127.0.0.1:8001', headers: {}, tls: {}, proxyUrl: undefined };
   t.strictSame(await fromTexts(t, [text]).source.current(), plain);
-  const tokenFile = join(scratch(t, { token: 'from-settings' }), 'token');
+  const tokenFile = join(tempDir(t, { token: 'from-settings' }), 'token');
   t.equal(await authorization(fromTexts(t, [text], { tokenFile }).source), 'Bearer from-settings');
   const withTokenFile = kubeconfig({ cluster: { server: 'HTTP://127.0.0.1:8001' }, user: { tokenFile: 'not-there' } });
   t.strictSame((await fromTexts(t, [withTokenFile]).source.current()).headers, {});
@@ -195,7 +195,7 @@ t.test('several kubeconfig files are merged, and the first entry of a name wins'
 
 t.test('a tokenFile is relative to the first kubeconfig that names its user', async t => {
   const text = kubeconfig({ user: { tokenFile: 'token' } });
-  const [first, second] = [scratch(t, { config: text, token: 'first' }), scratch(t, { config: text, token: 'second' })];
+  const [first, second] = [tempDir(t, { config: text, token: 'first' }), tempDir(t, { config: text, token: 'second' })];
   const files = [join(first, 'config'), join(second, 'config')];
   const source = kubeConfigEndpoint({ files, context: undefined, tokenFile: undefined, caFile: undefined });
   t.equal(await authorization(source), 'Bearer first');
@@ -296,7 +296,7 @@ t.test(
 );
 
 t.test('recheck() re-reads a kubeconfig’s files immediately, without a plugin run', async t => {
-  const file = join(scratch(t), 'runs');
+  const file = join(tempDir(t), 'runs');
   const user = execUser('token', file);
   const { source, files } = fromTexts(t, [kubeconfig({ user })]);
   const { tls } = await source.current();
@@ -310,7 +310,7 @@ t.test('recheck() re-reads a kubeconfig’s files immediately, without a plugin 
 });
 
 t.test('a partly written CA bundle of a kubeconfig does not replace a complete one', async t => {
-  const caFile = join(scratch(t, { 'ca.crt': pem('ca.crt') }), 'ca.crt');
+  const caFile = join(tempDir(t, { 'ca.crt': pem('ca.crt') }), 'ca.crt');
   const { source } = fromTexts(t, [kubeconfig({ cluster: { 'certificate-authority': caFile }, user: { token: 'a' } })]);
   const first = await source.current();
   await writeFile(caFile, pem('other-ca.crt').slice(0, 100));
@@ -383,7 +383,7 @@ t.test('exec plugins', async t => {
   t.test(
     'an exec plugin runs once for concurrent callers, and not again if its credential does not expire',
     async t => {
-      const file = join(scratch(t), 'runs');
+      const file = join(tempDir(t), 'runs');
       const { source, clock } = fromTexts(t, [kubeconfig({ user: execUser('token', file) })]);
       const headers = await Promise.all(Array.from({ length: 8 }, () => authorization(source)));
       t.strictSame(new Set(headers), new Set(['Bearer plugin-token-1']));
@@ -394,7 +394,7 @@ t.test('exec plugins', async t => {
   );
 
   t.test('an exec plugin runs again for an expired credential, at most every ten seconds', async t => {
-    const file = join(scratch(t), 'runs');
+    const file = join(tempDir(t), 'runs');
     const { source, clock } = fromTexts(t, [kubeconfig({ user: execUser('short-lived', file) })]);
     t.equal(await authorization(source), 'Bearer plugin-token-1');
     clock.advance(9999);
@@ -404,7 +404,7 @@ t.test('exec plugins', async t => {
   });
 
   t.test('an exec plugin runs again after its credential was dropped', async t => {
-    const file = join(scratch(t), 'runs');
+    const file = join(tempDir(t), 'runs');
     const { source } = fromTexts(t, [kubeconfig({ user: execUser('token', file) })]);
     await source.current();
     source.drop();
@@ -437,7 +437,7 @@ t.test('exec plugins', async t => {
   });
 
   t.test('a hanging exec plugin is replaced by a new run after a minute', async t => {
-    const file = join(scratch(t), 'runs');
+    const file = join(tempDir(t), 'runs');
     const { source, clock } = fromTexts(t, [kubeconfig({ user: execUser('hang-at-first', file) })]);
     const hung = source.current();
     await until(() => pluginRuns(file).length === 1);

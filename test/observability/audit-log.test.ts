@@ -8,7 +8,7 @@ import { auditLog } from '../../src/observability/audit-log.ts';
 import { logger } from '../../src/observability/logging/logger.ts';
 import { fingerprint } from '../../src/observability/logging/token-fingerprint.ts';
 import { faultsOf } from '../fixtures/audit-lines.ts';
-import { MY_APP, NOBODY } from '../fixtures/identities.ts';
+import { EMPTY_IDENTITY, MY_APP } from '../fixtures/identities.ts';
 
 const ALLOW: Decision = { kind: 'allow', identity: MY_APP };
 const DENIAL: Decision = {
@@ -34,7 +34,7 @@ function decided(decision: Decision, more: Partial<DecisionEvent> = {}): Decisio
     credential: parseAuthorization('Bearer abc'),
     durationMs: 1.23456,
     forwarded: () => ({ clientAddress: '192.0.2.1', requestId: 'r', method: 'GET', uri: '/x', trace: undefined }),
-    trail: { source: 'cache' },
+    trace: { source: 'cache' },
     ...more,
   };
 }
@@ -89,10 +89,10 @@ t.test('the audit line of a denial has its reason, and the user if the API serve
   audit?.record(
     decided(
       { kind: 'deny', reason: 'credentials_missing', detail: '' },
-      { credential: { kind: 'absent' }, trail: undefined },
+      { credential: { kind: 'absent' }, trace: undefined },
     ),
   );
-  audit?.record(decided(OUTAGE, { trail: { source: 'review' } }));
+  audit?.record(decided(OUTAGE, { trace: { source: 'review' } }));
   const [byPolicy, missing, outage] = lines();
   t.match(byPolicy, { reason: 'namespace_denied', detail: 'default', user: MY_APP.username, uid: MY_APP.uid });
   t.match(missing, { sequence: 2, reason: 'credentials_missing', source: 'local' });
@@ -126,7 +126,9 @@ t.test('user, UID and audiences are bounded printable ASCII in audit lines, and 
   const identity = { ...MY_APP, username: unprintable, uid: unprintable, audiences };
   audit?.record(decided({ kind: 'allow', identity }));
   audit?.record(decided({ kind: 'allow', identity: undefined }));
-  audit?.record(decided({ kind: 'allow', identity: { ...NOBODY, username: 'a', audiences: [''] }, staleSeconds: 7 }));
+  audit?.record(
+    decided({ kind: 'allow', identity: { ...EMPTY_IDENTITY, username: 'a', audiences: [''] }, staleSeconds: 7 }),
+  );
   const [first, basic, bare] = lines();
   for (const text of [first.user, first.uid, ...first.audiences]) t.match(text, /^%C3%BCn%C3%AF%0D%0A[!-~]{493}$/);
   t.equal(first.audiences.length, 16);

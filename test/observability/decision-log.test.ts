@@ -7,8 +7,8 @@ import type { DecisionEvent } from '../../src/gateway/decision-event.ts';
 import { decisionLog } from '../../src/observability/decision-log.ts';
 import { logger } from '../../src/observability/logging/logger.ts';
 import { fingerprint } from '../../src/observability/logging/token-fingerprint.ts';
+import { authenticatedAs } from '../fixtures/authenticated-result.ts';
 import { until } from '../fixtures/until.ts';
-import { acceptedAs } from '../fixtures/verdicts.ts';
 
 function open(t: Test, level = 'debug', windowMs?: number) {
   let text = '';
@@ -36,7 +36,7 @@ function decided(decision: Decision, authorization: string | undefined = 'Bearer
     credential: parseAuthorization(authorization),
     durationMs: 1.23456,
     forwarded: () => ({ clientAddress: '192.0.2.1', requestId: 'r', method: 'GET', uri: '/x', trace: undefined }),
-    trail: undefined,
+    trace: undefined,
   };
 }
 
@@ -82,7 +82,7 @@ t.test('an unavailable decision is logged as a warning', async t => {
 });
 
 t.test('every allow is logged, only at debug', async t => {
-  const allow: Decision = { kind: 'allow', identity: acceptedAs('my-app').identity };
+  const allow: Decision = { kind: 'allow', identity: authenticatedAs('my-app').identity };
   const quiet = open(t, 'info');
   quiet.decisions.record(decided(allow));
   t.strictSame(quiet.lines(), []);
@@ -95,7 +95,7 @@ t.test('every allow is logged, only at debug', async t => {
 
 t.test('the user name of an allow is logged as printable ASCII', async t => {
   const { decisions, lines } = open(t);
-  const { identity } = acceptedAs();
+  const { identity } = authenticatedAs();
   decisions.record(decided({ kind: 'allow', identity: { ...identity, username: 'jané\n' } }));
   t.equal(lines()[0].username, 'jan%C3%A9%0A');
 });
@@ -103,7 +103,7 @@ t.test('the user name of an allow is logged as printable ASCII', async t => {
 t.test('a JWT that a webhook returned as user name is redacted from the log', async t => {
   const { decisions, lines } = open(t);
   const jwt = 'eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJhYmNkZWZnIn0.c2lnbmF0dXJl';
-  const { identity } = acceptedAs();
+  const { identity } = authenticatedAs();
   decisions.record(decided({ kind: 'allow', identity: { ...identity, username: `user:${jwt}` } }));
   decisions.record(decided({ ...denial, username: btoa(jwt) }));
   t.match(lines(), [{ username: 'user:[token]' }, { username: '[token]' }]);

@@ -1,10 +1,10 @@
 import t from 'tap';
 import { metrics } from '../../src/observability/metrics.ts';
-import { acceptedAs } from '../fixtures/verdicts.ts';
+import { authenticatedAs } from '../fixtures/authenticated-result.ts';
 
 t.test('every metric of the contract is exported with its labels', async t => {
   const all = metrics('1.2.3');
-  all.decided('http', { kind: 'allow', identity: acceptedAs().identity }, 1);
+  all.decided('http', { kind: 'allow', identity: authenticatedAs().identity }, 1);
   all.decided('grpc', { kind: 'deny', reason: 'token_rejected', detail: '' }, 0.05);
   all.decided(
     'http',

@@ -24,12 +24,12 @@ const OUTAGE: Decision = {
   retryAfterSeconds: 1,
 };
 
-const decided = (trace: DecisionEvent['trail'], decision: Decision = ALLOW): DecisionEvent => ({
+const decided = (trace: DecisionEvent['trace'], decision: Decision = ALLOW): DecisionEvent => ({
   protocol: 'http',
   decision,
   credential: { kind: 'absent' },
   durationMs: 1,
-  trail: trace,
+  trace,
   answer: { status: decision.kind === 'allow' ? 200 : 503, headers: [], body: '', text: '' },
   forwarded: () => t.fail('forwarded() must not be called') as never,
 });

@@ -1,9 +1,9 @@
 import t from 'tap';
 import { parseServiceAccount } from '../../src/identity/identity.ts';
 import { createPolicy, evaluatePolicy, type Policy } from '../../src/policy/policy.ts';
-import { NOBODY } from '../fixtures/identities.ts';
+import { EMPTY_IDENTITY } from '../fixtures/identities.ts';
 
-const identity = (username: string) => ({ ...NOBODY, username, serviceAccount: parseServiceAccount(username) });
+const identity = (username: string) => ({ ...EMPTY_IDENTITY, username, serviceAccount: parseServiceAccount(username) });
 
 const policy = (namespaces?: readonly string[], serviceAccounts?: readonly string[]): Policy => ({
   allowedNamespaces: namespaces && new Set(namespaces),

@@ -13,7 +13,7 @@ import { childEnv } from '../fixtures/child-env.ts';
 import { kubeconfig } from '../fixtures/kubeconfig.ts';
 import { listenerFiles } from '../fixtures/listener-files.ts';
 import { accepts, startStandIn } from '../fixtures/stand-in-api-server.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { pem, startTlsServer } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
 
@@ -48,7 +48,7 @@ const OPTIONAL = ['bufferutil', 'utf-8-validate'];
 
 t.test('the bundle runs without packages and is small', async t => {
   // The directory has no packages, so the bundle can load only itself.
-  const directory = scratch(t, { 'package.json': '{"version":"0.0.0-test"}', token: 'own', 'ca.crt': 'CA' });
+  const directory = tempDir(t, { 'package.json': '{"version":"0.0.0-test"}', token: 'own', 'ca.crt': 'CA' });
   const outputs = Object.entries((await bundle(root, join(directory, 'dist'))).outputs);
   const sourcesIn = (files: readonly string[]): string[] =>
     outputs.flatMap(([path, { inputs }]) => (files.includes(fileName(path)) ? Object.keys(inputs) : []));
@@ -89,7 +89,7 @@ t.test('the bundle runs without packages and is small', async t => {
 
   t.test('the bundle loads a lazy module if a setting requires it', async t => {
     const config = kubeconfig({ cluster: { server: standIn.url } });
-    const { files, output } = await start({ GATECAR_KUBECONFIG: join(scratch(t, { config }), 'config') });
+    const { files, output } = await start({ GATECAR_KUBECONFIG: join(tempDir(t, { config }), 'config') });
     t.ok(packagesIn(files).includes('@kubernetes/client-node'));
     t.match(output, /API server reachable/);
     const grpc = await start({ ...url, GATECAR_GRPC_LISTEN: '127.0.0.1:0' });
@@ -123,7 +123,7 @@ t.test('the bundle runs without packages and is small', async t => {
       'certificate-authority-data': Buffer.from(pem('ca.crt')).toString('base64'),
     };
     const config = kubeconfig({ cluster });
-    const { output } = await start({ GATECAR_KUBECONFIG: join(scratch(t, { config }), 'config') });
+    const { output } = await start({ GATECAR_KUBECONFIG: join(tempDir(t, { config }), 'config') });
     t.match(output, /API server reachable/);
     t.ok(tunnels.length > 0 && tunnels.every(target => target === new URL(api.url).host));
   });

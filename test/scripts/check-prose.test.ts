@@ -13,6 +13,12 @@ t.test('a banned word is reported with the line and a better word', async t => {
   ]);
 });
 
+t.test('the changelog may quote former names in code spans, and no other file', async t => {
+  t.strictSame(textsOf('CHANGELOG.md', '- `mend:` is `fix:`.\n'), []);
+  t.match(textsOf('CHANGELOG.md', '- mend: is fix:.\n'), [/^"mend"/]);
+  t.match(textsOf('README.md', '- `mend:` is `fix:`.\n'), [/^"mend"/]);
+});
+
 t.test('a comment of more than 100 columns is reported, and long code or URLs are not', async t => {
   const long = 'x '.repeat(60);
   t.match(textsOf('src/a.ts', `// ${long}\n`), [/^comment of 123 columns/]);
@@ -25,4 +31,11 @@ t.test('long lines and sentences of Markdown prose are reported; code, tables an
   t.strictSame(textsOf('a.md', `${words(13)}\n${words(12)}.\n\n- ${words(20)}\n- ${words(20)}\n`), []);
   t.strictSame(textsOf('a.md', `\`\`\`\n${words(40)}\n\`\`\`\n| ${words(40)} |\n# ${words(40)}\n`), []);
   t.strictSame(textsOf('a.md', `${words(13)} [${words(3)}](https://example.com/)\n${words(5)} \`${words(9)}\`.\n`), []);
+});
+
+t.test('the title of a test on a line of its own is not checked, and any other list item is', async t => {
+  const title = `nobody is told ${'word '.repeat(30)}`;
+  t.strictSame(textsOf('a.md', `- \`test/a.test.ts\`: ${title}\n`), []);
+  t.equal(textsOf('a.md', `- \`src/a.ts\`: ${title}\n`).length, 4);
+  t.equal(textsOf('a.md', `See \`test/a.test.ts\`: ${title}\n`).length, 4);
 });

@@ -9,7 +9,7 @@ import t, { type Test } from 'tap';
 import { type Address, address } from '../../src/config/setting-types.ts';
 import { bindAddress, listen } from '../../src/server/listen.ts';
 import type { BindTarget } from '../../src/system/bind-server.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { until } from '../fixtures/until.ts';
 
 function server(t: Test): FastifyInstance {
@@ -28,7 +28,7 @@ function failure(code: string): Error {
 t.test('listen returns the bound address', async t => {
   t.match(await listen(server(t), parse('127.0.0.1:0'), 'X'), /^127\.0\.0\.1:\d+$/);
   t.match(await listen(server(t), parse('[::1]:0'), 'X'), /^\[::1\]:\d+$/);
-  const path = join(scratch(t), 's');
+  const path = join(tempDir(t), 's');
   t.equal(await listen(server(t), parse(`unix:${path}`), 'X'), `unix:${path}`);
 });
 
@@ -61,7 +61,7 @@ t.test('an address that cannot be bound is an error with setting and cause', asy
 });
 
 t.test('a Unix socket has the configured mode, or 0660 by default, whatever the umask', async t => {
-  const directory = scratch(t);
+  const directory = tempDir(t);
   const modeOf = (path: string) => statSync(path).mode & 0o777;
   for (const umask of [0o000, 0o022, 0o077]) {
     const before = process.umask(umask);
@@ -100,7 +100,7 @@ t.test('the umask is restored if the socket cannot be bound', async t => {
 });
 
 t.test('a stale socket file of a killed process is replaced', async t => {
-  const path = join(scratch(t), 's');
+  const path = join(tempDir(t), 's');
   const script = `require('node:net').createServer().listen(${JSON.stringify(path)}, () => process.stdout.write('x'))`;
   const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
   t.teardown(() => child.kill('SIGKILL'));
@@ -121,7 +121,7 @@ t.test('a stale socket file of a killed process is replaced', async t => {
 });
 
 t.test('a file that is not a socket is not replaced', async t => {
-  const directory = scratch(t, { file: 'content' });
+  const directory = tempDir(t, { file: 'content' });
   const path = join(directory, 'file');
   symlinkSync(path, join(directory, 'link'));
   for (const target of [path, join(directory, 'link'), directory]) {
@@ -132,7 +132,7 @@ t.test('a file that is not a socket is not replaced', async t => {
 });
 
 t.test('a socket in use receives only a connection attempt', async t => {
-  const path = join(scratch(t), 's');
+  const path = join(tempDir(t), 's');
   const live = createServer().listen(path);
   t.teardown(() => live.close());
   await once(live, 'listening');

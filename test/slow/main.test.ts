@@ -5,11 +5,11 @@ import { get } from 'node:http';
 import { join } from 'node:path';
 import t from 'tap';
 import { skipWithout } from '../e2e/fixtures/support/missing-tools.ts';
-import { ask } from '../fixtures/ask.ts';
 import { startGatecarProcess } from '../fixtures/gatecar-process.ts';
+import { sendRequest } from '../fixtures/send-request.ts';
 import { shell } from '../fixtures/shell.ts';
 import { accepts, startStandIn } from '../fixtures/stand-in-api-server.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { until } from '../fixtures/until.ts';
 
 // These tests start a dozen processes, which is slow on a busy machine.
@@ -25,7 +25,8 @@ t.test('a standard output that is never read does not prevent an exit with 0', a
   gatecar.stopReading();
   // Enough lines to fill the kernel's pipe buffer.
   const statuses = new Set<number>();
-  for (let request = 0; request < 1500; request += 1) statuses.add((await ask(gatecar.auth, { token: 'good' })).status);
+  for (let request = 0; request < 1500; request += 1)
+    statuses.add((await sendRequest(gatecar.auth, { token: 'good' })).status);
   t.strictSame([...statuses], [200]);
   gatecar.kill('SIGTERM');
   t.equal(await gatecar.endedBy, null, 'the process exited without another signal');
@@ -67,7 +68,7 @@ t.test('an uncaught error exits with 1 even if standard output fails', async t =
 });
 
 t.test('a stopped terminal does not prevent an exit', { skip: skipWithout(scriptMissing()) }, async t => {
-  const directory = scratch(t);
+  const directory = tempDir(t);
   const settings = `--mode=format-only --audit-log=all --listen=unix:${directory}/auth --ops-listen=unix:${directory}/ops`;
   const command = `echo $$ >${directory}/pid; exec "${process.execPath}" "${MAIN}" serve ${settings} --shutdown-delay=0s`;
   // Nothing reads the output of `script`, so it stops reading from the terminal that it creates.

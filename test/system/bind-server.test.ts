@@ -2,7 +2,7 @@ import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { bindServer, bracketed } from '../../src/system/bind-server.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 
 function server(t: Test): Server {
   const server = createServer();
@@ -10,14 +10,14 @@ function server(t: Test): Server {
   return server;
 }
 
-t.test('a server that is bound returns its actual address', async t => {
+t.test('bindServer returns the address that the server actually has', async t => {
   t.match(await bindServer(server(t), { host: '127.0.0.1', port: 0 }), /^127\.0\.0\.1:[1-9]\d*$/);
   t.match(await bindServer(server(t), { host: '::1', port: 0 }), /^\[::1\]:[1-9]\d*$/);
-  const path = join(scratch(t), 'socket');
+  const path = join(tempDir(t), 'socket');
   t.equal(await bindServer(server(t), { path }), `unix:${path}`);
 });
 
-t.test('an address in use rejects with the code of the system', async t => {
+t.test('an address in use is rejected with the error code of the system', async t => {
   const address = await bindServer(server(t), { host: '127.0.0.1', port: 0 });
   const port = Number(address.split(':')[1]);
   await t.rejects(bindServer(server(t), { host: '127.0.0.1', port }), { code: 'EADDRINUSE' });

@@ -21,7 +21,7 @@ import {
 } from '../../src/tls/listener-options.ts';
 import { envoyClient } from '../fixtures/envoy-client.ts';
 import { roomyLimits } from '../fixtures/limits.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { pem } from '../fixtures/tls-server.ts';
 import { until } from '../fixtures/until.ts';
 
@@ -342,7 +342,7 @@ t.test('destroying a listener closes a connection during its TLS handshake', asy
 });
 
 t.test('ten concurrent TLS handshakes on a Unix socket all complete', async t => {
-  const path = join(await scratch(t), 'auth.sock');
+  const path = join(await tempDir(t), 'auth.sock');
   const pool = new ConnectionPool(1024 ** 2 * 16);
   const { app, destroy } = createHttpListener({
     ...GATEWAY,

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { checkMaterial, TlsFileError, tlsFiles } from '../../src/tls/tls-files.ts';
 import { listenerFiles } from '../fixtures/listener-files.ts';
-import { scratch } from '../fixtures/temp-dir.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { pem } from '../fixtures/tls-server.ts';
 
 const paths = { certFile: '/c', keyFile: '/k', clientCaFile: '/a' };
@@ -66,7 +66,7 @@ t.test('an unreadable TLS file is reported with setting and error code', async t
 });
 
 t.test('each read goes to the disk, and unchanged content is returned as the same object', async t => {
-  const directory = scratch(t, { cert: 'a', key: 'b' });
+  const directory = tempDir(t, { cert: 'a', key: 'b' });
   const files = tlsFiles({
     certFile: join(directory, 'cert'),
     keyFile: join(directory, 'key'),

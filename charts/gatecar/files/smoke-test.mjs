@@ -1,4 +1,5 @@
-// `helm test`: sends requests to gatecar with the token of this pod, without a token and with an invalid one.
+// `helm test`: sends requests to gatecar with the token of this pod, without a token and with an
+// invalid one.
 import { readFileSync } from 'node:fs';
 
 const {

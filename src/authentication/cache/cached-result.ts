@@ -11,12 +11,12 @@ export interface CachedResult extends Authenticated, CacheLifetime {
   /** The `exp` claim, in seconds since the epoch; `undefined` if the token has none. */
   readonly expiresAt: number | undefined;
   /** Set once a refresh is scheduled: each cached result is refreshed at most once. */
-  renewing: boolean;
+  refreshing: boolean;
 }
 
 export interface CachedResultsOptions {
-  readonly accepted: ResultStore<CachedResult>;
-  readonly refused: ResultStore<Rejected>;
+  readonly authenticatedStore: ResultStore<CachedResult>;
+  readonly rejectedStore: ResultStore<Rejected>;
   /** How long a rejection is cached, in milliseconds; 0 caches none. */
   readonly negativeTtlMs: number;
   /** How long an authenticated token is cached, in milliseconds; 0 caches none. */
@@ -43,7 +43,7 @@ export interface CachedResults {
   getUnexpired(key: CacheKey): CachedResult | undefined;
   getRejection(key: CacheKey): Rejected | undefined;
   /** Whether the result is still cached: it was neither evicted nor replaced. */
-  isCurrent(key: CacheKey, known: CachedResult): boolean;
+  isCurrent(key: CacheKey, cached: CachedResult): boolean;
   /** Stores a result, unless it is an outage. @returns the result to answer with. */
   store(key: CacheKey, token: Token, result: AuthResult): AuthResult;
 }
@@ -53,20 +53,26 @@ export interface CachedResults {
  * each other.
  */
 export function createCachedResults(options: CachedResultsOptions): CachedResults {
-  const { accepted, refused, negativeTtlMs, now = () => performance.now(), wallClock = Date.now } = options;
-  const keep = createResultWriter(options);
+  const {
+    authenticatedStore: accepted,
+    rejectedStore: refused,
+    negativeTtlMs,
+    now = () => performance.now(),
+    wallClock = Date.now,
+  } = options;
+  const retain = createResultWriter(options);
   return {
     getUnexpired(key) {
-      const known = accepted.get(key);
-      return known === undefined || isExpired(known, wallClock()) ? undefined : known;
+      const cached = accepted.get(key);
+      return cached === undefined || isExpired(cached, wallClock()) ? undefined : cached;
     },
     getRejection: key => refused.get(key),
-    isCurrent: (key, known) => accepted.get(key) === known,
+    isCurrent: (key, cached) => accepted.get(key) === cached,
     store(key, token, result) {
       switch (result.kind) {
         case 'authenticated':
           refused.delete(key);
-          return keep(key, token, result);
+          return retain(key, token, result);
         case 'rejected':
           accepted.delete(key);
           refused.set(key, result, Math.min(negativeTtlMs, (result.keepUntil ?? Number.POSITIVE_INFINITY) - now()));
@@ -92,7 +98,7 @@ function isExpired({ expiresAt }: CachedResult, wallClockMs: number): boolean {
 function createResultWriter(
   options: CachedResultsOptions,
 ): (key: CacheKey, token: Token, result: Authenticated) => Authenticated {
-  const { accepted, ttlMs, cacheStaleIfErrorMs, cacheRefreshAhead } = options;
+  const { authenticatedStore: accepted, ttlMs, cacheStaleIfErrorMs, cacheRefreshAhead } = options;
   const { now = () => performance.now(), wallClock = Date.now } = options;
   const intern = identityInterner();
   return (key, token, result) => {
@@ -100,10 +106,22 @@ function createResultWriter(
     const expiresAtMs = readClaims(token)?.expiresAtMs;
     const expiresAt = expiresAtMs === undefined ? undefined : expiresAtMs / 1000;
     const tokenLifetimeMs = (expiresAtMs ?? Number.POSITIVE_INFINITY) - wallClock();
-    const { freshUntil, renewFrom } = cacheLifetime({ startedAt: now(), ttlMs, tokenLifetimeMs, cacheRefreshAhead });
+    const { freshUntil, refreshAfter } = cacheLifetime({
+      startedAt: now(),
+      ttlMs,
+      tokenLifetimeMs,
+      cacheRefreshAhead,
+    });
     const identity = intern(result.identity);
-    const known: CachedResult = { kind: 'authenticated', identity, freshUntil, renewFrom, expiresAt, renewing: false };
-    accepted.set(key, known, Math.min(ttlMs + cacheStaleIfErrorMs, tokenLifetimeMs));
-    return known;
+    const cached: CachedResult = {
+      kind: 'authenticated',
+      identity,
+      freshUntil,
+      refreshAfter,
+      expiresAt,
+      refreshing: false,
+    };
+    accepted.set(key, cached, Math.min(ttlMs + cacheStaleIfErrorMs, tokenLifetimeMs));
+    return cached;
   };
 }

@@ -11,7 +11,7 @@ export interface CacheLifetime {
    * A use after this time schedules a refresh. Later than `freshUntil` if the result is not
    * refreshed.
    */
-  readonly renewFrom: number;
+  readonly refreshAfter: number;
 }
 
 export interface CacheLifetimeOptions {
@@ -34,7 +34,10 @@ export function cacheLifetime({
 }: CacheLifetimeOptions): CacheLifetime {
   const freshUntil = Math.floor(startedAt + Math.min(ttlMs, tokenLifetimeMs));
   const isRenewed = cacheRefreshAhead && tokenLifetimeMs > ttlMs;
-  return { freshUntil, renewFrom: isRenewed ? Math.floor(startedAt + ttlMs * REFRESH_WINDOW_START) : freshUntil + 1 };
+  return {
+    freshUntil,
+    refreshAfter: isRenewed ? Math.floor(startedAt + ttlMs * REFRESH_WINDOW_START) : freshUntil + 1,
+  };
 }
 
 /**
@@ -43,7 +46,7 @@ export function cacheLifetime({
  * @param jitter from 0 up to 1. It spreads the refreshes of results that were stored at the same
  *   time.
  */
-export function refreshTime({ freshUntil, renewFrom }: CacheLifetime, jitter: number): number {
+export function refreshTime({ freshUntil, refreshAfter }: CacheLifetime, jitter: number): number {
   const part = REFRESH_EARLIEST + (REFRESH_LATEST - REFRESH_EARLIEST) * jitter;
-  return renewFrom + ((freshUntil - renewFrom) * (part - REFRESH_WINDOW_START)) / (1 - REFRESH_WINDOW_START);
+  return refreshAfter + ((freshUntil - refreshAfter) * (part - REFRESH_WINDOW_START)) / (1 - REFRESH_WINDOW_START);
 }

@@ -33,7 +33,7 @@ export interface ResultCacheOptions extends CachedResultsOptions, ResultRefreshO
   /** Milliseconds on the clock of the stores. */
   readonly now?: () => number;
   /** Whether the API server is known to be unreachable. Stale results are then served at once. */
-  readonly authorityDown?: () => boolean;
+  readonly apiServerDown?: () => boolean;
   readonly onLookup?: (result: LookupResult) => void;
 }
 
@@ -56,7 +56,7 @@ export interface ResultCache extends TokenAuthenticator {
  * unreachable.
  */
 export function withResultCache(inner: TokenAuthenticator, options: ResultCacheOptions): ResultCache {
-  const { key: keyOf, cacheStaleIfErrorMs, now = () => performance.now(), authorityDown = () => false } = options;
+  const { key: keyOf, cacheStaleIfErrorMs, now = () => performance.now(), apiServerDown = () => false } = options;
   const results = createCachedResults(options);
   const scheduleRefresh = createResultRefresh(inner, results, options);
   const joinOrStart = createSharedReviews(inner, results, options);
@@ -69,17 +69,17 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
   const lookUp = (
     key: CacheKey,
     token: Token,
-    known: CachedResult | undefined,
+    cached: CachedResult | undefined,
     trace: RequestTrace | undefined,
   ): Authenticated | Rejected | undefined => {
-    if (known !== undefined) {
+    if (cached !== undefined) {
       const time = now();
-      if (time <= known.freshUntil) {
-        if (time >= known.renewFrom && !known.renewing) scheduleRefresh(key, token, known);
+      if (time <= cached.freshUntil) {
+        if (time >= cached.refreshAfter && !cached.refreshing) scheduleRefresh(key, token, cached);
         recordLookup('hit_positive', trace, options);
-        return known;
+        return cached;
       }
-      return cacheStaleIfErrorMs > 0 && authorityDown() ? serveStale(known, trace) : undefined;
+      return cacheStaleIfErrorMs > 0 && apiServerDown() ? serveStale(cached, trace) : undefined;
     }
     const no = results.getRejection(key);
     if (no !== undefined) recordLookup('hit_negative', trace, options);
@@ -89,18 +89,18 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
   return {
     getCached(token, context) {
       const key = keyOf(token);
-      return lookUp(key, token, results.getUnexpired(key), context?.trail);
+      return lookUp(key, token, results.getUnexpired(key), context?.trace);
     },
     authenticate(token, context) {
-      const trace = context?.trail;
+      const trace = context?.trace;
       const key = keyOf(token);
-      const known = results.getUnexpired(key);
-      const result = lookUp(key, token, known, trace);
+      const cached = results.getUnexpired(key);
+      const result = lookUp(key, token, cached, trace);
       if (result !== undefined) return result;
       const review = joinOrStart(key, token, context);
-      if (known === undefined || cacheStaleIfErrorMs === 0) return review;
+      if (cached === undefined || cacheStaleIfErrorMs === 0) return review;
       // The entry may have left the store: its time ended, or a rejection came in between.
-      return orStale(review, () => (results.getUnexpired(key) === known ? serveStale(known, trace) : undefined));
+      return orStale(review, () => (results.getUnexpired(key) === cached ? serveStale(cached, trace) : undefined));
     },
   };
 }
@@ -119,7 +119,7 @@ function createSharedReviews(
   const withinMemory = waitingLimit(options);
   const flights = singleFlight<CacheKey, AuthResult>({
     deadlineMs: options.reviewTimeoutMs,
-    late: () => unavailable('timeout'),
+    onTimeout: () => unavailable('timeout'),
   });
 
   const review = (
@@ -131,20 +131,20 @@ function createSharedReviews(
     // After the deadline all callers have been answered, and a later review may have a newer
     // result. A rejection counts nevertheless: the throttle may have delayed it until the deadline.
     // Stale-if-error must not go on for that token.
-    const learn = (result: AuthResult): AuthResult =>
+    const record = (result: AuthResult): AuthResult =>
       !deadline.hasPassed || result.kind === 'rejected' ? results.store(key, token, result) : result;
     const context: ReviewContext = {
       get signal() {
         return deadline.signal;
       },
-      trail: trace,
+      trace: trace,
     };
     const result = inner.authenticate(token, context);
-    return result instanceof Promise ? result.then(learn) : learn(result);
+    return result instanceof Promise ? result.then(record) : record(result);
   };
 
   return (key, token, context) => {
-    const trace = context?.trail;
+    const trace = context?.trace;
     const flight = flights.join(key);
     recordLookup(flight === undefined ? 'miss' : 'coalesced', trace, options);
     return withinMemory(context, () => flight ?? flights.start(key, deadline => review(key, token, trace, deadline)));

@@ -9,7 +9,7 @@ export interface ResultRefreshOptions {
   /** How long a review may take, including the wait for a slot, in milliseconds. */
   readonly reviewTimeoutMs: number;
   /** Called with the outcome of each refresh. */
-  readonly onRenewal?: (outcome: AuthResult['kind']) => void;
+  readonly onRefresh?: (outcome: AuthResult['kind']) => void;
   /** Milliseconds on the clock of the stores. */
   readonly now?: () => number;
   /** Returns a number from 0 up to 1. */
@@ -26,14 +26,19 @@ export function createResultRefresh(
   inner: TokenAuthenticator,
   results: CachedResults,
   options: ResultRefreshOptions,
-): (key: CacheKey, token: Token, known: CachedResult) => void {
-  const { reviewTimeoutMs, onRenewal = () => {}, now = () => performance.now(), random = Math.random } = options;
+): (key: CacheKey, token: Token, cached: CachedResult) => void {
+  const {
+    reviewTimeoutMs,
+    onRefresh: onRenewal = () => {},
+    now = () => performance.now(),
+    random = Math.random,
+  } = options;
   const { setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
   let averageMs = 0;
 
-  const refresh = async (key: CacheKey, token: Token, known: CachedResult): Promise<void> => {
+  const refresh = async (key: CacheKey, token: Token, cached: CachedResult): Promise<void> => {
     // Skips an entry that was evicted or replaced, for example after a rejection.
-    if (!results.isCurrent(key, known)) return;
+    if (!results.isCurrent(key, cached)) return;
     const startedAt = now();
     const result = await inner.authenticate(token, {
       signal: AbortSignal.timeout(reviewTimeoutMs),
@@ -42,12 +47,12 @@ export function createResultRefresh(
     averageMs += (now() - startedAt - averageMs) * REFRESH_EWMA_WEIGHT;
     onRenewal(result.kind);
     // An authenticated result counts only if the entry was not replaced in the meantime.
-    if (result.kind === 'rejected' || results.isCurrent(key, known)) results.store(key, token, result);
+    if (result.kind === 'rejected' || results.isCurrent(key, cached)) results.store(key, token, result);
   };
 
-  return (key, token, known) => {
-    known.renewing = true;
-    const beginAt = Math.min(refreshTime(known, random()), known.freshUntil - averageMs * REFRESH_MARGIN_DURATIONS);
-    setTimer(() => void refresh(key, token, known), Math.max(0, beginAt - now()));
+  return (key, token, cached) => {
+    cached.refreshing = true;
+    const beginAt = Math.min(refreshTime(cached, random()), cached.freshUntil - averageMs * REFRESH_MARGIN_DURATIONS);
+    setTimer(() => void refresh(key, token, cached), Math.max(0, beginAt - now()));
   };
 }

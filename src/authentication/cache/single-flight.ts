@@ -16,7 +16,7 @@ export interface SingleFlight<K, V> {
 
 export interface SingleFlightOptions<V> {
   readonly deadlineMs: number;
-  readonly late: () => V;
+  readonly onTimeout: () => V;
 }
 
 /** The deadline of a call. */
@@ -45,7 +45,7 @@ export class Deadline {
  * Creates a {@link SingleFlight}. Every call ends by its deadline. If a call rejects, it rejects
  * for all callers.
  */
-export function singleFlight<K, V>({ deadlineMs, late }: SingleFlightOptions<V>): SingleFlight<K, V> {
+export function singleFlight<K, V>({ deadlineMs, onTimeout: late }: SingleFlightOptions<V>): SingleFlight<K, V> {
   const flights = new Map<K, Promise<V>>();
   return {
     join: key => flights.get(key),

@@ -11,29 +11,29 @@ export interface PrioritySemaphoreOptions {
   /** The fraction of slots and queue that `unverified` may use. It may change. */
   readonly unverifiedShare: () => number;
   /** Returns how many slots of that share `unverified` may use now. */
-  readonly unverifiedPlaces?: (share: number) => number;
+  readonly unverifiedSlots?: (share: number) => number;
 }
 
 /** Assigns slots by priority. */
 export interface PrioritySemaphore {
   /** Takes a slot if one is free and no caller of the same priority waits. */
-  enter(priority: Priority): boolean;
+  tryAcquire(priority: Priority): boolean;
   /** Releases a slot, or hands it to the next waiting caller. */
-  leave(priority: Priority): void;
+  release(priority: Priority): void;
   /**
    * Queues a caller.
    *
    * @param onTurn called once, when the caller has received a slot.
    * @returns a function that removes the caller from the queue.
    */
-  wait(priority: Priority, onTurn: () => void): () => void;
+  enqueue(priority: Priority, onTurn: () => void): () => void;
   isFull(priority: Priority): boolean;
   /** The highest number of slots that a priority may use now. */
-  places(priority: Priority): number;
+  capacity(priority: Priority): number;
   inFlight(priority: Priority): number;
   queued(priority: Priority): number;
   /** While held, only `verified` callers get slots. */
-  hold(held: boolean): void;
+  pauseLowPriority(held: boolean): void;
 }
 
 const ORDER: readonly Priority[] = ['verified', 'unverified', 'refresh'];
@@ -44,23 +44,23 @@ const ORDER: readonly Priority[] = ['verified', 'unverified', 'refresh'];
  * least one slot. The other slots therefore stay available to `verified`, whatever the load.
  */
 export function prioritySemaphore(options: PrioritySemaphoreOptions): PrioritySemaphore {
-  const { limit, maxQueue, unverifiedShare, unverifiedPlaces = share => share } = options;
+  const { limit, maxQueue, unverifiedShare, unverifiedSlots: unverifiedPlaces = share => share } = options;
   const inFlight: Record<Priority, number> = { verified: 0, unverified: 0, refresh: 0 };
   const waiting: Record<Priority, Set<() => void>> = { verified: new Set(), unverified: new Set(), refresh: new Set() };
   let held = false;
 
-  const places = (priority: Priority): number =>
+  const capacity = (priority: Priority): number =>
     priority === 'unverified' ? unverifiedPlaces(Math.max(1, Math.floor(limit() * unverifiedShare()))) : limit();
-  const inAll = (): number => inFlight.verified + inFlight.unverified + inFlight.refresh;
-  const mayEnter = (priority: Priority): boolean =>
-    inAll() < limit() && inFlight[priority] < places(priority) && (priority === 'verified' || !held);
+  const totalInFlight = (): number => inFlight.verified + inFlight.unverified + inFlight.refresh;
+  const canAcquire = (priority: Priority): boolean =>
+    totalInFlight() < limit() && inFlight[priority] < capacity(priority) && (priority === 'verified' || !held);
   /**
    * Hands slots over directly. If a slot became free in between, a newcomer could take it as well.
    */
-  const admit = (): void => {
+  const dispatch = (): void => {
     for (const priority of ORDER) {
       for (const next of waiting[priority]) {
-        if (!mayEnter(priority)) break;
+        if (!canAcquire(priority)) break;
         waiting[priority].delete(next);
         inFlight[priority] += 1;
         next();
@@ -69,17 +69,17 @@ export function prioritySemaphore(options: PrioritySemaphoreOptions): PrioritySe
   };
 
   return {
-    places,
-    enter(priority) {
-      if (waiting[priority].size > 0 || !mayEnter(priority)) return false;
+    capacity: capacity,
+    tryAcquire(priority) {
+      if (waiting[priority].size > 0 || !canAcquire(priority)) return false;
       inFlight[priority] += 1;
       return true;
     },
-    leave(priority) {
+    release(priority) {
       inFlight[priority] -= 1;
-      admit();
+      dispatch();
     },
-    wait(priority, onTurn) {
+    enqueue(priority, onTurn) {
       const next = () => onTurn();
       waiting[priority].add(next);
       return () => {
@@ -94,9 +94,9 @@ export function prioritySemaphore(options: PrioritySemaphoreOptions): PrioritySe
     },
     inFlight: priority => inFlight[priority],
     queued: priority => waiting[priority].size,
-    hold(now) {
+    pauseLowPriority(now) {
       held = now;
-      if (!held) admit();
+      if (!held) dispatch();
     },
   };
 }

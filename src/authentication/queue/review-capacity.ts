@@ -38,13 +38,13 @@ export function createReviewCapacity(options: ReviewCapacityOptions, now: () => 
   const limit = aimdLimit(maxConcurrency, now);
   // If no signature can be verified, valid tokens are unverified too. They then keep a quarter of
   // the slots instead of one.
-  const kept = (): number => (unverifiedShare() < 1 ? 1 : limit.current * MIN_UNVERIFIED_SHARE);
-  const yielding = createUnverifiedLimit({ protecting, kept, now });
+  const minSlots = (): number => (unverifiedShare() < 1 ? 1 : limit.current * MIN_UNVERIFIED_SHARE);
+  const yielding = createUnverifiedLimit({ protecting, minSlots: minSlots, now });
   const queues = prioritySemaphore({
     limit: () => limit.current,
     maxQueue,
     unverifiedShare,
-    unverifiedPlaces: yielding.current,
+    unverifiedSlots: yielding.current,
   });
   const pause = createPause(queues, now);
   const waits = createWaitEstimate(queues);
@@ -54,7 +54,7 @@ export function createReviewCapacity(options: ReviewCapacityOptions, now: () => 
     pause,
     waits,
     learn(priority, result, startedAt) {
-      if (priority === 'unverified') yielding.learn(result);
+      if (priority === 'unverified') yielding.record(result);
       waits.learn(priority, now() - startedAt);
       if (result.kind !== 'unavailable') {
         limit.onSuccess();
@@ -90,7 +90,7 @@ function createPause(queues: PrioritySemaphore, now: () => number): Pause {
   const end = (): void => {
     startedAt = Number.NEGATIVE_INFINITY;
     until = Number.NEGATIVE_INFINITY;
-    queues.hold(false);
+    queues.pauseLowPriority(false);
     clearTimeout(timer);
   };
   return {
@@ -101,9 +101,9 @@ function createPause(queues: PrioritySemaphore, now: () => number): Pause {
       if (ms === 0) return end();
       startedAt = now();
       until = startedAt + ms;
-      queues.hold(true);
+      queues.pauseLowPriority(true);
       clearTimeout(timer);
-      timer = setTimeout(() => queues.hold(false), ms).unref();
+      timer = setTimeout(() => queues.pauseLowPriority(false), ms).unref();
     },
     endAfterReview(reviewStartedAt) {
       if (reviewStartedAt >= startedAt) end();
@@ -128,6 +128,6 @@ function createWaitEstimate(queues: PrioritySemaphore): WaitEstimate {
       averageMs[priority] += (reviewMs - averageMs[priority]) * REVIEW_EWMA_WEIGHT;
     },
     expectedMs: priority =>
-      (Math.ceil((queues.queued(priority) + 1) / queues.places(priority)) - 1) * averageMs[priority],
+      (Math.ceil((queues.queued(priority) + 1) / queues.capacity(priority)) - 1) * averageMs[priority],
   };
 }

@@ -21,7 +21,7 @@ export interface ReviewQueueOptions extends ReviewCapacityOptions {
   readonly maxWaitMs: number;
   /** Called with the time that an admitted review has waited, in seconds. */
   readonly onAdmitted?: (queuedSeconds: number) => void;
-  readonly onRefused?: (priority: Priority, why: QueueRejection) => void;
+  readonly onRejected?: (priority: Priority, why: QueueRejection) => void;
   readonly now?: () => number;
 }
 
@@ -49,17 +49,17 @@ const OVERLOADED = overloaded('too_many_reviews');
  * failure of the API server.
  */
 export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueOptions): ReviewQueue {
-  const { maxWaitMs, now = () => performance.now(), onAdmitted = () => {}, onRefused = () => {} } = options;
-  const { queues, limit, pause, waits, learn } = createReviewCapacity(options, now);
+  const { maxWaitMs, now = () => performance.now(), onAdmitted = () => {}, onRejected: onRefused = () => {} } = options;
+  const { queues, limit, pause, waits, learn: record } = createReviewCapacity(options, now);
 
   const run = async (priority: Priority, token: Token, context: ReviewContext): Promise<AuthResult> => {
     const startedAt = now();
     try {
       const result = await inner.authenticate(token, context);
-      learn(priority, result, startedAt);
+      record(priority, result, startedAt);
       return result;
     } finally {
-      queues.leave(priority);
+      queues.release(priority);
     }
   };
 
@@ -68,7 +68,7 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
     if (!(await turn(queues, priority, context.signal))) return refuse(priority, 'queue_timeout');
     const waitedMs = now() - start;
     if (waitedMs > maxWaitMs) {
-      queues.leave(priority);
+      queues.release(priority);
       return refuse(priority, 'queue_timeout');
     }
     onAdmitted(waitedMs / 1000);
@@ -88,7 +88,7 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
     queued: priority => queues.queued(priority),
     authenticate(token, context = {}) {
       const priority = context.priority ?? 'unverified';
-      if (queues.enter(priority)) {
+      if (queues.tryAcquire(priority)) {
         onAdmitted(0);
         return run(priority, token, context);
       }
@@ -107,7 +107,7 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
 /** Waits for a slot. @returns whether it came before the signal aborted. */
 function turn(queues: PrioritySemaphore, priority: Priority, signal: AbortSignal | undefined): Promise<boolean> {
   return new Promise(resolve => {
-    const giveUp = queues.wait(priority, () => {
+    const giveUp = queues.enqueue(priority, () => {
       signal?.removeEventListener('abort', leave);
       resolve(true);
     });

@@ -6,14 +6,14 @@ export interface UnverifiedLimit {
   /** Returns the current limit. @param share the highest number of slots for these tokens. */
   current(share: number): number;
   /** Records the result of a review of an unverified token. */
-  learn(result: AuthResult): void;
+  record(result: AuthResult): void;
 }
 
 export interface UnverifiedLimitOptions {
   /** Whether valid tokens are in use. */
   readonly protecting: () => boolean;
   /** How many slots the priority keeps, however many tokens are rejected. One slot always stays. */
-  readonly kept: () => number;
+  readonly minSlots: () => number;
   readonly now: () => number;
 }
 
@@ -25,22 +25,22 @@ export interface UnverifiedLimitOptions {
  * Invalid tokens take API server time from all clients, even with few slots. Valid tokens of this
  * priority raise the limit again.
  */
-export function createUnverifiedLimit({ protecting, kept, now }: UnverifiedLimitOptions): UnverifiedLimit {
-  let places = Number.POSITIVE_INFINITY;
+export function createUnverifiedLimit({ protecting, minSlots, now }: UnverifiedLimitOptions): UnverifiedLimit {
+  let capacity = Number.POSITIVE_INFINITY;
   let refusedAt = Number.NEGATIVE_INFINITY;
   let lastShare = 1;
   return {
     current(share) {
       lastShare = share;
       const yields = protecting() && now() - refusedAt < UNVERIFIED_LIMIT_DECAY_MS;
-      if (!yields) places = share;
-      return Math.min(share, Math.max(1, Math.floor(kept()), Math.floor(places)));
+      if (!yields) capacity = share;
+      return Math.min(share, Math.max(1, Math.floor(minSlots()), Math.floor(capacity)));
     },
-    learn(result) {
-      if (result.kind === 'authenticated') places = Math.min(lastShare, places + 1);
+    record(result) {
+      if (result.kind === 'authenticated') capacity = Math.min(lastShare, capacity + 1);
       if (result.kind !== 'rejected') return;
       refusedAt = now();
-      places = Math.max(1, kept(), Math.min(lastShare, places) / 2);
+      capacity = Math.max(1, minSlots(), Math.min(lastShare, capacity) / 2);
     },
   };
 }

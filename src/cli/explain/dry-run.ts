@@ -79,9 +79,9 @@ export async function dryRun(credential: Credential, options: DryRunOptions): Pr
     };
     const signatures = jwtPrecheck === 'signature';
     const examining = keys
-      ? withJwtPrecheck(noting, { keys, clock: apiClock, audiences, signatures, onRefusal, wallClock })
+      ? withJwtPrecheck(noting, { keys, clock: apiClock, audiences, signatures, onViolation: onRefusal, wallClock })
       : noting;
-    const authority = withTokenScreening(examining, { opaqueTokens, onRefusal });
+    const authority = withTokenScreening(examining, { opaqueTokens, onRejection: onRefusal });
     const decision = await createAuthorizer(authority, createPolicy(config))(credential);
     return {
       ...NOT_REVIEWED,

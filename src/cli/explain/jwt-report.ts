@@ -76,7 +76,7 @@ function notBeforeStep({ notBeforeMs }: UnverifiedClaims, isRefused: boolean): S
 /** Formats a time, which may be outside the range of `Date`. */
 function time(ms: number): string {
   const date = new Date(ms);
-  return Number.isNaN(date.getTime()) ? 'at no time that can be told' : date.toISOString();
+  return Number.isNaN(date.getTime()) ? 'at a time that is out of range' : date.toISOString();
 }
 
 function signatureStep({ signature }: DryRun, { jwtPrecheck }: Config): StepOutcome {

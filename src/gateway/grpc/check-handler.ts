@@ -84,7 +84,7 @@ export function createCheckHandler(options: CheckOptions, calls: InFlightCounter
       if (request === undefined) return reply(call, UNREADABLE);
       const check = begin(call, request);
       try {
-        check.trail = follow?.(() => traceContextFromCheck(call, request, check.credential, options));
+        check.trace = follow?.(() => traceContextFromCheck(call, request, check.credential, options));
         const decision = authorize(check.credential, check);
         if (decision instanceof Promise) decideLater(check, decision);
         else responder.answer(check, decision);
@@ -150,7 +150,7 @@ class CheckCall implements DecisionEvent, RequestContext {
   readonly call: GrpcCall;
   readonly request: CheckRequest;
   readonly credential: Credential;
-  trail: DecisionEvent['trail'];
+  trace: DecisionEvent['trace'];
   decision: Decision = INTERNAL_ERROR;
   answer!: AuthResponse;
   durationMs = 0;

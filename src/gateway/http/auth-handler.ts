@@ -63,7 +63,7 @@ export function createAuthHandler(options: AuthHandlerOptions): (request: AuthRe
 class PendingRequest implements DecisionEvent, RequestContext, ReadyRequest {
   readonly protocol = 'http';
   readonly credential: Credential;
-  trail: DecisionEvent['trail'];
+  trace: DecisionEvent['trace'];
   decision: Decision = INTERNAL_ERROR;
   answer!: AuthResponse;
   durationMs = 0;
@@ -97,7 +97,7 @@ class PendingRequest implements DecisionEvent, RequestContext, ReadyRequest {
   decide(): Decision | Promise<Decision> {
     const { authorize, follow } = this.#options;
     const { peer, request } = this.#auth;
-    this.trail = follow?.(() => traceContextFromProxy(peer, request.headers, this.credential, this.#options));
+    this.trace = follow?.(() => traceContextFromProxy(peer, request.headers, this.credential, this.#options));
     return authorize(this.credential, this);
   }
 

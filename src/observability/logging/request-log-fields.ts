@@ -18,7 +18,7 @@ export interface RequestLogFields {
  * Returns the fields of a request. The span is gatecar's own if there is one, else the gateway's.
  */
 export function requestLogFields(decided: DecisionEvent): RequestLogFields {
-  const { trace, ...said } = decided.forwarded();
-  const { traceId, spanId } = decided.trail?.span ?? trace ?? {};
-  return { ...said, trace_id: traceId, span_id: spanId };
+  const { trace, ...forwarded } = decided.forwarded();
+  const { traceId, spanId } = decided.trace?.span ?? trace ?? {};
+  return { ...forwarded, trace_id: traceId, span_id: spanId };
 }

@@ -10,7 +10,7 @@ const base = {
 
 t.test('a result used in the last fifth of its TTL is refreshed at a random time', async t => {
   const lifetime = cacheLifetime(base);
-  t.strictSame(lifetime, { freshUntil: 11_000, renewFrom: 9000 });
+  t.strictSame(lifetime, { freshUntil: 11_000, refreshAfter: 9000 });
   t.equal(Math.round(refreshTime(lifetime, 0)), 9800);
   t.equal(Math.round(refreshTime(lifetime, 1)), 10_800);
   t.equal(Math.round(refreshTime(lifetime, 0.5)), 10_300);
@@ -35,17 +35,17 @@ t.test('a token that expires before its TTL is fresh until then and is not refre
   ] as const) {
     const lifetime = cacheLifetime({ ...base, tokenLifetimeMs });
     t.equal(lifetime.freshUntil, freshUntil);
-    t.ok(lifetime.renewFrom > lifetime.freshUntil);
+    t.ok(lifetime.refreshAfter > lifetime.freshUntil);
   }
 });
 
 t.test('results are never refreshed if cacheRefreshAhead is off', async t => {
   const lifetime = cacheLifetime({ ...base, cacheRefreshAhead: false });
   t.equal(lifetime.freshUntil, 11_000);
-  t.ok(lifetime.renewFrom > lifetime.freshUntil);
+  t.ok(lifetime.refreshAfter > lifetime.freshUntil);
 });
 
 t.test('a cache lifetime is rounded down to whole milliseconds', async t => {
-  t.strictSame(cacheLifetime({ ...base, startedAt: 1000.9 }), { freshUntil: 11_000, renewFrom: 9000 });
+  t.strictSame(cacheLifetime({ ...base, startedAt: 1000.9 }), { freshUntil: 11_000, refreshAfter: 9000 });
   t.equal(cacheLifetime({ ...base, tokenLifetimeMs: 4000.5 }).freshUntil, 5000);
 });

@@ -18,14 +18,14 @@ import {
 import { Token } from '../../../src/credential/token.ts';
 import type { Identity } from '../../../src/identity/identity.ts';
 import { Budget } from '../../../src/limits/budget.ts';
+import { authenticatedAs } from '../../fixtures/authenticated-result.ts';
 import { fakeClock } from '../../fixtures/clock.ts';
 import { MY_APP } from '../../fixtures/identities.ts';
-import { scriptedAuthority } from '../../fixtures/stub-authenticator.ts';
+import { stubAuthenticator } from '../../fixtures/stub-authenticator.ts';
 import { unsignedJwt } from '../../fixtures/unsigned-jwt.ts';
-import { acceptedAs } from '../../fixtures/verdicts.ts';
 
 const token = new Token('a-token');
-const authenticated = acceptedAs();
+const authenticated = authenticatedAs();
 const rejected: Rejected = { kind: 'rejected', reason: 'token_rejected', detail: 'invalid bearer token' };
 const outage = unavailable('server_error');
 
@@ -37,7 +37,7 @@ const EPOCH = Date.parse('2025-06-01T12:00:00Z');
 /** Returns `result` as the cache stores it, with an infinite TTL. */
 const asCached = (result: Authenticated): CachedResult => {
   const never = Number.POSITIVE_INFINITY;
-  return { ...result, freshUntil: never, renewFrom: never, expiresAt: undefined, renewing: false };
+  return { ...result, freshUntil: never, refreshAfter: never, expiresAt: undefined, refreshing: false };
 };
 
 /**
@@ -53,14 +53,14 @@ function normalize<T>(result: T): T | Authenticated {
 
 function cache(answer?: (token: Token) => AuthResult | Promise<AuthResult>, options: Partial<ResultCacheOptions> = {}) {
   const clock = fakeClock();
-  const inner = scriptedAuthority(answer);
+  const inner = stubAuthenticator(answer);
   const lookups: LookupResult[] = [];
   const accepted = createResultStore<CachedResult>({ maxEntries: 100, clock });
   const refused = createResultStore<Rejected>({ maxEntries: 100, clock });
   const authenticator = withResultCache(inner, {
     key,
-    accepted,
-    refused,
+    authenticatedStore: accepted,
+    rejectedStore: refused,
     ttlMs: 10_000,
     negativeTtlMs: 2000,
     cacheStaleIfErrorMs: 0,
@@ -79,7 +79,7 @@ t.test('1,000 requests with one token cause one review', async t => {
   const results = new Set<AuthResult>();
   for (let request = 0; request < 1000; request += 1) results.add(await authenticator.authenticate(token));
   t.strictSame([...results].map(normalize), [authenticated]);
-  t.equal(inner.asked.length, 1);
+  t.equal(inner.reviews.length, 1);
   t.equal(lookups.filter(result => result === 'miss').length, 1);
   t.equal(lookups.filter(result => result === 'hit_positive').length, 999);
 });
@@ -98,8 +98,8 @@ t.test('a cached ServiceAccount result equals the reviewed one, and all callers 
 t.test('256 simultaneous requests with an uncached token share one review', async t => {
   const { authenticator, inner, lookups } = cache();
   const requests = Array.from({ length: 256 }, () => authenticator.authenticate(token));
-  t.equal(inner.asked.length, 1);
-  inner.asked[0]?.answer(authenticated);
+  t.equal(inner.reviews.length, 1);
+  inner.reviews[0]?.answer(authenticated);
   t.ok((await Promise.all(requests)).every(result => normalize(result) === authenticated));
   t.equal(lookups.filter(result => result === 'coalesced').length, 255);
 });
@@ -108,7 +108,7 @@ t.test('each token has its own review', async t => {
   const { authenticator, inner } = cache(reviewed => (reviewed === token ? authenticated : rejected));
   t.equal(normalize(await authenticator.authenticate(token)), authenticated);
   t.equal(await authenticator.authenticate(new Token('a-tokem')), rejected);
-  t.equal(inner.asked.length, 2);
+  t.equal(inner.reviews.length, 2);
 });
 
 t.test('a cached result is returned synchronously', async t => {
@@ -145,10 +145,10 @@ t.test('an allow is reviewed again after its TTL', async t => {
   await authenticator.authenticate(token);
   clock.advance(10_000);
   await authenticator.authenticate(token);
-  t.equal(inner.asked.length, 1);
+  t.equal(inner.reviews.length, 1);
   clock.advance(1);
   await authenticator.authenticate(token);
-  t.equal(inner.asked.length, 2);
+  t.equal(inner.reviews.length, 2);
 });
 
 t.test('a rejection has its own TTL', async t => {
@@ -158,7 +158,7 @@ t.test('a rejection has its own TTL', async t => {
   t.equal(authenticator.authenticate(token), rejected);
   clock.advance(1);
   await authenticator.authenticate(token);
-  t.equal(inner.asked.length, 2);
+  t.equal(inner.reviews.length, 2);
   t.strictSame(lookups, ['miss', 'hit_negative', 'miss']);
 });
 
@@ -170,7 +170,7 @@ t.test('an allow is never cached past the token’s expiry', async t => {
   t.equal(normalize(authenticator.authenticate(shortLived)), authenticated);
   clock.advance(1);
   await authenticator.authenticate(shortLived);
-  t.equal(inner.asked.length, 2);
+  t.equal(inner.reviews.length, 2);
 });
 
 t.test('a token that expires after the TTL is reviewed again after the TTL', async t => {
@@ -179,7 +179,7 @@ t.test('a token that expires after the TTL is reviewed again after the TTL', asy
   await authenticator.authenticate(longLived);
   clock.advance(10_001);
   await authenticator.authenticate(longLived);
-  t.equal(inner.asked.length, 2);
+  t.equal(inner.reviews.length, 2);
 });
 
 t.test('an expired token that the API server still accepts is not cached', async t => {
@@ -189,7 +189,7 @@ t.test('an expired token that the API server still accepts is not cached', async
     t.equal(normalize(await authenticator.authenticate(expired)), authenticated);
     t.equal(normalize(await authenticator.authenticate(expired)), authenticated);
   }
-  t.equal(inner.asked.length, 4);
+  t.equal(inner.reviews.length, 4);
   t.equal(accepted.size, 0);
 });
 
@@ -200,7 +200,7 @@ t.test('a token’s expiry is checked by the wall clock, even after the machine 
   const { authenticator, inner, clock, accepted } = cache(() => results.shift() ?? outage, {
     cacheStaleIfErrorMs: 3_600_000,
     wallClock: () => EPOCH + clock.now() + suspendedMs,
-    authorityDown: () => down,
+    apiServerDown: () => down,
   });
   const ending = unsignedJwt({ exp: EPOCH / 1000 + 600 });
   t.equal(normalize(await authenticator.authenticate(ending)), authenticated);
@@ -211,7 +211,7 @@ t.test('a token’s expiry is checked by the wall clock, even after the machine 
   t.equal(accepted.size, 1, 'the store still holds the result');
   t.equal(authenticator.getCached(ending), undefined);
   t.equal(await authenticator.authenticate(ending), outage, 'an expired token is not served stale');
-  t.equal(inner.asked.length, 2);
+  t.equal(inner.reviews.length, 2);
 });
 
 t.test('a fractional exp is exact, and a huge or non-numeric exp does not shorten the TTL', async t => {
@@ -225,14 +225,14 @@ t.test('a fractional exp is exact, and a huge or non-numeric exp does not shorte
     t.equal(normalize(authenticator.authenticate(expiring)), authenticated);
   clock.advance(200);
   await authenticator.authenticate(fraction);
-  t.equal(inner.asked.length, 4);
+  t.equal(inner.reviews.length, 4);
 });
 
 t.test('a token’s expiry is compared with the real time by default', async t => {
-  const inner = scriptedAuthority(() => authenticated);
+  const inner = stubAuthenticator(() => authenticated);
   const stores = {
-    accepted: createResultStore<CachedResult>({ maxEntries: 9 }),
-    refused: createResultStore<Rejected>({ maxEntries: 9 }),
+    authenticatedStore: createResultStore<CachedResult>({ maxEntries: 9 }),
+    rejectedStore: createResultStore<Rejected>({ maxEntries: 9 }),
   };
   const times = {
     ttlMs: 600_000,
@@ -245,7 +245,7 @@ t.test('a token’s expiry is compared with the real time by default', async t =
   const expired = unsignedJwt({ exp: Date.now() / 1000 - 1 });
   const fresh = unsignedJwt({ exp: Date.now() / 1000 + 3600 });
   for (const presented of [expired, expired, fresh, fresh]) await authenticator.authenticate(presented);
-  t.equal(inner.asked.length, 3);
+  t.equal(inner.reviews.length, 3);
 });
 
 t.test('a local rejection is cached until its keepUntil, and at most for the negative TTL', async t => {
@@ -262,7 +262,7 @@ t.test('a local rejection is cached until its keepUntil, and at most for the neg
     if (cachedMs > 0) t.equal(authenticator.authenticate(token), local, `${keepUntil}`);
     clock.advance(1);
     await authenticator.authenticate(token);
-    t.equal(inner.asked.length, 2, `${keepUntil}`);
+    t.equal(inner.reviews.length, 2, `${keepUntil}`);
   }
 });
 
@@ -271,10 +271,10 @@ t.test('with a TTL of 0 nothing is cached, and simultaneous requests still share
     const { authenticator, inner, accepted, refused } = cache(undefined, { ttlMs: 0, negativeTtlMs: 0 });
     for (let round = 0; round < 3; round += 1) {
       const requests = [authenticator.authenticate(token), authenticator.authenticate(token)];
-      inner.asked[round]?.answer(result);
+      inner.reviews[round]?.answer(result);
       t.strictSame(await Promise.all(requests), [result, result]);
     }
-    t.equal(inner.asked.length, 3);
+    t.equal(inner.reviews.length, 3);
     t.equal(accepted.size + refused.size, 0);
   }
 });
@@ -286,11 +286,11 @@ t.test('one TTL may be 0 while the other result kind is cached', async t => {
   for (const { authenticator } of [onlyAllows, onlyRejections])
     for (const presented of [token, token, bad, bad]) await authenticator.authenticate(presented);
   t.strictSame(
-    onlyAllows.inner.asked.map(review => review.token),
+    onlyAllows.inner.reviews.map(review => review.token),
     [token, bad, bad],
   );
   t.strictSame(
-    onlyRejections.inner.asked.map(review => review.token),
+    onlyRejections.inner.reviews.map(review => review.token),
     [token, token, bad],
   );
 });
@@ -298,12 +298,12 @@ t.test('one TTL may be 0 while the other result kind is cached', async t => {
 t.test('an outage is returned to all waiting requests and is never cached', async t => {
   const { authenticator, inner, accepted, refused } = cache();
   const requests = [authenticator.authenticate(token), authenticator.authenticate(token)];
-  inner.asked[0]?.answer(outage);
+  inner.reviews[0]?.answer(outage);
   t.strictSame(await Promise.all(requests), [outage, outage]);
   t.equal(accepted.size + refused.size, 0);
 
   const next = authenticator.authenticate(token);
-  inner.asked[1]?.answer(authenticated);
+  inner.reviews[1]?.answer(authenticated);
   t.equal(normalize(await next), authenticated);
 });
 
@@ -330,7 +330,7 @@ t.test('a review’s result replaces a result that was stored during the review'
     const review = authenticator.authenticate(token);
     if (stored === authenticated) accepted.set(key(token), asCached(authenticated), 60_000);
     else refused.set(key(token), rejected, 60_000);
-    inner.asked[0]?.answer(result);
+    inner.reviews[0]?.answer(result);
     await review;
     t.equal(normalize(authenticator.authenticate(token)), result);
     t.equal(accepted.size + refused.size, 1);
@@ -341,7 +341,7 @@ t.test('a rejection removes the cached allow even if rejections are not cached',
   const { authenticator, inner, accepted } = cache(undefined, { negativeTtlMs: 0 });
   const review = authenticator.authenticate(token);
   accepted.set(key(token), asCached(authenticated), 60_000);
-  inner.asked[0]?.answer(rejected);
+  inner.reviews[0]?.answer(rejected);
   await review;
   t.equal(accepted.size, 0);
 });
@@ -350,7 +350,7 @@ t.test('an outage does not remove a cached result', async t => {
   const { authenticator, inner, accepted } = cache();
   const review = authenticator.authenticate(token);
   accepted.set(key(token), asCached(authenticated), 60_000);
-  inner.asked[0]?.answer(outage);
+  inner.reviews[0]?.answer(outage);
   await review;
   t.equal(normalize(authenticator.authenticate(token)), authenticated);
 });
@@ -359,11 +359,11 @@ t.test('a review past its deadline is a timeout for all its requests, and its la
   const { authenticator, inner, accepted, refused } = cache(undefined, { reviewTimeoutMs: 50 });
   const requests = [authenticator.authenticate(token), authenticator.authenticate(token)];
   t.strictSame(await Promise.all(requests), [unavailable('timeout'), unavailable('timeout')]);
-  t.equal(inner.asked[0]?.signal?.aborted, true);
+  t.equal(inner.reviews[0]?.signal?.aborted, true);
 
-  const late = inner.asked[0];
+  const late = inner.reviews[0];
   const next = authenticator.authenticate(token);
-  inner.asked[1]?.answer(rejected);
+  inner.reviews[1]?.answer(rejected);
   t.equal(await next, rejected);
   late?.answer(authenticated);
   await new Promise(resolve => setImmediate(resolve));
@@ -378,11 +378,11 @@ t.test('a rejection at its deadline is returned, removes the cached result and i
     reviewTimeoutMs: 10,
   });
   const first = authenticator.authenticate(token);
-  inner.asked[0]?.answer(authenticated);
+  inner.reviews[0]?.answer(authenticated);
   t.equal(normalize(await first), authenticated);
   clock.advance(10_001);
   const second = authenticator.authenticate(token);
-  inner.asked[1]?.signal?.addEventListener('abort', () => inner.asked[1]?.answer(rejected));
+  inner.reviews[1]?.signal?.addEventListener('abort', () => inner.reviews[1]?.answer(rejected));
   t.equal(await second, rejected);
   t.equal(accepted.size, 0);
   t.equal(await authenticator.authenticate(token), rejected);
@@ -394,16 +394,16 @@ t.test('a caller that aborts does not affect the other callers of a shared revie
   const first = authenticator.authenticate(token, { signal: aborting.signal });
   const second = authenticator.authenticate(token);
   aborting.abort();
-  t.equal(inner.asked[0]?.signal?.aborted, false, 'the review has its own signal');
-  inner.asked[0]?.answer(authenticated);
+  t.equal(inner.reviews[0]?.signal?.aborted, false, 'the review has its own signal');
+  inner.reviews[0]?.answer(authenticated);
   t.strictSame((await Promise.all([first, second])).map(normalize), [authenticated, authenticated]);
   t.equal(normalize(authenticator.authenticate(token)), authenticated);
 });
 
 t.test('the result cache works without an onLookup callback', async t => {
   const stores = {
-    accepted: createResultStore<CachedResult>({ maxEntries: 9 }),
-    refused: createResultStore<Rejected>({ maxEntries: 9 }),
+    authenticatedStore: createResultStore<CachedResult>({ maxEntries: 9 }),
+    rejectedStore: createResultStore<Rejected>({ maxEntries: 9 }),
   };
   const times = {
     ttlMs: 1000,
@@ -413,7 +413,7 @@ t.test('the result cache works without an onLookup callback', async t => {
     reviewTimeoutMs: 1000,
   };
   const authenticator = withResultCache(
-    scriptedAuthority(() => authenticated),
+    stubAuthenticator(() => authenticated),
     { key: createCacheKeyFn([]), ...stores, ...times },
   );
   t.equal(normalize(await authenticator.authenticate(token)), authenticated);
@@ -430,7 +430,7 @@ function cacheWithRefresh(
     cacheRefreshAhead: true,
     random: () => 0.5,
     setTimer: (run, ms) => timers.push({ run, ms }),
-    onRenewal: outcome => refreshes.push(outcome),
+    onRefresh: outcome => refreshes.push(outcome),
     ...options,
   });
   return { ...setUp, timers, refreshes };
@@ -453,9 +453,9 @@ t.test(
     clock.advance(1300);
     timers[0]?.run();
     await settle();
-    t.equal(inner.asked.length, 2);
-    t.equal(inner.asked[1]?.asking?.priority, 'refresh');
-    t.ok(inner.asked[1]?.signal);
+    t.equal(inner.reviews.length, 2);
+    t.equal(inner.reviews[1]?.context?.priority, 'refresh');
+    t.ok(inner.reviews[1]?.signal);
     t.strictSame(refreshes, ['authenticated']);
     clock.advance(9000);
     t.equal(normalize(authenticator.authenticate(token)), authenticated, 'the TTL starts with the refresh');
@@ -474,7 +474,7 @@ t.test('a result used after its refresh time is refreshed immediately', async t 
 t.test('if refreshes take long, they start earlier, so that they finish before the result expires', async t => {
   const { authenticator, inner, clock, timers } = cacheWithRefresh();
   const review = authenticator.authenticate(token);
-  inner.asked[0]?.answer(authenticated);
+  inner.reviews[0]?.answer(authenticated);
   await review;
   for (let life = 1; life <= 40; life += 1) {
     clock.advance(8000);
@@ -483,7 +483,7 @@ t.test('if refreshes take long, they start earlier, so that they finish before t
     clock.advance(timer?.ms ?? Number.NaN);
     timer?.run();
     clock.advance(500);
-    inner.asked[life]?.answer(authenticated);
+    inner.reviews[life]?.answer(authenticated);
     await settle();
     if (life === 1) t.equal(Math.round(timer?.ms ?? 0), 1300, 'at its scheduled time before any refresh was timed');
     if (life === 40) t.equal(Math.round((timer?.ms ?? 0) / 100), 5, 'early by three times the refresh duration');
@@ -498,7 +498,7 @@ t.test('a result that is no longer cached is not refreshed', async t => {
   accepted.delete(key(token));
   timers[0]?.run();
   await settle();
-  t.equal(inner.asked.length, 1);
+  t.equal(inner.reviews.length, 1);
   t.strictSame(refreshes, []);
 });
 
@@ -507,7 +507,7 @@ t.test('a token used once is not refreshed', async t => {
   await authenticator.authenticate(token);
   clock.advance(20_000);
   t.equal(timers.length, 0);
-  t.equal(inner.asked.length, 1);
+  t.equal(inner.reviews.length, 1);
 });
 
 t.test('a refresh that is rejected replaces the allow; one that fails keeps it and is not retried', async t => {
@@ -528,34 +528,34 @@ t.test('a refresh that is rejected replaces the allow; one that fails keeps it a
     await settle();
     t.equal(normalize(authenticator.authenticate(token)), cachedAfter);
     t.equal(timers.length, 1);
-    t.equal(inner.asked.length, reviews);
+    t.equal(inner.reviews.length, reviews);
   }
 });
 
 t.test('a late allow from a refresh does not replace a rejection cached meanwhile', async t => {
   const { authenticator, inner, clock, timers, accepted } = cacheWithRefresh();
   const first = authenticator.authenticate(token);
-  inner.asked[0]?.answer(authenticated);
+  inner.reviews[0]?.answer(authenticated);
   await first;
   clock.advance(9000);
   authenticator.authenticate(token);
   timers[0]?.run();
   clock.advance(2000);
   const second = authenticator.authenticate(token);
-  inner.asked[2]?.answer(rejected);
+  inner.reviews[2]?.answer(rejected);
   t.equal(await second, rejected);
-  inner.asked[1]?.answer(authenticated);
+  inner.reviews[1]?.answer(authenticated);
   await settle();
   t.equal(accepted.size, 0);
   t.equal(authenticator.authenticate(token), rejected);
 });
 
 t.test('the result cache refreshes with real timers by default', async t => {
-  const inner = scriptedAuthority(() => authenticated);
+  const inner = stubAuthenticator(() => authenticated);
   const authenticator = withResultCache(inner, {
     key: createCacheKeyFn([]),
-    accepted: createResultStore<CachedResult>({ maxEntries: 9 }),
-    refused: createResultStore<Rejected>({ maxEntries: 9 }),
+    authenticatedStore: createResultStore<CachedResult>({ maxEntries: 9 }),
+    rejectedStore: createResultStore<Rejected>({ maxEntries: 9 }),
     ttlMs: 50,
     negativeTtlMs: 50,
     cacheStaleIfErrorMs: 0,
@@ -563,7 +563,7 @@ t.test('the result cache refreshes with real timers by default', async t => {
     reviewTimeoutMs: 1000,
   });
   await authenticator.authenticate(token);
-  while (!inner.asked.some(({ asking }) => asking?.priority === 'refresh')) {
+  while (!inner.reviews.some(({ context: asking }) => asking?.priority === 'refresh')) {
     await authenticator.authenticate(token);
     await settle();
   }
@@ -577,7 +577,7 @@ t.test('with stale-if-error, an allow is served past its TTL during an outage, w
   result = outage;
   clock.advance(12_500);
   t.strictSame(await authenticator.authenticate(token), { ...authenticated, staleForMs: 2500 });
-  t.equal(inner.asked.length, 2, 'a review was attempted');
+  t.equal(inner.reviews.length, 2, 'a review was attempted');
   t.equal(lookups.at(-1), 'stale');
   result = authenticated;
   t.equal(
@@ -594,18 +594,18 @@ t.test('while the API server is reported down, a stale allow is served without a
   let down = false;
   const { authenticator, inner, clock } = cache(() => authenticated, {
     cacheStaleIfErrorMs: 60_000,
-    authorityDown: () => down,
+    apiServerDown: () => down,
   });
   await authenticator.authenticate(token);
   down = true;
   clock.advance(10_001);
   t.match(authenticator.authenticate(token), { kind: 'authenticated', staleForMs: 1 });
-  t.equal(inner.asked.length, 1);
+  t.equal(inner.reviews.length, 1);
   t.match(authenticator.getCached(token), { kind: 'authenticated', staleForMs: 1 });
   down = false;
   t.equal(authenticator.getCached(token), undefined);
   t.equal(normalize(await authenticator.authenticate(token)), authenticated);
-  t.equal(inner.asked.length, 2);
+  t.equal(inner.reviews.length, 2);
 });
 
 t.test('a stale allow is no longer served after a rejection or the token’s expiry', async t => {
@@ -632,12 +632,12 @@ t.test('a stale allow is no longer served after a rejection or the token’s exp
 t.test('an allow removed during the review of a stale result is not served stale', async t => {
   const { authenticator, inner, clock, accepted } = cache(undefined, { cacheStaleIfErrorMs: 60_000 });
   const first = authenticator.authenticate(token);
-  inner.asked[0]?.answer(authenticated);
+  inner.reviews[0]?.answer(authenticated);
   await first;
   clock.advance(10_001);
   const waiting = authenticator.authenticate(token);
   accepted.delete(key(token));
-  inner.asked[1]?.answer(outage);
+  inner.reviews[1]?.answer(outage);
   t.equal(await waiting, outage);
 });
 
@@ -653,7 +653,7 @@ t.test('a stale allow is not served if gatecar is overloaded', async t => {
 
 t.test('without stale-if-error an allow is not served past its TTL', async t => {
   let result: AuthResult = authenticated;
-  const { authenticator, clock } = cache(() => result, { authorityDown: () => true });
+  const { authenticator, clock } = cache(() => result, { apiServerDown: () => true });
   await authenticator.authenticate(token);
   result = outage;
   clock.advance(10_001);
@@ -668,7 +668,7 @@ t.test('getCached returns a cached result without a review', async t => {
   await authenticator.authenticate(bad);
   t.equal(normalize(authenticator.getCached(token)), authenticated);
   t.equal(authenticator.getCached(bad), rejected);
-  t.equal(inner.asked.length, 2);
+  t.equal(inner.reviews.length, 2);
   t.strictSame(lookups, ['miss', 'miss', 'hit_positive', 'hit_negative']);
 });
 
@@ -676,19 +676,19 @@ t.test('a request’s trace has the source of its result and is passed to the re
   const startTrace = (): RequestTrace => ({ source: 'local' });
   const { authenticator, inner, clock } = cache(undefined, { cacheStaleIfErrorMs: 60_000 });
   const [first, second, third] = [startTrace(), startTrace(), startTrace()];
-  const reviewed = authenticator.authenticate(token, { trail: first });
-  const shared = authenticator.authenticate(token, { trail: second });
-  t.equal(inner.asked[0]?.asking?.trail, first);
-  inner.asked[0]?.answer(authenticated);
+  const reviewed = authenticator.authenticate(token, { trace: first });
+  const shared = authenticator.authenticate(token, { trace: second });
+  t.equal(inner.reviews[0]?.context?.trace, first);
+  inner.reviews[0]?.answer(authenticated);
   await Promise.all([reviewed, shared]);
   t.equal(first.source, 'local', 'later stages set the source of a review');
   t.equal(second.source, 'shared');
-  authenticator.authenticate(token, { trail: third });
+  authenticator.authenticate(token, { trace: third });
   t.equal(third.source, 'cache');
   clock.advance(10_001);
   const lastTrace = startTrace();
-  const last = authenticator.authenticate(token, { trail: lastTrace });
-  inner.asked[1]?.answer(outage);
+  const last = authenticator.authenticate(token, { trace: lastTrace });
+  inner.reviews[1]?.answer(outage);
   t.match(await last, { kind: 'authenticated', staleForMs: 1 });
   t.equal(lastTrace.source, 'stale');
 });
@@ -697,21 +697,21 @@ t.test('a request’s trace has the source cache for a cached rejection and stal
   const trace: RequestTrace = { source: 'local' };
   const { authenticator } = cache(() => rejected);
   await authenticator.authenticate(token);
-  authenticator.authenticate(token, { trail: trace });
+  authenticator.authenticate(token, { trace: trace });
   t.equal(trace.source, 'cache');
   const lookupTrace: RequestTrace = { source: 'local' };
-  t.equal(authenticator.getCached(token, { trail: lookupTrace }), rejected);
+  t.equal(authenticator.getCached(token, { trace: lookupTrace }), rejected);
   t.equal(lookupTrace.source, 'cache');
-  const stale = cache(() => authenticated, { cacheStaleIfErrorMs: 60_000, authorityDown: () => true });
+  const stale = cache(() => authenticated, { cacheStaleIfErrorMs: 60_000, apiServerDown: () => true });
   await stale.authenticator.authenticate(token);
   stale.clock.advance(10_001);
-  stale.authenticator.authenticate(token, { trail: trace });
+  stale.authenticator.authenticate(token, { trace: trace });
   t.equal(trace.source, 'stale');
 });
 
 t.test('without stale-if-error nothing is served stale, even within the last fraction of a millisecond', async t => {
   const results: AuthResult[] = [authenticated, outage, outage];
-  const { authenticator, clock, lookups } = cache(() => results.shift() ?? rejected, { authorityDown: () => true });
+  const { authenticator, clock, lookups } = cache(() => results.shift() ?? rejected, { apiServerDown: () => true });
   clock.advance(0.5);
   t.equal(normalize(authenticator.authenticate(token)), authenticated);
   clock.advance(9999.8);
@@ -753,11 +753,11 @@ t.test('a request without memory to wait is rejected as overloaded, and cached r
   );
   t.equal(full, 3, 'each rejection is counted');
   t.match(authenticator.authenticate(token, context), { reason: 'overloaded' }, 'rejections work without a callback');
-  t.equal(pending.inner.asked.length, 1, 'a rejected request starts no review');
+  t.equal(pending.inner.reviews.length, 1, 'a rejected request starts no review');
   t.equal(normalize(authenticator.authenticate(cachedToken, context)), authenticated);
   t.equal(lookups.at(-1), 'hit_positive');
-  t.equal(inner.asked.length, 1);
-  pending.inner.asked[0]?.answer(authenticated);
+  t.equal(inner.reviews.length, 1);
+  pending.inner.reviews[0]?.answer(authenticated);
   t.strictSame((await Promise.all([first, second])).map(normalize), [authenticated, authenticated]);
   t.equal(waiting.usedBytes, 0);
   t.equal(normalize(await pending.authenticator.authenticate(token, context)), authenticated);

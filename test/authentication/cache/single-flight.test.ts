@@ -5,7 +5,7 @@ const NEVER = new Promise<string>(() => {});
 
 const MINUTE_MS = 60_000;
 
-const createFlights = (deadlineMs = MINUTE_MS) => singleFlight<string, string>({ deadlineMs, late: () => 'late' });
+const createFlights = (deadlineMs = MINUTE_MS) => singleFlight<string, string>({ deadlineMs, onTimeout: () => 'late' });
 
 t.test('all callers that join a running call share its result', async t => {
   const { join, start } = createFlights();

@@ -6,10 +6,10 @@ function setUp({ limit = 8, maxQueue = 8, share = 1 / 4 } = {}) {
   const state = { limit, share };
   const semaphore = prioritySemaphore({ limit: () => state.limit, maxQueue, unverifiedShare: () => state.share });
   const admitted: string[] = [];
-  const wait = (priority: Priority, name: string) => semaphore.wait(priority, () => admitted.push(name));
+  const wait = (priority: Priority, name: string) => semaphore.enqueue(priority, () => admitted.push(name));
   const fill = (priority: Priority): number => {
     let count = 0;
-    while (semaphore.enter(priority)) count += 1;
+    while (semaphore.tryAcquire(priority)) count += 1;
     return count;
   };
   return { semaphore, state, admitted, wait, fill };
@@ -36,17 +36,17 @@ t.test('unverified capacity follows the unverifiedPlaces callback, and its queue
     limit: () => 16,
     maxQueue: 16,
     unverifiedShare: () => 1 / 4,
-    unverifiedPlaces: maxSlots => {
+    unverifiedSlots: maxSlots => {
       share = maxSlots;
       return 1;
     },
   });
-  t.equal(semaphore.enter('unverified'), true);
+  t.equal(semaphore.tryAcquire('unverified'), true);
   t.equal(share, 4);
-  t.equal(semaphore.enter('unverified'), false);
+  t.equal(semaphore.tryAcquire('unverified'), false);
   for (let count = 0; count < 4; count += 1) {
     t.equal(semaphore.isFull('unverified'), false);
-    semaphore.wait('unverified', () => {});
+    semaphore.enqueue('unverified', () => {});
   }
   t.equal(semaphore.isFull('unverified'), true);
 });
@@ -58,7 +58,7 @@ t.test('a free slot goes to a verified token first, then to an unverified one, t
   wait('unverified', 'unverified');
   wait('verified', 'first');
   wait('verified', 'second');
-  for (const priority of ['verified', 'verified', 'verified', 'unverified'] as const) semaphore.leave(priority);
+  for (const priority of ['verified', 'verified', 'verified', 'unverified'] as const) semaphore.release(priority);
   t.strictSame(admitted, ['first', 'second', 'unverified', 'refresh']);
   t.equal(semaphore.queued('verified') + semaphore.queued('unverified') + semaphore.queued('refresh'), 0);
 });
@@ -69,9 +69,9 @@ t.test('a priority at its share does not block waiting reviews of lower priority
   fill('verified');
   wait('unverified', 'unverified');
   wait('refresh', 'refresh');
-  semaphore.leave('verified');
+  semaphore.release('verified');
   t.strictSame(admitted, ['refresh']);
-  semaphore.leave('unverified');
+  semaphore.release('unverified');
   t.strictSame(admitted, ['refresh', 'unverified']);
 });
 
@@ -81,9 +81,9 @@ t.test('waiting reviews of one priority are admitted in order of arrival', async
   wait('unverified', 'first');
   wait('unverified', 'second')();
   wait('unverified', 'third');
-  t.equal(semaphore.enter('unverified'), false);
-  semaphore.leave('unverified');
-  semaphore.leave('unverified');
+  t.equal(semaphore.tryAcquire('unverified'), false);
+  semaphore.release('unverified');
+  semaphore.release('unverified');
   t.strictSame(admitted, ['first', 'third'], 'a review that left the queue is not admitted');
 });
 
@@ -91,15 +91,15 @@ t.test(
   'while paused, only verified tokens get slots; after the pause, waiting reviews fill the free slots',
   async t => {
     const { semaphore, admitted, wait } = setUp({ limit: 8, share: 1 });
-    semaphore.hold(true);
-    t.equal(semaphore.enter('unverified'), false);
-    t.equal(semaphore.enter('refresh'), false);
-    t.equal(semaphore.enter('verified'), true);
+    semaphore.pauseLowPriority(true);
+    t.equal(semaphore.tryAcquire('unverified'), false);
+    t.equal(semaphore.tryAcquire('refresh'), false);
+    t.equal(semaphore.tryAcquire('verified'), true);
     wait('unverified', 'a');
     wait('refresh', 'b');
-    semaphore.leave('verified');
+    semaphore.release('verified');
     t.strictSame(admitted, []);
-    semaphore.hold(false);
+    semaphore.pauseLowPriority(false);
     t.strictSame(admitted, ['a', 'b']);
   },
 );

@@ -2,18 +2,18 @@ import t from 'tap';
 import { createUnverifiedLimit } from '../../../src/authentication/queue/unverified-limit.ts';
 import type { AuthResult } from '../../../src/authentication/token-authenticator.ts';
 import { unavailable } from '../../../src/authentication/token-authenticator.ts';
+import { authenticatedAs } from '../../fixtures/authenticated-result.ts';
 import { fakeClock } from '../../fixtures/clock.ts';
-import { acceptedAs } from '../../fixtures/verdicts.ts';
 
-const authenticated = acceptedAs();
+const authenticated = authenticatedAs();
 const rejected: AuthResult = { kind: 'rejected', reason: 'token_rejected', detail: '' };
 
 function startLimit(protecting = true, minSlots = 1) {
   const clock = fakeClock();
   const state = { protecting };
-  const limit = createUnverifiedLimit({ protecting: () => state.protecting, kept: () => minSlots, now: clock.now });
+  const limit = createUnverifiedLimit({ protecting: () => state.protecting, minSlots: () => minSlots, now: clock.now });
   const limitAfter = (...results: AuthResult[]) => {
-    for (const result of results) limit.learn(result);
+    for (const result of results) limit.record(result);
     return limit.current(8);
   };
   return { clock, state, limit, limitAfter };
@@ -70,7 +70,7 @@ t.test('a smaller share lowers the unverified limit immediately', async t => {
   const { limit } = startLimit();
   t.equal(limit.current(8), 8);
   t.equal(limit.current(3), 3);
-  limit.learn(rejected);
+  limit.record(rejected);
   t.equal(limit.current(8), 1);
 });
 

@@ -11,12 +11,12 @@ import { readConfig } from '../../../src/config/load.ts';
 import { revealToken } from '../../../src/credential/token.ts';
 import { CONNECTION_BYTES } from '../../../src/limits/constants.ts';
 import { processLimits } from '../../../src/limits/process-limits.ts';
-import { type CommandSurroundings, runCommand } from '../../fixtures/command.ts';
+import { type CommandOptions, runCommand } from '../../fixtures/command.ts';
 import { leaked } from '../../fixtures/find-token.ts';
 import { startGatecar } from '../../fixtures/gatecar.ts';
 import { kubeconfig } from '../../fixtures/kubeconfig.ts';
 import { accepts, answers, type Behaviour, hangs, reviews, startStandIn } from '../../fixtures/stand-in-api-server.ts';
-import { scratch } from '../../fixtures/temp-dir.ts';
+import { tempDir } from '../../fixtures/temp-dir.ts';
 import { pem, startTlsServer } from '../../fixtures/tls-server.ts';
 import { unsignedJwt } from '../../fixtures/unsigned-jwt.ts';
 
@@ -27,7 +27,7 @@ const OWN_CLAIMS = { sub: SUB, aud: ['https://kubernetes.default.svc'], exp: NOW
 const rejects = reviews({ error: 'invalid bearer token' });
 
 /** Runs the command. @returns its findings, and the last finding of each check by its name. */
-async function check(settings: Record<string, string>, more: CommandSurroundings = {}) {
+async function check(settings: Record<string, string>, more: CommandOptions = {}) {
   const { code, out } = await runCommand(checkCommand, {
     args: ['--output=json'],
     env: { ...FREE, ...settings },
@@ -76,7 +76,7 @@ async function listening(t: Test, server: Server): Promise<string> {
 /** Settings for an API server, with gatecar's own token. */
 function withOwnToken(t: Test, url: string, claims: Record<string, unknown> | string = OWN_CLAIMS) {
   const token = typeof claims === 'string' ? claims : revealToken(unsignedJwt(claims));
-  const directory = scratch(t, { token });
+  const directory = tempDir(t, { token });
   return { token, settings: { GATECAR_KUBE_API_URL: url, GATECAR_KUBE_TOKEN_FILE: join(directory, 'token') } };
 }
 
@@ -123,7 +123,7 @@ t.test('an operand of `gatecar check` is a usage error and is not repeated', asy
 });
 
 t.test('a missing API server address or file is a failure with a fix', async t => {
-  const credential = async (settings: Record<string, string>, more: CommandSurroundings = {}) =>
+  const credential = async (settings: Record<string, string>, more: CommandOptions = {}) =>
     (await check(settings, more)).by['credential'];
   t.match(await credential({}), { result: 'fail', text: /^no API server is known/, fix: /GATECAR_KUBE_API_URL/ });
   t.match(await credential({ GATECAR_KUBECONFIG: '/nowhere' }), {
@@ -168,7 +168,7 @@ t.test('an unreachable network is reported with its error code', async t => {
 });
 
 t.test('an API server certificate that is untrusted, expired or for another name is reported as such', async t => {
-  const directory = scratch(t, {
+  const directory = tempDir(t, {
     ca: pem('ca.crt'),
     other: pem('other-ca.crt'),
     expired: pem('server-expired.crt'),
@@ -207,7 +207,7 @@ t.test('a server without TLS and invalid TLS material are failures, and skipped 
   t.match(by['tls'], { result: 'fail', text: /does not speak TLS with us \([A-Z_]+\)$/ });
   const server = await startTlsServer(t);
   const file = (user: Record<string, unknown>, cluster: Record<string, unknown> = {}) =>
-    join(scratch(t, { kubeconfig: kubeconfig({ cluster: { server: server.url, ...cluster }, user }) }), 'kubeconfig');
+    join(tempDir(t, { kubeconfig: kubeconfig({ cluster: { server: server.url, ...cluster }, user }) }), 'kubeconfig');
   const data = (text: string) => Buffer.from(text).toString('base64');
   const broken = await check({
     GATECAR_KUBECONFIG: file({ 'client-certificate-data': data('broken'), 'client-key-data': data('broken') }),
@@ -222,7 +222,7 @@ t.test('a server without TLS and invalid TLS material are failures, and skipped 
 
 t.test('the address of an API server behind a proxy is not probed', async t => {
   const cluster = { server: 'https://api.invalid', 'proxy-url': 'http://user:s3cret@127.0.0.1:1' };
-  const directory = scratch(t, { kubeconfig: kubeconfig({ cluster }) });
+  const directory = tempDir(t, { kubeconfig: kubeconfig({ cluster }) });
   const { by, out } = await check({ GATECAR_KUBECONFIG: join(directory, 'kubeconfig') });
   t.match(by['address'], { result: 'ok', text: /^https:\/\/api\.invalid through the proxy 127\.0\.0\.1:1,/ });
   t.match(by['review'], { result: 'fail' });
@@ -233,7 +233,7 @@ t.test('user name and password in a cluster’s URL are not printed', async t =>
   const plain = await startStandIn(rejects);
   t.teardown(() => plain.close());
   for (const server of ['http://user:s3cret@127.0.0.1:1', plain.url.replace('http://', 'https://user:s3cret@')]) {
-    const directory = scratch(t, { kubeconfig: kubeconfig({ cluster: { server } }) });
+    const directory = tempDir(t, { kubeconfig: kubeconfig({ cluster: { server } }) });
     const { by, out } = await check({ GATECAR_KUBECONFIG: join(directory, 'kubeconfig') });
     t.match((by['tls'] ?? by['address'])?.text, /^https?:\/\/127\.0\.0\.1:/);
     t.notMatch(out, 's3cret');
@@ -252,7 +252,7 @@ t.test('a token used as a name is redacted, and control characters in a name are
     t.match(out, '[token]');
     t.notMatch(out, token);
   }
-  const directory = scratch(t, { kubeconfig: kubeconfig({ 'current-context': 'a\u001b[2J' }) });
+  const directory = tempDir(t, { kubeconfig: kubeconfig({ 'current-context': 'a\u001b[2J' }) });
   const { out } = await run({ GATECAR_KUBECONFIG: join(directory, 'kubeconfig') });
   t.match(out, 'there is no context "a\\u001b[2J"');
 });
@@ -274,7 +274,7 @@ t.test('gatecar’s own credential is described by kind and expiry', async t => 
   const data = (name: string) => Buffer.from(pem(name)).toString('base64');
   const user = async (fields: Record<string, unknown>, nowMs = NOW) => {
     const cluster = { server: server.url, 'certificate-authority-data': data('ca.crt') };
-    const directory = scratch(t, { kubeconfig: kubeconfig({ cluster, user: fields }) });
+    const directory = tempDir(t, { kubeconfig: kubeconfig({ cluster, user: fields }) });
     return (await check({ GATECAR_KUBECONFIG: join(directory, 'kubeconfig') }, { wallClock: () => nowMs })).by[
       'credential'
     ];
@@ -438,7 +438,7 @@ t.test('an API server that stops answering after the review is not an allowlist 
 t.test('a listener address used by gatecar is ok, and one used by another process is a failure', async t => {
   const { url } = await apiServer(t, rejects);
   const api = { GATECAR_KUBE_API_URL: url };
-  const grpc = `unix:${join(scratch(t), 'grpc')}`;
+  const grpc = `unix:${join(tempDir(t), 'grpc')}`;
   const gatecar = await startGatecar({ ...api, GATECAR_GRPC_LISTEN: grpc });
   t.teardown(() => gatecar.stop());
   const gatecarAddresses = { ...api, GATECAR_LISTEN: gatecar.auth.slice(7), GATECAR_OPS_LISTEN: gatecar.ops.slice(7) };
@@ -474,7 +474,7 @@ t.test('a listener address used by gatecar is ok, and one used by another proces
 
 t.test('a running gatecar is recognised on a Unix socket and over TLS', async t => {
   const { url } = await apiServer(t, rejects);
-  const directory = scratch(t, { cert: pem('server.crt'), key: pem('server.key'), bad: 'secret' });
+  const directory = tempDir(t, { cert: pem('server.crt'), key: pem('server.key'), bad: 'secret' });
   const files = { GATECAR_TLS_CERT_FILE: join(directory, 'cert'), GATECAR_TLS_KEY_FILE: join(directory, 'key') };
   const gatecar = await startGatecar({ GATECAR_KUBE_API_URL: url, ...files, GATECAR_LISTEN: `unix:${directory}/auth` });
   t.teardown(() => gatecar.stop());

@@ -4,19 +4,19 @@ import { type Explained, explainCommand } from '../../../src/cli/explain/explain
 import { revealToken } from '../../../src/credential/token.ts';
 import { startFakeApiServer } from '../../../src/dev/fake-api-server.ts';
 import { type TokenRequest, tokenIssuer } from '../../../src/dev/token-issuer.ts';
-import { ask } from '../../fixtures/ask.ts';
-import { type CommandSurroundings, runCommand } from '../../fixtures/command.ts';
+import { type CommandOptions, runCommand } from '../../fixtures/command.ts';
 import { leaked } from '../../fixtures/find-token.ts';
-import { startGate } from '../../fixtures/gatecar.ts';
+import { startWithFakeApi } from '../../fixtures/gatecar.ts';
 import { everyOutage } from '../../fixtures/outages.ts';
+import { sendRequest } from '../../fixtures/send-request.ts';
 import { accepts, answers, reviews, type StandIn, startStandIn } from '../../fixtures/stand-in-api-server.ts';
-import { scratch } from '../../fixtures/temp-dir.ts';
+import { tempDir } from '../../fixtures/temp-dir.ts';
 import { unsignedJwt } from '../../fixtures/unsigned-jwt.ts';
 
 async function startServer(t: Test, settings: Record<string, string> = {}) {
-  const gatecar = await startGate(settings);
+  const gatecar = await startWithFakeApi(settings);
   t.teardown(() => gatecar.stop());
-  return { ...gatecar, env: { GATECAR_KUBE_API_URL: gatecar.authority.url, ...settings } };
+  return { ...gatecar, env: { GATECAR_KUBE_API_URL: gatecar.apiServer.url, ...settings } };
 }
 
 async function standIn(t: Test, behaviour: StandIn['behaviour']) {
@@ -26,7 +26,7 @@ async function standIn(t: Test, behaviour: StandIn['behaviour']) {
 }
 
 /** Runs the command. @returns the explanation, its steps by name, and the exit code. */
-async function explain(runtimeEnvironment: CommandSurroundings) {
+async function explain(runtimeEnvironment: CommandOptions) {
   const run = await runCommand(explainCommand, {
     ...runtimeEnvironment,
     args: [...(runtimeEnvironment.args ?? []), '--output=json'],
@@ -80,7 +80,7 @@ t.test('the explained decision equals the server’s response, for every token a
     ];
     for (const text of tokens) {
       const header = text.startsWith('Basic ') ? text : `Bearer ${text}`;
-      const reply = await ask(auth, { headers: { Authorization: header } });
+      const reply = await sendRequest(auth, { headers: { Authorization: header } });
       const { decision, headers, code } = await explain({ env, input: header });
       const title = `${JSON.stringify(settings)} ${tokens.indexOf(text)}`;
       t.equal(decision.status, reply.status, title);
@@ -165,7 +165,7 @@ t.test('local checks that cannot decide are skipped with a reason', async t => {
   const withoutExpiry = revealToken(unsignedJwt({ iss: ISSUER, aud: ['bindcar'], exp: 1e300 }));
   t.match(await skipped({ GATECAR_JWT_PRECHECK: 'claims', GATECAR_TOKEN_AUDIENCES: '' }, withoutExpiry), {
     audience: { result: 'skipped', text: /^GATECAR_TOKEN_AUDIENCES is empty/ },
-    expiry: { result: 'passes', text: /^expires at no time that can be told/ },
+    expiry: { result: 'passes', text: /^expires at a time that is out of range/ },
     signature: { result: 'skipped', text: 'GATECAR_JWT_PRECHECK is claims' },
   });
 });
@@ -277,7 +277,7 @@ t.test('format-only mode is explained as a warning', async t => {
 
 t.test('a token or a whole header is read from a file or standard input', async t => {
   const { env, token } = await startServer(t);
-  const directory = scratch(t, { token: `authorization: bearer ${token()}\n` });
+  const directory = tempDir(t, { token: `authorization: bearer ${token()}\n` });
   for (const args of [[`${directory}/token`], ['--file', `${directory}/token`], [`--file=${directory}/token`]]) {
     t.equal((await runCommand(explainCommand, { env, args })).code, 0, args.join(' '));
   }

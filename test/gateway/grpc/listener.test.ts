@@ -358,12 +358,12 @@ t.test('the trace of a gRPC call is passed to authorize and to onDecision', asyn
   const span = '00f067aa0ba902b7';
   await client.checkHeaders({ traceparent: `00-4bf92f3577b34da6a3ce929d0e0e4736-${span}-01` });
   t.match(parents, [{ spanId: span }]);
-  t.match(contexts, [{ client: undefined, trail: trace }]);
+  t.match(contexts, [{ client: undefined, trace }]);
   t.ok(
     (contexts[0] as { heldBytes: number }).heldBytes > span.length,
     'the context has the bytes held while the call waits',
   );
-  t.equal(decided[0]?.trail, trace);
+  t.equal(decided[0]?.trace, trace);
 });
 
 t.test('the failure limit of gRPC uses the source address of the check, not a header', async t => {

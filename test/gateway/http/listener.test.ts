@@ -11,15 +11,15 @@ import { createResponseRenderer } from '../../../src/gateway/auth-response.ts';
 import type { DecisionEvent } from '../../../src/gateway/decision-event.ts';
 import { trustedProxies } from '../../../src/gateway/forwarded-headers.ts';
 import { createHttpListener, type HttpListenerOptions } from '../../../src/gateway/http/listener.ts';
-import { ask } from '../../fixtures/ask.ts';
+import { authenticatedAs } from '../../fixtures/authenticated-result.ts';
 import { fakeClock } from '../../fixtures/clock.ts';
 import { type Conversation, converse, head, statuses } from '../../fixtures/conversation.ts';
 import { roomyLimits } from '../../fixtures/limits.ts';
+import { sendRequest } from '../../fixtures/send-request.ts';
 import { pem } from '../../fixtures/tls-server.ts';
 import { until } from '../../fixtures/until.ts';
-import { acceptedAs } from '../../fixtures/verdicts.ts';
 
-const AUTHENTICATED = acceptedAs();
+const AUTHENTICATED = authenticatedAs();
 const VALID = 'Authorization: Bearer good';
 const INTERNAL = '{"error":"TokenReview API call failed: internal error"}';
 
@@ -120,7 +120,7 @@ t.test('every auth request is served by the Fastify route /auth, and no other re
   await once(app.server, 'listening');
   t.teardown(() => app.server.close());
   const url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
-  const statusOf = async (path: string) => (await ask(url, { path, token: 'good' })).status;
+  const statusOf = async (path: string) => (await sendRequest(url, { path, token: 'good' })).status;
   t.equal(await statusOf('/auth'), 200);
   t.equal(await statusOf('/auth/x?y'), 200);
   t.equal(await statusOf('/authx'), 404);
@@ -129,7 +129,7 @@ t.test('every auth request is served by the Fastify route /auth, and no other re
 
 t.test('an HTTP denial is JSON with a Content-Length and a challenge', async t => {
   const { url } = await start(t);
-  const { status, headers, body } = await ask(url, { token: 'bad' });
+  const { status, headers, body } = await sendRequest(url, { token: 'bad' });
   t.equal(status, 401);
   t.equal(body, '{"error":"Token validation failed: invalid bearer token"}');
   t.match(headers, {
@@ -504,7 +504,7 @@ t.test('internal errors of the HTTP listener are reported and fail closed', asyn
     ];
     for (const authorize of failing) {
       const { url, faults, decided } = await start(t, { authorize });
-      const { status, body, headers } = await ask(url, { token: 'good' });
+      const { status, body, headers } = await sendRequest(url, { token: 'good' });
       t.equal(status, 503);
       t.equal(body, INTERNAL);
       t.match(headers, { 'retry-after': '1', 'x-gatecar-reason': 'authority_unavailable' });
@@ -521,7 +521,7 @@ t.test('internal errors of the HTTP listener are reported and fail closed', asyn
     };
     for (const decide of [authorize, async (credential: Parameters<Authorize>[0]) => authorize(credential)]) {
       const { url, faults } = await start(t, { answer, authorize: decide });
-      t.match(await ask(url, { token: 'good' }), { status: 503, body: INTERNAL });
+      t.match(await sendRequest(url, { token: 'good' }), { status: 503, body: INTERNAL });
       t.strictSame(faults, [fault]);
     }
   });
@@ -532,7 +532,7 @@ t.test('internal errors of the HTTP listener are reported and fail closed', asyn
     };
     for (const decide of [authorize, async (credential: Parameters<Authorize>[0]) => authorize(credential)]) {
       const { url, faults } = await start(t, { onDecision, authorize: decide });
-      t.equal((await ask(url, { token: 'good' })).status, 200);
+      t.equal((await sendRequest(url, { token: 'good' })).status, 200);
       t.strictSame(faults, [fault]);
     }
   });
@@ -556,7 +556,7 @@ t.test('internal errors of the HTTP listener are reported and fail closed', asyn
       throw logged;
     };
     const { url, faults } = await start(t, { onDecision, authorize: () => Promise.reject(fault) });
-    t.equal((await ask(url, { token: 'good' })).status, 503);
+    t.equal((await sendRequest(url, { token: 'good' })).status, 503);
     t.strictSame(faults, [fault, logged]);
   });
 
@@ -572,7 +572,7 @@ t.test('internal errors of the HTTP listener are reported and fail closed', asyn
     gateway.server.listen(0, '127.0.0.1');
     await once(gateway.server, 'listening');
     t.teardown(() => gateway.server.close());
-    t.equal((await ask(`http://127.0.0.1:${(gateway.server.address() as AddressInfo).port}`)).status, 503);
+    t.equal((await sendRequest(`http://127.0.0.1:${(gateway.server.address() as AddressInfo).port}`)).status, 503);
   });
 });
 
@@ -621,7 +621,7 @@ t.test('onDecision receives the decision with its response, duration and forward
     },
   });
   const headers = { 'X-Real-IP': '203.0.113.7', 'X-Original-URI': '/app?secret=1', 'X-Original-Method': 'DELETE' };
-  await ask(url, { token: 'good', headers });
+  await sendRequest(url, { token: 'good', headers });
   const [first] = decided;
   t.match(first, {
     protocol: 'http',
@@ -650,14 +650,14 @@ t.test('the trace of an HTTP request is passed to authorize and to onDecision', 
   });
   const span = '00f067aa0ba902b7';
   const traceparent = `00-4bf92f3577b34da6a3ce929d0e0e4736-${span}-01`;
-  await ask(url, { token: 'good', headers: { traceparent } });
-  t.match(contexts, [{ client: undefined, trail: trace }]);
+  await sendRequest(url, { token: 'good', headers: { traceparent } });
+  t.match(contexts, [{ client: undefined, trace }]);
   t.ok(
     (contexts[0] as { heldBytes: number }).heldBytes > traceparent.length,
     'the context has the bytes held while the request waits',
   );
   t.match(parents, [{ spanId: span }]);
-  t.equal(decided[0]?.trail, trace);
+  t.equal(decided[0]?.trace, trace);
 });
 
 t.test('the memory of a waiting request is estimated from its headers and its target', async t => {

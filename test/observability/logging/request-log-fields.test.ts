@@ -12,7 +12,7 @@ const decided = (more: Partial<DecisionEvent>): DecisionEvent => ({
   answer: { status: 200, headers: [], body: '', text: '' },
   durationMs: 1,
   forwarded: () => ({ ...FORWARDED, trace: TRACE }),
-  trail: undefined,
+  trace: undefined,
   ...more,
 });
 
@@ -22,7 +22,7 @@ t.test('the gateway’s trace is logged as trace_id and span_id, without flags a
 
 t.test('gatecar’s own span takes precedence over the gateway’s in the log', async t => {
   const span = { traceId: TRACE.traceId, spanId: 'b7ad6b7169203331' };
-  t.match(requestLogFields(decided({ trail: { source: 'cache', span } })), {
+  t.match(requestLogFields(decided({ trace: { source: 'cache', span } })), {
     trace_id: TRACE.traceId,
     span_id: span.spanId,
   });
@@ -30,7 +30,7 @@ t.test('gatecar’s own span takes precedence over the gateway’s in the log', 
 
 t.test('a request without a trace is logged without IDs', async t => {
   const line = requestLogFields(
-    decided({ trail: { source: 'cache' }, forwarded: () => ({ ...FORWARDED, trace: undefined }) }),
+    decided({ trace: { source: 'cache' }, forwarded: () => ({ ...FORWARDED, trace: undefined }) }),
   );
   t.strictSame(line, { ...FORWARDED, trace_id: undefined, span_id: undefined });
 });

@@ -10,7 +10,7 @@ import {
   standardStream,
   writeWhole,
 } from '../../../src/observability/logging/standard-stream.ts';
-import { scratch } from '../../fixtures/temp-dir.ts';
+import { tempDir } from '../../fixtures/temp-dir.ts';
 
 const noStream = (): never => {
   throw new Error('a file is not written through a stream');
@@ -24,7 +24,7 @@ function opened(t: Test, path: string): number {
 
 /** Creates a named pipe and opens both ends. */
 function pipe(t: Test): number {
-  const path = join(scratch(t), 'pipe');
+  const path = join(tempDir(t), 'pipe');
   execFileSync('mkfifo', [path]);
   const fd = openSync(path, 'r+');
   t.teardown(() => closeSync(fd));
@@ -32,7 +32,7 @@ function pipe(t: Test): number {
 }
 
 t.test('a file is written by the thread pool, so a pending write delays the exit', async t => {
-  const path = join(scratch(t), 'log');
+  const path = join(tempDir(t), 'log');
   const sink = standardStream(opened(t, path), noStream);
   t.equal(sink.delaysExit(), false, 'the file has not been opened yet');
   await writeWhole(sink, 'one\n');
@@ -77,7 +77,7 @@ t.test('a write to an invalid file descriptor fails with EBADF', async t => {
 });
 
 t.test('a write to a busy pipe or terminal accepts zero bytes and is not an error', async t => {
-  const path = join(scratch(t), 'pipe');
+  const path = join(tempDir(t), 'pipe');
   execFileSync('mkfifo', [path]);
   // fileSink treats the pipe as it treats a terminal.
   const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);

@@ -3,23 +3,23 @@ import t from 'tap';
 import { checkCommand } from '../../../src/cli/check/check.ts';
 import { explainCommand } from '../../../src/cli/explain/explain.ts';
 import { ONE_SHOT_COMMANDS } from '../../../src/cli/one-shot-commands.ts';
-import { type CommandSurroundings, runCommand } from '../../fixtures/command.ts';
+import { type CommandOptions, runCommand } from '../../fixtures/command.ts';
 import { leaked, newJwt, newOpaque } from '../../fixtures/find-token.ts';
 import { everyOutage } from '../../fixtures/outages.ts';
 import { accepts, answers, type Behaviour, reviews, startStandIn } from '../../fixtures/stand-in-api-server.ts';
-import { scratch } from '../../fixtures/temp-dir.ts';
+import { tempDir } from '../../fixtures/temp-dir.ts';
 
-// Whoever is on call pastes what a command printed into a chat: neither the token that is asked about, nor gatecar's own
-// credential, nor a secret of the settings may be in it, whatever the API server says.
+// Operators paste the output of commands into chats. It must not contain the token under test,
+// gatecar's own credential or a secret of the settings, whatever the API server returns.
 
 type Command = (typeof ONE_SHOT_COMMANDS)['check'];
 
-/** All that a command says, its error too, in both forms. */
-async function said(command: Command, surroundings: CommandSurroundings): Promise<string> {
+/** Returns all output of a command, including its error, in both formats. */
+async function outputOf(command: Command, options: CommandOptions): Promise<string> {
   let all = '';
   for (const output of ['text', 'json']) {
-    const args = [...(surroundings.args ?? []), `--output=${output}`];
-    await runCommand(command, { ...surroundings, args }).then(
+    const args = [...(options.args ?? []), `--output=${output}`];
+    await runCommand(command, { ...options, args }).then(
       ({ out, err }) => {
         all += out + err;
       },
@@ -31,7 +31,7 @@ async function said(command: Command, surroundings: CommandSurroundings): Promis
   return all;
 }
 
-/** Says back all that it was sent, where a reader might take it for an answer. */
+/** API servers that repeat what they received in fields that gatecar reads. */
 const echoes: readonly Behaviour[] = [
   (request, response) => {
     const { token, headers, body } = request;
@@ -54,10 +54,10 @@ const echoes: readonly Behaviour[] = [
 ];
 
 for (const [kind, newToken] of Object.entries({ 'a JWT': newJwt, 'an opaque token': newOpaque })) {
-  t.test(`with ${kind}, no command prints a token, whatever is answered`, async t => {
-    const own = { token: newJwt(), header: newOpaque() };
-    const files = scratch(t, own);
-    for (const behaviour of [accepts(), ...echoes, ...everyOutage.map(one => one.behaviour)]) {
+  t.test(`with ${kind}, no command prints a token, whatever the API server returns`, async t => {
+    const credentials = { token: newJwt(), header: newOpaque() };
+    const files = tempDir(t, credentials);
+    for (const behaviour of [accepts(), ...echoes, ...everyOutage.map(outage => outage.behaviour)]) {
       const standIn = await startStandIn(behaviour);
       t.teardown(() => standIn.close());
       const env = {
@@ -65,21 +65,33 @@ for (const [kind, newToken] of Object.entries({ 'a JWT': newJwt, 'an opaque toke
         GATECAR_KUBE_TOKEN_FILE: join(files, 'token'),
         GATECAR_KUBE_HEADERS: `x-proxy-token=@${join(files, 'header')}`,
         GATECAR_REVIEW_TIMEOUT: '100ms',
-        ...{ GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0' },
+        GATECAR_LISTEN: '127.0.0.1:0',
+        GATECAR_OPS_LISTEN: '127.0.0.1:0',
       };
       const token = newToken();
-      const text = (await said(explainCommand, { env, input: token })) + (await said(checkCommand, { env }));
+      const text = (await outputOf(explainCommand, { env, input: token })) + (await outputOf(checkCommand, { env }));
       t.match(text, /"decision"[\s\S]*"findings"/);
-      t.equal(leaked(text, [token, own.token, own.header]), undefined);
+      t.equal(leaked(text, [token, credentials.token, credentials.header]), undefined);
     }
   });
 
-  t.test(`with ${kind}, none repeats one that was given where it does not belong`, async t => {
+  t.test(`with ${kind}, no command repeats a token that was passed as a wrong argument`, async t => {
     for (const command of Object.values(ONE_SHOT_COMMANDS)) {
       const token = newToken();
-      const ways = [[token], ['-', token], [`--${token}`], ['--file', token], ['--token', token], [`--token=${token}`]];
-      for (const args of ways) {
-        t.equal(leaked(await said(command, { args, input: token }), [token]), undefined, String(ways.indexOf(args)));
+      const argumentLists = [
+        [token],
+        ['-', token],
+        [`--${token}`],
+        ['--file', token],
+        ['--token', token],
+        [`--token=${token}`],
+      ];
+      for (const args of argumentLists) {
+        t.equal(
+          leaked(await outputOf(command, { args, input: token }), [token]),
+          undefined,
+          String(argumentLists.indexOf(args)),
+        );
       }
     }
   });

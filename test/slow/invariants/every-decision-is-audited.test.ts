@@ -1,23 +1,25 @@
 import { randomBytes } from 'node:crypto';
 import { Agent } from 'node:http';
 import t from 'tap';
-import { ask } from '../../fixtures/ask.ts';
 import { auditLines, faultsOf } from '../../fixtures/audit-lines.ts';
 import { startGatecarProcess } from '../../fixtures/gatecar-process.ts';
 import { metric } from '../../fixtures/metrics.ts';
+import { sendRequest } from '../../fixtures/send-request.ts';
 import { accepts, startStandIn } from '../../fixtures/stand-in-api-server.ts';
 
 const MIB = 1024 * 1024;
 
-t.test('on SIGTERM every line is written before the process ends', async t => {
+t.test('on SIGTERM every audit line is written before the process exits', async t => {
   const standIn = await startStandIn(accepts());
   t.teardown(() => standIn.close());
   const gatecar = await startGatecarProcess({
-    ...{ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT_LOG: 'all', GATECAR_LOG_LEVEL: 'info' },
+    GATECAR_KUBE_API_URL: standIn.url,
+    GATECAR_AUDIT_LOG: 'all',
+    GATECAR_LOG_LEVEL: 'info',
   });
   t.teardown(() => gatecar.stop());
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
-  await Promise.all(Array.from({ length: 2000 }, () => ask(gatecar.auth, { token: 'good', agent })));
+  await Promise.all(Array.from({ length: 2000 }, () => sendRequest(gatecar.auth, { token: 'good', agent })));
   agent.destroy();
   gatecar.kill('SIGTERM');
   t.equal(await gatecar.exitCode, 0);
@@ -25,13 +27,15 @@ t.test('on SIGTERM every line is written before the process ends', async t => {
 });
 
 t.test(
-  'output that nobody reads holds no answer up: what is too much is dropped, counted, and missing by its number',
+  'an audit log that is not read delays no response: excess lines are dropped, counted and missing by number',
   async t => {
     const standIn = await startStandIn(accepts());
     t.teardown(() => standIn.close());
     const gatecar = await startGatecarProcess({
-      ...{ GATECAR_KUBE_API_URL: standIn.url, GATECAR_AUDIT_LOG: 'all', GATECAR_TRUSTED_PROXIES: '127.0.0.1' },
-      // At which an allow is no line of the log.
+      GATECAR_KUBE_API_URL: standIn.url,
+      GATECAR_AUDIT_LOG: 'all',
+      GATECAR_TRUSTED_PROXIES: '127.0.0.1',
+      // `info` logs no line for an allow.
       GATECAR_LOG_LEVEL: 'info',
     });
     t.teardown(() => gatecar.stop());
@@ -43,7 +47,7 @@ t.test(
     const wrong: unknown[] = [];
     const flood = async (count: number) => {
       for (let left = count; left > 0; left -= 500) {
-        const replies = Array.from({ length: 500 }, () => ask(gatecar.auth, { token: 'good', agent, headers }));
+        const replies = Array.from({ length: 500 }, () => sendRequest(gatecar.auth, { token: 'good', agent, headers }));
         wrong.push(...(await Promise.all(replies)).filter(({ status }) => status !== 200));
       }
     };
@@ -62,7 +66,7 @@ t.test(
     await gatecar.exitCode;
     const lines = auditLines(gatecar.output());
     t.equal(lines.length + dropped, 10_000);
-    t.ok(lines.every(({ sequence }, at) => sequence > (lines[at - 1]?.sequence ?? 0)));
-    t.strictSame(faultsOf(lines), [], 'no line is cut or mixed with another');
+    t.ok(lines.every(({ sequence }, index) => sequence > (lines[index - 1]?.sequence ?? 0)));
+    t.strictSame(faultsOf(lines), [], 'no line is truncated or mixed with another');
   },
 );

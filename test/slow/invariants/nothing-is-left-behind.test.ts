@@ -1,8 +1,8 @@
 import { Agent } from 'node:http';
 import t, { type Test } from 'tap';
-import { ask } from '../../fixtures/ask.ts';
 import { envoyClient } from '../../fixtures/envoy-client.ts';
 import { startGatecarProcess } from '../../fixtures/gatecar-process.ts';
+import { sendRequest } from '../../fixtures/send-request.ts';
 import {
   accepts,
   answers,
@@ -13,15 +13,16 @@ import {
   startStandIn,
 } from '../../fixtures/stand-in-api-server.ts';
 
-// Counted, not timed: what a request leaves behind it leaves each time.
+// Counts objects instead of measuring memory: what one request leaves behind, every request leaves
+// behind.
 
 const REQUESTS = 200;
-/** What may come and go meanwhile: connections to the API server, and the timers and listeners that each of them has. */
+/** Allowed fluctuation: connections to the API server, with the timers and listeners of each. */
 const SPARE = REQUESTS / 2;
 
 t.setTimeout(240_000);
 
-/** What becomes of a token is said by how it begins. */
+/** The prefix of a token selects the behaviour of the API server. */
 const BEHAVIOURS: Readonly<Record<string, Behaviour>> = {
   good: accepts(),
   bad: reviews({ error: 'invalid bearer token' }),
@@ -51,8 +52,8 @@ async function start(t: Test) {
   t.teardown(() => grpc.close());
   const protocols: Readonly<Record<string, (headers: Record<string, string>, body?: string) => Promise<number>>> = {
     HTTP: async (headers, body) =>
-      // After a body its connection is closed.
-      (await ask(gatecar.auth, { headers, ...(body === undefined ? { agent } : { body }) })).status,
+      // The connection is closed after a body.
+      (await sendRequest(gatecar.auth, { headers, ...(body === undefined ? { agent } : { body }) })).status,
     gRPC: async headers => {
       const { status, denied_response } = await grpc.checkHeaders(headers);
       return status.code === 0 ? 200 : (denied_response?.status.code ?? 0);
@@ -61,11 +62,14 @@ async function start(t: Test) {
   return { gatecar, protocols };
 }
 
-let made = 0;
-const fresh = (kind: string): string => `${kind}.${++made}`;
+let tokenCount = 0;
+const newToken = (kind: string): string => `${kind}.${++tokenCount}`;
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
 
-/** Whose requests are told what: the token of each, by its number; those that are asked at once follow each other. */
+/**
+ * Kinds of requests: `headers` returns the credential of each by its number. Requests sent at once
+ * have consecutive numbers.
+ */
 const KINDS: readonly {
   readonly name: string;
   readonly status: number;
@@ -73,29 +77,34 @@ const KINDS: readonly {
   readonly headers: (number: number) => Record<string, string>;
   readonly body?: string;
 }[] = [
-  { name: 'known', status: 200, headers: () => bearer('good.known') },
-  { name: 'new', status: 200, headers: () => bearer(fresh('good')) },
-  { name: 'new, and shared by four', status: 200, atOnce: 4, headers: number => bearer(`good.${made}/${number >> 2}`) },
-  { name: 'known with a body that is declared', status: 200, headers: () => bearer('good.known'), body: 'x' },
-  { name: 'rejected', status: 401, headers: () => bearer(fresh('bad')) },
-  { name: 'known as refused', status: 401, headers: () => bearer('bad.known') },
+  { name: 'cached', status: 200, headers: () => bearer('good.cached') },
+  { name: 'new', status: 200, headers: () => bearer(newToken('good')) },
+  {
+    name: 'new, shared by four requests',
+    status: 200,
+    atOnce: 4,
+    headers: number => bearer(`good.${tokenCount}/${number >> 2}`),
+  },
+  { name: 'cached, with a declared body', status: 200, headers: () => bearer('good.cached'), body: 'x' },
+  { name: 'rejected', status: 401, headers: () => bearer(newToken('bad')) },
+  { name: 'cached rejection', status: 401, headers: () => bearer('bad.cached') },
   { name: 'without a credential', status: 401, headers: () => ({}) },
   { name: 'malformed', status: 401, headers: () => ({ authorization: 'Bearer a b' }) },
-  { name: 'that nobody can be asked about', status: 503, headers: () => bearer(fresh('error')) },
-  { name: 'cut off', status: 503, headers: () => bearer(fresh('cut')) },
-  { name: 'never answered', status: 503, atOnce: 100, headers: () => bearer(fresh('silent')) },
+  { name: 'answered 500 by the API server', status: 503, headers: () => bearer(newToken('error')) },
+  { name: 'connection reset by the API server', status: 503, headers: () => bearer(newToken('cut')) },
+  { name: 'not answered by the API server', status: 503, atOnce: 100, headers: () => bearer(newToken('silent')) },
 ];
 
 t.test('requests leave no timer, handle or listener behind', async t => {
   const { gatecar, protocols } = await start(t);
   await gatecar.follow();
-  for (const [protocol, one] of Object.entries(protocols)) {
+  for (const [protocol, send] of Object.entries(protocols)) {
     for (const { name, status, atOnce = 1, headers, body } of KINDS) {
-      await t.test(`${protocol}: ${name}`, async t => {
+      await t.test(`${protocol}: requests (${name}) leave nothing behind`, async t => {
         const round = async (requests: number): Promise<void> => {
-          made += 1;
+          tokenCount += 1;
           for (let number = 0; number < requests; number += atOnce) {
-            const wave = Array.from({ length: atOnce }, (_, at) => one(headers(number + at), body));
+            const wave = Array.from({ length: atOnce }, (_, index) => send(headers(number + index), body));
             t.same([...new Set(await Promise.all(wave))], [status]);
           }
         };
@@ -103,10 +112,10 @@ t.test('requests leave no timer, handle or listener behind', async t => {
         const before = await gatecar.left();
         await round(REQUESTS);
         const after = await gatecar.left();
-        const grown = Object.entries(after.resources).filter(
+        const growing = Object.entries(after.resources).filter(
           ([kind, count]) => count - (before.resources[kind] ?? 0) >= SPARE,
         );
-        t.same(grown, [], 'nothing that the event loop knows');
+        t.same(growing, [], 'no kind of event-loop resource grows');
         t.ok(after.listeners - before.listeners < SPARE, `${before.listeners} listeners → ${after.listeners}`);
         t.same(after.warnings, []);
       });

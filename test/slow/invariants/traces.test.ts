@@ -1,11 +1,11 @@
 import { Agent } from 'node:http';
 import t, { type Test } from 'tap';
-import { ask } from '../../fixtures/ask.ts';
 import { auditLines, faultsOf } from '../../fixtures/audit-lines.ts';
 import { envoyClient } from '../../fixtures/envoy-client.ts';
 import { everywhere, leaked, newJwt } from '../../fixtures/find-token.ts';
 import { type GatecarProcess, startGatecarProcess } from '../../fixtures/gatecar-process.ts';
 import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../../fixtures/otlp-receiver.ts';
+import { sendRequest } from '../../fixtures/send-request.ts';
 import { accepts, answers, startStandIn } from '../../fixtures/stand-in-api-server.ts';
 import { until } from '../../fixtures/until.ts';
 
@@ -14,10 +14,10 @@ const SPAN = '00f067aa0ba902b7';
 const headers = { traceparent: `00-${TRACE}-${SPAN}-01`, tracestate: 'gateway=1' };
 const NO_PARENT = '';
 
-// Processes, of which each loads the library, take their time on a busy machine.
+// Each process loads the tracing library, which is slow on a busy machine.
 t.setTimeout(240_000);
 
-async function open(t: Test, settings: Record<string, string> = {}) {
+async function start(t: Test, settings: Record<string, string> = {}) {
   const standIn = await startStandIn(accepts());
   t.teardown(() => standIn.close());
   const receiver = await startOtlpReceiver();
@@ -35,27 +35,29 @@ async function open(t: Test, settings: Record<string, string> = {}) {
   return { standIn, receiver, gatecar };
 }
 
-/** Ends it, and gives all the spans that it has sent. */
+/** Stops gatecar and returns all the spans that it exported. */
 async function spansOf(gatecar: GatecarProcess, receiver: OtlpReceiver): Promise<ReceivedSpan[]> {
   gatecar.kill('SIGTERM');
   await gatecar.exitCode;
   return receiver.spans;
 }
 
-t.test('gateway, request and review are one trace, over HTTP and gRPC', async t => {
-  const { standIn, receiver, gatecar } = await open(t);
-  await ask(gatecar.auth, { token: 'over-http', headers });
+t.test('gateway, request and review form one trace, over HTTP and gRPC', async t => {
+  const { standIn, receiver, gatecar } = await start(t);
+  await sendRequest(gatecar.auth, { token: 'over-http', headers });
   const envoy = envoyClient(gatecar.grpc);
   const check = { attributes: { request: { http: { headers: { authorization: 'Bearer over-grpc' } } } } };
   await envoy.check(check, undefined, headers);
   envoy.close();
   const spans = await spansOf(gatecar, receiver);
 
-  for (const [at, protocol] of ['http', 'grpc'].entries()) {
+  for (const [index, protocol] of ['http', 'grpc'].entries()) {
     const request = spans.find(({ attributes }) => attributes['gatecar.protocol'] === protocol);
     t.match(request, { traceId: TRACE, parentId: SPAN, state: 'gateway=1', name: 'authorize', kind: 2, status: 0 });
     t.strictSame(request?.attributes, {
-      ...{ 'gatecar.protocol': protocol, 'gatecar.decision': 'allow', 'gatecar.source': 'review' },
+      'gatecar.protocol': protocol,
+      'gatecar.decision': 'allow',
+      'gatecar.source': 'review',
       'http.response.status_code': 200,
     });
     const review = spans.find(({ parentId }) => parentId === request?.spanId);
@@ -65,8 +67,9 @@ t.test('gateway, request and review are one trace, over HTTP and gRPC', async t 
       kind: 3,
       attributes: { 'gatecar.outcome': 'authenticated' },
     });
-    t.match(standIn.requests[at]?.headers, {
-      ...{ traceparent: `00-${TRACE}-${review?.spanId}-01`, tracestate: 'gateway=1' },
+    t.match(standIn.requests[index]?.headers, {
+      traceparent: `00-${TRACE}-${review?.spanId}-01`,
+      tracestate: 'gateway=1',
     });
     t.match(request?.resource, { 'service.name': 'gatecar', 'service.version': String });
     t.ok(auditLines(gatecar.output()).some(line => line.trace_id === TRACE && line.span_id === request?.spanId));
@@ -75,21 +78,19 @@ t.test('gateway, request and review are one trace, over HTTP and gRPC', async t 
   t.strictSame(faultsOf(auditLines(gatecar.output())), []);
 });
 
-t.test('what costs no review has no span of one, and an outage is an error', async t => {
-  const { standIn, receiver, gatecar } = await open(t);
-  for (const token of ['good', 'good', '']) await ask(gatecar.auth, { token, headers });
+t.test('a request without a review has no review span, and an outage has error status', async t => {
+  const { standIn, receiver, gatecar } = await start(t);
+  for (const token of ['good', 'good', '']) await sendRequest(gatecar.auth, { token, headers });
   standIn.behaviour = answers(500, '');
-  await ask(gatecar.auth, { token: 'other', headers });
+  await sendRequest(gatecar.auth, { token: 'other', headers });
   const spans = await spansOf(gatecar, receiver);
   const requests = spans.filter(({ name }) => name === 'authorize');
   t.match(
     requests.map(({ attributes, status }) => ({ source: attributes['gatecar.source'], status })),
     [
-      ...[
-        { source: 'review', status: 0 },
-        { source: 'cache', status: 0 },
-        { source: 'local', status: 0 },
-      ],
+      { source: 'review', status: 0 },
+      { source: 'cache', status: 0 },
+      { source: 'local', status: 0 },
       { source: 'review', status: 2 },
     ],
   );
@@ -102,21 +103,21 @@ t.test('what costs no review has no span of one, and an outage is an error', asy
   ]);
 });
 
-t.test('a peer that is not trusted begins a trace, whatever it says', async t => {
-  const { receiver, gatecar } = await open(t, { GATECAR_TRUSTED_PROXIES: '192.0.2.1' });
-  await ask(gatecar.auth, { headers });
+t.test('a peer that is not a trusted proxy starts a new trace, whatever context it sends', async t => {
+  const { receiver, gatecar } = await start(t, { GATECAR_TRUSTED_PROXIES: '192.0.2.1' });
+  await sendRequest(gatecar.auth, { headers });
   const [span] = await spansOf(gatecar, receiver);
   t.match(span, { parentId: NO_PARENT, state: '' });
   t.not(span?.traceId, TRACE);
 });
 
-t.test('no token is in what is sent, wherever it was put', async t => {
-  const { receiver, gatecar } = await open(t);
+t.test('exported spans contain no token, wherever the client put it', async t => {
+  const { receiver, gatecar } = await start(t);
   const token = newJwt();
-  await ask(gatecar.auth, { token, headers: everywhere(token) });
-  await ask(gatecar.auth, { headers: everywhere(token) });
+  await sendRequest(gatecar.auth, { token, headers: everywhere(token) });
+  await sendRequest(gatecar.auth, { headers: everywhere(token) });
   const hex = 'f'.repeat(32);
-  await ask(gatecar.auth, { token: hex, headers: { traceparent: `00-${hex}-${SPAN}-01` } });
+  await sendRequest(gatecar.auth, { token: hex, headers: { traceparent: `00-${hex}-${SPAN}-01` } });
   t.equal((await spansOf(gatecar, receiver)).length, 5);
   for (const { body } of receiver.requests) {
     t.equal(leaked(body.toString('latin1'), [token]), undefined);
@@ -124,44 +125,44 @@ t.test('no token is in what is sent, wherever it was put', async t => {
   }
 });
 
-t.test('the standard variables count: name, headers, attributes, sampler', async t => {
-  const { receiver, gatecar } = await open(t, {
-    ...{
-      OTEL_SERVICE_NAME: 'doorman',
-      OTEL_RESOURCE_ATTRIBUTES: 'team=dns',
-      OTEL_EXPORTER_OTLP_HEADERS: 'x-key=secret',
-    },
+t.test('the standard OpenTelemetry variables apply: name, headers, attributes, sampler', async t => {
+  const { receiver, gatecar } = await start(t, {
+    OTEL_SERVICE_NAME: 'doorman',
+    OTEL_RESOURCE_ATTRIBUTES: 'team=dns',
+    OTEL_EXPORTER_OTLP_HEADERS: 'x-key=secret',
     OTEL_TRACES_SAMPLER: 'parentbased_always_off',
   });
-  await ask(gatecar.auth);
-  await ask(gatecar.auth, { headers: { traceparent: `00-${TRACE}-${SPAN}-00` } });
-  await ask(gatecar.auth, { headers });
+  await sendRequest(gatecar.auth);
+  await sendRequest(gatecar.auth, { headers: { traceparent: `00-${TRACE}-${SPAN}-00` } });
+  await sendRequest(gatecar.auth, { headers });
   const spans = await spansOf(gatecar, receiver);
   t.match(spans, [{ parentId: SPAN, resource: { 'service.name': 'doorman', team: 'dns' } }]);
   t.match(receiver.requests, [{ path: '/v1/traces', headers: { 'x-key': 'secret' } }]);
   t.notMatch(gatecar.output(), 'secret');
 });
 
-t.test('a receiver that fails delays no answer and is told once, and so is that it is back', async t => {
-  const { receiver, gatecar } = await open(t);
+t.test('a failing receiver delays no response; failure and recovery are logged once each', async t => {
+  const { receiver, gatecar } = await start(t);
   receiver.answer = response => response.writeHead(400).end('no');
-  const told = (text: string) => gatecar.output().split(text).length - 1;
+  const occurrences = (text: string) => gatecar.output().split(text).length - 1;
   for (let batch = 1; batch <= 3; batch += 1) {
-    t.equal((await ask(gatecar.auth, { token: 'good' })).status, 200);
+    t.equal((await sendRequest(gatecar.auth, { token: 'good' })).status, 200);
     await until(() => receiver.requests.length === batch);
   }
   receiver.answer = response => response.writeHead(200).end();
-  await ask(gatecar.auth, { token: 'good' });
-  await until(() => told('trace export succeeded again') === 1);
-  t.equal(told('trace export failed'), 1);
+  await sendRequest(gatecar.auth, { token: 'good' });
+  await until(() => occurrences('trace export succeeded again') === 1);
+  t.equal(occurrences('trace export failed'), 1);
 });
 
-t.test('a receiver that hangs, or is not there, holds nobody up: neither answers nor the end', async t => {
+t.test('a receiver that hangs or is unreachable delays neither responses nor the shutdown', async t => {
   for (const settings of [{}, { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1' }]) {
-    const { receiver, gatecar } = await open(t, settings);
+    const { receiver, gatecar } = await start(t, settings);
     receiver.answer = () => {};
     const agent = new Agent({ keepAlive: true, maxSockets: 16 });
-    const replies = await Promise.all(Array.from({ length: 5000 }, () => ask(gatecar.auth, { token: 'good', agent })));
+    const replies = await Promise.all(
+      Array.from({ length: 5000 }, () => sendRequest(gatecar.auth, { token: 'good', agent })),
+    );
     agent.destroy();
     t.strictSame([...new Set(replies.map(({ status }) => status))], [200]);
     gatecar.kill('SIGTERM');
@@ -170,15 +171,15 @@ t.test('a receiver that hangs, or is not there, holds nobody up: neither answers
 });
 
 t.test(
-  'without an endpoint nothing of OpenTelemetry’s SDK is loaded, and nothing is told to the API server',
+  'without an endpoint the OpenTelemetry SDK is not loaded, and no trace context reaches the API server',
   async t => {
-    // The metrics library asks for the empty interfaces of the API, as CommonJS.
+    // The metrics library loads the API's empty interfaces, as CommonJS.
     const isOpenTelemetry = (url: string) => /\/@opentelemetry\/(?!api\/.*\.cjs$)/.test(url);
-    const { standIn, gatecar } = await open(t, { OTEL_EXPORTER_OTLP_ENDPOINT: '', OTEL_SERVICE_NAME: 'x' });
-    await ask(gatecar.auth, { token: 'good', headers });
+    const { standIn, gatecar } = await start(t, { OTEL_EXPORTER_OTLP_ENDPOINT: '', OTEL_SERVICE_NAME: 'x' });
+    await sendRequest(gatecar.auth, { token: 'good', headers });
     t.strictSame((await gatecar.modules()).filter(isOpenTelemetry), []);
     t.notOk('traceparent' in (standIn.requests[0]?.headers ?? {}));
-    const traced = await open(t);
-    t.ok((await traced.gatecar.modules()).some(isOpenTelemetry), 'and with one they are seen');
+    const traced = await start(t);
+    t.ok((await traced.gatecar.modules()).some(isOpenTelemetry), 'with an endpoint the modules are found');
   },
 );

@@ -1,18 +1,18 @@
 import t from 'tap';
-import { ask, askRaw } from '../fixtures/ask.ts';
+import { sendRaw, sendRequest } from '../fixtures/send-request.ts';
 import { type Behaviour, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
 import { type Received, startApplication } from './fixtures/support/application.ts';
 import { envoyExample, startEnvoy } from './fixtures/support/envoy.ts';
+import { identityOf } from './fixtures/support/forged-identity.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
-import { told } from './fixtures/support/gateway-forgeries.ts';
 import { listening, newNeighbours } from './fixtures/support/gateway-suite.ts';
 import type { Gateway } from './fixtures/support/gateway-under-test.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { exampleConfig, startNginx } from './fixtures/support/nginx.ts';
 
-// Identities that no cluster should have, and that a webhook or an identity provider may produce nevertheless, through
-// real gateways. A stand-in for the API server says them, by token.
+// Identities that no cluster should have, but that a webhook or an identity provider may return,
+// through real gateways. A stand-in for the API server returns them by token.
 
 interface User {
   readonly username: string;
@@ -21,8 +21,8 @@ interface User {
   readonly extra?: Readonly<Record<string, readonly string[]>>;
 }
 
-const many = (count: number, length: number) =>
-  Array.from({ length: count }, (_, at) => `${at}-${'g'.repeat(length)}`.slice(0, length));
+const repeated = (count: number, length: number) =>
+  Array.from({ length: count }, (_, index) => `${index}-${'g'.repeat(length)}`.slice(0, length));
 const extra = (values: Record<string, string>) =>
   Object.fromEntries(Object.entries(values).map(([key, value]) => [`authentication.kubernetes.io/${key}`, [value]]));
 
@@ -39,21 +39,24 @@ const USERS: Readonly<Record<string, User>> = {
     groups: ['a\r\nX-Injected: yes', 'b\u0000c', '\t', '\u007f', '\n'],
     extra: extra({ 'pod-name': 'p\r\nX-Injected: yes', 'node-name': '\u0000', 'credential-id': 'JTI=\r\n' }),
   },
-  'a name of headers': { username: 'X-Auth-Request-Groups: admin', groups: ['X-Auth-Request-User', 'system:masters'] },
-  '300 groups': { username: 'jane', groups: many(300, 40) },
-  '300 groups of no ASCII': { username: 'jane', groups: many(300, 20).map(name => `${name}größe, %`) },
+  'a name that is a header line': {
+    username: 'X-Auth-Request-Groups: admin',
+    groups: ['X-Auth-Request-User', 'system:masters'],
+  },
+  '300 groups': { username: 'jane', groups: repeated(300, 40) },
+  '300 non-ASCII groups': { username: 'jane', groups: repeated(300, 20).map(name => `${name}größe, %`) },
   'one huge group': { username: 'jane', groups: ['small', 'g'.repeat(10_240), 'after'] },
   'extras of 10 KB': {
     username: 'jane',
-    extra: { ...extra({ 'pod-name': 'p'.repeat(10_240), 'node-name': 'n' }), other: many(100, 1_000) },
+    extra: { ...extra({ 'pod-name': 'p'.repeat(10_240), 'node-name': 'n' }), other: repeated(100, 1_000) },
   },
-  'a name of 10 KB': { username: 'ü'.repeat(5_120), uid: 'u'.repeat(10_240), groups: many(300, 40) },
+  'a name of 10 KB': { username: 'ü'.repeat(5_120), uid: 'u'.repeat(10_240), groups: repeated(300, 40) },
 };
 
-/** What of an identity is cut, where anything is. */
-const CUT: Readonly<Record<string, string>> = {
+/** The headers that are truncated, by identity. */
+const TRUNCATED: Readonly<Record<string, string>> = {
   '300 groups': 'Groups',
-  '300 groups of no ASCII': 'Groups',
+  '300 non-ASCII groups': 'Groups',
   'one huge group': 'Groups',
   'extras of 10 KB': 'Pod',
   'a name of 10 KB': 'User,Uid,Groups',
@@ -62,14 +65,16 @@ const CUT: Readonly<Record<string, string>> = {
 const HEAD_LIMIT = 4096;
 const missing = gatewayMissing('nginx') ?? gatewayMissing('envoy');
 
-t.test('identities nobody should have', { skip: skipWithout(missing) }, async t => {
-  /** `user-<n>` is one of {@link USERS}, `error-<n>` a no with one of {@link ODD_ERRORS}. */
+t.test('unusual identities pass real gateways encoded', { skip: skipWithout(missing) }, async t => {
+  /**
+   * `user-<n>` is one of {@link USERS}, `error-<n>` a rejection with one of {@link ODD_ERRORS}.
+   */
   const byToken: Behaviour = (request, response) => {
-    const [kind, at] = request.token?.split('-') ?? [];
-    const user = Object.values(USERS)[Number(at)];
-    const yes = { authenticated: true, user, audiences: ['bindcar'] };
-    const no = { authenticated: false, error: ODD_ERRORS[Number(at)] };
-    reviews(kind === 'user' ? yes : no)(request, response);
+    const [kind, index] = request.token?.split('-') ?? [];
+    const user = Object.values(USERS)[Number(index)];
+    const authenticated = { authenticated: true, user, audiences: ['bindcar'] };
+    const rejected = { authenticated: false, error: ODD_ERRORS[Number(index)] };
+    reviews(kind === 'user' ? authenticated : rejected)(request, response);
   };
   const standIn = await startStandIn(byToken);
   t.teardown(() => standIn.close());
@@ -82,39 +87,43 @@ t.test('identities nobody should have', { skip: skipWithout(missing) }, async t 
     'Envoy over gRPC': await startEnvoy(t, await envoyExample('envoy-grpc'), neighbours),
   };
 
-  for (const [at, [name, user]] of Object.entries(USERS).entries()) {
-    const token = `user-${at}`;
-    t.test(name, async t => {
-      const head = await askRaw(
+  for (const [index, [name, user]] of Object.entries(USERS).entries()) {
+    const token = `user-${index}`;
+    t.test(`identity with ${name}: encoded, complete or marked as truncated`, async t => {
+      const head = await sendRaw(
         gatecar.auth,
         `GET /auth HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${token}\r\nConnection: close\r\n\r\n`,
       );
       t.match(head, /^HTTP\/1\.1 200 /);
       t.ok(head.length < HEAD_LIMIT, `${head.length} bytes of head`);
       for (const [gateway, { url }] of Object.entries(gateways)) {
-        t.equal((await ask(url, { path: '/odd', token })).status, 200, gateway);
+        t.equal((await sendRequest(url, { path: '/odd', token })).status, 200, gateway);
         const received = application.requests.at(-1);
-        t.match(received?.rawHeaders.filter((_, at) => at % 2 === 1).join(''), /^[\x20-\x7e]*$/, gateway);
-        t.strictSame(repeatedIn(received), [], `${gateway}: each name once`);
+        t.match(received?.rawHeaders.filter((_, i) => i % 2 === 1).join(''), /^[\x20-\x7e]*$/, gateway);
+        t.strictSame(repeatedIn(received), [], `${gateway}: each name exactly once`);
         t.notMatch(received?.headers, { 'x-injected': /./ }, gateway);
-        const { truncated = '', groups, user: heard = '', ...rest } = told(received);
-        t.equal(truncated, CUT[name] ?? '', `${gateway}: what is cut is declared`);
-        const cut = truncated.split(',');
-        t.equal(decode(heard), cut.includes('User') ? '' : user.username, gateway);
-        const listed = groups === undefined ? [] : groups.split(',').map(decode);
+        const { truncated = '', groups, user: receivedUser = '', ...rest } = identityOf(received);
+        t.equal(truncated, TRUNCATED[name] ?? '', `${gateway}: truncated headers are listed`);
+        const truncatedNames = truncated.split(',');
+        t.equal(decode(receivedUser), truncatedNames.includes('User') ? '' : user.username, gateway);
+        const receivedGroups = groups === undefined ? [] : groups.split(',').map(decode);
         const all = user.groups ?? [];
-        t.strictSame(listed, cut.includes('Groups') ? all.slice(0, listed.length) : all, gateway);
-        t.ok(listed.length > 0 || all.length === 0, `${gateway}: as many groups as fit`);
-        t.equal(decode(rest['uid'] ?? ''), cut.includes('Uid') ? '' : (user.uid ?? ''), gateway);
+        t.strictSame(
+          receivedGroups,
+          truncatedNames.includes('Groups') ? all.slice(0, receivedGroups.length) : all,
+          gateway,
+        );
+        t.ok(receivedGroups.length > 0 || all.length === 0, `${gateway}: at least one group fits`);
+        t.equal(decode(rest['uid'] ?? ''), truncatedNames.includes('Uid') ? '' : (user.uid ?? ''), gateway);
         for (const [header, key] of [
           ['pod', 'pod-name'],
           ['node', 'node-name'],
           ['credential-id', 'credential-id'],
         ] as const) {
-          const said = user.extra?.[`authentication.kubernetes.io/${key}`]?.[0] ?? '';
+          const expected = user.extra?.[`authentication.kubernetes.io/${key}`]?.[0] ?? '';
           t.equal(
             decode(rest[header] ?? ''),
-            cut.includes('Pod') && header === 'pod' ? '' : said,
+            truncatedNames.includes('Pod') && header === 'pod' ? '' : expected,
             `${gateway}: ${key}`,
           );
         }
@@ -122,17 +131,17 @@ t.test('identities nobody should have', { skip: skipWithout(missing) }, async t 
     });
   }
 
-  t.test('a no in odd words is a no', async t => {
-    for (const at of ODD_ERRORS.keys()) {
+  t.test('a rejection with an unusual error text is a rejection', async t => {
+    for (const index of ODD_ERRORS.keys()) {
       const before = application.requests.length;
       for (const [gateway, { url }] of Object.entries(gateways)) {
-        const reply = await ask(url, { token: `error-${at}` });
+        const reply = await sendRequest(url, { token: `error-${index}` });
         t.equal(reply.status, 401, gateway);
         t.match(reply.rawHeaders.join(''), /^[\x20-\x7e]*$/, gateway);
         t.notMatch(reply.headers, { 'x-injected': /./ }, gateway);
         if (gateway === 'nginx') continue;
-        const told = (JSON.parse(reply.body) as { error: string }).error;
-        t.match(told, /^Token validation failed: [\x20-\x7e]{1,1000}$/, gateway);
+        const text = (JSON.parse(reply.body) as { error: string }).error;
+        t.match(text, /^Token validation failed: [\x20-\x7e]{1,1000}$/, gateway);
       }
       t.equal(application.requests.length, before);
     }
@@ -142,8 +151,8 @@ t.test('identities nobody should have', { skip: skipWithout(missing) }, async t 
 const ODD_ERRORS = ['\r\nX-Injected: yes\r\n\r\n', 'größe "%" \u0000', 'e'.repeat(10_240)];
 
 function repeatedIn(received: Received | undefined): string[] {
-  const names = (received?.rawHeaders ?? []).filter((_, at) => at % 2 === 0).map(name => name.toLowerCase());
-  return names.filter((name, at) => names.indexOf(name) !== at);
+  const names = (received?.rawHeaders ?? []).filter((_, i) => i % 2 === 0).map(name => name.toLowerCase());
+  return names.filter((name, index) => names.indexOf(name) !== index);
 }
 
 function decode(value: string): string {

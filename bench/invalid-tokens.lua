@@ -1,4 +1,6 @@
--- Tokens that nobody has seen before, for wrk: `-- opaque`, or `-- forged HEAD SIGNATURE`, a JWT whose signature is spoilt anew each time.
+-- For wrk: sends a new invalid token with each request.
+--   -- opaque                  a random text that is not a JWT
+--   -- forged HEAD SIGNATURE   a JWT with 20 random characters in its signature
 local alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 local before, after = "", ""
 
@@ -14,7 +16,7 @@ end
 function init(args)
   math.randomseed(os.time())
   if args[1] == "forged" then
-    -- Its beginning stays: a number above the key's modulus would be refused before any arithmetic.
+    -- The beginning stays: a number above the key's modulus is rejected before any arithmetic.
     before = args[2] .. "." .. args[3]:sub(1, 100)
     after = args[3]:sub(121)
   end

@@ -2,20 +2,21 @@ import { randomUUID } from 'node:crypto';
 import t, { type Test } from 'tap';
 import { startFakeApiServer } from '../../src/dev/fake-api-server.ts';
 import { type TokenRequest, tokenIssuer } from '../../src/dev/token-issuer.ts';
-import { ask, type Reply } from '../fixtures/ask.ts';
+import { type Reply, sendRequest } from '../fixtures/send-request.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { apiAudience, kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
-import { identityIn, refusalOf } from './fixtures/support/response-matchers.ts';
+import { denialOf, identityIn } from './fixtures/support/response-matchers.ts';
 import { ServiceAccountKeys } from './fixtures/support/service-account-keys.ts';
 import { until } from './fixtures/support/until.ts';
 
-// `gatecar dev` and the unit tests stand on the embedded authority: here it is held against a real API server.
+// `gatecar dev` and the unit tests use the embedded fake API server. This compares it with a real
+// API server.
 
 type Part = Record<string, unknown>;
 
-/** The same kind of token from each of the two. */
+/** Two tokens of the same kind: one for the real API server, one for the fake. */
 interface Pair {
   readonly real: string;
   readonly embedded: string;
@@ -23,21 +24,21 @@ interface Pair {
 
 t.setTimeout(startLimitMs);
 
-t.test('the embedded authority', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
+t.test('the fake API server answers like a real one', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
   const { api, settings } = await startCluster(t);
   await api.createServiceAccount('apps', 'web');
   const issuer = tokenIssuer();
-  const authority = await startFakeApiServer({ issuer });
-  t.teardown(() => authority.close());
+  const fakeApiServer = await startFakeApiServer({ issuer });
+  t.teardown(() => fakeApiServer.close());
   const [real, embedded] = await Promise.all([
     startGatecar(t, settings),
-    startGatecar(t, { GATECAR_KUBE_API_URL: authority.url }),
+    startGatecar(t, { GATECAR_KUBE_API_URL: fakeApiServer.url }),
   ]);
 
   const now = Math.floor(Date.now() / 1_000);
   const request: TokenRequest = { namespace: 'apps', serviceAccount: 'web', audiences: ['bindcar'] };
   const claims = await api.claimsFor('apps', 'web', { aud: request.audiences });
-  const good: Pair = { real: api.signToken(claims), embedded: issuer.issue(request) };
+  const validPair: Pair = { real: api.signToken(claims), embedded: issuer.issue(request) };
 
   const withAudiences = (...audiences: string[]): Pair => ({
     real: api.signToken({ ...claims, aud: audiences }),
@@ -47,13 +48,16 @@ t.test('the embedded authority', { skip: skipWithout(kubeApiServerMissing()) }, 
     real: api.signToken({ ...claims, aud: audiences, nbf: now + notBeforeSeconds, exp: now + expiresInSeconds }),
     embedded: issuer.issue({ ...request, audiences, notBeforeSeconds, expiresInSeconds }),
   });
-  const foreign = await ServiceAccountKeys.generate();
-  /** Both with another header and payload, under the old signature or that of a key that neither knows. */
+  const unknownKeys = await ServiceAccountKeys.generate();
+  /**
+   * Both tokens with another header and payload, and with the old signature or one by an unknown
+   * key.
+   */
   const altered = (header: Part, payload: Part = {}, resign = false): Pair =>
-    each(good, token => alter(token, header, payload, resign ? foreign : undefined));
+    each(validPair, token => alter(token, header, payload, resign ? unknownKeys : undefined));
 
   const pairs: Record<string, Pair> = {
-    good: good,
+    valid: validPair,
     'for several audiences': withAudiences('other', 'bindcar'),
     'for another audience': withAudiences('other'),
     'for two others': withAudiences('other', 'x"y'),
@@ -72,59 +76,70 @@ t.test('the embedded authority', { skip: skipWithout(kubeApiServerMissing()) }, 
     'no alg': altered({ alg: undefined }),
     'another subject under the old signature': altered({}, { sub: 'system:serviceaccount:kube-system:root' }),
     'another issuer': altered({}, { iss: 'https://issuer.example' }),
-    'signature cut off': each(good, token => token.replace(/[^.]*$/, '')),
-    'signature halved': each(good, token => token.slice(0, -100)),
-    'two parts': each(good, token => token.replace(/\.[^.]*$/, '')),
-    'four parts': each(good, token => `${token}.x`),
-    garbage: each(good, () => 'garbage'),
-    'three parts of garbage': each(good, () => 'a.b.c'),
+    'signature cut off': each(validPair, token => token.replace(/[^.]*$/, '')),
+    'signature halved': each(validPair, token => token.slice(0, -100)),
+    'two parts': each(validPair, token => token.replace(/\.[^.]*$/, '')),
+    'four parts': each(validPair, token => `${token}.x`),
+    garbage: each(validPair, () => 'garbage'),
+    'three parts of garbage': each(validPair, () => 'a.b.c'),
   };
 
-  const passing = ['good', 'for several audiences', 'expired within the leeway', 'not yet valid, within the leeway'];
+  const passing = ['valid', 'for several audiences', 'expired within the leeway', 'not yet valid, within the leeway'];
   for (const [title, pair] of Object.entries(pairs)) {
-    t.test(`${title}: the same answer`, t => sameAnswer(t, pair, passing.includes(title) ? 200 : 401));
+    t.test(`${title}: the fake API server answers like the real one`, t =>
+      assertSameResponse(t, pair, passing.includes(title) ? 200 : 401),
+    );
   }
 
-  t.test('bound to a pod: the same headers are filled in', async t => {
+  t.test('token bound to a pod: the fake API server fills the same headers', async t => {
     const pod = await api.createPod('apps', 'web-0', { serviceAccount: 'web', nodeName: 'node-1' });
     const boundPod = { name: 'web-0', ...pod };
     const real = await api.requestToken('apps', 'web', { audiences: ['bindcar'], boundPod });
-    await sameAnswer(t, { real, embedded: issuer.issue({ ...request, pod: 'web-0', node: 'node-1' }) }, 200);
+    await assertSameResponse(t, { real, embedded: issuer.issue({ ...request, pod: 'web-0', node: 'node-1' }) }, 200);
   });
 
-  t.test('of a deleted ServiceAccount: the same answer', async t => {
+  t.test('token of a deleted ServiceAccount: the fake API server answers like the real one', async t => {
     await api.createServiceAccount('apps', 'gone');
     const gone = await api.claimsFor('apps', 'gone', { aud: request.audiences });
     await api.deleteServiceAccount('apps', 'gone');
-    authority.deleteServiceAccount('apps', 'gone');
+    fakeApiServer.deleteServiceAccount('apps', 'gone');
     await until('the API server knows of the deletion', async () => {
-      const fresh = api.signToken({ ...gone, jti: randomUUID() });
-      return !(await api.review(fresh, ['bindcar'])).authenticated;
+      const newToken = api.signToken({ ...gone, jti: randomUUID() });
+      return !(await api.review(newToken, ['bindcar'])).authenticated;
     });
     for (const audiences of [['bindcar'], ['other']]) {
       const real = api.signToken({ ...gone, aud: audiences, jti: randomUUID() });
-      await sameAnswer(t, { real, embedded: issuer.issue({ ...request, serviceAccount: 'gone', audiences }) }, 401);
+      await assertSameResponse(
+        t,
+        { real, embedded: issuer.issue({ ...request, serviceAccount: 'gone', audiences }) },
+        401,
+      );
     }
   });
 
-  t.test('asked for no audience: the same answers again', async t => {
-    const none = { GATECAR_TOKEN_AUDIENCES: '' };
+  t.test('without a configured audience the fake API server answers like the real one', async t => {
+    const noAudience = { GATECAR_TOKEN_AUDIENCES: '' };
     const gatecars = await Promise.all([
-      startGatecar(t, { ...settings, ...none }),
-      startGatecar(t, { GATECAR_KUBE_API_URL: authority.url, ...none }),
+      startGatecar(t, { ...settings, ...noAudience }),
+      startGatecar(t, { GATECAR_KUBE_API_URL: fakeApiServer.url, ...noAudience }),
     ]);
-    await sameAnswer(t, good, 401, gatecars);
-    await sameAnswer(t, withAudiences(apiAudience), 200, gatecars);
-    await sameAnswer(t, withAudiences('other', apiAudience), 200, gatecars);
+    await assertSameResponse(t, validPair, 401, gatecars);
+    await assertSameResponse(t, withAudiences(apiAudience), 200, gatecars);
+    await assertSameResponse(t, withAudiences('other', apiAudience), 200, gatecars);
   });
 
-  async function sameAnswer(t: Test, pair: Pair, status: number, [one, other] = [real, embedded]): Promise<void> {
-    const expected = await ask(one.auth, { token: pair.real });
-    const found = await ask(other.auth, { token: pair.embedded });
+  async function assertSameResponse(
+    t: Test,
+    pair: Pair,
+    status: number,
+    [first, second] = [real, embedded],
+  ): Promise<void> {
+    const expected = await sendRequest(first.auth, { token: pair.real });
+    const found = await sendRequest(second.auth, { token: pair.embedded });
     t.equal(expected.status, status);
     t.equal(found.status, status);
     if (status === 200) t.strictSame(withoutIds(found), withoutIds(expected));
-    else t.strictSame(refusalOf(found), refusalOf(expected));
+    else t.strictSame(denialOf(found), denialOf(expected));
   }
 });
 
@@ -132,7 +147,7 @@ function each({ real, embedded }: Pair, change: (token: string) => string): Pair
   return { real: change(real), embedded: change(embedded) };
 }
 
-/** A token with parts changed; `undefined` drops one. */
+/** Returns a token with changed parts; `undefined` drops a field. */
 function alter(token: string, header: Part, payload: Part, resigned: ServiceAccountKeys | undefined): string {
   const [h = '', p = '', signature = ''] = token.split('.');
   const decode = (part: string) => JSON.parse(Buffer.from(part, 'base64url').toString());
@@ -143,7 +158,7 @@ function alter(token: string, header: Part, payload: Part, resigned: ServiceAcco
 
 const UUID = /[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/;
 
-/** The identity headers; what differs from one object to the next is only checked for its form. */
+/** Returns the identity headers, with ids that differ between objects replaced. */
 function withoutIds({ rawHeaders }: Reply): Part {
   return Object.fromEntries(
     Object.entries(identityIn(rawHeaders)).map(([name, value]) => [name, value.replace(UUID, '<uuid>')]),
