@@ -8,7 +8,7 @@ interface Entry {
   readonly items?: Entry[];
 }
 
-/** Returns the sidebar: the pages in the order of the table in `docs/index.md`, and then the project's. */
+/** Returns the sidebar: the pages in the order of `docs/index.md`, and then the project's. */
 export function sidebar(root: string): Entry[] {
   const index = readFileSync(join(root, 'docs/index.md'), 'utf8');
   const pages = Array.from(index.matchAll(/^\| \[([^\]]+)\]\(([^)]+)\.md\)/gm), ([, text = '', page]) => {

@@ -75,9 +75,7 @@ interface Frame {
   readonly theme: Theme;
 }
 
-/**
- * Draws the dashboard as SVG, narrower than in Grafana: numbers are three to a line, and curves two.
- */
+/** Draws the dashboard as SVG, narrower than in Grafana: three numbers or two curves to a line. */
 export function picture(run: RecordedRun, theme: Theme): string {
   const drawn: string[] = [];
   let y = GAP;

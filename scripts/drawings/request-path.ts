@@ -3,7 +3,7 @@ import type { Theme } from './theme.ts';
 
 const HEIGHT = 330;
 
-/** Draws the path of a request: client, gateway and application above, gatecar and API server below. */
+/** Draws the path of a request: client, gateway, application; below them gatecar, API server. */
 export function requestPath(theme: Theme): string {
   const { text: ink, faint, green, red, orange, blue } = theme;
   const plain = { fill: ink, anchor: 'middle' } as const;

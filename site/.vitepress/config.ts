@@ -36,14 +36,14 @@ export default defineConfig({
   lang: 'en',
   base: process.env['SITE_BASE'] ?? '/',
   cleanUrls: false,
-  // The pages are the project's own files, at their own paths: their relative links work as they are.
+  // The pages are the project's own files, at their own paths: their relative links work.
   srcDir: ROOT,
   srcExclude: [
     ...['bench/RESULTS.md', '{examples,node_modules,rbac,scripts,site,src,test}/**', '.*/**', 'dist/**', 'coverage/**'],
     'charts/**/files/**',
   ],
   rewrites: { 'README.md': 'index.md' },
-  vite: { plugins: [vueForPages], esbuild: { tsconfigRaw: {} } },
+  vite: { plugins: [vueForPages], build: { assetsInlineLimit: 0 } },
   head: [['link', { rel: 'icon', href: 'data:,' }]],
   markdown: {
     anchor: { slugify: githubSlug },
