@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { plot } from './plot.ts';
+import { drawnFiles } from '../scripts/drawings/drawings.ts';
 import type { Recorded } from './recorded.ts';
 import type { Row, Scenario } from './scenario.ts';
 import { SCENARIOS } from './scenarios.ts';
@@ -10,7 +10,6 @@ import { machine, versions } from './tools.ts';
 const ROOT = join(import.meta.dirname, '..');
 const RESULTS = join(import.meta.dirname, 'results.json');
 const PAGE = join(import.meta.dirname, 'RESULTS.md');
-const PLOT = join(ROOT, 'docs/bench.svg');
 
 /**
  * Stores these findings as results of record. They replace the last results of the same scenarios;
@@ -37,7 +36,7 @@ export function record(found: readonly { readonly scenario: Scenario; readonly r
   all.sort((one, other) => order.indexOf(one.scenario) - order.indexOf(other.scenario));
   writeFileSync(RESULTS, `${JSON.stringify(all, undefined, 2)}\n`);
   writeFileSync(PAGE, page(all));
-  writeFileSync(PLOT, plot(all));
+  for (const [path, svg] of Object.entries(drawnFiles())) writeFileSync(join(ROOT, path), svg);
 }
 
 function recorded(): Recorded[] {

@@ -1,8 +1,9 @@
+import { bar, box, path, rounded, svgDocument, text, WIDTH } from '../drawings/svg.ts';
+import type { Theme } from '../drawings/theme.ts';
+
 /** A panel of the dashboard, with the series that Prometheus returned for its queries. */
 export interface DrawnPanel {
   readonly title: string;
-  /** In cells, 24 to a row. */
-  readonly gridPos: Readonly<Record<'x' | 'y' | 'w' | 'h', number>>;
   /** Unit, in Grafana's notation. */
   readonly unit: string;
   readonly kind: 'heading' | 'number' | 'curves';
@@ -19,51 +20,48 @@ export interface DrawnSeries {
   readonly points: readonly (readonly [seconds: number, value: number])[];
 }
 
-const CELL = { width: 50, height: 22 };
-const GAP = 6;
+/** A run of gatecar, as Prometheus answers the dashboard's queries after it. */
+export interface RecordedRun {
+  readonly seconds: number;
+  /** Time between two points. A longer distance is a gap. */
+  readonly stepSeconds: number;
+  readonly panels: readonly DrawnPanel[];
+}
+
+const GAP = 8;
+/** Height of a panel, without the legend of curves, and the most panels in a line. */
+const LAYOUT = {
+  heading: { height: 22, columns: 1 },
+  number: { height: 76, columns: 3 },
+  curves: { height: 166, columns: 2 },
+};
+const LEGEND_LINE = 16;
+/** An estimate of the width of a character, and the width of what precedes a name in the legend. */
+const CHARACTER = 7.1;
+const MARK = 15;
+const TICK_SECONDS = 30;
 const COLOURS = [
   '#3274d9',
   '#e0752d',
   '#56a64b',
   '#a352cc',
-  '#c4162a',
+  '#d63447',
   '#d9a800',
   '#37872d',
   '#8ab8ff',
-  '#705da0',
+  '#8471b5',
   '#7c7c7c',
 ];
 const GRAFANAS: Readonly<Record<string, string>> = {
-  green: '#56a64b',
-  orange: '#e0752d',
+  green: '#37872d',
+  orange: '#c25a10',
   red: '#c4162a',
-  blue: '#3274d9',
+  blue: '#2a62b8',
 };
 const MIB = 1024 * 1024;
 const DAY_SECONDS = 86_400;
 /** From this value on, days are shown. */
 const MANY_SECONDS = 2 * DAY_SECONDS;
-const LEGEND_LINES = 2;
-const LEGEND_CHARACTERS = 62;
-
-/**
- * Draws the dashboard as SVG.
- *
- * @param seconds duration of the run.
- * @param stepSeconds time between two points; a longer distance is a gap.
- */
-export function picture(panels: readonly DrawnPanel[], seconds: number, stepSeconds: number): string {
-  const height = Math.max(...panels.map(({ gridPos }) => gridPos.y + gridPos.h)) * CELL.height + GAP;
-  const width = 24 * CELL.width + GAP;
-  const font = 'font-family="DejaVu Sans, Helvetica, Arial, sans-serif" font-size="11"';
-  const drawn = panels.map(panel => drawPanel(panel, seconds, stepSeconds)).join('\n');
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" ${font}>
-<title>The gatecar dashboard</title>
-<rect width="100%" height="100%" fill="#f4f5f5"/>
-${drawn}
-</svg>
-`;
-}
 
 interface Box {
   readonly x: number;
@@ -72,68 +70,131 @@ interface Box {
   readonly h: number;
 }
 
-function drawPanel(panel: DrawnPanel, seconds: number, stepSeconds: number): string {
-  const { x, y, w, h } = panel.gridPos;
-  const box = {
-    x: x * CELL.width + GAP,
-    y: y * CELL.height + GAP,
-    w: w * CELL.width - GAP,
-    h: h * CELL.height - GAP,
-  };
-  if (panel.kind === 'heading') return text(box.x + 2, box.y + 13, panel.title, 'font-weight="bold" font-size="13"');
-  const frame = `<rect x="${box.x}" y="${box.y}" width="${box.w}" height="${box.h}" fill="#fff" stroke="#d8d9da"/>`;
-  const title = text(box.x + 8, box.y + 16, panel.title, 'font-weight="bold"');
-  const inside = panel.kind === 'number' ? drawNumber(panel, box) : drawCurves(panel, box, seconds, stepSeconds);
-  return `<g>${frame}${title}${inside}</g>`;
+interface Frame {
+  readonly run: RecordedRun;
+  readonly theme: Theme;
+}
+
+/** Draws the dashboard as SVG, narrower than in Grafana: three numbers or two curves to a line. */
+export function picture(run: RecordedRun, theme: Theme): string {
+  const drawn: string[] = [];
+  let y = GAP;
+  for (const line of linesOf(run.panels)) {
+    const { height } = LAYOUT[line[0]?.kind ?? 'heading'];
+    const w = (WIDTH - GAP * (line.length + 1)) / line.length;
+    const h = height + Math.max(...line.map(panel => legendOf(panel, w).lines * LEGEND_LINE));
+    for (const [place, panel] of line.entries()) {
+      drawn.push(drawPanel(panel, { x: GAP + place * (w + GAP), y, w, h }, { run, theme }));
+    }
+    y += h + GAP;
+  }
+  return svgDocument('The gatecar dashboard', y, theme, drawn);
+}
+
+/** Returns the panels line by line; a line has panels of one kind. */
+function linesOf(panels: readonly DrawnPanel[]): DrawnPanel[][] {
+  const lines: DrawnPanel[][] = [];
+  for (const panel of panels) {
+    const line = lines.at(-1);
+    if (line?.[0]?.kind === panel.kind && line.length < LAYOUT[panel.kind].columns) line.push(panel);
+    else lines.push([panel]);
+  }
+  return lines;
+}
+
+function drawPanel(panel: DrawnPanel, area: Box, frame: Frame): string {
+  const { x, y, w, h } = area;
+  const { theme } = frame;
+  if (panel.kind === 'heading') return text(x + 2, y + 17, panel.title, { fill: theme.text, bold: true, size: 15 });
+  const edge = box(x, y, w, h, theme.background, theme.line);
+  const title = text(x + 10, y + 18, panel.title, { fill: theme.text, bold: true });
+  const inside = panel.kind === 'number' ? drawNumber(panel, area, frame) : drawCurves(panel, area, frame);
+  return `<g>${edge}${title}${inside}</g>`;
 }
 
 /**
  * Draws the last value of the first series, as Grafana shows it. If the series has a name, it
  * follows as `value × name`.
  */
-function drawNumber({ series = [], unit, words = {}, steps = [] }: DrawnPanel, { x, y, w, h }: Box): string {
+function drawNumber({ series = [], unit, words = {}, steps = [] }: DrawnPanel, { x, y, w, h }: Box, { theme }: Frame) {
   const value = series[0]?.points.at(-1)?.[1];
-  if (value === undefined) return text(x + w / 2, y + h / 2 + 12, 'no data', 'text-anchor="middle"');
-  const colour = GRAFANAS[steps.findLast(([from]) => value >= from)?.[1] ?? ''] ?? COLOURS[0];
+  const middle = x + w / 2;
+  if (value === undefined) return text(middle, y + h / 2 + 14, 'no data', { fill: theme.faint, anchor: 'middle' });
+  const colour = GRAFANAS[steps.findLast(([from]) => value >= from)?.[1] ?? ''] ?? COLOURS[0] ?? '';
   const name = series[0]?.name ?? '';
   const shown = words[value] ?? (name === '' ? formatted(value, unit) : `${formatted(value, unit)} × ${name}`);
-  const field = `<rect x="${x + 1}" y="${y + 24}" width="${w - 2}" height="${h - 25}" fill="${colour}"/>`;
-  return field + text(x + w / 2, y + h / 2 + 20, shown, 'text-anchor="middle" font-size="20" fill="#fff"');
+  const field = bar(x + 1, y + 27, w - 2, h - 28, colour);
+  return field + text(middle, y + 59, shown, { fill: '#fff', anchor: 'middle', size: 20, bold: true });
 }
 
-function drawCurves(panel: DrawnPanel, box: Box, seconds: number, stepSeconds: number): string {
-  const all = panel.series ?? [];
-  // A series that is 0 throughout is listed in the legend but not drawn.
-  const alive = all.filter(({ points }) => points.some(([, value]) => value !== 0));
+function drawCurves(panel: DrawnPanel, area: Box, { run, theme }: Frame): string {
+  const { seconds, stepSeconds } = run;
+  const { alive } = split(panel);
   const layers = panel.stacked ? stacked(alive) : alive;
   const top = niceTop(panel.unit, Math.max(0, ...layers.flatMap(({ points }) => points.map(([, value]) => value))));
-  const plot = { x: box.x + 58, y: box.y + 26, w: box.w - 78, h: box.h - 60 - LEGEND_LINES * 13 + 13 };
+  const plot = { x: area.x + 70, y: area.y + 34, w: area.w - 92, h: LAYOUT.curves.height - 66 };
   const at = (second: number, value: number): string =>
-    `${Math.round(plot.x + (second / seconds) * plot.w)} ${Math.round((plot.y + plot.h - (value / top) * plot.h) * 10) / 10}`;
+    `${rounded(plot.x + (second / seconds) * plot.w)} ${rounded(plot.y + plot.h - (value / top) * plot.h)}`;
   const grid = [0, 0.5, 1].map(part => {
-    const height = plot.y + plot.h * (1 - part);
-    const line = `<path d="M${plot.x} ${height}h${plot.w}" stroke="#e4e5e6"/>`;
-    return line + text(plot.x - 5, height + 4, formatted(top * part, panel.unit), 'text-anchor="end" fill="#666"');
+    const height = rounded(plot.y + plot.h * (1 - part));
+    const label = text(plot.x - 6, height + 4, formatted(top * part, panel.unit), {
+      ...{ fill: theme.faint, anchor: 'end', size: 12 },
+    });
+    return path(`M${plot.x} ${height}h${rounded(plot.w)}`, theme.line) + label;
   });
-  const ticks = Array.from({ length: Math.floor(seconds / 30) + 1 }, (_, place) => {
+  const ticks = Array.from({ length: Math.floor(seconds / TICK_SECONDS) + 1 }, (_, place) => {
     const clock = `${Math.floor(place / 2)}:${place % 2 ? '30' : '00'}`;
-    return text(
-      plot.x + ((place * 30) / seconds) * plot.w,
-      plot.y + plot.h + 15,
-      clock,
-      'text-anchor="middle" fill="#666"',
-    );
+    const x = plot.x + ((place * TICK_SECONDS) / seconds) * plot.w;
+    return text(x, plot.y + plot.h + 17, clock, { fill: theme.faint, anchor: 'middle', size: 12 });
   });
   const lines = layers.map(({ points }, place) => {
-    const path = points
-      .map(([second, value], i) => {
-        const before = points[i - 1]?.[0];
-        return `${before === undefined || second - before > stepSeconds * 1.5 ? 'M' : 'L'}${at(second, value)}`;
-      })
-      .join('');
-    return `<path d="${path}" fill="none" stroke="${COLOURS[place % COLOURS.length]}" stroke-width="1.5"/>`;
+    const d = points.map(([second, value], i) => {
+      const before = points[i - 1]?.[0];
+      return `${before === undefined || second - before > stepSeconds * 1.5 ? 'M' : 'L'}${at(second, value)}`;
+    });
+    return path(d.join(''), COLOURS[place % COLOURS.length] ?? '', 1.5);
   });
-  return [...grid, ...ticks, ...lines.reverse(), legend(all, alive, box)].join('');
+  return [...grid, ...ticks, ...lines.reverse(), drawLegend(panel, area, theme)].join('');
+}
+
+/** Splits off the series that are 0 throughout: the legend counts them, and they are not drawn. */
+function split({ series = [] }: DrawnPanel): { readonly alive: readonly DrawnSeries[]; readonly zero: number } {
+  const alive = series.filter(({ points }) => points.some(([, value]) => value !== 0));
+  return { alive, zero: series.length - alive.length };
+}
+
+interface LegendEntry {
+  readonly name: string;
+  /** Undefined for the count of series that are 0. */
+  readonly colour: string | undefined;
+  readonly x: number;
+  readonly line: number;
+}
+
+/** Lays out the legend of curves in a panel of this width. */
+function legendOf(panel: DrawnPanel, w: number): { readonly entries: readonly LegendEntry[]; readonly lines: number } {
+  if (panel.kind !== 'curves') return { entries: [], lines: 0 };
+  const { alive, zero } = split(panel);
+  const names = [...alive.map(({ name }) => name.trim()), ...(zero > 0 ? [`${zero} at 0`] : [])];
+  let [line, x] = [0, 0];
+  const entries = names.map((name, place) => {
+    const width = MARK + name.length * CHARACTER;
+    if (x > 0 && x + width > w - 20) [line, x] = [line + 1, 0];
+    const entry = { name, colour: place < alive.length ? COLOURS[place % COLOURS.length] : undefined, x, line };
+    x += width + 12;
+    return entry;
+  });
+  return { entries, lines: line + 1 };
+}
+
+function drawLegend(panel: DrawnPanel, { x, y, w }: Box, theme: Theme): string {
+  return legendOf(panel, w)
+    .entries.map(entry => {
+      const [left, base] = [x + 10 + entry.x, y + LAYOUT.curves.height + 4 + entry.line * LEGEND_LINE];
+      const mark = bar(left, base - 6, 10, 4, entry.colour ?? theme.grey);
+      return mark + text(left + MARK, base, entry.name, { fill: theme.text, size: 12 });
+    })
+    .join('');
 }
 
 /** Adds each series to the ones before it, as Grafana stacks them. */
@@ -147,23 +208,6 @@ function stacked(series: readonly DrawnSeries[]): DrawnSeries[] {
       return [second, sum] as const;
     }),
   }));
-}
-
-function legend(all: readonly DrawnSeries[], alive: readonly DrawnSeries[], { x, y, w, h }: Box): string {
-  const zero = all.length - alive.length;
-  const names = [...alive.map(({ name }) => name.trim()), ...(zero > 0 ? [`${zero} at 0`] : [])];
-  const characters = (LEGEND_CHARACTERS * w) / 394;
-  let [line, used] = [0, 0];
-  return names
-    .map((name, place) => {
-      if (used > 0 && used + name.length + 4 > characters) [line, used] = [line + 1, 0];
-      if (line >= LEGEND_LINES) return '';
-      const [left, base] = [x + 10 + (used * (w - 20)) / characters, y + h - 8 - (LEGEND_LINES - 1 - line) * 13];
-      used += name.length + 4;
-      const colour = place < alive.length ? COLOURS[place % COLOURS.length] : '#ccc';
-      return `<rect x="${Math.round(left)}" y="${base - 6}" width="9" height="4" fill="${colour}"/>${text(Math.round(left) + 12, base, name, '')}`;
-    })
-    .join('');
 }
 
 /**
@@ -186,9 +230,4 @@ function formatted(value: number, unit: string): string {
   if (value < 0.001) return `${short(value * 1e6)} µs`;
   if (value < 1) return `${short(value * 1e3)} ms`;
   return value < MANY_SECONDS ? `${short(value)} s` : `${short(value / DAY_SECONDS)} d`;
-}
-
-function text(x: number, y: number, content: string, style: string): string {
-  const escaped = content.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
-  return `<text x="${x}" y="${y}" ${style}>${escaped}</text>`;
 }

@@ -1,14 +1,15 @@
 import t from 'tap';
 import { type DrawnPanel, picture } from '../../scripts/dashboard/picture.ts';
+import { LIGHT } from '../../scripts/drawings/theme.ts';
 
-const gridPos = { x: 0, y: 0, w: 8, h: 8 };
-const curves: DrawnPanel = { title: 'Curves', gridPos, unit: 'reqps', kind: 'curves' };
-const number: DrawnPanel = { title: 'Number', gridPos, unit: 'none', kind: 'number' };
+const curves: DrawnPanel = { title: 'Curves', unit: 'reqps', kind: 'curves' };
+const number: DrawnPanel = { title: 'Number', unit: 'none', kind: 'number' };
 
-const draw = (panel: DrawnPanel) => picture([panel], 60, 2);
+const draw = (...panels: DrawnPanel[]) => picture({ seconds: 60, stepSeconds: 2, panels }, LIGHT);
 const texts = (svg: string) => Array.from(svg.matchAll(/<text[^>]*>([^<]*)<\/text>/g), ([, text]) => text);
 /** The paths of the curves, the topmost last, without grid lines. */
-const paths = (svg: string) => Array.from(svg.matchAll(/<path d="([^"]*)" fill="none"/g), ([, d]) => d ?? '');
+const paths = (svg: string) =>
+  Array.from(svg.matchAll(/<path d="([^"]*)"[^>]* stroke-width="1.5"/g), ([, d]) => d ?? '');
 
 t.test('a series that is always 0 is counted in the legend and not drawn', async t => {
   const svg = draw({
@@ -61,7 +62,7 @@ t.test('a number panel shows the last value with its text and colour', async t =
   const down = of([1, 0], '', { words, steps });
   t.strictSame(texts(down), ['Number', 'down']);
   t.match(down, '#c4162a');
-  t.match(of([0, 1], '', { words, steps }), '#56a64b');
+  t.match(of([0, 1], '', { words, steps }), '#37872d');
   t.strictSame(texts(of([2], '1.2.3')), ['Number', '2 × 1.2.3']);
   t.strictSame(texts(draw(number)), ['Number', 'no data']);
 });
@@ -72,4 +73,18 @@ t.test('the picture has a title for screen readers', async t => {
 
 t.test('panel titles are escaped in the SVG', async t => {
   t.match(draw({ ...curves, title: 'a < b & c' }), 'a &lt; b &amp; c');
+});
+
+t.test('a legend that does not fit a line goes on in the next, and the panel grows', async t => {
+  const named = (name: string) => ({ name, points: [[0, 1]] as const });
+  const height = (svg: string) => Number(/viewBox="0 0 830 (\d+)"/.exec(svg)?.[1]);
+  const short = draw({ ...curves, series: [named('a'), named('b')] });
+  const long = draw({ ...curves, series: ['a', 'b'].map(letter => named(letter.repeat(60))) });
+  t.equal(height(long) - height(short), 16);
+});
+
+t.test('curves are two to a line, numbers three', async t => {
+  const left = (svg: string) => Array.from(svg.matchAll(/<rect x="([\d.]+)"[^>]* rx=/g), ([, x]) => Number(x));
+  t.strictSame(left(draw(curves, curves, curves)), [8, 419, 8]);
+  t.equal(new Set(left(draw(number, number, number, number))).size, 3);
 });

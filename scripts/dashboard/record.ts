@@ -1,6 +1,7 @@
-// Draws docs/dashboard.svg: the panels of the dashboard, with data that a real Prometheus collects
-// in a run of three minutes against a real API server. It needs the tools of the end-to-end tests.
-import { mkdir, writeFile } from 'node:fs/promises';
+// Records the data of docs/dashboard.svg: the panels of the dashboard, as a real Prometheus answers
+// their queries after a run of three minutes against a real API server. It needs the tools of the
+// end-to-end tests. `npm run generate` draws the picture from these data.
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
@@ -9,14 +10,14 @@ import type { Prometheus } from '../../test/e2e/fixtures/support/prometheus.ts';
 import { startMonitoredStack } from '../../test/e2e/fixtures/support/prometheus-stack.ts';
 import { queryOf } from '../../test/fixtures/dashboard.ts';
 import { layout, type PlacedPanel } from './dashboard.ts';
-import { type DrawnPanel, picture } from './picture.ts';
+import type { DrawnPanel, RecordedRun } from './picture.ts';
 
-const FILE = join(import.meta.dirname, '../../docs/dashboard.svg');
+const FILE = join(import.meta.dirname, 'recorded.json');
 const STEP_SECONDS = 2;
 
 t.setTimeout(600_000);
 
-t.test('the dashboard is drawn', async t => {
+t.test('the data of the dashboard are recorded', async t => {
   const watched = await startMonitoredStack(t, {
     GATECAR_ALLOWED_NAMESPACES: 'apps',
     GATECAR_CACHE_TTL: '5s',
@@ -39,26 +40,26 @@ t.test('the dashboard is drawn', async t => {
   await watched.applyRbac();
   await sleep(35_000);
   const end = Date.now() / 1000;
-  const drawn = await Promise.all(layout().map(panel => read(watched.prometheus, panel, begin, end)));
-  await mkdir(join(FILE, '..'), { recursive: true });
-  await writeFile(FILE, picture(drawn, end - begin, STEP_SECONDS));
+  const panels = await Promise.all(layout().map(panel => read(watched.prometheus, panel, begin, end)));
+  const recorded: RecordedRun = { seconds: Math.round(end - begin), stepSeconds: STEP_SECONDS, panels };
+  await writeFile(FILE, `${JSON.stringify(recorded)}\n`);
 });
 
 async function read(prometheus: Prometheus, placed: PlacedPanel, begin: number, end: number): Promise<DrawnPanel> {
-  const { title, gridPos, panel } = placed;
-  if (panel === undefined) return { title, gridPos, unit: '', kind: 'heading' };
+  const { title, panel } = placed;
+  if (panel === undefined) return { title, unit: '', kind: 'heading' };
   const answers = await Promise.all(
     panel.queries.map(async ({ expr, legend }) =>
       (await prometheus.queryRange(queryOf(expr), begin, end, STEP_SECONDS)).map(({ metric, values }) => ({
         name: panel.number && !legend.includes('{{') ? '' : named(legend, metric),
         points: values
-          .map(([time, value]) => [Math.round(time - begin), Number(value)] as const)
+          .map(([time, value]) => [Math.round(time - begin), Number(Number(value).toPrecision(4))] as const)
           .filter(([, value]) => Number.isFinite(value)),
       })),
     ),
   );
   return {
-    ...{ title, gridPos, unit: panel.unit, kind: panel.number ? 'number' : 'curves', series: answers.flat() },
+    ...{ title, unit: panel.unit, kind: panel.number ? 'number' : 'curves', series: answers.flat() },
     ...(panel.stacked && { stacked: true }),
     ...(panel.words && { words: panel.words }),
     ...(panel.number && { steps: panel.number }),
