@@ -651,3 +651,23 @@ t.test('the ops listener closes its oldest connections without a request beyond 
   t.ok((await scrape()).includes('gatecar_connections_rejected_total{protocol="ops"} 2'));
   for (const socket of sockets) socket.destroy();
 });
+
+t.test('while the event loop lags, a new token is rejected as overloaded, and that is counted', async t => {
+  const { url, scrape } = await startApp(t);
+  const timer = setInterval(() => {
+    const end = performance.now() + 300;
+    while (performance.now() < end);
+  }, 0);
+  t.teardown(() => clearInterval(timer));
+  let requests = 0;
+  const reasonOfNewToken = async () => {
+    requests += 1;
+    return (await sendRequest(url, { token: `token-${requests}` })).headers['x-gatecar-reason'];
+  };
+  await until(async () => (await reasonOfNewToken()) === 'overloaded');
+  clearInterval(timer);
+  t.match(
+    (await scrape()).join('\n'),
+    /^gatecar_reviews_rejected_total\{priority="unknown",reason="event_loop_lag"\} [1-9]/m,
+  );
+});

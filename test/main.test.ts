@@ -289,3 +289,13 @@ t.test('a command whose output cannot be written reports that and exits with 1',
 t.test('a command whose reader has closed the pipe exits without an error text, as if by SIGPIPE', async t => {
   t.strictSame(await shell('gatecar --help | true; exit $PIPESTATUS'), { out: '', err: '', code: 141 });
 });
+
+t.test('an uncaught error is reported on standard error if standard output fails, with the lost lines', async t => {
+  const breaks = `setTimeout(() => { throw new Error("unexpected"); }, 1)`;
+  const options = `--import=data:text/javascript,${encodeURIComponent(breaks)}`;
+  const serve = 'gatecar serve --listen=127.0.0.1:0 --ops-listen=127.0.0.1:0';
+  t.match(await shell(`NODE_OPTIONS="$NODE_OPTIONS ${options}" ${serve} >/dev/full`), {
+    code: 1,
+    err: /^gatecar: uncaught error: unexpected\ngatecar: lines not written to standard output: \d+$/m,
+  });
+});

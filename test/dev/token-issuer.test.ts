@@ -60,6 +60,7 @@ t.test('verify distinguishes a wrong signature, an unknown key and another issue
     [`${header}.${encode({ iss: 'https://elsewhere' })}.${signature}`, 'not a token of this issuer'],
     [`${header}.${encode(null)}.${signature}`, 'not a token of this issuer'],
     [`${header}.${Buffer.from('{').toString('base64url')}.${signature}`, 'not a token of this issuer'],
+    [`${Buffer.from('{').toString('base64url')}.${payload}.${signature}`, 'wrong signature'],
     [`${token}==`, 'not a token of this issuer'],
     ['opaque', 'not a token of this issuer'],
     ['a.b', 'not a token of this issuer'],

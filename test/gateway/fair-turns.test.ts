@@ -1,5 +1,5 @@
 import t from 'tap';
-import { FairTurns, SharedConnection } from '../../src/gateway/fair-turns.ts';
+import { FairTurns, SharedConnection, turnsByAllowance } from '../../src/gateway/fair-turns.ts';
 import { fakeClock } from '../fixtures/clock.ts';
 
 const LIMITS = { inAll: 32, perConnection: 8, ms: 5 };
@@ -174,4 +174,17 @@ t.test('by default a turn is one iteration of the event loop', async t => {
   t.equal(handled, 8);
   await promise;
   t.equal(handled, 30);
+});
+
+t.test('connections with an allowed request have turns of their own, and shorten the others', async t => {
+  const shortened: number[] = [];
+  const shared = { shorten: (turns: number) => shortened.push(turns) };
+  const ofAllowed = { shorten: () => t.fail('the turns of allowed connections are never shortened') };
+  const turnsOf = turnsByAllowance<{ shorten(turns: number): void }>(shared, ofAllowed);
+  const connection = new SharedConnection();
+  t.equal(turnsOf(connection), shared);
+  t.strictSame(shortened, []);
+  connection.hasBeenAllowed = true;
+  t.equal(turnsOf(connection), ofAllowed);
+  t.strictSame(shortened, [3]);
 });

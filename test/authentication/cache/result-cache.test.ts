@@ -419,6 +419,22 @@ t.test('the result cache works without an onLookup callback', async t => {
   t.equal(normalize(await authenticator.authenticate(token)), authenticated);
 });
 
+t.test('a rejection is cached by the process’s own monotonic clock by default', async t => {
+  const inner = stubAuthenticator(() => rejected);
+  const authenticator = withResultCache(inner, {
+    authenticatedStore: createResultStore<CachedResult>({ maxEntries: 9 }),
+    rejectedStore: createResultStore<Rejected>({ maxEntries: 9 }),
+    key: createCacheKeyFn([]),
+    ttlMs: 600_000,
+    negativeTtlMs: 600_000,
+    cacheStaleIfErrorMs: 0,
+    cacheRefreshAhead: true,
+    reviewTimeoutMs: 3000,
+  });
+  for (let request = 0; request < 3; request += 1) t.match(await authenticator.authenticate(token), rejected);
+  t.equal(inner.reviews.length, 1);
+});
+
 /** Creates a cache that refreshes ahead. The test runs its timers. */
 function cacheWithRefresh(
   answer?: (token: Token) => AuthResult | Promise<AuthResult>,

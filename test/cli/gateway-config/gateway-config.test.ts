@@ -23,7 +23,7 @@ t.test('with default settings every printed file equals its example', async t =>
 
 t.test('every gateway example can be printed', async t => {
   // Not gateway configurations: applications, clients, monitoring and proxies to the API server.
-  const notGateways = ['bindcar', 'dapr', 'iot', 'kubectl-proxy', 'prometheus'];
+  const notGateways = ['bindcar', 'dapr', 'iot', 'kind', 'kubectl-proxy', 'prometheus'];
   const files = globSync('*/*', { cwd: EXAMPLES }).filter(
     file => !notGateways.includes(file.split('/')[0] ?? '') && !/\.md$/.test(file),
   );
