@@ -95,18 +95,18 @@ export function createCache(
   callbacks: CacheCallbacks,
 ) {
   const maxEntries = config.cacheMaxEntries;
-  const accepted = createResultStore<CachedResult>({
+  const authenticatedStore = createResultStore<CachedResult>({
     maxEntries,
     onEviction: cause => counters.recordEviction('authenticated', cause),
   });
-  const refused = createResultStore<Rejected>({
+  const rejectedStore = createResultStore<Rejected>({
     maxEntries,
     onEviction: cause => counters.recordEviction('rejected', cause),
   });
   const cache = withResultCache(inner, {
     key: createCacheKeyFn(config.tokenAudiences),
-    authenticatedStore: accepted,
-    rejectedStore: refused,
+    authenticatedStore,
+    rejectedStore,
     ttlMs: config.cacheTtlMs,
     negativeTtlMs: config.cacheNegativeTtlMs,
     cacheStaleIfErrorMs: config.cacheStaleIfErrorMs,
@@ -117,7 +117,7 @@ export function createCache(
     onRefresh: counters.recordRefresh,
     ...callbacks,
   });
-  return { cache, stores: { authenticated: accepted, rejected: refused } };
+  return { cache, stores: { authenticated: authenticatedStore, rejected: rejectedStore } };
 }
 
 /**
@@ -128,14 +128,14 @@ export function createHealth(
   log: Logger,
   queue: ReviewQueue,
   reviewTimeoutMs: number,
-  onAuthorityUp: () => void,
+  onApiServerUp: () => void,
 ): Health {
   const probeToken = new Token('gatecar-readiness-probe');
   return health({
     log,
     probe: async () =>
       queue.authenticate(probeToken, { priority: 'verified', signal: AbortSignal.timeout(reviewTimeoutMs) }),
-    onApiServerUp: onAuthorityUp,
+    onApiServerUp,
   });
 }
 
@@ -154,14 +154,14 @@ export function createJwks(
   log: Logger,
 ): ClusterJwks | undefined {
   if (jwtPrecheck === 'off') return undefined;
-  const tell = logJwksTransitions(log);
+  const logTransition = logJwksTransitions(log);
   return createClusterJwks({
     get: path => apiClient.get(path, AbortSignal.timeout(reviewTimeoutMs)),
     withKeys: jwtPrecheck === 'signature',
     maxWaitMs: Math.min(JWKS_MAX_WAIT_MS, reviewTimeoutMs / 4),
     onFetch(problem) {
       counters.recordJwksFetch(problem === undefined);
-      tell(problem);
+      logTransition(problem);
     },
   });
 }

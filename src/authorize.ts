@@ -25,7 +25,7 @@ const EMPTY: Deny = { kind: 'deny', reason: 'token_empty', detail: '' };
 const BASIC_MODE_IDENTITY: Allow = { kind: 'allow', identity: undefined };
 
 /** Creates the authorization pipeline: credential → authenticator → policy → decision. */
-export function createAuthorizer(authority: TokenAuthenticator, policy: Policy): Authorize {
+export function createAuthorizer(authenticator: TokenAuthenticator, policy: Policy): Authorize {
   const decide = (result: AuthResult): Decision => {
     switch (result.kind) {
       case 'authenticated':
@@ -38,7 +38,7 @@ export function createAuthorizer(authority: TokenAuthenticator, policy: Policy):
   };
   return (credential, request) => {
     if (credential.kind !== 'token') return withoutToken(credential);
-    const result = authority.authenticate(credential.token, request);
+    const result = authenticator.authenticate(credential.token, request);
     return result instanceof Promise ? result.then(decide) : decide(result);
   };
 }

@@ -54,23 +54,24 @@ const NO_VIOLATIONS: readonly ClaimViolation[] = [];
  * @param nowMs milliseconds since the epoch.
  */
 export function findClaimViolations(
-  { audiences: own, expiresAtMs, notBeforeMs }: UnverifiedClaims,
+  { audiences: accepted, expiresAtMs, notBeforeMs }: UnverifiedClaims,
   audiences: readonly string[],
   nowMs: number,
 ): readonly ClaimViolation[] {
   // The API server treats an empty list as absent and then assumes its own audiences.
-  const isForOthers = own?.length && audiences.length > 0 && !audiences.some(audience => own.includes(audience));
-  const isOver = expiresAtMs !== undefined && nowMs > expiresAtMs + LEEWAY_MS;
+  const isForOtherAudiences =
+    accepted?.length && audiences.length > 0 && !audiences.some(audience => accepted.includes(audience));
+  const isExpired = expiresAtMs !== undefined && nowMs > expiresAtMs + LEEWAY_MS;
   const isEarly = notBeforeMs !== undefined && nowMs < notBeforeMs - LEEWAY_MS;
-  if (!isForOthers && !isOver && !isEarly) return NO_VIOLATIONS;
-  const refusals: ClaimViolation[] = [];
-  if (isForOthers) {
-    const cause = `token audiences ${quoted(own)} is invalid for the target audiences ${quoted(audiences)}`;
-    refusals.push({ check: 'audience', cause });
+  if (!isForOtherAudiences && !isExpired && !isEarly) return NO_VIOLATIONS;
+  const violations: ClaimViolation[] = [];
+  if (isForOtherAudiences) {
+    const cause = `token audiences ${quoted(accepted)} is invalid for the target audiences ${quoted(audiences)}`;
+    violations.push({ check: 'audience', cause });
   }
-  if (isOver) refusals.push({ check: 'expired', cause: 'service account token has expired' });
-  if (isEarly) refusals.push({ check: 'not_yet_valid', cause: 'service account token is not valid yet' });
-  return refusals;
+  if (isExpired) violations.push({ check: 'expired', cause: 'service account token has expired' });
+  if (isEarly) violations.push({ check: 'not_yet_valid', cause: 'service account token is not valid yet' });
+  return violations;
 }
 
 /**
@@ -83,18 +84,22 @@ export function findClaimViolations(
  */
 export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckOptions): TokenAuthenticator {
   const { keys, clock, audiences, signatures, wallClock = Date.now } = options;
-  const { onViolation: onRefusal = () => {}, onVerified = () => {} } = options;
+  const { onViolation = () => {}, onVerified = () => {} } = options;
 
-  const refuse = (token: Token, { check, cause }: ClaimViolation): AuthResult => {
-    onRefusal(check);
+  const reject = (token: Token, { check, cause }: ClaimViolation): AuthResult => {
+    onViolation(check);
     // The text quotes claims that an attacker may have chosen, so it is sanitized.
     const result = rejected('token_rejected', sanitizeErrorMessage(`[${INVALID_BEARER_TOKEN}, ${cause}]`, token));
     return check === 'audience' ? result : { ...result, keepUntil: clock.freshUntil };
   };
 
-  const handle = (check: KeyCheckResult, token: Token, context: ReviewContext): AuthResult | Promise<AuthResult> => {
+  const continueWith = (
+    check: KeyCheckResult,
+    token: Token,
+    context: ReviewContext,
+  ): AuthResult | Promise<AuthResult> => {
     if (check === 'bad') {
-      onRefusal('signature');
+      onViolation('signature');
       // Each rejection is a new object: the failure counter counts an object that requests share
       // only once.
       return { ...rejected('token_rejected', INVALID_SIGNATURE), keepUntil: keys.confirmedUntil };
@@ -107,17 +112,23 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
   const checkSignature = (token: Token, context: ReviewContext): AuthResult | Promise<AuthResult> => {
     if (!signatures) return inner.authenticate(token, context);
     const check = keys.verify(token);
-    return check instanceof Promise ? check.then(one => handle(one, token, context)) : handle(check, token, context);
+    return check instanceof Promise
+      ? check.then(result => continueWith(result, token, context))
+      : continueWith(check, token, context);
   };
 
   /**
    * Checks the claims against the API server's time. If no recent response shows that time, the
    * JWKS is fetched first.
    */
-  const checkTimes = async (token: Token, claims: UnverifiedClaims, context: ReviewContext): Promise<AuthResult> => {
+  const checkWithServerTime = async (
+    token: Token,
+    claims: UnverifiedClaims,
+    context: ReviewContext,
+  ): Promise<AuthResult> => {
     if (clock.state === 'unknown') await keys.fetchAgain();
-    const [refusal] = clock.state === 'agrees' ? findClaimViolations(claims, audiences, wallClock()) : NO_VIOLATIONS;
-    return refusal === undefined ? checkSignature(token, context) : refuse(token, refusal);
+    const [violation] = clock.state === 'agrees' ? findClaimViolations(claims, audiences, wallClock()) : NO_VIOLATIONS;
+    return violation === undefined ? checkSignature(token, context) : reject(token, violation);
   };
 
   return {
@@ -129,10 +140,10 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
       const { issuer } = keys;
       const claims = issuer === undefined ? undefined : readClaims(token);
       if (claims === undefined || claims.issuer !== issuer) return inner.authenticate(token, context);
-      const [refusal] = findClaimViolations(claims, audiences, wallClock());
-      if (refusal === undefined) return checkSignature(token, context);
-      const isCertain = refusal.check === 'audience' || clock.state === 'agrees';
-      return isCertain ? refuse(token, refusal) : checkTimes(token, claims, context);
+      const [violation] = findClaimViolations(claims, audiences, wallClock());
+      if (violation === undefined) return checkSignature(token, context);
+      const isCertain = violation.check === 'audience' || clock.state === 'agrees';
+      return isCertain ? reject(token, violation) : checkWithServerTime(token, claims, context);
     },
   };
 }

@@ -16,15 +16,15 @@ export interface TokenScreeningOptions {
 
 /** Rejects tokens that need no review, with the text that the API server would use. */
 export function withTokenScreening(inner: TokenAuthenticator, options: TokenScreeningOptions): TokenAuthenticator {
-  const { opaqueTokens, onRejection: onRefusal } = options;
-  const refuse = (check: ScreeningCheck) => {
-    onRefusal?.(check);
+  const { opaqueTokens, onRejection } = options;
+  const reject = (check: ScreeningCheck) => {
+    onRejection?.(check);
     return rejected('token_rejected', INVALID_BEARER_TOKEN);
   };
   return {
     authenticate(token, context) {
-      if (token.length > MAX_TOKEN_LENGTH) return refuse('length');
-      if (opaqueTokens === 'reject' && readClaims(token) === undefined) return refuse('opaque');
+      if (token.length > MAX_TOKEN_LENGTH) return reject('length');
+      if (opaqueTokens === 'reject' && readClaims(token) === undefined) return reject('opaque');
       return inner.authenticate(token, context);
     },
   };

@@ -69,16 +69,16 @@ export function createClusterJwks(options: ClusterJwksOptions): ClusterJwks {
     const isIssuerDue = issuer === undefined || !withKeys || now() >= issuerUntil;
     const discovery = isIssuerDue ? await getDocument(get, DISCOVERY_PATH) : undefined;
     const found = discovery && { issuer: readIssuer(discovery.body), until: now() + discovery.lifetimeMs };
-    const askedAt = now();
+    const requestedAt = now();
     const jwks = withKeys ? await getDocument(get, JWKS_PATH) : undefined;
     if (jwks !== undefined) keys.publish(jwks.body);
     if (found !== undefined) ({ issuer, until: issuerUntil } = found);
-    confirmedUntil = askedAt + JWKS_CONFIRM_EVERY_MS;
+    confirmedUntil = requestedAt + JWKS_CONFIRM_EVERY_MS;
     currentUntil = Math.min(issuerUntil, jwks === undefined ? issuerUntil : now() + jwks.lifetimeMs);
   };
   const fetches = createFetchSchedule(fetch, options);
 
-  const confirmBad = async (token: Token, revision: number): Promise<KeyCheckResult> => {
+  const confirmInvalid = async (token: Token, revision: number): Promise<KeyCheckResult> => {
     if (now() >= confirmedUntil) await fetches.fetchAgain();
     if (now() >= confirmedUntil) return 'unknown';
     // All waiting tokens continue at the same time, and checking them again would block the event
@@ -87,12 +87,16 @@ export function createClusterJwks(options: ClusterJwksOptions): ClusterJwks {
     if (check !== 'bad') return toResult(check);
     return (await keys.isOfReplaced(revealToken(token))) ? 'unknown' : 'bad';
   };
-  const judge = (check: SignatureCheck, token: Token, revision: number): KeyCheckResult | Promise<KeyCheckResult> => {
+  const confirmOrReturn = (
+    check: SignatureCheck,
+    token: Token,
+    revision: number,
+  ): KeyCheckResult | Promise<KeyCheckResult> => {
     // The key may be new after a rotation.
     if (check === 'unknown key') fetches.ask(JWKS_FETCH_EVERY_MS);
     if (check !== 'bad') return toResult(check);
     const isConfirmed = now() < confirmedUntil && keys.revision === revision && !keys.haveChanged;
-    return isConfirmed ? 'bad' : confirmBad(token, revision);
+    return isConfirmed ? 'bad' : confirmInvalid(token, revision);
   };
 
   return {
@@ -112,7 +116,9 @@ export function createClusterJwks(options: ClusterJwksOptions): ClusterJwks {
     verify(token) {
       const { revision } = keys;
       const check = keys.check(revealToken(token));
-      return check instanceof Promise ? check.then(one => judge(one, token, revision)) : judge(check, token, revision);
+      return check instanceof Promise
+        ? check.then(one => confirmOrReturn(one, token, revision))
+        : confirmOrReturn(check, token, revision);
     },
   };
 }

@@ -41,15 +41,15 @@ export function createFetchSchedule(fetch: () => Promise<void>, options: FetchSc
     lastFetch = thisFetch;
     const { promise, resolve } = Promise.withResolvers<void>();
     fetched = promise;
-    const letGo = (): void => {
+    const resolveWaiters = (): void => {
       if (fetched === promise) fetched = undefined;
       resolve();
     };
-    setTimer(letGo, maxWaitMs);
+    setTimer(resolveWaiters, maxWaitMs);
     const end = (problem: string | undefined): void => {
       thisFetch.running = false;
       thisFetch.failed = problem !== undefined;
-      letGo();
+      resolveWaiters();
       onFetch(problem);
     };
     fetch().then(

@@ -85,7 +85,7 @@ export function createJwsVerifier(jwks: Readonly<Record<string, unknown>>): JwsV
     else sameId.push(jwk);
   }
   const parsed = new Map<unknown, readonly SigningKey[]>();
-  const named = (kid: unknown): readonly SigningKey[] => {
+  const keysFor = (kid: unknown): readonly SigningKey[] => {
     const cached = parsed.get(kid);
     if (cached !== undefined) return cached;
     const sameId = published.get(kid);
@@ -95,17 +95,17 @@ export function createJwsVerifier(jwks: Readonly<Record<string, unknown>>): JwsV
     published.delete(kid);
     return keys;
   };
-  const usable = [...published.keys()].some(kid => named(kid).length > 0);
+  const usable = [...published.keys()].some(kid => keysFor(kid).length > 0);
   let slowChecks = 0;
   const checkSlowly = async (
-    able: readonly SigningKey[],
+    candidates: readonly SigningKey[],
     signed: Buffer,
     signature: Buffer,
   ): Promise<SignatureCheck> => {
     if (slowChecks >= MAX_SLOW_CHECKS) return 'unknown form';
     slowChecks += 1;
     try {
-      const made = await Promise.all(able.map(key => verifyAsync(key.digest, signed, key.key, signature)));
+      const made = await Promise.all(candidates.map(key => verifyAsync(key.digest, signed, key.key, signature)));
       return made.includes(true) ? 'good' : 'bad';
     } finally {
       slowChecks -= 1;
@@ -117,10 +117,10 @@ export function createJwsVerifier(jwks: Readonly<Record<string, unknown>>): JwsV
       const parsed = parseJws(jws);
       if (parsed === undefined) return 'unknown form';
       const { header, signed, signature } = parsed;
-      const able = named(header['kid']).filter(({ algorithm }) => algorithm === header['alg']);
-      if (able.length === 0) return 'unknown key';
-      if (able.some(({ isSlow }) => isSlow)) return checkSlowly(able, signed, signature);
-      return able.some(({ digest, key }) => verify(digest, signed, key, signature)) ? 'good' : 'bad';
+      const candidates = keysFor(header['kid']).filter(({ algorithm }) => algorithm === header['alg']);
+      if (candidates.length === 0) return 'unknown key';
+      if (candidates.some(({ isSlow }) => isSlow)) return checkSlowly(candidates, signed, signature);
+      return candidates.some(({ digest, key }) => verify(digest, signed, key, signature)) ? 'good' : 'bad';
     },
   };
 }

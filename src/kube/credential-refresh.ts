@@ -7,7 +7,7 @@ export interface CredentialRefresher {
    * request has rotated the credential in the meantime, its endpoint is returned. Otherwise the
    * credential is read or created again, once for all requests with the same rejected credential.
    */
-  renew(source: EndpointSource, refused: KubeEndpoint): Promise<KubeEndpoint>;
+  renew(source: EndpointSource, rejectedEndpoint: KubeEndpoint): Promise<KubeEndpoint>;
   /** Reports that the API server rejected the rotated credential too. */
   inVain(): void;
 }
@@ -17,25 +17,25 @@ export function createCredentialRefresher(now: () => number): CredentialRefreshe
   let refreshing: { readonly refused: KubeEndpoint; readonly fresh: Promise<KubeEndpoint> } | undefined;
   let pausedUntil = Number.NEGATIVE_INFINITY;
 
-  const remake = async (source: EndpointSource, refused: KubeEndpoint): Promise<KubeEndpoint> => {
+  const reload = async (source: EndpointSource, rejectedEndpoint: KubeEndpoint): Promise<KubeEndpoint> => {
     const latest = await source.current();
-    if (!sameCredential(latest, refused) || now() < pausedUntil) return latest;
+    if (!sameCredential(latest, rejectedEndpoint) || now() < pausedUntil) return latest;
     source.drop();
     // If the rotation fails or changes nothing, the next 401 must not start another one
     // immediately.
     pausedUntil = now() + CREDENTIAL_BACKOFF_MS;
     const fresh = await source.current();
-    if (!sameCredential(fresh, refused)) pausedUntil = Number.NEGATIVE_INFINITY;
+    if (!sameCredential(fresh, rejectedEndpoint)) pausedUntil = Number.NEGATIVE_INFINITY;
     return fresh;
   };
 
   return {
-    renew(source, refused) {
-      if (refreshing !== undefined && sameCredential(refreshing.refused, refused)) return refreshing.fresh;
-      const fresh = remake(source, refused).finally(() => {
+    renew(source, rejectedEndpoint) {
+      if (refreshing !== undefined && sameCredential(refreshing.refused, rejectedEndpoint)) return refreshing.fresh;
+      const fresh = reload(source, rejectedEndpoint).finally(() => {
         if (refreshing?.fresh === fresh) refreshing = undefined;
       });
-      refreshing = { refused, fresh };
+      refreshing = { refused: rejectedEndpoint, fresh };
       return fresh;
     },
     inVain() {

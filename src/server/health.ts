@@ -49,14 +49,14 @@ export interface HealthOptions {
  * server, all replicas would become unready at the same time.
  */
 export function health(options: HealthOptions): Health {
-  const { log, probe, probeEveryMs = PROBE_EVERY_MS, onApiServerUp: onAuthorityUp = () => {} } = options;
-  let tell: (ready: boolean) => void = () => {};
+  const { log, probe, probeEveryMs = PROBE_EVERY_MS, onApiServerUp = () => {} } = options;
+  let notify: (ready: boolean) => void = () => {};
   let up = probe === undefined;
   let down = false;
-  let askedOnce = probe === undefined;
+  let reviewedOnce = probe === undefined;
   let draining = false;
   let problem = 'not asked yet';
-  const { say, close } = createStateLog(log);
+  const { say: logTransition, close } = createStateLog(log);
   const probes = createProbe(probe, probeEveryMs, () => !up);
 
   return {
@@ -67,23 +67,23 @@ export function health(options: HealthOptions): Health {
       return down;
     },
     get ready() {
-      return askedOnce && !draining;
+      return reviewedOnce && !draining;
     },
     recordReview({ problem: now }, isMadeUp = false) {
       if (now === undefined) {
         down = false;
         if (!up) {
-          say('info', askedOnce ? 'API server reachable again' : 'API server reachable');
-          onAuthorityUp();
+          logTransition('info', reviewedOnce ? 'API server reachable again' : 'API server reachable');
+          onApiServerUp();
         }
         up = true;
-        if (!askedOnce) {
-          askedOnce = true;
-          tell(!draining);
+        if (!reviewedOnce) {
+          reviewedOnce = true;
+          notify(!draining);
         }
         return;
       }
-      if (up || problem !== now) say('warn', 'API server unreachable', { problem: now });
+      if (up || problem !== now) logTransition('warn', 'API server unreachable', { problem: now });
       up = false;
       // An invalid token may have caused this failure, so the probe decides.
       down ||= !isMadeUp;
@@ -92,13 +92,13 @@ export function health(options: HealthOptions): Health {
     },
     drain() {
       draining = true;
-      tell(false);
+      notify(false);
     },
-    report: () => readyzReport({ askedOnce, up, draining, problem }),
+    report: () => readyzReport({ askedOnce: reviewedOnce, up, draining, problem }),
     start: probes.start,
     onReadiness(listener) {
-      tell = listener;
-      listener(askedOnce && !draining);
+      notify = listener;
+      listener(reviewedOnce && !draining);
     },
     stop() {
       probes.stop();
@@ -170,13 +170,13 @@ interface State {
   readonly problem: string;
 }
 
-function readyzReport({ askedOnce, up, draining, problem }: State): string {
+function readyzReport({ askedOnce: reviewedOnce, up, draining, problem }: State): string {
   const lines = [
-    check('first-review', askedOnce, problem),
-    check('apiserver', up, askedOnce ? `${problem} (cached results are still served)` : problem),
+    check('first-review', reviewedOnce, problem),
+    check('apiserver', up, reviewedOnce ? `${problem} (cached results are still served)` : problem),
     check('shutdown', !draining, 'draining'),
   ];
-  return `${lines.join('\n')}\n${askedOnce && !draining ? 'readyz check passed' : 'readyz check failed'}\n`;
+  return `${lines.join('\n')}\n${reviewedOnce && !draining ? 'readyz check passed' : 'readyz check failed'}\n`;
 }
 
 function check(name: string, ok: boolean, why: string): string {

@@ -54,28 +54,32 @@ export interface CachedResults {
  */
 export function createCachedResults(options: CachedResultsOptions): CachedResults {
   const {
-    authenticatedStore: accepted,
-    rejectedStore: refused,
+    authenticatedStore,
+    rejectedStore,
     negativeTtlMs,
     now = () => performance.now(),
     wallClock = Date.now,
   } = options;
-  const retain = createResultWriter(options);
+  const storeAuthenticated = createResultWriter(options);
   return {
     getUnexpired(key) {
-      const cached = accepted.get(key);
+      const cached = authenticatedStore.get(key);
       return cached === undefined || isExpired(cached, wallClock()) ? undefined : cached;
     },
-    getRejection: key => refused.get(key),
-    isCurrent: (key, cached) => accepted.get(key) === cached,
+    getRejection: key => rejectedStore.get(key),
+    isCurrent: (key, cached) => authenticatedStore.get(key) === cached,
     store(key, token, result) {
       switch (result.kind) {
         case 'authenticated':
-          refused.delete(key);
-          return retain(key, token, result);
+          rejectedStore.delete(key);
+          return storeAuthenticated(key, token, result);
         case 'rejected':
-          accepted.delete(key);
-          refused.set(key, result, Math.min(negativeTtlMs, (result.keepUntil ?? Number.POSITIVE_INFINITY) - now()));
+          authenticatedStore.delete(key);
+          rejectedStore.set(
+            key,
+            result,
+            Math.min(negativeTtlMs, (result.keepUntil ?? Number.POSITIVE_INFINITY) - now()),
+          );
           return result;
         case 'unavailable':
           return result;
@@ -98,7 +102,7 @@ function isExpired({ expiresAt }: CachedResult, wallClockMs: number): boolean {
 function createResultWriter(
   options: CachedResultsOptions,
 ): (key: CacheKey, token: Token, result: Authenticated) => Authenticated {
-  const { authenticatedStore: accepted, ttlMs, cacheStaleIfErrorMs, cacheRefreshAhead } = options;
+  const { authenticatedStore, ttlMs, cacheStaleIfErrorMs, cacheRefreshAhead } = options;
   const { now = () => performance.now(), wallClock = Date.now } = options;
   const intern = identityInterner();
   return (key, token, result) => {
@@ -121,7 +125,7 @@ function createResultWriter(
       expiresAt,
       refreshing: false,
     };
-    accepted.set(key, cached, Math.min(ttlMs + cacheStaleIfErrorMs, tokenLifetimeMs));
+    authenticatedStore.set(key, cached, Math.min(ttlMs + cacheStaleIfErrorMs, tokenLifetimeMs));
     return cached;
   };
 }

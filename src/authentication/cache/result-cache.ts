@@ -81,9 +81,9 @@ export function withResultCache(inner: TokenAuthenticator, options: ResultCacheO
       }
       return cacheStaleIfErrorMs > 0 && apiServerDown() ? serveStale(cached, trace) : undefined;
     }
-    const no = results.getRejection(key);
-    if (no !== undefined) recordLookup('hit_negative', trace, options);
-    return no;
+    const rejection = results.getRejection(key);
+    if (rejection !== undefined) recordLookup('hit_negative', trace, options);
+    return rejection;
   };
 
   return {
@@ -137,7 +137,7 @@ function createSharedReviews(
       get signal() {
         return deadline.signal;
       },
-      trace: trace,
+      trace,
     };
     const result = inner.authenticate(token, context);
     return result instanceof Promise ? result.then(record) : record(result);

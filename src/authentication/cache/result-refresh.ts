@@ -27,12 +27,7 @@ export function createResultRefresh(
   results: CachedResults,
   options: ResultRefreshOptions,
 ): (key: CacheKey, token: Token, cached: CachedResult) => void {
-  const {
-    reviewTimeoutMs,
-    onRefresh: onRenewal = () => {},
-    now = () => performance.now(),
-    random = Math.random,
-  } = options;
+  const { reviewTimeoutMs, onRefresh = () => {}, now = () => performance.now(), random = Math.random } = options;
   const { setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
   let averageMs = 0;
 
@@ -45,7 +40,7 @@ export function createResultRefresh(
       priority: 'refresh',
     });
     averageMs += (now() - startedAt - averageMs) * REFRESH_EWMA_WEIGHT;
-    onRenewal(result.kind);
+    onRefresh(result.kind);
     // An authenticated result counts only if the entry was not replaced in the meantime.
     if (result.kind === 'rejected' || results.isCurrent(key, cached)) results.store(key, token, result);
   };

@@ -45,7 +45,7 @@ export class Deadline {
  * Creates a {@link SingleFlight}. Every call ends by its deadline. If a call rejects, it rejects
  * for all callers.
  */
-export function singleFlight<K, V>({ deadlineMs, onTimeout: late }: SingleFlightOptions<V>): SingleFlight<K, V> {
+export function singleFlight<K, V>({ deadlineMs, onTimeout }: SingleFlightOptions<V>): SingleFlight<K, V> {
   const flights = new Map<K, Promise<V>>();
   return {
     join: key => flights.get(key),
@@ -53,9 +53,9 @@ export function singleFlight<K, V>({ deadlineMs, onTimeout: late }: SingleFlight
       const deadline = new Deadline();
       const answer = call(deadline);
       if (!(answer instanceof Promise)) return answer;
-      const flight = withDeadline(answer, deadline, deadlineMs, late).finally(() => flights.delete(key));
-      flights.set(key, flight);
-      return flight;
+      const running = withDeadline(answer, deadline, deadlineMs, onTimeout).finally(() => flights.delete(key));
+      flights.set(key, running);
+      return running;
     },
     get size() {
       return flights.size;
@@ -63,12 +63,12 @@ export function singleFlight<K, V>({ deadlineMs, onTimeout: late }: SingleFlight
   };
 }
 
-function withDeadline<V>(answer: Promise<V>, deadline: Deadline, deadlineMs: number, late: () => V): Promise<V> {
+function withDeadline<V>(answer: Promise<V>, deadline: Deadline, deadlineMs: number, onTimeout: () => V): Promise<V> {
   const { promise, resolve, reject } = Promise.withResolvers<V>();
   const timer = setTimeout(() => {
     deadline.pass();
     // A stage that reacts to the signal can still return its own, more exact cause.
-    setImmediate(() => resolve(late()));
+    setImmediate(() => resolve(onTimeout()));
   }, deadlineMs);
   answer.then(resolve, reject).finally(() => clearTimeout(timer));
   return promise;

@@ -44,13 +44,13 @@ const ORDER: readonly Priority[] = ['verified', 'unverified', 'refresh'];
  * least one slot. The other slots therefore stay available to `verified`, whatever the load.
  */
 export function prioritySemaphore(options: PrioritySemaphoreOptions): PrioritySemaphore {
-  const { limit, maxQueue, unverifiedShare, unverifiedSlots: unverifiedPlaces = share => share } = options;
+  const { limit, maxQueue, unverifiedShare, unverifiedSlots = share => share } = options;
   const inFlight: Record<Priority, number> = { verified: 0, unverified: 0, refresh: 0 };
   const waiting: Record<Priority, Set<() => void>> = { verified: new Set(), unverified: new Set(), refresh: new Set() };
   let held = false;
 
   const capacity = (priority: Priority): number =>
-    priority === 'unverified' ? unverifiedPlaces(Math.max(1, Math.floor(limit() * unverifiedShare()))) : limit();
+    priority === 'unverified' ? unverifiedSlots(Math.max(1, Math.floor(limit() * unverifiedShare()))) : limit();
   const totalInFlight = (): number => inFlight.verified + inFlight.unverified + inFlight.refresh;
   const canAcquire = (priority: Priority): boolean =>
     totalInFlight() < limit() && inFlight[priority] < capacity(priority) && (priority === 'verified' || !held);
@@ -69,7 +69,7 @@ export function prioritySemaphore(options: PrioritySemaphoreOptions): PrioritySe
   };
 
   return {
-    capacity: capacity,
+    capacity,
     tryAcquire(priority) {
       if (waiting[priority].size > 0 || !canAcquire(priority)) return false;
       inFlight[priority] += 1;
@@ -94,8 +94,8 @@ export function prioritySemaphore(options: PrioritySemaphoreOptions): PrioritySe
     },
     inFlight: priority => inFlight[priority],
     queued: priority => waiting[priority].size,
-    pauseLowPriority(now) {
-      held = now;
+    pauseLowPriority(paused) {
+      held = paused;
       if (!held) dispatch();
     },
   };

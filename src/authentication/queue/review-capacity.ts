@@ -34,28 +34,28 @@ export interface ReviewCapacity {
 
 /** Creates the slots for reviews. All limits adapt to the results. */
 export function createReviewCapacity(options: ReviewCapacityOptions, now: () => number): ReviewCapacity {
-  const { maxConcurrency, maxQueue, unverifiedShare, protecting = () => false } = options;
+  const { maxConcurrency, maxQueue, unverifiedShare, protecting: validTokensInUse = () => false } = options;
   const limit = aimdLimit(maxConcurrency, now);
   // If no signature can be verified, valid tokens are unverified too. They then keep a quarter of
   // the slots instead of one.
   const minSlots = (): number => (unverifiedShare() < 1 ? 1 : limit.current * MIN_UNVERIFIED_SHARE);
-  const yielding = createUnverifiedLimit({ protecting, minSlots: minSlots, now });
+  const unverifiedLimit = createUnverifiedLimit({ protecting: validTokensInUse, minSlots, now });
   const queues = prioritySemaphore({
     limit: () => limit.current,
     maxQueue,
     unverifiedShare,
-    unverifiedSlots: yielding.current,
+    unverifiedSlots: unverifiedLimit.current,
   });
   const pause = createPause(queues, now);
-  const waits = createWaitEstimate(queues);
+  const waitEstimate = createWaitEstimate(queues);
   return {
     queues,
     limit,
     pause,
-    waits,
+    waits: waitEstimate,
     learn(priority, result, startedAt) {
-      if (priority === 'unverified') yielding.record(result);
-      waits.learn(priority, now() - startedAt);
+      if (priority === 'unverified') unverifiedLimit.record(result);
+      waitEstimate.learn(priority, now() - startedAt);
       if (result.kind !== 'unavailable') {
         limit.onSuccess();
         pause.endAfterReview(startedAt);

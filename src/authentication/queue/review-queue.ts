@@ -49,7 +49,7 @@ const OVERLOADED = overloaded('too_many_reviews');
  * failure of the API server.
  */
 export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueOptions): ReviewQueue {
-  const { maxWaitMs, now = () => performance.now(), onAdmitted = () => {}, onRejected: onRefused = () => {} } = options;
+  const { maxWaitMs, now = () => performance.now(), onAdmitted = () => {}, onRejected = () => {} } = options;
   const { queues, limit, pause, waits, learn: record } = createReviewCapacity(options, now);
 
   const run = async (priority: Priority, token: Token, context: ReviewContext): Promise<AuthResult> => {
@@ -65,18 +65,18 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
 
   const wait = async (priority: Priority, token: Token, context: ReviewContext): Promise<AuthResult> => {
     const start = now();
-    if (!(await turn(queues, priority, context.signal))) return refuse(priority, 'queue_timeout');
+    if (!(await waitForSlot(queues, priority, context.signal))) return rejectAs(priority, 'queue_timeout');
     const waitedMs = now() - start;
     if (waitedMs > maxWaitMs) {
       queues.release(priority);
-      return refuse(priority, 'queue_timeout');
+      return rejectAs(priority, 'queue_timeout');
     }
     onAdmitted(waitedMs / 1000);
     return run(priority, token, context);
   };
 
-  const refuse = (priority: Priority, why: QueueRejection): Unavailable => {
-    onRefused(priority, why);
+  const rejectAs = (priority: Priority, why: QueueRejection): Unavailable => {
+    onRejected(priority, why);
     return OVERLOADED;
   };
 
@@ -92,20 +92,20 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
         onAdmitted(0);
         return run(priority, token, context);
       }
-      if (queues.isFull(priority)) return refuse(priority, 'queue_full');
+      if (queues.isFull(priority)) return rejectAs(priority, 'queue_full');
       // The API server asked for this pause, so it is not reported as gatecar's own limit. The
       // review does not wait, because the API server may extend the pause.
       if (priority !== 'verified' && pause.leftMs > 0) {
         return unavailable('too_many_requests', Math.ceil(pause.leftMs / 1000));
       }
-      if (waits.expectedMs(priority) > maxWaitMs) return refuse(priority, 'queue_timeout');
+      if (waits.expectedMs(priority) > maxWaitMs) return rejectAs(priority, 'queue_timeout');
       return wait(priority, token, context);
     },
   };
 }
 
 /** Waits for a slot. @returns whether it came before the signal aborted. */
-function turn(queues: PrioritySemaphore, priority: Priority, signal: AbortSignal | undefined): Promise<boolean> {
+function waitForSlot(queues: PrioritySemaphore, priority: Priority, signal: AbortSignal | undefined): Promise<boolean> {
   return new Promise(resolve => {
     const giveUp = queues.enqueue(priority, () => {
       signal?.removeEventListener('abort', leave);

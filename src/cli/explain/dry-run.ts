@@ -63,7 +63,7 @@ export async function dryRun(credential: Credential, options: DryRunOptions): Pr
     const clockState = apiClock.state;
     const signature = credential.kind === 'token' ? await keys?.verify(credential.token) : undefined;
     const seen: { refusedBy?: ScreeningCheck | ClaimCheck; result?: AuthResult; report?: ReviewEvent } = {};
-    const onRefusal = (check: ScreeningCheck | ClaimCheck) => {
+    const onRejection = (check: ScreeningCheck | ClaimCheck) => {
       seen.refusedBy = check;
     };
     const { tokenAudiences: audiences, jwtPrecheck, opaqueTokens, reviewTimeoutMs } = config;
@@ -79,9 +79,9 @@ export async function dryRun(credential: Credential, options: DryRunOptions): Pr
     };
     const signatures = jwtPrecheck === 'signature';
     const examining = keys
-      ? withJwtPrecheck(noting, { keys, clock: apiClock, audiences, signatures, onViolation: onRefusal, wallClock })
+      ? withJwtPrecheck(noting, { keys, clock: apiClock, audiences, signatures, onViolation: onRejection, wallClock })
       : noting;
-    const authority = withTokenScreening(examining, { opaqueTokens, onRejection: onRefusal });
+    const authority = withTokenScreening(examining, { opaqueTokens, onRejection });
     const decision = await createAuthorizer(authority, createPolicy(config))(credential);
     return {
       ...NOT_REVIEWED,

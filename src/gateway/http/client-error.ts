@@ -14,11 +14,11 @@ export function handleClientError(error: Error & { code?: string }, socket: Sock
     socket.destroy();
     return;
   }
-  const { pendingResponse: owed } = connectionOf({ socket });
-  if (owed !== undefined) {
-    owed.once('close', () => socket.destroySoon());
+  const { pendingResponse } = connectionOf({ socket });
+  if (pendingResponse !== undefined) {
+    pendingResponse.once('close', () => socket.destroySoon());
     // The response has been sent and waits only for a request body that will not arrive.
-    if (owed.headersSent) owed.end();
+    if (pendingResponse.headersSent) pendingResponse.end();
     return;
   }
   const status = error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request';

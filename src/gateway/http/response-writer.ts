@@ -38,10 +38,10 @@ export function declaresBody({ headers }: IncomingMessage): boolean {
  */
 function drainBody(request: IncomingMessage, response: ServerResponse, body: string, lingerMs: number): void {
   const idle = setTimeout(close, lingerMs);
-  const inAll = setTimeout(close, MAX_BODY_DRAIN_MS);
+  const total = setTimeout(close, MAX_BODY_DRAIN_MS);
   function close(): void {
     clearTimeout(idle);
-    clearTimeout(inAll);
+    clearTimeout(total);
     response.end();
   }
   let drained = 0;
