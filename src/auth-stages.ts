@@ -121,8 +121,9 @@ export function createCache(
 }
 
 /**
- * Creates the readiness state with its probe. The result of the probe does not matter, only that
- * there is one. It has the highest priority, since its success ends the effects of an outage.
+ * Creates the readiness state with its probe. The probe's token is invalid on purpose: any answer
+ * shows that the API server is up. The probe has the highest priority, since its success ends the
+ * effects of an outage.
  */
 export function createHealth(
   log: Logger,

@@ -22,7 +22,7 @@ const MISSING: Deny = { kind: 'deny', reason: 'credentials_missing', detail: '' 
 const OTHER_SCHEME_DECISION: Deny = { kind: 'deny', reason: 'credentials_malformed', detail: OTHER_SCHEME };
 const MALFORMED: Deny = { kind: 'deny', reason: 'credentials_malformed', detail: '' };
 const EMPTY: Deny = { kind: 'deny', reason: 'token_empty', detail: '' };
-const BASIC_MODE_IDENTITY: Allow = { kind: 'allow', identity: undefined };
+const FORMAT_ONLY_ALLOW: Allow = { kind: 'allow', identity: undefined };
 
 /** Creates the authorization pipeline: credential → authenticator → policy → decision. */
 export function createAuthorizer(authenticator: TokenAuthenticator, policy: Policy): Authorize {
@@ -43,9 +43,12 @@ export function createAuthorizer(authenticator: TokenAuthenticator, policy: Poli
   };
 }
 
-/** Basic mode: allows every request with a well-formed bearer token, without authenticating it. */
+/**
+ * Format-only mode: allows every request with a well-formed bearer token, without authenticating
+ * it.
+ */
 export const authorizeFormatOnly: Authorize = credential =>
-  credential.kind === 'token' ? BASIC_MODE_IDENTITY : withoutToken(credential);
+  credential.kind === 'token' ? FORMAT_ONLY_ALLOW : withoutToken(credential);
 
 function deny({ reason, detail, retryAfterSeconds }: Rejected): Deny {
   return { kind: 'deny', reason, detail, ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) };
@@ -60,7 +63,7 @@ function withoutToken(credential: Exclude<Credential, { kind: 'token' }>): Deny 
   switch (credential.kind) {
     case 'absent':
       return MISSING;
-    case 'foreign':
+    case 'other_scheme':
       return OTHER_SCHEME_DECISION;
     case 'malformed':
       return MALFORMED;

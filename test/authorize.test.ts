@@ -37,7 +37,7 @@ t.test('a credential without a well-formed token is denied without authenticatio
   const authorize = createAuthorizer(authenticator, ALLOW_ALL);
   const expected = {
     absent: ['credentials_missing', ''],
-    foreign: ['credentials_malformed', OTHER_SCHEME],
+    other_scheme: ['credentials_malformed', OTHER_SCHEME],
     malformed: ['credentials_malformed', ''],
     empty: ['token_empty', ''],
   } as const;

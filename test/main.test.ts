@@ -77,7 +77,7 @@ t.test('`gatecar gateway` prints a configuration, and remaining steps on standar
   t.match(await run(['gateway', 'envoy-grpc']), {
     code: 0,
     out: /^static_resources:$/m,
-    err: 'gatecar: it asks over gRPC, which is off: GATECAR_GRPC_LISTEN=:9082\n',
+    err: 'gatecar: this gateway calls gatecar over gRPC, which is off: set GATECAR_GRPC_LISTEN=:9082\n',
   });
 });
 

@@ -6,7 +6,7 @@ import type { ServerClock } from './server-clock.ts';
 import type { AuthResult, ReviewContext, TokenAuthenticator } from './token-authenticator.ts';
 import { INVALID_BEARER_TOKEN, rejected, sanitizeErrorMessage } from './token-review-response.ts';
 
-/** A check against what the cluster publishes. It can only reject. */
+/** A local check of a JWT: its times, its audience or its signature. It can only reject. */
 export type ClaimCheck = 'expired' | 'not_yet_valid' | 'audience' | 'signature';
 
 export interface JwtPrecheckOptions {
@@ -93,12 +93,8 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
     return check === 'audience' ? result : { ...result, keepUntil: clock.freshUntil };
   };
 
-  const continueWith = (
-    check: KeyCheckResult,
-    token: Token,
-    context: ReviewContext,
-  ): AuthResult | Promise<AuthResult> => {
-    if (check === 'bad') {
+  const apply = (check: KeyCheckResult, token: Token, context: ReviewContext): AuthResult | Promise<AuthResult> => {
+    if (check === 'invalid') {
       onViolation('signature');
       // Each rejection is a new object: the failure counter counts an object that requests share
       // only once.
@@ -112,20 +108,14 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
   const checkSignature = (token: Token, context: ReviewContext): AuthResult | Promise<AuthResult> => {
     if (!signatures) return inner.authenticate(token, context);
     const check = keys.verify(token);
-    return check instanceof Promise
-      ? check.then(result => continueWith(result, token, context))
-      : continueWith(check, token, context);
+    return check instanceof Promise ? check.then(one => apply(one, token, context)) : apply(check, token, context);
   };
 
   /**
    * Checks the claims against the API server's time. If no recent response shows that time, the
    * JWKS is fetched first.
    */
-  const checkWithServerTime = async (
-    token: Token,
-    claims: UnverifiedClaims,
-    context: ReviewContext,
-  ): Promise<AuthResult> => {
+  const recheckTimes = async (token: Token, claims: UnverifiedClaims, context: ReviewContext): Promise<AuthResult> => {
     if (clock.state === 'unknown') await keys.fetchAgain();
     const [violation] = clock.state === 'agrees' ? findClaimViolations(claims, audiences, wallClock()) : NO_VIOLATIONS;
     return violation === undefined ? checkSignature(token, context) : reject(token, violation);
@@ -143,7 +133,7 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
       const [violation] = findClaimViolations(claims, audiences, wallClock());
       if (violation === undefined) return checkSignature(token, context);
       const isCertain = violation.check === 'audience' || clock.state === 'agrees';
-      return isCertain ? reject(token, violation) : checkWithServerTime(token, claims, context);
+      return isCertain ? reject(token, violation) : recheckTimes(token, claims, context);
     },
   };
 }

@@ -54,7 +54,7 @@ export function withRejectionThrottle(
 
   const delay = (result: AuthResult, context: ReviewContext): AuthResult | Promise<AuthResult> => {
     if (!isDelayed(result) || !isActive() || waiting.size >= maxWaiting) return result;
-    // Reading `asking.signal` creates it, so it is read only if needed.
+    // Reading `context.signal` creates it, so it is read only if needed.
     const { signal } = context;
     return signal?.aborted ? result : waitForSlot(signal).then(() => result);
   };

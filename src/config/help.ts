@@ -12,7 +12,7 @@ function defaultOf(setting: Setting<unknown>): string {
 export function help(): string {
   const settings = ALL.map(setting => {
     const names = [setting.name, ...setting.aliases].join(', ');
-    const text = wrapText(setting.help.replaceAll('`', ''), 94);
+    const text = wrapText(`${setting.help} Must be ${setting.type.rule}.`.replaceAll('`', ''), 94);
     return [
       `  --${flagName(setting)}`,
       `      ${names} (default: ${defaultOf(setting)})`,

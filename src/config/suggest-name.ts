@@ -5,7 +5,10 @@ export function suggestName(name: string, known: readonly string[]): string | un
   let best: { readonly name: string; readonly edits: number } | undefined;
   for (const candidate of known) {
     const edits = distance(name, candidate);
-    if (edits <= Math.max(2, candidate.length / 3) && (best === undefined || edits < best.edits)) {
+    if (
+      edits <= Math.max(Math.min(2, Math.floor(name.length / 2)), candidate.length / 3) &&
+      (best === undefined || edits < best.edits)
+    ) {
       best = { name: candidate, edits };
     }
   }

@@ -3,7 +3,7 @@ import { Token } from './token.ts';
 /** The content of a request's `Authorization` header. */
 export type Credential =
   /** `presented` is the part of the field that may be a secret. It is kept only for redaction. */
-  | { readonly kind: 'absent' | 'foreign' | 'empty' | 'malformed'; readonly presented?: Token }
+  | { readonly kind: 'absent' | 'other_scheme' | 'empty' | 'malformed'; readonly presented?: Token }
   | { readonly kind: 'token'; readonly token: Token };
 
 const ABSENT: Credential = { kind: 'absent' };
@@ -60,7 +60,7 @@ export function presentedIn(credential: Credential): Token | undefined {
  */
 export function parseAuthorization(value: string | undefined): Credential {
   if (value === undefined || value === '') return ABSENT;
-  if (!IS_BEARER.test(value)) return { kind: 'foreign', presented: new Token(value) };
+  if (!IS_BEARER.test(value)) return { kind: 'other_scheme', presented: new Token(value) };
   const rest = value.slice(SCHEME.length);
   if (rest === '' || rest === ' ') return EMPTY;
   if (rest.charCodeAt(0) !== 0x20) return { kind: 'malformed', presented: new Token(rest) };

@@ -6,7 +6,7 @@ import { keySets } from './key-sets.ts';
 import { DISCOVERY_PATH, type GetDocument, getDocument, JWKS_PATH, readIssuer } from './published-documents.ts';
 
 /** The result of checking a token's signature with the published keys. */
-export type KeyCheckResult = 'good' | 'bad' | 'unknown';
+export type KeyCheckResult = 'valid' | 'invalid' | 'unknown';
 
 /**
  * What the cluster publishes about the tokens it signs (OpenID Connect Discovery 1.0 §4, RFC 7517).
@@ -83,20 +83,16 @@ export function createClusterJwks(options: ClusterJwksOptions): ClusterJwks {
     if (now() >= confirmedUntil) return 'unknown';
     // All waiting tokens continue at the same time, and checking them again would block the event
     // loop. That is necessary only if the keys have changed.
-    const check = keys.revision === revision ? 'bad' : await keys.check(revealToken(token));
-    if (check !== 'bad') return toResult(check);
-    return (await keys.isOfReplaced(revealToken(token))) ? 'unknown' : 'bad';
+    const check = keys.revision === revision ? 'invalid' : await keys.check(revealToken(token));
+    if (check !== 'invalid') return toResult(check);
+    return (await keys.isOfReplaced(revealToken(token))) ? 'unknown' : 'invalid';
   };
-  const confirmOrReturn = (
-    check: SignatureCheck,
-    token: Token,
-    revision: number,
-  ): KeyCheckResult | Promise<KeyCheckResult> => {
+  const confirm = (check: SignatureCheck, token: Token, revision: number): KeyCheckResult | Promise<KeyCheckResult> => {
     // The key may be new after a rotation.
     if (check === 'unknown key') fetches.ask(JWKS_FETCH_EVERY_MS);
-    if (check !== 'bad') return toResult(check);
+    if (check !== 'invalid') return toResult(check);
     const isConfirmed = now() < confirmedUntil && keys.revision === revision && !keys.haveChanged;
-    return isConfirmed ? 'bad' : confirmInvalid(token, revision);
+    return isConfirmed ? 'invalid' : confirmInvalid(token, revision);
   };
 
   return {
@@ -116,13 +112,12 @@ export function createClusterJwks(options: ClusterJwksOptions): ClusterJwks {
     verify(token) {
       const { revision } = keys;
       const check = keys.check(revealToken(token));
-      return check instanceof Promise
-        ? check.then(one => confirmOrReturn(one, token, revision))
-        : confirmOrReturn(check, token, revision);
+      if (check instanceof Promise) return check.then(result => confirm(result, token, revision));
+      return confirm(check, token, revision);
     },
   };
 }
 
 function toResult(check: SignatureCheck): KeyCheckResult {
-  return check === 'good' || check === 'bad' ? check : 'unknown';
+  return check === 'valid' || check === 'invalid' ? check : 'unknown';
 }

@@ -6,9 +6,9 @@ import { MAX_KEYS_OF_SAME_ID, MAX_QUICK_RSA_BITS, MAX_SLOW_CHECKS } from '../lim
 /** The result of a signature check. */
 export type SignatureCheck =
   /** One of the keys made the signature. */
-  | 'good'
+  | 'valid'
   /** The token names one of the keys, but that key did not make the signature. */
-  | 'bad'
+  | 'invalid'
   /** The token names a key that is not in the set, or an algorithm other than that key's. */
   | 'unknown key'
   /** A form that gatecar does not verify: not a JWS, no `kid`, or a required extension. */
@@ -106,7 +106,7 @@ export function createJwsVerifier(jwks: Readonly<Record<string, unknown>>): JwsV
     slowChecks += 1;
     try {
       const made = await Promise.all(candidates.map(key => verifyAsync(key.digest, signed, key.key, signature)));
-      return made.includes(true) ? 'good' : 'bad';
+      return made.includes(true) ? 'valid' : 'invalid';
     } finally {
       slowChecks -= 1;
     }
@@ -120,7 +120,7 @@ export function createJwsVerifier(jwks: Readonly<Record<string, unknown>>): JwsV
       const candidates = keysFor(header['kid']).filter(({ algorithm }) => algorithm === header['alg']);
       if (candidates.length === 0) return 'unknown key';
       if (candidates.some(({ isSlow }) => isSlow)) return checkSlowly(candidates, signed, signature);
-      return candidates.some(({ digest, key }) => verify(digest, signed, key, signature)) ? 'good' : 'bad';
+      return candidates.some(({ digest, key }) => verify(digest, signed, key, signature)) ? 'valid' : 'invalid';
     },
   };
 }

@@ -62,7 +62,7 @@ export function keySets(now: () => number): KeySets {
     check: jws => current?.keys.verify(jws) ?? 'unknown key',
     async isOfReplaced(jws) {
       for (const { keys } of replaced.filter(isRecent)) {
-        if ((await keys.verify(jws)) === 'good') return true;
+        if ((await keys.verify(jws)) === 'valid') return true;
       }
       return false;
     },

@@ -51,17 +51,17 @@ const rejection = (cause: string, keepUntil?: number) => ({
 });
 
 t.test('a token with a valid signature is reviewed with verified priority and its abort signal', async t => {
-  const { authenticator, inner } = examine('good');
+  const { authenticator, inner } = examine('valid');
   const { signal } = new AbortController();
   t.equal(await authenticator.authenticate(unsignedJwt(claims), { signal }), authenticated);
   t.strictSame(inner.reviews[0]?.context, { signal, priority: 'verified' });
 });
 
 t.test('an asynchronous signature check is awaited', async t => {
-  const valid = examine(Promise.resolve('good'));
+  const valid = examine(Promise.resolve('valid'));
   t.equal(await valid.authenticator.authenticate(unsignedJwt(claims)), authenticated);
   t.equal(valid.inner.reviews[0]?.context?.priority, 'verified');
-  const invalid = examine(Promise.resolve('bad'));
+  const invalid = examine(Promise.resolve('invalid'));
   t.match(await invalid.authenticator.authenticate(unsignedJwt(claims)), { kind: 'rejected' });
   t.equal(invalid.inner.reviews.length, 0);
 });
@@ -73,7 +73,7 @@ t.test('a token with an unverifiable signature is reviewed with unverified prior
 });
 
 t.test('an invalid signature is rejected with the API server’s text and without a review', async t => {
-  const { authenticator, inner, violations } = examine('bad');
+  const { authenticator, inner, violations } = examine('invalid');
   const cause = 'go-jose/go-jose: error in cryptographic primitive';
   t.strictSame(
     await authenticator.authenticate(unsignedJwt(claims)),
@@ -85,7 +85,7 @@ t.test('an invalid signature is rejected with the API server’s text and withou
 });
 
 t.test('each invalid signature returns a new rejection object, so that the failure limit counts it', async t => {
-  const { authenticator } = examine('bad');
+  const { authenticator } = examine('invalid');
   t.not(authenticator.authenticate(unsignedJwt(claims)), authenticator.authenticate(unsignedJwt(claims)));
 });
 
@@ -94,20 +94,20 @@ t.test('a valid signature is reported, and no other token', async t => {
   const onVerified = () => {
     verified += 1;
   };
-  await examine('bad', { onVerified }).authenticator.authenticate(unsignedJwt(claims));
+  await examine('invalid', { onVerified }).authenticator.authenticate(unsignedJwt(claims));
   await examine('unknown', { onVerified }).authenticator.authenticate(unsignedJwt(claims));
-  await examine('good', { onVerified }).authenticator.authenticate(unsignedJwt({ ...claims, aud: ['x'] }));
-  await examine('good', { onVerified }).authenticator.authenticate(new Token('opaque'));
-  await examine('good', { onVerified, signatures: false }).authenticator.authenticate(unsignedJwt(claims));
+  await examine('valid', { onVerified }).authenticator.authenticate(unsignedJwt({ ...claims, aud: ['x'] }));
+  await examine('valid', { onVerified }).authenticator.authenticate(new Token('opaque'));
+  await examine('valid', { onVerified, signatures: false }).authenticator.authenticate(unsignedJwt(claims));
   t.equal(verified, 0);
-  await examine('good', { onVerified }).authenticator.authenticate(unsignedJwt(claims));
-  await examine(Promise.resolve('good'), { onVerified }).authenticator.authenticate(unsignedJwt(claims));
+  await examine('valid', { onVerified }).authenticator.authenticate(unsignedJwt(claims));
+  await examine(Promise.resolve('valid'), { onVerified }).authenticator.authenticate(unsignedJwt(claims));
   t.equal(verified, 2);
 });
 
 t.test('exp and nbf are rejected past the API server’s leeway plus 30 s for clock skew', async t => {
   const seconds = NOW / 1000;
-  const { authenticator, inner, violations } = examine('good');
+  const { authenticator, inner, violations } = examine('valid');
   for (const tolerated of [
     { ...claims, exp: seconds - 90 },
     { ...claims, nbf: seconds + 90 },
@@ -133,16 +133,16 @@ const notYetValid = { ...claims, nbf: NOW / 1000 + 91 };
 t.test('while the clocks differ, only signatures and audiences are checked locally, not times', async t => {
   const differ = { clock: { state: 'differs', freshUntil: 0 } } as const;
   for (const claims of [expired, notYetValid]) {
-    const verified = examine('good', differ);
+    const verified = examine('valid', differ);
     t.equal(await verified.authenticator.authenticate(unsignedJwt(claims)), authenticated);
     t.equal(verified.inner.reviews[0]?.context?.priority, 'verified');
-    const badSignature = examine('bad', differ);
+    const badSignature = examine('invalid', differ);
     t.match(await badSignature.authenticator.authenticate(unsignedJwt(claims)), { kind: 'rejected' });
     t.strictSame(badSignature.violations, ['signature']);
-    const badAudience = examine('good', differ);
+    const badAudience = examine('valid', differ);
     t.match(badAudience.authenticator.authenticate(unsignedJwt({ ...claims, aud: ['x'] })), { kind: 'rejected' });
     t.strictSame(badAudience.violations, ['audience']);
-    const unchecked = examine('good', { ...differ, signatures: false });
+    const unchecked = examine('valid', { ...differ, signatures: false });
     t.equal(await unchecked.authenticator.authenticate(unsignedJwt(claims)), authenticated);
   }
 });
@@ -155,7 +155,7 @@ t.test('the clocks are compared before exp or nbf is rejected', async t => {
   ] as const) {
     let state: ClockState = 'unknown';
     let fetches = 0;
-    const { authenticator, inner, violations } = examine('good', {
+    const { authenticator, inner, violations } = examine('valid', {
       clock: {
         get state() {
           return state;
@@ -178,7 +178,7 @@ t.test('the clocks are compared before exp or nbf is rejected', async t => {
 });
 
 t.test('a token without a configured audience is rejected, and the text has both audience lists', async t => {
-  const { authenticator, inner, violations } = examine('good', { audiences: ['bindcar', 'x y'] });
+  const { authenticator, inner, violations } = examine('valid', { audiences: ['bindcar', 'x y'] });
   t.strictSame(
     authenticator.authenticate(unsignedJwt({ ...claims, aud: ['a', 'b"c'] })),
     rejection('token audiences ["a" "b\\"c"] is invalid for the target audiences ["bindcar" "x y"]'),
@@ -203,12 +203,12 @@ t.test('a token without a configured audience is rejected, and the text has both
 });
 
 t.test('audiences are not checked locally if none are configured', async t => {
-  const { authenticator } = examine('good', { audiences: [] });
+  const { authenticator } = examine('valid', { audiences: [] });
   t.equal(await authenticator.authenticate(unsignedJwt({ ...claims, aud: ['whatever'] })), authenticated);
 });
 
 t.test('the text of a rejection is one line of at most 512 characters and contains no token', async t => {
-  const { authenticator } = examine('good');
+  const { authenticator } = examine('valid');
   const jwt = `eyJ${'a'.repeat(30)}.eyJ${'b'.repeat(30)}.ccc`;
   const result = authenticator.authenticate(unsignedJwt({ ...claims, aud: ['line\nbreak', jwt, 'x'.repeat(9000)] }));
   t.match(result, { kind: 'rejected' });
@@ -226,7 +226,7 @@ t.test('opaque tokens and JWTs of another or unknown issuer are reviewed without
     [unsignedJwt({ ...invalid, iss: undefined }), undefined],
     [unsignedJwt(invalid), undefined],
   ] as const) {
-    const { authenticator, inner, refreshed } = examine('bad', { issuer });
+    const { authenticator, inner, refreshed } = examine('invalid', { issuer });
     t.equal(await authenticator.authenticate(token), authenticated);
     t.strictSame(inner.reviews[0]?.context, {});
     t.equal(refreshed(), 1, 'the JWKS is refreshed');
@@ -234,7 +234,7 @@ t.test('opaque tokens and JWTs of another or unknown issuer are reviewed without
 });
 
 t.test('without signature checks, claims are checked and the priority stays unverified', async t => {
-  const { authenticator, inner, violations } = examine('bad', { signatures: false });
+  const { authenticator, inner, violations } = examine('invalid', { signatures: false });
   t.equal(await authenticator.authenticate(unsignedJwt(claims)), authenticated);
   t.strictSame(inner.reviews[0]?.context, {});
   t.match(authenticator.authenticate(unsignedJwt({ ...claims, exp: 1 })), { kind: 'rejected' });
@@ -242,7 +242,7 @@ t.test('without signature checks, claims are checked and the priority stays unve
 });
 
 t.test('a cache refresh is reviewed without local checks', async t => {
-  const { authenticator, inner } = examine('bad');
+  const { authenticator, inner } = examine('invalid');
   const context = { priority: 'refresh' } as const;
   t.equal(await authenticator.authenticate(unsignedJwt({ ...claims, exp: 1 }), context), authenticated);
   t.equal(inner.reviews[0]?.context, context);
@@ -253,7 +253,7 @@ t.test('the JWT pre-check uses the real time by default and works without onRefu
     issuer: ISSUER,
     hasKeys: true,
     confirmedUntil: 0,
-    verify: () => 'bad',
+    verify: () => 'invalid',
     refresh() {},
     fetchAgain: () => undefined,
   };

@@ -70,7 +70,7 @@ t.test('check and explain report the cause of each fault', { skip: skipWithout(k
       { check: 'credential', text: /^a token of "system:serviceaccount:gatecar:gatecar"/ },
       { check: 'review', result: 'ok' },
       { check: 'rbac', text: 'gatecar may create TokenReviews' },
-      { check: 'audience', text: 'the API server looks at audiences: a token that is not for ["bindcar"] is refused' },
+      { check: 'audience', text: 'the API server enforces audiences: a token that is not for ["bindcar"] is rejected' },
       { check: 'clock', result: 'ok' },
       { check: 'allowlists' },
       { check: 'listeners' },
@@ -169,7 +169,7 @@ t.test('check and explain report the cause of each fault', { skip: skipWithout(k
     t.match(await allowlists(settings), { result: 'ok', text: /^not checked, because gatecar may not read them/ });
     t.match(await allowlists(await withCredential('admin', api.adminToken)), {
       result: 'warn',
-      text: /^\["typo"\] are named/,
+      text: /^\["typo"\] are listed/,
     });
   });
 

@@ -66,8 +66,8 @@ t.test('signatures are unverifiable before the JWKS is fetched, and valid or inv
   t.strictSame(problems, [undefined]);
   t.equal(keys.issuer, ISSUER);
   t.equal(keys.hasKeys, true);
-  t.equal(keys.verify(new Token(cluster.issue(request))), 'good');
-  t.equal(keys.verify(withInvalidSignature(cluster.issue(request))), 'bad');
+  t.equal(keys.verify(new Token(cluster.issue(request))), 'valid');
+  t.equal(keys.verify(withInvalidSignature(cluster.issue(request))), 'invalid');
 });
 
 t.test('a JWKS without a usable key is not used for verification', async t => {
@@ -89,8 +89,8 @@ t.test('a slow signature check returns a promise', async t => {
   const signature = sign('sha384', Buffer.from(input), { key: privateKey, dsaEncoding: 'ieee-p1363' });
   const check = keys.verify(new Token(`${input}.${signature.toString('base64url')}`));
   t.type(check, Promise);
-  t.equal(await check, 'good');
-  t.equal(await keys.verify(new Token(`${input}.AAAA`)), 'bad');
+  t.equal(await check, 'valid');
+  t.equal(await keys.verify(new Token(`${input}.AAAA`)), 'invalid');
 });
 
 t.test('a token without kid, with another algorithm or that is not a JWS is unverifiable', async t => {
@@ -131,8 +131,8 @@ t.test('an unknown kid refetches the JWKS at most every ten seconds', async t =>
   t.equal(keys.verify(token), 'unknown');
   await settle();
   t.equal(requests.length, 4);
-  t.equal(keys.verify(token), 'good', 'the new key is known');
-  t.equal(keys.verify(new Token(cluster.issue(request))), 'good', 'the old key is still known');
+  t.equal(keys.verify(token), 'valid', 'the new key is known');
+  t.equal(keys.verify(new Token(cluster.issue(request))), 'valid', 'the old key is still known');
 });
 
 t.test('each document is refetched after its max-age', async t => {
@@ -207,7 +207,7 @@ t.test('a failed fetch is reported without the response, is retried and keeps th
     await settle();
     t.equal(problems.at(-1), problem);
     t.equal(keys.issuer, ISSUER);
-    t.equal(keys.verify(new Token(cluster.issue(request))), 'good', 'the previous keys stay');
+    t.equal(keys.verify(new Token(cluster.issue(request))), 'valid', 'the previous keys stay');
   }
   t.equal(problems.length, 1 + broken.length);
 });
@@ -260,7 +260,7 @@ t.test('a token of a new key under the same kid is valid as soon as the key is p
   await settle();
   documents[JWKS_PATH] = json(replacement);
   clock.advance(1000);
-  t.equal(await keys.verify(tokenOfReplacement()), 'good', 'the check waited for the fetch');
+  t.equal(await keys.verify(tokenOfReplacement()), 'valid', 'the check waited for the fetch');
   t.strictSame(requests.slice(2), [JWKS_PATH]);
 });
 
@@ -271,13 +271,13 @@ t.test('a signature is found invalid only by a JWKS fetched within the last 500 
   const invalid = withInvalidSignature(cluster.issue(request));
   t.equal(keys.confirmedUntil, clock.now() + 500);
   clock.advance(499);
-  t.equal(keys.verify(invalid), 'bad');
+  t.equal(keys.verify(invalid), 'invalid');
   t.equal(requests.length, 2);
   clock.advance(1);
   const checks = Array.from({ length: 50 }, () => keys.verify(invalid));
-  t.strictSame([...new Set(await Promise.all(checks))], ['bad'], 'all checks waited for one fetch');
+  t.strictSame([...new Set(await Promise.all(checks))], ['invalid'], 'all checks waited for one fetch');
   t.equal(requests.length, 3);
-  t.equal(keys.verify(invalid), 'bad', 'the next check does not fetch');
+  t.equal(keys.verify(invalid), 'invalid', 'the next check does not fetch');
 });
 
 t.test('tokens with invalid signatures cause at most two fetches a second', async t => {
@@ -288,7 +288,7 @@ t.test('tokens with invalid signatures cause at most two fetches a second', asyn
   for (let tenth = 0; tenth < 100; tenth += 1) {
     clock.advance(100);
     const checks = await Promise.all([keys.verify(invalid), keys.verify(withInvalidSignature(cluster.issue(request)))]);
-    t.strictSame(checks, ['bad', 'bad']);
+    t.strictSame(checks, ['invalid', 'invalid']);
   }
   t.equal(problems.length, 21);
   t.equal(requests.length, 22);
@@ -307,12 +307,12 @@ t.test(
     for (let second = 0; second < 9; second += 1) {
       clock.advance(1000);
       t.equal(await keys.verify(invalid), 'unknown');
-      t.equal(keys.verify(new Token(cluster.issue(request))), 'good', 'valid signatures are still valid');
+      t.equal(keys.verify(new Token(cluster.issue(request))), 'valid', 'valid signatures are still valid');
     }
     t.equal(problems.length, 2);
     Object.assign(documents, published());
     clock.advance(1000);
-    t.equal(await keys.verify(invalid), 'bad');
+    t.equal(await keys.verify(invalid), 'invalid');
     t.equal(problems.length, 3);
   },
 );
@@ -362,10 +362,10 @@ t.test('at most 256 tokens wait for a JWKS fetch', async t => {
   clock.advance(1000);
   const invalid = withInvalidSignature(cluster.issue(request));
   const checks = await Promise.all(Array.from({ length: 300 }, () => keys.verify(invalid)));
-  t.equal(checks.filter(check => check === 'bad').length, 256);
+  t.equal(checks.filter(check => check === 'invalid').length, 256);
   t.equal(checks.filter(check => check === 'unknown').length, 44);
   clock.advance(1000);
-  t.equal(await keys.verify(invalid), 'bad', 'waiting is possible again');
+  t.equal(await keys.verify(invalid), 'invalid', 'waiting is possible again');
 });
 
 t.test('if API servers publish different keys under one kid, a token of either key is never invalid', async t => {
@@ -375,14 +375,14 @@ t.test('if API servers publish different keys under one kid, a token of either k
   const invalid = withInvalidSignature(cluster.issue(request));
   documents[JWKS_PATH] = json(replacement);
   clock.advance(1000);
-  t.equal(await keys.verify(tokenOfReplacement()), 'good');
+  t.equal(await keys.verify(tokenOfReplacement()), 'valid');
   for (let second = 0; second < 20; second += 1) {
     documents[JWKS_PATH] = json(second % 2 === 0 ? cluster.jwks : replacement);
     clock.advance(250);
     for (const token of [new Token(cluster.issue(request)), tokenOfReplacement()]) {
-      t.not(await keys.verify(token), 'bad', `${second}`);
+      t.not(await keys.verify(token), 'invalid', `${second}`);
     }
-    t.equal(await keys.verify(invalid), 'bad', 'an invalid signature is');
+    t.equal(await keys.verify(invalid), 'invalid', 'an invalid signature is');
   }
   t.ok(problems.length <= 12, `${problems.length} fetches`);
 });
@@ -393,10 +393,10 @@ t.test('a key is no longer used ten minutes after its replacement', async t => {
   await settle();
   documents[JWKS_PATH] = json(replacement);
   clock.advance(1000);
-  t.equal(await keys.verify(tokenOfReplacement()), 'good');
+  t.equal(await keys.verify(tokenOfReplacement()), 'valid');
   t.equal(await keys.verify(new Token(cluster.issue(request))), 'unknown', 'another API server may still use it');
   clock.advance(600_000);
-  t.equal(await keys.verify(new Token(cluster.issue(request))), 'bad');
+  t.equal(await keys.verify(new Token(cluster.issue(request))), 'invalid');
 });
 
 t.test('a slow check that started with the old JWKS does not reject a token of the new key', async t => {
@@ -414,7 +414,7 @@ t.test('a slow check that started with the old JWKS does not reject a token of t
   clock.advance(1000);
   const check = keys.verify(new Token(`${input}.${signature.toString('base64url')}`));
   await keys.fetchAgain();
-  t.equal(await check, 'good');
+  t.equal(await check, 'valid');
 });
 
 t.test('an unchanged JWKS document is not parsed again, and a changed one is', async t => {

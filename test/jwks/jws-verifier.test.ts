@@ -31,10 +31,10 @@ const jwks = { keys: [jwk(rsa, 'RS256', 'r'), jwk(curve, 'ES256', 'e')] };
 t.test('RSA and elliptic-curve signatures are verified', async t => {
   const keys = createJwsVerifier(jwks);
   for (const token of [jws({ alg: 'RS256', kid: 'r' }, rsa), jws({ alg: 'ES256', kid: 'e' }, curve)]) {
-    t.equal(keys.verify(token), 'good');
-    t.equal(keys.verify(withInvalidSignature(token)), 'bad');
-    t.equal(keys.verify(token.slice(0, -20)), 'bad', 'a truncated signature');
-    t.equal(keys.verify(token.replace('.ey', '.fy')), 'bad', 'a changed payload');
+    t.equal(keys.verify(token), 'valid');
+    t.equal(keys.verify(withInvalidSignature(token)), 'invalid');
+    t.equal(keys.verify(token.slice(0, -20)), 'invalid', 'a truncated signature');
+    t.equal(keys.verify(token.replace('.ey', '.fy')), 'invalid', 'a changed payload');
   }
 });
 
@@ -71,9 +71,9 @@ t.test('the result for a token does not depend on the token verified before', as
   const valid = jws({ alg: 'RS256', kid: 'r' }, rsa);
   const [header = '', payload = '', signature = ''] = valid.split('.');
   const expected = {
-    [valid]: 'good',
-    [withInvalidSignature(valid)]: 'bad',
-    [jws({ alg: 'ES256', kid: 'e' }, curve)]: 'good',
+    [valid]: 'valid',
+    [withInvalidSignature(valid)]: 'invalid',
+    [jws({ alg: 'ES256', kid: 'e' }, curve)]: 'valid',
     [jws({ alg: 'RS256', kid: 'x' }, rsa)]: 'unknown key',
     [`${header}.${signature}`]: 'unknown form',
     [`${header}x.${payload}.${signature}`]: 'unknown form',
@@ -117,7 +117,7 @@ t.test('an unusable key is ignored, and the other keys of its set are used', asy
     { ...jwk(curve, 'ES256', 'x'), y: jwk(curve, 'ES256', 'x').x },
   ];
   const keys = createJwsVerifier({ keys: [...unusable, ...jwks.keys] });
-  t.equal(keys.verify(good), 'good');
+  t.equal(keys.verify(good), 'valid');
   t.equal(keys.verify(jws({ alg: 'RS256', kid: 'x' }, rsa)), 'unknown key');
 });
 
@@ -134,15 +134,15 @@ t.test('at most 64 slow checks run at once, off the event loop; more are unverif
     const token = jws({ alg, kid: 'x' }, pair, digest);
     const check = keys.verify(token);
     t.type(check, Promise, alg);
-    t.equal(await check, 'good');
-    t.equal(await keys.verify(withInvalidSignature(token)), 'bad');
+    t.equal(await check, 'valid');
+    t.equal(await keys.verify(withInvalidSignature(token)), 'invalid');
   }
   const keys = createJwsVerifier({ keys: [jwk(p384, 'ES384', 'x')] });
   const token = jws({ alg: 'ES384', kid: 'x' }, p384, 'sha384');
   const checks = await Promise.all(Array.from({ length: 70 }, () => keys.verify(token)));
-  t.equal(checks.filter(check => check === 'good').length, 64);
+  t.equal(checks.filter(check => check === 'valid').length, 64);
   t.equal(checks.filter(check => check === 'unknown form').length, 6);
-  t.equal(await keys.verify(token), 'good', 'slots are free again');
+  t.equal(await keys.verify(token), 'valid', 'slots are free again');
 });
 
 t.test('each of several keys with the same kid is tried', async t => {
@@ -150,10 +150,10 @@ t.test('each of several keys with the same kid is tried', async t => {
   const keys = createJwsVerifier({
     keys: [jwk(rsa, 'RS256', 'x'), jwk(second, 'RS256', 'x'), jwk(curve, 'ES256', 'x'), jwk(second, 'RS512', 'x')],
   });
-  for (const pair of [rsa, second]) t.equal(keys.verify(jws({ alg: 'RS256', kid: 'x' }, pair)), 'good');
-  t.equal(keys.verify(jws({ alg: 'ES256', kid: 'x' }, curve)), 'good');
-  t.equal(keys.verify(withInvalidSignature(jws({ alg: 'RS256', kid: 'x' }, rsa))), 'bad');
-  t.equal(keys.verify(jws({ alg: 'RS512', kid: 'x' }, rsa, 'sha512')), 'bad');
+  for (const pair of [rsa, second]) t.equal(keys.verify(jws({ alg: 'RS256', kid: 'x' }, pair)), 'valid');
+  t.equal(keys.verify(jws({ alg: 'ES256', kid: 'x' }, curve)), 'valid');
+  t.equal(keys.verify(withInvalidSignature(jws({ alg: 'RS256', kid: 'x' }, rsa))), 'invalid');
+  t.equal(keys.verify(jws({ alg: 'RS512', kid: 'x' }, rsa, 'sha512')), 'invalid');
   t.equal(keys.verify(jws({ alg: 'RS384', kid: 'x' }, rsa, 'sha384')), 'unknown key');
 });
 
@@ -161,7 +161,7 @@ t.test('more than 16 keys with the same kid are ignored', async t => {
   const verifierOf = (count: number) =>
     createJwsVerifier({ keys: Array.from({ length: count }, () => jwk(rsa, 'RS256', 'x')) });
   const token = jws({ alg: 'RS256', kid: 'x' }, rsa);
-  t.equal(verifierOf(16).verify(token), 'good');
+  t.equal(verifierOf(16).verify(token), 'valid');
   t.equal(verifierOf(17).verify(token), 'unknown key');
   t.equal(verifierOf(17).usable, false);
 });
@@ -185,7 +185,7 @@ t.test('only the keys that tokens name are parsed from a JWKS of 1,000 keys', as
   const list = Array.from({ length: 1000 }, (_, at) => spied(jwk(rsa, 'RS256', 'x'), `k${at}`));
   const keys = createJwsVerifier({ keys: list });
   const [before] = [reads];
-  for (let check = 0; check < 3; check += 1) t.equal(keys.verify(jws({ alg: 'RS256', kid: 'k999' }, rsa)), 'good');
+  for (let check = 0; check < 3; check += 1) t.equal(keys.verify(jws({ alg: 'RS256', kid: 'k999' }, rsa)), 'valid');
   t.ok(before > 0 && before < 10, `only one key was read to find a usable one: ${before}`);
   t.ok(reads - before < 10, `only one key was read for three tokens: ${reads - before}`);
 });

@@ -7,7 +7,7 @@ export interface SingleFlight<K, V> {
   join(key: K): Promise<V> | undefined;
   /**
    * Starts a call. A synchronous result is returned as is. A promise is shared with all callers of
-   * the same key. If it has not settled by the deadline, they get `late()` and its result is
+   * the same key. If it has not settled by the deadline, they get `onTimeout()` and its result is
    * ignored.
    */
   start(key: K, call: (deadline: Deadline) => V | Promise<V>): V | Promise<V>;

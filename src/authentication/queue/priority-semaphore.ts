@@ -41,7 +41,8 @@ const ORDER: readonly Priority[] = ['verified', 'unverified', 'refresh'];
 /**
  * Creates a semaphore with strict priority in the order verified, unverified, refresh. Within a
  * priority, the first caller goes first. `unverified` never uses more than its share, which is at
- * least one slot. The other slots therefore stay available to `verified`, whatever the load.
+ * least one slot. Unverified callers therefore cannot take the other slots. Refreshes can, but
+ * waiting clients are served before waiting refreshes.
  */
 export function prioritySemaphore(options: PrioritySemaphoreOptions): PrioritySemaphore {
   const { limit, maxQueue, unverifiedShare, unverifiedSlots = share => share } = options;

@@ -19,8 +19,8 @@ export interface UnverifiedLimitOptions {
 
 /**
  * Creates an adaptive limit for unverified tokens (AIMD). While valid tokens are in use, each
- * rejection halves the limit, but never below `kept`. Each authenticated token raises it by one.
- * The limit resets one second after the last rejection.
+ * rejection halves the limit, but never below `minSlots()`. Each authenticated token raises it by
+ * one. The limit resets one second after the last rejection.
  *
  * Invalid tokens take API server time from all clients, even with few slots. Valid tokens of this
  * priority raise the limit again.

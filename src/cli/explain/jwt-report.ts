@@ -82,9 +82,9 @@ function time(ms: number): string {
 function signatureStep({ signature }: DryRun, { jwtPrecheck }: Config): StepOutcome {
   if (jwtPrecheck !== 'signature') return skipped('GATECAR_JWT_PRECHECK is claims');
   switch (signature) {
-    case 'good':
+    case 'valid':
       return pass("one of the cluster's keys made it");
-    case 'bad':
+    case 'invalid':
       return reject("it names one of the cluster's keys, which did not make it");
     default:
       return skipped(

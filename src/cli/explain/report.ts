@@ -44,7 +44,7 @@ function credentialStep(credential: Credential): StepOutcome {
     }
     case 'absent':
       return reject('there is none');
-    case 'foreign':
+    case 'other_scheme':
       return reject('it is of another scheme than Bearer');
     case 'malformed':
       return reject('it holds characters, or line ends, that no bearer token has (RFC 6750)');

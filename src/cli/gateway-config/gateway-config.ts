@@ -48,11 +48,13 @@ function notes(name: GatewayName, { grpcListen, tlsCertFile }: Config): string[]
   const asksByGrpc = name === 'envoy-grpc' || name === 'contour';
   const knowsTls = 'tls' in GATEWAYS[name];
   const tls = knowsTls
-    ? "it verifies gatecar's certificate: put in your own's name and CA"
-    : 'it asks without TLS, which these settings ask for: see the README of the example';
+    ? "replace the name and the CA file by those of gatecar's certificate"
+    : 'this example calls gatecar without TLS, which these settings require: see its page in docs/gateways';
   return [
-    ...(asksByGrpc && grpcListen === undefined ? ['it asks over gRPC, which is off: GATECAR_GRPC_LISTEN=:9082'] : []),
-    ...('asked' in GATEWAYS[name] ? [] : ["it asks a Service: put in your own's name and port"]),
+    ...(asksByGrpc && grpcListen === undefined
+      ? ['this gateway calls gatecar over gRPC, which is off: set GATECAR_GRPC_LISTEN=:9082']
+      : []),
+    ...('asked' in GATEWAYS[name] ? [] : ['replace the name and port of the Service by those of your gatecar']),
     ...(tlsCertFile === undefined ? [] : [tls]),
   ];
 }

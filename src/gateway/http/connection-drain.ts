@@ -4,8 +4,8 @@ import type { HttpConnection } from './http-connection.ts';
 import type { HttpServer } from './server.ts';
 
 /**
- * Creates the functions that close an HTTP server. `close` loses no request; `destroy` closes every
- * connection immediately.
+ * Creates the functions that close an HTTP server. `close` finishes complete requests, and gives
+ * incomplete ones `partialGraceMs`. `destroy` closes every connection immediately.
  */
 export function createDrainer(
   { server, connections, intake }: HttpServer,

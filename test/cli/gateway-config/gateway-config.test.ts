@@ -138,13 +138,19 @@ t.test('a configured header prefix replaces the default one in every spelling', 
 t.test('remaining manual steps are printed on standard error', async t => {
   const notes = async (...args: string[]) => (await print(args)).err;
   t.equal(await notes('nginx'), '');
-  t.equal(await notes('haproxy'), 'gatecar: more of it: gatecar gateway haproxy gatecar.lua\n');
+  t.equal(await notes('haproxy'), 'gatecar: another file: gatecar gateway haproxy gatecar.lua\n');
   t.equal(await notes('haproxy', 'gatecar.lua'), '');
-  t.equal(await notes('envoy-grpc'), 'gatecar: it asks over gRPC, which is off: GATECAR_GRPC_LISTEN=:9082\n');
+  t.equal(
+    await notes('envoy-grpc'),
+    'gatecar: this gateway calls gatecar over gRPC, which is off: set GATECAR_GRPC_LISTEN=:9082\n',
+  );
   t.equal(await notes('envoy-grpc', '--grpc-listen=:9082'), '');
-  t.match(await notes('ingress-nginx'), 'it asks a Service');
+  t.match(await notes('ingress-nginx'), 'replace the name and port of the Service');
   const tls = ['--tls-cert-file=/c', '--tls-key-file=/k'];
-  t.equal(await notes('nginx', ...tls), "gatecar: it verifies gatecar's certificate: put in your own's name and CA\n");
+  t.equal(
+    await notes('nginx', ...tls),
+    "gatecar: replace the name and the CA file by those of gatecar's certificate\n",
+  );
   t.match(await notes('traefik', ...tls), 'it asks without TLS');
 });
 
