@@ -103,8 +103,8 @@ async function testExample(t: Test, { api, settings }: Cluster): Promise<void> {
     unnormalised = replaceOnce(unnormalised, 'merge_slashes: true', 'merge_slashes: false');
     unnormalised = replaceOnce(
       unnormalised,
-      'REJECT_REQUEST\n\n                # `X_',
-      'KEEP_UNCHANGED\n\n                # `X_',
+      'path_with_escaped_slashes_action: REJECT_REQUEST',
+      'path_with_escaped_slashes_action: KEEP_UNCHANGED',
     );
     const envoy = await startEnvoy(t, unnormalised, counted);
     for (const path of ODD_PATHS.filter(path => path !== '/%00')) {

@@ -28,7 +28,7 @@ export async function gatewayCommand({ args, env, terminal }: CommandContext): P
   terminal.write(await gatewayText(name, file, config));
   const others = names.filter(one => one !== nameOf(file));
   if (wanted === undefined && others.length > 0) {
-    terminal.complain(`gatecar: more of it: ${others.map(one => `gatecar gateway ${name} ${one}`).join(', ')}\n`);
+    terminal.complain(`gatecar: another file: ${others.map(one => `gatecar gateway ${name} ${one}`).join(', ')}\n`);
   }
   for (const note of notes(name, config)) terminal.complain(`gatecar: ${note}\n`);
   return 0;

@@ -151,7 +151,7 @@ t.test('remaining manual steps are printed on standard error', async t => {
     await notes('nginx', ...tls),
     "gatecar: replace the name and the CA file by those of gatecar's certificate\n",
   );
-  t.match(await notes('traefik', ...tls), 'it asks without TLS');
+  t.match(await notes('traefik', ...tls), 'calls gatecar without TLS');
 });
 
 t.test('an unknown gateway or file is an error with a suggestion and the known names', async t => {
