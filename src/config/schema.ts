@@ -240,7 +240,8 @@ export const SETTINGS = {
     rate,
     undefined,
     'Rejections per client address, such as `20/1m`. Past them, uncached tokens from that address are rejected without ' +
-      'a review (`too_many_failures`). Cached tokens pass. The trusted proxy supplies the address; IPv6 counts by /64.',
+      'a review (`too_many_failures`). Cached tokens pass. The address (IPv6: its /64) comes from the trusted proxy: needs ' +
+      '`GATECAR_TRUSTED_PROXIES`, and `GATECAR_CLIENT_IP_HEADER` or `GATECAR_GRPC_LISTEN`.',
     { aliases: ['GATECAR_FAILURE_LIMIT'], defaultLabel: 'off' },
   ),
   kubeConfigFiles: setting(
