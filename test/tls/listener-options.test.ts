@@ -186,7 +186,7 @@ for (const [protocol, start] of Object.entries(LISTENERS)) {
   });
 
   t.test(`${protocol}: a client that does not finish the handshake or send TLS is disconnected`, async t => {
-    const port = await start(t, { tls: tlsOf(material('server')), handshakeTimeoutMs: 50 });
+    const port = await start(t, { tls: tlsOf(material('server')), handshakeTimeoutMs: 400 });
     for (const text of ['', '\x16\x03\x01', 'GET /auth HTTP/1.1\r\nHost: a\r\n\r\n']) {
       const socket = connectTcp(port, '127.0.0.1').on('error', () => {});
       let received = '';

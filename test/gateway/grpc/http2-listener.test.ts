@@ -149,15 +149,12 @@ t.test('a client that has sent GOAWAY is pinged by SETTINGS, and closed if it do
   listener.pingSessions();
   await Promise.all(pinged);
   responsive.write(frameOf(4, 1, 0));
-  const session = streams[0]?.session;
-  await until(() => !session?.pendingSettingsAck);
+  // The streams may have arrived in either order; only the responsive client acknowledges.
+  await until(() => streams.some(({ session }) => session?.pendingSettingsAck === false));
   listener.pingSessions();
   await silentClosed;
   t.notOk(responsive.destroyed);
-  t.strictSame(
-    streams.map(stream => stream.destroyed),
-    [false, true],
-  );
+  t.equal(streams.filter(stream => stream.destroyed).length, 1);
 });
 
 t.test('closing the listener finishes calls in flight and accepts no others', async t => {
