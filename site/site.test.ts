@@ -149,8 +149,8 @@ async function unreadableTexts(tab: Page, svg: string): Promise<string[]> {
         .slice(place + 1)
         .filter(({ area: other }) => {
           const [x, y] = [Math.min(area.right, other.right), Math.min(area.bottom, other.bottom)];
-          // The box of a line is some pixels higher than its letters.
-          return x - Math.max(area.left, other.left) > 0 && y - Math.max(area.top, other.top) > 4;
+          // The box of a line is some pixels higher than its letters, and its width is rounded.
+          return x - Math.max(area.left, other.left) > 1 && y - Math.max(area.top, other.top) > 4;
         })
         .map(other => `over another: ${words} / ${other.words}`),
     ]);
