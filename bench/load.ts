@@ -35,7 +35,12 @@ export interface WrkOptions {
 export async function wrk(options: WrkOptions): Promise<Load> {
   const { url, seconds, connections = 32, headers = {}, script, refused = false, anyAnswer = false } = options;
   const output = await run('wrk', [
-    ...['-t1', `-c${connections}`, `-d${seconds}s`, '--latency', '--timeout', '10s'],
+    '-t1',
+    `-c${connections}`,
+    `-d${seconds}s`,
+    '--latency',
+    '--timeout',
+    '10s',
     ...Object.entries(headers).flatMap(([name, value]) => ['-H', `${name}: ${value}`]),
     ...(script ? ['-s', join(import.meta.dirname, script[0])] : []),
     url,
@@ -78,7 +83,14 @@ export async function h2load(options: H2loadOptions): Promise<Load> {
   try {
     const log = join(directory, 'log');
     const output = await run('h2load', [
-      ...['-t1', `-c${connections}`, `-m${streams}`, '-D', String(seconds), `--log-file=${log}`, '-d', bodyFile],
+      '-t1',
+      `-c${connections}`,
+      `-m${streams}`,
+      '-D',
+      String(seconds),
+      `--log-file=${log}`,
+      '-d',
+      bodyFile,
       ...Object.entries(headers).flatMap(([name, value]) => ['-H', `${name}: ${value}`]),
       url,
     ]);

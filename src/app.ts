@@ -66,24 +66,24 @@ export async function createApp(config: Config, environment: RuntimeEnvironment,
   const counters = metrics(VERSION);
   const tls = await listenerTls(config, counters, log);
   const decisions = decisionLog(log);
-  const handshakes = handshakeLog(log, counters.handshakeFailed);
+  const handshakes = handshakeLog(log, counters.recordHandshakeFailure);
   const audit = auditLog(log, config.auditLog);
   const tracing = environment.tracing && (await openTracing(environment.tracing, log));
   counters.observeOutput(log);
   const { limits, requests, waiting, pool } = createBudgets(config, counters);
-  const gate =
+  const pipeline =
     config.mode === 'format-only'
       ? createFormatOnlyPipeline(log)
-      : createAuthPipeline({ config, environment: environment, counters, log, requests: waiting, version: VERSION });
+      : createAuthPipeline({ config, environment, counters, log, requests: waiting, version: VERSION });
   let draining = false;
 
   const gateway: GrpcListenerOptions = {
-    authorize: gate.authorize,
+    authorize: pipeline.authorize,
     answer: createResponseRenderer(config),
     trusted: trustedProxies(config.trustedProxies ?? []),
     clientIpHeader: config.clientIpHeader?.toLowerCase(),
     limitsClients: config.clientFailureLimit !== undefined,
-    follow: tracing?.follow ?? audit?.follow,
+    startTrace: tracing?.startTrace ?? audit?.startTrace,
     tls,
     pool,
     requests,
@@ -96,26 +96,26 @@ export async function createApp(config: Config, environment: RuntimeEnvironment,
     onHandshakeFailure: handshakes.of(listener),
   });
   const grpc = config.grpcListen && (await openGrpc({ ...gateway, ...of('grpc') }));
-  gate.health.onReadiness(ready => grpc?.setServing(ready));
+  pipeline.health.onReadiness(ready => grpc?.setServing(ready));
 
   return {
     auth: createHttpListener({ ...gateway, ...of('http'), draining: () => draining }),
-    ops: openOps(config, gate.health, counters),
+    ops: openOps(config, pipeline.health, counters),
     grpc,
-    health: gate.health,
+    health: pipeline.health,
     decisions,
     tls,
     maxPlainConnections: Math.floor(limits.connectionsBytes / CONNECTION_BYTES.http),
     limits,
     drain() {
       draining = true;
-      gate.health.drain();
+      pipeline.health.drain();
     },
     async close() {
       tls?.stop();
       decisions.close();
       handshakes.close();
-      await gate.close();
+      await pipeline.close();
       await tracing?.close();
     },
   };
@@ -149,12 +149,12 @@ function recordEverywhere(
   decisions: DecisionLog,
   audit: AuditLog | undefined,
   tracing: Tracing | undefined,
-): (decided: DecisionEvent) => void {
-  return decided => {
-    counters.decided(decided.protocol, decided.decision, decided.durationMs);
-    decisions.record(decided);
-    audit?.record(decided);
-    tracing?.decided(decided);
+): (event: DecisionEvent) => void {
+  return event => {
+    counters.recordDecision(event.protocol, event.decision, event.durationMs);
+    decisions.record(event);
+    audit?.record(event);
+    tracing?.decided(event);
   };
 }
 

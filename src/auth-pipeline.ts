@@ -66,7 +66,7 @@ export function createAuthPipeline(options: AuthPipelineOptions): AuthPipeline {
     connection: apiClient,
     audiences: config.tokenAudiences,
     onReview(event) {
-      counters.reviewed(event.outcome, event.durationMs);
+      counters.recordReview(event.outcome, event.durationMs);
       // If other tokens can be verified, a slow token webhook does not mean that it is down.
       healthCheck.recordReview(event, event.priority === 'unverified' && jwks?.hasKeys === true);
     },

@@ -61,7 +61,7 @@ export function createQueue(
     maxQueue: config.reviewMaxQueue,
     maxWaitMs: config.reviewTimeoutMs / 2,
     unverifiedShare: () => (jwks?.hasKeys ? UNVERIFIED_SHARE : 1),
-    protecting: validTraffic.isActive,
+    validTokensInUse: validTraffic.isActive,
     onAdmitted: counters.recordQueueTime,
     onRejected: counters.recordReviewRejected,
   });

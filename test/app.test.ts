@@ -87,7 +87,7 @@ async function problem(
   t.teardown(() => app.close());
   t.teardown(() => app.ops.close());
   app.health.start();
-  await until(() => app.health.apiServerUp || !app.health.report().includes('not asked yet'));
+  await until(() => app.health.apiServerUp || !app.health.report().includes('no review yet'));
   return /^\[-\]first-review failed: (.*)$/m.exec(app.health.report())?.[1] ?? 'none';
 }
 

@@ -17,7 +17,9 @@ const { origin, pathname } = new URL(url);
 // HTTP/2 is off: the API server would accept it, but it is slower, and the baseline must be the
 // faster one.
 const agent = new Agent({
-  ...{ connections: 64, pipelining: 1, allowH2: false },
+  connections: 64,
+  pipelining: 1,
+  allowH2: false,
   connect: { ...(ca !== undefined && { ca }) },
 });
 

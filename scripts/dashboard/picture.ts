@@ -138,7 +138,9 @@ function drawCurves(panel: DrawnPanel, area: Box, { run, theme }: Frame): string
   const grid = [0, 0.5, 1].map(part => {
     const height = rounded(plot.y + plot.h * (1 - part));
     const label = text(plot.x - 6, height + 4, formatted(top * part, panel.unit), {
-      ...{ fill: theme.faint, anchor: 'end', size: 12 },
+      fill: theme.faint,
+      anchor: 'end',
+      size: 12,
     });
     return path(`M${plot.x} ${height}h${rounded(plot.w)}`, theme.line) + label;
   });

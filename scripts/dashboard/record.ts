@@ -59,7 +59,10 @@ async function read(prometheus: Prometheus, placed: PlacedPanel, begin: number, 
     ),
   );
   return {
-    ...{ title, unit: panel.unit, kind: panel.number ? 'number' : 'curves', series: answers.flat() },
+    title,
+    unit: panel.unit,
+    kind: panel.number ? 'number' : 'curves',
+    series: answers.flat(),
     ...(panel.stacked && { stacked: true }),
     ...(panel.words && { words: panel.words }),
     ...(panel.number && { steps: panel.number }),

@@ -39,7 +39,11 @@ export default defineConfig({
   // The pages are the project's own files, at their own paths: their relative links work.
   srcDir: ROOT,
   srcExclude: [
-    ...['bench/RESULTS.md', '{examples,node_modules,rbac,scripts,site,src,test}/**', '.*/**', 'dist/**', 'coverage/**'],
+    'bench/RESULTS.md',
+    '{examples,node_modules,rbac,scripts,site,src,test}/**',
+    '.*/**',
+    'dist/**',
+    'coverage/**',
     'charts/**/files/**',
   ],
   rewrites: { 'README.md': 'index.md' },

@@ -108,7 +108,9 @@ export function overloaded(cause: OverloadCause): Unavailable {
  */
 export type UnavailableCause = ReviewFailureCause | OverloadCause;
 
+const CAUSE_TEXTS: Readonly<Record<UnavailableCause, string>> = { ...REVIEW_FAILURES, ...OVERLOADS };
+
 /** Returns a cause in words, for error texts. Metrics, logs and the audit use the cause itself. */
 export function describeCause(cause: UnavailableCause): string {
-  return { ...REVIEW_FAILURES, ...OVERLOADS }[cause];
+  return CAUSE_TEXTS[cause];
 }

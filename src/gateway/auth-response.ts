@@ -46,8 +46,12 @@ export function* headerPairs(flat: readonly string[]): Generator<[name: string, 
 function refuse({ status, text, reason, challenge, retryAfterSeconds }: ErrorResponse): AuthResponse {
   const body = JSON.stringify({ error: text });
   const headers = [
-    ...['Content-Type', 'application/json', 'Content-Length', String(Buffer.byteLength(body))],
-    ...['Cache-Control', 'no-store'],
+    'Content-Type',
+    'application/json',
+    'Content-Length',
+    String(Buffer.byteLength(body)),
+    'Cache-Control',
+    'no-store',
   ];
   if (challenge !== undefined) headers.push('WWW-Authenticate', challenge);
   if (reason !== undefined) headers.push('X-Gatecar-Reason', reason);

@@ -25,7 +25,11 @@ export interface Forwarded {
 }
 
 const NO_FORWARDED: Forwarded = {
-  ...{ clientAddress: undefined, requestId: undefined, method: undefined, uri: undefined, trace: undefined },
+  clientAddress: undefined,
+  requestId: undefined,
+  method: undefined,
+  uri: undefined,
+  trace: undefined,
 };
 
 /**

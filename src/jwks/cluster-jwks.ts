@@ -17,9 +17,9 @@ export interface ClusterJwks {
   /** Whether there is a key to verify with. */
   readonly hasKeys: boolean;
   /**
-   * Checks a signature. Keys that were fetched within the last half second confirm a `bad` result.
-   * Older keys are fetched again first, because an external signer may reuse a `kid` for another
-   * key.
+   * Checks a signature. Keys that were fetched within the last half second confirm an `invalid`
+   * result. Older keys are fetched again first, because an external signer may reuse a `kid` for
+   * another key.
    *
    * The result is `unknown` if it is not certain: there are no keys, none has the token's `kid`,
    * the form is not supported, or the keys cannot be confirmed.
@@ -27,12 +27,13 @@ export interface ClusterJwks {
    * @returns a promise if the check or the fetch takes time.
    */
   verify(token: Token): KeyCheckResult | Promise<KeyCheckResult>;
-  /** Until when a `bad` result is confirmed, in milliseconds on the monotonic clock. */
+  /** Until when an `invalid` result is confirmed, in milliseconds on the monotonic clock. */
   readonly confirmedUntil: number;
   /** Fetches the documents if their lifetime is over. The caller does not wait. */
   refresh(): void;
   /**
-   * Fetches the keys again, unless that was done within the last half second.
+   * Fetches the keys again, unless a fetch runs, started within the last half second, or failed
+   * within the last ten seconds.
    *
    * @returns a promise that settles when the fetch ends or the wait takes too long. `undefined` if
    *   there is nothing to wait for or too many tokens wait.
@@ -52,10 +53,10 @@ export interface ClusterJwksOptions extends FetchScheduleOptions {
  *
  * - Their lifetime is over.
  * - A token names an unknown key (a rotation): at most every ten seconds.
- * - A bad signature is to be confirmed: at most twice a second.
+ * - An invalid signature is to be confirmed: at most twice a second.
  *
- * Forged tokens cause no more fetches than that. If a fetch fails, the previous keys stay in use,
- * but no longer confirm a rejection.
+ * Tokens with invalid signatures cause no more fetches than that. If a fetch fails, the previous
+ * keys stay in use, but no longer confirm a rejection.
  */
 export function createClusterJwks(options: ClusterJwksOptions): ClusterJwks {
   const { get, withKeys, now = () => performance.now() } = options;
@@ -85,13 +86,13 @@ export function createClusterJwks(options: ClusterJwksOptions): ClusterJwks {
     // loop. That is necessary only if the keys have changed.
     const check = keys.revision === revision ? 'invalid' : await keys.check(revealToken(token));
     if (check !== 'invalid') return toResult(check);
-    return (await keys.isOfReplaced(revealToken(token))) ? 'unknown' : 'invalid';
+    return (await keys.isSignedByReplacedKey(revealToken(token))) ? 'unknown' : 'invalid';
   };
   const confirm = (check: SignatureCheck, token: Token, revision: number): KeyCheckResult | Promise<KeyCheckResult> => {
     // The key may be new after a rotation.
-    if (check === 'unknown key') fetches.ask(JWKS_FETCH_EVERY_MS);
+    if (check === 'unknown key') fetches.fetchIfDue(JWKS_FETCH_EVERY_MS);
     if (check !== 'invalid') return toResult(check);
-    const isConfirmed = now() < confirmedUntil && keys.revision === revision && !keys.haveChanged;
+    const isConfirmed = now() < confirmedUntil && keys.revision === revision && !keys.changedRecently;
     return isConfirmed ? 'invalid' : confirmInvalid(token, revision);
   };
 
@@ -100,13 +101,13 @@ export function createClusterJwks(options: ClusterJwksOptions): ClusterJwks {
       return issuer;
     },
     get hasKeys() {
-      return keys.usable;
+      return keys.hasKeys;
     },
     get confirmedUntil() {
       return confirmedUntil;
     },
     refresh() {
-      if (now() >= currentUntil) fetches.ask(JWKS_FETCH_EVERY_MS);
+      if (now() >= currentUntil) fetches.fetchIfDue(JWKS_FETCH_EVERY_MS);
     },
     fetchAgain: fetches.fetchAgain,
     verify(token) {

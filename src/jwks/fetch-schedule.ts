@@ -17,9 +17,10 @@ export interface FetchScheduleOptions {
 /** Limits how often the keys are fetched, and how many tokens wait for them. */
 export interface FetchSchedule {
   /** Starts a fetch, unless one runs or the last one started within `everyMs` milliseconds. */
-  ask(everyMs: number): void;
+  fetchIfDue(everyMs: number): void;
   /**
-   * Fetches the keys again, unless that was done within the last half second.
+   * Fetches the keys again, unless a fetch runs, started within the last half second, or failed
+   * within the last ten seconds.
    *
    * @returns a promise that settles when the fetch ends or the wait takes too long. `undefined` if
    *   there is nothing to wait for or too many tokens wait.
@@ -35,7 +36,7 @@ export function createFetchSchedule(fetch: () => Promise<void>, options: FetchSc
   let fetched: Promise<void> | undefined;
   let waiting = 0;
 
-  const ask = (everyMs: number): void => {
+  const fetchIfDue = (everyMs: number): void => {
     if (lastFetch.running || now() < lastFetch.startedAt + (lastFetch.failed ? JWKS_FETCH_EVERY_MS : everyMs)) return;
     const thisFetch = { startedAt: now(), running: true, failed: false };
     lastFetch = thisFetch;
@@ -59,9 +60,9 @@ export function createFetchSchedule(fetch: () => Promise<void>, options: FetchSc
   };
 
   return {
-    ask,
+    fetchIfDue,
     fetchAgain() {
-      ask(JWKS_CONFIRM_EVERY_MS);
+      fetchIfDue(JWKS_CONFIRM_EVERY_MS);
       if (fetched === undefined || waiting >= JWKS_MAX_WAITING_TOKENS) return undefined;
       waiting += 1;
       return fetched.then(() => {

@@ -5,9 +5,9 @@ import { readKeys } from './published-documents.ts';
 /** The key set that was published last, and the sets that it replaced. */
 export interface KeySets {
   /** Whether there is a key to verify with. */
-  readonly usable: boolean;
+  readonly hasKeys: boolean;
   /** Whether the current set replaced another one within the last ten minutes. */
-  readonly haveChanged: boolean;
+  readonly changedRecently: boolean;
   /**
    * Publishes a JWK Set, given as received. @throws {KubeApiError} for any other text; then nothing
    * changes.
@@ -20,7 +20,7 @@ export interface KeySets {
   /**
    * Whether a key of a replaced set made the signature. Another API server may still use that key.
    */
-  isOfReplaced(jws: string): Promise<boolean>;
+  isSignedByReplacedKey(jws: string): Promise<boolean>;
 }
 
 interface KeySet {
@@ -41,10 +41,10 @@ export function keySets(now: () => number): KeySets {
   const isRecent = ({ replacedAt }: ReplacedKeySet): boolean => now() - replacedAt < JWKS_REPLACED_FOR_MS;
 
   return {
-    get usable() {
+    get hasKeys() {
       return current?.keys.usable === true;
     },
-    get haveChanged() {
+    get changedRecently() {
       return replaced.some(isRecent);
     },
     get revision() {
@@ -60,7 +60,7 @@ export function keySets(now: () => number): KeySets {
       revision += 1;
     },
     check: jws => current?.keys.verify(jws) ?? 'unknown key',
-    async isOfReplaced(jws) {
+    async isSignedByReplacedKey(jws) {
       for (const { keys } of replaced.filter(isRecent)) {
         if ((await keys.verify(jws)) === 'valid') return true;
       }

@@ -15,7 +15,7 @@ export class KubeApiError extends Error {
   override readonly name = 'KubeApiError';
   readonly outage: UnavailableCause;
 
-  constructor(outage: UnavailableCause, message: string = outage) {
+  constructor(outage: UnavailableCause, message = describeCause(outage)) {
     super(message);
     this.outage = outage;
   }
@@ -87,10 +87,10 @@ export function createKubeApiClient(options: KubeApiClientOptions): KubeApiClien
     if (answer.status !== 401) return answer;
     // The API server rejected gatecar's own credential, not the caller's. The credential may have
     // been rotated since it was read.
-    const fresh = await credentials.renew(endpoints, endpoint);
+    const fresh = await credentials.refresh(endpoints, endpoint);
     if (sameCredential(endpoint, fresh)) return answer;
     const second = await send(fresh, request);
-    if (second.status === 401) credentials.inVain();
+    if (second.status === 401) credentials.onFreshCredentialRejected();
     return second;
   };
 
@@ -143,7 +143,7 @@ async function endpointForRetry(error: unknown, endpoints: EndpointSource, tried
   if (outage === 'connection_reset') return endpoints.current();
   if (outage !== 'tls') throw error;
   // One side may have received its new certificate slightly before the other.
-  endpoints.recheck();
+  endpoints.reloadTls();
   const fresh = await endpoints.current();
   if (fresh.tls === tried.tls) throw error;
   return fresh;

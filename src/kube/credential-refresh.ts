@@ -3,25 +3,25 @@ import type { EndpointSource, KubeEndpoint } from './endpoint.ts';
 
 export interface CredentialRefresher {
   /**
-   * Returns the endpoint to use after the API server rejected this one's credential. If another
-   * request has rotated the credential in the meantime, its endpoint is returned. Otherwise the
-   * credential is read or created again, once for all requests with the same rejected credential.
+   * Returns the endpoint to use after the API server rejected the credential of `rejectedEndpoint`.
+   * If another request has refreshed the credential in the meantime, its endpoint is returned.
+   * Otherwise the credential is refreshed, once for all requests with the same rejected credential.
    */
-  renew(source: EndpointSource, rejectedEndpoint: KubeEndpoint): Promise<KubeEndpoint>;
-  /** Reports that the API server rejected the rotated credential too. */
-  inVain(): void;
+  refresh(source: EndpointSource, rejectedEndpoint: KubeEndpoint): Promise<KubeEndpoint>;
+  /** Reports that the API server rejected the fresh credential too. */
+  onFreshCredentialRejected(): void;
 }
 
-/** Coalesces rotations, so that many 401 responses at once cause only one run of an exec plugin. */
+/** Coalesces refreshes, so that many 401 responses at once cause only one run of an exec plugin. */
 export function createCredentialRefresher(now: () => number): CredentialRefresher {
-  let refreshing: { readonly refused: KubeEndpoint; readonly fresh: Promise<KubeEndpoint> } | undefined;
+  let refreshing: { readonly rejectedEndpoint: KubeEndpoint; readonly fresh: Promise<KubeEndpoint> } | undefined;
   let pausedUntil = Number.NEGATIVE_INFINITY;
 
   const reload = async (source: EndpointSource, rejectedEndpoint: KubeEndpoint): Promise<KubeEndpoint> => {
     const latest = await source.current();
     if (!sameCredential(latest, rejectedEndpoint) || now() < pausedUntil) return latest;
-    source.drop();
-    // If the rotation fails or changes nothing, the next 401 must not start another one
+    source.invalidate();
+    // If the refresh fails or changes nothing, the next 401 must not start another one
     // immediately.
     pausedUntil = now() + CREDENTIAL_BACKOFF_MS;
     const fresh = await source.current();
@@ -30,15 +30,16 @@ export function createCredentialRefresher(now: () => number): CredentialRefreshe
   };
 
   return {
-    renew(source, rejectedEndpoint) {
-      if (refreshing !== undefined && sameCredential(refreshing.refused, rejectedEndpoint)) return refreshing.fresh;
+    refresh(source, rejectedEndpoint) {
+      if (refreshing !== undefined && sameCredential(refreshing.rejectedEndpoint, rejectedEndpoint))
+        return refreshing.fresh;
       const fresh = reload(source, rejectedEndpoint).finally(() => {
         if (refreshing?.fresh === fresh) refreshing = undefined;
       });
-      refreshing = { refused: rejectedEndpoint, fresh };
+      refreshing = { rejectedEndpoint, fresh };
       return fresh;
     },
-    inVain() {
+    onFreshCredentialRejected() {
       pausedUntil = now() + CREDENTIAL_BACKOFF_MS;
     },
   };

@@ -33,12 +33,12 @@ export interface EndpointSource {
    * Reports that the API server rejected the credential. The next {@link current} reads or creates
    * it again.
    */
-  drop(): void;
+  invalidate(): void;
   /**
    * Reports that gatecar did not trust the server's certificate, or the server gatecar's. The next
    * {@link current} checks the files, even if they are not due.
    */
-  recheck(): void;
+  reloadTls(): void;
 }
 
 /**
@@ -100,12 +100,12 @@ export function explicitEndpoint({ url, tokenFile, caFile, now }: ExplicitEndpoi
       own.then(end, end);
       return own;
     },
-    drop() {
+    invalidate() {
       credential = undefined;
       token?.drop();
       ca?.drop();
     },
-    recheck: () => ca?.drop(),
+    reloadTls: () => ca?.drop(),
   };
 }
 

@@ -32,11 +32,11 @@ export function withExtraHeaders(
       }
       return { ...endpoint, headers: { ...endpoint.headers, ...added } };
     },
-    drop() {
-      source.drop();
+    invalidate() {
+      source.invalidate();
       for (const { file } of parts) file?.drop();
     },
-    recheck: () => source.recheck(),
+    reloadTls: () => source.reloadTls(),
   };
 }
 

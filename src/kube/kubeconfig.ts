@@ -64,7 +64,7 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
   // All waiting callers share one run of an exec plugin, unless that run hangs.
   const resolveOnce = shareRun(resolveOrKeep, giveUpAfterMs, now);
 
-  const recheck = (): void => {
+  const reloadTls = (): void => {
     resolvedAt = Number.NEGATIVE_INFINITY;
     for (const file of [...watched.map(one => one.file), extraToken, extraCa]) file?.drop();
   };
@@ -74,14 +74,14 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
       if (endpoint !== undefined && now() - resolvedAt < KUBECONFIG_REFRESH_EVERY_MS) return endpoint;
       return resolveOnce();
     },
-    drop() {
+    invalidate() {
       // A plugin's credential is cached until it expires. Loading the kubeconfig again runs the
       // plugin again.
       loaded = undefined;
       isRefused = true;
-      recheck();
+      reloadTls();
     },
-    recheck,
+    reloadTls,
   };
 }
 

@@ -113,7 +113,9 @@ export const PINGS_PER_TURN = 4;
 export const FRAMES_PER_TURN = { frames: 256, streams: 12, ms: 1, pass: { frames: 16, streams: 1, bytes: 32 * KIB } };
 /** Frames per event-loop iteration of connections with an allowed request. */
 export const FRAMES_PER_TURN_OF_ALLOWED = {
-  ...{ frames: 1024, streams: 64, ms: 10 },
+  frames: 1024,
+  streams: 64,
+  ms: 10,
   pass: { frames: 256, streams: 22, bytes: 64 * KIB },
 };
 /** A flood by other clients must not close a connection for so few unread bytes. */

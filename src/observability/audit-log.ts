@@ -35,7 +35,7 @@ export interface AuditLine extends Partial<RequestLogFields> {
 export interface AuditLog {
   record(decided: DecisionEvent): void;
   /** Starts the trace of a request. */
-  readonly follow: () => RequestTrace;
+  readonly startTrace: () => RequestTrace;
 }
 
 /**
@@ -57,7 +57,7 @@ export function auditLog(log: Logger, wanted: Config['auditLog']): AuditLog | un
       sequence += 1;
       lines.info(auditLine(decided, sequence));
     },
-    follow: () => ({ source: 'local' }),
+    startTrace: () => ({ source: 'local' }),
   };
 }
 

@@ -30,14 +30,14 @@ import {
 
 /** The functions with which the other modules record events. */
 export interface Metrics {
-  readonly decided: (protocol: Protocol, decision: Decision, durationMs: number) => void;
+  readonly recordDecision: (protocol: Protocol, decision: Decision, durationMs: number) => void;
   readonly recordLookup: (result: LookupResult) => void;
   readonly recordEviction: (store: Store, cause: EvictionCause) => void;
-  readonly reviewed: (outcome: ReviewOutcome, durationMs: number) => void;
+  readonly recordReview: (outcome: ReviewOutcome, durationMs: number) => void;
   readonly recordQueueTime: (seconds: number) => void;
   readonly recordConnectionRejected: (listener: Listener) => void;
-  readonly handshakeFailed: (listener: Protocol, reason: HandshakeFailure) => void;
-  readonly tlsReloaded: (outcome: TlsReload) => void;
+  readonly recordHandshakeFailure: (listener: Protocol, reason: HandshakeFailure) => void;
+  readonly recordTlsReload: (outcome: TlsReload) => void;
   /**
    * Sets how the expiry of the listeners' certificate is read. Not called without a certificate.
    */
@@ -93,21 +93,21 @@ export function metrics(version: string): Metrics {
 function recorders(counters: Counters) {
   const { requests, durations, reviews, reviewDuration, queueDuration } = counters;
   return {
-    decided(protocol, decision, durationMs) {
+    recordDecision(protocol, decision, durationMs) {
       requests[protocol].add(decision.kind === 'allow' ? 'allow ' : `${decision.kind} ${decision.reason}`);
       durations[decision.kind].observe(durationMs / 1000);
     },
     recordLookup: result => counters.lookups.add(result),
     recordEviction: (store, cause) => counters.evictions.add(`${store} ${cause}`),
-    reviewed(outcome, durationMs) {
+    recordReview(outcome, durationMs) {
       reviews.add(outcome);
       reviewDuration.observe(durationMs / 1000);
     },
     recordQueueTime: seconds => queueDuration.observe(seconds),
     recordLocalRejection: reason => counters.localRejections.add(reason),
     recordConnectionRejected: listener => counters.connectionsRejected.add(listener),
-    handshakeFailed: (listener, reason) => counters.handshakeFailures.add(`${listener} ${reason}`),
-    tlsReloaded: outcome => counters.tlsReloads.add(outcome),
+    recordHandshakeFailure: (listener, reason) => counters.handshakeFailures.add(`${listener} ${reason}`),
+    recordTlsReload: outcome => counters.tlsReloads.add(outcome),
     recordReviewRejected: (priority, reason) => counters.reviewsRejected.add(`${priority} ${reason}`),
     recordRefresh: outcome => counters.refreshes.add(outcome),
   } satisfies Partial<Metrics>;

@@ -29,7 +29,7 @@ import type { Logger } from './logging/logger.ts';
 
 /** Spans of requests and of their reviews, exported over OTLP. */
 export interface Tracing {
-  readonly follow: StartTrace;
+  readonly startTrace: StartTrace;
   /** Ends the request's span. */
   decided(decided: DecisionEvent): void;
   /** Exports the remaining spans, for a limited time. */
@@ -56,7 +56,7 @@ export function openTracing(settings: TracingSettings, version: string, log: Log
   });
   const tracer = provider.getTracer('gatecar', version);
   return {
-    follow: parent => new RequestSpan(tracer, parent()),
+    startTrace: parent => new RequestSpan(tracer, parent()),
     decided({ trace, ...decided }) {
       if (trace instanceof RequestSpan) trace.end(decided);
     },
@@ -102,7 +102,9 @@ class RequestSpan implements RequestTrace {
 
   end({ decision, protocol, answer }: Omit<DecisionEvent, 'trace'>): void {
     this.#span.setAttributes({
-      ...{ 'gatecar.protocol': protocol, 'gatecar.decision': decision.kind, 'gatecar.source': this.source },
+      'gatecar.protocol': protocol,
+      'gatecar.decision': decision.kind,
+      'gatecar.source': this.source,
       ...(decision.kind !== 'allow' && { 'gatecar.reason': decision.reason }),
       ...(decision.kind === 'unavailable' && { 'gatecar.cause': decision.cause }),
       'http.response.status_code': answer.status,

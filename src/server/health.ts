@@ -16,10 +16,10 @@ export interface Health {
   /**
    * Records the outcome of a review.
    *
-   * @param isMadeUp whether the token may be invalid, so that its review may fail while others
+   * @param mayBeInvalid whether the token may be invalid, so that its review may fail while others
    * succeed.
    */
-  recordReview(review: Pick<ReviewEvent, 'outcome' | 'problem'>, isMadeUp?: boolean): void;
+  recordReview(review: Pick<ReviewEvent, 'outcome' | 'problem'>, mayBeInvalid?: boolean): void;
   /** Makes the process unready for good, because it is about to exit. */
   drain(): void;
   /** Returns one line for each check, in the format of the API server's `/readyz?verbose`. */
@@ -55,8 +55,8 @@ export function health(options: HealthOptions): Health {
   let down = false;
   let reviewedOnce = probe === undefined;
   let draining = false;
-  let problem = 'not asked yet';
-  const { say: logTransition, close } = createStateLog(log);
+  let problem = 'no review yet';
+  const { logTransition, close } = createStateLog(log);
   const probes = createProbe(probe, probeEveryMs, () => !up);
 
   return {
@@ -69,8 +69,8 @@ export function health(options: HealthOptions): Health {
     get ready() {
       return reviewedOnce && !draining;
     },
-    recordReview({ problem: now }, isMadeUp = false) {
-      if (now === undefined) {
+    recordReview({ problem: failure }, mayBeInvalid = false) {
+      if (failure === undefined) {
         down = false;
         if (!up) {
           logTransition('info', reviewedOnce ? 'API server reachable again' : 'API server reachable');
@@ -83,18 +83,18 @@ export function health(options: HealthOptions): Health {
         }
         return;
       }
-      if (up || problem !== now) logTransition('warn', 'API server unreachable', { problem: now });
+      if (up || problem !== failure) logTransition('warn', 'API server unreachable', { problem: failure });
       up = false;
       // An invalid token may have caused this failure, so the probe decides.
-      down ||= !isMadeUp;
-      problem = now;
+      down ||= !mayBeInvalid;
+      problem = failure;
       probes.schedule();
     },
     drain() {
       draining = true;
       notify(false);
     },
-    report: () => readyzReport({ askedOnce: reviewedOnce, up, draining, problem }),
+    report: () => readyzReport({ reviewedOnce, up, draining, problem }),
     start: probes.start,
     onReadiness(listener) {
       notify = listener;
@@ -112,23 +112,23 @@ export function health(options: HealthOptions): Health {
  * cause a line for each.
  */
 interface StateLog {
-  say(level: 'info' | 'warn', line: string, fields?: Record<string, string>): void;
+  logTransition(level: 'info' | 'warn', line: string, fields?: Record<string, string>): void;
   close(): void;
 }
 
 function createStateLog(log: HealthOptions['log']): StateLog {
-  const gate = logRateLimiter({
+  const limiter = logRateLimiter({
     burst: 5,
     windowMs: HEALTH_LOG_WINDOW_MS,
     maxKinds: 20,
     onSummary: (line, suppressed) => log.info({ suppressed }, `repeated log lines suppressed: ${line}`),
   });
   return {
-    say(level, line, fields = {}) {
-      gate.sweep();
-      if (gate.admit(line)) log[level](fields, line);
+    logTransition(level, line, fields = {}) {
+      limiter.sweep();
+      if (limiter.admit(line)) log[level](fields, line);
     },
-    close: () => gate.sweep(true),
+    close: () => limiter.sweep(true),
   };
 }
 
@@ -164,13 +164,13 @@ function createProbe(probe: HealthOptions['probe'], everyMs: number, isNeeded: (
 }
 
 interface State {
-  readonly askedOnce: boolean;
+  readonly reviewedOnce: boolean;
   readonly up: boolean;
   readonly draining: boolean;
   readonly problem: string;
 }
 
-function readyzReport({ askedOnce: reviewedOnce, up, draining, problem }: State): string {
+function readyzReport({ reviewedOnce, up, draining, problem }: State): string {
   const lines = [
     check('first-review', reviewedOnce, problem),
     check('apiserver', up, reviewedOnce ? `${problem} (cached results are still served)` : problem),

@@ -60,7 +60,11 @@ export function handshakeOptions(
  */
 export function contextOptions({ cert, key, clientCa }: TlsMaterial): SecureContextOptions {
   return {
-    ...{ cert, key, minVersion: 'TLSv1.2', maxVersion: 'TLSv1.3', ciphers: CIPHERS },
+    cert,
+    key,
+    minVersion: 'TLSv1.2',
+    maxVersion: 'TLSv1.3',
+    ciphers: CIPHERS,
     ...(clientCa && { ca: clientCa }),
   };
 }

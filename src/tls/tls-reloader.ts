@@ -101,14 +101,14 @@ export async function createTlsReloader(options: FollowedTlsOptions): Promise<Tl
  */
 export async function listenerTls(
   { tlsCertFile: certFile, tlsKeyFile: keyFile, tlsClientCaFile: clientCaFile }: Config,
-  counters: Pick<Metrics, 'tlsReloaded' | 'observeCertificate'>,
+  counters: Pick<Metrics, 'recordTlsReload' | 'observeCertificate'>,
   log: Logger,
 ): Promise<TlsReloader | undefined> {
   if (certFile === undefined || keyFile === undefined) return undefined;
   const tls = await createTlsReloader({
     paths: { certFile, keyFile, clientCaFile },
     log,
-    onReload: counters.tlsReloaded,
+    onReload: counters.recordTlsReload,
   });
   counters.observeCertificate(() => tls.notAfterSeconds);
   return tls;

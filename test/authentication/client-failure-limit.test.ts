@@ -51,7 +51,7 @@ t.test('a cached allow is returned to a client past its failure limit', async t 
   for (let attempt = 0; attempt < 2; attempt += 1) await authenticator.authenticate(token, { client });
   cached = authenticated;
   const trace: RequestTrace = { source: 'local' };
-  t.equal(authenticator.authenticate(token, { client, trace: trace }), authenticated);
+  t.equal(authenticator.authenticate(token, { client, trace }), authenticated);
   t.equal(trace.source, 'cache');
 });
 

@@ -110,7 +110,7 @@ t.test('token review works without an onReview callback', async t => {
 t.test('the trace of a reviewed request has the source review', async t => {
   const { authenticator } = await startReviews(t, answers(500, ''));
   const trace: RequestTrace = { source: 'local' };
-  t.match(await authenticator.authenticate(token, { trace: trace }), { kind: 'unavailable' });
+  t.match(await authenticator.authenticate(token, { trace }), { kind: 'unavailable' });
   t.equal(trace.source, 'review');
 });
 
@@ -122,9 +122,9 @@ t.test('a traced review sends the headers of its span and ends the span with its
     source: 'local',
     startReviewSpan: () => ({ headers: { traceparent }, end: outcome => outcomes.push(outcome) }),
   };
-  await authenticator.authenticate(token, { trace: trace });
+  await authenticator.authenticate(token, { trace });
   t.equal(api.requests[0]?.headers['traceparent'], traceparent);
   api.behaviour = answers(500, '');
-  await authenticator.authenticate(token, { trace: trace });
+  await authenticator.authenticate(token, { trace });
   t.strictSame(outcomes, ['rejected', 'server_error']);
 });

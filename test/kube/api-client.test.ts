@@ -397,10 +397,10 @@ t.test('rotation of gatecar’s credential', async t => {
       let drops = 0;
       const source: EndpointSource = {
         current: async () => ({ ...endpoint, headers: { authorization: `Bearer ${drops}` } }),
-        drop() {
+        invalidate() {
           drops += 1;
         },
-        recheck() {},
+        reloadTls() {},
       };
       const connection = connectTo(t, source, 8, clock.now);
       for (let review = 0; review < 10; review += 1) t.match(await post(connection), { status: 401 });
@@ -438,8 +438,8 @@ t.test('rotation of gatecar’s credential', async t => {
         reads += 1;
         return { baseUrl: api.url, headers: {}, tls: { cert: `certificate ${reads}` }, proxyUrl: undefined };
       },
-      drop() {},
-      recheck() {},
+      invalidate() {},
+      reloadTls() {},
     };
     t.match(await post(connectTo(t, source)), { status: 401 });
     t.equal(api.requests.length, 2);
@@ -769,8 +769,8 @@ t.test('proxy-url', async t => {
     const tls = {};
     const source: EndpointSource = {
       current: async () => ({ baseUrl: api.url, headers: {}, tls, proxyUrl }),
-      drop() {},
-      recheck() {},
+      invalidate() {},
+      reloadTls() {},
     };
     const connection = connectTo(t, source);
     t.match(await postInTurn(connection, 1), [{ status: 201 }]);
@@ -899,8 +899,8 @@ t.test(
     const headers = { authorization: 'Bearer gatecar\nsecret-token' };
     const source: EndpointSource = {
       current: async () => ({ baseUrl: api.url, headers, tls: {}, proxyUrl: undefined }),
-      drop() {},
-      recheck() {},
+      invalidate() {},
+      reloadTls() {},
     };
     const error = await post(connectTo(t, source)).catch(error => error);
     t.match(error, { outage: 'connection_failed', message: 'connection failed (UND_ERR_INVALID_ARG)' });

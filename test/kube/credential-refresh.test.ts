@@ -17,63 +17,63 @@ function rotatingSource(stuck = false) {
   const source: EndpointSource & { drops: number } = {
     drops: 0,
     current: async () => endpointWith(`credential ${stuck ? 1 : version}`),
-    drop() {
+    invalidate() {
       source.drops += 1;
       version += 1;
     },
-    recheck() {},
+    reloadTls() {},
   };
   return source;
 }
 
 t.test('100 requests rejected with the same credential cause one rotation', async t => {
   const source = rotatingSource();
-  const { renew } = createCredentialRefresher(fakeClock().now);
-  const endpoints = await Promise.all(Array.from({ length: 100 }, () => renew(source, endpointWith('credential 1'))));
+  const { refresh } = createCredentialRefresher(fakeClock().now);
+  const endpoints = await Promise.all(Array.from({ length: 100 }, () => refresh(source, endpointWith('credential 1'))));
   t.strictSame(new Set(endpoints.map(endpoint => endpoint.headers.authorization)), new Set(['credential 2']));
   t.equal(source.drops, 1);
 });
 
 t.test('a request rejected with a credential that was rotated meanwhile gets the rotated one', async t => {
   const source = rotatingSource();
-  const { renew } = createCredentialRefresher(fakeClock().now);
-  await renew(source, endpointWith('credential 1'));
-  t.equal((await renew(source, endpointWith('credential 1'))).headers.authorization, 'credential 2');
+  const { refresh } = createCredentialRefresher(fakeClock().now);
+  await refresh(source, endpointWith('credential 1'));
+  t.equal((await refresh(source, endpointWith('credential 1'))).headers.authorization, 'credential 2');
   t.equal(source.drops, 1);
 });
 
 t.test('a credential can be rotated again immediately after a rotation that changed it', async t => {
   const source = rotatingSource();
-  const { renew } = createCredentialRefresher(fakeClock().now);
-  for (let i = 1; i <= 5; i += 1) await renew(source, endpointWith(`credential ${i}`));
+  const { refresh } = createCredentialRefresher(fakeClock().now);
+  for (let i = 1; i <= 5; i += 1) await refresh(source, endpointWith(`credential ${i}`));
   t.equal(source.drops, 5);
 });
 
 t.test('after a rotation that changed nothing there is none for one second', async t => {
   const clock = fakeClock();
   const source = rotatingSource(true);
-  const { renew } = createCredentialRefresher(clock.now);
+  const { refresh } = createCredentialRefresher(clock.now);
   const rejected = endpointWith('credential 1');
-  for (let i = 0; i < 10; i += 1) t.ok(sameCredential(await renew(source, rejected), rejected));
+  for (let i = 0; i < 10; i += 1) t.ok(sameCredential(await refresh(source, rejected), rejected));
   t.equal(source.drops, 1);
   clock.advance(999);
-  await renew(source, rejected);
+  await refresh(source, rejected);
   t.equal(source.drops, 1);
   clock.advance(1);
-  await renew(source, rejected);
+  await refresh(source, rejected);
   t.equal(source.drops, 2);
 });
 
 t.test('if the rotated credential is rejected too, there is no rotation for one second', async t => {
   const clock = fakeClock();
   const source = rotatingSource();
-  const { renew, inVain } = createCredentialRefresher(clock.now);
-  await renew(source, endpointWith('credential 1'));
-  inVain();
-  await renew(source, endpointWith('credential 2'));
+  const { refresh, onFreshCredentialRejected } = createCredentialRefresher(clock.now);
+  await refresh(source, endpointWith('credential 1'));
+  onFreshCredentialRejected();
+  await refresh(source, endpointWith('credential 2'));
   t.equal(source.drops, 1);
   clock.advance(1000);
-  await renew(source, endpointWith('credential 2'));
+  await refresh(source, endpointWith('credential 2'));
   t.equal(source.drops, 2);
 });
 
@@ -85,24 +85,24 @@ t.test('a failed rotation fails for all its callers, and there is none for one s
     if (source.drops === 1) throw new Error('unreadable');
     return current();
   };
-  const { renew } = createCredentialRefresher(clock.now);
+  const { refresh } = createCredentialRefresher(clock.now);
   const results = await Promise.allSettled([
-    renew(source, endpointWith('credential 1')),
-    renew(source, endpointWith('credential 1')),
+    refresh(source, endpointWith('credential 1')),
+    refresh(source, endpointWith('credential 1')),
   ]);
   t.strictSame(
     results.map(({ status }) => status),
     ['rejected', 'rejected'],
   );
-  await t.rejects(renew(source, endpointWith('credential 1')));
+  await t.rejects(refresh(source, endpointWith('credential 1')));
   t.equal(source.drops, 1);
 });
 
 t.test('a request rejected with another credential does not wait for a running rotation', async t => {
   const source = rotatingSource();
-  const { renew } = createCredentialRefresher(fakeClock().now);
-  const first = renew(source, endpointWith('credential 1'));
-  const second = renew(source, endpointWith('credential 0'));
+  const { refresh } = createCredentialRefresher(fakeClock().now);
+  const first = refresh(source, endpointWith('credential 1'));
+  const second = refresh(source, endpointWith('credential 0'));
   t.ok((await second).headers.authorization);
   t.equal((await first).headers.authorization, 'credential 2');
   t.equal(source.drops, 1);

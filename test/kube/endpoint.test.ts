@@ -14,7 +14,7 @@ t.test('an endpoint without files has no credential and uses the system trust st
   const source = explicitEndpoint({ url, tokenFile: undefined, caFile: undefined });
   const endpoint = await source.current();
   t.strictSame(endpoint, { baseUrl: url, headers: {}, tls: {}, proxyUrl: undefined });
-  source.drop();
+  source.invalidate();
   t.equal((await source.current()).tls, endpoint.tls);
 });
 
@@ -61,13 +61,13 @@ t.test('a dropped credential is re-read immediately, and an unchanged CA bundle 
   });
   const first = await source.current();
   await volume.swap({ token: 'two', 'ca.crt': CA });
-  source.drop();
+  source.invalidate();
   const second = await source.current();
   t.strictSame(second.headers, { authorization: 'Bearer two' });
   t.equal(second.tls, first.tls);
 
   await volume.swap({ token: 'two', 'ca.crt': OTHER_CA });
-  source.drop();
+  source.invalidate();
   t.equal(String((await source.current()).tls.ca), OTHER_CA);
 });
 
@@ -87,11 +87,11 @@ t.test('current() returns the same promise until the files are due to be read ag
   const second = source.current();
   t.not(second, first);
   t.ok(await isReused(second));
-  source.drop();
+  source.invalidate();
   const third = source.current();
   t.not(third, second);
   t.ok(await isReused(third));
-  source.recheck();
+  source.reloadTls();
   const fourth = source.current();
   t.not(fourth, third);
   t.ok(await isReused(fourth));
@@ -139,7 +139,7 @@ t.test('the previous token is used while its file is being written, until the AP
   await writeFile(tokenFile, '');
   clock.advance(1000);
   t.strictSame((await source.current()).headers, { authorization: 'Bearer previous' });
-  source.drop();
+  source.invalidate();
   await t.rejects(source.current(), new EndpointError(`token file ${tokenFile} does not hold a token`));
   await writeFile(tokenFile, 'new');
   clock.advance(1000);
@@ -158,7 +158,7 @@ t.test('a partly written CA bundle does not replace a complete one', async t => 
   }
   await writeFile(caFile, `${OTHER_CA}${CA}`);
   t.equal((await source.current()).tls, first.tls, 'less than a second has passed');
-  source.recheck();
+  source.reloadTls();
   t.equal(String((await source.current()).tls.ca), `${OTHER_CA}${CA}`);
-  t.doesNotThrow(() => explicitEndpoint({ url, tokenFile: undefined, caFile: undefined }).recheck());
+  t.doesNotThrow(() => explicitEndpoint({ url, tokenFile: undefined, caFile: undefined }).reloadTls());
 });

@@ -48,7 +48,7 @@ t.test(
     clock.advance(1000);
     t.strictSame(await headers(), { 'dapr-api-token': 'two' });
     await volume.swap({ token: 'three' });
-    added.drop();
+    added.invalidate();
     t.strictSame(await headers(), { 'dapr-api-token': 'three' });
   },
 );
@@ -65,7 +65,7 @@ t.test('drop() is forwarded to the wrapped endpoint source', async t => {
   const added = withExtraHeaders(inner, { 'dapr-app-id': 'kube-proxy' });
   t.match((await added.current()).headers, { authorization: 'Bearer one' });
   await volume.swap({ token: 'two' });
-  added.drop();
+  added.invalidate();
   t.match((await added.current()).headers, { authorization: 'Bearer two' });
 });
 
@@ -79,7 +79,7 @@ t.test('recheck() is forwarded to the wrapped endpoint source', async t => {
   t.equal(await trusted(), String(first));
   await writeFile(caFile, second);
   t.equal(await trusted(), String(first));
-  added.recheck();
+  added.reloadTls();
   t.equal(await trusted(), String(second));
 });
 

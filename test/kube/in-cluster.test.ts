@@ -16,7 +16,7 @@ t.test('the in-cluster address comes from the environment; token and CA files ar
     proxyUrl: undefined,
   });
   await volume.swap({ token: 'two', 'ca.crt': 'AAA' });
-  source.drop();
+  source.invalidate();
   t.equal((await source.current()).headers['authorization'], 'Bearer two');
 });
 

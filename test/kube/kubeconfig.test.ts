@@ -113,7 +113,7 @@ t.test('a user’s tokenFile is relative to the kubeconfig, trimmed and re-read'
   clock.advance(10_000);
   t.equal(await authorization(source), 'Bearer two');
   await volume.swap({ token: 'six\n' });
-  source.drop();
+  source.invalidate();
   t.equal(await authorization(source), 'Bearer six');
 });
 
@@ -271,7 +271,7 @@ t.test('a changed kubeconfig takes effect after ten seconds, or immediately afte
   clock.advance(1);
   t.equal(await authorization(source), 'Bearer newer');
   await writeFile(String(files[0]), kubeconfig({ user: { token: 'newest' } }));
-  source.drop();
+  source.invalidate();
   t.equal(await authorization(source), 'Bearer newest');
 });
 
@@ -289,7 +289,7 @@ t.test(
     clock.advance(1);
     t.equal(await authorization(source), 'Bearer new', 'it is read again after a second');
     await writeFile(String(files[0]), '{');
-    source.drop();
+    source.invalidate();
     await t.rejects(source.current(), { name: 'EndpointError', message: /is not a valid kubeconfig/ });
     await t.rejects(source.current(), { name: 'EndpointError' });
   },
@@ -300,12 +300,12 @@ t.test('recheck() re-reads a kubeconfig’s files immediately, without a plugin 
   const user = execUser('token', file);
   const { source, files } = fromTexts(t, [kubeconfig({ user })]);
   const { tls } = await source.current();
-  source.recheck();
+  source.reloadTls();
   t.equal((await source.current()).tls, tls);
   t.equal(pluginRuns(file).length, 1);
   const cluster = { 'certificate-authority-data': base64(pem('ca.crt')) };
   await writeFile(String(files[0]), kubeconfig({ user, cluster }));
-  source.recheck();
+  source.reloadTls();
   t.equal(String((await source.current()).tls.ca), pem('ca.crt'));
 });
 
@@ -314,10 +314,10 @@ t.test('a partly written CA bundle of a kubeconfig does not replace a complete o
   const { source } = fromTexts(t, [kubeconfig({ cluster: { 'certificate-authority': caFile }, user: { token: 'a' } })]);
   const first = await source.current();
   await writeFile(caFile, pem('other-ca.crt').slice(0, 100));
-  source.recheck();
+  source.reloadTls();
   t.equal((await source.current()).tls, first.tls);
   await writeFile(caFile, pem('other-ca.crt'));
-  source.recheck();
+  source.reloadTls();
   t.equal(String((await source.current()).tls.ca), pem('other-ca.crt'));
 });
 
@@ -327,7 +327,7 @@ t.test('unchanged TLS settings of a kubeconfig stay the same object, and changed
   let latest = (await source.current()).tls;
   const next = async (change: Parameters<typeof kubeconfig>[0]) => {
     await writeFile(String(files[0]), kubeconfig(change));
-    source.drop();
+    source.invalidate();
     return (await source.current()).tls;
   };
   t.equal(await next({ ...material, user: { token: 'b' } }), latest);
@@ -407,7 +407,7 @@ t.test('exec plugins', async t => {
     const file = join(tempDir(t), 'runs');
     const { source } = fromTexts(t, [kubeconfig({ user: execUser('token', file) })]);
     await source.current();
-    source.drop();
+    source.invalidate();
     t.equal(await authorization(source), 'Bearer plugin-token-2');
   });
 
@@ -432,7 +432,7 @@ t.test('exec plugins', async t => {
     const { source, files } = fromTexts(t, [kubeconfig({ user: execUser('fail') })]);
     await t.rejects(source.current(), { name: 'EndpointError' });
     await writeFile(String(files[0]), kubeconfig({ user: execUser('token') }));
-    source.drop();
+    source.invalidate();
     t.equal(await authorization(source), 'Bearer plugin-token-1');
   });
 

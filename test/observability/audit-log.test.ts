@@ -140,8 +140,8 @@ t.test('user, UID and audiences are bounded printable ASCII in audit lines, and 
 
 t.test('the audit trace of a request starts with the source "local"', async t => {
   const { audit } = open('all');
-  t.strictSame(audit?.follow(), { source: 'local' });
-  t.not(audit?.follow(), audit?.follow(), 'each request has its own trace');
+  t.strictSame(audit?.startTrace(), { source: 'local' });
+  t.not(audit?.startTrace(), audit?.startTrace(), 'each request has its own trace');
 });
 
 t.test('GATECAR_AUDIT_LOG=off creates no audit log', async t => {

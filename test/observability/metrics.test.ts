@@ -4,21 +4,21 @@ import { authenticatedAs } from '../fixtures/authenticated-result.ts';
 
 t.test('every metric of the contract is exported with its labels', async t => {
   const all = metrics('1.2.3');
-  all.decided('http', { kind: 'allow', identity: authenticatedAs().identity }, 1);
-  all.decided('grpc', { kind: 'deny', reason: 'token_rejected', detail: '' }, 0.05);
-  all.decided(
+  all.recordDecision('http', { kind: 'allow', identity: authenticatedAs().identity }, 1);
+  all.recordDecision('grpc', { kind: 'deny', reason: 'token_rejected', detail: '' }, 0.05);
+  all.recordDecision(
     'http',
     { kind: 'unavailable', reason: 'overloaded', cause: 'too_many_reviews', retryAfterSeconds: 1 },
     3,
   );
   all.recordLookup('hit_positive');
   all.recordEviction('authenticated', 'capacity');
-  all.reviewed('forbidden', 2);
+  all.recordReview('forbidden', 2);
   all.recordQueueTime(0.001);
   all.recordLocalRejection('length');
   all.recordConnectionRejected('grpc');
-  all.tlsReloaded('failure');
-  all.handshakeFailed('grpc', 'timeout');
+  all.recordTlsReload('failure');
+  all.recordHandshakeFailure('grpc', 'timeout');
   all.observeCertificate(() => 1_800_000_000);
   all.observeOutput({ droppedLines: () => 17, failedWrites: () => 5 });
   all.observeBudgets({

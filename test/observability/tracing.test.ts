@@ -61,7 +61,7 @@ async function open(t: Test, settings: Partial<TracingSettings> = {}) {
 
 t.test('a request’s span is a child of the gateway’s span, and a review’s a child of the request’s', async t => {
   const { tracing, receiver } = await open(t);
-  const trace = tracing.follow(() => PARENT);
+  const trace = tracing.startTrace(() => PARENT);
   t.equal(trace.source, 'local');
   const review = trace.startReviewSpan?.();
   t.match(review?.headers, { traceparent: /^00-4bf92f3577b34da6a3ce929d0e0e4736-[0-9a-f]{16}-01$/, tracestate: 'a=1' });
@@ -84,7 +84,7 @@ t.test('a request’s span is a child of the gateway’s span, and a review’s 
 
 t.test('without a parent a new trace starts, and an unavailable decision or failed review is a span error', async t => {
   const { tracing, receiver } = await open(t);
-  const trace = tracing.follow(() => undefined);
+  const trace = tracing.startTrace(() => undefined);
   const review = trace.startReviewSpan?.();
   t.strictSame(Object.keys(review?.headers ?? {}), ['traceparent']);
   review?.end('rejected');
@@ -101,7 +101,7 @@ t.test('each sampler records the spans that the OpenTelemetry specification defi
   const recorded = async (sampler: SamplerName, ratio = 1): Promise<boolean[]> => {
     const { tracing, receiver } = await open(t, { sampler, ratio });
     const parents = [undefined, { ...PARENT, flags: 1 }, { ...PARENT, flags: 0, state: undefined }];
-    const traces = parents.map(parent => tracing.follow(() => parent));
+    const traces = parents.map(parent => tracing.startTrace(() => parent));
     for (const trace of traces) tracing.decided(decided(trace));
     await tracing.close();
     return traces.map(({ span }) => receiver.spans.some(({ spanId }) => spanId === span?.spanId));
@@ -127,7 +127,7 @@ t.test('a failed trace export is logged once, and once when export succeeds agai
   const { tracing, receiver, log } = await open(t);
   const send = async () => {
     const before = receiver.requests.length;
-    for (let span = 0; span < FULL_BATCH; span += 1) tracing.decided(decided(tracing.follow(() => undefined)));
+    for (let span = 0; span < FULL_BATCH; span += 1) tracing.decided(decided(tracing.startTrace(() => undefined)));
     await until(() => receiver.requests.length > before);
   };
   receiver.answer = response => response.writeHead(400).end('no');
@@ -145,7 +145,7 @@ t.test('a failed trace export is logged once, and once when export succeeds agai
 t.test('closing does not wait for a trace receiver that hangs', async t => {
   const { tracing, receiver } = await open(t);
   receiver.answer = () => {};
-  tracing.decided(decided(tracing.follow(() => undefined)));
+  tracing.decided(decided(tracing.startTrace(() => undefined)));
   await tracing.close();
   t.equal(receiver.requests.length, 1);
 });

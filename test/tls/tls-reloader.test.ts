@@ -12,7 +12,7 @@ import { until } from '../fixtures/until.ts';
 
 type Line = [level: string, text: string, problem?: string];
 
-async function follow(t: Test, more: { now?: () => number; pollEveryMs?: number } = {}) {
+async function startTrace(t: Test, more: { now?: () => number; pollEveryMs?: number } = {}) {
   const files = await listenerFiles(t);
   const lines: Line[] = [];
   const reloads: TlsReload[] = [];
@@ -30,7 +30,7 @@ const FAILED = 'TLS reload failed; keeping the current certificate';
 const RELOADED = 'TLS certificate reloaded';
 
 t.test('TLS files that are replaced by the same content cause no reload', async t => {
-  const { files, tls, lines, reloads } = await follow(t);
+  const { files, tls, lines, reloads } = await startTrace(t);
   t.equal(String(tls.material.cert), pem('server.crt'));
   for (let read = 0; read < 3; read += 1) await tls.look();
   await files.swap(listenerSecret('server'));
@@ -39,7 +39,7 @@ t.test('TLS files that are replaced by the same content cause no reload', async 
 });
 
 t.test('new TLS files are loaded once two consecutive reads return the same content', async t => {
-  const { files, tls, lines, reloads, loaded } = await follow(t);
+  const { files, tls, lines, reloads, loaded } = await startTrace(t);
   await files.swap(listenerSecret('server-by-name', 'other-ca'));
   await tls.look();
   t.strictSame(loaded, []);
@@ -52,7 +52,7 @@ t.test('new TLS files are loaded once two consecutive reads return the same cont
 });
 
 t.test('TLS files written in place one after the other cause no failure', async t => {
-  const { files, tls, reloads, loaded } = await follow(t);
+  const { files, tls, reloads, loaded } = await startTrace(t);
   const { certFile, keyFile } = files.paths;
   const cert = pem('server-by-name.crt');
   for (const [path, text] of [
@@ -72,7 +72,7 @@ t.test('TLS files written in place one after the other cause no failure', async 
 t.test(
   'unusable TLS files are reported once, the current certificate stays, and the next usable files are loaded',
   async t => {
-    const { files, tls, lines, reloads, loaded } = await follow(t);
+    const { files, tls, lines, reloads, loaded } = await startTrace(t);
     const bad: Record<string, string>[] = [
       { 'tls.key': pem('client.key') },
       { 'tls.crt': 'not PEM' },
@@ -101,7 +101,7 @@ t.test(
 t.test(
   'missing TLS files keep the current certificate, and are reported once unless they are back at the next read',
   async t => {
-    const { files, tls, lines, reloads } = await follow(t);
+    const { files, tls, lines, reloads } = await startTrace(t);
     const { certFile, keyFile } = files.paths;
     await rename(certFile, `${certFile}.away`);
     await tls.look();
@@ -125,24 +125,24 @@ t.test(
 
 t.test('an expired certificate causes a warning at start, and never replaces a loaded one', async t => {
   let now = Date.now();
-  const { files, tls, lines, reloads } = await follow(t, { now: () => now });
+  const { files, tls, lines, reloads } = await startTrace(t, { now: () => now });
   t.equal(tls.notAfterSeconds * 1000, Date.parse(new Date(tls.notAfterSeconds * 1000).toISOString()));
   now = tls.notAfterSeconds * 1000 + 100_000_000_000;
   await files.swap(listenerSecret('server-by-name'));
   await tls.look();
   await tls.look();
   t.strictSame([lines, reloads], [[['warn', FAILED, 'the new certificate has run out']], ['failure']]);
-  const late = await follow(t, { now: () => now });
+  const late = await startTrace(t, { now: () => now });
   t.strictSame(late.lines, [['warn', 'listener certificate has expired']]);
 });
 
 t.test('the TLS reloader polls after start and not after stop', async t => {
-  const { files, tls, loaded } = await follow(t, { pollEveryMs: 1 });
+  const { files, tls, loaded } = await startTrace(t, { pollEveryMs: 1 });
   tls.start();
   await files.swap(listenerSecret('server-by-name'));
   await until(() => loaded.length === 1);
   tls.stop();
-  const { tls: stopped } = await follow(t);
+  const { tls: stopped } = await startTrace(t);
   stopped.stop();
   stopped.start();
   t.equal(loaded.length, 1);

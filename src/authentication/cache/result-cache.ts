@@ -25,7 +25,11 @@ export type LookupResult = 'hit_positive' | 'hit_negative' | 'miss' | 'coalesced
 
 /** The source that a trace records. On a `miss`, later stages overwrite it if a review runs. */
 const SOURCES: Readonly<Record<LookupResult, ResultSource>> = {
-  ...{ hit_positive: 'cache', hit_negative: 'cache', miss: 'local', coalesced: 'shared', stale: 'stale' },
+  hit_positive: 'cache',
+  hit_negative: 'cache',
+  miss: 'local',
+  coalesced: 'shared',
+  stale: 'stale',
 };
 
 export interface ResultCacheOptions extends CachedResultsOptions, ResultRefreshOptions, WaitingLimitOptions {

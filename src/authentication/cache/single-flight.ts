@@ -11,7 +11,6 @@ export interface SingleFlight<K, V> {
    * ignored.
    */
   start(key: K, call: (deadline: Deadline) => V | Promise<V>): V | Promise<V>;
-  readonly size: number;
 }
 
 export interface SingleFlightOptions<V> {
@@ -35,7 +34,7 @@ export class Deadline {
     return this.#controller.signal;
   }
 
-  pass(): void {
+  expire(): void {
     this.#hasPassed = true;
     this.#controller?.abort();
   }
@@ -57,16 +56,13 @@ export function singleFlight<K, V>({ deadlineMs, onTimeout }: SingleFlightOption
       flights.set(key, running);
       return running;
     },
-    get size() {
-      return flights.size;
-    },
   };
 }
 
 function withDeadline<V>(answer: Promise<V>, deadline: Deadline, deadlineMs: number, onTimeout: () => V): Promise<V> {
   const { promise, resolve, reject } = Promise.withResolvers<V>();
   const timer = setTimeout(() => {
-    deadline.pass();
+    deadline.expire();
     // A stage that reacts to the signal can still return its own, more exact cause.
     setImmediate(() => resolve(onTimeout()));
   }, deadlineMs);

@@ -32,8 +32,8 @@ export interface PrioritySemaphore {
   capacity(priority: Priority): number;
   inFlight(priority: Priority): number;
   queued(priority: Priority): number;
-  /** While held, only `verified` callers get slots. */
-  pauseLowPriority(held: boolean): void;
+  /** While paused, only `verified` callers get slots. */
+  pauseLowPriority(paused: boolean): void;
 }
 
 const ORDER: readonly Priority[] = ['verified', 'unverified', 'refresh'];
@@ -48,16 +48,14 @@ export function prioritySemaphore(options: PrioritySemaphoreOptions): PrioritySe
   const { limit, maxQueue, unverifiedShare, unverifiedSlots = share => share } = options;
   const inFlight: Record<Priority, number> = { verified: 0, unverified: 0, refresh: 0 };
   const waiting: Record<Priority, Set<() => void>> = { verified: new Set(), unverified: new Set(), refresh: new Set() };
-  let held = false;
+  let isPaused = false;
 
   const capacity = (priority: Priority): number =>
     priority === 'unverified' ? unverifiedSlots(Math.max(1, Math.floor(limit() * unverifiedShare()))) : limit();
   const totalInFlight = (): number => inFlight.verified + inFlight.unverified + inFlight.refresh;
   const canAcquire = (priority: Priority): boolean =>
-    totalInFlight() < limit() && inFlight[priority] < capacity(priority) && (priority === 'verified' || !held);
-  /**
-   * Hands slots over directly. If a slot became free in between, a newcomer could take it as well.
-   */
+    totalInFlight() < limit() && inFlight[priority] < capacity(priority) && (priority === 'verified' || !isPaused);
+  /** Hands slots over directly: a new caller must not overtake those that wait. */
   const dispatch = (): void => {
     for (const priority of ORDER) {
       for (const next of waiting[priority]) {
@@ -96,8 +94,8 @@ export function prioritySemaphore(options: PrioritySemaphoreOptions): PrioritySe
     inFlight: priority => inFlight[priority],
     queued: priority => waiting[priority].size,
     pauseLowPriority(paused) {
-      held = paused;
-      if (!held) dispatch();
+      isPaused = paused;
+      if (!isPaused) dispatch();
     },
   };
 }

@@ -19,7 +19,7 @@ export interface ReviewCapacityOptions {
    * Whether valid tokens are in use. If so, unverified tokens get fewer slots while they are
    * rejected.
    */
-  readonly protecting?: () => boolean;
+  readonly validTokensInUse?: () => boolean;
 }
 
 /** How many reviews may run now, adapted to the results of earlier ones. */
@@ -27,19 +27,19 @@ export interface ReviewCapacity {
   readonly queues: PrioritySemaphore;
   readonly limit: AdaptiveLimit;
   readonly pause: Pause;
-  readonly waits: WaitEstimate;
+  readonly waitEstimate: WaitEstimate;
   /** Records the result of a review that started at `startedAt`. */
-  learn(priority: Priority, result: AuthResult, startedAt: number): void;
+  record(priority: Priority, result: AuthResult, startedAt: number): void;
 }
 
 /** Creates the slots for reviews. All limits adapt to the results. */
 export function createReviewCapacity(options: ReviewCapacityOptions, now: () => number): ReviewCapacity {
-  const { maxConcurrency, maxQueue, unverifiedShare, protecting: validTokensInUse = () => false } = options;
+  const { maxConcurrency, maxQueue, unverifiedShare, validTokensInUse = () => false } = options;
   const limit = aimdLimit(maxConcurrency, now);
   // If no signature can be verified, valid tokens are unverified too. They then keep a quarter of
   // the slots instead of one.
   const minSlots = (): number => (unverifiedShare() < 1 ? 1 : limit.current * MIN_UNVERIFIED_SHARE);
-  const unverifiedLimit = createUnverifiedLimit({ protecting: validTokensInUse, minSlots, now });
+  const unverifiedLimit = createUnverifiedLimit({ validTokensInUse, minSlots, now });
   const queues = prioritySemaphore({
     limit: () => limit.current,
     maxQueue,
@@ -52,10 +52,10 @@ export function createReviewCapacity(options: ReviewCapacityOptions, now: () => 
     queues,
     limit,
     pause,
-    waits: waitEstimate,
-    learn(priority, result, startedAt) {
+    waitEstimate,
+    record(priority, result, startedAt) {
       if (priority === 'unverified') unverifiedLimit.record(result);
-      waitEstimate.learn(priority, now() - startedAt);
+      waitEstimate.record(priority, now() - startedAt);
       if (result.kind !== 'unavailable') {
         limit.onSuccess();
         pause.endAfterReview(startedAt);
@@ -113,7 +113,7 @@ function createPause(queues: PrioritySemaphore, now: () => number): Pause {
 
 /** How long a caller would wait for a slot. */
 interface WaitEstimate {
-  learn(priority: Priority, reviewMs: number): void;
+  record(priority: Priority, reviewMs: number): void;
   expectedMs(priority: Priority): number;
 }
 
@@ -124,7 +124,7 @@ interface WaitEstimate {
 function createWaitEstimate(queues: PrioritySemaphore): WaitEstimate {
   const averageMs: Record<Priority, number> = { verified: 0, unverified: 0, refresh: 0 };
   return {
-    learn(priority, reviewMs) {
+    record(priority, reviewMs) {
       averageMs[priority] += (reviewMs - averageMs[priority]) * REVIEW_EWMA_WEIGHT;
     },
     expectedMs: priority =>

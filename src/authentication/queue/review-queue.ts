@@ -50,7 +50,7 @@ const OVERLOADED = overloaded('too_many_reviews');
  */
 export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueOptions): ReviewQueue {
   const { maxWaitMs, now = () => performance.now(), onAdmitted = () => {}, onRejected = () => {} } = options;
-  const { queues, limit, pause, waits, learn: record } = createReviewCapacity(options, now);
+  const { queues, limit, pause, waitEstimate, record } = createReviewCapacity(options, now);
 
   const run = async (priority: Priority, token: Token, context: ReviewContext): Promise<AuthResult> => {
     const startedAt = now();
@@ -98,7 +98,7 @@ export function withReviewQueue(inner: TokenAuthenticator, options: ReviewQueueO
       if (priority !== 'verified' && pause.leftMs > 0) {
         return unavailable('too_many_requests', Math.ceil(pause.leftMs / 1000));
       }
-      if (waits.expectedMs(priority) > maxWaitMs) return rejectAs(priority, 'queue_timeout');
+      if (waitEstimate.expectedMs(priority) > maxWaitMs) return rejectAs(priority, 'queue_timeout');
       return wait(priority, token, context);
     },
   };

@@ -11,7 +11,7 @@ export interface UnverifiedLimit {
 
 export interface UnverifiedLimitOptions {
   /** Whether valid tokens are in use. */
-  readonly protecting: () => boolean;
+  readonly validTokensInUse: () => boolean;
   /** How many slots the priority keeps, however many tokens are rejected. One slot always stays. */
   readonly minSlots: () => number;
   readonly now: () => number;
@@ -25,21 +25,21 @@ export interface UnverifiedLimitOptions {
  * Invalid tokens take API server time from all clients, even with few slots. Valid tokens of this
  * priority raise the limit again.
  */
-export function createUnverifiedLimit({ protecting, minSlots, now }: UnverifiedLimitOptions): UnverifiedLimit {
+export function createUnverifiedLimit({ validTokensInUse, minSlots, now }: UnverifiedLimitOptions): UnverifiedLimit {
   let capacity = Number.POSITIVE_INFINITY;
-  let refusedAt = Number.NEGATIVE_INFINITY;
+  let rejectedAt = Number.NEGATIVE_INFINITY;
   let lastShare = 1;
   return {
     current(share) {
       lastShare = share;
-      const yields = protecting() && now() - refusedAt < UNVERIFIED_LIMIT_DECAY_MS;
-      if (!yields) capacity = share;
+      const isLowered = validTokensInUse() && now() - rejectedAt < UNVERIFIED_LIMIT_DECAY_MS;
+      if (!isLowered) capacity = share;
       return Math.min(share, Math.max(1, Math.floor(minSlots()), Math.floor(capacity)));
     },
     record(result) {
       if (result.kind === 'authenticated') capacity = Math.min(lastShare, capacity + 1);
       if (result.kind !== 'rejected') return;
-      refusedAt = now();
+      rejectedAt = now();
       capacity = Math.max(1, minSlots(), Math.min(lastShare, capacity) / 2);
     },
   };

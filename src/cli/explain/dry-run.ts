@@ -44,8 +44,14 @@ export interface DryRunOptions {
 }
 
 const NOT_REVIEWED: Omit<DryRun, 'decision'> = {
-  ...{ refusedBy: undefined, keys: undefined, keysProblem: undefined, signature: undefined },
-  ...{ result: undefined, report: undefined, aheadMs: undefined, clockState: 'unknown' },
+  refusedBy: undefined,
+  keys: undefined,
+  keysProblem: undefined,
+  signature: undefined,
+  result: undefined,
+  report: undefined,
+  aheadMs: undefined,
+  clockState: 'unknown',
 };
 
 /**

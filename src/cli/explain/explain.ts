@@ -130,8 +130,14 @@ function explanationOf(credential: Credential, walk: DryRun, config: Config, now
 }
 
 const TONES: Readonly<Record<Step['result'] | Explained['decision']['kind'], Severity>> = {
-  ...{ passes: 'good', refuses: 'bad', skipped: 'quiet', warning: 'doubtful', fault: 'bad' },
-  ...{ allow: 'good', deny: 'bad', unavailable: 'doubtful' },
+  passes: 'good',
+  refuses: 'bad',
+  skipped: 'quiet',
+  warning: 'doubtful',
+  fault: 'bad',
+  allow: 'good',
+  deny: 'bad',
+  unavailable: 'doubtful',
 };
 
 /** The columns of the symbol, the name of the step and the spaces around them. */

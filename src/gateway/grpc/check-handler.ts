@@ -23,7 +23,7 @@ export interface CheckOptions extends ForwardedOptions {
   readonly authorize: Authorize;
   readonly answer: (decision: Decision) => AuthResponse;
   readonly onDecision?: (decided: DecisionEvent) => void;
-  readonly follow?: StartTrace | undefined;
+  readonly startTrace?: StartTrace | undefined;
   /** Called with an unexpected error. gatecar answers the request as unavailable. */
   readonly onFault: (error: unknown) => void;
   /** Milliseconds on a monotonic clock. */
@@ -57,7 +57,7 @@ export interface CallEvents {
  * deadline is about to pass, get a denial with status `UNAVAILABLE`.
  */
 export function createCheckHandler(options: CheckOptions, calls: InFlightCounter, events: CallEvents): CheckHandler {
-  const { authorize, follow, now = () => performance.now() } = options;
+  const { authorize, startTrace, now = () => performance.now() } = options;
   const responder = createResponder(options, calls, events);
 
   const begin = (call: GrpcCall, request: CheckRequest): CheckCall => {
@@ -84,7 +84,7 @@ export function createCheckHandler(options: CheckOptions, calls: InFlightCounter
       if (request === undefined) return reply(call, UNREADABLE);
       const check = begin(call, request);
       try {
-        check.trace = follow?.(() => traceContextFromCheck(call, request, check.credential, options));
+        check.trace = startTrace?.(() => traceContextFromCheck(call, request, check.credential, options));
         const decision = authorize(check.credential, check);
         if (decision instanceof Promise) decideLater(check, decision);
         else responder.answer(check, decision);

@@ -98,7 +98,11 @@ function sendOk(this: ServerHttp2Stream): void {
  */
 export function failCall(stream: ServerHttp2Stream, status: FailureStatus, text: string): void {
   end(stream, [
-    ...[...HEAD, 'grpc-status', String(status), 'grpc-message', text.replaceAll('%', '%25')],
+    ...HEAD,
+    'grpc-status',
+    String(status),
+    'grpc-message',
+    text.replaceAll('%', '%25'),
     ...(status === STATUS.UNIMPLEMENTED ? ['grpc-accept-encoding', 'identity'] : []),
   ]);
 }

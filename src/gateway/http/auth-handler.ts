@@ -25,7 +25,7 @@ export interface AuthHandlerOptions extends ForwardedOptions {
   readonly authorize: Authorize;
   readonly answer: (decision: Decision) => AuthResponse;
   readonly onDecision?: (decided: DecisionEvent) => void;
-  readonly follow?: StartTrace | undefined;
+  readonly startTrace?: StartTrace | undefined;
   /** Called with an unexpected error. The client gets a 503 if no response has been sent. */
   readonly onFault?: (error: unknown) => void;
   /** While true, responses ask the gateway to close the connection. */
@@ -95,9 +95,9 @@ class PendingRequest implements DecisionEvent, RequestContext, ReadyRequest {
   }
 
   decide(): Decision | Promise<Decision> {
-    const { authorize, follow } = this.#options;
+    const { authorize, startTrace } = this.#options;
     const { peer, request } = this.#auth;
-    this.trace = follow?.(() => traceContextFromProxy(peer, request.headers, this.credential, this.#options));
+    this.trace = startTrace?.(() => traceContextFromProxy(peer, request.headers, this.credential, this.#options));
     return authorize(this.credential, this);
   }
 

@@ -74,8 +74,13 @@ export function httpServer(handler: RequestListener, options: HttpServerOptions)
   intercept(server, tls ? 'secureConnection' : 'connection', (socket, pass) => {
     const pooled = intake.pooledOf(socket);
     const connection = new HttpConnection(socket, {
-      ...{ pool, pooled, requests, turns, now },
-      ...{ maxHeadBytes: maxHeaderBytes, allowedStatus: options.allowedStatus },
+      pool,
+      pooled,
+      requests,
+      turns,
+      now,
+      maxHeadBytes: maxHeaderBytes,
+      allowedStatus: options.allowedStatus,
     });
     connections.add(connection);
     connection.once('close', () => connections.delete(connection));

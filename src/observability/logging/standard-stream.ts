@@ -25,7 +25,14 @@ export interface Sink {
  * has closed the output.
  */
 const RETRIED: ReadonlySet<string | undefined> = new Set([
-  ...['EBUSY', 'EDQUOT', 'EFBIG', 'EINTR', 'EIO', 'ENOBUFS', 'ENOMEM', 'ENOSPC'],
+  'EBUSY',
+  'EDQUOT',
+  'EFBIG',
+  'EINTR',
+  'EIO',
+  'ENOBUFS',
+  'ENOMEM',
+  'ENOSPC',
 ]);
 
 /** Whether the bytes of a failed write are worth another attempt. */

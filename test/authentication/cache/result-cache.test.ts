@@ -713,7 +713,7 @@ t.test('a request’s trace has the source cache for a cached rejection and stal
   const trace: RequestTrace = { source: 'local' };
   const { authenticator } = cache(() => rejected);
   await authenticator.authenticate(token);
-  authenticator.authenticate(token, { trace: trace });
+  authenticator.authenticate(token, { trace });
   t.equal(trace.source, 'cache');
   const lookupTrace: RequestTrace = { source: 'local' };
   t.equal(authenticator.getCached(token, { trace: lookupTrace }), rejected);
@@ -721,7 +721,7 @@ t.test('a request’s trace has the source cache for a cached rejection and stal
   const stale = cache(() => authenticated, { cacheStaleIfErrorMs: 60_000, apiServerDown: () => true });
   await stale.authenticator.authenticate(token);
   stale.clock.advance(10_001);
-  stale.authenticator.authenticate(token, { trace: trace });
+  stale.authenticator.authenticate(token, { trace });
   t.equal(trace.source, 'stale');
 });
 

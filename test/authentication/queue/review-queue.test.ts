@@ -238,7 +238,7 @@ t.test(
     const { inner, queue } = startQueue({
       maxConcurrency: 16,
       unverifiedShare: () => 1 / 4,
-      protecting: () => validTraffic.active,
+      validTokensInUse: () => validTraffic.active,
       now: fakeClock().now,
     });
     for (let flood = 0; flood < 20; flood += 1) queue.authenticate(token);
@@ -260,7 +260,7 @@ t.test(
 );
 
 t.test('if no token can be verified, unverified tokens keep at least a quarter of the slots', async t => {
-  const { inner, queue } = startQueue({ maxConcurrency: 16, protecting: () => true, now: fakeClock().now });
+  const { inner, queue } = startQueue({ maxConcurrency: 16, validTokensInUse: () => true, now: fakeClock().now });
   for (let flood = 0; flood < 40; flood += 1) queue.authenticate(token);
   t.equal(queue.inFlight('unverified'), 16);
   for (let rejection = 0; rejection < 20; rejection += 1) {

@@ -11,7 +11,11 @@ const rejected: AuthResult = { kind: 'rejected', reason: 'token_rejected', detai
 function startLimit(protecting = true, minSlots = 1) {
   const clock = fakeClock();
   const state = { protecting };
-  const limit = createUnverifiedLimit({ protecting: () => state.protecting, minSlots: () => minSlots, now: clock.now });
+  const limit = createUnverifiedLimit({
+    validTokensInUse: () => state.protecting,
+    minSlots: () => minSlots,
+    now: clock.now,
+  });
   const limitAfter = (...results: AuthResult[]) => {
     for (const result of results) limit.record(result);
     return limit.current(8);

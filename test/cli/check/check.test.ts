@@ -570,9 +570,7 @@ t.test('an unexpected error is thrown and not reported as a finding', async t =>
   await t.rejects(runCommand(checkCommand, { env: broken('GATECAR_MODE') }), { message });
   const runtimeEnvironment = broken('inCluster');
   await t.rejects(
-    runCommand(context =>
-      checkCommand({ ...context, runtimeEnvironment: runtimeEnvironment } as Parameters<typeof checkCommand>[0]),
-    ),
+    runCommand(context => checkCommand({ ...context, runtimeEnvironment } as Parameters<typeof checkCommand>[0])),
     { message },
   );
 });

@@ -84,7 +84,7 @@ async function startListener(
     pingEveryMs = undefined as number | undefined,
     maxKeptBytes = undefined as number | undefined,
     onDecision = () => {},
-    follow = undefined as GrpcListenerOptions['follow'],
+    follow: startTrace = undefined as GrpcListenerOptions['startTrace'],
   } = {},
 ): Promise<StartedListener> {
   const decided: DecisionEvent[] = [];
@@ -96,7 +96,7 @@ async function startListener(
     trusted: trustedProxies(peers),
     clientIpHeader,
     limitsClients,
-    follow,
+    startTrace,
     onDecision(event) {
       decided.push(event);
       forwarded.push(event.forwarded());

@@ -639,7 +639,7 @@ t.test('the trace of an HTTP request is passed to authorize and to onDecision', 
   const parents: unknown[] = [];
   const { url, decided } = await start(t, {
     trusted: trustedProxies(['127.0.0.1']),
-    follow(parent) {
+    startTrace(parent) {
       parents.push(parent());
       return trace;
     },
