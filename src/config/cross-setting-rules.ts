@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net';
+import type { Address } from './network-types.ts';
 import type { Config } from './schema.ts';
-import type { Address } from './setting-types.ts';
 
 /** A rule about several settings together. */
 export interface CrossRule {

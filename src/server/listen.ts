@@ -1,7 +1,7 @@
 import { lstat, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import type { FastifyInstance } from 'fastify';
-import type { Address } from '../config/setting-types.ts';
+import type { Address } from '../config/network-types.ts';
 import { type BindTarget, bindServer } from '../system/bind-server.ts';
 import { errorCode } from '../system/error-code.ts';
 

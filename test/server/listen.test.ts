@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
 import t, { type Test } from 'tap';
-import { type Address, address } from '../../src/config/setting-types.ts';
+import { type Address, address } from '../../src/config/network-types.ts';
 import { bindAddress, listen } from '../../src/server/listen.ts';
 import type { BindTarget } from '../../src/system/bind-server.ts';
 import { tempDir } from '../fixtures/temp-dir.ts';

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
+import type { Address } from '../../config/network-types.ts';
 import { SETTINGS } from '../../config/schema.ts';
-import type { Address } from '../../config/setting-types.ts';
 import { UsageError } from '../command.ts';
 
 /** The settings of the listeners that gateways connect to. */

@@ -1,6 +1,6 @@
 import { get } from 'node:http';
 import { buffer } from 'node:stream/consumers';
-import type { Address } from '../../config/setting-types.ts';
+import type { Address } from '../../config/network-types.ts';
 import { UsageError } from '../command.ts';
 
 /** Where the metrics are. */

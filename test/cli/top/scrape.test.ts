@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
 import { scrape, targetOfAddress, targetOfUrl } from '../../../src/cli/top/scrape.ts';
-import { type Address, address } from '../../../src/config/setting-types.ts';
+import { type Address, address } from '../../../src/config/network-types.ts';
 import { tempDir } from '../../fixtures/temp-dir.ts';
 
 async function serve(t: Test, listenOn: number | string, status = 200) {
