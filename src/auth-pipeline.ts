@@ -47,7 +47,7 @@ export interface AuthPipelineOptions extends StageOptions {
  * 2. client failure limit: too many rejections of the same address
  * 3. result cache: a cached result, or a review that is in progress
  * 4. load shedding: the event loop is late
- * 5. rejection throttle: delays rejections and overloads while valid tokens are in use
+ * 5. rejection throttle: delays rejections while valid tokens are in use
  * 6. JWT pre-check: expired, for other audiences, or not signed by the cluster
  * 7. review queue: a slot, by priority
  * 8. TokenReview: the API server answers
@@ -87,7 +87,7 @@ export function createAuthPipeline(options: AuthPipelineOptions): AuthPipeline {
       if (result === 'stale') staleServing.served();
     },
   });
-  const authenticator = withTokenScreening(withFailureLimit(config, cache), {
+  const authenticator = withTokenScreening(withFailureLimit(cache, config), {
     opaqueTokens: config.opaqueTokens,
     onRejection: counters.recordLocalRejection,
   });

@@ -43,8 +43,9 @@ export function withThrottle(
 ): TokenAuthenticator {
   return withRejectionThrottle(inner, {
     isActive: validTraffic.isActive,
+    isExempt: validTraffic.isVerified,
     intervalMs: REJECTION_EVERY_MS,
-    // The last one of a full queue waits for a quarter of the review timeout.
+    // The last one of a full queue waits for at most a quarter of the review timeout.
     maxWaiting: Math.min(MAX_WAITING_REJECTIONS, Math.floor(reviewTimeoutMs / 4 / REJECTION_EVERY_MS)),
   });
 }
@@ -82,7 +83,7 @@ export function withPrecheck(
     audiences: config.tokenAudiences,
     signatures: config.jwtPrecheck === 'signature',
     onViolation: counters.recordLocalRejection,
-    onVerified: validTraffic.note,
+    onVerified: validTraffic.noteVerified,
   });
 }
 
@@ -141,7 +142,7 @@ export function createHealth(
 }
 
 /** Adds the client failure limit, if one is set. */
-export function withFailureLimit({ clientFailureLimit }: Config, inner: ResultCache): TokenAuthenticator {
+export function withFailureLimit(inner: ResultCache, { clientFailureLimit }: Config): TokenAuthenticator {
   if (clientFailureLimit === undefined) return inner;
   const { count: failures, windowMs } = clientFailureLimit;
   return withClientFailureLimit(inner, failureCounter({ failures, windowMs, maxAddresses: MAX_COUNTED_ADDRESSES }));

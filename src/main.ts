@@ -57,7 +57,7 @@ async function run(command: Command, args: readonly string[]): Promise<void> {
     return;
   }
   const config = readConfig(args, process.env);
-  resolve(await serve(config, surroundings(), logger(config.logLevel)));
+  resolve(await serve(config, runtimeEnvironment(), logger(config.logLevel)));
 }
 
 /**
@@ -70,7 +70,7 @@ async function runOneShotCommand(command: Exclude<Command, 'serve' | 'dev'>, arg
   const code = await ONE_SHOT_COMMANDS[command]({
     args,
     env: process.env,
-    runtimeEnvironment: surroundings(),
+    runtimeEnvironment: runtimeEnvironment(),
     version: VERSION,
     terminal: {
       write: part => {
@@ -95,7 +95,7 @@ async function helpOf(command: Command): Promise<string> {
   return (await import('./cli/command-help.ts')).COMMAND_HELP[command];
 }
 
-function surroundings(): RuntimeEnvironment {
+function runtimeEnvironment(): RuntimeEnvironment {
   return {
     inCluster: inClusterAddress(process.env),
     // From `HOME`, as kubectl does. Some clusters run containers with arbitrary user IDs, which the

@@ -22,8 +22,12 @@ export interface RunningServer {
  * @throws {ListenError} if an address is not available; names its setting.
  * @throws {TlsFileError} if a TLS file is not usable; names its setting.
  */
-export async function serve(config: Config, surroundings: RuntimeEnvironment, log: Logger): Promise<RunningServer> {
-  const app = await createApp(config, surroundings, log);
+export async function serve(
+  config: Config,
+  runtimeEnvironment: RuntimeEnvironment,
+  log: Logger,
+): Promise<RunningServer> {
+  const app = await createApp(config, runtimeEnvironment, log);
   const listeners = [app.auth, ...(app.grpc ? [app.grpc] : [])];
   try {
     const ops = await listen(app.ops, config.opsListen, 'GATECAR_OPS_LISTEN', config.socketMode);

@@ -155,7 +155,7 @@ t.test('a signal that arrives before gatecar listens is not lost', async t => {
   const child = spawn(process.execPath, [
     MAIN, 'serve', '--listen=127.0.0.1:0', '--ops-listen=127.0.0.1:0', '--kube-api-url=http://[::1]:1',
     '--shutdown-delay=0s', `--tls-cert-file=${cert}`, `--tls-key-file=${TLS}/server.key`,
-  ]);
+  ], { env: childEnv() });
   t.teardown(() => child.kill('SIGKILL'));
   const exited = once(child, 'exit');
   let writer: number | undefined;

@@ -25,7 +25,7 @@ export interface JwtPrecheckOptions {
   readonly signatures: boolean;
   readonly onViolation?: (check: ClaimCheck) => void;
   /** Called for each token with a valid signature. */
-  readonly onVerified?: () => void;
+  readonly onVerified?: (token: Token) => void;
   /** Milliseconds since the epoch. */
   readonly wallClock?: () => number;
 }
@@ -101,7 +101,7 @@ export function withJwtPrecheck(inner: TokenAuthenticator, options: JwtPrecheckO
       return { ...rejected('token_rejected', INVALID_SIGNATURE), keepUntil: keys.confirmedUntil };
     }
     if (check === 'unknown') return inner.authenticate(token, context);
-    onVerified();
+    onVerified(token);
     return inner.authenticate(token, { ...context, priority: 'verified' });
   };
 

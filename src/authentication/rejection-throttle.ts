@@ -1,8 +1,12 @@
+import type { Token } from '../credential/token.ts';
+import { unreferencedTimer } from '../system/unreferenced-timer.ts';
 import type { AuthResult, ReviewContext, TokenAuthenticator } from './token-authenticator.ts';
 
 export interface RejectionThrottleOptions {
   /** Whether valid tokens are in use. If not, nothing is delayed. */
   readonly isActive: () => boolean;
+  /** Whether a token's results are never delayed, because its signature is valid. */
+  readonly isExempt?: (token: Token) => boolean;
   /** One delayed result is returned per interval, in milliseconds. */
   readonly intervalMs: number;
   /** How many results may wait. Further ones are returned immediately. */
@@ -11,9 +15,10 @@ export interface RejectionThrottleOptions {
 }
 
 /**
- * Delays rejections and `overloaded` results while valid tokens are in use. A client that floods
- * invalid tokens sends the next request when the previous one is answered. Delayed answers
- * therefore limit its share of the event loop, of the gateway and of the API server.
+ * Delays rejections and `overloaded` results of tokens without a verified signature while valid
+ * tokens are in use. A client that floods invalid tokens sends the next request when it has the
+ * previous response. Delayed responses therefore limit its share of the event loop, of the gateway
+ * and of the API server.
  *
  * Other faults are returned immediately, because a valid client may be waiting. Refreshes are never
  * delayed: no client waits, and a rejected refresh must end a cached result at once.
@@ -23,8 +28,9 @@ export interface RejectionThrottleOptions {
  */
 export function withRejectionThrottle(
   inner: TokenAuthenticator,
-  { isActive, intervalMs, maxWaiting, setTimer = unreferencedTimer }: RejectionThrottleOptions,
+  options: RejectionThrottleOptions,
 ): TokenAuthenticator {
+  const { isActive, isExempt = () => false, intervalMs, maxWaiting, setTimer = unreferencedTimer } = options;
   // A Set iterates in insertion order, so results are returned first in, first out.
   const waiting = new Set<() => void>();
   let isTimerSet = false;
@@ -52,8 +58,8 @@ export function withRejectionThrottle(
       startTimer();
     });
 
-  const delay = (result: AuthResult, context: ReviewContext): AuthResult | Promise<AuthResult> => {
-    if (!isDelayed(result) || !isActive() || waiting.size >= maxWaiting) return result;
+  const delay = (result: AuthResult, token: Token, context: ReviewContext): AuthResult | Promise<AuthResult> => {
+    if (!isDelayed(result) || !isActive() || isExempt(token) || waiting.size >= maxWaiting) return result;
     // Reading `context.signal` creates it, so it is read only if needed.
     const { signal } = context;
     return signal?.aborted ? result : waitForSlot(signal).then(() => result);
@@ -63,16 +69,13 @@ export function withRejectionThrottle(
     authenticate(token, context = {}) {
       const result = inner.authenticate(token, context);
       if (context.priority === 'refresh') return result;
-      return result instanceof Promise ? result.then(reviewed => delay(reviewed, context)) : delay(result, context);
+      return result instanceof Promise
+        ? result.then(reviewed => delay(reviewed, token, context))
+        : delay(result, token, context);
     },
   };
 }
 
 function isDelayed(result: AuthResult): boolean {
   return result.kind === 'rejected' || (result.kind === 'unavailable' && result.reason === 'overloaded');
-}
-
-/** A timer that does not keep the process alive. */
-function unreferencedTimer(callback: () => void, ms: number): void {
-  setTimeout(callback, ms).unref();
 }

@@ -210,7 +210,8 @@ export const SETTINGS = {
     'GATECAR_OPAQUE_TOKENS',
     withFormerValues(oneOf('review', 'reject'), { ask: 'review', refuse: 'reject' }),
     'review',
-    'Tokens that are not JWTs: `review` sends them to the API server, `reject` rejects them without a review.',
+    'Tokens that are not JWTs: `review` (formerly `ask`) sends them to the API server, `reject` (formerly `refuse`) ' +
+      'rejects them without a review.',
   ),
   trustedProxies: setting(
     'GATECAR_TRUSTED_PROXIES',

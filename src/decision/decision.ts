@@ -97,6 +97,7 @@ export type OverloadCause = keyof typeof OVERLOADS;
 export const REVIEW_FAILURE_CAUSES = Object.keys(REVIEW_FAILURES) as readonly ReviewFailureCause[];
 
 export const OVERLOAD_CAUSES = Object.keys(OVERLOADS) as readonly OverloadCause[];
+
 /** The decision on a request that exceeds a limit of gatecar. */
 export function overloaded(cause: OverloadCause): Unavailable {
   return { kind: 'unavailable', reason: 'overloaded', cause, retryAfterSeconds: 1 };

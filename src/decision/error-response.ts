@@ -20,7 +20,7 @@ export interface ErrorResponse {
   readonly retryAfterSeconds: number | undefined;
 }
 
-type Refusal = Exclude<Decision, { kind: 'allow' }>;
+type NotAllowed = Exclude<Decision, { kind: 'allow' }>;
 
 /**
  * An error code of RFC 6750 §3.1. `undefined` if no bearer token is at fault: the response must not
@@ -30,18 +30,18 @@ type ChallengeError = 'invalid_request' | 'invalid_token' | 'insufficient_scope'
 
 interface Row {
   readonly status: 'denied' | 'policy' | 'unavailable';
-  readonly text: (refusal: Refusal) => string;
-  readonly error: ChallengeError | ((refusal: Refusal) => ChallengeError);
+  readonly text: (decision: NotAllowed) => string;
+  readonly error: ChallengeError | ((decision: NotAllowed) => ChallengeError);
 }
 
-const validationFailed = (refusal: Refusal): string => `Token validation failed: ${detailOf(refusal)}`;
+const validationFailed = (decision: NotAllowed): string => `Token validation failed: ${detailOf(decision)}`;
 
 const TABLE: { readonly [R in Reason]: Row } = {
   credentials_missing: { status: 'denied', text: () => 'Missing Authorization header', error: undefined },
   credentials_malformed: {
     status: 'denied',
     text: () => 'Invalid Authorization header format',
-    error: refusal => (detailOf(refusal) === OTHER_SCHEME ? undefined : 'invalid_request'),
+    error: decision => (detailOf(decision) === OTHER_SCHEME ? undefined : 'invalid_request'),
   },
   token_empty: { status: 'denied', text: () => 'Empty token', error: 'invalid_request' },
   token_rejected: { status: 'denied', text: validationFailed, error: 'invalid_token' },
@@ -59,12 +59,12 @@ const TABLE: { readonly [R in Reason]: Row } = {
   too_many_failures: { status: 'denied', text: () => 'Too many failed attempts', error: undefined },
   namespace_denied: {
     status: 'policy',
-    text: refusal => `Token validation failed: ServiceAccount from unauthorized namespace: ${detailOf(refusal)}`,
+    text: decision => `Token validation failed: ServiceAccount from unauthorized namespace: ${detailOf(decision)}`,
     error: 'insufficient_scope',
   },
   service_account_denied: {
     status: 'policy',
-    text: refusal => `Token validation failed: ServiceAccount not authorized: ${detailOf(refusal)}`,
+    text: decision => `Token validation failed: ServiceAccount not authorized: ${detailOf(decision)}`,
     error: 'insufficient_scope',
   },
   authority_unavailable: { status: 'unavailable', text: unavailableText, error: undefined },
@@ -74,16 +74,16 @@ const TABLE: { readonly [R in Reason]: Row } = {
 const GENERIC_TEXT = { 401: 'Unauthorized', 403: 'Forbidden', 503: 'Service Unavailable' } as const;
 
 /** Maps a decision other than allow to its status, text and challenge, by the table above. */
-export function toErrorResponse(refusal: Refusal, settings: ResponseSettings): ErrorResponse {
-  const row = TABLE[refusal.reason];
+export function toErrorResponse(decision: NotAllowed, settings: ResponseSettings): ErrorResponse {
+  const row = TABLE[decision.reason];
   const status = statusOf(row, settings);
   const generic = settings.errorDetail === 'generic';
   return {
     status,
-    text: generic ? GENERIC_TEXT[status] : row.text(refusal),
-    reason: generic ? undefined : refusal.reason,
-    challenge: status === 503 ? undefined : challenge(errorOf(row, refusal), status, generic),
-    retryAfterSeconds: refusal.retryAfterSeconds,
+    text: generic ? GENERIC_TEXT[status] : row.text(decision),
+    reason: generic ? undefined : decision.reason,
+    challenge: status === 503 ? undefined : challenge(errorOf(row, decision), status, generic),
+    retryAfterSeconds: decision.retryAfterSeconds,
   };
 }
 
@@ -98,8 +98,8 @@ function statusOf(row: Row, settings: ResponseSettings): 401 | 403 | 503 {
   }
 }
 
-function errorOf({ error }: Row, refusal: Refusal): ChallengeError {
-  return typeof error === 'function' ? error(refusal) : error;
+function errorOf({ error }: Row, decision: NotAllowed): ChallengeError {
+  return typeof error === 'function' ? error(decision) : error;
 }
 
 function challenge(error: ChallengeError, status: 401 | 403, generic: boolean): string {
@@ -108,11 +108,11 @@ function challenge(error: ChallengeError, status: 401 | 403, generic: boolean): 
   return errorCode === undefined ? 'Bearer realm="gatecar"' : `Bearer realm="gatecar", error="${errorCode}"`;
 }
 
-function detailOf(refusal: Refusal): string {
-  return refusal.kind === 'deny' ? refusal.detail : describeCause(refusal.cause);
+function detailOf(decision: NotAllowed): string {
+  return decision.kind === 'deny' ? decision.detail : describeCause(decision.cause);
 }
 
-function unavailableText(refusal: Refusal): string {
-  const noClient = refusal.kind === 'unavailable' && refusal.cause === 'client_unavailable';
-  return noClient ? 'Failed to create Kubernetes client' : `TokenReview API call failed: ${detailOf(refusal)}`;
+function unavailableText(decision: NotAllowed): string {
+  const noClient = decision.kind === 'unavailable' && decision.cause === 'client_unavailable';
+  return noClient ? 'Failed to create Kubernetes client' : `TokenReview API call failed: ${detailOf(decision)}`;
 }

@@ -31,7 +31,7 @@ const STALE_HEADER = 'X-Gatecar-Stale';
 export function createResponseRenderer(options: ResponseRendererOptions): (decision: Decision) => AuthResponse {
   const identityHeaders = createIdentityHeaders(options.identityHeaderPrefix);
   return decision => {
-    if (decision.kind !== 'allow') return refuse(toErrorResponse(decision, options));
+    if (decision.kind !== 'allow') return renderError(toErrorResponse(decision, options));
     const headers = [...ALLOW_HEADERS, ...identityHeaders(decision.identity)];
     if (decision.staleSeconds !== undefined) headers.push(STALE_HEADER, String(decision.staleSeconds));
     return { status: 200, headers, body: '', text: '' };
@@ -43,7 +43,7 @@ export function* headerPairs(flat: readonly string[]): Generator<[name: string, 
   for (let at = 0; at < flat.length; at += 2) yield [flat[at] as string, flat[at + 1] as string];
 }
 
-function refuse({ status, text, reason, challenge, retryAfterSeconds }: ErrorResponse): AuthResponse {
+function renderError({ status, text, reason, challenge, retryAfterSeconds }: ErrorResponse): AuthResponse {
   const body = JSON.stringify({ error: text });
   const headers = [
     'Content-Type',

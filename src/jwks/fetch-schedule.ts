@@ -1,5 +1,6 @@
 import { KubeApiError } from '../kube/api-client.ts';
 import { JWKS_CONFIRM_EVERY_MS, JWKS_FETCH_EVERY_MS, JWKS_MAX_WAITING_TOKENS } from '../limits/constants.ts';
+import { unreferencedTimer } from '../system/unreferenced-timer.ts';
 
 export interface FetchScheduleOptions {
   /** Called after each fetch. `problem` says in gatecar's own words why the fetch failed. */
@@ -31,7 +32,7 @@ export interface FetchSchedule {
 /** Creates the schedule of fetches. A failed fetch delays the next one by ten seconds. */
 export function createFetchSchedule(fetch: () => Promise<void>, options: FetchScheduleOptions): FetchSchedule {
   const { maxWaitMs, onFetch = () => {}, now = () => performance.now() } = options;
-  const { setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
+  const { setTimer = unreferencedTimer } = options;
   let lastFetch = { startedAt: Number.NEGATIVE_INFINITY, running: false, failed: false };
   let fetched: Promise<void> | undefined;
   let waiting = 0;

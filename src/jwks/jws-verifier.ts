@@ -52,7 +52,7 @@ const ALGORITHMS: ReadonlyMap<unknown, Algorithm> = new Map([
 
 /**
  * The smallest RSA modulus, in bits (RFC 7518 §3.3). A smaller key is weak or malformed, and would
- * make every signature `bad`.
+ * make every signature `invalid`.
  */
 const MIN_RSA_BITS = 2048;
 

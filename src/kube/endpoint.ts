@@ -68,11 +68,11 @@ export function explicitEndpoint({ url, tokenFile, caFile, now }: ExplicitEndpoi
   let tls: KubeTls = {};
   let credential: string | undefined;
   let endpoint: KubeEndpoint | undefined;
-  let seen: Promise<KubeEndpoint> | undefined;
-  let looks = 0;
-  let areSeveral = false;
+  let loaded: Promise<KubeEndpoint> | undefined;
+  let running = 0;
+  let isConcurrent = false;
 
-  const look = async (): Promise<KubeEndpoint> => {
+  const load = async (): Promise<KubeEndpoint> => {
     const bundle = ca && (await readCredentialFile(ca, `CA file ${caFile}`));
     if (bundle !== undefined && bundle !== tls.ca && isUsableCaBundle(bundle, tls.ca)) tls = { ca: bundle };
     if (token) credential = await readBearer(token, `token file ${tokenFile}`, credential);
@@ -86,16 +86,16 @@ export function explicitEndpoint({ url, tokenFile, caFile, now }: ExplicitEndpoi
   return {
     // While no file is due for a check, its bytes are the same, so all reviews share one endpoint.
     current() {
-      if (seen !== undefined && !token?.isDue && !ca?.isDue) return seen;
-      const own = look();
-      areSeveral ||= looks > 0;
-      looks += 1;
+      if (loaded !== undefined && !token?.isDue && !ca?.isDue) return loaded;
+      const own = load();
+      isConcurrent ||= running > 0;
+      running += 1;
       const end = (): void => {
-        looks -= 1;
+        running -= 1;
         // Concurrent loads may have seen different file contents. The result is then not reused:
         // the next call loads again.
-        seen = areSeveral ? undefined : own;
-        areSeveral &&= looks > 0;
+        loaded = isConcurrent ? undefined : own;
+        isConcurrent &&= running > 0;
       };
       own.then(end, end);
       return own;

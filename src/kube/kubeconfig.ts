@@ -64,7 +64,7 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
   // All waiting callers share one run of an exec plugin, unless that run hangs.
   const resolveOnce = shareRun(resolveOrKeep, giveUpAfterMs, now);
 
-  const reloadTls = (): void => {
+  const recheckFiles = (): void => {
     resolvedAt = Number.NEGATIVE_INFINITY;
     for (const file of [...watched.map(one => one.file), extraToken, extraCa]) file?.drop();
   };
@@ -79,9 +79,9 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
       // plugin again.
       loaded = undefined;
       isRefused = true;
-      reloadTls();
+      recheckFiles();
     },
-    reloadTls,
+    reloadTls: recheckFiles,
   };
 }
 

@@ -33,12 +33,17 @@ export class Budget {
    * @returns whether the bytes were available. If not, nothing is reserved.
    */
   tryReserve(bytes: number, hasBeenAllowed = false): boolean {
-    const availableBytes = this.limitBytes - (hasBeenAllowed ? 0 : this.#allowedOnlyBytes);
     // A holder can always reduce what it holds, even if the remaining bytes are only for allowed
     // clients.
-    if (bytes > 0 && this.#usedBytes + bytes > availableBytes) return false;
+    if (bytes > 0 && this.missingBytes(bytes, hasBeenAllowed) > 0) return false;
     this.#usedBytes += bytes;
     return true;
+  }
+
+  /** Returns how many bytes must be released before `bytes` can be reserved; 0 or less if none. */
+  missingBytes(bytes: number, hasBeenAllowed = false): number {
+    const availableBytes = this.limitBytes - (hasBeenAllowed ? 0 : this.#allowedOnlyBytes);
+    return this.#usedBytes + bytes - availableBytes;
   }
 
   /** Releases bytes that {@link tryReserve} reserved. */

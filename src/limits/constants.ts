@@ -1,5 +1,5 @@
-// All tuning constants, with their units in the names. A constant that a protocol fixes stays where
-// it is used.
+// Limits and intervals of the sidecar, with their units in the names. A value that a protocol, a
+// gateway or one algorithm fixes stays where it is used.
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -48,7 +48,10 @@ export const IDLE_SEARCH_EVERY_MS = 1_000;
 export const HELD_STREAM_MIN_WAIT_MS = 1_000;
 /** Streams without a reservation that wait until their clients have read the response. */
 export const MAX_UNRESERVED_STREAMS = 256;
-/** Streams that are given up in one event-loop iteration. */
+/**
+ * Streams that time out, or that connections without an allowed request displace, in one event-loop
+ * iteration.
+ */
 export const MAX_GIVEN_UP_PER_TURN = 8;
 /** Connections that start in one event-loop iteration. An HTTP/2 session costs more. */
 export const STARTS_PER_TURN = { http: 16, grpc: 2 } as const;
@@ -165,7 +168,7 @@ export const MAX_REDACTED_TEXT_LENGTH = 4096;
 export const MAX_SECRET_LENGTH = 64 * KIB;
 /**
  * In characters. A shorter credential occurs in other words and in trace ids by chance, so only an
- * exact copy of it is replaced.
+ * exact copy of it is replaced. In trace IDs it is not searched for.
  */
 export const MIN_REDACTED_LENGTH = 8;
 /** Entries read from a chain of addresses. Each costs CPU, and a client may send thousands. */
@@ -212,7 +215,7 @@ export const EVENT_LOOP_TICK_MS = 20;
 export const REJECTION_EVERY_MS = 4;
 /** Rejections beyond this number are sent at once. */
 export const MAX_WAITING_REJECTIONS = 1000;
-/** How long rejections are delayed after a valid token was seen. */
+/** How long after a valid token the traffic counts as valid. */
 export const VALID_TRAFFIC_MS = 1000;
 /** Share of slots and queue for unverified signatures, if others can be verified. */
 export const UNVERIFIED_SHARE = 1 / 4;

@@ -45,18 +45,36 @@ export class HeldStreams {
   /**
    * Reserves more bytes for a stream.
    *
-   * @returns false if the budget is exhausted even after giving up streams that have waited long
-   *   enough. For connections without an allowed request, their number is limited.
+   * @returns false if the budget is exhausted, and giving up streams that have waited long enough
+   *   does not free the bytes. For connections without an allowed request, the number of streams
+   *   that are given up is limited. No stream is given up in vain.
    */
   hold(stream: HeldStream, bytes: number): boolean {
-    while (!this.#budget.tryReserve(bytes, stream.hasBeenAllowed)) {
-      const { oldest } = this.#waiting;
-      if (oldest === undefined || oldest === stream || !this.#hasWaited(oldest, this.#minWaitMs)) return false;
-      if (this.#givenUp.length >= MAX_GIVEN_UP_PER_TURN && !stream.hasBeenAllowed) return false;
-      this.#giveUp(oldest);
+    if (!this.#budget.tryReserve(bytes, stream.hasBeenAllowed)) {
+      const victims = this.#victimsFor(stream, bytes);
+      if (victims === undefined) return false;
+      for (const victim of victims) this.#giveUp(victim);
+      this.#budget.tryReserve(bytes, stream.hasBeenAllowed);
     }
     stream.heldBytes += bytes;
     return true;
+  }
+
+  /**
+   * Returns the streams to give up, oldest first, so that the bytes fit; `undefined` if that is not
+   * possible.
+   */
+  #victimsFor(stream: HeldStream, bytes: number): HeldStream[] | undefined {
+    const most = stream.hasBeenAllowed ? Number.POSITIVE_INFINITY : MAX_GIVEN_UP_PER_TURN - this.#givenUp.length;
+    let missing = this.#budget.missingBytes(bytes, stream.hasBeenAllowed);
+    const victims: HeldStream[] = [];
+    for (let { oldest: next } = this.#waiting; missing > 0; next = next.newer) {
+      if (next === undefined || next === stream || victims.length >= most) return undefined;
+      if (!this.#hasWaited(next, this.#minWaitMs)) return undefined;
+      victims.push(next);
+      missing -= next.heldBytes;
+    }
+    return victims;
   }
 
   /** Releases everything that the stream holds. */

@@ -77,14 +77,22 @@ export function metrics(version: string): Metrics {
   }
   return {
     ...recorders(counters),
-    observeCertificate: notAfterSeconds => void Object.assign(sources, { notAfterSeconds }),
-    observeOutput: output => void Object.assign(sources, { output }),
-    observeBudgets: budgets => void Object.assign(sources, { budgets }),
+    observeCertificate(notAfterSeconds) {
+      sources.notAfterSeconds = notAfterSeconds;
+    },
+    observeOutput(output) {
+      sources.output = output;
+    },
+    observeBudgets(budgets) {
+      sources.budgets = budgets;
+    },
     recordJwksFetch(ok) {
       sources.jwksAvailable = ok;
       counters.jwksFetches.add(ok ? 'success' : 'failure');
     },
-    setGauges: gauges => void Object.assign(sources, { gauges }),
+    setGauges(gauges) {
+      sources.gauges = gauges;
+    },
     scrape: () => registry.metrics(),
     contentType: registry.contentType,
   };

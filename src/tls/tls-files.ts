@@ -42,7 +42,7 @@ export interface TlsFiles {
 
 /** Watches the files of a listener. Each `read` goes to the disk. */
 export function tlsFiles({ certFile, keyFile, clientCaFile }: TlsPaths): TlsFiles {
-  const startTrace = (setting: string, path: string) => {
+  const watchTlsFile = (setting: string, path: string) => {
     const file = watchedFile(path, undefined, 0);
     const unreadable = (error: unknown): string =>
       `${setting} must be a file that can be read; got ${quoted(path)}: ${errorCode(error)}`;
@@ -57,9 +57,9 @@ export function tlsFiles({ certFile, keyFile, clientCaFile }: TlsPaths): TlsFile
       problem: () => (file.failure === undefined ? undefined : unreadable(file.failure)),
     };
   };
-  const cert = startTrace('GATECAR_TLS_CERT_FILE', certFile);
-  const key = startTrace('GATECAR_TLS_KEY_FILE', keyFile);
-  const clientCa = clientCaFile === undefined ? undefined : startTrace('GATECAR_TLS_CLIENT_CA_FILE', clientCaFile);
+  const cert = watchTlsFile('GATECAR_TLS_CERT_FILE', certFile);
+  const key = watchTlsFile('GATECAR_TLS_KEY_FILE', keyFile);
+  const clientCa = clientCaFile === undefined ? undefined : watchTlsFile('GATECAR_TLS_CLIENT_CA_FILE', clientCaFile);
   return {
     read: async () => ({ cert: await cert.read(), key: await key.read(), clientCa: await clientCa?.read() }),
     get problem() {

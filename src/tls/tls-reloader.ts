@@ -3,6 +3,7 @@ import { TLS_FILES_POLL_EVERY_MS } from '../limits/constants.ts';
 import type { TlsReload } from '../observability/counters.ts';
 import type { Logger } from '../observability/logging/logger.ts';
 import type { Metrics } from '../observability/metrics.ts';
+import { repeat } from '../system/repeat.ts';
 import type { ListenerTls, TlsMaterial } from './listener-options.ts';
 import { type CheckedMaterial, checkMaterial, TlsFileError, type TlsPaths, tlsFiles } from './tls-files.ts';
 
@@ -13,13 +14,13 @@ export interface TlsReloader extends ListenerTls {
    * Reads the files once. New content becomes active if two consecutive reads return the same
    * content.
    */
-  look(): Promise<void>;
+  poll(): Promise<void>;
   /** Starts to read the files periodically. */
   start(): void;
   stop(): void;
 }
 
-export interface FollowedTlsOptions {
+export interface TlsReloaderOptions {
   readonly paths: TlsPaths;
   readonly log: Pick<Logger, 'info' | 'warn'>;
   readonly onReload: (outcome: TlsReload) => void;
@@ -35,62 +36,57 @@ export interface FollowedTlsOptions {
  *
  * @throws {TlsFileError} if the initial files cannot be used.
  */
-export async function createTlsReloader(options: FollowedTlsOptions): Promise<TlsReloader> {
+export async function createTlsReloader(options: TlsReloaderOptions): Promise<TlsReloader> {
   const { paths, log, onReload, now = Date.now, pollEveryMs = TLS_FILES_POLL_EVERY_MS } = options;
   const files = tlsFiles(paths);
-  let judged = await files.read();
-  let inForce = checkMaterial(judged, paths);
-  let timer: NodeJS.Timeout | undefined;
-  let stopped = false;
-  const takers: ((material: TlsMaterial) => void)[] = [];
-  if (hasRunOut(inForce, now)) log.warn({ notAfter: inForce.notAfter }, 'listener certificate has expired');
+  let lastValidated = await files.read();
+  let current = checkMaterial(lastValidated, paths);
+  let stopPolling = (): void => {};
+  const listeners: ((material: TlsMaterial) => void)[] = [];
+  if (isExpired(current, now)) log.warn({ notAfter: current.notAfter }, 'listener certificate has expired');
 
   const fail = (problem: string): void => {
     onReload('failure');
     log.warn({ problem }, 'TLS reload failed; keeping the current certificate');
   };
 
-  const judge = (material: TlsMaterial): void => {
+  const validateAndApply = (material: TlsMaterial): void => {
     try {
       const checked = checkMaterial(material, paths);
-      if (hasRunOut(checked, now)) throw new TlsFileError('the new certificate has run out');
-      inForce = checked;
+      if (isExpired(checked, now)) throw new TlsFileError('the new certificate has expired');
+      current = checked;
     } catch (error) {
       fail((error as Error).message);
       return;
     }
-    for (const take of takers) take(inForce);
+    for (const listener of listeners) listener(current);
     onReload('success');
-    log.info({ notAfter: inForce.notAfter }, 'TLS certificate reloaded');
+    log.info({ notAfter: current.notAfter }, 'TLS certificate reloaded');
   };
 
   const noteUnreadable = reportIfLasting(fail);
-  const isSettled = secondLook();
-  const look = async (): Promise<void> => {
-    const seen = await files.read();
+  const isSettled = secondRead();
+  const poll = async (): Promise<void> => {
+    const material = await files.read();
     noteUnreadable(files.problem);
-    if (!isSettled(seen, judged)) return;
-    judged = seen;
-    judge(seen);
-  };
-  const lookAgain = (): void => {
-    if (!stopped) timer = setTimeout(() => look().then(lookAgain), pollEveryMs).unref();
+    if (!isSettled(material, lastValidated)) return;
+    lastValidated = material;
+    validateAndApply(material);
   };
 
   return {
     get material() {
-      return inForce;
+      return current;
     },
     get notAfterSeconds() {
-      return inForce.notAfter.getTime() / 1000;
+      return current.notAfter.getTime() / 1000;
     },
-    onReplaced: take => takers.push(take),
-    look,
-    start: lookAgain,
-    stop() {
-      stopped = true;
-      clearTimeout(timer);
+    onReplaced: listener => listeners.push(listener),
+    poll,
+    start() {
+      stopPolling = repeat(pollEveryMs, poll);
     },
+    stop: () => stopPolling(),
   };
 }
 
@@ -129,17 +125,17 @@ function reportIfLasting(report: (problem: string) => void): (problem: string | 
 }
 
 /** Returns a check whether new material was read twice in a row, so no file is half-written. */
-function secondLook(): (seen: TlsMaterial, judged: TlsMaterial) => boolean {
+function secondRead(): (seen: TlsMaterial, lastValidated: TlsMaterial) => boolean {
   let seenOnce: TlsMaterial | undefined;
-  return (seen, judged) => {
-    const isNew = !areSame(seen, judged);
+  return (seen, lastValidated) => {
+    const isNew = !areSame(seen, lastValidated);
     const isSettled = isNew && seenOnce !== undefined && areSame(seen, seenOnce);
     seenOnce = isNew && !isSettled ? seen : undefined;
     return isSettled;
   };
 }
 
-function hasRunOut({ notAfter }: CheckedMaterial, now: () => number): boolean {
+function isExpired({ notAfter }: CheckedMaterial, now: () => number): boolean {
   return notAfter.getTime() <= now();
 }
 

@@ -103,6 +103,16 @@ t.test('an authenticated result and a fault of the API server are never delayed'
   }
 });
 
+t.test('the results of a token with a valid signature are never delayed', async t => {
+  const options = { isExempt: (one: Token) => one === token };
+  for (const result of [rejection, overloaded]) {
+    const now = throttle(() => result, options);
+    t.equal(now.stage.authenticate(token), result);
+    t.type(now.stage.authenticate(new Token('other')), Promise);
+    t.equal(await throttle(async () => result, options).stage.authenticate(token), result);
+  }
+});
+
 t.test('a rejected refresh is not delayed, so that it ends the cached result at once', async t => {
   const { stage, inner, timers } = throttle(async () => rejection);
   const asking = { priority: 'refresh' } as const;

@@ -24,6 +24,7 @@ t.test('a share of a budget is reserved for clients with an allowed request', as
   t.notOk(budget.tryReserve(1));
   t.ok(budget.tryReserve(25, true));
   t.notOk(budget.tryReserve(1, true));
+  t.strictSame([budget.missingBytes(10), budget.missingBytes(10, true)], [35, 10]);
   t.ok(budget.tryReserve(-10), 'a negative reservation always succeeds');
   t.equal(budget.usedBytes, 90);
 });

@@ -45,7 +45,7 @@ t.test('streams that wait for gatecar give no way, and neither does a stream to 
   streams.waits(waiting);
   clock.advance(250);
   t.notOk(streams.hold(waiting, 10));
-  t.notOk(streams.hold(new Stream(), 101));
+  t.ok(streams.hold(new Stream(), 40));
   await nextTurn();
   t.strictSame([busy.givenUp, waiting.givenUp], [0, 1]);
 });
@@ -152,23 +152,43 @@ t.test(
       streams.waits(stream);
     }
     clock.advance(250);
-    t.notOk(streams.hold(new Stream(), 90));
-    await nextTurn();
-    const givenUp = () => waiting.reduce((sum, stream) => sum + stream.givenUp, 0);
-    t.equal(givenUp(), 8);
     const [unproven, allowed] = [new Stream(), new Stream()];
     allowed.hasBeenAllowed = true;
+    t.notOk(streams.hold(unproven, 90), 'it would take nine');
+    await nextTurn();
+    const givenUp = () => waiting.reduce((sum, stream) => sum + stream.givenUp, 0);
+    t.equal(givenUp(), 0, 'none is given up in vain');
+    t.ok(streams.hold(unproven, 80));
+    streams.release(unproven);
+    t.notOk(streams.hold(unproven, 90), 'not in the same iteration');
+    await nextTurn();
+    t.equal(givenUp(), 8);
     t.ok(streams.hold(unproven, 90), 'in the next iteration');
-    t.equal(givenUp(), 8, 'the bytes of streams that were given up are free');
+    await nextTurn();
+    t.equal(givenUp(), 9);
     streams.release(unproven);
     for (const stream of waiting) {
-      streams.hold(stream, 10);
+      streams.release(stream);
+      t.ok(streams.hold(stream, 10));
       streams.waits(stream);
     }
     clock.advance(250);
     t.ok(streams.hold(allowed, 90));
   },
 );
+
+t.test('no stream is given up if one that has not waited long enough would be needed too', async t => {
+  const { clock, streams } = setUp();
+  const [first, second] = [new Stream(), new Stream()];
+  t.ok(streams.hold(first, 50));
+  streams.waits(first);
+  clock.advance(250);
+  t.ok(streams.hold(second, 50));
+  streams.waits(second);
+  t.notOk(streams.hold(new Stream(), 60));
+  await nextTurn();
+  t.strictSame([first.givenUp, second.givenUp], [0, 0]);
+});
 
 t.test('a stream whose message completes before it is given up is not given up', async t => {
   const { clock, streams } = setUp();

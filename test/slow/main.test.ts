@@ -5,6 +5,7 @@ import { get } from 'node:http';
 import { join } from 'node:path';
 import t from 'tap';
 import { skipWithout } from '../e2e/fixtures/support/missing-tools.ts';
+import { childEnv } from '../fixtures/child-env.ts';
 import { startGatecarProcess } from '../fixtures/gatecar-process.ts';
 import { sendRequest } from '../fixtures/send-request.ts';
 import { shell } from '../fixtures/shell.ts';
@@ -73,11 +74,13 @@ t.test('a stopped terminal does not prevent an exit', { skip: skipWithout(script
   const command = `echo $$ >${directory}/pid; exec "${process.execPath}" "${MAIN}" serve ${settings} --shutdown-delay=0s`;
   // Nothing reads the output of `script`, so it stops reading from the terminal that it creates.
   const terminal = spawn('script', ['--quiet', '--return', '--flush', '--command', command, '/dev/null'], {
+    env: childEnv(),
     stdio: ['ignore', 'pipe', 'ignore'],
   });
   t.teardown(() => terminal.kill('SIGKILL'));
   const exit = once(terminal, 'exit');
-  await until(() => existsSync(join(directory, 'auth')));
+  await until(() => existsSync(join(directory, 'auth')) || terminal.exitCode !== null);
+  t.equal(terminal.exitCode, null, 'gatecar has started');
   const pid = Number(readFileSync(join(directory, 'pid'), 'utf8'));
   const socketPath = join(directory, 'auth');
   const statuses = new Set<number>();

@@ -32,22 +32,22 @@ const RELOADED = 'TLS certificate reloaded';
 t.test('TLS files that are replaced by the same content cause no reload', async t => {
   const { files, tls, lines, reloads } = await startTrace(t);
   t.equal(String(tls.material.cert), pem('server.crt'));
-  for (let read = 0; read < 3; read += 1) await tls.look();
+  for (let read = 0; read < 3; read += 1) await tls.poll();
   await files.swap(listenerSecret('server'));
-  for (let read = 0; read < 3; read += 1) await tls.look();
+  for (let read = 0; read < 3; read += 1) await tls.poll();
   t.strictSame([lines, reloads], [[], []]);
 });
 
 t.test('new TLS files are loaded once two consecutive reads return the same content', async t => {
   const { files, tls, lines, reloads, loaded } = await startTrace(t);
   await files.swap(listenerSecret('server-by-name', 'other-ca'));
-  await tls.look();
+  await tls.poll();
   t.strictSame(loaded, []);
-  await tls.look();
+  await tls.poll();
   t.strictSame(loaded, [pem('server-by-name.crt')]);
   t.equal(String(tls.material.key), pem('server-by-name.key'));
   t.equal(String(tls.material.clientCa), pem('other-ca.crt'));
-  await tls.look();
+  await tls.poll();
   t.strictSame([lines, reloads], [[['info', RELOADED]], ['success']]);
 });
 
@@ -62,10 +62,10 @@ t.test('TLS files written in place one after the other cause no failure', async 
     [keyFile, pem('server-by-name.key')],
   ] as const) {
     await writeFile(path, text);
-    await tls.look();
+    await tls.poll();
   }
   t.strictSame([reloads, loaded], [[], []]);
-  await tls.look();
+  await tls.poll();
   t.strictSame([reloads, loaded], [['success'], [cert]]);
 });
 
@@ -81,7 +81,7 @@ t.test(
     ];
     for (const [index, change] of bad.entries()) {
       await files.swap({ ...listenerSecret('server-by-name'), ...change });
-      for (let read = 0; read < 4; read += 1) await tls.look();
+      for (let read = 0; read < 4; read += 1) await tls.poll();
       t.equal(lines.length, index + 1, 'one line');
     }
     t.strictSame(loaded, []);
@@ -91,8 +91,8 @@ t.test(
     t.match(lines[3]?.[2], /^GATECAR_TLS_CLIENT_CA_FILE must be/);
 
     await files.swap(listenerSecret('server-by-name'));
-    await tls.look();
-    await tls.look();
+    await tls.poll();
+    await tls.poll();
     t.strictSame(loaded, [pem('server-by-name.crt')]);
     t.strictSame(reloads, ['failure', 'failure', 'failure', 'failure', 'success']);
   },
@@ -104,13 +104,13 @@ t.test(
     const { files, tls, lines, reloads } = await startTrace(t);
     const { certFile, keyFile } = files.paths;
     await rename(certFile, `${certFile}.away`);
-    await tls.look();
+    await tls.poll();
     await rename(`${certFile}.away`, certFile);
-    await tls.look();
+    await tls.poll();
     t.strictSame(lines, []);
 
     await rename(certFile, `${certFile}.away`);
-    for (let read = 0; read < 4; read += 1) await tls.look();
+    for (let read = 0; read < 4; read += 1) await tls.poll();
     const missing = (setting: string, path: string) =>
       ['warn', FAILED, `${setting} must be a file that can be read; got "${path}": ENOENT`] as const;
     t.strictSame([lines, reloads], [[missing('GATECAR_TLS_CERT_FILE', certFile)], ['failure']]);
@@ -118,7 +118,7 @@ t.test(
 
     await rename(`${certFile}.away`, certFile);
     await rename(keyFile, `${keyFile}.away`);
-    for (let read = 0; read < 3; read += 1) await tls.look();
+    for (let read = 0; read < 3; read += 1) await tls.poll();
     t.strictSame(lines.slice(1), [missing('GATECAR_TLS_KEY_FILE', keyFile)]);
   },
 );
@@ -129,9 +129,9 @@ t.test('an expired certificate causes a warning at start, and never replaces a l
   t.equal(tls.notAfterSeconds * 1000, Date.parse(new Date(tls.notAfterSeconds * 1000).toISOString()));
   now = tls.notAfterSeconds * 1000 + 100_000_000_000;
   await files.swap(listenerSecret('server-by-name'));
-  await tls.look();
-  await tls.look();
-  t.strictSame([lines, reloads], [[['warn', FAILED, 'the new certificate has run out']], ['failure']]);
+  await tls.poll();
+  await tls.poll();
+  t.strictSame([lines, reloads], [[['warn', FAILED, 'the new certificate has expired']], ['failure']]);
   const late = await startTrace(t, { now: () => now });
   t.strictSame(late.lines, [['warn', 'listener certificate has expired']]);
 });

@@ -1,5 +1,6 @@
 import type { Token } from '../../credential/token.ts';
 import { REFRESH_EWMA_WEIGHT, REFRESH_MARGIN_DURATIONS } from '../../limits/constants.ts';
+import { unreferencedTimer } from '../../system/unreferenced-timer.ts';
 import type { AuthResult, TokenAuthenticator } from '../token-authenticator.ts';
 import type { CacheKey } from './cache-key.ts';
 import type { CachedResult, CachedResults } from './cached-result.ts';
@@ -28,7 +29,7 @@ export function createResultRefresh(
   options: ResultRefreshOptions,
 ): (key: CacheKey, token: Token, cached: CachedResult) => void {
   const { reviewTimeoutMs, onRefresh = () => {}, now = () => performance.now(), random = Math.random } = options;
-  const { setTimer = (callback, ms) => setTimeout(callback, ms).unref() } = options;
+  const { setTimer = unreferencedTimer } = options;
   let averageMs = 0;
 
   const refresh = async (key: CacheKey, token: Token, cached: CachedResult): Promise<void> => {

@@ -4,14 +4,15 @@ export interface AdaptiveLimit {
   /** Records that the API server answered a review, so it can handle the current load. */
   onSuccess(): void;
   /**
-   * Records that the API server answered "too_many_requests" to a review started at `startedAt`.
+   * Records that the API server answered 429 (Too Many Requests) to a review that started at
+   * `startedAt`.
    */
   onThrottled(startedAt: number): void;
 }
 
 /**
  * Creates a limit with additive increase and multiplicative decrease, as in TCP. The limit halves
- * after each wave of "too_many_requests". It rises by one after as many answers as may be in flight
+ * after each wave of 429 responses. It rises by one after as many answers as may be in flight
  * at once. Reviews in flight when the limit fell belong to the same wave and do not lower it again.
  *
  * @param max the initial and highest limit.

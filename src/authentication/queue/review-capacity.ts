@@ -80,7 +80,7 @@ interface Pause {
 }
 
 /**
- * Creates the pause that the API server asks for with "too_many_requests". The reviews of verified
+ * Creates the pause that the API server asks for with a 429. The reviews of verified
  * tokens show whether the API server has capacity again.
  */
 function createPause(queues: PrioritySemaphore, now: () => number): Pause {

@@ -37,8 +37,8 @@ const OVERLOADED = overloaded('too_many_reviews');
 
 /**
  * Limits how many reviews run at once, not how many start per second. A client-side rate limit can
- * delay requests far longer than the API server needs. The limit falls when the API server reports
- * "too_many_requests" and rises with its answers.
+ * delay requests far longer than the API server needs. The limit falls when the API server answers
+ * 429, and rises with its other answers.
  *
  * Tokens with verified signatures go first. Unverified tokens never use more than their share, so
  * invalid tokens do not delay valid ones. Their share shrinks further while they are rejected.

@@ -29,7 +29,7 @@ export function readMessage(call: GrpcCall, streams: HeldStreams, done: MessageH
   new PendingMessage(call, streams, done);
 }
 
-export type MessageHandler = (message: Buffer | MessageFault) => void;
+type MessageHandler = (message: Buffer | MessageFault) => void;
 
 /**
  * A message that is being received. It drops its references when it is done, because the stream
