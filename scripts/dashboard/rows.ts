@@ -201,7 +201,7 @@ export const ROWS: readonly Row[] = [
       {
         title: 'Queued, by priority',
         description:
-          'If only `unverified` is long, clients send invalid tokens. Verified tokens do not wait behind them.',
+          'If only `unverified` is long, gatecar cannot verify the signatures: the tokens are invalid or opaque, or no JWKS is available. Verified tokens do not wait behind them.',
         unit: 'short',
         queries: [{ expr: sumBy('priority', of('gatecar_reviews_queued')), legend: '{{priority}}' }],
       },

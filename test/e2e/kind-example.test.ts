@@ -66,6 +66,15 @@ t.test('the chart has the Service that the policy asks', { skip: skipWithout(gat
   t.equal(at(documentOf(rendered, 'Deployment'), 'spec.template.spec.containers[0].image'), app, 'one image');
 });
 
+t.test('the status of a denial by the allowlist is the one that the script expects', async t => {
+  const stranger = /^expect (\d+) 'a token of apps\/stranger: its namespace is not allowed'/m.exec(
+    readFileSync(UP, 'utf8'),
+  );
+  const status = Number(stranger?.[1]);
+  t.equal(at(exampleDocuments('kind', 'values.yaml')[0], 'config.policyDeniedStatus'), status);
+  t.match(exampleReadme('kind'), `whose namespace is not allowed | ${status} |`);
+});
+
 t.test('the dry run prints the commands in their order, and needs none of the programs', async t => {
   const { stdout, stderr } = await promisify(execFile)(UP, ['--dry-run'], { env: { PATH: '/usr/bin:/bin' } });
   t.equal(stdout, '');

@@ -61,6 +61,11 @@ trustedPeers: trustedProxies
 {{- toYaml $settings -}}
 {{- end }}
 
+{{- /* `yes` if gatecar verifies no token. `basic` is the former name of this mode. */ -}}
+{{- define "gatecar.isFormatOnly" -}}
+{{- if has (default "" .Values.config.mode) (list "format-only" "basic") -}}yes{{- end -}}
+{{- end }}
+
 {{- /* An audience that gatecar accepts: the first one, or gatecar's default. Empty if `config.tokenAudiences` is empty. */ -}}
 {{- define "gatecar.audience" -}}
 {{- if kindIs "invalid" .Values.config.tokenAudiences -}}bindcar{{- else -}}{{- with .Values.config.tokenAudiences -}}{{- first . -}}{{- end -}}{{- end -}}

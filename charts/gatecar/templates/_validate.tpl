@@ -41,7 +41,7 @@ rules of gatecar itself are those of src/config/cross-setting-rules.ts.
 {{- $faults = append $faults "config.cacheStaleIfError needs config.cacheTtl above 0: a result that is not cached cannot be served later" -}}
 {{- end -}}
 {{- end -}}
-{{- if and (has (default "" .mode) (list "format-only" "basic")) (not .allowInsecureBasic) -}}
+{{- if and (include "gatecar.isFormatOnly" $) (not .allowInsecureBasic) -}}
 {{- range $key := list "listen" "grpcListen" -}}
 {{- $address := get $.Values.config $key -}}
 {{- if and $address (not (include "gatecar.isLocal" $address)) -}}

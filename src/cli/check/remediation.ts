@@ -28,7 +28,10 @@ export const REMEDIATION: { readonly [C in UnavailableCause]: Remediation } = {
     cause: "the API server rejects gatecar's own credential, not the caller's token",
     fix: 'kubectl create token gatecar --namespace gatecar   # a new token, if the kubelet does not rotate it',
   },
-  forbidden: { cause: 'gatecar may not create TokenReviews', fix: 'kubectl apply -k rbac/' },
+  forbidden: {
+    cause: 'gatecar may not create TokenReviews',
+    fix: 'kubectl apply -k rbac/   # with Helm: helm upgrade gatecar charts/gatecar --namespace gatecar --reuse-values --set rbac.create=true',
+  },
   too_many_requests: {
     cause: 'the API server throttles requests (429)',
     fix: 'kubectl get --raw /debug/api_priority_and_fairness/dump_priority_levels',

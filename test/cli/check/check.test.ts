@@ -305,7 +305,7 @@ t.test('a failed trial review is reported with its cause and a fix', async t => 
     review: {
       result: 'fail',
       text: `${SUB}: gatecar may not create TokenReviews (forbidden (HTTP 403))`,
-      fix: 'kubectl apply -k rbac/',
+      fix: /^kubectl apply -k rbac\/ .*--set rbac\.create=true$/,
     },
     rbac: { result: 'fail', text: `${SUB} may not create TokenReviews`, fix: new RegExp(`--as=${SUB} `) },
   });

@@ -10,5 +10,5 @@ t.test('every unavailable cause has a description and a command that fixes it', 
 
 t.test('a rejected credential and a missing permission have different fixes', async t => {
   t.match(REMEDIATION.unauthorized.cause, "gatecar's own credential");
-  t.match(REMEDIATION.forbidden.fix, 'kubectl apply -k rbac/');
+  t.match(REMEDIATION.forbidden.fix, /^kubectl apply -k rbac\/ .*helm upgrade .*--set rbac\.create=true$/);
 });
