@@ -272,6 +272,26 @@ t.test('with signature checks, unverified tokens get a share of the review slots
   }
 });
 
+t.test('while a valid token is in use, rejections wait for the throttle, and its requests overtake them', async t => {
+  const { api, url } = await startApp(t, { GATECAR_REVIEW_MAX_CONCURRENCY: '64' });
+  const sendValid = async () => t.equal((await sendRequest(url, { token: 'valid' })).status, 200);
+  await sendValid();
+  const held = heldBack(reviews({ error: 'invalid bearer token' }));
+  api.behaviour = held.behaviour;
+  let answered = 0;
+  const rejections = Array.from({ length: 40 }, async (_, index) => {
+    const { status } = await sendRequest(url, { token: `invalid-${index}` });
+    answered += 1;
+    return status;
+  });
+  await until(() => api.requests.length === 41);
+  await sendValid();
+  held.letGo();
+  for (let request = 0; request < 5; request += 1) await sendValid();
+  t.ok(answered < 40, `${answered} rejections were answered before`);
+  t.strictSame(new Set(await Promise.all(rejections)), new Set([401]));
+});
+
 t.test('a JWKS that cannot be fetched is logged once, and tokens are still reviewed', async t => {
   const { app, api, lines, url, scrape } = await startApp(t);
   app.health.start();

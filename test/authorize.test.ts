@@ -134,7 +134,7 @@ t.test('the client address is passed to the authenticator, and a denial keeps th
   });
   createAuthorizer(authenticator, ALLOW_ALL)(credential);
   t.strictSame(
-    authenticator.reviews.map(({ context: asking }) => asking),
+    authenticator.reviews.map(({ context }) => context),
     [{ client: '192.0.2.1' }, undefined],
   );
   t.end();

@@ -247,7 +247,7 @@ t.test('a cache refresh is reviewed without local checks', async t => {
   t.equal(inner.reviews[0]?.context, context);
 });
 
-t.test('the JWT pre-check uses the real time by default and works without onRefusal', async t => {
+t.test('the JWT pre-check uses the real time by default and works without onViolation and onVerified', async t => {
   const keys: ClusterJwks = {
     issuer: ISSUER,
     hasKeys: true,

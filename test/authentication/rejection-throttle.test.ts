@@ -19,7 +19,10 @@ import { stubAuthenticator } from '../fixtures/stub-authenticator.ts';
 const token = new Token('opaque');
 const rejection: Rejected = { kind: 'rejected', reason: 'token_rejected', detail: '' };
 const overloaded: AuthResult = {
-  ...{ kind: 'unavailable', reason: 'overloaded', cause: 'too_many_reviews', retryAfterSeconds: 1 },
+  kind: 'unavailable',
+  reason: 'overloaded',
+  cause: 'too_many_reviews',
+  retryAfterSeconds: 1,
 };
 
 const settle = () => new Promise(resolve => setImmediate(resolve));
@@ -30,7 +33,9 @@ function throttle(answer: () => AuthResult | Promise<AuthResult>, options: Parti
   const traffic = { active: true };
   const inner = stubAuthenticator(answer);
   const stage = withRejectionThrottle(inner, {
-    ...{ isActive: () => traffic.active, intervalMs: 4, maxWaiting: 10 },
+    isActive: () => traffic.active,
+    intervalMs: 4,
+    maxWaiting: 10,
     setTimer(callback, ms) {
       waits.push(ms);
       timers.push(callback);
@@ -39,8 +44,8 @@ function throttle(answer: () => AuthResult | Promise<AuthResult>, options: Parti
   });
   const returned: string[] = [];
   /** Sends a request. @returns whether its result is delayed. */
-  const request = (name: string, asking?: ReviewContext): boolean => {
-    const result = stage.authenticate(token, asking);
+  const request = (name: string, context?: ReviewContext): boolean => {
+    const result = stage.authenticate(token, context);
     if (!(result instanceof Promise)) return false;
     void result.then(() => returned.push(name));
     return true;
@@ -115,9 +120,9 @@ t.test('the results of a token with a valid signature are never delayed', async 
 
 t.test('a rejected refresh is not delayed, so that it ends the cached result at once', async t => {
   const { stage, inner, timers } = throttle(async () => rejection);
-  const asking = { priority: 'refresh' } as const;
-  t.equal(await stage.authenticate(token, asking), rejection);
-  t.equal(inner.reviews[0]?.context, asking);
+  const context = { priority: 'refresh' } as const;
+  t.equal(await stage.authenticate(token, context), rejection);
+  t.equal(inner.reviews[0]?.context, context);
   t.equal(timers.length, 0);
 });
 
@@ -172,7 +177,7 @@ t.test('a delay ends when its signal aborts, leaves nothing behind and hurries n
 });
 
 t.test('the signal of a result that is not delayed is not read, because reading creates it', t => {
-  const asking: ReviewContext = {
+  const context: ReviewContext = {
     get signal(): AbortSignal {
       throw new Error('the signal was read');
     },
@@ -183,7 +188,7 @@ t.test('the signal of a result that is not delayed is not read, because reading 
   ] as const) {
     const options = { isActive: () => active, intervalMs: 4, maxWaiting: 1 };
     const stage = withRejectionThrottle({ authenticate: () => result }, options);
-    t.equal(stage.authenticate(token, asking), result);
+    t.equal(stage.authenticate(token, context), result);
   }
   t.end();
 });
@@ -193,23 +198,18 @@ t.test('a token that was rejected while its rejection waits is not served stale 
   const answers: AuthResult[] = [authenticatedAs(), rejection];
   // No timer fires: the rejection waits until the deadline of the review.
   const { stage, inner } = throttle(() => answers.shift() ?? unavailable('timeout'));
-  const accepted = createResultStore<CachedResult>({ maxEntries: 10, clock });
-  const refused = createResultStore<Rejected>({ maxEntries: 10, clock });
+  const authenticatedStore = createResultStore<CachedResult>({ maxEntries: 10, clock });
   const cache = withResultCache(stage, {
-    ...{
-      authenticatedStore: accepted,
-      rejectedStore: refused,
-      now: clock.now,
-      wallClock: clock.now,
-      key: () => 'key' as CacheKey,
-    },
-    ...{
-      ttlMs: 10_000,
-      negativeTtlMs: 10_000,
-      cacheStaleIfErrorMs: 60_000,
-      cacheRefreshAhead: false,
-      reviewTimeoutMs: 20,
-    },
+    key: () => 'key' as CacheKey,
+    authenticatedStore,
+    rejectedStore: createResultStore({ maxEntries: 10, clock }),
+    ttlMs: 10_000,
+    negativeTtlMs: 10_000,
+    cacheStaleIfErrorMs: 60_000,
+    cacheRefreshAhead: false,
+    reviewTimeoutMs: 20,
+    now: clock.now,
+    wallClock: clock.now,
     apiServerDown: () => false,
   });
   // The deadline's timer keeps no process alive.
@@ -218,7 +218,7 @@ t.test('a token that was rejected while its rejection waits is not served stale 
   t.match(await cache.authenticate(token), { kind: 'authenticated' });
   clock.advance(10_001);
   t.equal(await cache.authenticate(token), rejection, 'neither a timeout nor the stale result');
-  t.equal(accepted.size, 0, 'the stale result is gone');
+  t.equal(authenticatedStore.size, 0, 'the stale result is gone');
   t.equal(await cache.authenticate(token), rejection);
   t.equal(inner.reviews.length, 2, 'the rejection is cached');
 });

@@ -20,7 +20,7 @@ t.test('chart, application, image and package have the same version', async t =>
   t.match(read('Dockerfile'), `\nARG VERSION=${version}\n`);
 });
 
-t.test('every image tag in README and examples is the version of the package', t => {
+t.test('every image tag in README, docs and examples is the version of the package', t => {
   const examples = readdirSync(join(root, 'examples'), { recursive: true, encoding: 'utf8' });
   const texts = [
     'README.md',

@@ -42,11 +42,12 @@ t.test('a value is shown as a user would write it, and can be read again', async
   }
 });
 
-t.test('headers to the API server may hold a secret, and credentials in its URL are refused', async t => {
+t.test('headers to the API server may hold a secret, and credentials in its URL are rejected', async t => {
   const values = shown({
     GATECAR_KUBE_HEADERS: 'dapr-app-id=a,dapr-api-token=s3cret',
     GATECAR_KUBE_API_URL: 'https://kube.example/',
   });
   t.equal(values['kube-headers'], 'dapr-app-id=(not shown),dapr-api-token=(not shown)');
   t.equal(values['kube-api-url'], 'https://kube.example');
+  t.throws(() => shown({ GATECAR_KUBE_API_URL: 'https://user:s3cret@kube.example' }), { name: 'ConfigError' });
 });

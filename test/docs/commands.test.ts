@@ -89,10 +89,12 @@ t.test('blocks without a marker run as written, on the embedded fake API server'
   }
 });
 
-/** Asserts that each line of a block, up to its `…`, is a line of a text. */
+/** Asserts that a block has lines, and that each of them, up to its `…`, is a line of a text. */
 function isExcerpt(t: Test, block: string, text: string): void {
   const lines = text.split(/\r?\n/);
-  for (const line of block.split('\n').filter(one => one !== '' && one !== '…')) {
+  const shown = block.split('\n').filter(one => one !== '' && one !== '…');
+  t.ok(shown.length > 0, 'the block has lines');
+  for (const line of shown) {
     const [start = '', end = ''] = line.split('…');
     t.ok(
       lines.some(one => one.startsWith(start) && (line.includes('…') ? one.endsWith(end) : one === line)),

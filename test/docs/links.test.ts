@@ -7,15 +7,11 @@ const ROOT = join(import.meta.dirname, '../..');
 const PAGES = globSync(['*.md', '{docs,examples,charts,rbac,bench}/**/*.md'], { cwd: ROOT }).sort();
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
 
-/** Files that are linked and not written yet. An entry must go once its file is there. */
-const PENDING: readonly string[] = [];
-
 /** Returns what is wrong with a link of a page; `undefined` if it leads somewhere. */
 function fault(page: string, target: string): string | undefined {
   if (/^(https?|mailto):/.test(target)) return undefined;
   const [path = '', anchor] = target.split('#');
   const file = path === '' ? page : normalize(join(dirname(page), path));
-  if (PENDING.includes(file)) return undefined;
   if (file.startsWith('..') || !existsSync(join(ROOT, file))) return `no file ${file}`;
   if (anchor === undefined) return undefined;
   if (statSync(join(ROOT, file)).isDirectory()) return `an anchor in the folder ${file}`;
@@ -32,10 +28,6 @@ t.test('every relative link of every page leads to a file, and every anchor to a
     }
   }
   t.ok(count > 300, `${count} links`);
-});
-
-t.test('the file of a pending link is not there yet', async t => {
-  for (const path of PENDING) t.notOk(existsSync(join(ROOT, path)), `${path}: remove it from PENDING`);
 });
 
 t.test('a broken link, image or anchor would be seen', async t => {

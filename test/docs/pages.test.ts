@@ -32,6 +32,7 @@ t.test('docs/index.md lists every page, and docs/gateways/index.md every gateway
   for (const page of PAGES.filter(path => !path.startsWith('docs/gateways/') && path !== 'docs/index.md'))
     t.ok(index.includes(`](${basename(page)})`), page);
   const gateways = read('docs/gateways/index.md');
+  t.ok(gateways.includes('\n## What no gateway'));
   const rows = gateways.slice(0, gateways.indexOf('\n## What no gateway'));
   t.strictSame(Object.keys(PAGES_OF_GATEWAYS).sort(), Object.keys(GATEWAYS).sort());
   for (const gateway of Object.keys(GATEWAYS)) {

@@ -394,20 +394,20 @@ t.test('rotation of gatecar’s credential', async t => {
       const clock = fakeClock();
       const api = await standIn(t, answers(401, '{}'));
       const endpoint = await endpointAt(api.url).current();
-      let drops = 0;
+      let invalidations = 0;
       const source: EndpointSource = {
-        current: async () => ({ ...endpoint, headers: { authorization: `Bearer ${drops}` } }),
+        current: async () => ({ ...endpoint, headers: { authorization: `Bearer ${invalidations}` } }),
         invalidate() {
-          drops += 1;
+          invalidations += 1;
         },
         reloadTls() {},
       };
       const connection = connectTo(t, source, 8, clock.now);
       for (let review = 0; review < 10; review += 1) t.match(await post(connection), { status: 401 });
-      t.equal(drops, 1);
+      t.equal(invalidations, 1);
       clock.advance(1000);
       await post(connection);
-      t.equal(drops, 2);
+      t.equal(invalidations, 2);
     },
   );
 

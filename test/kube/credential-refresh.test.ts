@@ -11,14 +11,14 @@ const endpointWith = (credential: string): KubeEndpoint => ({
   proxyUrl: undefined,
 });
 
-/** Creates a source whose credential changes with each drop, unless it is `stuck`. */
+/** Creates a source whose credential changes with each invalidation, unless it is `stuck`. */
 function rotatingSource(stuck = false) {
   let version = 1;
-  const source: EndpointSource & { drops: number } = {
-    drops: 0,
+  const source: EndpointSource & { invalidations: number } = {
+    invalidations: 0,
     current: async () => endpointWith(`credential ${stuck ? 1 : version}`),
     invalidate() {
-      source.drops += 1;
+      source.invalidations += 1;
       version += 1;
     },
     reloadTls() {},
@@ -31,7 +31,7 @@ t.test('100 requests rejected with the same credential cause one rotation', asyn
   const { refresh } = createCredentialRefresher(fakeClock().now);
   const endpoints = await Promise.all(Array.from({ length: 100 }, () => refresh(source, endpointWith('credential 1'))));
   t.strictSame(new Set(endpoints.map(endpoint => endpoint.headers.authorization)), new Set(['credential 2']));
-  t.equal(source.drops, 1);
+  t.equal(source.invalidations, 1);
 });
 
 t.test('a request rejected with a credential that was rotated meanwhile gets the rotated one', async t => {
@@ -39,14 +39,14 @@ t.test('a request rejected with a credential that was rotated meanwhile gets the
   const { refresh } = createCredentialRefresher(fakeClock().now);
   await refresh(source, endpointWith('credential 1'));
   t.equal((await refresh(source, endpointWith('credential 1'))).headers.authorization, 'credential 2');
-  t.equal(source.drops, 1);
+  t.equal(source.invalidations, 1);
 });
 
 t.test('a credential can be rotated again immediately after a rotation that changed it', async t => {
   const source = rotatingSource();
   const { refresh } = createCredentialRefresher(fakeClock().now);
   for (let i = 1; i <= 5; i += 1) await refresh(source, endpointWith(`credential ${i}`));
-  t.equal(source.drops, 5);
+  t.equal(source.invalidations, 5);
 });
 
 t.test('after a rotation that changed nothing there is none for one second', async t => {
@@ -55,13 +55,13 @@ t.test('after a rotation that changed nothing there is none for one second', asy
   const { refresh } = createCredentialRefresher(clock.now);
   const rejected = endpointWith('credential 1');
   for (let i = 0; i < 10; i += 1) t.ok(sameCredential(await refresh(source, rejected), rejected));
-  t.equal(source.drops, 1);
+  t.equal(source.invalidations, 1);
   clock.advance(999);
   await refresh(source, rejected);
-  t.equal(source.drops, 1);
+  t.equal(source.invalidations, 1);
   clock.advance(1);
   await refresh(source, rejected);
-  t.equal(source.drops, 2);
+  t.equal(source.invalidations, 2);
 });
 
 t.test('if the rotated credential is rejected too, there is no rotation for one second', async t => {
@@ -71,10 +71,10 @@ t.test('if the rotated credential is rejected too, there is no rotation for one 
   await refresh(source, endpointWith('credential 1'));
   onFreshCredentialRejected();
   await refresh(source, endpointWith('credential 2'));
-  t.equal(source.drops, 1);
+  t.equal(source.invalidations, 1);
   clock.advance(1000);
   await refresh(source, endpointWith('credential 2'));
-  t.equal(source.drops, 2);
+  t.equal(source.invalidations, 2);
 });
 
 t.test('a failed rotation fails for all its callers, and there is none for one second', async t => {
@@ -82,7 +82,7 @@ t.test('a failed rotation fails for all its callers, and there is none for one s
   const source = rotatingSource();
   const { current } = source;
   source.current = async () => {
-    if (source.drops === 1) throw new Error('unreadable');
+    if (source.invalidations === 1) throw new Error('unreadable');
     return current();
   };
   const { refresh } = createCredentialRefresher(clock.now);
@@ -95,7 +95,7 @@ t.test('a failed rotation fails for all its callers, and there is none for one s
     ['rejected', 'rejected'],
   );
   await t.rejects(refresh(source, endpointWith('credential 1')));
-  t.equal(source.drops, 1);
+  t.equal(source.invalidations, 1);
 });
 
 t.test('a request rejected with another credential does not wait for a running rotation', async t => {
@@ -105,7 +105,7 @@ t.test('a request rejected with another credential does not wait for a running r
   const second = refresh(source, endpointWith('credential 0'));
   t.ok((await second).headers.authorization);
   t.equal((await first).headers.authorization, 'credential 2');
-  t.equal(source.drops, 1);
+  t.equal(source.invalidations, 1);
 });
 
 t.test('a client certificate and a proxy’s header are part of the credential', async t => {

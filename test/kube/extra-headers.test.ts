@@ -58,7 +58,7 @@ t.test('without extra headers the endpoint source is unchanged', async t => {
   t.equal(withExtraHeaders(plain, {}), plain);
 });
 
-t.test('drop() is forwarded to the wrapped endpoint source', async t => {
+t.test('invalidate() is forwarded to the wrapped endpoint source', async t => {
   const volume = await projectedVolume(t.testdir(), { token: 'one' });
   const clock = fakeClock();
   const inner = explicitEndpoint({ url, tokenFile: volume.path('token'), caFile: undefined, now: clock.now });
@@ -69,7 +69,7 @@ t.test('drop() is forwarded to the wrapped endpoint source', async t => {
   t.match((await added.current()).headers, { authorization: 'Bearer two' });
 });
 
-t.test('recheck() is forwarded to the wrapped endpoint source', async t => {
+t.test('reloadTls() is forwarded to the wrapped endpoint source', async t => {
   const [first, second] = [pem('ca.crt'), pem('other-ca.crt')];
   const caFile = join(t.testdir({ ca: first }), 'ca');
   const added = withExtraHeaders(explicitEndpoint({ url, tokenFile: undefined, caFile, now: fakeClock().now }), {

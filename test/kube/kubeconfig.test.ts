@@ -295,7 +295,7 @@ t.test(
   },
 );
 
-t.test('recheck() re-reads a kubeconfig’s files immediately, without a plugin run', async t => {
+t.test('reloadTls() re-reads a kubeconfig’s files immediately, without a plugin run', async t => {
   const file = join(tempDir(t), 'runs');
   const user = execUser('token', file);
   const { source, files } = fromTexts(t, [kubeconfig({ user })]);

@@ -55,12 +55,12 @@ function cache(answer?: (token: Token) => AuthResult | Promise<AuthResult>, opti
   const clock = fakeClock();
   const inner = stubAuthenticator(answer);
   const lookups: LookupResult[] = [];
-  const accepted = createResultStore<CachedResult>({ maxEntries: 100, clock });
-  const refused = createResultStore<Rejected>({ maxEntries: 100, clock });
+  const authenticatedStore = createResultStore<CachedResult>({ maxEntries: 100, clock });
+  const rejectedStore = createResultStore<Rejected>({ maxEntries: 100, clock });
   const authenticator = withResultCache(inner, {
     key,
-    authenticatedStore: accepted,
-    rejectedStore: refused,
+    authenticatedStore,
+    rejectedStore,
     ttlMs: 10_000,
     negativeTtlMs: 2000,
     cacheStaleIfErrorMs: 0,
@@ -71,7 +71,7 @@ function cache(answer?: (token: Token) => AuthResult | Promise<AuthResult>, opti
     wallClock: () => EPOCH + clock.now(),
     ...options,
   });
-  return { authenticator, inner, clock, lookups, accepted, refused };
+  return { authenticator, inner, clock, lookups, authenticatedStore, rejectedStore };
 }
 
 t.test('1,000 requests with one token cause one review', async t => {
@@ -183,21 +183,21 @@ t.test('a token that expires after the TTL is reviewed again after the TTL', asy
 });
 
 t.test('an expired token that the API server still accepts is not cached', async t => {
-  const { authenticator, inner, accepted } = cache(() => authenticated);
+  const { authenticator, inner, authenticatedStore } = cache(() => authenticated);
   for (const exp of [EPOCH / 1000 - 30, EPOCH / 1000]) {
     const expired = unsignedJwt({ exp });
     t.equal(normalize(await authenticator.authenticate(expired)), authenticated);
     t.equal(normalize(await authenticator.authenticate(expired)), authenticated);
   }
   t.equal(inner.reviews.length, 4);
-  t.equal(accepted.size, 0);
+  t.equal(authenticatedStore.size, 0);
 });
 
 t.test('a token’s expiry is checked by the wall clock, even after the machine was suspended', async t => {
   const results = [authenticated, outage];
   let suspendedMs = 0;
   let down = false;
-  const { authenticator, inner, clock, accepted } = cache(() => results.shift() ?? outage, {
+  const { authenticator, inner, clock, authenticatedStore } = cache(() => results.shift() ?? outage, {
     cacheStaleIfErrorMs: 3_600_000,
     wallClock: () => EPOCH + clock.now() + suspendedMs,
     apiServerDown: () => down,
@@ -208,7 +208,7 @@ t.test('a token’s expiry is checked by the wall clock, even after the machine 
   down = true;
   t.match(authenticator.authenticate(ending), { staleForMs: 10_000 });
   suspendedMs = 600_000;
-  t.equal(accepted.size, 1, 'the store still holds the result');
+  t.equal(authenticatedStore.size, 1, 'the store still holds the result');
   t.equal(authenticator.getCached(ending), undefined);
   t.equal(await authenticator.authenticate(ending), outage, 'an expired token is not served stale');
   t.equal(inner.reviews.length, 2);
@@ -268,14 +268,17 @@ t.test('a local rejection is cached until its keepUntil, and at most for the neg
 
 t.test('with a TTL of 0 nothing is cached, and simultaneous requests still share a review', async t => {
   for (const result of [authenticated, rejected]) {
-    const { authenticator, inner, accepted, refused } = cache(undefined, { ttlMs: 0, negativeTtlMs: 0 });
+    const { authenticator, inner, authenticatedStore, rejectedStore } = cache(undefined, {
+      ttlMs: 0,
+      negativeTtlMs: 0,
+    });
     for (let round = 0; round < 3; round += 1) {
       const requests = [authenticator.authenticate(token), authenticator.authenticate(token)];
       inner.reviews[round]?.answer(result);
       t.strictSame(await Promise.all(requests), [result, result]);
     }
     t.equal(inner.reviews.length, 3);
-    t.equal(accepted.size + refused.size, 0);
+    t.equal(authenticatedStore.size + rejectedStore.size, 0);
   }
 });
 
@@ -296,11 +299,11 @@ t.test('one TTL may be 0 while the other result kind is cached', async t => {
 });
 
 t.test('an outage is returned to all waiting requests and is never cached', async t => {
-  const { authenticator, inner, accepted, refused } = cache();
+  const { authenticator, inner, authenticatedStore, rejectedStore } = cache();
   const requests = [authenticator.authenticate(token), authenticator.authenticate(token)];
   inner.reviews[0]?.answer(outage);
   t.strictSame(await Promise.all(requests), [outage, outage]);
-  t.equal(accepted.size + refused.size, 0);
+  t.equal(authenticatedStore.size + rejectedStore.size, 0);
 
   const next = authenticator.authenticate(token);
   inner.reviews[1]?.answer(authenticated);
@@ -309,15 +312,18 @@ t.test('an outage is returned to all waiting requests and is never cached', asyn
 
 t.test('a rejection replaces a cached allow, and an allow a cached rejection', async t => {
   let result: AuthResult = authenticated;
-  const { authenticator, clock, accepted, refused } = cache(() => result, { ttlMs: 1000, negativeTtlMs: 1000 });
+  const { authenticator, clock, authenticatedStore, rejectedStore } = cache(() => result, {
+    ttlMs: 1000,
+    negativeTtlMs: 1000,
+  });
   await authenticator.authenticate(token);
-  t.match([accepted.size, refused.size], [1, 0]);
+  t.match([authenticatedStore.size, rejectedStore.size], [1, 0]);
   for (const next of [rejected, authenticated, rejected]) {
     result = next;
     clock.advance(1001);
     t.equal(normalize(await authenticator.authenticate(token)), next);
     t.equal(normalize(authenticator.authenticate(token)), next);
-    t.match([accepted.size, refused.size], next === authenticated ? [1, 0] : [0, 1]);
+    t.match([authenticatedStore.size, rejectedStore.size], next === authenticated ? [1, 0] : [0, 1]);
   }
 });
 
@@ -326,37 +332,37 @@ t.test('a review’s result replaces a result that was stored during the review'
     [authenticated, rejected],
     [rejected, authenticated],
   ] as const) {
-    const { authenticator, inner, accepted, refused } = cache();
+    const { authenticator, inner, authenticatedStore, rejectedStore } = cache();
     const review = authenticator.authenticate(token);
-    if (stored === authenticated) accepted.set(key(token), asCached(authenticated), 60_000);
-    else refused.set(key(token), rejected, 60_000);
+    if (stored === authenticated) authenticatedStore.set(key(token), asCached(authenticated), 60_000);
+    else rejectedStore.set(key(token), rejected, 60_000);
     inner.reviews[0]?.answer(result);
     await review;
     t.equal(normalize(authenticator.authenticate(token)), result);
-    t.equal(accepted.size + refused.size, 1);
+    t.equal(authenticatedStore.size + rejectedStore.size, 1);
   }
 });
 
 t.test('a rejection removes the cached allow even if rejections are not cached', async t => {
-  const { authenticator, inner, accepted } = cache(undefined, { negativeTtlMs: 0 });
+  const { authenticator, inner, authenticatedStore } = cache(undefined, { negativeTtlMs: 0 });
   const review = authenticator.authenticate(token);
-  accepted.set(key(token), asCached(authenticated), 60_000);
+  authenticatedStore.set(key(token), asCached(authenticated), 60_000);
   inner.reviews[0]?.answer(rejected);
   await review;
-  t.equal(accepted.size, 0);
+  t.equal(authenticatedStore.size, 0);
 });
 
 t.test('an outage does not remove a cached result', async t => {
-  const { authenticator, inner, accepted } = cache();
+  const { authenticator, inner, authenticatedStore } = cache();
   const review = authenticator.authenticate(token);
-  accepted.set(key(token), asCached(authenticated), 60_000);
+  authenticatedStore.set(key(token), asCached(authenticated), 60_000);
   inner.reviews[0]?.answer(outage);
   await review;
   t.equal(normalize(authenticator.authenticate(token)), authenticated);
 });
 
 t.test('a review past its deadline is a timeout for all its requests, and its late result is not cached', async t => {
-  const { authenticator, inner, accepted, refused } = cache(undefined, { reviewTimeoutMs: 50 });
+  const { authenticator, inner, authenticatedStore, rejectedStore } = cache(undefined, { reviewTimeoutMs: 50 });
   const requests = [authenticator.authenticate(token), authenticator.authenticate(token)];
   t.strictSame(await Promise.all(requests), [unavailable('timeout'), unavailable('timeout')]);
   t.equal(inner.reviews[0]?.signal?.aborted, true);
@@ -368,12 +374,12 @@ t.test('a review past its deadline is a timeout for all its requests, and its la
   late?.answer(authenticated);
   await new Promise(resolve => setImmediate(resolve));
   t.equal(authenticator.authenticate(token), rejected, 'the late allow does not replace the newer rejection');
-  t.match([accepted.size, refused.size], [0, 1]);
+  t.match([authenticatedStore.size, rejectedStore.size], [0, 1]);
 });
 
 t.test('a rejection at its deadline is returned, removes the cached result and is never served stale', async t => {
   // Like a rejection that the API server sent in time and that the throttle delayed.
-  const { authenticator, inner, clock, accepted } = cache(undefined, {
+  const { authenticator, inner, clock, authenticatedStore } = cache(undefined, {
     cacheStaleIfErrorMs: 60_000,
     reviewTimeoutMs: 10,
   });
@@ -384,7 +390,7 @@ t.test('a rejection at its deadline is returned, removes the cached result and i
   const second = authenticator.authenticate(token);
   inner.reviews[1]?.signal?.addEventListener('abort', () => inner.reviews[1]?.answer(rejected));
   t.equal(await second, rejected);
-  t.equal(accepted.size, 0);
+  t.equal(authenticatedStore.size, 0);
   t.equal(await authenticator.authenticate(token), rejected);
 });
 
@@ -507,11 +513,11 @@ t.test('if refreshes take long, they start earlier, so that they finish before t
 });
 
 t.test('a result that is no longer cached is not refreshed', async t => {
-  const { authenticator, inner, clock, timers, refreshes, accepted } = cacheWithRefresh(() => authenticated);
+  const { authenticator, inner, clock, timers, refreshes, authenticatedStore } = cacheWithRefresh(() => authenticated);
   await authenticator.authenticate(token);
   clock.advance(9000);
   authenticator.authenticate(token);
-  accepted.delete(key(token));
+  authenticatedStore.delete(key(token));
   timers[0]?.run();
   await settle();
   t.equal(inner.reviews.length, 1);
@@ -549,7 +555,7 @@ t.test('a refresh that is rejected replaces the allow; one that fails keeps it a
 });
 
 t.test('a late allow from a refresh does not replace a rejection cached meanwhile', async t => {
-  const { authenticator, inner, clock, timers, accepted } = cacheWithRefresh();
+  const { authenticator, inner, clock, timers, authenticatedStore } = cacheWithRefresh();
   const first = authenticator.authenticate(token);
   inner.reviews[0]?.answer(authenticated);
   await first;
@@ -562,7 +568,7 @@ t.test('a late allow from a refresh does not replace a rejection cached meanwhil
   t.equal(await second, rejected);
   inner.reviews[1]?.answer(authenticated);
   await settle();
-  t.equal(accepted.size, 0);
+  t.equal(authenticatedStore.size, 0);
   t.equal(authenticator.authenticate(token), rejected);
 });
 
@@ -579,7 +585,7 @@ t.test('the result cache refreshes with real timers by default', async t => {
     reviewTimeoutMs: 1000,
   });
   await authenticator.authenticate(token);
-  while (!inner.reviews.some(({ context: asking }) => asking?.priority === 'refresh')) {
+  while (!inner.reviews.some(({ context }) => context?.priority === 'refresh')) {
     await authenticator.authenticate(token);
     await settle();
   }
@@ -646,13 +652,13 @@ t.test('a stale allow is no longer served after a rejection or the token’s exp
 });
 
 t.test('an allow removed during the review of a stale result is not served stale', async t => {
-  const { authenticator, inner, clock, accepted } = cache(undefined, { cacheStaleIfErrorMs: 60_000 });
+  const { authenticator, inner, clock, authenticatedStore } = cache(undefined, { cacheStaleIfErrorMs: 60_000 });
   const first = authenticator.authenticate(token);
   inner.reviews[0]?.answer(authenticated);
   await first;
   clock.advance(10_001);
   const waiting = authenticator.authenticate(token);
-  accepted.delete(key(token));
+  authenticatedStore.delete(key(token));
   inner.reviews[1]?.answer(outage);
   t.equal(await waiting, outage);
 });

@@ -70,9 +70,10 @@ t.test('a failed call fails for all its callers and is removed', async t => {
   const second = flights.join('key');
   await t.rejects(Promise.resolve(first), { message: 'broken' });
   await t.rejects(Promise.resolve(second), { message: 'broken' });
+  t.equal(flights.join('key'), undefined);
 });
 
-t.test('at its deadline a call returns late() to all callers, is aborted and is removed', async t => {
+t.test('at its deadline a call returns onTimeout() to all callers, is aborted and is removed', async t => {
   const flights = createFlights(50);
   let signal: AbortSignal | undefined;
   const start = performance.now();
@@ -85,6 +86,7 @@ t.test('at its deadline a call returns late() to all callers, is aborted and is 
   t.strictSame(await Promise.all([first, second]), ['late', 'late']);
   t.ok(performance.now() - start >= 45, 'not before the deadline');
   t.equal(signal?.aborted, true);
+  t.equal(flights.join('key'), undefined);
 });
 
 t.test('a call that settles on abort returns its own result', async t => {

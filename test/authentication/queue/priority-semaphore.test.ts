@@ -30,7 +30,7 @@ t.test('a share is at least one slot, and a share of 1 is all slots', async t =>
   t.equal(fill('unverified'), 1, 'a raised limit applies immediately');
 });
 
-t.test('unverified capacity follows the unverifiedPlaces callback, and its queue share is unchanged', async t => {
+t.test('unverified capacity follows the unverifiedSlots callback, and its queue share is unchanged', async t => {
   let share = 0;
   const semaphore = prioritySemaphore({
     limit: () => 16,

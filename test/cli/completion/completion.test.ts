@@ -80,10 +80,17 @@ t.test('the scripts are valid in their shells, if these are installed', async t 
 });
 
 t.test('the scripts of zsh and fish have every command, flag and gateway too', async t => {
-  for (const script of [zshScript(), fishScript()]) {
-    for (const word of [...Object.keys(COMMANDS), ...FLAGS.map(flag => flag.slice(2)), ...Object.keys(GATEWAYS)]) {
-      t.match(script, new RegExp(`[ '-]${word}\\b`), word);
-    }
+  for (const { script, command, flag } of [
+    { script: zshScript(), command: (name: string) => `'${name}:`, flag: (name: string) => `'${name}=` },
+    {
+      script: fishScript(),
+      command: (name: string) => ` -a ${name} `,
+      flag: (name: string) => ` -l ${name.slice(2)} `,
+    },
+  ]) {
+    for (const name of Object.keys(COMMANDS)) t.match(script, command(name), name);
+    for (const name of FLAGS) t.match(script, flag(name), name);
+    t.match(script, Object.keys(GATEWAYS).join(' '));
     t.match(script, /tokenreview format-only/);
   }
 });

@@ -162,8 +162,8 @@ t.test('local checks that cannot decide are skipped with a reason', async t => {
     'not before': { result: 'passes', text: 'it has no nbf' },
     signature: { result: 'skipped', text: /names no key that the cluster publishes/ },
   });
-  const withoutExpiry = revealToken(unsignedJwt({ iss: ISSUER, aud: ['bindcar'], exp: 1e300 }));
-  t.match(await skipped({ GATECAR_JWT_PRECHECK: 'claims', GATECAR_TOKEN_AUDIENCES: '' }, withoutExpiry), {
+  const outOfRangeExpiry = revealToken(unsignedJwt({ iss: ISSUER, aud: ['bindcar'], exp: 1e300 }));
+  t.match(await skipped({ GATECAR_JWT_PRECHECK: 'claims', GATECAR_TOKEN_AUDIENCES: '' }, outOfRangeExpiry), {
     audience: { result: 'skipped', text: /^GATECAR_TOKEN_AUDIENCES is empty/ },
     expiry: { result: 'passes', text: /^expires at a time that is out of range/ },
     signature: { result: 'skipped', text: 'GATECAR_JWT_PRECHECK is claims' },

@@ -1,8 +1,11 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { colorizer } from '../../../src/cli/output.ts';
 import { intervalOf, type Snapshot } from '../../../src/cli/top/interval.ts';
 import { parseMetrics } from '../../../src/cli/top/metrics-text.ts';
 import { pageOf } from '../../../src/cli/top/page.ts';
+import { metrics } from '../../../src/observability/metrics.ts';
 
 const SAMPLES = `
 process_start_time_seconds 1000
@@ -73,6 +76,14 @@ unverified                         0           0         3.0
 refresh                            0           0         0.0
 `,
   );
+});
+
+t.test('every metric that the page reads is exported', async t => {
+  const source = readFileSync(join(import.meta.dirname, '../../../src/cli/top/page.ts'), 'utf8');
+  const names = new Set(source.match(/\b(gatecar|process)_\w+/g));
+  t.ok(names.size >= 14, `${names.size} metrics`);
+  const scraped = await metrics('1.2.3').scrape();
+  for (const name of names) t.match(scraped, new RegExp(`^# TYPE ${name} `, 'm'), name);
 });
 
 t.test('without traffic it shows no shares and no latencies', async t => {

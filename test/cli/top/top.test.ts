@@ -5,7 +5,7 @@ import { startWithFakeApi } from '../../fixtures/gatecar.ts';
 import { sendRequest } from '../../fixtures/send-request.ts';
 import { type Behaviour, startStandIn } from '../../fixtures/stand-in-api-server.ts';
 
-async function gate(t: Test) {
+async function startServer(t: Test) {
   const gatecar = await startWithFakeApi({});
   t.teardown(() => gatecar.stop());
   return gatecar;
@@ -42,7 +42,7 @@ async function pages(args: string[], steps: (() => unknown)[], isTerminal = fals
 }
 
 t.test('--once prints one page of a running gatecar', async t => {
-  const { ops, auth, token } = await gate(t);
+  const { ops, auth, token } = await startServer(t);
   await sendRequest(auth, { token: token() });
   await sendRequest(auth, { token: token({ namespace: 'ci', expiresInSeconds: -3600 }) });
   const { code, out } = await runCommand(topCommand, { args: [`--url=${ops}`, '--once'], isTerminal: true });
@@ -54,7 +54,7 @@ t.test('--once prints one page of a running gatecar', async t => {
 });
 
 t.test('the address is that of the settings if there is no URL', async t => {
-  const { ops } = await gate(t);
+  const { ops } = await startServer(t);
   const listen = ops.replace('http://', '');
   t.match(await runCommand(topCommand, { args: ['--once', `--ops-listen=${listen}`] }), {
     code: 0,
@@ -63,7 +63,7 @@ t.test('the address is that of the settings if there is no URL', async t => {
 });
 
 t.test('without a terminal it prints one page after the other, without escape codes', async t => {
-  const { ops, auth, token } = await gate(t);
+  const { ops, auth, token } = await startServer(t);
   const out = await pages([`--url=${ops}`], [() => sendRequest(auth, { token: token() })]);
   t.equal(out.match(/DECISIONS/g)?.length, 2);
   t.match(out, /0\.0\n\ngatecar /, 'with an empty line in between');
@@ -72,7 +72,7 @@ t.test('without a terminal it prints one page after the other, without escape co
 });
 
 t.test('on a terminal it redraws the page in place', async t => {
-  const { ops } = await gate(t);
+  const { ops } = await startServer(t);
   const out = await pages([`--url=${ops}`], [() => {}], true);
   t.equal(out.match(/\u001b\[2J/g)?.length, 1, 'the screen is cleared once');
   t.equal(out.match(/\u001b\[H/g)?.length, 2);
@@ -94,8 +94,8 @@ t.test('a gatecar that answers no more is reported below its last page', async t
 
 t.test('the metrics of another program are not shown', async t => {
   const { url } = await other(t, (_request, response) => response.end('up 1\n'));
-  const { code, err } = await runCommand(topCommand, { args: [`--url=${url}`, '--once'] });
-  t.strictSame([code, err], [1, `gatecar: cannot read ${url}/metrics: no metrics of gatecar\n`]);
+  const ended = await runCommand(topCommand, { args: [`--url=${url}`, '--once'] });
+  t.strictSame(ended, { code: 1, out: '', err: `gatecar: cannot read ${url}/metrics: no metrics of gatecar\n` });
 });
 
 t.test('rates start again after a restart of gatecar', async t => {
