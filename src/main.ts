@@ -3,7 +3,7 @@ import process from 'node:process';
 import { buffer } from 'node:stream/consumers';
 import { VERSION } from './app.ts';
 import { UsageError } from './cli/command.ts';
-import { type Command, readInvocation } from './cli/command-names.ts';
+import { COMMANDS, type Command, readInvocation } from './cli/command-names.ts';
 import { stripControl } from './cli/output.ts';
 import { help } from './config/help.ts';
 import { ConfigError, readConfig } from './config/load.ts';
@@ -91,7 +91,7 @@ async function runOneShotCommand(command: Exclude<Command, 'serve' | 'dev'>, arg
 }
 
 async function helpOf(command: Command): Promise<string> {
-  if (command === 'serve' || command === 'dev') return help();
+  if (command === 'serve' || command === 'dev') return help(COMMANDS);
   return (await import('./cli/command-help.ts')).COMMAND_HELP[command];
 }
 

@@ -47,7 +47,7 @@ t.test('a one-shot command has its own --help', async t => {
 });
 
 t.test('an unknown command is reported with the closest one and exit code 2', async t => {
-  const err = 'gatecar: chek is no known command; did you mean check? See gatecar --help\n';
+  const err = 'gatecar: "chek" is no known command; did you mean check? See gatecar --help\n';
   t.strictSame(await run(['chek']), { code: 2, out: '', err });
 });
 

@@ -1,10 +1,11 @@
+import { COMMANDS } from './command-names.ts';
 import { GATEWAYS } from './gateway-config/templates.ts';
 
 const NAMES = Object.keys(GATEWAYS);
 
 /** The texts of `gatecar <command> --help`. */
 export const COMMAND_HELP = {
-  check: `gatecar check: whether these settings work here; if not, why, and the command that fixes it.
+  check: `gatecar check: ${COMMANDS.check}.
 
 Usage: gatecar check [--output text|json] [--setting=value ...]
 
@@ -22,7 +23,7 @@ Example: gatecar check --kubeconfig="$HOME/.kube/config"
 Example, in its pod:
   kubectl exec --namespace gatecar deployment/gatecar -- /nodejs/bin/node /app/dist/gatecar.js check
 `,
-  explain: `gatecar explain: how gatecar decides on a token, step by step, and why.
+  explain: `gatecar explain: ${COMMANDS.explain}.
 
 Usage: gatecar explain [FILE | --file FILE] [--output text|json] [--setting=value ...]
 
@@ -40,7 +41,7 @@ Exit code: 0 allow, 1 deny, 2 usage or settings, 3 the API server is unreachable
 
 Example: kubectl create token my-app --namespace ci --audience bindcar | gatecar explain
 `,
-  gateway: `gatecar gateway: prints a gateway's configuration for the settings in force.
+  gateway: `gatecar gateway: ${COMMANDS.gateway}.
 
 Usage: gatecar gateway NAME [FILE] [--setting=value ...]
 
@@ -57,7 +58,7 @@ Exit code: 0 printed, 1 the output cannot be written, 2 usage or settings, 141 i
 
 Example: gatecar gateway nginx --identity-header-prefix=X-Bind- > nginx.conf
 `,
-  top: `gatecar top: decisions, hit rate, reviews and latency of a running gatecar, live.
+  top: `gatecar top: ${COMMANDS.top}.
 
 Usage: gatecar top [--url URL] [--once] [--setting=value ...]
 
@@ -68,14 +69,15 @@ not a terminal, it prints one page after the other. Settings: those of gatecar s
   --url URL       the ops listener (default: GATECAR_OPS_LISTEN on this machine)
   --once          prints one page and exits
 
-Exit code: 0 printed, 1 the metrics cannot be read, 2 usage or settings, 130 ended by Ctrl-C.
+Exit code: 0 printed, 1 the metrics cannot be read, 2 usage or settings, 130 ended by Ctrl-C,
+141 its reader has gone.
 
 Example: gatecar top
 Example, for one pod of a Deployment:
   kubectl port-forward --namespace gatecar deployment/gatecar 9081 &
   gatecar top --url http://127.0.0.1:9081
 `,
-  completion: `gatecar completion: prints a completion script for a shell.
+  completion: `gatecar completion: ${COMMANDS.completion}.
 
 Usage: gatecar completion bash|zsh|fish
 

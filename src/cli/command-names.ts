@@ -1,5 +1,4 @@
-import { redactArgument } from '../config/arguments.ts';
-import { unknownName } from '../config/suggest-name.ts';
+import { unknownArgument } from '../config/suggest-name.ts';
 import { UsageError } from './command.ts';
 
 /** The commands, each with one line about it. */
@@ -7,7 +6,7 @@ export const COMMANDS = {
   serve: 'the sidecar (the default)',
   dev: 'the sidecar with a fake API server that issues and reviews tokens',
   check: 'whether these settings work here; if not, why, and the command that fixes it',
-  explain: 'what would be decided about a token, step by step, and why',
+  explain: 'how gatecar decides on a token, step by step, and why',
   gateway: "prints a gateway's configuration for the settings in force",
   top: 'decisions, hit rate, reviews and latency of a running gatecar, live',
   completion: 'prints a completion script for bash, zsh or fish',
@@ -31,7 +30,7 @@ export interface Invocation {
  */
 export function readInvocation(given: readonly string[]): Invocation {
   const [first, ...rest] = given;
-  if (first === 'help') return { command: commandNamed(rest[0] ?? 'serve'), args: [], prints: 'help' };
+  if (first === 'help') return { command: topicOf(rest[0]), args: [], prints: 'help' };
   if (first === 'version') return { command: 'serve', args: [], prints: 'version' };
   const isFlag = first === undefined || first.startsWith('-');
   const command = isFlag ? 'serve' : commandNamed(first);
@@ -41,8 +40,13 @@ export function readInvocation(given: readonly string[]): Invocation {
   return { command, args };
 }
 
+/** Returns the command whose help has this topic. */
+function topicOf(name: string | undefined): Command {
+  return name === undefined || name === 'help' || name === 'version' ? 'serve' : commandNamed(name);
+}
+
 function commandNamed(name: string): Command {
   if (Object.hasOwn(COMMANDS, name)) return name as Command;
-  const text = unknownName(redactArgument(name), name, [...Object.keys(COMMANDS), 'help', 'version'], 'command');
+  const text = unknownArgument(name, [...Object.keys(COMMANDS), 'help', 'version'], 'command');
   throw new UsageError(`${text}${text.endsWith('?') ? ' See' : '; see'} gatecar --help`);
 }

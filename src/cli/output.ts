@@ -28,7 +28,7 @@ export type Tone = Severity | 'strong';
 const CODES: Readonly<Record<Tone, number>> = { good: 32, doubtful: 33, bad: 31, quiet: 2, strong: 1 };
 
 /** The symbol of each result. */
-export const SYMBOLS: Readonly<Record<Severity, string>> = { good: '✓', doubtful: '!', bad: '✗', quiet: '-' };
+const SYMBOLS: Readonly<Record<Severity, string>> = { good: '✓', doubtful: '!', bad: '✗', quiet: '-' };
 
 export type Colorizer = (tone: Tone, text: string) => string;
 

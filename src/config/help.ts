@@ -8,8 +8,12 @@ function defaultOf(setting: Setting<unknown>): string {
   return setting.defaultLabel ?? setting.default ?? 'none';
 }
 
-/** Returns the text of `gatecar --help`. */
-export function help(): string {
+/**
+ * Returns the text of `gatecar --help`.
+ *
+ * @param commands the commands, each with one line about it.
+ */
+export function help(commands: Readonly<Record<string, string>>): string {
   const settings = ALL.map(setting => {
     const names = [setting.name, ...setting.aliases].join(', ');
     const text = wrapText(`${setting.help} Must be ${setting.type.rule}.`.replaceAll('`', ''), 94);
@@ -19,6 +23,7 @@ export function help(): string {
       ...text.map(line => `      ${line}`),
     ];
   });
+  const commandList = Object.entries(commands).map(([name, about]) => `  ${name.padEnd(15)}${about}`);
   return `gatecar: HTTP auth sidecar for Kubernetes. A bearer token in, identity headers out.
 
 Usage: gatecar [serve] [--setting=value ...]
@@ -29,13 +34,7 @@ Usage: gatecar [serve] [--setting=value ...]
        gatecar top [--url URL] [--once]
        gatecar completion bash|zsh|fish
 
-  serve          the sidecar (the default)
-  dev            the sidecar with a fake API server that issues and reviews tokens
-  check          whether these settings work here; if not, why, and the command that fixes it
-  explain        what would be decided about a token, step by step, and why
-  gateway        prints a gateway's configuration for the settings in force
-  top            decisions, hit rate, reviews and latency of a running gatecar, live
-  completion     prints a completion script for bash, zsh or fish
+${commandList.join('\n')}
   help, -h       this text; gatecar help COMMAND prints that of a command
   version, -v    the version; --help and --version work too
 

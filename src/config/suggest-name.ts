@@ -1,3 +1,5 @@
+import { redactArgument } from './arguments.ts';
+
 /**
  * Returns the known name that is closest to a mistyped one (Levenshtein), if one is close enough.
  */
@@ -23,6 +25,18 @@ export function suggestName(name: string, known: readonly string[]): string | un
 export function unknownName(shown: string, name: string, known: readonly string[], what: string): string {
   const nearest = suggestName(name, known);
   return `${shown} is no known ${what}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`;
+}
+
+/** Works like {@link unknownName} for an argument: quotes it, unless it may be a secret. */
+export function unknownArgument(given: string, known: readonly string[], what: string): string {
+  const shown = redactArgument(given);
+  return unknownName(shown === given ? JSON.stringify(given) : shown, given, known, what);
+}
+
+/** Works like {@link unknownArgument}, and lists the known names. */
+export function unknownChoice(given: string, known: readonly string[], what: string): string {
+  const text = unknownArgument(given, known, what);
+  return `${text}${text.endsWith('?') ? '' : '.'} Known: ${known.join(', ')}`;
 }
 
 function distance(from: string, to: string): number {

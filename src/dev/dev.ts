@@ -2,14 +2,16 @@ import { rmSync } from 'node:fs';
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
-import { colorizer, type Terminal } from '../cli/output.ts';
+import { type LocalTarget, localTarget } from '../cli/local-target.ts';
+import { colorizer, marker, type Terminal } from '../cli/output.ts';
 import { type Environment, readConfig } from '../config/load.ts';
+import { type Address, address } from '../config/network-types.ts';
 import type { Config } from '../config/schema.ts';
 import { logger } from '../observability/logging/logger.ts';
 import { type RunningServer, serve } from '../serve.ts';
-import { type FakeApiServer, startFakeApiServer } from './fake-api-server.ts';
+import { startFakeApiServer } from './fake-api-server.ts';
 import { introduction } from './introduction.ts';
-import { type SampleRequest, type SampleResult, sampleRequests, targetOf, trySample } from './sample-requests.ts';
+import { type SampleRequest, type SampleResult, sampleRequests, trySample } from './sample-requests.ts';
 import { tokenIssuer } from './token-issuer.ts';
 
 /**
@@ -43,20 +45,34 @@ export async function dev(
 ): Promise<RunningServer> {
   const issuer = tokenIssuer();
   const apiServer = await startFakeApiServer({ issuer });
-  // `mkdtemp` creates it with the mode 0700.
-  const directory = await mkdtemp(join(tmpdir(), 'gatecar-dev-'));
-  const close = async (running?: RunningServer): Promise<void> => {
+  let directory: string | undefined;
+  let running: RunningServer | undefined;
+  const close = async (): Promise<void> => {
     // First of all: a second signal ends the process before the rest is done.
-    rmSync(directory, { recursive: true, force: true });
+    if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
     await running?.stop();
     await apiServer.close();
   };
   try {
     const config = readConfig(args, devEnvironment(args, env, apiServer.url));
-    const running = await serve(config, { inCluster: undefined, homeDirectory: undefined }, logger(config.logLevel));
-    const samples = await prepareSamples(running, config, sampleRequests(config, issuer), directory);
-    terminal.write(pageOf({ running, config, apiServer, directory, samples }, colorizer(terminal, env)));
-    return { ...running, stop: () => close(running) };
+    running = await serve(config, { inCluster: undefined, homeDirectory: undefined }, logger(config.logLevel));
+    // `mkdtemp` creates it with the mode 0700.
+    directory = await mkdtemp(join(tmpdir(), 'gatecar-dev-'));
+    const auth = targetOf(running.auth, config.tlsCertFile === undefined ? 'http' : 'https');
+    const samples = await prepareSamples(auth, config, sampleRequests(config, issuer), directory);
+    terminal.write(
+      introduction({
+        auth,
+        ops: targetOf(running.ops, 'http'),
+        apiServerUrl: apiServer.url,
+        directory,
+        samples,
+        program: programName(),
+        paint: colorizer(terminal, env),
+        mark: marker(terminal, env),
+      }),
+    );
+    return { ...running, stop: close };
   } catch (error) {
     await close();
     throw error;
@@ -91,41 +107,21 @@ type TriedSample = SampleRequest & { readonly result: SampleResult };
 
 /** Writes each token to a private file, as a header line, and tries it. */
 async function prepareSamples(
-  running: RunningServer,
+  auth: LocalTarget,
   config: Config,
   samples: readonly SampleRequest[],
   directory: string,
 ): Promise<TriedSample[]> {
-  const target = targetOf(running.auth, schemeOf(config));
   return Promise.all(
     samples.map(async sample => {
       const { name, token } = sample;
       await writeFile(join(directory, name), `Authorization: Bearer ${token}\n`, { mode: 0o600 });
-      return { ...sample, result: await trySample(target, token, config.identityHeaderPrefix) };
+      return { ...sample, result: await trySample(auth, token, config.identityHeaderPrefix) };
     }),
   );
 }
 
-interface Started {
-  readonly running: RunningServer;
-  readonly config: Config;
-  readonly apiServer: FakeApiServer;
-  readonly directory: string;
-  readonly samples: readonly TriedSample[];
-}
-
-function pageOf({ running, config, apiServer, directory, samples }: Started, paint: ReturnType<typeof colorizer>) {
-  return introduction({
-    auth: targetOf(running.auth, schemeOf(config)),
-    ops: targetOf(running.ops, 'http'),
-    apiServerUrl: apiServer.url,
-    directory,
-    samples,
-    program: programName(),
-    paint,
-  });
-}
-
-function schemeOf(config: Config): 'http' | 'https' {
-  return config.tlsCertFile === undefined ? 'http' : 'https';
+/** Returns where to send requests for a listener, from its address as text. */
+function targetOf(listener: string, scheme: 'http' | 'https'): LocalTarget {
+  return localTarget(address.parse(listener) as Address, scheme);
 }

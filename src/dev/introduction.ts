@@ -1,10 +1,11 @@
-import { type Colorizer, columns, SYMBOLS } from '../cli/output.ts';
-import type { SampleRequest, SampleResult, Target } from './sample-requests.ts';
+import type { LocalTarget } from '../cli/local-target.ts';
+import { type Colorizer, columns, type marker } from '../cli/output.ts';
+import type { SampleRequest, SampleResult } from './sample-requests.ts';
 
 /** What {@link introduction} shows. */
 export interface Introduction {
-  readonly auth: Target;
-  readonly ops: Target;
+  readonly auth: LocalTarget;
+  readonly ops: LocalTarget;
   readonly apiServerUrl: string;
   /** The directory with one header file for each sample. */
   readonly directory: string;
@@ -12,26 +13,30 @@ export interface Introduction {
   /** How this program is started. */
   readonly program: string;
   readonly paint: Colorizer;
+  readonly mark: ReturnType<typeof marker>;
 }
 
 /** Returns the page of `gatecar dev`: what runs, what was tried, and what to try next. */
-export function introduction({ auth, ops, apiServerUrl, directory, samples, program, paint }: Introduction): string {
+export function introduction(shows: Introduction): string {
+  const { auth, ops, apiServerUrl, directory, samples, program, paint } = shows;
   const title = (text: string): string => paint('strong', text);
   const runs = [
     ['gatecar', `${shown(auth)}/auth`, 'a gateway asks here before each request'],
     ['ops', shown(ops), '/metrics /readyz /statusz /flagz'],
-    ['API server', apiServerUrl, 'fake: it accepts the tokens below only'],
+    ['API server', apiServerUrl, 'fake: reviews the tokens below'],
   ]
     .map(([name = '', url = '', text]) => `  ${name.padEnd(12)}${url.padEnd(30)}${text}\n`)
     .join('');
   const tried = columns(
-    samples.map(({ title, result }) => [`${mark(result, paint)}  ${title.padEnd(17)}`, result.detail] as const),
+    samples.map(({ title, result }) => [`${statusOf(result, shows)}  ${title.padEnd(17)}`, result.detail] as const),
     '  ',
   );
   const file = (name: string): string => shellWord(`${directory}/${name}`);
   const curls = samples.map(({ name }) => `curl -i -H @${file(name)} ${curlTarget(auth)}\n`).join('');
   const next: readonly (readonly [title: string, command: string])[] = [
-    ['why a token is rejected', `${program} explain --kube-api-url=${apiServerUrl} ${file('expired')}`],
+    ...(samples.some(({ name }) => name === 'expired')
+      ? [['why a token is rejected', `${program} explain --kube-api-url=${apiServerUrl} ${file('expired')}`] as const]
+      : []),
     ...(ops.socketPath === undefined ? [['decisions, live', `${program} top --url=${ops.url}`] as const] : []),
     ['the configuration of a gateway', `${program} gateway nginx`],
     [
@@ -51,16 +56,19 @@ ${title('Next')}
 ${next.map(([what, command]) => `  ${paint('quiet', `# ${what}`)}\n  ${command}\n`).join('')}`;
 }
 
-function mark({ status }: SampleResult, paint: Colorizer): string {
-  const tone = status === 200 ? 'good' : status === 0 ? 'doubtful' : 'bad';
-  return paint(tone, `${SYMBOLS[tone]} ${status || '---'}`);
+const WORDS = { good: 'ok', doubtful: 'failed', bad: 'denied' } as const;
+
+/** Returns a status with its symbol; where symbols cannot be shown, with a word. */
+function statusOf({ status }: SampleResult, { paint, mark }: Pick<Introduction, 'paint' | 'mark'>): string {
+  const tone = status === 200 ? 'good' : status === 0 || status >= 500 ? 'doubtful' : 'bad';
+  return `${mark(tone) || WORDS[tone].padEnd(7)}${paint(tone, `${status || '---'}`)}`;
 }
 
-function shown({ url, socketPath }: Target): string {
+function shown({ url, socketPath }: LocalTarget): string {
   return socketPath === undefined ? url : `unix:${socketPath}`;
 }
 
-function curlTarget({ url, socketPath }: Target): string {
+function curlTarget({ url, socketPath }: LocalTarget): string {
   const socket = socketPath === undefined ? '' : `--unix-socket ${shellWord(socketPath)} `;
   return `${url.startsWith('https:') ? '-k ' : ''}${socket}${url}/auth`;
 }

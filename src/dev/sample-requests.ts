@@ -1,5 +1,6 @@
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import type { LocalTarget } from '../cli/local-target.ts';
 import type { Config } from '../config/schema.ts';
 import { parseServiceAccount } from '../identity/identity.ts';
 import { ISSUER, type TokenIssuer } from './token-issuer.ts';
@@ -12,7 +13,10 @@ export interface SampleRequest {
   readonly token: string;
 }
 
-/** Returns a request that is allowed with these settings, and three that are not. */
+/**
+ * Returns a request that is allowed with these settings, and three that are not. The mode
+ * `format-only` would allow these too, so they are left out.
+ */
 export function sampleRequests(config: Config, issuer: TokenIssuer): SampleRequest[] {
   const audiences = config.tokenAudiences.slice(0, 1);
   const good = {
@@ -22,12 +26,26 @@ export function sampleRequests(config: Config, issuer: TokenIssuer): SampleReque
     node: 'dev-node',
   };
   const expired = { expiresInSeconds: -3600, notBeforeSeconds: -7200 };
+  const elsewhere = { audiences: [unlisted('another-app', config.tokenAudiences)] };
+  const blocked = { namespace: unlisted('blocked', allowedNamespaces(config)) };
+  const valid = { name: 'valid', title: 'valid token', token: issuer.issue(good) };
+  if (config.mode === 'format-only') return [valid];
   return [
-    { name: 'valid', title: 'valid token', token: issuer.issue(good) },
-    { name: 'audience', title: 'wrong audience', token: issuer.issue({ ...good, audiences: ['another-app'] }) },
-    { name: 'namespace', title: 'blocked namespace', token: issuer.issue({ ...good, namespace: 'blocked' }) },
+    valid,
+    { name: 'audience', title: 'wrong audience', token: issuer.issue({ ...good, ...elsewhere }) },
+    { name: 'namespace', title: 'blocked namespace', token: issuer.issue({ ...good, ...blocked }) },
     { name: 'expired', title: 'expired', token: issuer.issue({ ...good, ...expired }) },
   ];
+}
+
+/** Returns a name that is not in the list: this one, or this one with a prefix. */
+function unlisted(name: string, list: readonly (string | undefined)[]): string {
+  return list.includes(name) ? unlisted(`not-${name}`, list) : name;
+}
+
+/** Returns the namespaces in which a ServiceAccount may pass. */
+function allowedNamespaces({ allowedNamespaces = [], allowedServiceAccounts = [] }: Config) {
+  return [...allowedNamespaces, ...allowedServiceAccounts.map(one => parseServiceAccount(one)?.namespace)];
 }
 
 function allowedAccount(config: Config): { namespace: string; serviceAccount: string } {
@@ -36,20 +54,6 @@ function allowedAccount(config: Config): { namespace: string; serviceAccount: st
   // Never empty: `gatecar dev` sets it if no allowlist is configured.
   const [namespace] = config.allowedNamespaces as [string, ...string[]];
   return { namespace, serviceAccount: 'my-app' };
-}
-
-/** Where to send auth requests: a URL, and the path of the Unix socket if it is one. */
-export interface Target {
-  readonly url: string;
-  readonly socketPath?: string;
-}
-
-/** Returns where to send requests for a listener's address, on this machine. */
-export function targetOf(listener: string, scheme: 'http' | 'https'): Target {
-  if (listener.startsWith('unix:')) {
-    return { url: `${scheme}://localhost`, socketPath: listener.slice('unix:'.length) };
-  }
-  return { url: `${scheme}://${listener.replace(/^(\[::\]|0\.0\.0\.0):/, '127.0.0.1:')}` };
 }
 
 /** The response to a request that was tried. */
@@ -61,7 +65,7 @@ export interface SampleResult {
 }
 
 /** Sends an auth request with this token. */
-export function trySample(target: Target, token: string, headerPrefix: string): Promise<SampleResult> {
+export function trySample(target: LocalTarget, token: string, headerPrefix: string): Promise<SampleResult> {
   const { url, socketPath } = target;
   const send = url.startsWith('https:') ? httpsRequest : httpRequest;
   const options = {

@@ -19,6 +19,9 @@ t.test('help and version are accepted as commands and as flags, long and short',
   ]) {
     t.match(readInvocation(args), { command: 'check', prints: 'help' }, args.join(' '));
   }
+  for (const topic of ['help', 'version']) {
+    t.strictSame(readInvocation(['help', topic]), { command: 'serve', args: [], prints: 'help' }, topic);
+  }
   for (const args of [['--version'], ['-v'], ['version'], ['check', '--version']]) {
     t.match(readInvocation(args), { prints: 'version' }, args.join(' '));
   }
@@ -29,14 +32,14 @@ t.test(
   async t => {
     const errorOf = (...args: string[]) =>
       (t.throws(() => readInvocation(args), { name: 'UsageError' }) as Error).message;
-    t.equal(errorOf('chek'), 'chek is no known command; did you mean check? See gatecar --help');
-    t.equal(errorOf('help', 'explian'), 'explian is no known command; did you mean explain? See gatecar --help');
-    t.equal(errorOf('fooo'), 'fooo is no known command; see gatecar --help');
-    t.equal(errorOf(''), ' is no known command; see gatecar --help');
+    t.equal(errorOf('chek'), '"chek" is no known command; did you mean check? See gatecar --help');
+    t.equal(errorOf('help', 'explian'), '"explian" is no known command; did you mean explain? See gatecar --help');
+    t.equal(errorOf('fooo'), '"fooo" is no known command; see gatecar --help');
+    t.equal(errorOf(''), '"" is no known command; see gatecar --help');
     t.match(errorOf('verson'), 'did you mean version?');
     t.equal(
       errorOf('toString'),
-      'toString is no known command; see gatecar --help',
+      '"toString" is no known command; see gatecar --help',
       'names of Object.prototype are unknown',
     );
     t.match(
@@ -47,5 +50,6 @@ t.test(
 );
 
 t.test('--help has the line of each command', async t => {
-  for (const [name, summary] of Object.entries(COMMANDS)) t.match(help(), `\n  ${name.padEnd(15)}${summary}\n`);
+  const text = help(COMMANDS);
+  for (const [name, summary] of Object.entries(COMMANDS)) t.match(text, `\n  ${name.padEnd(15)}${summary}\n`);
 });

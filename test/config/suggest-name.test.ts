@@ -1,5 +1,5 @@
 import t from 'tap';
-import { suggestName, unknownName } from '../../src/config/suggest-name.ts';
+import { suggestName, unknownArgument, unknownChoice, unknownName } from '../../src/config/suggest-name.ts';
 
 t.test('a missing, extra, wrong or swapped letter still finds the name', async t => {
   const names = ['mode', 'listen', 'cache-ttl', 'token-audiences'];
@@ -53,4 +53,16 @@ t.test('the error text for an unknown name suggests the closest known name, if i
   const known = ['listen', 'mode'];
   t.equal(unknownName('"lsten"', 'lsten', known, 'setting'), '"lsten" is no known setting; did you mean listen?');
   t.equal(unknownName('"x"', 'xyzxyzxyz', known, 'setting'), '"x" is no known setting');
+});
+
+t.test('an unknown argument is quoted, unless it may be a secret', async t => {
+  const known = ['listen', 'mode'];
+  t.equal(unknownArgument('', known, 'word'), '"" is no known word');
+  t.equal(unknownArgument('lsten', known, 'word'), '"lsten" is no known word; did you mean listen?');
+  t.match(unknownArgument('x'.repeat(40), known, 'word'), /^\(an argument of 40 characters, .*\) is no known word$/);
+});
+
+t.test('an unknown choice is reported with all known ones', async t => {
+  t.equal(unknownChoice('xyzxyzxyz', ['a', 'b'], 'shell'), '"xyzxyzxyz" is no known shell. Known: a, b');
+  t.equal(unknownChoice('bsh', ['bash'], 'shell'), '"bsh" is no known shell; did you mean bash? Known: bash');
 });

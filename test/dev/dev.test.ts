@@ -80,8 +80,16 @@ t.test('`gatecar dev` needs only a list of ServiceAccounts, from any source', as
 
 t.test('the printed status for a blocked namespace is the status of the response', async t => {
   const { printed } = await start(t, { GATECAR_POLICY_DENIED_STATUS: '403' });
-  t.match(printed, '✗ 403  blocked namespace  namespace_denied\n');
+  t.match(printed, 'denied 403  blocked namespace  namespace_denied\n');
   t.match(await runCurl(curls(printed)[2] ?? ''), { status: 403 });
+});
+
+t.test('the samples are denied with an allowlist of their names, and are left out in the mode format-only', async t => {
+  const { printed } = await start(t, {}, ['--allowed-namespaces=blocked']);
+  t.match(printed, 'denied 401  blocked namespace  namespace_denied\n');
+  const formatOnly = await start(t, { GATECAR_MODE: 'format-only' });
+  t.match(formatOnly.printed, 'ok     200  valid token');
+  t.equal(curls(formatOnly.printed).length, 1);
 });
 
 t.test('`gatecar dev` ignores settings for a real API server', async t => {
@@ -100,17 +108,44 @@ t.test('an invalid setting of `gatecar dev` is a ConfigError, and nothing is lef
   await t.rejects(dev(['--cache-ttl=never'], QUIET, { write: () => {}, isTerminal: false }), { name: 'ConfigError' });
 });
 
+t.test('a failure after the start stops the server and removes the tokens', async t => {
+  const directory = tempDir(t);
+  const socket = `${tempDir(t)}/s`;
+  const env = { ...QUIET, GATECAR_LISTEN: `unix:${socket}` };
+  const temporary = process.env['TMPDIR'];
+  t.teardown(() => {
+    if (temporary === undefined) delete process.env['TMPDIR'];
+    else process.env['TMPDIR'] = temporary;
+  });
+  const fails = async (write: () => void, directory: string, message: RegExp) => {
+    process.env['TMPDIR'] = directory;
+    await t.rejects(dev([], env, { write, isTerminal: false }), { message });
+    t.notOk(existsSync(socket), 'no listener is left');
+  };
+  await fails(() => {}, '/nowhere', /ENOENT/);
+  const write = () => {
+    t.equal(readdirSync(directory).length, 1);
+    throw new Error('not written');
+  };
+  await fails(write, directory, /^not written$/);
+  t.strictSame(readdirSync(directory), []);
+});
+
 t.test('the page shows what was tried, has only short lines, and is coloured on a terminal only', async t => {
   const { printed } = await start(t);
-  t.match(printed, '✓ 200  valid token        system:serviceaccount:default:my-app\n');
-  t.match(printed, '✗ 401  wrong audience     token_rejected\n');
-  t.match(printed, '✗ 401  blocked namespace  namespace_denied\n');
-  t.match(printed, '✗ 401  expired            token_rejected\n');
+  t.match(printed, 'ok     200  valid token        system:serviceaccount:default:my-app\n');
+  t.match(printed, 'denied 401  wrong audience     token_rejected\n');
+  t.match(printed, 'denied 401  blocked namespace  namespace_denied\n');
+  t.match(printed, 'denied 401  expired            token_rejected\n');
   t.match(printed, /\n {2}npx node src\/main\.ts explain --kube-api-url=http:\/\/127\.0\.0\.1:\d+ \S+\/expired\n/);
   for (const line of printed.split('\n')) t.ok(line.length <= 100, line);
   t.notMatch(printed, /\u001b|eyJ/, 'and no token');
-  t.match((await start(t, {}, [], true)).printed, '\u001b[32m✓ 200\u001b[0m');
-  t.notMatch((await start(t, { NO_COLOR: '1' }, [], true)).printed, '\u001b');
+  t.notMatch(printed, /[✓✗]/, 'nor a symbol, which not every reader of a pipe can show');
+  t.match((await start(t, {}, [], true)).printed, '\u001b[32m✓\u001b[0m \u001b[32m200\u001b[0m  valid token');
+  const plain = (await start(t, { NO_COLOR: '1' }, [], true)).printed;
+  t.match(plain, '  ✓ 200  valid token        system:serviceaccount:default:my-app\n');
+  t.notMatch(plain, '\u001b');
+  t.match((await start(t, { TERM: 'dumb' }, [], true)).printed, 'denied 401  expired');
 });
 
 t.test('the files of the tokens are private, and are removed when it stops', async t => {
@@ -131,6 +166,6 @@ t.test('commands are printed as the user runs this program', async t => {
 t.test('a listener with TLS is asked with TLS', async t => {
   const files = { GATECAR_TLS_CERT_FILE: `${TLS}/server.crt`, GATECAR_TLS_KEY_FILE: `${TLS}/server.key` };
   const { printed } = await start(t, files);
-  t.match(printed, '✓ 200  valid token');
+  t.match(printed, 'ok     200  valid token');
   t.match(curls(printed)[0], /^curl -i -H @\S+ -k https:\/\/127\.0\.0\.1:\d+\/auth$/);
 });

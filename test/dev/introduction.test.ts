@@ -1,5 +1,5 @@
 import t from 'tap';
-import { colorizer } from '../../src/cli/output.ts';
+import { colorizer, marker } from '../../src/cli/output.ts';
 import { type Introduction, introduction } from '../../src/dev/introduction.ts';
 
 const page = (more: Partial<Introduction>) =>
@@ -11,6 +11,7 @@ const page = (more: Partial<Introduction>) =>
     samples: [{ name: 'valid', title: 'valid token', token: 'x', result: { status: 200, detail: 'jane' } }],
     program: 'gatecar',
     paint: colorizer({ isTerminal: false }, {}),
+    mark: marker({ isTerminal: false }, {}),
     ...more,
   });
 
@@ -37,11 +38,26 @@ t.test('a rejected request is marked as one', async t => {
   const samples = [
     { name: 'expired', title: 'expired', token: 'x', result: { status: 401, detail: 'token_rejected' } },
   ];
-  t.match(page({ samples }), '  ✗ 401  expired            token_rejected\n');
+  t.match(page({ samples }), '  denied 401  expired            token_rejected\n');
+  const mark = marker({ isTerminal: true }, { NO_COLOR: '1' });
+  t.match(page({ samples, mark }), '  ✗ 401  expired            token_rejected\n');
+  t.match(page({}), '  ok     200  valid token        jane\n');
+});
+
+t.test('a rejected token is explained only if one was tried', async t => {
+  t.notMatch(page({}), 'why a token is rejected');
+  const samples = [
+    { name: 'expired', title: 'expired', token: 'x', result: { status: 401, detail: 'token_rejected' } },
+  ];
+  t.match(page({ samples }), '  gatecar explain --kube-api-url=http://127.0.0.1:4000 /tmp/d/expired\n');
 });
 
 t.test('a request that could not be sent is neither a success nor a rejection', async t => {
-  const result = { status: 0, detail: 'not tried: ECONNRESET' };
-  const samples = [{ name: 'valid', title: 'valid token', token: 'x', result }];
-  t.match(page({ samples }), '  ! ---  valid token        not tried: ECONNRESET\n');
+  const valid = { name: 'valid', title: 'valid token', token: 'x' };
+  const samples = [{ ...valid, result: { status: 0, detail: 'not tried: ECONNRESET' } }];
+  t.match(page({ samples }), '  failed ---  valid token        not tried: ECONNRESET\n');
+  const mark = marker({ isTerminal: true }, { NO_COLOR: '1' });
+  t.match(page({ samples, mark }), '  ! ---  valid token        not tried: ECONNRESET\n');
+  const unavailable = [{ ...valid, result: { status: 503, detail: 'overloaded' } }];
+  t.match(page({ samples: unavailable }), '  failed 503  valid token        overloaded\n');
 });

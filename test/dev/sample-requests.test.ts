@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import t from 'tap';
 import { readConfig } from '../../src/config/load.ts';
-import { sampleRequests, targetOf, trySample } from '../../src/dev/sample-requests.ts';
+import { sampleRequests, trySample } from '../../src/dev/sample-requests.ts';
 import { tokenIssuer } from '../../src/dev/token-issuer.ts';
 import { tempDir } from '../fixtures/temp-dir.ts';
 import { startTlsServer } from '../fixtures/tls-server.ts';
@@ -23,11 +23,23 @@ t.test('there are four samples, each with a token and a file name of its own', a
   t.match(atob(sampleRequests(config, tokenIssuer())[0]?.token.split('.')[1] ?? ''), 'serviceaccount:ci:my-app');
 });
 
-t.test('a listener on every address is asked on loopback, and one on a socket at its path', async t => {
-  t.strictSame(targetOf('0.0.0.0:9080', 'http'), { url: 'http://127.0.0.1:9080' });
-  t.strictSame(targetOf('[::]:9080', 'https'), { url: 'https://127.0.0.1:9080' });
-  t.strictSame(targetOf('[::1]:9080', 'http'), { url: 'http://[::1]:9080' });
-  t.strictSame(targetOf('unix:/run/s', 'http'), { url: 'http://localhost', socketPath: '/run/s' });
+t.test('the blocked namespace and the wrong audience are in no list of the settings', async t => {
+  const claimsOf = (env: Record<string, string>, at: number) =>
+    JSON.parse(atob(sampleRequests(readConfig([], env), tokenIssuer())[at]?.token.split('.')[1] ?? ''));
+  const namespaceOf = (env: Record<string, string>) => claimsOf(env, 2)['kubernetes.io'].namespace;
+  t.equal(namespaceOf({ GATECAR_ALLOWED_NAMESPACES: 'ci' }), 'blocked');
+  t.equal(namespaceOf({ GATECAR_ALLOWED_NAMESPACES: 'blocked,not-blocked' }), 'not-not-blocked');
+  t.equal(namespaceOf({ GATECAR_ALLOWED_SERVICE_ACCOUNTS: 'system:serviceaccount:blocked:b' }), 'not-blocked');
+  const audiences = { GATECAR_TOKEN_AUDIENCES: 'bindcar,another-app', GATECAR_ALLOWED_NAMESPACES: 'ci' };
+  t.strictSame(claimsOf(audiences, 1).aud, ['not-another-app']);
+});
+
+t.test('in the mode format-only, which denies none of the samples, only the valid one is left', async t => {
+  const env = { GATECAR_MODE: 'format-only', GATECAR_LISTEN: '127.0.0.1:0', GATECAR_ALLOWED_NAMESPACES: 'ci' };
+  t.strictSame(
+    sampleRequests(readConfig([], env), tokenIssuer()).map(({ name }) => name),
+    ['valid'],
+  );
 });
 
 t.test('the result has the reason, or the user, or nothing if the response has neither', async t => {
@@ -42,7 +54,7 @@ t.test('the result has the reason, or the user, or nothing if the response has n
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.teardown(() => server.close());
-  const target = targetOf(`127.0.0.1:${(server.address() as AddressInfo).port}`, 'http');
+  const target = { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
   const results = [];
   while (replies.length > 0) results.push(await trySample(target, 'abc', 'X-Bind-'));
   t.strictSame(results, [
@@ -64,7 +76,10 @@ t.test('a listener on a Unix socket, or with TLS, is asked as such', async t => 
   const server = createServer((_request, response) => response.writeHead(200, { 'X-User': 'jane' }).end()).listen(path);
   await once(server, 'listening');
   t.teardown(() => server.close());
-  t.strictSame(await trySample(targetOf(`unix:${path}`, 'http'), 'abc', 'X-'), { status: 200, detail: 'jane' });
+  t.strictSame(await trySample({ url: 'http://localhost', socketPath: path }, 'abc', 'X-'), {
+    status: 200,
+    detail: 'jane',
+  });
   const tls = await startTlsServer(t);
   t.match(await trySample(tls, 'abc', 'X-'), { status: 200 });
 });

@@ -103,27 +103,30 @@ function isExcerpt(t: Test, block: string, text: string): void {
   }
 }
 
-t.test('the README shows what `npm run dev` prints, and what its first line of curl answers', async t => {
-  const listeners = { GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0', GATECAR_LOG_LEVEL: 'silent' };
-  let printed = '';
-  const write = (text: string) => {
-    printed += text;
-  };
-  const running = await dev([], listeners, { write, isTerminal: false });
-  t.teardown(() => running.stop());
-  const curl = /^curl .*$/m.exec(printed)?.[0] ?? '';
-  const usual = printed.replaceAll(running.auth, '127.0.0.1:9080').replaceAll(running.ops, '127.0.0.1:9081');
-  const [output, answer] = ['text', 'http'].map(language =>
-    blocksOf('README.md').find(one => one.language === language),
-  );
-  isExcerpt(t, output?.text ?? '', usual);
-  let reply = '';
-  await until(async () => {
-    reply = await runShell(`${curl} -s`, {});
-    return reply.startsWith('HTTP/1.1 200');
-  });
-  isExcerpt(t, answer?.text ?? '', reply);
-});
+t.test(
+  'the README shows what `npm run dev` prints on a terminal without colours, and what its first line of curl answers',
+  async t => {
+    const listeners = { GATECAR_LISTEN: '127.0.0.1:0', GATECAR_OPS_LISTEN: '127.0.0.1:0', GATECAR_LOG_LEVEL: 'silent' };
+    let printed = '';
+    const write = (text: string) => {
+      printed += text;
+    };
+    const running = await dev([], { ...listeners, NO_COLOR: '1' }, { write, isTerminal: true });
+    t.teardown(() => running.stop());
+    const curl = /^curl .*$/m.exec(printed)?.[0] ?? '';
+    const usual = printed.replaceAll(running.auth, '127.0.0.1:9080').replaceAll(running.ops, '127.0.0.1:9081');
+    const [output, answer] = ['text', 'http'].map(language =>
+      blocksOf('README.md').find(one => one.language === language),
+    );
+    isExcerpt(t, output?.text ?? '', usual);
+    let reply = '';
+    await until(async () => {
+      reply = await runShell(`${curl} -s`, {});
+      return reply.startsWith('HTTP/1.1 200');
+    });
+    isExcerpt(t, answer?.text ?? '', reply);
+  },
+);
 
 t.test('docs/identity-headers.md shows the headers of a 200, in their order', async t => {
   const gatecar = await startWithFakeApi();

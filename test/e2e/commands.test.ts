@@ -66,7 +66,7 @@ t.test('check and explain report the cause of each fault', { skip: skipWithout(k
     t.match(findings, [
       { check: 'configuration' },
       { check: 'address' },
-      { check: 'tls', text: /by the CA we trust/ },
+      { check: 'tls', text: /by the configured CA/ },
       { check: 'credential', text: /^a token of "system:serviceaccount:gatecar:gatecar"/ },
       { check: 'review', result: 'ok' },
       { check: 'rbac', text: 'gatecar may create TokenReviews' },
@@ -100,7 +100,7 @@ t.test('check and explain report the cause of each fault', { skip: skipWithout(k
     t.strictSame([code, failed], [1, ['tls']]);
     t.match(
       findings.find(({ check }) => check === 'tls'),
-      { text: /"kube-apiserver-ca", which is not the CA we trust/ },
+      { text: /"kube-apiserver-ca", which is not the configured CA/ },
     );
     t.match(await explain(t, wrong), {
       ...outage,
@@ -161,7 +161,7 @@ t.test('check and explain report the cause of each fault', { skip: skipWithout(k
     t.match(await explain(t, { ...settings, GATECAR_ALLOWED_NAMESPACES: 'dns' }), {
       code: 1,
       decision: { kind: 'deny', reason: 'namespace_denied', status: 401 },
-      steps: { policy: { result: 'refuses', fix: 'GATECAR_ALLOWED_NAMESPACES=dns,ci' } },
+      steps: { policy: { result: 'rejects', fix: 'GATECAR_ALLOWED_NAMESPACES=dns,ci' } },
     });
     const listed = {
       GATECAR_ALLOWED_NAMESPACES: 'ci,typo',

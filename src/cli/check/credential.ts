@@ -21,7 +21,7 @@ export function ownName(token: Token | undefined): string {
 }
 
 const RENEW =
-  'kubectl create token gatecar --namespace gatecar   # in a pod the kubelet renews it: kubectl describe pod';
+  'kubectl create token gatecar --namespace gatecar   # in a pod the kubelet rotates it: kubectl describe pod';
 
 /** Checks gatecar's own credential by its own claims or dates. The credential is never printed. */
 export function checkCredential(endpoint: KubeEndpoint, nowMs: number): CheckResult {
@@ -33,7 +33,7 @@ export function checkCredential(endpoint: KubeEndpoint, nowMs: number): CheckRes
   if (!baseUrl.startsWith('https:')) return ok('credential', 'none is sent over plain http: the proxy adds its own');
   return warn(
     'credential',
-    'none: to the API server we are system:anonymous',
+    'none: the API server sees gatecar as system:anonymous',
     'gatecar --help   # GATECAR_KUBE_TOKEN_FILE',
   );
 }

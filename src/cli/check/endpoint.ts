@@ -60,7 +60,7 @@ async function checkTls(
   { host, port, timeoutMs }: Target,
   nowMs: number,
 ): Promise<CheckResult> {
-  // An untrusted proxy may finish the handshake, so its certificate can be reported. No data is
+  // An untrusted server may finish the handshake, so its certificate can be reported. No data is
   // sent to it.
   const named = isIP(host) === 0 ? { servername: host } : {};
   const handshake = () =>
@@ -73,7 +73,8 @@ async function checkTls(
   }
   const { trouble } = await settled(socket, 'secureConnect', timeoutMs);
   try {
-    if (trouble !== undefined) return fail('tls', `${baseUrl} does not speak TLS with us (${trouble})`, ADDRESS_FIX);
+    if (trouble !== undefined)
+      return fail('tls', `${baseUrl} does not speak TLS with gatecar (${trouble})`, ADDRESS_FIX);
     if (tls.rejectUnauthorized === false) {
       return warn(
         'tls',
@@ -102,7 +103,7 @@ function assessCertificate(socket: TLSSocket, nowMs: number): CheckResult {
   const { valid_from: from, valid_to: to, subjectaltname: names, issuer } = socket.getPeerCertificate();
   if (socket.authorized) {
     const soon = Date.parse(to) - nowMs < DAY_MS;
-    const text = `the certificate is the API server's, by the CA we trust; valid until ${to}`;
+    const text = `the certificate is the API server's, by the configured CA; valid until ${to}`;
     return soon ? warn('tls', text, 'kubeadm certs check-expiration') : ok('tls', text);
   }
   // At run time this is an error code, although its type is `Error`.
@@ -124,7 +125,7 @@ function assessCertificate(socket: TLSSocket, nowMs: number): CheckResult {
   }
   return fail(
     'tls',
-    `the certificate is of ${quoteUntrusted(issuer?.CN)}, which is not the CA we trust (${code})`,
+    `the certificate is of ${quoteUntrusted(issuer?.CN)}, which is not the configured CA (${code})`,
     CA_FIX,
   );
 }

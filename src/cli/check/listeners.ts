@@ -8,6 +8,7 @@ import { CHECK_ASK_TIMEOUT_MS } from '../../limits/constants.ts';
 import { bindAddress, type ListenError } from '../../server/listen.ts';
 import type { BindTarget } from '../../system/bind-server.ts';
 import { checkMaterial, type TlsFileError, type TlsPaths, tlsFiles } from '../../tls/tls-files.ts';
+import { localHost } from '../local-target.ts';
 import { type CheckResult, fail, ok } from './check-result.ts';
 
 /**
@@ -57,8 +58,9 @@ function tryOut(target: BindTarget): Promise<string> {
 
 /** Whether the response at an address is one that only gatecar sends. Sends no secret. */
 async function answersAsGatecar(address: Address, isTls: boolean, path: string): Promise<boolean> {
+  // Not as a URL, which cannot have the zone of an IPv6 address.
   const where =
-    address.kind === 'unix' ? { socketPath: address.path } : { host: address.host ?? 'localhost', port: address.port };
+    address.kind === 'unix' ? { socketPath: address.path } : { host: localHost(address), port: address.port };
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const asked = (isTls ? requestHttps : requestHttp)(
     // The certificate is not verified: no secret is sent, and only the text of the check depends on

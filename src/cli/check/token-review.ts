@@ -40,14 +40,14 @@ interface Reviewed {
 
 async function review(token: Token, { connection, config }: ReviewCheckOptions): Promise<Reviewed> {
   let report: ReviewEvent | undefined;
-  const context = tokenReview({
+  const authenticator = tokenReview({
     connection,
     audiences: config.tokenAudiences,
     onReview(one) {
       report = one;
     },
   });
-  const result = await context.authenticate(token, { signal: AbortSignal.timeout(config.reviewTimeoutMs) });
+  const result = await authenticator.authenticate(token, { signal: AbortSignal.timeout(config.reviewTimeoutMs) });
   return { result, report };
 }
 
@@ -119,7 +119,7 @@ async function checkAudiences(options: ReviewCheckOptions): Promise<CheckResult>
   if (audiences.length === 0) return ok('audience', 'none is set: tokens for the API server itself pass');
   const asked = quoteUntrusted(audiences);
   if (options.token === undefined)
-    return ok('audience', `${asked} are required; not tested, because gatecar's credential is not a token`);
+    return ok('audience', `one of ${asked} is required; not tested, because gatecar's credential is not a token`);
   const { result, report } = await review(options.token, options);
   switch (result.kind) {
     case 'authenticated':
@@ -128,7 +128,7 @@ async function checkAudiences(options: ReviewCheckOptions): Promise<CheckResult>
       return result.reason === 'audience_mismatch'
         ? fail(
             'audience',
-            `the server does not support audiences: every token would be rejected, since ${asked} are required`,
+            `the server does not support audiences: every token would be rejected, since one of ${asked} is required`,
             'gatecar serve --token-audiences=   # asks for none: read the warning in gatecar --help',
           )
         : ok('audience', `the API server enforces audiences: a token that is not for ${asked} is rejected`);

@@ -1,5 +1,4 @@
-import { redactArgument } from '../../config/arguments.ts';
-import { unknownName } from '../../config/suggest-name.ts';
+import { unknownChoice } from '../../config/suggest-name.ts';
 import { type CommandContext, UsageError } from '../command.ts';
 import { bashScript } from './bash.ts';
 import { SHELLS } from './completed-words.ts';
@@ -24,10 +23,7 @@ export async function completionCommand({ args, terminal }: CommandContext): Pro
     throw new UsageError(`completion takes one name of ${SHELLS.join(', ')}`);
   }
   const shell = SHELLS.find(one => one === given);
-  if (shell === undefined) {
-    const text = unknownName(JSON.stringify(redactArgument(given)), given, SHELLS, 'shell');
-    throw new UsageError(`${text}${text.endsWith('?') ? '' : '.'} Known: ${SHELLS.join(', ')}`);
-  }
+  if (shell === undefined) throw new UsageError(unknownChoice(given, SHELLS, 'shell'));
   terminal.write(SCRIPTS[shell]());
   return 0;
 }

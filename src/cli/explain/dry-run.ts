@@ -17,7 +17,7 @@ import { measureClockSkew } from '../check/clock-skew.ts';
 export interface DryRun {
   readonly decision: Decision;
   /** The local check that rejected the token; `undefined` if none did. */
-  readonly refusedBy: ScreeningCheck | ClaimCheck | undefined;
+  readonly rejectedBy: ScreeningCheck | ClaimCheck | undefined;
   /**
    * The cluster's published issuer and JWKS. `undefined` if local checks are off or the API server
    * is not needed.
@@ -44,7 +44,7 @@ export interface DryRunOptions {
 }
 
 const NOT_REVIEWED: Omit<DryRun, 'decision'> = {
-  refusedBy: undefined,
+  rejectedBy: undefined,
   keys: undefined,
   keysProblem: undefined,
   signature: undefined,
@@ -65,30 +65,30 @@ export async function dryRun(credential: Credential, options: DryRunOptions): Pr
   const apiClock = serverClock({ wallClock });
   const connection = comparingClocks(clock.connection, apiClock);
   try {
-    const { keys, problem } = credential.kind === 'token' ? await createJwks(config, connection) : {};
+    const { keys, problem } = credential.kind === 'token' ? await fetchJwks(config, connection) : {};
     const clockState = apiClock.state;
     const signature = credential.kind === 'token' ? await keys?.verify(credential.token) : undefined;
-    const seen: { refusedBy?: ScreeningCheck | ClaimCheck; result?: AuthResult; report?: ReviewEvent } = {};
+    const seen: { rejectedBy?: ScreeningCheck | ClaimCheck; result?: AuthResult; report?: ReviewEvent } = {};
     const onRejection = (check: ScreeningCheck | ClaimCheck) => {
-      seen.refusedBy = check;
+      seen.rejectedBy = check;
     };
     const { tokenAudiences: audiences, jwtPrecheck, opaqueTokens, reviewTimeoutMs } = config;
     const onReview = (report: ReviewEvent) => {
       seen.report = report;
     };
-    const context = tokenReview({ connection, audiences, onReview });
-    const noting: TokenAuthenticator = {
+    const authenticator = tokenReview({ connection, audiences, onReview });
+    const recorded: TokenAuthenticator = {
       async authenticate(token) {
-        seen.result = await context.authenticate(token, { signal: AbortSignal.timeout(reviewTimeoutMs) });
+        seen.result = await authenticator.authenticate(token, { signal: AbortSignal.timeout(reviewTimeoutMs) });
         return seen.result;
       },
     };
     const signatures = jwtPrecheck === 'signature';
-    const examining = keys
-      ? withJwtPrecheck(noting, { keys, clock: apiClock, audiences, signatures, onViolation: onRejection, wallClock })
-      : noting;
-    const authority = withTokenScreening(examining, { opaqueTokens, onRejection });
-    const decision = await createAuthorizer(authority, createPolicy(config))(credential);
+    const prechecked = keys
+      ? withJwtPrecheck(recorded, { keys, clock: apiClock, audiences, signatures, onViolation: onRejection, wallClock })
+      : recorded;
+    const screened = withTokenScreening(prechecked, { opaqueTokens, onRejection });
+    const decision = await createAuthorizer(screened, createPolicy(config))(credential);
     return {
       ...NOT_REVIEWED,
       ...seen,
@@ -108,7 +108,7 @@ export async function dryRun(credential: Credential, options: DryRunOptions): Pr
  * Fetches the cluster's issuer and JWKS and waits for them. The server does not wait, but this
  * command handles only one token.
  */
-async function createJwks(
+async function fetchJwks(
   { jwtPrecheck, reviewTimeoutMs }: Config,
   connection: KubeApiClient,
 ): Promise<{ keys?: ClusterJwks; problem?: string | undefined }> {

@@ -60,8 +60,8 @@ export async function explainCommand(context: CommandContext): Promise<number> {
   const file = fileOf(own, operands);
   const config = readConfig(settings, env);
   const credential = credentialOf(await input(file, terminal));
-  const walk = await dryRun(credential, { ...context, config, wallClock });
-  const explained = explanationOf(credential, walk, config, wallClock());
+  const run = await dryRun(credential, { ...context, config, wallClock });
+  const explained = explanationOf(credential, run, config, wallClock());
   const shown = output === 'json' ? `${asciiJson(explained, 2)}\n` : textOf(explained, context);
   terminal.write(withoutToken(shown, credential));
   return EXIT_CODES[explained.decision.kind];
@@ -106,8 +106,8 @@ function credentialOf(text: string): Credential {
   return parseAuthorization(/^(\S+ |bearer$|$)/i.test(value) ? value : `Bearer ${value}`);
 }
 
-function explanationOf(credential: Credential, walk: DryRun, config: Config, nowMs: number): Explained {
-  const { decision } = walk;
+function explanationOf(credential: Credential, run: DryRun, config: Config, nowMs: number): Explained {
+  const { decision } = run;
   const answer = createResponseRenderer(config)(decision);
   const unverified = credential.kind === 'token' ? readJwt(credential.token) : undefined;
   const isAllow = decision.kind === 'allow';
@@ -117,7 +117,7 @@ function explanationOf(credential: Credential, walk: DryRun, config: Config, now
   const removed = [...headerPairs(answer.headers)].find(([name]) => name === REMOVE_HEADER)?.[1] ?? '';
   return {
     ...(unverified && { unverified }),
-    steps: buildReport(credential, walk, config, nowMs),
+    steps: buildReport(credential, run, config, nowMs),
     decision: {
       kind: decision.kind,
       ...(decision.kind !== 'allow' && { reason: decision.reason }),
@@ -131,7 +131,7 @@ function explanationOf(credential: Credential, walk: DryRun, config: Config, now
 
 const TONES: Readonly<Record<Step['result'] | Explained['decision']['kind'], Severity>> = {
   passes: 'good',
-  refuses: 'bad',
+  rejects: 'bad',
   skipped: 'quiet',
   warning: 'doubtful',
   fault: 'bad',

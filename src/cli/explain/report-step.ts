@@ -2,10 +2,10 @@
 export interface Step {
   readonly step: string;
   /**
-   * `passes` and `refuses` are about the token. `skipped` means that the stage has no result.
+   * `passes` and `rejects` are about the token. `skipped` means that the stage has no result.
    * `warning` and `fault` are about gatecar, the cluster and their clocks.
    */
-  readonly result: 'passes' | 'refuses' | 'skipped' | 'warning' | 'fault';
+  readonly result: 'passes' | 'rejects' | 'skipped' | 'warning' | 'fault';
   readonly text: string;
   /** The command to run next. */
   readonly fix?: string;
@@ -20,7 +20,7 @@ export const pass = (text: string): StepOutcome => ({ result: 'passes', text });
 export const skipped = (text: string): StepOutcome => ({ result: 'skipped', text });
 /** The stage rejects the token. @param fix the command to run next. */
 export const reject = (text: string, fix?: string): StepOutcome => ({
-  result: 'refuses',
+  result: 'rejects',
   text,
   ...(fix !== undefined && { fix }),
 });

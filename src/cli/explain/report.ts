@@ -12,7 +12,7 @@ import { localSteps } from './jwt-report.ts';
 import { pass, reject, type Step, type StepOutcome, skipped } from './report-step.ts';
 
 /** Returns the result of each step for one credential, in the order of the pipeline. */
-export function buildReport(credential: Credential, walk: DryRun, config: Config, nowMs: number): Step[] {
+export function buildReport(credential: Credential, run: DryRun, config: Config, nowMs: number): Step[] {
   const steps: Step[] = [{ step: 'credential', ...credentialStep(credential) }];
   const add = (step: string, said: StepOutcome) => steps.push({ step, ...said });
   if (credential.kind !== 'token') return steps;
@@ -24,12 +24,12 @@ export function buildReport(credential: Credential, walk: DryRun, config: Config
     return steps;
   }
   const { token } = credential;
-  add('prescreen', prescreenStep(walk));
-  for (const [step, said] of Object.entries(localSteps(token, walk, config, nowMs))) add(step, said);
-  add('review', reviewStep(walk, config));
-  add('policy', policyStep(walk, config));
-  if (walk.aheadMs !== undefined) {
-    const { result, text, fix } = assessClockSkew(walk.aheadMs);
+  add('prescreen', prescreenStep(run));
+  for (const [step, said] of Object.entries(localSteps(token, run, config, nowMs))) add(step, said);
+  add('review', reviewStep(run, config));
+  add('policy', policyStep(run, config));
+  if (run.aheadMs !== undefined) {
+    const { result, text, fix } = assessClockSkew(run.aheadMs);
     const tone = { ok: 'passes', warn: 'warning' } as const;
     add('clock', { result: tone[result], text, ...(fix !== undefined && { fix }) });
   }
@@ -53,17 +53,17 @@ function credentialStep(credential: Credential): StepOutcome {
   }
 }
 
-function prescreenStep({ refusedBy }: DryRun): StepOutcome {
-  if (refusedBy === 'length')
+function prescreenStep({ rejectedBy }: DryRun): StepOutcome {
+  if (rejectedBy === 'length')
     return reject(`longer than ${MAX_TOKEN_LENGTH} characters, which no TokenReview is sent for`);
-  if (refusedBy === 'opaque') return reject('no JWT, and GATECAR_OPAQUE_TOKENS is refuse');
+  if (rejectedBy === 'opaque') return reject('not a JWT, and GATECAR_OPAQUE_TOKENS is reject');
   return pass(`of at most ${MAX_TOKEN_LENGTH} characters`);
 }
 
 function reviewStep({ result, report }: DryRun, { tokenAudiences }: Config): StepOutcome {
   switch (result?.kind) {
     case undefined:
-      return skipped('not asked: refused before');
+      return skipped('not sent: rejected before');
     case 'authenticated': {
       const { username, audiences } = result.identity;
       return pass(`authenticated as ${quoteUntrusted(username)} for ${quoteUntrusted(audiences)}`);

@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import type { Address } from '../../config/network-types.ts';
 import { SETTINGS } from '../../config/schema.ts';
 import { UsageError } from '../command.ts';
+import { localHost } from '../local-target.ts';
 
 /** The settings of the listeners that gateways connect to. */
 export type Listener = 'listen' | 'grpcListen';
@@ -96,6 +97,7 @@ export function hasHostName(address: Address | undefined): boolean {
   return address?.kind === 'tcp' && isIP(hostOf(address)) === 0;
 }
 
-function hostOf({ host = '' }: Extract<Address, { kind: 'tcp' }>): string {
-  return ['', '0.0.0.0', '::', 'localhost'].includes(host) ? '127.0.0.1' : host;
+function hostOf(address: Extract<Address, { kind: 'tcp' }>): string {
+  const host = localHost(address);
+  return host === 'localhost' ? '127.0.0.1' : host;
 }

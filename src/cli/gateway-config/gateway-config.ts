@@ -1,8 +1,8 @@
-import { redactArgument } from '../../config/arguments.ts';
+import { readCommandLine } from '../../config/arguments.ts';
 import { readConfig } from '../../config/load.ts';
 import type { Config } from '../../config/schema.ts';
-import { unknownName } from '../../config/suggest-name.ts';
-import { type CommandContext, readCommand, UsageError } from '../command.ts';
+import { unknownChoice } from '../../config/suggest-name.ts';
+import { type CommandContext, UsageError } from '../command.ts';
 import { GATEWAYS, type GatewayName, gatewayText } from './templates.ts';
 
 const NAMES = Object.keys(GATEWAYS) as GatewayName[];
@@ -15,15 +15,15 @@ const NAMES = Object.keys(GATEWAYS) as GatewayName[];
  * @throws {UsageError | ConfigError}
  */
 export async function gatewayCommand({ args, env, terminal }: CommandContext): Promise<number> {
-  const { operands, settings } = readCommand(args);
+  const { operands, settings } = readCommandLine(args, []);
   const [given, wanted, ...more] = operands;
   if (given === undefined || more.length > 0) throw new UsageError(`gateway takes one name of ${NAMES.join(', ')}`);
   const name = NAMES.find(one => one === given);
-  if (name === undefined) throw new UsageError(unknown(given, NAMES, 'gateway'));
+  if (name === undefined) throw new UsageError(unknownChoice(given, NAMES, 'gateway'));
   const files: readonly string[] = GATEWAYS[name].files;
   const names = files.map(nameOf);
   const file = wanted === undefined ? files[0] : files.find(one => nameOf(one) === wanted);
-  if (file === undefined) throw new UsageError(unknown(wanted as string, names, `file of ${name}`));
+  if (file === undefined) throw new UsageError(unknownChoice(wanted as string, names, `file of ${name}`));
   const config = readConfig(settings, env);
   terminal.write(await gatewayText(name, file, config));
   const others = names.filter(one => one !== nameOf(file));
@@ -36,11 +36,6 @@ export async function gatewayCommand({ args, env, terminal }: CommandContext): P
 
 function nameOf(file: string): string {
   return file.slice(file.indexOf('/') + 1);
-}
-
-function unknown(given: string, known: readonly string[], what: string): string {
-  const text = unknownName(JSON.stringify(redactArgument(given)), given, known, what);
-  return `${text}${text.endsWith('?') ? '' : '.'} Known: ${known.join(', ')}`;
 }
 
 /** Lists what the operator has to change in the printed configuration. */

@@ -1,13 +1,26 @@
-import { type Colorizer, SYMBOLS, stripControl } from '../output.ts';
+import { type Colorizer, type marker, type Severity, stripControl } from '../output.ts';
 import type { Interval } from './interval.ts';
 import { sumOf, valuesOf } from './metrics-text.ts';
 
 const MAX_REASONS = 5;
 
+/** How a page is shown, and what it says besides the metrics. */
+export interface PageView {
+  /** The address of the ops listener. */
+  readonly address: string;
+  /** Milliseconds since the epoch. */
+  readonly nowMs: number;
+  /** Why the metrics are not of this moment. It takes the place of the API server's state. */
+  readonly problem?: string | undefined;
+  readonly paint: Colorizer;
+  readonly mark: ReturnType<typeof marker>;
+}
+
 /** Returns the page of `gatecar top`, for a terminal of 80 columns and 24 lines. */
-export function pageOf(interval: Interval, address: string, nowMs: number, paint: Colorizer): string {
+export function pageOf(interval: Interval, view: PageView): string {
+  const { paint } = view;
   return [
-    ...headLines(interval, address, nowMs, paint),
+    ...headLines(interval, view),
     '',
     ...decisionLines(interval, paint),
     '',
@@ -21,21 +34,22 @@ export function pageOf(interval: Interval, address: string, nowMs: number, paint
     .join('');
 }
 
-function headLines({ now, seconds, isSinceStart }: Interval, address: string, nowMs: number, paint: Colorizer) {
+function headLines({ now, seconds, isSinceStart }: Interval, { address, nowMs, problem, paint, mark }: PageView) {
   const version = valuesOf(now, 'gatecar_build_info', 'version')[0] ?? '';
   const uptime = duration(Math.max(0, nowMs / 1000 - sumOf(now, 'process_start_time_seconds')));
   const window = isSinceStart ? 'since its start' : `last ${Math.round(seconds)} s`;
-  const isStale = sumOf(now, 'gatecar_serving_stale') > 0;
-  const isUp = sumOf(now, 'gatecar_apiserver_up') > 0;
-  const state: [tone: 'good' | 'doubtful' | 'bad', text: string] = isStale
-    ? ['doubtful', 'API server unreachable: expired results are served (stale-if-error)']
-    : isUp
-      ? ['good', 'API server reachable']
-      : ['bad', 'API server unreachable'];
+  const [tone, state] = problem === undefined ? apiServerState(now) : (['bad', problem] as const);
   return [
     `${paint('strong', `gatecar ${stripControl(version)}`)} at ${address}, up ${uptime}; ${window}`,
-    paint(state[0], `${SYMBOLS[state[0]]} ${state[1]}`),
+    `${mark(tone)}${paint(tone, state)}`,
   ];
+}
+
+function apiServerState(now: Interval['now']): readonly [tone: Severity, text: string] {
+  if (sumOf(now, 'gatecar_serving_stale') > 0) {
+    return ['doubtful', 'API server unreachable: expired results are served (stale-if-error)'];
+  }
+  return sumOf(now, 'gatecar_apiserver_up') > 0 ? ['good', 'API server reachable'] : ['bad', 'API server unreachable'];
 }
 
 const DECISIONS = [

@@ -2,11 +2,10 @@ import { get } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import type { Address } from '../../config/network-types.ts';
 import { UsageError } from '../command.ts';
+import { type LocalTarget, localTarget } from '../local-target.ts';
 
-/** Where the metrics are. */
-export interface MetricsTarget {
-  readonly url: string;
-  readonly socketPath?: string;
+/** Where the metrics are; the URL is that of `/metrics`. */
+export interface MetricsTarget extends LocalTarget {
   /** For the user. */
   readonly shown: string;
 }
@@ -15,13 +14,9 @@ const TIMEOUT_MS = 5_000;
 
 /** Returns the metrics of the ops listener at this address, on this machine. */
 export function targetOfAddress(address: Address): MetricsTarget {
-  if (address.kind === 'unix') {
-    return { url: 'http://localhost/metrics', socketPath: address.path, shown: address.text };
-  }
-  const { host = '127.0.0.1', port } = address;
-  const reachable = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
-  const shown = `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`;
-  return { url: `${shown}/metrics`, shown };
+  const target = localTarget(address, 'http');
+  const shown = address.kind === 'unix' ? address.text : target.url;
+  return { ...target, url: `${target.url}/metrics`, shown };
 }
 
 /**

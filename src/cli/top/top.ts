@@ -2,7 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { readCommandLine } from '../../config/arguments.ts';
 import { readConfig } from '../../config/load.ts';
 import { type CommandContext, UsageError } from '../command.ts';
-import { colorizer, stripControl } from '../output.ts';
+import { colorizer, marker, stripControl } from '../output.ts';
 import { intervalOf, type Snapshot, startOf } from './interval.ts';
 import { parseMetrics, valuesOf } from './metrics-text.ts';
 import { pageOf } from './page.ts';
@@ -29,22 +29,21 @@ const CLEAR_BELOW = '\u001b[J';
 export async function topCommand(context: CommandContext, sleep: (ms: number) => Promise<unknown> = wait) {
   const { terminal, env, wallClock = Date.now } = context;
   const { target, once } = optionsOf(context);
-  const paint = colorizer(terminal, env);
+  const shown = { address: target.shown, paint: colorizer(terminal, env), mark: marker(terminal, env) };
   let history: Snapshot[] = [];
   let pages = 0;
   do {
     const read = await snapshotOf(target, wallClock);
     if ('samples' in read) history = withSnapshot(history, read);
-    const problem =
-      'problem' in read ? `cannot read ${target.shown}/metrics: ${stripControl(read.problem)}` : undefined;
+    const cause = 'problem' in read ? stripControl(read.problem) : undefined;
     const latest = history.at(-1);
     if (latest === undefined) {
-      terminal.complain(`gatecar: ${problem}\n`);
+      terminal.complain(`gatecar: cannot read ${target.shown}/metrics: ${cause}\n`);
       return 1;
     }
     const interval = intervalOf(latest, history.length > 1 ? history[0] : undefined);
-    const note = problem === undefined ? '' : `\n${paint('bad', problem)}\n`;
-    const page = pageOf(interval, target.shown, wallClock(), paint) + note;
+    const problem = cause === undefined ? undefined : `cannot read /metrics: ${cause}`;
+    const page = pageOf(interval, { ...shown, nowMs: wallClock(), problem });
     if (once) await terminal.writeNow(page);
     else {
       await terminal.writeNow(terminal.isTerminal ? redrawn(page, pages) : `${page}\n`);

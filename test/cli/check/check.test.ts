@@ -158,7 +158,7 @@ t.test('an address that does not resolve, refuses connections or is silent is re
   const silent = `https://${await listening(t, createServer())}`;
   t.match((await address(silent, { GATECAR_REVIEW_TIMEOUT: '50ms' }))['tls'], {
     result: 'fail',
-    text: /TLS with us \(timeout\)$/,
+    text: /TLS with gatecar \(timeout\)$/,
   });
 });
 
@@ -183,12 +183,12 @@ t.test('an API server certificate that is untrusted, expired or for another name
     };
     return (await check(settings, { wallClock: () => nowMs })).by['tls'];
   };
-  t.match(await tls('server', 'ca'), { result: 'ok', text: /by the CA we trust; valid until / });
+  t.match(await tls('server', 'ca'), { result: 'ok', text: /by the configured CA; valid until / });
   t.match(await tls('server', 'ca', 'localhost'), { result: 'ok' });
   t.match(await tls('server', 'ca', '127.0.0.1', Date.UTC(2126, 10, 3)), { result: 'warn', fix: /^kubeadm/ });
   t.match(await tls('server', 'other'), {
     result: 'fail',
-    text: /^the certificate is of "gatecar-test-ca", which is not the CA we trust \([A-Z_]+\)$/,
+    text: /^the certificate is of "gatecar-test-ca", which is not the configured CA \([A-Z_]+\)$/,
     fix: /# for GATECAR_KUBE_CA_FILE$/,
   });
   t.match(await tls('server-by-name', 'ca'), {
@@ -205,7 +205,7 @@ t.test('a server without TLS and invalid TLS material are failures, and skipped 
   const plain = await startStandIn(rejects);
   t.teardown(() => plain.close());
   const { by } = await check({ GATECAR_KUBE_API_URL: plain.url.replace('http:', 'https:') });
-  t.match(by['tls'], { result: 'fail', text: /does not speak TLS with us \([A-Z_]+\)$/ });
+  t.match(by['tls'], { result: 'fail', text: /does not speak TLS with gatecar \([A-Z_]+\)$/ });
   const server = await startTlsServer(t);
   const file = (user: Record<string, unknown>, cluster: Record<string, unknown> = {}) =>
     join(tempDir(t, { kubeconfig: kubeconfig({ cluster: { server: server.url, ...cluster }, user }) }), 'kubeconfig');
@@ -287,7 +287,7 @@ t.test('gatecar’s own credential is described by kind and expiry', async t => 
   });
   t.match(await user(certificate, Date.UTC(2200, 0)), { result: 'fail', text: /, which expired 2126-/ });
   t.match(await user({ username: 'jane', password: 's3cret' }), { result: 'ok', text: 'name and password' });
-  t.match(await user({}), { result: 'warn', text: /system:anonymous$/ });
+  t.match(await user({}), { result: 'warn', text: 'none: the API server sees gatecar as system:anonymous' });
 });
 
 t.test('a failed trial review is reported with its cause and a fix', async t => {
@@ -300,7 +300,7 @@ t.test('a failed trial review is reported with its cause and a fix', async t => 
     text: /rejects gatecar's own credential.*\(unauthorized \(HTTP 401\)\); gatecar's is for \["https:\/\/kubernetes.default.svc"\]/,
     fix: /^kubectl create token gatecar/,
   });
-  t.notMatch((await trial(answers(401, {}), 'opaque'))['review']?.text, 'ours is for');
+  t.notMatch((await trial(answers(401, {}), 'opaque'))['review']?.text, "gatecar's is for");
   t.match(await trial(answers(403, {})), {
     review: {
       result: 'fail',
@@ -339,13 +339,16 @@ t.test('an API server that ignores audiences is a failure, and one that checks t
   t.match(await audience(accepts()), { result: 'ok', text: 'the API server confirms ["bindcar"]' });
   t.match(await audience(accepts({ audiences: [] })), {
     result: 'fail',
-    text: /does not support audiences/,
+    text: 'the server does not support audiences: every token would be rejected, since one of ["bindcar"] is required',
     fix: /--token-audiences=/,
   });
   t.match(await audience(answers(429, {})), { result: 'fail', text: /\(429\)/ });
   t.match(await audience(rejects, { GATECAR_TOKEN_AUDIENCES: '' }), { result: 'ok', text: /^none is set: tokens/ });
   const { url } = await apiServer(t, rejects);
-  t.match((await check({ GATECAR_KUBE_API_URL: url })).by['audience'], { result: 'ok', text: /not tested/ });
+  t.match((await check({ GATECAR_KUBE_API_URL: url })).by['audience'], {
+    result: 'ok',
+    text: 'one of ["bindcar"] is required; not tested, because gatecar\'s credential is not a token',
+  });
 });
 
 t.test('a clock skew to the API server is a warning', async t => {

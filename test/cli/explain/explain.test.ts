@@ -105,32 +105,55 @@ t.test('each failed local check is reported with a fix, and no review is sent', 
     decision: { kind: 'deny', reason: 'token_rejected', status: 401 },
     steps: {
       audience: {
-        result: 'refuses',
+        result: 'rejects',
         text: 'for ["elsewhere"]; GATECAR_TOKEN_AUDIENCES is ["bindcar"]',
-        fix: 'kubectl create token NAME --namespace NAMESPACE --audience bindcar',
+        fix: 'kubectl create token my-app --namespace default --audience bindcar',
       },
-      expiry: { result: 'refuses', text: /^expired \S+Z; it is \S+Z here$/, fix: /^kubectl create token/ },
+      expiry: {
+        result: 'rejects',
+        text: /^expired \S+Z; it is \S+Z here$/,
+        fix: 'kubectl create token my-app --namespace default --audience bindcar   # or mount one that is rotated',
+      },
       signature: { result: 'passes' },
-      review: { result: 'skipped', text: 'not asked: refused before' },
+      review: { result: 'skipped', text: 'not sent: rejected before' },
       policy: { result: 'skipped' },
     },
   });
   const early = await explain({ env, input: token({ notBeforeSeconds: 3600 }) });
-  t.match(early.steps['not before'], { result: 'refuses', text: /^valid from /, fix: /^gatecar check/ });
+  t.match(early.steps['not before'], { result: 'rejects', text: /^valid from /, fix: /^gatecar check/ });
   const wrongSignature = await explain({ env, input: `${token().slice(0, -4)}AAAA` });
-  t.match(wrongSignature.steps['signature'], { result: 'refuses', text: /which did not make it$/ });
+  t.match(wrongSignature.steps['signature'], { result: 'rejects', text: /which did not make it$/ });
   t.equal(apiServer.reviews, 0);
+});
+
+t.test('the command for a new token has placeholders unless the claims name a ServiceAccount', async t => {
+  const api = await standIn(t, reviews({ error: 'invalid bearer token' }));
+  api.documents['/.well-known/openid-configuration'] = { issuer: ISSUER };
+  api.documents['/openid/v1/jwks'] = { keys: [] };
+  const fix = async (claims: Record<string, unknown>, audiences: string) => {
+    const env = { GATECAR_KUBE_API_URL: api.url, GATECAR_TOKEN_AUDIENCES: audiences };
+    const input = revealToken(unsignedJwt({ iss: ISSUER, aud: ['bindcar'], exp: 1, ...claims }));
+    return (await explain({ env, input })).steps['expiry']?.fix;
+  };
+  const rotated = '   # or mount one that is rotated';
+  t.equal(await fix({}, ''), `kubectl create token NAME --namespace NAMESPACE${rotated}`);
+  const forged = { sub: 'system:serviceaccount:ci:b; reboot' };
+  t.equal(await fix(forged, 'bindcar'), `kubectl create token NAME --namespace NAMESPACE --audience bindcar${rotated}`);
+  t.equal(await fix({ sub: 'system:serviceaccount:ci:b' }, ''), `kubectl create token b --namespace ci${rotated}`);
 });
 
 t.test('a token that is too long, or opaque if that is rejected, fails at the prescreen step', async t => {
   const { env } = await startServer(t, { GATECAR_OPAQUE_TOKENS: 'reject' });
   const long = await explain({ env, input: 'a'.repeat(16_385) });
   t.match(long.steps, {
-    prescreen: { result: 'refuses', text: /^longer than 16384/ },
-    'local checks': { text: 'refused before' },
+    prescreen: { result: 'rejects', text: /^longer than 16384/ },
+    'local checks': { text: 'rejected before' },
   });
   const opaque = await explain({ env, input: 'opaque' });
-  t.match(opaque.steps, { prescreen: { result: 'refuses', text: /^no JWT/ }, credential: { text: /opaque/ } });
+  t.match(opaque.steps, {
+    prescreen: { result: 'rejects', text: 'not a JWT, and GATECAR_OPAQUE_TOKENS is reject' },
+    credential: { text: /opaque/ },
+  });
   t.notOk('unverified' in opaque, 'an opaque token has no claims');
 });
 
@@ -145,7 +168,7 @@ t.test('local checks that cannot decide are skipped with a reason', async t => {
       result: 'skipped',
       text: /could not be had: "GET \/\.well-known\/openid-configuration: HTTP 404"$/,
     },
-    review: { result: 'refuses', text: 'not authenticated: invalid bearer token' },
+    review: { result: 'rejects', text: 'not authenticated: invalid bearer token' },
   });
   t.match(await skipped({ GATECAR_JWT_PRECHECK: 'off' }), { 'local checks': { text: 'GATECAR_JWT_PRECHECK is off' } });
   t.match(await skipped({}, 'opaque'), { 'local checks': { text: /^an opaque token/ } });
@@ -174,7 +197,7 @@ t.test('a review without a matching audience or a user is explained', async t =>
   const api = await standIn(t, accepts({ audiences: [] }));
   const env = { GATECAR_KUBE_API_URL: api.url };
   t.match(await explain({ env, input: 'opaque' }), {
-    steps: { review: { result: 'refuses', text: 'authenticated, but not for ["bindcar"]: it knows no audiences' } },
+    steps: { review: { result: 'rejects', text: 'authenticated, but not for ["bindcar"]: it knows no audiences' } },
     decision: { reason: 'audience_mismatch' },
   });
   api.behaviour = accepts({ user: {} });
@@ -189,7 +212,7 @@ t.test('a denial by policy is explained with the setting that would allow the ac
   const policy = async (settings: Record<string, string>) =>
     (await explain({ env: { ...env, ...settings }, input: 'opaque' })).steps['policy'];
   t.match(await policy({ GATECAR_ALLOWED_NAMESPACES: 'ci' }), {
-    result: 'refuses',
+    result: 'rejects',
     fix: 'GATECAR_ALLOWED_NAMESPACES=ci,default',
     text: '"system:serviceaccount:default:my-app" is not allowed: GATECAR_ALLOWED_NAMESPACES is ["ci"]',
   });
@@ -259,7 +282,7 @@ t.test('an invalid credential is explained without a connection to the API serve
       code: 1,
       decision: { kind: 'deny', reason, status: 401 },
       removed: [],
-      steps: { credential: { result: 'refuses', text } },
+      steps: { credential: { result: 'rejects', text } },
     });
   }
   t.equal(api.connections, 0);

@@ -164,6 +164,7 @@ t.test('an unknown gateway or file is an error with a suggestion and the known n
   await t.rejects(print([]), { message: /^gateway takes one name of nginx, / });
   await t.rejects(print(['nginx', 'nginx.conf', 'more']), { name: 'UsageError' });
   await t.rejects(print(['nginx', '--mode=open']), { name: 'ConfigError' });
+  await t.rejects(print(['nginx', '--output', 'json']), { message: /--output is no known argument/ });
 });
 
 t.test('the examples folder is found next to the bundle and from the source tree', async t => {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { colorizer } from '../../../src/cli/output.ts';
+import { colorizer, marker } from '../../../src/cli/output.ts';
 import { intervalOf, type Snapshot } from '../../../src/cli/top/interval.ts';
 import { parseMetrics } from '../../../src/cli/top/metrics-text.ts';
 import { pageOf } from '../../../src/cli/top/page.ts';
@@ -44,17 +44,22 @@ gatecar_reviews_queued{priority="verified"} 1
 gatecar_reviews_rejected_total{priority="unverified",reason="queue_full"} 30
 `;
 
-function page(text: string, isTerminal = false, atSeconds = 1010, earlier?: Snapshot): string {
+function page(text: string, isTerminal = false, atSeconds = 1010, earlier?: Snapshot, problem?: string): string {
   const latest = { atMs: atSeconds * 1000, samples: parseMetrics(text) };
-  const paint = colorizer({ isTerminal }, {});
-  return pageOf(intervalOf(latest, earlier), 'http://127.0.0.1:9081', latest.atMs, paint);
+  return pageOf(intervalOf(latest, earlier), {
+    address: 'http://127.0.0.1:9081',
+    nowMs: latest.atMs,
+    problem,
+    paint: colorizer({ isTerminal }, {}),
+    mark: marker({ isTerminal }, {}),
+  });
 }
 
 t.test('it shows decisions, reasons, hit rate, reviews, latency and priorities', async t => {
   t.equal(
     page(SAMPLES),
     `gatecar 1.2.3 at http://127.0.0.1:9081, up 0 min 10 s; since its start
-✓ API server reachable
+API server reachable
 
 DECISIONS                      per s       share         p50         p99
 allow                        1,500.0      75.0 %     0.05 ms     0.10 ms
@@ -98,18 +103,32 @@ t.test('without traffic it shows no shares and no latencies', async t => {
 t.test('an unreachable API server, stale results and failed reviews are marked', async t => {
   t.match(
     page(SAMPLES.replace('apiserver_up 1', 'apiserver_up 0'), true),
-    '\u001b[31m✗ API server unreachable\u001b[0m',
+    '\u001b[31m✗\u001b[0m \u001b[31mAPI server unreachable\u001b[0m\n',
   );
   const stale = SAMPLES.replace('serving_stale 0', 'serving_stale 1');
   t.match(
     page(stale, true),
-    '\u001b[33m! API server unreachable: expired results are served (stale-if-error)\u001b[0m',
+    '\u001b[33m!\u001b[0m \u001b[33mAPI server unreachable: expired results are served (stale-if-error)\u001b[0m\n',
   );
   const failed = SAMPLES.replace('outcome="timeout"} 0', 'outcome="timeout"} 50');
   t.match(page(failed, true), '\u001b[33mfailed 5.0\u001b[0m per s');
   t.match(page(SAMPLES, true), '\u001b[32mallow ');
   const uneven = SAMPLES.replace('"authenticated"} 100', '"authenticated"} 7');
   t.match(page(uneven, true, 1003.7), 'rejected 5.4, failed 0.0 per s', 'no failure comes from rounding');
+});
+
+t.test('a problem takes the place of the state, which is not known any more, and adds no line', async t => {
+  const text = page(SAMPLES, true, 1010, undefined, 'cannot read /metrics: HTTP 503');
+  t.match(text, 'since its start\n\u001b[31m✗\u001b[0m \u001b[31mcannot read /metrics: HTTP 503\u001b[0m\n\n');
+  t.notMatch(text, 'API server');
+  t.equal(text.split('\n').length, page(SAMPLES, true).split('\n').length);
+});
+
+t.test('the longest page fits a terminal of 24 lines and 80 columns', async t => {
+  const reasons = Array.from({ length: 7 }, (_, at) => `gatecar_requests_total{reason="r${at}"} ${at + 1}\n`);
+  const lines = page(SAMPLES + reasons.join('')).split('\n');
+  t.ok(lines.length <= 24, `${lines.length} lines`);
+  for (const line of lines) t.ok(line.length <= 80, line);
 });
 
 t.test('the uptime is in the two largest units', async t => {

@@ -85,12 +85,17 @@ t.test('a gatecar that does not answer at first is an error', async t => {
   t.match(err, /^gatecar: cannot read http:\/\/127\.0\.0\.1:1\/metrics: .*ECONNREFUSED/);
 });
 
-t.test('a gatecar that answers no more is reported below its last page', async t => {
-  const gatecar = await startWithFakeApi({});
-  const out = await pages([`--url=${gatecar.ops}`], [() => gatecar.stop(), () => {}]);
-  t.equal(out.match(/DECISIONS/g)?.length, 3);
-  t.match(out, /refresh .*\n\ncannot read http:\S+\/metrics: .*ECONNREFUSED.*\n\n/);
-});
+t.test(
+  'a gatecar that answers no more is reported on its last page, in place of the state of the API server',
+  async t => {
+    const gatecar = await startWithFakeApi({});
+    const out = await pages([`--url=${gatecar.ops}`], [() => gatecar.stop(), () => {}]);
+    t.equal(out.match(/DECISIONS/g)?.length, 3);
+    t.equal(out.match(/^API server reachable$/gm)?.length, 1, 'only on the first page');
+    t.equal(out.match(/; .*\ncannot read \/metrics: .+\n\nDECISIONS/g)?.length, 2);
+    t.match(out, 'ECONNREFUSED');
+  },
+);
 
 t.test('the metrics of another program are not shown', async t => {
   const { url } = await other(t, (_request, response) => response.end('up 1\n'));
