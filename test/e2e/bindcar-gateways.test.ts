@@ -43,7 +43,7 @@ interface Addresses {
 }
 
 /**
- * Starts the gateway as in the example. With `endsToken` it removes the token, as the example
+ * Starts the gateway as in the example. With `removesToken` it removes the token, as the example
  * describes. Returns its URL.
  */
 type Start = (t: Test, addresses: Addresses, removesToken?: boolean) => Promise<{ readonly url: string }>;

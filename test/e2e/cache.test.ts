@@ -14,7 +14,7 @@ const audiences = ['bindcar'];
 
 t.setTimeout(startLimitMs);
 
-t.test('results are remembered', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
+t.test('results are cached', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
   const { api, tokenFile, settings, applyRbac } = await startCluster(t);
   await api.createServiceAccount('apps', 'web');
   const newToken = () => api.requestToken('apps', 'web', { audiences });

@@ -63,7 +63,7 @@ t.test('gatecar protects the API server', { skip: skipWithout(kubeApiServerMissi
     const invalid = {
       signature: wronglySigned(),
       expired: api.signToken({ ...claims, iat: now - 7_200, nbf: now - 7_200, exp: now - 3_600 }),
-      not_yet_valid: api.signToken({ ...claims, iat: now + 3_600, nbf: now + 3_600, exp: now + 7_200 }),
+      'not yet valid': api.signToken({ ...claims, iat: now + 3_600, nbf: now + 3_600, exp: now + 7_200 }),
       audience: api.signToken({ ...claims, aud: ['b', 'ü "quoted"'] }),
     };
     for (const [check, token] of Object.entries(invalid)) {

@@ -51,26 +51,29 @@ t.test('docs/monitoring.md lists every gatecar metric, and no page has another',
   for (const text of [MONITORING, DOCS]) t.strictSame([...new Set(text.match(/\bgatecar_\w+/g))].sort(), metrics);
 });
 
-t.test('the documentation lists every reason, every review outcome and every fixed line logged at warn or above', async t => {
-  const scrape = await scraped(t);
-  const labelValues = (label: string) =>
-    new Set(Array.from(scrape.matchAll(new RegExp(`${label}="([^"]+)"`, 'g')), ([, name = '']) => name));
-  const reasons = new Set(
-    Array.from(scrape.matchAll(/gatecar_requests_total\{.*reason="([^"]+)"/g), ([, name = '']) => name),
-  );
-  t.ok(reasons.size > 10);
-  for (const reason of reasons) t.match(TROUBLESHOOTING, new RegExp(`^\\| [^|]+ \\| \`${reason}\` \\|`, 'm'), reason);
-  const outages = [...labelValues('outcome')].filter(
-    outcome => !/^(authenticated|rejected|unavailable|success|failure)$/.test(outcome),
-  );
-  t.ok(outages.length > 10);
-  for (const value of [...outages, ...labelValues('reason')]) t.match(DOCS, `\`${value}\``, value);
-  for (const cause of outages) t.match(MONITORING, `\`${cause}\``, cause);
-  const sources = globSync('src/**/*.ts', { cwd: ROOT }).map(read);
-  const lines = sources.flatMap(source => Array.from(source.matchAll(SEVERE), ([, , line = '']) => line));
-  t.ok(lines.length > 10, lines.join(', '));
-  for (const line of lines) t.match(TROUBLESHOOTING, `\`${line.split(/(?<!stale results)[:;,]/)[0]}`, line);
-});
+t.test(
+  'the documentation lists every reason, every review outcome and every fixed line logged at warn or above',
+  async t => {
+    const scrape = await scraped(t);
+    const labelValues = (label: string) =>
+      new Set(Array.from(scrape.matchAll(new RegExp(`${label}="([^"]+)"`, 'g')), ([, name = '']) => name));
+    const reasons = new Set(
+      Array.from(scrape.matchAll(/gatecar_requests_total\{.*reason="([^"]+)"/g), ([, name = '']) => name),
+    );
+    t.ok(reasons.size > 10);
+    for (const reason of reasons) t.match(TROUBLESHOOTING, new RegExp(`^\\| [^|]+ \\| \`${reason}\` \\|`, 'm'), reason);
+    const outages = [...labelValues('outcome')].filter(
+      outcome => !/^(authenticated|rejected|unavailable|success|failure)$/.test(outcome),
+    );
+    t.ok(outages.length > 10);
+    for (const value of [...outages, ...labelValues('reason')]) t.match(DOCS, `\`${value}\``, value);
+    for (const cause of outages) t.match(MONITORING, `\`${cause}\``, cause);
+    const sources = globSync('src/**/*.ts', { cwd: ROOT }).map(read);
+    const lines = sources.flatMap(source => Array.from(source.matchAll(SEVERE), ([, , line = '']) => line));
+    t.ok(lines.length > 10, lines.join(', '));
+    for (const line of lines) t.match(TROUBLESHOOTING, `\`${line.split(/(?<!stale results)[:;,]/)[0]}`, line);
+  },
+);
 
 t.test('every metric of a rule or a panel, with its labels, is in a scrape of the running process', async t => {
   const scrape = await scraped(t);
