@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { Agent } from 'node:http';
 import t from 'tap';
+import { cacheLookups } from '../fixtures/metrics.ts';
 import { sendRequest } from '../fixtures/send-request.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
@@ -46,7 +47,7 @@ t.test('results are cached', { skip: skipWithout(kubeApiServerMissing()) }, asyn
         const answers = inParallel(256, () => sendRequest(gatecar.auth, { token }));
         await until(
           'all requests wait for one review',
-          async () => (await lookups(gatecar.ops, 'coalesced')) === coalesced,
+          async () => (await cacheLookups(gatecar.ops, 'coalesced')) === coalesced,
         );
         api.resume();
         t.strictSame(new Set((await answers).map(reply => reply.status)), new Set([status]));
@@ -163,9 +164,4 @@ t.test('results are cached', { skip: skipWithout(kubeApiServerMissing()) }, asyn
 
 function inParallel<T>(count: number, work: () => Promise<T>): Promise<T[]> {
   return Promise.all(Array.from({ length: count }, work));
-}
-
-async function lookups(ops: string, result: string): Promise<number> {
-  const { body } = await sendRequest(ops, { path: '/metrics' });
-  return Number(new RegExp(`^gatecar_cache_lookups_total\\{result="${result}"\\} (\\d+)$`, 'm').exec(body)?.[1]);
 }
