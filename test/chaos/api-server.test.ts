@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { startCluster } from '../e2e/fixtures/support/cluster.ts';
+import { newTokens, startCluster } from '../e2e/fixtures/support/cluster.ts';
 import { type GatecarProcess, startGatecar } from '../e2e/fixtures/support/gatecar-process.ts';
 import { kubeApiServerMissing, startLimitMs } from '../e2e/fixtures/support/kube-apiserver.ts';
 import { skipWithout } from '../e2e/fixtures/support/missing-tools.ts';
@@ -40,7 +40,7 @@ t.test('gatecar survives chaos of the API server', { skip: skipWithout(kubeApiSe
     await api.createServiceAccount('apps', 'web');
     const claims = await api.claimsFor('apps', 'web', { aud: audiences });
     return {
-      newToken: () => api.signToken({ ...claims, jti: randomUUID() }),
+      newToken: newTokens(api, claims),
       wronglySigned: () => otherKeys.sign({ ...claims, jti: randomUUID() }, { kid: api.keys.kid }),
     };
   };

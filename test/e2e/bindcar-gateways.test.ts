@@ -5,7 +5,8 @@ import t, { type Test } from 'tap';
 import { at, exampleDocuments, exampleReadme, IDENTITY_NAMES, sortedNames, type Yaml } from '../fixtures/examples.ts';
 import { sendRequest, type TestRequest } from '../fixtures/send-request.ts';
 import { tempDir } from '../fixtures/temp-dir.ts';
-import { type Bindcar, OPEN_PATHS, startBindcar } from './fixtures/support/bindcar.ts';
+import { assertNotReceived } from './fixtures/support/application.ts';
+import { OPEN_PATHS, startBindcar } from './fixtures/support/bindcar.ts';
 import { type CertificateFiles, createAuthority, createServerCertificate } from './fixtures/support/certificates.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
 import { envoyExample, startEnvoyAt } from './fixtures/support/envoy.ts';
@@ -43,7 +44,7 @@ interface Addresses {
 }
 
 /**
- * Starts the gateway as in the example. With `endsToken` it removes the token, as the example
+ * Starts the gateway as in the example. With `removesToken` it removes the token, as the example
  * describes. Returns its URL.
  */
 type Start = (t: Test, addresses: Addresses, removesToken?: boolean) => Promise<{ readonly url: string }>;
@@ -220,12 +221,6 @@ t.test('bindcar behind gatecar is reached by allowed accounts only', { skip: ski
     },
   );
 });
-
-async function assertNotReceived(t: Test, bindcar: Bindcar, work: () => Promise<unknown>): Promise<void> {
-  const before = bindcar.requests.length;
-  await work();
-  t.strictSame(bindcar.requests.slice(before), [], 'bindcar receives no request');
-}
 
 /**
  * Runs the command of the Job's container, with the token and CA file that the kubelet would

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { Agent } from 'node:http';
 import t from 'tap';
+import { cacheLookups } from '../fixtures/metrics.ts';
 import { sendRequest } from '../fixtures/send-request.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
@@ -14,7 +15,7 @@ const audiences = ['bindcar'];
 
 t.setTimeout(startLimitMs);
 
-t.test('results are remembered', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
+t.test('results are cached', { skip: skipWithout(kubeApiServerMissing()) }, async t => {
   const { api, tokenFile, settings, applyRbac } = await startCluster(t);
   await api.createServiceAccount('apps', 'web');
   const newToken = () => api.requestToken('apps', 'web', { audiences });
@@ -46,7 +47,7 @@ t.test('results are remembered', { skip: skipWithout(kubeApiServerMissing()) }, 
         const answers = inParallel(256, () => sendRequest(gatecar.auth, { token }));
         await until(
           'all requests wait for one review',
-          async () => (await lookups(gatecar.ops, 'coalesced')) === coalesced,
+          async () => (await cacheLookups(gatecar.ops, 'coalesced')) === coalesced,
         );
         api.resume();
         t.strictSame(new Set((await answers).map(reply => reply.status)), new Set([status]));
@@ -163,9 +164,4 @@ t.test('results are remembered', { skip: skipWithout(kubeApiServerMissing()) }, 
 
 function inParallel<T>(count: number, work: () => Promise<T>): Promise<T[]> {
   return Promise.all(Array.from({ length: count }, work));
-}
-
-async function lookups(ops: string, result: string): Promise<number> {
-  const { body } = await sendRequest(ops, { path: '/metrics' });
-  return Number(new RegExp(`^gatecar_cache_lookups_total\\{result="${result}"\\} (\\d+)$`, 'm').exec(body)?.[1]);
 }

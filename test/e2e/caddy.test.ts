@@ -30,7 +30,7 @@ t.test(
       downStatus: 502,
       outageStatus: 503,
       // Go rejects the path: invalid percent-encoding.
-      refusedPaths: ['/%zz'],
+      rejectedPaths: ['/%zz'],
     });
   },
 );

@@ -1,19 +1,20 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadYaml } from '@kubernetes/client-node';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { at, exampleDocuments, exampleReadme, type Yaml } from '../fixtures/examples.ts';
 import { sendRequest } from '../fixtures/send-request.ts';
 import { tempDir } from '../fixtures/temp-dir.ts';
-import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
+import { startCluster } from './fixtures/support/cluster.ts';
 import { type AccessControl, type Dapr, startDapr } from './fixtures/support/dapr.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { clusterTools, containerOf, documentOf, environmentOf, podOf, render } from './fixtures/support/helm.ts';
+import { assertNoReviewsWithJwks, assertReviewsWithoutJwks } from './fixtures/support/jwks-through-proxy.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { startKubectlProxy } from './fixtures/support/kubectl-proxy.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
-import { denialOf, identityIn, rejected } from './fixtures/support/response-matchers.ts';
+import { assertUnavailable, denialOf, identityIn, rejected } from './fixtures/support/response-matchers.ts';
 import { until } from './fixtures/support/until.ts';
 
 // Tests `examples/dapr` with other addresses: a stand-in for daprd in front of the real `kubectl
@@ -147,28 +148,9 @@ t.test('gatecar reviews tokens through Dapr', { skip: skipWithout(missing) }, as
       writeFileSync(apiTokenFile, 'first\n');
       const jwksProxy = await startKubectlProxy(t, kubeconfig, (loadYaml(keyArgs) as { args: string[] }).args);
       const dapr = await startDapr(t, { appId: APP, to: jwksProxy.url, apiToken: 'first', accessControl });
-      const withPrecheck = { ...settings(dapr), GATECAR_JWT_PRECHECK: 'signature' };
-      const invalidToken = async () => {
-        const [head, claims] = (await newToken()).split('.');
-        return `${head}.${claims}.${Buffer.alloc(256, 'x').toString('base64url')}`;
-      };
-      const withoutKeys = await startGatecar(t, withPrecheck);
-      await withoutKeys.logged('that it has no keys', ({ msg }) => msg.startsWith('cannot fetch cluster JWKS'));
-      t.equal(
-        await reviewsDuring(api, async () => sendRequest(withoutKeys.auth, { token: await invalidToken() })),
-        1,
-        'Dapr’s access control blocks the JWKS',
-      );
-
+      await assertReviewsWithoutJwks(t, { api, newToken }, settings(dapr));
       dapr.accessControl = withOperations(loadYaml(keyOperations));
-      const withKeys = await startGatecar(t, withPrecheck);
-      await until('the JWKS is fetched', async () => {
-        return (
-          (await reviewsDuring(api, async () => sendRequest(withKeys.auth, { token: await invalidToken() }))) === 0
-        );
-      });
-      t.equal((await sendRequest(withKeys.auth, { token: await invalidToken() })).status, 401);
-      t.equal((await sendRequest(withKeys.auth, { token: await newToken() })).status, 200);
+      await assertNoReviewsWithJwks(t, { api, newToken }, settings(dapr));
     });
 
     t.test(`by ${form}: an unknown application is an outage`, async t => {
@@ -184,9 +166,4 @@ t.test('gatecar reviews tokens through Dapr', { skip: skipWithout(missing) }, as
 function withOperations(extra: AccessControl['policies'][number]['operations']): AccessControl {
   const { policies, ...rest } = accessControl as unknown as AccessControl;
   return { ...rest, policies: policies.map(policy => ({ ...policy, operations: [...policy.operations, ...extra] })) };
-}
-
-async function assertUnavailable(t: Test, auth: string, cause: string): Promise<void> {
-  const { status, body } = await sendRequest(auth, { token: 'new-token' });
-  t.strictSame([status, JSON.parse(body)], [503, { error: `TokenReview API call failed: ${cause}` }]);
 }

@@ -71,10 +71,7 @@ async function testExample(t: Test, { api, settings }: Cluster): Promise<void> {
     t.ok(counter.connections - before <= 1);
   });
 
-  await assertEnvoyClaims(t, {
-    ...{ protocol: 'HTTP', url, gatecar, application, token },
-    forged: { 'X-Original-URI': '/forged', 'X-Original-Method': 'FORGED', 'X-Real-IP': '192.0.2.1' },
-  });
+  await assertEnvoyClaims(t, { protocol: 'HTTP', url, gatecar, application, token });
 
   t.test('HTTP/2 does not bypass gatecar', async t => {
     const authorization = `Bearer ${token}`;

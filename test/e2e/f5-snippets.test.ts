@@ -64,9 +64,9 @@ t.test(
       downStatus: 500,
       outageStatus: 500,
       // auth_request passes on only the status and the challenge.
-      tellsWhy: false,
+      passesReason: false,
       // nginx rejects the path: outside of the root, invalid percent-encoding, a NUL.
-      refusedPaths: ['/..%2f', '/%zz', '/%00'],
+      rejectedPaths: ['/..%2f', '/%zz', '/%00'],
     });
   },
 );

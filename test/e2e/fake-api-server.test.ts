@@ -64,7 +64,7 @@ t.test('the fake API server answers like a real one', { skip: skipWithout(kubeAp
     'for the API server': withAudiences(apiAudience),
     expired: between(-7_200, -3_600),
     'expired within the leeway': between(-7_200, -30),
-    not_yet_valid: between(3_600, 7_200),
+    'not yet valid': between(3_600, 7_200),
     'not yet valid, within the leeway': between(30, 7_200),
     'expired and for another audience': between(-7_200, -3_600, ['other']),
     'signed by another key': altered({}, {}, true),

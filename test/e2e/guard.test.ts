@@ -1,7 +1,7 @@
 import t from 'tap';
 import { metric } from '../fixtures/metrics.ts';
 import { sendRequest } from '../fixtures/send-request.ts';
-import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
+import { newTokens, reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { forEachConcurrently, jwksFetched } from './fixtures/support/concurrent-requests.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
@@ -24,12 +24,7 @@ t.test('gatecar protects the API server', { skip: skipWithout(kubeApiServerMissi
   const settings = { ...address, GATECAR_LOG_LEVEL: 'info' };
   await api.createServiceAccount('apps', 'web');
   const claims = await api.claimsFor('apps', 'web', { aud: audiences });
-  let tokenCount = 0;
-  /** Signed here with the API server's key: requesting thousands of tokens would take minutes. */
-  const newToken = (): string => {
-    tokenCount += 1;
-    return api.signToken({ ...claims, jti: `${tokenCount}` });
-  };
+  const newToken = newTokens(api, claims);
   const wronglySigned = (): string => {
     const token = newToken();
     const index = token.lastIndexOf('.') + 20;
@@ -63,7 +58,7 @@ t.test('gatecar protects the API server', { skip: skipWithout(kubeApiServerMissi
     const invalid = {
       signature: wronglySigned(),
       expired: api.signToken({ ...claims, iat: now - 7_200, nbf: now - 7_200, exp: now - 3_600 }),
-      not_yet_valid: api.signToken({ ...claims, iat: now + 3_600, nbf: now + 3_600, exp: now + 7_200 }),
+      'not yet valid': api.signToken({ ...claims, iat: now + 3_600, nbf: now + 3_600, exp: now + 7_200 }),
       audience: api.signToken({ ...claims, aud: ['b', 'ü "quoted"'] }),
     };
     for (const [check, token] of Object.entries(invalid)) {

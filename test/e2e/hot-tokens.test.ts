@@ -1,9 +1,9 @@
 import t from 'tap';
-import { metric } from '../fixtures/metrics.ts';
+import { cacheLookups } from '../fixtures/metrics.ts';
 import { sendRequest } from '../fixtures/send-request.ts';
-import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
+import { newTokens, reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { forEachConcurrently, jwksFetched } from './fixtures/support/concurrent-requests.ts';
-import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
+import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 
@@ -19,11 +19,7 @@ t.test(
     const { api, settings } = await startCluster(t);
     await api.createServiceAccount('apps', 'web');
     const claims = await api.claimsFor('apps', 'web', { aud: ['bindcar'] });
-    let tokenCount = 0;
-    const newToken = (): string => {
-      tokenCount += 1;
-      return api.signToken({ ...claims, jti: `${tokenCount}` });
-    };
+    const newToken = newTokens(api, claims);
     const ttlSeconds = 20;
     const ttls = 10;
     const gatecar = await startGatecar(t, {
@@ -42,7 +38,9 @@ t.test(
       );
     t.strictSame(new Set(await sendAll(16)), new Set([200]));
     const waits = async () =>
-      (await lookups(gatecar, 'miss')) + (await lookups(gatecar, 'coalesced')) + (await lookups(gatecar, 'stale'));
+      (await cacheLookups(gatecar.ops, 'miss')) +
+      (await cacheLookups(gatecar.ops, 'coalesced')) +
+      (await cacheLookups(gatecar.ops, 'stale'));
     const before = await waits();
     const statuses = new Set<number>();
     const reviews = await reviewsDuring(api, async () => {
@@ -54,7 +52,3 @@ t.test(
     t.ok(reviews >= tokens.length * (ttls - 1) && reviews <= tokens.length * ttls * 1.1, `${reviews} reviews`);
   },
 );
-
-async function lookups({ ops }: GatecarProcess, result: string): Promise<number> {
-  return Number(await metric(ops, `gatecar_cache_lookups_total{result="${result}"}`));
-}

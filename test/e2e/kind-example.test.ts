@@ -1,9 +1,10 @@
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { at, exampleDocuments, exampleReadme, type Yaml } from '../fixtures/examples.ts';
+import { tempDir } from '../fixtures/temp-dir.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { schemaVersion } from './fixtures/support/gateway-schemas.ts';
 import { clusterTools, documentOf, render } from './fixtures/support/helm.ts';
@@ -14,6 +15,8 @@ import { skipWithout } from './fixtures/support/missing-tools.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const UP = join(ROOT, 'examples/kind/up');
+/** The programs that the script runs. */
+const PROGRAMS = ['docker', 'kind', 'kubectl', 'helm', 'curl'];
 const MANIFESTS = ['gateway.yaml', 'application.yaml', 'clients.yaml'].flatMap(file =>
   exampleDocuments('kind/manifests', file),
 );
@@ -76,7 +79,12 @@ t.test('the status of a denial by the allowlist is the one that the script expec
 });
 
 t.test('the dry run prints the commands in their order, and needs none of the programs', async t => {
-  const { stdout, stderr } = await promisify(execFile)(UP, ['--dry-run'], { env: { PATH: '/usr/bin:/bin' } });
+  const stub = '#!/bin/sh\necho "$0 $*" >>"$(dirname "$0")/called"\nexit 99\n';
+  const directory = tempDir(t, Object.fromEntries(PROGRAMS.map(name => [name, stub])));
+  for (const name of PROGRAMS) chmodSync(join(directory, name), 0o755);
+  const dryRun = (env: Readonly<Record<string, string>> = {}) =>
+    promisify(execFile)(UP, ['--dry-run'], { env: { ...env, PATH: `${directory}:/usr/bin:/bin` } });
+  const { stdout, stderr } = await dryRun();
   t.equal(stdout, '');
   const order = [
     /^\+ kind create cluster --config examples\/kind\/cluster\.yaml/,
@@ -96,11 +104,10 @@ t.test('the dry run prints the commands in their order, and needs none of the pr
     order,
     order.toSorted((a, b) => a - b),
   );
-  const released = await promisify(execFile)(UP, ['--dry-run'], {
-    env: { PATH: '/usr/bin:/bin', IMAGE: 'example.com/gatecar:1' },
-  });
+  const released = await dryRun({ IMAGE: 'example.com/gatecar:1' });
   t.match(released.stderr, /\+ docker pull example\.com\/gatecar:1\n\+ docker tag example\.com\/gatecar:1 /);
   t.notMatch(released.stderr, /docker build/);
+  t.notOk(existsSync(join(directory, 'called')), 'no program was run');
 });
 
 t.test('the script installs the version of Envoy Gateway whose schemas are checked', async t => {

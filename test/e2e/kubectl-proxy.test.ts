@@ -1,16 +1,17 @@
 import { loadYaml } from '@kubernetes/client-node';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { at, exampleDocuments, exampleReadme, type Yaml } from '../fixtures/examples.ts';
 import { sendRequest } from '../fixtures/send-request.ts';
-import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
+import { startCluster } from './fixtures/support/cluster.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { gatewayMissing } from './fixtures/support/gateway-binaries.ts';
 import { containerOf, environmentOf, podOf } from './fixtures/support/helm.ts';
+import { assertNoReviewsWithJwks, assertReviewsWithoutJwks } from './fixtures/support/jwks-through-proxy.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { startKubectlProxy } from './fixtures/support/kubectl-proxy.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { startRecordingProxy } from './fixtures/support/recording-proxy.ts';
-import { denialOf, identityIn, rejected } from './fixtures/support/response-matchers.ts';
+import { assertUnavailable, denialOf, identityIn, rejected } from './fixtures/support/response-matchers.ts';
 import { until } from './fixtures/support/until.ts';
 
 // Tests `examples/kubectl-proxy` with other addresses, with the real kubectl proxy between gatecar
@@ -137,28 +138,9 @@ t.test(
     t.test(
       'with the JWKS accepted, invalid tokens cost no review; without it, one line is logged and reviews continue',
       async t => {
-        const withPrecheck = { ...settings, GATECAR_JWT_PRECHECK: 'signature' };
-        const invalidToken = async () => {
-          const [head, claims] = (await newToken()).split('.');
-          return `${head}.${claims}.${Buffer.alloc(256, 'x').toString('base64url')}`;
-        };
-        const withoutKeys = await startGatecar(t, { ...withPrecheck, GATECAR_KUBE_API_URL: tight.url });
-        await withoutKeys.logged('that it has no keys', ({ msg }) => msg.startsWith('cannot fetch cluster JWKS'));
-        t.equal(
-          await reviewsDuring(api, async () => sendRequest(withoutKeys.auth, { token: await invalidToken() })),
-          1,
-        );
-        t.equal((await sendRequest(withoutKeys.auth, { token: await newToken() })).status, 200);
-
+        await assertReviewsWithoutJwks(t, { api, newToken }, { ...settings, GATECAR_KUBE_API_URL: tight.url });
         const jwksProxy = await startKubectlProxy(t, kubeconfig, WITH_KEYS);
-        const withKeys = await startGatecar(t, { ...withPrecheck, GATECAR_KUBE_API_URL: jwksProxy.url });
-        await until('the JWKS is fetched', async () => {
-          return (
-            (await reviewsDuring(api, async () => sendRequest(withKeys.auth, { token: await invalidToken() }))) === 0
-          );
-        });
-        t.equal((await sendRequest(withKeys.auth, { token: await invalidToken() })).status, 401);
-        t.equal((await sendRequest(withKeys.auth, { token: await newToken() })).status, 200);
+        await assertNoReviewsWithJwks(t, { api, newToken }, { ...settings, GATECAR_KUBE_API_URL: jwksProxy.url });
         for (const path of KEYS) t.equal((await sendRequest(jwksProxy.url, { path })).status, 200, path);
         for (const path of ['/api/v1/secrets', '/version', '/openid/v1', '/openid/v1/jwks/']) {
           t.equal((await sendRequest(jwksProxy.url, { path })).status, 403, path);
@@ -174,8 +156,3 @@ t.test(
     });
   },
 );
-
-async function assertUnavailable(t: Test, auth: string, cause: string): Promise<void> {
-  const { status, body } = await sendRequest(auth, { token: 'new-token' });
-  t.strictSame([status, JSON.parse(body)], [503, { error: `TokenReview API call failed: ${cause}` }]);
-}

@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import t from 'tap';
 import { metric } from '../fixtures/metrics.ts';
 import { sendRequest } from '../fixtures/send-request.ts';
-import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
+import { newTokens, reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { forEachConcurrently, jwksFetched } from './fixtures/support/concurrent-requests.ts';
 import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
@@ -22,11 +22,7 @@ t.test(
     const { api, settings } = await startCluster(t);
     await api.createServiceAccount('apps', 'web');
     const claims = await api.claimsFor('apps', 'web', { aud: ['bindcar'] });
-    let tokenCount = 0;
-    const newToken = (): string => {
-      tokenCount += 1;
-      return api.signToken({ ...claims, jti: `${tokenCount}` });
-    };
+    const newToken = newTokens(api, claims);
     const gatecar = await startGatecar(t, {
       ...settings,
       GATECAR_LOG_LEVEL: 'info',

@@ -1,9 +1,10 @@
 import { Agent } from 'node:http';
 import t from 'tap';
+import { decisions } from '../fixtures/audit-lines.ts';
 import { sendRaw, sendRequest } from '../fixtures/send-request.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
-import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
+import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 import { exampleConfig, nginxMissing, replaceOnce, startNginx } from './fixtures/support/nginx.ts';
@@ -88,7 +89,7 @@ t.test(
         // cope.
         const misconfigured = await startNginx(t, replaceOnce(config, 'proxy_set_header Content-Length "";', ''));
         const before = application.requests.length;
-        const decisions = await decisionsOf(gatecar);
+        const decided = await decisions(gatecar.ops);
         for (let round = 0; round < 30; round += 1) {
           // The length of the body decides how much of the next request would be lost.
           const body = 'x'.repeat(40 + 37 * round);
@@ -111,7 +112,7 @@ t.test(
           .map(({ url, headers }) => `${url} ${headers['x-auth-request-user']}`);
         const expected = ['/auth system:serviceaccount:apps:web', '/auth system:serviceaccount:apps:worker'];
         t.strictSame(new Set(reached), new Set(expected));
-        t.equal((await decisionsOf(gatecar)) - decisions, 90, 'one decision for each request');
+        t.equal((await decisions(gatecar.ops)) - decided, 90, 'one decision for each request');
         t.match(counter.sent, /^Content-Length: 40\r\n/m, 'nginx did announce the bodies');
       },
     );
@@ -121,12 +122,4 @@ t.test(
 /** Resolves long before gatecar or nginx would time out. */
 function timeLimit(): Promise<string> {
   return new Promise(resolve => setTimeout(resolve, 3_000, 'no answer').unref());
-}
-
-async function decisionsOf(gatecar: GatecarProcess): Promise<number> {
-  const { body } = await sendRequest(gatecar.ops, { path: '/metrics' });
-  return [...body.matchAll(/^gatecar_requests_total\{.*\} (\d+)$/gm)].reduce(
-    (sum, [, count]) => sum + Number(count),
-    0,
-  );
 }

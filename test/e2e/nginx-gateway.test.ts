@@ -18,9 +18,9 @@ t.test('nginx passes the gateway suite', { skip: skipWithout(kubeApiServerMissin
       downStatus: 503,
       outageStatus: 503,
       // auth_request passes on only the status and the challenge.
-      tellsWhy: false,
+      passesReason: false,
       // nginx rejects the path: outside of the root, invalid percent-encoding, a NUL.
-      refusedPaths: ['/..%2f', '/%zz', '/%00'],
+      rejectedPaths: ['/..%2f', '/%zz', '/%00'],
     },
   );
 });

@@ -1,8 +1,7 @@
-import { randomUUID } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import t, { type Test } from 'tap';
 import { sendRequest } from '../fixtures/send-request.ts';
-import { startCluster } from './fixtures/support/cluster.ts';
+import { newTokens, startCluster } from './fixtures/support/cluster.ts';
 import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
 import type { KubeObject } from './fixtures/support/kube-api.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
@@ -23,8 +22,8 @@ t.test('outages of a real API server', { skip: skipWithout(kubeApiServerMissing(
   const newToken = () => api.requestToken('apps', 'web', { audiences });
   // Requested beforehand, because an API server that is down issues no tokens.
   const cachedToken = await newToken();
-  const newTokens = await Promise.all(Array.from({ length: 12 }, newToken));
-  const takeToken = () => newTokens.pop() ?? 'no tokens left';
+  const unusedTokens = await Promise.all(Array.from({ length: 12 }, newToken));
+  const takeToken = () => unusedTokens.pop() ?? 'no tokens left';
   const outageSettings = { ...settings, GATECAR_CACHE_TTL: '10m', GATECAR_REVIEW_TIMEOUT: `${reviewTimeoutMs}ms` };
   const gatecar = await startGatecar(t, outageSettings);
   t.equal((await sendRequest(gatecar.auth, { token: cachedToken })).status, 200);
@@ -138,7 +137,7 @@ t.test('outages of a real API server', { skip: skipWithout(kubeApiServerMissing(
 
   t.test('the API server throttles reviews (429): 503 for some requests, a denial for none', async t => {
     const claims = await api.claimsFor('apps', 'web', { aud: audiences });
-    const tokens = Array.from({ length: 64 }, () => api.signToken({ ...claims, jti: randomUUID() }));
+    const tokens = Array.from({ length: 64 }, newTokens(api, claims));
     await api.apply(...oneAtATime('gatecar', 'gatecar'));
     // One request fits at a time; whether others arrive meanwhile depends on the scheduler.
     const throttled = await until('the API server throttles some reviews', async () => {

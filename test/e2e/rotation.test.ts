@@ -16,7 +16,7 @@ import {
   createClientCertificate,
   createServerCertificate,
 } from './fixtures/support/certificates.ts';
-import { startCluster } from './fixtures/support/cluster.ts';
+import { newTokens, startCluster } from './fixtures/support/cluster.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
 import { kubeApiServerMissing, startLimitMs } from './fixtures/support/kube-apiserver.ts';
 import { writeExecPlugin, writeKubeconfig } from './fixtures/support/kubeconfig.ts';
@@ -58,7 +58,7 @@ t.test(
     await api.createServiceAccount('apps', 'web');
     const callersClaims = await api.claimsFor('apps', 'web', { aud: audiences });
     const ownClaims = await api.claimsFor('gatecar', 'gatecar');
-    const newToken = () => api.signToken({ ...callersClaims, jti: randomUUID() });
+    const newToken = newTokens(api, callersClaims);
     const ownToken = () => {
       const exp = Math.floor(Date.now() / 1_000) + tokenLifeSeconds - leewaySeconds;
       return api.signToken({ ...ownClaims, jti: randomUUID(), iat: exp - 600, nbf: exp - 600, exp });

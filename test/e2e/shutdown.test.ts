@@ -1,5 +1,6 @@
 import { Agent } from 'node:http';
 import t from 'tap';
+import { cacheLookups, metric } from '../fixtures/metrics.ts';
 import { type Reply, sendRequest } from '../fixtures/send-request.ts';
 import { startApplication } from './fixtures/support/application.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
@@ -56,10 +57,7 @@ t.test(
       t.teardown(() => api.resume());
       await api.pause();
       const answers = Promise.all(Array.from({ length: 20 }, () => sendRequest(gatecar.auth, { token })));
-      await until(
-        'the requests wait',
-        async () => (await metric(gatecar, 'gatecar_cache_lookups_total{result="coalesced"}')) === 19,
-      );
+      await until('the requests wait', async () => (await cacheLookups(gatecar.ops, 'coalesced')) === 19);
       gatecar.signal('SIGTERM');
       await until('gatecar accepts no more connections', () =>
         sendRequest(gatecar.auth).then(
@@ -82,10 +80,7 @@ t.test(
       await api.pause();
       const answer = sendRequest(gatecar.auth, { token });
       answer.catch(() => {});
-      await until(
-        'the request waits',
-        async () => (await metric(gatecar, 'gatecar_cache_lookups_total{result="miss"}')) === 1,
-      );
+      await until('the request waits', async () => (await cacheLookups(gatecar.ops, 'miss')) === 1);
       gatecar.signal('SIGTERM');
       t.equal(await gatecar.end(), 'exit code 0');
       api.resume();
@@ -153,11 +148,5 @@ async function clientUntilClose(gatecar: GatecarProcess, token: string, agent: A
 }
 
 function allowed(gatecar: GatecarProcess): Promise<number> {
-  return metric(gatecar, 'gatecar_requests_total{protocol="http",decision="allow",reason=""}');
-}
-
-async function metric(gatecar: GatecarProcess, series: string): Promise<number> {
-  const { body } = await sendRequest(gatecar.ops, { path: '/metrics' });
-  const line = body.split('\n').find(text => text.startsWith(`${series} `));
-  return Number(line?.slice(series.length + 1) ?? 0);
+  return metric(gatecar.ops, 'gatecar_requests_total{protocol="http",decision="allow",reason=""}');
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { metric } from '../fixtures/metrics.ts';
+import { cacheLookups, metric } from '../fixtures/metrics.ts';
 import { sendRequest } from '../fixtures/send-request.ts';
 import { reviewsDuring, startCluster } from './fixtures/support/cluster.ts';
 import { type GatecarProcess, startGatecar } from './fixtures/support/gatecar-process.ts';
@@ -83,7 +83,7 @@ t.test('gatecar with a skewed clock', { skip: skipWithout(kubeApiServerMissing()
           for (let time = 0; time < 20; time += 1) t.equal(await status(gatecar, bearer), 200);
         });
         t.equal(cached, 0, 'the result is cached');
-        const misses = () => metric(gatecar.ops, 'gatecar_cache_lookups_total{result="miss"}');
+        const misses = () => cacheLookups(gatecar.ops, 'miss');
         const before = await misses();
         await until('the token is reviewed again', async () => {
           t.equal(await status(gatecar, bearer), 200, "within the API server's leeway");

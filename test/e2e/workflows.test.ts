@@ -1,9 +1,8 @@
-import { spawnSync } from 'node:child_process';
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { tempDir } from '../fixtures/temp-dir.ts';
 import { gatewayBinary, gatewayMissing, type Linter } from './fixtures/support/gateway-binaries.ts';
+import { lint } from './fixtures/support/lint.ts';
 import { skipWithout } from './fixtures/support/missing-tools.ts';
 
 // The workflows run on GitHub alone. Here they are linted, and so are the scripts that they call.
@@ -22,26 +21,33 @@ jobs:
       - run: echo \${{ steps.none.outputs.x }}
 `;
 
-t.test('actionlint finds nothing in the workflows', { skip: skipWithout(missing('actionlint')) }, async t => {
-  const options = ['-no-color', '-shellcheck', gatewayBinary('shellcheck') ?? ''];
-  t.match(lint('actionlint', [...options, '-'], BAD_WORKFLOW), { status: 1, stdout: /"none" is not defined/ });
+t.test('all workflows are found', async t => {
   t.ok(WORKFLOWS.length >= 5, WORKFLOWS.join(', '));
-  t.match(lint('actionlint', [...options, ...WORKFLOWS]), { status: 0, stdout: '', stderr: '' });
 });
+
+t.test(
+  'actionlint finds nothing in the workflows',
+  { skip: skipWithout(missing('actionlint', 'shellcheck')) },
+  async t => {
+    const options = ['-no-color', '-shellcheck', gatewayBinary('shellcheck') ?? ''];
+    t.match(lint(t, 'actionlint', [...options, '-'], BAD_WORKFLOW), { status: 1, stdout: /"none" is not defined/ });
+    t.match(lint(t, 'actionlint', [...options, ...WORKFLOWS]), { status: 0, stdout: '', stderr: '' });
+  },
+);
 
 t.test('zizmor finds nothing in the workflows', { skip: skipWithout(missing('zizmor')) }, async t => {
   const options = ['--offline', '--quiet', '--no-config', '--color=never', '--persona=pedantic'];
-  const bad = lint('zizmor', [...options, '-'], BAD_WORKFLOW);
+  const bad = lint(t, 'zizmor', [...options, '-'], BAD_WORKFLOW);
   t.match(bad, { stdout: /dangerous-triggers/ });
   t.match(bad, { stdout: /template-injection/ });
-  t.match(lint('zizmor', [...options, '.github']), { status: 0, stdout: /^No findings to report/ });
+  t.match(lint(t, 'zizmor', [...options, '.github']), { status: 0, stdout: /^No findings to report/ });
 });
 
 t.test('shellcheck finds nothing in the scripts', { skip: skipWithout(missing('shellcheck')) }, async t => {
   const options = ['--norc', '--severity=warning'];
-  t.match(lint('shellcheck', [...options, '-'], '#!/bin/sh\ncd "$1"\n'), { status: 1, stdout: /SC2164/ });
+  t.match(lint(t, 'shellcheck', [...options, '-'], '#!/bin/sh\ncd "$1"\n'), { status: 1, stdout: /SC2164/ });
   t.ok(SCRIPTS.includes('scripts/release'), SCRIPTS.join(', '));
-  t.match(lint('shellcheck', [...options, ...SCRIPTS]), { status: 0, stdout: '', stderr: '' });
+  t.match(lint(t, 'shellcheck', [...options, ...SCRIPTS]), { status: 0, stdout: '', stderr: '' });
 });
 
 t.test('every action is pinned by a commit, with its version in a comment', async t => {
@@ -53,22 +59,19 @@ t.test('every action is pinned by a commit, with its version in a comment', asyn
   }
 });
 
-t.test('only the release gets an identity to sign with, and no workflow has permissions by default', async t => {
-  const text = (file: string) => readFileSync(join(ROOT, file), 'utf8');
-  const signing = WORKFLOWS.filter(file => text(file).includes('id-token: write')).sort();
-  // Scorecard signs the results that it publishes.
-  t.strictSame(signing, ['.github/workflows/release.yml', '.github/workflows/scorecard.yml']);
-  for (const file of WORKFLOWS) t.match(text(file), /^permissions: \{\}$/m, file);
-});
+t.test(
+  'only the release and Scorecard get an identity to sign with, and no workflow has permissions by default',
+  async t => {
+    const text = (file: string) => readFileSync(join(ROOT, file), 'utf8');
+    const signing = WORKFLOWS.filter(file => text(file).includes('id-token: write')).sort();
+    // Scorecard signs the results that it publishes.
+    t.strictSame(signing, ['.github/workflows/release.yml', '.github/workflows/scorecard.yml']);
+    for (const file of WORKFLOWS) t.match(text(file), /^permissions: \{\}$/m, file);
+  },
+);
 
-function missing(tool: Linter): string | undefined {
-  return gatewayMissing(tool) ?? gatewayMissing('shellcheck');
-}
-
-function lint(tool: Linter, args: readonly string[], input = '') {
-  // No configuration of the user's own, which may ignore rules.
-  const env = { HOME: tempDir(t), PATH: process.env['PATH'] };
-  return spawnSync(gatewayBinary(tool) ?? '', args, { cwd: ROOT, env, input, encoding: 'utf8' });
+function missing(...tools: readonly Linter[]): string | undefined {
+  return tools.map(gatewayMissing).find(reason => reason !== undefined);
 }
 
 function isShellScript(path: string): boolean {

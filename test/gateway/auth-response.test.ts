@@ -8,13 +8,7 @@ import {
 } from '../../src/gateway/auth-response.ts';
 import { createIdentityHeaders } from '../../src/identity/identity-headers.ts';
 import { MY_APP } from '../fixtures/identities.ts';
-
-const OPTIONS: ResponseRendererOptions = {
-  policyDeniedStatus: 401,
-  unavailableStatus: 503,
-  errorDetail: 'full',
-  identityHeaderPrefix: 'X-Auth-Request-',
-};
+import { RENDERER_OPTIONS } from '../fixtures/renderer-options.ts';
 
 const REJECTED: Deny = { kind: 'deny', reason: 'token_rejected', detail: 'Token not authenticated' };
 const MISSING: Deny = { kind: 'deny', reason: 'credentials_missing', detail: '' };
@@ -48,7 +42,7 @@ t.test('a flat header list is returned as name-value pairs, in order', async t =
 });
 
 t.test('an allow is a 200 with no-store and every identity header, without a body or a content type', async t => {
-  const { status, headers, body, text } = createResponseRenderer(OPTIONS)({ kind: 'allow', identity: MY_APP });
+  const { status, headers, body, text } = createResponseRenderer(RENDERER_OPTIONS)({ kind: 'allow', identity: MY_APP });
   t.strictSame({ status, body, text }, { status: 200, body: '', text: '' });
   // biome-ignore format: pairs of name and value
   t.strictSame(headers, [
@@ -58,26 +52,26 @@ t.test('an allow is a 200 with no-store and every identity header, without a bod
 });
 
 t.test('a stale allow carries the age of its result, and the next allow does not', async t => {
-  const render = createResponseRenderer(OPTIONS);
+  const render = createResponseRenderer(RENDERER_OPTIONS);
   t.equal(headersOf(render({ kind: 'allow', identity: MY_APP, staleSeconds: 7 }))['X-Gatecar-Stale'], '7');
   t.notOk('X-Gatecar-Stale' in headersOf(render({ kind: 'allow', identity: MY_APP })));
   t.equal(headersOf(render({ kind: 'allow', identity: MY_APP, staleSeconds: 0 }))['X-Gatecar-Stale'], '0');
 });
 
 t.test('an allow without an identity empties every identity header', async t => {
-  const { status, headers } = createResponseRenderer(OPTIONS)({ kind: 'allow', identity: undefined });
+  const { status, headers } = createResponseRenderer(RENDERER_OPTIONS)({ kind: 'allow', identity: undefined });
   t.equal(status, 200);
   t.strictSame(headers.slice(4), createIdentityHeaders('X-Auth-Request-')(undefined));
 });
 
 t.test('identity headers have the configured prefix', async t => {
-  const render = createResponseRenderer({ ...OPTIONS, identityHeaderPrefix: 'X-Id-' });
+  const render = createResponseRenderer({ ...RENDERER_OPTIONS, identityHeaderPrefix: 'X-Id-' });
   t.equal(headersOf(render({ kind: 'allow', identity: MY_APP }))['X-Id-User'], MY_APP.username);
   t.equal(headersOf(render({ kind: 'allow', identity: undefined }))['X-Id-User'], '');
 });
 
 t.test('each allow carries the headers of its identity', async t => {
-  const render = createResponseRenderer(OPTIONS);
+  const render = createResponseRenderer(RENDERER_OPTIONS);
   for (const username of ['alice', 'bob', 'alice']) {
     const allow = render({ kind: 'allow', identity: { ...MY_APP, username } });
     t.equal(headersOf(allow)['X-Auth-Request-User'], username);
@@ -85,7 +79,7 @@ t.test('each allow carries the headers of its identity', async t => {
 });
 
 t.test('a denial is JSON with a challenge and a reason, without identity headers', async t => {
-  t.strictSame(fieldsOf(createResponseRenderer(OPTIONS)(REJECTED)), {
+  t.strictSame(fieldsOf(createResponseRenderer(RENDERER_OPTIONS)(REJECTED)), {
     status: 401,
     // biome-ignore format: pairs of name and value
     headers: [
@@ -95,12 +89,12 @@ t.test('a denial is JSON with a challenge and a reason, without identity headers
     body: '{"error":"Token validation failed: Token not authenticated"}',
     text: 'Token validation failed: Token not authenticated',
   });
-  t.equal(createResponseRenderer(OPTIONS)(MISSING).body, '{"error":"Missing Authorization header"}');
-  t.equal(headersOf(createResponseRenderer(OPTIONS)(MISSING))['WWW-Authenticate'], 'Bearer realm="gatecar"');
+  t.equal(createResponseRenderer(RENDERER_OPTIONS)(MISSING).body, '{"error":"Missing Authorization header"}');
+  t.equal(headersOf(createResponseRenderer(RENDERER_OPTIONS)(MISSING))['WWW-Authenticate'], 'Bearer realm="gatecar"');
 });
 
 t.test('an unavailable result is a 503 with Retry-After and without a challenge', async t => {
-  t.strictSame(fieldsOf(createResponseRenderer(OPTIONS)(OUTAGE)), {
+  t.strictSame(fieldsOf(createResponseRenderer(RENDERER_OPTIONS)(OUTAGE)), {
     status: 503,
     // biome-ignore format: pairs of name and value
     headers: [
@@ -113,7 +107,7 @@ t.test('an unavailable result is a 503 with Retry-After and without a challenge'
 });
 
 t.test('denials by policy and unavailable results have the configured statuses', async t => {
-  const render = createResponseRenderer({ ...OPTIONS, policyDeniedStatus: 403, unavailableStatus: 401 });
+  const render = createResponseRenderer({ ...RENDERER_OPTIONS, policyDeniedStatus: 403, unavailableStatus: 401 });
   t.equal(render(POLICY_DENIED).status, 403);
   t.equal(render(REJECTED).status, 401);
   t.equal(render(OUTAGE).status, 401);
@@ -122,7 +116,7 @@ t.test('denials by policy and unavailable results have the configured statuses',
 });
 
 t.test('with errorDetail=generic no response names its reason', async t => {
-  const render = createResponseRenderer({ ...OPTIONS, errorDetail: 'generic' });
+  const render = createResponseRenderer({ ...RENDERER_OPTIONS, errorDetail: 'generic' });
   for (const decision of [REJECTED, MISSING, POLICY_DENIED, OUTAGE]) {
     t.notOk('X-Gatecar-Reason' in headersOf(render(decision)), decision.reason);
   }
@@ -131,7 +125,7 @@ t.test('with errorDetail=generic no response names its reason', async t => {
 
 t.test('Content-Length is the length of the body in bytes', async t => {
   for (const detail of ['', 'plain', 'Größe 😀', '"quoted"\n']) {
-    const response = createResponseRenderer(OPTIONS)({ ...REJECTED, detail });
+    const response = createResponseRenderer(RENDERER_OPTIONS)({ ...REJECTED, detail });
     t.equal(headersOf(response)['Content-Length'], String(Buffer.byteLength(response.body)), detail);
     t.strictSame(JSON.parse(response.body), { error: `Token validation failed: ${detail}` });
   }

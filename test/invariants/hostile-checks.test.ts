@@ -68,7 +68,7 @@ t.test(`of ${CASES} mutated messages none is allowed without an intact valid cre
   for (const code of [ALLOWED, DENIED]) t.ok((counts.get(code) ?? 0) > CASES / 40, code);
 });
 
-t.test('a check is allowed only if its one credential in both header fields is valid', async t => {
+t.test('a check is allowed exactly if both header fields together hold one credential, and it is valid', async t => {
   const random = seeded(SEED);
   const names = ['authorization', 'Authorization', 'AUTHORIZATION', 'authorization_', 'x-authorization', ''] as const;
   const validCredential = `Bearer ${token}`;

@@ -1,24 +1,10 @@
 import t, { type Test } from 'tap';
 import { startGatecar } from '../fixtures/gatecar.ts';
+import { CONTRACT_HEADERS } from '../fixtures/identities.ts';
 import { LONE_SURROGATES, NASTY_PIECES, seeded } from '../fixtures/seeded-random.ts';
 import { type Reply, sendRequest, type TestRequest } from '../fixtures/send-request.ts';
 import { accepts, answers, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
 
-/** Copied from the contract, independently of the code. */
-const SHORT_NAMES = [
-  'User',
-  'Uid',
-  'Groups',
-  'Namespace',
-  'Service-Account',
-  'Pod',
-  'Pod-Uid',
-  'Node',
-  'Node-Uid',
-  'Credential-Id',
-  'Audiences',
-  'Truncated',
-];
 const REMOVE = 'x-envoy-auth-headers-to-remove';
 const HEAD_LIMIT = 4096;
 
@@ -70,7 +56,7 @@ const UNUSUAL_USERS: Readonly<Record<string, User>> = {
 /** Identity headers that a client might try to pass through gatecar. */
 function forgedHeaders(prefix: string): Record<string, string> {
   const headers: Record<string, string> = { [REMOVE]: 'forged-remove', Authorization2: 'forged' };
-  for (const name of [...SHORT_NAMES, 'Stale', 'Email', 'Preferred-Username']) {
+  for (const name of [...CONTRACT_HEADERS, 'Stale', 'Email', 'Preferred-Username']) {
     headers[prefix + name] = 'forged-value';
     headers[(prefix + name).toLowerCase().replaceAll('-', '_')] = 'forged-underscore';
   }
@@ -90,7 +76,7 @@ function checkAllow(t: Test, reply: Reply, prefix: string): Map<string, string> 
   const identity = pairs.filter(([name]) => name.toLowerCase().startsWith(prefix.toLowerCase()));
   t.same(
     identity.map(([name]) => name).sort(),
-    SHORT_NAMES.map(name => prefix + name).sort(),
+    CONTRACT_HEADERS.map(name => prefix + name).sort(),
     'every identity header exactly once, and no other',
   );
   for (const [name, value] of pairs) {
@@ -184,7 +170,7 @@ t.test('format-only mode renders every identity header empty', async t => {
   const values = checkAllow(t, reply, 'X-Auth-Request-');
   t.same(
     [...values.values()],
-    SHORT_NAMES.map(() => ''),
+    CONTRACT_HEADERS.map(() => ''),
   );
 });
 

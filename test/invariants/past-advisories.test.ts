@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap';
 import { ConfigError, readConfig } from '../../src/config/load.ts';
 import { startGatecar, startWithFakeApi, type TestGatecarWithFakeApi } from '../fixtures/gatecar.ts';
+import { CONTRACT_HEADERS } from '../fixtures/identities.ts';
 import { assertSameResponses, ODD_PATHS, URI_HEADERS } from '../fixtures/same-responses.ts';
 import { NASTY_PIECES, seeded } from '../fixtures/seeded-random.ts';
 import { sendRequest } from '../fixtures/send-request.ts';
@@ -261,21 +262,9 @@ t.test('CVE-2023-33189, CVE-2021-41230, CVE-2024-47616 user data is never older 
 t.test('kubernetes#119631 identity headers under another prefix overwrite those of the client', async t => {
   const gatecar = await startWithFakeApi({ GATECAR_IDENTITY_HEADER_PREFIX: 'X-Remote-' });
   t.teardown(() => gatecar.stop());
-  const names = [
-    'User',
-    'Uid',
-    'Groups',
-    'Namespace',
-    'Service-Account',
-    'Pod',
-    'Pod-Uid',
-    'Node',
-    'Node-Uid',
-    'Credential-Id',
-  ];
-  const headers = Object.fromEntries([...names, 'Audiences', 'Truncated'].map(name => [`X-Remote-${name}`, 'forged']));
+  const headers = Object.fromEntries(CONTRACT_HEADERS.map(name => [`X-Remote-${name}`, 'forged']));
   const reply = await sendRequest(gatecar.auth, { token: gatecar.token(), headers });
   t.equal(reply.headers['x-remote-user'], 'system:serviceaccount:default:my-app');
-  t.same(Object.keys(reply.headers).filter(name => name.startsWith('x-remote-')).length, 12);
+  t.same(Object.keys(reply.headers).filter(name => name.startsWith('x-remote-')).length, CONTRACT_HEADERS.length);
   t.notMatch(reply.rawHeaders.join('\n'), 'forged');
 });

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { converse, head, lines, statuses } from '../fixtures/conversation.ts';
+import { converse, head, lines, statuses, statusesUntilClose } from '../fixtures/conversation.ts';
 import { startWithFakeApi } from '../fixtures/gatecar.ts';
 import { sendRequest } from '../fixtures/send-request.ts';
 
@@ -7,13 +7,6 @@ const gatecar = await startWithFakeApi();
 t.teardown(() => gatecar.stop());
 const token = gatecar.token();
 const GOOD = `Authorization: Bearer ${token}`;
-
-/** Sends these bytes and returns the statuses of all responses until the server closes. */
-async function statusesUntilClose(bytes: string): Promise<number[]> {
-  const conversation = await converse(gatecar.auth);
-  conversation.send(bytes);
-  return statuses(await conversation.closed);
-}
 
 /**
  * Sends these bytes. Returns the status of the first response, and whether the connection can be
@@ -155,8 +148,8 @@ const NOT_HTTP: Record<string, string> = {
 
 for (const [name, bytes] of Object.entries(NOT_HTTP)) {
   t.test(`${name}: 400 and the connection is closed, with or without a valid credential`, async t => {
-    t.same(await statusesUntilClose(bytes), [400]);
-    t.same(await statusesUntilClose(bytes + head('GET /auth HTTP/1.1', GOOD)), [400]);
+    t.same(await statusesUntilClose(gatecar.auth, bytes), [400]);
+    t.same(await statusesUntilClose(gatecar.auth, bytes + head('GET /auth HTTP/1.1', GOOD)), [400]);
   });
 }
 
@@ -170,13 +163,16 @@ t.test('1 MB of headers, in any form, gets 431 and the connection is closed', as
   };
   for (const [name, extra] of Object.entries(shapes)) {
     t.same(
-      await statusesUntilClose(`${head('GET /auth HTTP/1.1', GOOD).slice(0, -2)}${extra.join('\r\n')}\r\n\r\n`),
+      await statusesUntilClose(
+        gatecar.auth,
+        `${head('GET /auth HTTP/1.1', GOOD).slice(0, -2)}${extra.join('\r\n')}\r\n\r\n`,
+      ),
       [431],
       name,
     );
   }
   const target = `/auth?${'q'.repeat(1_000_000)}`;
-  t.same(await statusesUntilClose(head(`GET ${target} HTTP/1.1`, GOOD)), [431], 'the target');
+  t.same(await statusesUntilClose(gatecar.auth, head(`GET ${target} HTTP/1.1`, GOOD)), [431], 'the target');
 });
 
 t.test('an incomplete head is never answered 200, wherever it ends', async t => {

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { converse, head, lines, statuses } from '../fixtures/conversation.ts';
+import { converse, head, lines, statuses, statusesUntilClose } from '../fixtures/conversation.ts';
 import { startWithFakeApi } from '../fixtures/gatecar.ts';
 
 const gatecar = await startWithFakeApi();
@@ -12,13 +12,6 @@ const MIB = 1024 * 1024;
 /** Must never be answered 200: a request with a valid credential inside a declared body. */
 const SMUGGLED = head('GET /auth HTTP/1.1', GOOD);
 const CHUNK = `${SMUGGLED.length.toString(16)}\r\n${SMUGGLED}\r\n0\r\n\r\n`;
-
-/** Returns the statuses of all responses until the server closes. */
-async function statusesUntilClose(bytes: string): Promise<number[]> {
-  const conversation = await converse(gatecar.auth);
-  conversation.send(bytes);
-  return statuses(await conversation.closed);
-}
 
 t.test('pipelined requests get their responses in order, however long their reviews take', async t => {
   const requests = Array.from({ length: 200 }, (_, i) => {
@@ -141,7 +134,7 @@ for (const size of [
 t.test('a request hidden in a declared body is never answered 200', async t => {
   await Promise.all(
     Object.entries(FRAMED).map(async ([name, bytes]) => {
-      const answers = await statusesUntilClose(bytes);
+      const answers = await statusesUntilClose(gatecar.auth, bytes);
       t.ok(answers.length > 0, `${name}: answered`);
       t.same(
         answers.filter(status => status !== 401 && status !== 400 && status !== 404),
@@ -159,15 +152,15 @@ t.test('a request hidden after a body is not answered if the first request was v
     'chunks with extensions': `${head('POST /auth HTTP/1.1', GOOD, 'Transfer-Encoding: chunked')}5;a=b;c="d"\r\nhello\r\n0;e\r\n\r\n`,
     trailers: `${head('POST /auth HTTP/1.1', GOOD, 'Transfer-Encoding: chunked')}0\r\nX: 1\r\nHost: other\r\n\r\n`,
   })) {
-    t.same(await statusesUntilClose(bytes + SMUGGLED), [200], name);
+    t.same(await statusesUntilClose(gatecar.auth, bytes + SMUGGLED), [200], name);
   }
 });
 
 t.test('a credential in a trailer counts as none', async t => {
   const request = head('POST /auth HTTP/1.1', 'Transfer-Encoding: chunked', 'Trailer: Authorization');
-  t.same(await statusesUntilClose(`${request}5\r\nhello\r\n0\r\n${GOOD}\r\n\r\n`), [401]);
+  t.same(await statusesUntilClose(gatecar.auth, `${request}5\r\nhello\r\n0\r\n${GOOD}\r\n\r\n`), [401]);
   const both = head('POST /auth HTTP/1.1', 'Authorization: Bearer bad', 'Transfer-Encoding: chunked');
-  t.same(await statusesUntilClose(`${both}0\r\n${GOOD}\r\n\r\n`), [401]);
+  t.same(await statusesUntilClose(gatecar.auth, `${both}0\r\n${GOOD}\r\n\r\n`), [401]);
 });
 
 t.test('an endless body is read up to a limit', async t => {

@@ -6,6 +6,7 @@ import type { Identity } from '../../src/identity/identity.ts';
 import { IDENTITY_HEADERS, MAX_PREFIX_LENGTH, maxValueBytes } from '../../src/identity/identity-headers.ts';
 import { EMPTY_IDENTITY, MY_APP } from '../fixtures/identities.ts';
 import { roomyLimits } from '../fixtures/limits.ts';
+import { RENDERER_OPTIONS } from '../fixtures/renderer-options.ts';
 import { NASTY_PIECES, seeded } from '../fixtures/seeded-random.ts';
 import { sendRaw } from '../fixtures/send-request.ts';
 
@@ -49,12 +50,7 @@ t.test('the whole response head stays under 4 KiB, as Node writes it', async t =
     const { app: gateway } = createHttpListener({
       ...roomyLimits(),
       authorize: () => ({ kind: 'allow', identity }),
-      answer: createResponseRenderer({
-        identityHeaderPrefix: prefix,
-        policyDeniedStatus: 401,
-        unavailableStatus: 503,
-        errorDetail: 'full',
-      }),
+      answer: createResponseRenderer({ ...RENDERER_OPTIONS, identityHeaderPrefix: prefix }),
       trusted: { has: () => false },
       clientIpHeader: undefined,
     });

@@ -211,7 +211,7 @@ t.test('an invalid token is answered 401 token_rejected, never 200 or 5xx', asyn
   gatecar.apiServer.deleteServiceAccount('default', 'gone');
   for (const [name, token] of Object.entries({
     expired: gatecar.token({ expiresInSeconds: -3600, notBeforeSeconds: -7200 }),
-    not_yet_valid: gatecar.token({ notBeforeSeconds: 3600, expiresInSeconds: 7200 }),
+    'not yet valid': gatecar.token({ notBeforeSeconds: 3600, expiresInSeconds: 7200 }),
     'for another audience': gatecar.token({ audiences: ['other'] }),
     'for no audience': gatecar.token({ audiences: [] }),
     'signed by another issuer': otherIssuer.token(),

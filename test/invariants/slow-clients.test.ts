@@ -7,7 +7,8 @@ import { createHttpListener } from '../../src/gateway/http/listener.ts';
 import { converse, head, statuses } from '../fixtures/conversation.ts';
 import { startGatecar, startWithFakeApi } from '../fixtures/gatecar.ts';
 import { roomyLimits } from '../fixtures/limits.ts';
-import { metric } from '../fixtures/metrics.ts';
+import { cacheLookups } from '../fixtures/metrics.ts';
+import { RENDERER_OPTIONS } from '../fixtures/renderer-options.ts';
 import { sendRequest } from '../fixtures/send-request.ts';
 import { hangs, startStandIn } from '../fixtures/stand-in-api-server.ts';
 import { until } from '../fixtures/until.ts';
@@ -42,7 +43,7 @@ t.test(
     const conversation = await converse(gatecar.auth);
     // Reviews are shared, so the limit of reviews does not interfere.
     conversation.send(head('GET /auth HTTP/1.1', 'Authorization: Bearer abc').repeat(100_000));
-    const lookups = (result: string) => metric(gatecar.ops, `gatecar_cache_lookups_total{result="${result}"}`);
+    const lookups = (result: string) => cacheLookups(gatecar.ops, result);
     await until(async () => (await lookups('miss')) === 1);
     for (let waiting = -1; waiting !== conversation.socket.writableLength; ) {
       waiting = conversation.socket.writableLength;
@@ -61,12 +62,7 @@ async function startWithShortTimeouts(): Promise<string> {
   const { app: server } = createHttpListener({
     ...roomyLimits(),
     authorize: authorizeFormatOnly,
-    answer: createResponseRenderer({
-      policyDeniedStatus: 401,
-      unavailableStatus: 503,
-      errorDetail: 'full',
-      identityHeaderPrefix: 'X-Auth-Request-',
-    }),
+    answer: createResponseRenderer(RENDERER_OPTIONS),
     trusted: trustedProxies([]),
     clientIpHeader: undefined,
     requestTimeoutMs: 200,

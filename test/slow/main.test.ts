@@ -57,13 +57,9 @@ t.test('a command that can write neither output nor error exits with 1', async t
   t.strictSame(await shell('gatecar --help >/dev/full 2>&1'), { out: '', err: '', code: 1 });
 });
 
-t.test('an uncaught error exits with 1 even if standard output fails', async t => {
+t.test('an uncaught error exits with 1 even if output and error cannot be written, or the pipe is closed', async t => {
   const breaks = `setTimeout(() => { throw new Error("unexpected"); }, 1)`;
   const serve = `NODE_OPTIONS='--import=data:text/javascript,${encodeURIComponent(breaks)}' gatecar serve --listen=127.0.0.1:0 --ops-listen=127.0.0.1:0`;
-  t.match(await shell(`${serve} >/dev/full`), {
-    code: 1,
-    err: /^gatecar: uncaught error: unexpected\ngatecar: lines not written to standard output: \d+$/m,
-  });
   t.strictSame(await shell(`${serve} >/dev/full 2>&1`), { out: '', err: '', code: 1 });
   t.match(await shell(`${serve} | true; exit "\${PIPESTATUS[0]}"`), { code: 1 });
 });

@@ -6,6 +6,7 @@ import { trustedProxies } from '../../../src/gateway/forwarded-headers.ts';
 import { AUTHORIZATION_SERVICE, createGrpcListener, type GrpcListener } from '../../../src/gateway/grpc/listener.ts';
 import { roomyLimits } from '../../fixtures/limits.ts';
 import { framed, rawCall, rawSession } from '../../fixtures/raw-call.ts';
+import { RENDERER_OPTIONS } from '../../fixtures/renderer-options.ts';
 
 const CHECK = '/grpc.health.v1.Health/Check';
 const WATCH = '/grpc.health.v1.Health/Watch';
@@ -19,12 +20,7 @@ async function start(t: Test): Promise<{ gateway: GrpcListener; address: string;
   const gateway = createGrpcListener({
     ...roomyLimits(),
     authorize: () => ({ kind: 'allow', identity: undefined }),
-    answer: createResponseRenderer({
-      policyDeniedStatus: 401,
-      unavailableStatus: 503,
-      errorDetail: 'full',
-      identityHeaderPrefix: 'X-',
-    }),
+    answer: createResponseRenderer(RENDERER_OPTIONS),
     trusted: trustedProxies([]),
     clientIpHeader: undefined,
     onFault: error => t.fail(String(error)),

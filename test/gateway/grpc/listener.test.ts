@@ -23,6 +23,7 @@ import { Budget } from '../../../src/limits/budget.ts';
 import { type EnvoyClient, envoyClient, headersOf } from '../../fixtures/envoy-client.ts';
 import { roomyLimits } from '../../fixtures/limits.ts';
 import { answerTo, beginCall, framed, rawCall, rawSession } from '../../fixtures/raw-call.ts';
+import { RENDERER_OPTIONS } from '../../fixtures/renderer-options.ts';
 import { until } from '../../fixtures/until.ts';
 
 const identity = toIdentity(
@@ -61,12 +62,7 @@ interface StartedListener {
 const optionsFor = (authorize: Authorize): GrpcListenerOptions => ({
   ...roomyLimits(),
   authorize,
-  answer: createResponseRenderer({
-    identityHeaderPrefix: 'X-Auth-Request-',
-    policyDeniedStatus: 403,
-    unavailableStatus: 503,
-    errorDetail: 'full',
-  }),
+  answer: createResponseRenderer({ ...RENDERER_OPTIONS, policyDeniedStatus: 403 }),
   trusted: trustedProxies([]),
   clientIpHeader: undefined,
   onFault: () => {},

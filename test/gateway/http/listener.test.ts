@@ -15,6 +15,7 @@ import { authenticatedAs } from '../../fixtures/authenticated-result.ts';
 import { fakeClock } from '../../fixtures/clock.ts';
 import { type Conversation, converse, head, statuses } from '../../fixtures/conversation.ts';
 import { roomyLimits } from '../../fixtures/limits.ts';
+import { RENDERER_OPTIONS } from '../../fixtures/renderer-options.ts';
 import { sendRequest } from '../../fixtures/send-request.ts';
 import { pem } from '../../fixtures/tls-server.ts';
 import { until } from '../../fixtures/until.ts';
@@ -34,12 +35,7 @@ const authorize: Authorize = createAuthorizer(
   { allowedNamespaces: undefined, allowedServiceAccounts: undefined },
 );
 
-const render = createResponseRenderer({
-  policyDeniedStatus: 401,
-  unavailableStatus: 503,
-  errorDetail: 'full',
-  identityHeaderPrefix: 'X-Auth-Request-',
-});
+const render = createResponseRenderer(RENDERER_OPTIONS);
 
 async function start(t: Test, options: Partial<HttpListenerOptions> = {}) {
   const decided: DecisionEvent[] = [];

@@ -134,7 +134,6 @@ t.test('100,000 requests after 100,000 retain no more memory, over HTTP and gRPC
     GATECAR_GRPC_LISTEN: '127.0.0.1:0',
     // Otherwise rejections would be throttled next to valid tokens, which is tested elsewhere.
     GATECAR_JWT_PRECHECK: 'off',
-    GATECAR_LOG_LEVEL: 'info',
   });
   let next = 0;
   /**
