@@ -1,11 +1,6 @@
 import t from 'tap';
 import type { Deny, Unavailable } from '../../src/decision/decision.ts';
-import {
-  type AuthResponse,
-  createResponseRenderer,
-  headerPairs,
-  type ResponseRendererOptions,
-} from '../../src/gateway/auth-response.ts';
+import { type AuthResponse, createResponseRenderer, headerPairs } from '../../src/gateway/auth-response.ts';
 import { createIdentityHeaders } from '../../src/identity/identity-headers.ts';
 import { MY_APP } from '../fixtures/identities.ts';
 import { RENDERER_OPTIONS } from '../fixtures/renderer-options.ts';
