@@ -8,6 +8,7 @@ import { type Seeded, seeded } from '../fixtures/seeded-random.ts';
 import { accepts, type Behaviour, reviews, startStandIn } from '../fixtures/stand-in-api-server.ts';
 
 const SEEDS = LONG_FUZZ ? [1, 2, 3] : [1];
+const CASES = LONG_FUZZ ? 1_500 : 500;
 
 t.setTimeout(120_000);
 
@@ -128,7 +129,7 @@ function isGood(value: string, token: string): boolean {
 }
 
 for (const seed of SEEDS) {
-  t.test(`of 1,500 mutated credentials only the intact ones pass (seed ${seed})`, async t => {
+  t.test(`of mutated credentials only the intact ones pass (seed ${seed})`, async t => {
     const issuer = tokenIssuer();
     const standIn = await startStandIn(lenientReview(issuer));
     t.teardown(() => standIn.close());
@@ -142,7 +143,7 @@ for (const seed of SEEDS) {
     const show = (value: string) => JSON.stringify(value.replaceAll(token, '<the token>'));
     const statuses: Record<number, number> = {};
     const unexpected: string[] = [];
-    for (let i = 0; i < 1500; i += 1) {
+    for (let i = 0; i < CASES; i += 1) {
       let value = random.pick(MUTATIONS)(good, random, good);
       while (random.below(4) === 0) value = random.pick(MUTATIONS)(value, random, good);
       const status = await connection.send(`GET /auth HTTP/1.1\r\nHost: x\r\nAuthorization: ${value}\r\n\r\n`);
@@ -161,7 +162,7 @@ for (const seed of SEEDS) {
     }
     t.same(unexpected, []);
     t.ok((statuses[200] ?? 0) > 0, 'some credentials stayed intact');
-    t.ok((statuses[401] ?? 0) > 500, 'gatecar rejected most of them');
+    t.ok((statuses[401] ?? 0) > CASES / 2, 'gatecar rejected most of them');
     t.ok((statuses[400] ?? 0) > 0, 'the parser rejected some of them');
   });
 }

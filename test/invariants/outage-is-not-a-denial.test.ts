@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { startGatecar, type TestGatecar } from '../fixtures/gatecar.ts';
-import { CAUSE_TEXTS, everyOutage } from '../fixtures/outages.ts';
+import { CAUSE_TEXTS, everyOutage, outageOfEachCause } from '../fixtures/outages.ts';
 import { type Reply, sendRequest } from '../fixtures/send-request.ts';
 import { accepts, answers, hangs, reviews, type StandIn, startStandIn } from '../fixtures/stand-in-api-server.ts';
 import { until } from '../fixtures/until.ts';
@@ -83,7 +83,7 @@ for (const status of [401, 403]) {
   t.test(
     `with outage status ${status} an outage keeps its own reason, has no error code and is not cached`,
     async t => {
-      for (const { name, behaviour, cause, retryAfter } of everyOutage) {
+      for (const { name, behaviour, cause, retryAfter } of outageOfEachCause) {
         await t.test(name, async t => {
           const [gatecar, standIn] = await start(t, {
             GATECAR_UNAVAILABLE_STATUS: String(status),
