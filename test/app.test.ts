@@ -590,6 +590,14 @@ t.test('the ops listener has 64 connections outside the budget, and counts those
   );
 });
 
+t.test('each path that /statusz lists answers', async t => {
+  const { app } = await startApp(t);
+  const { body } = await app.ops.inject('/statusz');
+  const paths = /^Paths: (.+)$/m.exec(body)?.[1]?.split(' ') ?? [];
+  t.ok(paths.length > 1);
+  for (const path of paths) t.not((await app.ops.inject(path)).statusCode, 404, path);
+});
+
 t.test('an app with TLS serves no plain HTTP, and invalid TLS files prevent its start', async t => {
   const { settings, paths } = await listenerFiles(t);
   const { app, url } = await startApp(t, settings);
