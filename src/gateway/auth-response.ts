@@ -1,6 +1,9 @@
+import { LRUCache } from 'lru-cache';
 import type { Decision } from '../decision/decision.ts';
 import { type ErrorResponse, type ResponseSettings, toErrorResponse } from '../decision/error-response.ts';
+import type { Identity } from '../identity/identity.ts';
 import { createIdentityHeaders } from '../identity/identity-headers.ts';
+import { MAX_RENDERED_IDENTITIES } from '../limits/constants.ts';
 
 /** A decision as a response to the gateway, independent of the protocol. */
 export interface AuthResponse {
@@ -30,11 +33,22 @@ const STALE_HEADER = 'X-Gatecar-Stale';
 /** Renders decisions as responses. */
 export function createResponseRenderer(options: ResponseRendererOptions): (decision: Decision) => AuthResponse {
   const identityHeaders = createIdentityHeaders(options.identityHeaderPrefix);
+  const renderAllow = (identity: Identity | undefined): AuthResponse =>
+    Object.freeze({
+      status: 200,
+      headers: Object.freeze([...ALLOW_HEADERS, ...identityHeaders(identity)]),
+      body: '',
+      text: '',
+    });
+  // The response depends only on the identity, which is immutable and the same object for each
+  // cached result.
+  const rendered = new LRUCache<Identity, AuthResponse>({ max: MAX_RENDERED_IDENTITIES, memoMethod: renderAllow });
   return decision => {
     if (decision.kind !== 'allow') return renderError(toErrorResponse(decision, options));
-    const headers = [...ALLOW_HEADERS, ...identityHeaders(decision.identity)];
-    if (decision.staleSeconds !== undefined) headers.push(STALE_HEADER, String(decision.staleSeconds));
-    return { status: 200, headers, body: '', text: '' };
+    const { identity, staleSeconds } = decision;
+    const response = identity === undefined ? renderAllow(undefined) : rendered.memo(identity);
+    if (staleSeconds === undefined) return response;
+    return { ...response, headers: [...response.headers, STALE_HEADER, String(staleSeconds)] };
   };
 }
 

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { Duplex, type DuplexOptions } from 'node:stream';
+import type { WriteBatch } from './write-batch.ts';
 
 /**
  * A stream between a socket and one of Node's own servers, which accept any `Duplex`. Written data
@@ -9,10 +10,13 @@ import { Duplex, type DuplexOptions } from 'node:stream';
 export abstract class PacedConnection extends Duplex {
   readonly socket: Socket;
   readonly remoteAddress: string | undefined;
+  readonly #writes: WriteBatch | undefined;
   #writeDone: (() => void) | undefined;
 
-  constructor(socket: Socket, options?: DuplexOptions) {
+  /** @param writes delays what is written to the end of the event-loop iteration. */
+  constructor(socket: Socket, options?: DuplexOptions, writes?: WriteBatch) {
     super(options);
+    this.#writes = writes;
     this.socket = socket;
     this.remoteAddress = socket.remoteAddress;
     socket
@@ -25,6 +29,7 @@ export abstract class PacedConnection extends Duplex {
 
   /** Closes the socket after all written data has been sent. */
   destroySoon(): void {
+    this.#writes?.flush();
     this.socket.destroySoon();
   }
 
@@ -40,6 +45,16 @@ export abstract class PacedConnection extends Duplex {
   override _read(): void {}
 
   override _write(chunk: string | Buffer, encoding: BufferEncoding, callback: () => void): void {
+    if (this.#writes === undefined) {
+      this.#send(chunk, encoding, callback);
+      return;
+    }
+    this.#writes.add(() => {
+      if (!this.destroyed) this.#send(chunk, encoding, callback);
+    });
+  }
+
+  #send(chunk: string | Buffer, encoding: BufferEncoding, callback: () => void): void {
     if (this.socket.write(chunk, encoding)) {
       callback();
       return;

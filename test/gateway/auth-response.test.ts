@@ -73,6 +73,22 @@ t.test('each allow carries the headers of its identity', async t => {
   }
 });
 
+t.test(
+  'allows of one identity share a frozen response, and the least recently used of 1,024 is rendered again',
+  async t => {
+    const render = createResponseRenderer(RENDERER_OPTIONS);
+    const first = { ...MY_APP };
+    const response = render({ kind: 'allow', identity: first });
+    t.equal(render({ kind: 'allow', identity: first }), response);
+    t.ok(Object.isFrozen(response) && Object.isFrozen(response.headers));
+    t.not(render({ kind: 'allow', identity: { ...MY_APP } }), response, 'an equal identity is another object');
+    for (let others = 0; others < 1024; others += 1) render({ kind: 'allow', identity: { ...MY_APP } });
+    const again = render({ kind: 'allow', identity: first });
+    t.not(again, response);
+    t.strictSame(again, response);
+  },
+);
+
 t.test('a denial is JSON with a challenge and a reason, without identity headers', async t => {
   t.strictSame(fieldsOf(createResponseRenderer(RENDERER_OPTIONS)(REJECTED)), {
     status: 401,

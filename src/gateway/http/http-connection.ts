@@ -5,6 +5,7 @@ import type { ConnectionPool, PooledConnection } from '../../limits/connection-p
 import { BODY_PIECE_BYTES, HELD_PER_HEAD_BYTE, MAX_PIECES_PER_TURN } from '../../limits/constants.ts';
 import { PacedConnection } from '../paced-connection.ts';
 import type { TurnQueue } from '../turn-queue.ts';
+import type { WriteBatch } from '../write-batch.ts';
 
 const HEAD_END = Buffer.from('\r\n\r\n');
 
@@ -18,6 +19,8 @@ export interface HttpConnectionOptions {
   readonly maxHeadBytes: number;
   /** Schedules the next requests of connections in later event-loop iterations. */
   readonly turns: TurnQueue;
+  /** Sends the responses of all connections. */
+  readonly writes: WriteBatch;
   readonly now: () => number;
   /** The response status that a client without a valid credential never gets. */
   readonly allowedStatus?: number | undefined;
@@ -50,7 +53,7 @@ export class HttpConnection extends PacedConnection {
   #hasEnded = false;
 
   constructor(socket: Socket, options: HttpConnectionOptions) {
-    super(socket, { decodeStrings: false });
+    super(socket, { decodeStrings: false }, options.writes);
     this.#options = options;
     this.#pooled = options.pooled;
     this.#pooled.isBusy = () => this.#owesDecision;
@@ -172,7 +175,11 @@ export class HttpConnection extends PacedConnection {
       const at = bytes.indexOf(HEAD_END);
       end = at < 0 ? bytes.length : at + HEAD_END.length;
     }
-    this.#unread = end < bytes.length ? bytes.subarray(end) : undefined;
+    if (end >= bytes.length) {
+      this.#unread = undefined;
+      return bytes;
+    }
+    this.#unread = bytes.subarray(end);
     return bytes.subarray(0, end);
   }
 

@@ -26,9 +26,13 @@ export function writeResponse(
  * the body. On a kept-alive connection, the next request would be read as that body, and its header
  * values as a request. Such a connection is therefore never reused.
  */
-export function declaresBody({ headers }: IncomingMessage): boolean {
-  const length = headers['content-length'];
-  return headers['transfer-encoding'] !== undefined || (length !== undefined && Number(length) !== 0);
+export function declaresBody({ rawHeaders }: Pick<IncomingMessage, 'rawHeaders'>): boolean {
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at]?.toLowerCase();
+    if (name === 'transfer-encoding') return true;
+    if (name === 'content-length' && Number(rawHeaders[at + 1]) !== 0) return true;
+  }
+  return false;
 }
 
 /**

@@ -17,6 +17,7 @@ import {
   intercept,
 } from '../connection-intake.ts';
 import { TurnQueue } from '../turn-queue.ts';
+import { WriteBatch } from '../write-batch.ts';
 import { HttpConnection } from './http-connection.ts';
 import { declaresBody } from './response-writer.ts';
 
@@ -71,6 +72,7 @@ export function httpServer(handler: RequestListener, options: HttpServerOptions)
   server.maxHeadersCount = 0;
   const connections = new Set<HttpConnection>();
   const turns = new TurnQueue(HTTP_REQUESTS_PER_TURN);
+  const writes = new WriteBatch();
   intercept(server, tls ? 'secureConnection' : 'connection', (socket, pass) => {
     const pooled = intake.pooledOf(socket);
     const connection = new HttpConnection(socket, {
@@ -78,6 +80,7 @@ export function httpServer(handler: RequestListener, options: HttpServerOptions)
       pooled,
       requests,
       turns,
+      writes,
       now,
       maxHeadBytes: maxHeaderBytes,
       allowedStatus: options.allowedStatus,

@@ -68,6 +68,39 @@ t.test('requests are parsed one at a time, each in its own turn of the event loo
   t.equal(new Set(turns).size, 20, `each request has its own turn: ${turns}`);
 });
 
+t.test('a response is sent at the end of the event-loop iteration', async t => {
+  const { exchanges, connections, open } = await start(t);
+  const socket = await open(get());
+  await until(() => exchanges.length === 1);
+  const [connection] = connections;
+  end(exchanges[0] as Exchange);
+  t.equal(connection?.socket.bytesWritten, 0);
+  const [received] = await once(socket, 'data');
+  t.match(String(received), /^HTTP\/1\.1 200 /);
+});
+
+t.test('a response that has not been sent is sent before destroySoon closes the connection', async t => {
+  const { exchanges, connections, open } = await start(t);
+  const socket = await open(get());
+  await until(() => exchanges.length === 1);
+  const received = once(socket, 'data');
+  end(exchanges[0] as Exchange);
+  for (const connection of connections) connection.destroySoon();
+  t.match(String(await received), /^HTTP\/1\.1 200 /);
+  await closed(socket);
+});
+
+t.test('a response to a connection that was destroyed meanwhile is dropped', async t => {
+  const { exchanges, connections, open } = await start(t);
+  const socket = await open(get());
+  await until(() => exchanges.length === 1);
+  const [connection] = connections;
+  end(exchanges[0] as Exchange);
+  connection?.destroy();
+  await closed(socket);
+  t.equal(connection?.socket.bytesWritten, 0);
+});
+
 t.test('a pipelined request is not parsed before the previous one has been answered', async t => {
   const { exchanges, open } = await start(t);
   const socket = await open(`${get('/a')}${get('/b')}`);
