@@ -53,6 +53,7 @@ EXPOSE 9080 9081
 # Node.js.
 # --disable-sigusr1: otherwise SIGUSR1 opens a debugger on loopback, which the containers of a pod
 # share.
-# --v8-pool-size=1: V8 then collects garbage with one thread in addition to the main one, instead of
-# four. On a single core, four threads take most of the CPU from the requests.
-ENTRYPOINT ["/nodejs/bin/node", "--disable-sigusr1", "--v8-pool-size=1", "/app/dist/gatecar.js"]
+# --v8-pool-size=2: V8 then collects garbage with two threads in addition to the main one, instead of
+# four. On a single core, four threads take most of the CPU from the requests. With one thread, the
+# marking falls behind the requests, which halves their rate.
+ENTRYPOINT ["/nodejs/bin/node", "--disable-sigusr1", "--v8-pool-size=2", "/app/dist/gatecar.js"]

@@ -53,7 +53,7 @@ t.test(
       t.equal(User, `${user}:${user}`);
       const [program, ...args] = [...(Entrypoint ?? []), ...(Cmd ?? [])];
       t.equal(program, '/nodejs/bin/node');
-      t.strictSame(args, ['--disable-sigusr1', '--v8-pool-size=1', '/app/dist/gatecar.js']);
+      t.strictSame(args, ['--disable-sigusr1', '--v8-pool-size=2', '/app/dist/gatecar.js']);
       t.strictSame(Object.keys(ExposedPorts), ['9080/tcp', '9081/tcp']);
       t.ok(Env.includes('NODE_ENV=production'));
       t.ok(Env.includes('NODE_OPTIONS=--max-old-space-size=128 --max-semi-space-size=8'), 'the heap is limited');
