@@ -10,6 +10,8 @@ import { machine, versions } from './tools.ts';
 const ROOT = join(import.meta.dirname, '..');
 const RESULTS = join(import.meta.dirname, 'results.json');
 const PAGE = join(import.meta.dirname, 'RESULTS.md');
+/** A comparison of two versions of gatecar, measured once. It is the last section of the page. */
+const COMPARISON = join(import.meta.dirname, 'comparison.md');
 
 /**
  * Stores these findings as results of record. They replace the last results of the same scenarios;
@@ -65,7 +67,8 @@ Values and ratios are medians; \`min\` and \`max\` are the lowest and highest va
 ## Goals: ${met} of ${withGoal.length} met
 
 ${table(withGoal)}
-${sections.join('\n')}`;
+${sections.join('\n')}
+${readFileSync(COMPARISON, 'utf8')}`;
 }
 
 function sentence(text: string): string {

@@ -75,7 +75,6 @@ const PACKAGE_IMPORTERS: Readonly<
     values: [
       'authentication/cache/result-store.ts',
       'authentication/failure-counter.ts',
-      'gateway/auth-response.ts',
       'observability/logging/log-rate-limit.ts',
     ],
   },

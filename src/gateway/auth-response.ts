@@ -1,9 +1,8 @@
-import { LRUCache } from 'lru-cache';
 import type { Decision } from '../decision/decision.ts';
 import { type ErrorResponse, type ResponseSettings, toErrorResponse } from '../decision/error-response.ts';
 import type { Identity } from '../identity/identity.ts';
 import { createIdentityHeaders } from '../identity/identity-headers.ts';
-import { MAX_RENDERED_IDENTITIES } from '../limits/constants.ts';
+import { RENDERED_IDENTITY_SLOTS } from '../limits/constants.ts';
 
 /** A decision as a response to the gateway, independent of the protocol. */
 export interface AuthResponse {
@@ -40,16 +39,48 @@ export function createResponseRenderer(options: ResponseRendererOptions): (decis
       body: '',
       text: '',
     });
-  // The response depends only on the identity, which is immutable and the same object for each
-  // cached result.
-  const rendered = new LRUCache<Identity, AuthResponse>({ max: MAX_RENDERED_IDENTITIES, memoMethod: renderAllow });
+  const rendered = new RenderedAllows(renderAllow);
   return decision => {
     if (decision.kind !== 'allow') return renderError(toErrorResponse(decision, options));
     const { identity, staleSeconds } = decision;
-    const response = identity === undefined ? renderAllow(undefined) : rendered.memo(identity);
+    const response = identity === undefined ? renderAllow(undefined) : rendered.of(identity);
     if (staleSeconds === undefined) return response;
     return { ...response, headers: [...response.headers, STALE_HEADER, String(staleSeconds)] };
   };
+}
+
+/**
+ * Keeps rendered allows of identities in use. A response depends only on its identity, which is
+ * immutable and the same object for each use of a cached result.
+ *
+ * Each identity has one possible slot. With far more tokens in use than slots, replacing a slot
+ * costs nothing, whereas the bookkeeping of a map costs more than rendering.
+ */
+class RenderedAllows {
+  readonly #render: (identity: Identity) => AuthResponse;
+  readonly #slots: ({ readonly identity: Identity; readonly response: AuthResponse } | undefined)[];
+
+  constructor(render: (identity: Identity) => AuthResponse) {
+    this.#render = render;
+    this.#slots = new Array(RENDERED_IDENTITY_SLOTS).fill(undefined);
+  }
+
+  of(identity: Identity): AuthResponse {
+    const at = slotOf(identity);
+    const kept = this.#slots[at];
+    if (kept?.identity === identity) return kept.response;
+    const response = this.#render(identity);
+    this.#slots[at] = { identity, response };
+    return response;
+  }
+}
+
+/** Spreads identities over the slots by the end of their credential ID, which is random. */
+function slotOf({ credentialId, username }: Identity): number {
+  const text = credentialId || username;
+  let sum = 0;
+  for (let at = Math.max(0, text.length - 8); at < text.length; at += 1) sum = sum * 31 + text.charCodeAt(at);
+  return sum % RENDERED_IDENTITY_SLOTS;
 }
 
 /** Iterates over the name-value pairs of a flat list. */

@@ -207,8 +207,8 @@ export const WAITING_REQUEST_BYTES = 4096;
 
 /** Client addresses whose failures are counted at the same time. They take about 10 MiB. */
 export const MAX_COUNTED_ADDRESSES = 50_000;
-/** Identities whose rendered response is kept, at about 2 KiB each. */
-export const MAX_RENDERED_IDENTITIES = 1024;
+/** Slots for the rendered responses of identities, at about 2 KiB each. */
+export const RENDERED_IDENTITY_SLOTS = 1024;
 /** If the event loop is later than this, uncached tokens are rejected as `overloaded`. */
 export const MAX_EVENT_LOOP_LAG_MS = 250;
 /** The interval of the timer whose delay is measured. */

@@ -8,9 +8,6 @@ const RPC_CODE = { 200: 0, 401: 16, 403: 7, 503: 14 } as const;
 /** Headers that Envoy writes itself, or that are meant only for gatecar's HTTP responses. */
 const NOT_FOR_ENVOY = new Set(['content-length', 'x-envoy-auth-headers-to-remove']);
 
-/** Encoded allows. The renderer returns one object for all allows of an identity. */
-const encodedAllows = new WeakMap<AuthResponse, Buffer>();
-
 /**
  * Encodes an {@link AuthResponse} as a framed `envoy.service.auth.v3.CheckResponse`. An allow
  * overwrites every identity header and removes the empty ones. Any other decision passes its
@@ -19,17 +16,7 @@ const encodedAllows = new WeakMap<AuthResponse, Buffer>();
  * The status is always present, because Envoy reads a missing status as OK. `append` and
  * `append_action` are unset on purpose, because values then overwrite.
  */
-export function checkResponse(response: AuthResponse): Buffer {
-  if (response.status !== 200) return encode(response);
-  let encoded = encodedAllows.get(response);
-  if (encoded === undefined) {
-    encoded = encode(response);
-    encodedAllows.set(response, encoded);
-  }
-  return encoded;
-}
-
-function encode({ status, headers, body, text }: AuthResponse): Buffer {
+export function checkResponse({ status, headers, body, text }: AuthResponse): Buffer {
   const rpcStatus = numberField(1, RPC_CODE[status]) + delimitedField(2, textBytes(text));
   let http = status === 200 ? '' : delimitedField(1, numberField(1, status));
   let removed = '';
