@@ -50,7 +50,7 @@ export abstract class PacedConnection extends Duplex {
       return;
     }
     this.#writes.add(() => {
-      if (!this.destroyed) this.#send(chunk, encoding, callback);
+      if (!this.socket.destroyed) this.#send(chunk, encoding, callback);
     });
   }
 

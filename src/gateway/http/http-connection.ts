@@ -105,7 +105,9 @@ export class HttpConnection extends PacedConnection {
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    const { pool, requests } = this.#options;
+    const { pool, requests, writes } = this.#options;
+    // Sends a response that waits for the end of the iteration.
+    writes.flush();
     this.#unread = undefined;
     requests.release(this.#reservedBytes);
     this.#reservedBytes = 0;
@@ -175,12 +177,8 @@ export class HttpConnection extends PacedConnection {
       const at = bytes.indexOf(HEAD_END);
       end = at < 0 ? bytes.length : at + HEAD_END.length;
     }
-    if (end >= bytes.length) {
-      this.#unread = undefined;
-      return bytes;
-    }
-    this.#unread = bytes.subarray(end);
-    return bytes.subarray(0, end);
+    this.#unread = end < bytes.length ? bytes.subarray(end) : undefined;
+    return this.#unread ? bytes.subarray(0, end) : bytes;
   }
 
   /** Reserves what is held now. If that is too much, closes those that have held bytes longest. */

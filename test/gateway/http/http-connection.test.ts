@@ -90,14 +90,25 @@ t.test('a response that has not been sent is sent before destroySoon closes the 
   await closed(socket);
 });
 
-t.test('a response to a connection that was destroyed meanwhile is dropped', async t => {
+t.test('a response that has not been sent is sent before the connection is destroyed', async t => {
   const { exchanges, connections, open } = await start(t);
   const socket = await open(get());
   await until(() => exchanges.length === 1);
+  const received = once(socket, 'data');
+  end(exchanges[0] as Exchange);
+  for (const connection of connections) connection.destroy();
+  t.match(String(await received), /^HTTP\/1\.1 200 /);
+  await closed(socket);
+});
+
+t.test('a response to a client that has closed its socket is dropped', async t => {
+  const { exchanges, connections, open } = await start(t);
+  await open(get());
+  await until(() => exchanges.length === 1);
   const [connection] = connections;
   end(exchanges[0] as Exchange);
-  connection?.destroy();
-  await closed(socket);
+  connection?.socket.destroy();
+  await until(() => connection?.closed === true);
   t.equal(connection?.socket.bytesWritten, 0);
 });
 
