@@ -108,6 +108,9 @@ async function checkApiServer(
 }
 
 function fixEndpoint(message: string): string {
+  if (/^kubeconfig .* cannot be read: ENOENT$/.test(message)) {
+    return 'ls ~/.kube   # the file does not exist; set GATECAR_KUBECONFIG to one that does';
+  }
   if (message.startsWith('kubeconfig')) return 'kubectl config view   # for GATECAR_KUBECONFIG';
   if (message.includes('/var/run/secrets/')) return 'kubectl describe pod   # does it mount a ServiceAccount token?';
   return 'gatecar --help   # GATECAR_KUBE_API_URL, GATECAR_KUBE_TOKEN_FILE, GATECAR_KUBE_CA_FILE, GATECAR_KUBECONFIG';

@@ -130,6 +130,10 @@ t.test('a missing API server address or file is a failure with a fix', async t =
   t.match(await credential({ GATECAR_KUBECONFIG: '/nowhere' }), {
     result: 'fail',
     text: 'kubeconfig /nowhere cannot be read: ENOENT',
+    fix: /the file does not exist; set GATECAR_KUBECONFIG/,
+  });
+  t.match(await credential({ GATECAR_KUBECONFIG: '/' }), {
+    text: 'kubeconfig / cannot be read: EISDIR',
     fix: /^kubectl config view/,
   });
   const inPod = { GATECAR_KUBE_API_URL: 'https://127.0.0.1:1' };
