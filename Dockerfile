@@ -5,7 +5,8 @@ ARG BUILD_IMAGE=node:24-bookworm-slim
 # Node.js at the same path.
 ARG RUNTIME_IMAGE=gcr.io/distroless/nodejs24-debian12:nonroot
 
-# The builder's own platform, whatever the image's: what this stage makes is JavaScript. BuildKit sets BUILDPLATFORM.
+# The builder's own platform, whatever the image's: what this stage makes is JavaScript. BuildKit
+# sets BUILDPLATFORM.
 FROM --platform=${BUILDPLATFORM} ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY package.json package-lock.json .npmrc ./

@@ -4,7 +4,7 @@ import { settingsJsonSchema } from '../../src/config/help.ts';
 import { auditSchema } from '../audit-schema.ts';
 import { dashboard } from '../dashboard/dashboard.ts';
 import { gatewayPages } from '../docs/gateway-pages.ts';
-import { formerNamesTable, settingsByTheme } from '../docs/settings-page.ts';
+import { formerNamesTable, groupedSettings } from '../docs/settings-page.ts';
 import { readValues } from './values-file.ts';
 import { valuesSchema } from './values-schema.ts';
 import { configTable, valuesTable } from './values-tables.ts';
@@ -30,7 +30,7 @@ export async function generatedFiles(): Promise<Readonly<Record<string, string>>
     'config.schema.json': json(settingsJsonSchema()),
     'audit.schema.json': json(auditSchema()),
     'docs/configuration.md': between(
-      between(await read('docs/configuration.md'), 'settings', settingsByTheme()),
+      between(await read('docs/configuration.md'), 'settings', groupedSettings()),
       'former names',
       formerNamesTable(),
     ),

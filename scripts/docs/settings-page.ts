@@ -3,14 +3,14 @@ import { SETTINGS, type Setting } from '../../src/config/schema.ts';
 import { formerNames } from '../../src/config/setting-names.ts';
 
 /** Settings that belong together, with a sentence that says when to change them. */
-interface Theme {
+interface SettingGroup {
   readonly title: string;
   readonly text: string;
   readonly settings: readonly (keyof typeof SETTINGS)[];
 }
 
-/** Every setting, by theme. Each one must be in exactly one theme. */
-export const THEMES: readonly Theme[] = [
+/** Every setting. Each one must be in exactly one group. */
+export const SETTING_GROUPS: readonly SettingGroup[] = [
   {
     title: 'Mode, audiences and allowlists',
     text: 'Which tokens pass. Set the audiences and an allowlist in every installation.',
@@ -48,7 +48,7 @@ export const THEMES: readonly Theme[] = [
   },
   {
     title: 'API server',
-    text: 'In a pod, nothing of this is needed.',
+    text: 'A pod needs none of these settings.',
     settings: ['kubeConfigFiles', 'kubeContext', 'kubeApiUrl', 'kubeTokenFile', 'kubeCaFile', 'kubeHeaders'],
   },
   {
@@ -69,8 +69,8 @@ export const THEMES: readonly Theme[] = [
 ];
 
 /** Returns the sections of `docs/configuration.md` that list the settings. */
-export function settingsByTheme(): string {
-  return THEMES.map(
+export function groupedSettings(): string {
+  return SETTING_GROUPS.map(
     ({ title, text, settings }) =>
       `### ${title}\n\n${text}\n\n${settingsTable(settings.map((key): Setting<unknown> => SETTINGS[key]))}`,
   ).join('\n\n');

@@ -43,6 +43,7 @@ export default defineConfig({
     '{examples,node_modules,rbac,scripts,site,src,test}/**',
     '.*/**',
     'dist/**',
+    'release/**',
     'coverage/**',
     'charts/**/files/**',
   ],
