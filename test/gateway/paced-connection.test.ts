@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
 import { PacedConnection } from '../../src/gateway/paced-connection.ts';
+import { WriteBatch } from '../../src/gateway/write-batch.ts';
 
 class Echo extends PacedConnection {
   readonly received: string[] = [];
@@ -18,14 +19,14 @@ class Echo extends PacedConnection {
 }
 
 /** Pairs a client with the connection on the server's side. */
-async function open(t: Test): Promise<{ client: Socket; connection: Echo }> {
+async function open(t: Test, writes?: WriteBatch): Promise<{ client: Socket; connection: Echo }> {
   const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
   t.teardown(() => server.close());
   await once(server, 'listening');
   const accepted = once(server, 'connection');
   const client = connect((server.address() as AddressInfo).port, '127.0.0.1').on('error', () => {});
   const [socket] = await accepted;
-  const connection = new Echo(socket);
+  const connection = new Echo(socket, undefined, writes);
   connection.on('error', () => {});
   t.teardown(() => {
     client.destroy();
@@ -75,4 +76,30 @@ t.test('destroySoon sends pending writes before it closes the connection', async
   client.end();
   await once(client, 'close');
   t.ok(connection.destroyed);
+});
+
+t.test('with a batch, writes are sent at the end of the iteration, and by destroySoon at once', async t => {
+  const ends: (() => void)[] = [];
+  const { client, connection } = await open(t, new WriteBatch(callback => ends.push(callback)));
+  const received: string[] = [];
+  client.on('data', chunk => received.push(String(chunk)));
+  const written = new Promise<void>(resolve => {
+    connection.write('first', () => resolve());
+  });
+  t.equal(connection.socket.bytesWritten, 0);
+  ends.shift()?.();
+  await written;
+  connection.write('second');
+  connection.destroySoon();
+  await once(client, 'end');
+  t.equal(received.join(''), 'firstsecond');
+});
+
+t.test('with a batch, a write to a destroyed socket is dropped', async t => {
+  const ends: (() => void)[] = [];
+  const { connection } = await open(t, new WriteBatch(callback => ends.push(callback)));
+  connection.write('late');
+  connection.socket.destroy();
+  for (const end of ends) end();
+  t.equal(connection.socket.bytesWritten, 0);
 });
