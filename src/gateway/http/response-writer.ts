@@ -36,6 +36,19 @@ export function declaresBody({ rawHeaders }: Pick<IncomingMessage, 'rawHeaders'>
 }
 
 /**
+ * Whether the request has more than one `Host` line. RFC 9112 §3.2 demands a 400: two programs could
+ * use different lines.
+ */
+export function repeatsHost({ rawHeaders }: Pick<IncomingMessage, 'rawHeaders'>): boolean {
+  let hosts = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at] as string;
+    if (name.length === 4 && name.toLowerCase() === 'host') hosts += 1;
+  }
+  return hosts > 1;
+}
+
+/**
  * Sends the whole response now, and ends it when the body is complete or exceeds a limit. Closing a
  * socket with unread bytes causes a reset, which can overtake the response (RFC 9112 §9.6). The
  * body is dropped as it arrives and uses no memory.

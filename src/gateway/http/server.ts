@@ -19,7 +19,7 @@ import {
 import { TurnQueue } from '../turn-queue.ts';
 import { WriteBatch } from '../write-batch.ts';
 import { HttpConnection } from './http-connection.ts';
-import { declaresBody } from './response-writer.ts';
+import { declaresBody, repeatsHost } from './response-writer.ts';
 
 export interface HttpServerOptions extends ListenerOptions, Omit<ConnectionIntakeOptions, 'protocol'> {
   /**
@@ -64,7 +64,8 @@ export function httpServer(handler: RequestListener, options: HttpServerOptions)
   };
   const serve: RequestListener = (request, response) => {
     connectionOf(request).begin(request, response, declaresBody(request));
-    handler(request, response);
+    if (repeatsHost(request)) response.writeHead(400, ['Connection', 'close', 'Content-Length', '0']).end();
+    else handler(request, response);
   };
   const server = tls ? secure(http, tls, handshakeTimeoutMs, serve) : createServer(http, serve);
   // Disables the limit on the number of headers. Above a limit, Node drops headers, for example a
