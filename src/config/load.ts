@@ -2,7 +2,7 @@ import { readArgument, redactArgument } from './arguments.ts';
 import { crossFaults } from './cross-setting-rules.ts';
 import { type Config, SETTINGS, type Setting } from './schema.ts';
 import { flagName, formerNames, settingsByFlag } from './setting-names.ts';
-import { unknownName } from './suggest-name.ts';
+import { nearMiss, unknownName } from './suggest-name.ts';
 
 /**
  * All faults in the settings, one line each: the name, the rule and the given value. Secret values
@@ -124,17 +124,30 @@ function isServiceLink(name: string, value: string): boolean {
   return !/(?<!_SERVICE|_TCP|_UDP|_SCTP)_PORT$/.test(name) || SERVICE_LINK_URL.test(value);
 }
 
+/**
+ * Prefixes of aliases that other programs in the pod use too. Only near misses of the aliases are
+ * faults: a misspelled allowlist would otherwise let every namespace pass.
+ */
+const SHARED_PREFIX = /^(BIND|KUBE)_/i;
+
 function checkNames(env: Environment, faults: string[]): void {
   const known = ALL.map(([, setting]) => setting.name as string);
   const accepted = new Set([...known, ...ALL.flatMap(([, setting]) => formerNames(setting))]);
+  const shared = ALL.flatMap(([, { aliases }]) => aliases.filter(alias => SHARED_PREFIX.test(alias)));
   for (const [name, value] of Object.entries(env)) {
-    if (value === undefined || !name.startsWith('GATECAR_') || accepted.has(name)) continue;
-    if (!isServiceLink(name, value)) faults.push(unknown(name, known, 'setting'));
+    if (value === undefined || accepted.has(name) || shared.includes(name)) continue;
+    if (!name.startsWith('GATECAR_')) {
+      const meant = SHARED_PREFIX.test(name) ? nearMiss(name, shared) : undefined;
+      if (meant !== undefined) faults.push(`${onOneLine(name)} is no known setting; did you mean ${meant}?`);
+    } else if (!isServiceLink(name, value)) faults.push(unknown(name, known, 'setting'));
   }
 }
 
 function unknown(name: string, known: readonly string[], what: string): string {
-  // A fault must stay on one line, even if the given name has line ends.
-  const shown = JSON.stringify(name).slice(1, -1);
-  return unknownName(shown, name, known, what);
+  return unknownName(onOneLine(name), name, known, what);
+}
+
+/** Escapes line ends: a fault must stay on one line, whatever the given name is. */
+function onOneLine(name: string): string {
+  return JSON.stringify(name).slice(1, -1);
 }

@@ -1,5 +1,7 @@
 import { redactArgument } from './arguments.ts';
 
+const MAX_NEAR_MISS_EDITS = 2;
+
 /**
  * Returns the known name that is closest to a mistyped one (Levenshtein), if one is close enough.
  */
@@ -15,6 +17,11 @@ export function suggestName(name: string, known: readonly string[]): string | un
     }
   }
   return best?.name;
+}
+
+/** Returns the known name that is at most two edits away from a name in any case, if any. */
+export function nearMiss(name: string, known: readonly string[]): string | undefined {
+  return known.find(candidate => distance(name.toUpperCase(), candidate) <= MAX_NEAR_MISS_EDITS);
 }
 
 /**

@@ -78,6 +78,25 @@ t.test('an unknown GATECAR_ variable is an error that suggests a similar name', 
   t.strictSame(faultsOf([], { GATECARD: '1', MY_GATECAR_MODE: '1', PATH: '/bin', gatecar_mode: 'x' }), []);
 });
 
+t.test('a near miss of an accepted BIND_ or KUBE_ variable is an error, and other variables are ignored', async t => {
+  for (const [name, meant] of [
+    ['BIND_ALLOWED_NAMESPACE', 'BIND_ALLOWED_NAMESPACES'],
+    ['bind_allowed_namespaces', 'BIND_ALLOWED_NAMESPACES'],
+    ['BIND_ALLOWED_SERVICEACCOUNTS', 'BIND_ALLOWED_SERVICE_ACCOUNTS'],
+    ['BIND_TOKEN_AUDIENCE', 'BIND_TOKEN_AUDIENCES'],
+    ['KUBE_APISERVER', 'KUBE_API_SERVER'],
+    ['KUBE_TOKEN_PTAH', 'KUBE_TOKEN_PATH'],
+    ['KUBE_CA_CERTS_PATH', 'KUBE_CA_CERT_PATH'],
+  ] as const) {
+    t.strictSame(faultsOf([], { [name]: 'x' }), [`${name} is no known setting; did you mean ${meant}?`]);
+  }
+  t.strictSame(
+    faultsOf([], { BIND_ALLOWED_NAMESPACES: 'x', BIND_ZONE_DIR: '/x', KUBE_TOKEN: 'x', KUBE_CONFIG: 'x' }),
+    [],
+  );
+  t.strictSame(faultsOf([], { BIND_ALLOWED_NAMESPACE: undefined, BOND_ALLOWED_NAMESPACES: 'x' }), []);
+});
+
 t.test('a variable whose value is undefined is ignored', async t => {
   t.strictSame(faultsOf([], { GATECAR_NONSENSE: undefined, GATECAR_MODE: undefined }), []);
 });

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { suggestName, unknownArgument, unknownChoice, unknownName } from '../../src/config/suggest-name.ts';
+import { nearMiss, suggestName, unknownArgument, unknownChoice, unknownName } from '../../src/config/suggest-name.ts';
 
 t.test('a missing, extra, wrong or swapped letter still finds the name', async t => {
   const names = ['mode', 'listen', 'cache-ttl', 'token-audiences'];
@@ -65,4 +65,10 @@ t.test('an unknown argument is quoted, unless it may be a secret', async t => {
 t.test('an unknown choice is reported with all known ones', async t => {
   t.equal(unknownChoice('xyzxyzxyz', ['a', 'b'], 'shell'), '"xyzxyzxyz" is no known shell. Known: a, b');
   t.equal(unknownChoice('bsh', ['bash'], 'shell'), '"bsh" is no known shell; did you mean bash? Known: bash');
+});
+
+t.test('a near miss is at most two edits away, in any case', async t => {
+  t.equal(nearMiss('KUBE_TOKEN_PAT', ['KUBE_TOKEN_PATH']), 'KUBE_TOKEN_PATH');
+  t.equal(nearMiss('kube_token_pa', ['X', 'KUBE_TOKEN_PATH']), 'KUBE_TOKEN_PATH');
+  t.equal(nearMiss('KUBE_TOKEN_P', ['KUBE_TOKEN_PATH']), undefined);
 });

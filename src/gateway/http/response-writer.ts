@@ -36,8 +36,8 @@ export function declaresBody({ rawHeaders }: Pick<IncomingMessage, 'rawHeaders'>
 }
 
 /**
- * Whether the request has more than one `Host` line. RFC 9112 §3.2 demands a 400: two programs could
- * use different lines.
+ * Whether the request has more than one `Host` line. RFC 9112 §3.2 demands a 400, because two
+ * programs could use different lines.
  */
 export function repeatsHost({ rawHeaders }: Pick<IncomingMessage, 'rawHeaders'>): boolean {
   let hosts = 0;
