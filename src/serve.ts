@@ -1,7 +1,8 @@
 import { type App, createApp, VERSION } from './app.ts';
 import { warnings } from './config/cross-setting-rules.ts';
+import { policyInForce } from './config/effective-settings.ts';
 import type { Config } from './config/schema.ts';
-import type { RuntimeEnvironment } from './kube/endpoint-selection.ts';
+import { describeApiServer, type RuntimeEnvironment } from './kube/endpoint-selection.ts';
 import type { Logger } from './observability/logging/logger.ts';
 import { type Drainable, drain } from './server/drain.ts';
 import { bindAddress, listen } from './server/listen.ts';
@@ -36,8 +37,20 @@ export async function serve(
     for (const warning of warnings(config)) log.warn(warning);
     const tls = config.tlsClientCaFile === undefined ? app.tls && 'on' : 'mutual';
     const { maxPlainConnections, limits } = app;
+    const apiServer = describeApiServer(config, runtimeEnvironment);
     log.info(
-      { version: VERSION, mode: config.mode, auth, ops, grpc, tls, maxPlainConnections, ...limits },
+      {
+        version: VERSION,
+        mode: config.mode,
+        auth,
+        ops,
+        grpc,
+        tls,
+        apiServer,
+        ...policyInForce(config),
+        maxPlainConnections,
+        ...limits,
+      },
       'listening',
     );
     app.health.start();

@@ -13,7 +13,7 @@ import { readTracingSettings } from '../src/config/tracing-settings.ts';
 import { revealToken } from '../src/credential/token.ts';
 import { startFakeApiServer } from '../src/dev/fake-api-server.ts';
 import { ISSUER, type TokenRequest, tokenIssuer } from '../src/dev/token-issuer.ts';
-import { inClusterAddress, type RuntimeEnvironment } from '../src/kube/endpoint-selection.ts';
+import { describeApiServer, inClusterAddress, type RuntimeEnvironment } from '../src/kube/endpoint-selection.ts';
 import { CONNECTION_BYTES } from '../src/limits/constants.ts';
 import { type Logger, logger } from '../src/observability/logging/logger.ts';
 import { listen } from '../src/server/listen.ts';
@@ -478,6 +478,19 @@ t.test('the API server and its credential are chosen by settings and environment
   t.test('GATECAR_KUBE_API_URL takes precedence over a kubeconfig and the pod’s environment', async t => {
     const settings = { GATECAR_KUBE_API_URL: 'http://127.0.0.1:1', GATECAR_KUBECONFIG: '/not/there' };
     t.equal(await problem(t, settings, inCluster), 'connection refused (ECONNREFUSED)');
+  });
+
+  t.test('the description names the source that is used', async t => {
+    const home: RuntimeEnvironment = { inCluster: undefined, homeDirectory: '/home/me' };
+    const describe = (settings: Record<string, string>, environment: RuntimeEnvironment) =>
+      describeApiServer(readConfig([], settings), environment);
+    t.equal(describe({ GATECAR_KUBE_API_URL: https, GATECAR_KUBECONFIG: '/a' }, inCluster), https);
+    t.equal(describe({ GATECAR_KUBECONFIG: '/a:/b' }, inCluster), 'kubeconfig /a:/b');
+    t.equal(describe({}, inCluster), 'in-cluster');
+    t.equal(describe({}, home), 'kubeconfig /home/me/.kube/config');
+    t.equal(describe({ GATECAR_KUBE_CONTEXT: 'x' }, { ...home, inCluster: POD }), 'kubeconfig /home/me/.kube/config');
+    t.equal(describe({}, NOWHERE), 'none');
+    t.equal(describe({ GATECAR_MODE: 'format-only', GATECAR_LISTEN: '127.0.0.1:0' }, inCluster), undefined);
   });
 
   t.test('an https GATECAR_KUBE_API_URL in a pod uses the pod’s token and CA', async t => {

@@ -46,12 +46,13 @@ async function start(t: Test, settings: Record<string, string>) {
   };
 }
 
-t.test('serve logs its warnings and its listening addresses', async t => {
-  const { running, lines } = await start(t, { GATECAR_TOKEN_AUDIENCES: '' });
+t.test('serve logs its warnings, its listening addresses and the policy in force', async t => {
+  const { running, lines, standIn } = await start(t, { GATECAR_TOKEN_AUDIENCES: '' });
   t.match(lines(), [
     { level: 'warn', msg: /GATECAR_TOKEN_AUDIENCES is empty/ },
     { level: 'info', msg: 'listening', auth: running.auth, ops: running.ops, mode: 'tokenreview' },
   ]);
+  t.match(lines().at(-1), { apiServer: standIn.url, tokenAudiences: [], allowedNamespaces: 'all', cacheTtlMs: 10_000 });
   t.equal(running.grpc, undefined);
 });
 

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { type Config, IN_CLUSTER_CA_FILE, IN_CLUSTER_TOKEN_FILE } from '../config/schema.ts';
 import type { TracingSettings } from '../config/tracing-settings.ts';
 import { createKubeApiClient, type KubeApiClient } from './api-client.ts';
@@ -70,6 +70,22 @@ async function selectEndpoint(
     throw new EndpointError('no API server is known: set GATECAR_KUBECONFIG or GATECAR_KUBE_API_URL');
   }
   return kubeConfigEndpoint({ files: [join(homeDirectory, '.kube/config')], context, tokenFile, caFile });
+}
+
+/**
+ * Describes the source that {@link createEndpointSource} uses, for the log line at start;
+ * `undefined` in format-only mode, which uses none.
+ */
+export function describeApiServer(
+  config: Config,
+  { inCluster, homeDirectory }: RuntimeEnvironment,
+): string | undefined {
+  const { mode, kubeApiUrl, kubeConfigFiles, kubeContext } = config;
+  if (mode === 'format-only') return undefined;
+  if (kubeApiUrl !== undefined) return kubeApiUrl;
+  if (kubeConfigFiles !== undefined) return `kubeconfig ${kubeConfigFiles.join(delimiter)}`;
+  if (inCluster !== undefined && kubeContext === undefined) return 'in-cluster';
+  return homeDirectory === undefined ? 'none' : `kubeconfig ${join(homeDirectory, '.kube/config')}`;
 }
 
 /**

@@ -171,6 +171,8 @@ export const MAX_SECRET_LENGTH = 64 * KIB;
  * exact copy of it is replaced. In trace IDs it is not searched for.
  */
 export const MIN_REDACTED_LENGTH = 8;
+/** Items of a list in the log line at start. */
+export const MAX_LOGGED_ITEMS = 20;
 /** Entries read from a chain of addresses. Each costs CPU, and a client may send thousands. */
 export const MAX_FORWARDED_HOPS = 32;
 /** Longest value that is taken from a header, in characters. */

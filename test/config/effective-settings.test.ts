@@ -1,5 +1,5 @@
 import t from 'tap';
-import { effectiveSettings } from '../../src/config/effective-settings.ts';
+import { effectiveSettings, policyInForce } from '../../src/config/effective-settings.ts';
 import { readConfig } from '../../src/config/load.ts';
 import { SETTINGS, type Setting } from '../../src/config/schema.ts';
 import { flagName } from '../../src/config/setting-names.ts';
@@ -50,4 +50,26 @@ t.test('headers to the API server may hold a secret, and credentials in its URL 
   t.equal(values['kube-headers'], 'dapr-app-id=(not shown),dapr-api-token=(not shown)');
   t.equal(values['kube-api-url'], 'https://kube.example');
   t.throws(() => shown({ GATECAR_KUBE_API_URL: 'https://user:s3cret@kube.example' }), { name: 'ConfigError' });
+});
+
+t.test('the policy in force has audiences, allowlists and the TTL, and cuts long lists', async t => {
+  t.strictSame(policyInForce(readConfig([], {})), {
+    tokenAudiences: ['bindcar'],
+    allowedNamespaces: 'all',
+    allowedServiceAccounts: 'all',
+    cacheTtlMs: 10_000,
+  });
+  const many = Array.from({ length: 22 }, (_, at) => `ns-${at}`);
+  const settings = {
+    GATECAR_TOKEN_AUDIENCES: 'one,two',
+    GATECAR_ALLOWED_NAMESPACES: many.join(','),
+    GATECAR_ALLOWED_SERVICE_ACCOUNTS: 'system:serviceaccount:ns-1:app',
+  };
+  t.match(policyInForce(readConfig([], settings)), {
+    tokenAudiences: ['one', 'two'],
+    allowedNamespaces: [...many.slice(0, 20), '… and 2 more'],
+    allowedServiceAccounts: ['system:serviceaccount:ns-1:app'],
+  });
+  const formatOnly = { GATECAR_MODE: 'format-only', GATECAR_LISTEN: '127.0.0.1:0' };
+  t.equal(policyInForce(readConfig([], formatOnly)), undefined);
 });

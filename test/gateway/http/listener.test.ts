@@ -333,6 +333,14 @@ t.test('a request with a body is answered without waiting for the body', async t
     }
   });
 
+  t.test('a request with two Host lines gets a 400 without a decision, and the connection is closed', async t => {
+    const { open, decided } = await start(t);
+    const conversation = await open();
+    conversation.send(head('GET /auth HTTP/1.1', 'hOST: other', VALID));
+    t.strictSame(statuses(await conversation.closed), [400]);
+    t.equal(decided.length, 0);
+  });
+
   t.test('a missing body cannot smuggle a request inside a header value', async t => {
     // nginx may keep the connection alive and send the client's Content-Length. A server would then
     // read the next request as the body, up to a request line that an attacker hid in a header.
