@@ -39,6 +39,7 @@ http {
     location / {
       ${at(virtualServer, 'spec.routes[0].location-snippets')}
       auth_request /_external_auth;
+      client_max_body_size ${at(virtualServer, 'spec.upstreams[0].client-max-body-size')};
       set $default_connection_header close;
       proxy_http_version 1.1;
       proxy_set_header Upgrade $http_upgrade;
@@ -65,6 +66,7 @@ t.test(
       outageStatus: 500,
       // auth_request passes on only the status and the challenge.
       passesReason: false,
+      acceptsUploads: true,
       // nginx rejects the path: outside of the root, invalid percent-encoding, a NUL.
       rejectedPaths: ['/..%2f', '/%zz', '/%00'],
     });

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { IDENTITY_HEADERS } from '../../src/identity/identity-headers.ts';
 import { sendRaw, sendRequest } from '../fixtures/send-request.ts';
-import { startApplication } from './fixtures/support/application.ts';
+import { assertUploads, startApplication } from './fixtures/support/application.ts';
 import { startCluster } from './fixtures/support/cluster.ts';
 import { freePort } from './fixtures/support/free-port.ts';
 import { startGatecar } from './fixtures/support/gatecar-process.ts';
@@ -64,6 +64,10 @@ t.test('the nginx example', { skip: skipWithout(kubeApiServerMissing() ?? nginxM
         'node-uid': node.uid,
       }),
     );
+  });
+
+  t.test('nginx example: an upload of 20 MB passes with a valid token only', async t => {
+    await assertUploads(t, nginx.url, application, token);
   });
 
   t.test('nginx example: every identity header is copied', async t => {
