@@ -52,7 +52,7 @@ const F5_POLICY = {
 } as const;
 const F5_VIRTUAL_SERVER = {
   host: 'string',
-  upstreams: [{ name: 'string', service: 'string', port: 'integer' }],
+  upstreams: [{ name: 'string', service: 'string', port: 'integer', 'client-max-body-size': 'string' }],
   routes: [
     {
       path: 'string',
