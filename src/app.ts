@@ -28,6 +28,7 @@ import { handshakeLog } from './observability/handshake-log.ts';
 import type { Logger } from './observability/logging/logger.ts';
 import { type Metrics, metrics } from './observability/metrics.ts';
 import type { Tracing } from './observability/tracing.ts';
+import { unknownPathLog } from './observability/unknown-path-log.ts';
 import type { Health } from './server/health.ts';
 import { opsServer } from './server/ops-listener.ts';
 import { zPages } from './server/z-pages.ts';
@@ -95,11 +96,12 @@ export async function createApp(config: Config, environment: RuntimeEnvironment,
     onRejected: () => counters.recordConnectionRejected(listener),
     onHandshakeFailure: handshakes.of(listener),
   });
+  const http = { ...of('http'), onUnknownPath: unknownPathLog(log) };
   const grpc = config.grpcListen && (await openGrpc({ ...gateway, ...of('grpc') }));
   pipeline.health.onReadiness(ready => grpc?.setServing(ready));
 
   return {
-    auth: createHttpListener({ ...gateway, ...of('http'), draining: () => draining }),
+    auth: createHttpListener({ ...gateway, ...http, draining: () => draining }),
     ops: openOps(config, pipeline.health, counters),
     grpc,
     health: pipeline.health,

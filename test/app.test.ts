@@ -603,6 +603,15 @@ t.test('the ops listener has 64 connections outside the budget, and counts those
   );
 });
 
+t.test('a request to another path than /auth is logged', async t => {
+  const { url, lines } = await startApp(t);
+  t.equal((await sendRequest(url, { path: '/?x=y' })).status, 404);
+  t.match(
+    lines().find(({ msg }) => String(msg).startsWith('unknown path')),
+    { level: 'warn', path: '/', suppressed: 0 },
+  );
+});
+
 t.test('each path that /statusz lists answers', async t => {
   const { app } = await startApp(t);
   const { body } = await app.ops.inject('/statusz');

@@ -99,7 +99,7 @@ const MAX_LINES = 250;
 /** Files that may be longer, and why. */
 const LONGER: Readonly<Record<string, { readonly lines: number; readonly why: string }>> = {
   'config/schema.ts': { lines: 345, why: 'one list of all settings is easier to read than two' },
-  'limits/constants.ts': { lines: 350, why: 'one list of all constants is easier to read than two' },
+  'limits/constants.ts': { lines: 380, why: 'one list of all constants is easier to read than two' },
 };
 
 const MAX_FUNCTION_LINES = 60;

@@ -8,6 +8,8 @@ import { connectionOf, type HttpServer, type HttpServerOptions, httpServer } fro
 
 export interface HttpListenerOptions extends AuthHandlerOptions, HttpServerOptions {
   readonly now?: () => number;
+  /** Called with the target of a request to a path other than `/auth`. */
+  readonly onUnknownPath?: (target: string) => void;
 }
 
 export interface HttpListener {
@@ -62,9 +64,10 @@ export function createHttpListener(options: HttpListenerOptions): HttpListener {
     const peer = remoteAddress(server.server, request.socket);
     handle({ request: request.raw, response: reply.raw, target: request.originalUrl, peer });
   });
-  server.setNotFoundHandler(({ raw }, reply) => {
+  server.setNotFoundHandler(({ raw, originalUrl }, reply) => {
+    options.onUnknownPath?.(originalUrl);
     if (connectionOf(raw).hasBody) reply.header('Connection', 'close');
-    return reply.code(404).send({ error: 'Not found: ask /auth' });
+    return reply.code(404).send({ error: 'Not found: gateways must call /auth' });
   });
   return { app: server, ...createDrainer(listener as unknown as HttpServer) };
 }

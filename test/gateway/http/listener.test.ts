@@ -172,8 +172,9 @@ t.test('the path and query after /auth do not change the decision', async t => {
   }
 });
 
-t.test('any other target is a 404, whatever the credential, and is not authorized', async t => {
-  const { answer, decided } = await start(t);
+t.test('any other target is a 404, whatever the credential, is not authorized, and is reported', async t => {
+  const reported: string[] = [];
+  const { answer, decided } = await start(t, { onUnknownPath: target => reported.push(target) });
   // biome-ignore format: a list of targets
   const targets = [
     '/', '/authx', '/aut', '/AUTH', '/auth%2f', '/auth.', '/x/auth', '//auth', '/./auth', '/%61uth', '/auth;x',
@@ -182,11 +183,12 @@ t.test('any other target is a 404, whatever the credential, and is not authorize
   for (const target of targets) {
     const { status, headers, body } = await answer(head(`GET ${target} HTTP/1.1`, VALID));
     t.equal(status, 404, target);
-    t.equal(body, '{"error":"Not found: ask /auth"}');
+    t.equal(body, '{"error":"Not found: gateways must call /auth"}');
     t.equal(headers.get('connection'), 'keep-alive');
   }
   t.equal((await answer(head('OPTIONS * HTTP/1.1', VALID))).status, 404);
   for (const method of ['POST', 'PURGE', 'PUT']) t.equal((await answer(head(`${method} / HTTP/1.1`))).status, 404);
+  t.strictSame(reported.slice(0, targets.length), targets);
   t.equal(decided.length, 0);
 });
 

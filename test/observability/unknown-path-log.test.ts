@@ -1,0 +1,45 @@
+import t from 'tap';
+import { revealToken } from '../../src/credential/token.ts';
+import { unknownPathLog } from '../../src/observability/unknown-path-log.ts';
+import { fakeClock } from '../fixtures/clock.ts';
+import { unsignedJwt } from '../fixtures/unsigned-jwt.ts';
+
+const MESSAGE = 'unknown path; responded 404. Gateways must call /auth';
+
+function setUp() {
+  const clock = fakeClock();
+  const lines: unknown[] = [];
+  const log = unknownPathLog({ warn: (...line: unknown[]) => lines.push(line) } as never, clock.now);
+  return { clock, lines, log };
+}
+
+t.test('one line per minute has the path and the number of suppressed lines', async t => {
+  const { clock, lines, log } = setUp();
+  log('/');
+  log('/second');
+  clock.advance(59_999);
+  log('/third');
+  clock.advance(1);
+  log('/fourth');
+  t.strictSame(lines, [
+    [{ path: '/', suppressed: 0 }, MESSAGE],
+    [{ path: '/fourth', suppressed: 2 }, MESSAGE],
+  ]);
+});
+
+t.test('a path is logged without query and fragment, without tokens, and cut', async t => {
+  const token = revealToken(unsignedJwt({ sub: 'me' }));
+  for (const [target, path] of [
+    ['/x?access_token=secret', '/x'],
+    ['/x#secret', '/x'],
+    ['', ''],
+    [`/${'x'.repeat(300)}`, `/${'x'.repeat(199)}`],
+  ] as const) {
+    const { lines, log } = setUp();
+    log(target);
+    t.strictSame(lines, [[{ path, suppressed: 0 }, MESSAGE]]);
+  }
+  const { lines, log } = setUp();
+  log(`/${token}`);
+  t.notMatch(JSON.stringify(lines), token);
+});
