@@ -79,7 +79,7 @@ export async function toEndpoint(
     baseUrl: cluster.server.replace(/\/+$/, ''),
     headers,
     tls: toTls(applied),
-    proxyUrl: cluster.proxyUrl,
+    proxyUrl: cluster.proxyUrl || undefined,
   };
 }
 

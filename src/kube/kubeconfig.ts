@@ -1,7 +1,8 @@
 import type { Cluster, KubeConfig, User } from '@kubernetes/client-node';
 import { type WatchedFile, watchedFile } from '../files/watched-file.ts';
 import { EXEC_PLUGIN_TIMEOUT_MS, KUBECONFIG_REFRESH_EVERY_MS, KUBECONFIG_TRY_AGAIN_MS } from '../limits/constants.ts';
-import { EndpointError, type EndpointSource, type KubeEndpoint, readCredentialFile } from './endpoint.ts';
+import { errorCode } from '../system/error-code.ts';
+import { EndpointError, type EndpointSource, type KubeEndpoint } from './endpoint.ts';
 import { execConfigOf, execPlugin, withoutExec } from './exec-plugin.ts';
 import { type ResolvedContext, reuseTlsIfUnchanged, toEndpoint } from './kubeconfig-auth.ts';
 
@@ -85,10 +86,27 @@ export function kubeConfigEndpoint(options: KubeConfigOptions): EndpointSource {
   };
 }
 
-function readParts(watched: readonly { readonly path: string; readonly file: WatchedFile }[]): Promise<Part[]> {
-  return Promise.all(
-    watched.map(async ({ path, file }) => ({ path, content: await readCredentialFile(file, `kubeconfig ${path}`) })),
-  );
+interface WatchedPart {
+  readonly path: string;
+  readonly file: WatchedFile;
+}
+
+/** Reads the files. As in kubectl, a file of a list may be missing, but not all of them. */
+async function readParts(watched: readonly WatchedPart[]): Promise<Part[]> {
+  const parts = await Promise.all(watched.map(one => readPart(one, watched.length > 1)));
+  if (parts.every(({ content }) => content === undefined)) {
+    throw new EndpointError(`kubeconfig: none of the files exists: ${watched.map(({ path }) => path).join(', ')}`);
+  }
+  return parts;
+}
+
+async function readPart({ path, file }: WatchedPart, mayBeMissing: boolean): Promise<Part> {
+  try {
+    return { path, content: await file.read() };
+  } catch (error) {
+    if (mayBeMissing && errorCode(error) === 'ENOENT') return { path, content: undefined };
+    throw new EndpointError(`kubeconfig ${path} cannot be read: ${errorCode(error)}`);
+  }
 }
 
 /** Shares a call in progress with all callers, unless it has lasted `maxMs` milliseconds. */
@@ -107,10 +125,10 @@ function shareRun<T>(run: () => Promise<T>, maxMs: number, now: () => number): (
   };
 }
 
-/** A kubeconfig's path and bytes. */
+/** A kubeconfig's path and bytes; no bytes if the file does not exist. */
 interface Part {
   readonly path: string;
-  readonly content: Buffer;
+  readonly content: Buffer | undefined;
 }
 
 interface Loaded extends ResolvedContext {
@@ -131,10 +149,13 @@ async function load(parts: readonly Part[], context: string | undefined, pluginT
   config.users = [ANONYMOUS];
   const tokenFiles = new Map<string, string>();
   for (const { path, content } of parts) {
+    if (content === undefined) continue;
     try {
-      const text = content.toString('utf8');
+      const text = firstDocument(content.toString('utf8'));
+      if (!hasContent(text)) continue;
       const one = new KubeConfig();
-      one.loadFromString(text);
+      // An entry that is not used may be incomplete.
+      one.loadFromString(text, { onInvalidEntry: 'filter' });
       one.makePathsAbsolute(dirname(path));
       for (const [user, tokenFile] of userTokenFiles(loadYaml(text))) {
         if (!config.getUser(user)) tokenFiles.set(user, resolve(dirname(path), tokenFile));
@@ -151,6 +172,17 @@ async function load(parts: readonly Part[], context: string | undefined, pluginT
   const plugin = exec && { command: exec.command, run: execPlugin(exec, { timeoutMs: pluginTimeoutMs }) };
   config.users = [withoutExec(user)];
   return { parts, config, cluster, plugin, tokenFilePath: tokenFiles.get(user.name) };
+}
+
+/** Returns the first YAML document, as kubectl reads it. A line that starts with `---` ends it. */
+function firstDocument(text: string): string {
+  const [head = '', next = ''] = text.split(/^---(?=\s|$)/m);
+  return hasContent(head) ? head : next;
+}
+
+/** Whether there are lines other than blank ones, comments and YAML directives. */
+function hasContent(text: string): boolean {
+  return text.split('\n').some(line => !/^\s*(#.*)?$|^%/.test(line));
 }
 
 /**
@@ -177,7 +209,9 @@ function mergeMissing(into: KubeConfig, from: KubeConfig): void {
 function userTokenFiles(document: unknown): [user: string, path: string][] {
   const users = (document as { users?: { name?: unknown; user?: { tokenFile?: unknown } }[] } | null)?.users ?? [];
   return users.flatMap(({ name, user }): [string, string][] =>
-    typeof name === 'string' && typeof user?.tokenFile === 'string' ? [[name, user.tokenFile]] : [],
+    typeof name === 'string' && typeof user?.tokenFile === 'string' && user.tokenFile !== ''
+      ? [[name, user.tokenFile]]
+      : [],
   );
 }
 
@@ -189,5 +223,13 @@ function currentOf(config: KubeConfig): { cluster: Cluster; user: User } {
   if (!cluster) throw new EndpointError(`kubeconfig: context "${name}" names no known cluster`);
   const user = config.getCurrentUser();
   if (!user) throw new EndpointError(`kubeconfig: context "${name}" names no known user`);
+  rejectBoth(`cluster "${cluster.name}"`, 'certificate-authority', cluster.caFile, cluster.caData);
+  rejectBoth(`user "${user.name}"`, 'client-certificate', user.certFile, user.certData);
+  rejectBoth(`user "${user.name}"`, 'client-key', user.keyFile, user.keyData);
   return { cluster, user };
+}
+
+/** As in kubectl, a value must not be given both as a file and as data. */
+function rejectBoth(entry: string, field: string, file: string | undefined, data: string | undefined): void {
+  if (file && data) throw new EndpointError(`kubeconfig: ${entry} has both ${field} and ${field}-data`);
 }

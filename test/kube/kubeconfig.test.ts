@@ -224,21 +224,19 @@ t.test('an incomplete kubeconfig is an error that says what is missing', async t
 });
 
 t.test('an invalid kubeconfig is an error with its path, without its content', async t => {
-  const texts = [
-    '',
-    'null',
-    'token: {secret-token',
-    'users: secret-token',
-    'users: [{user: {token: secret-token}}]',
-    'clusters: [{name: secret-token}]',
-    'contexts: [{name: secret-token, context: {}}]',
-    '\0secret-token',
-  ];
-  for (const text of texts) {
+  for (const text of ['null', 'token: {secret-token', 'users: secret-token', '\0secret-token']) {
     const { source, files } = fromTexts(t, [text]);
     await t.rejects(source.current(), new EndpointError(`kubeconfig ${files[0]} is not a valid kubeconfig`));
   }
-  for (const text of ['secret-token', '- secret-token']) {
+  const withoutContext = [
+    '',
+    'secret-token',
+    '- secret-token',
+    'users: [{user: {token: secret-token}}]',
+    'clusters: [{name: secret-token}]',
+    'contexts: [{name: secret-token, context: {}}]',
+  ];
+  for (const text of withoutContext) {
     const message = 'kubeconfig: no current-context; set GATECAR_KUBE_CONTEXT';
     await t.rejects(fromTexts(t, [text]).source.current(), new EndpointError(message));
   }
@@ -449,4 +447,84 @@ t.test('exec plugins', async t => {
     t.equal(pluginRuns(file).length, 2);
     t.equal(await Promise.race([hung, waiting, 'still waiting']), 'still waiting');
   });
+});
+
+t.test('files of a list may be missing, empty or without entries, but not all of them', async t => {
+  const listed = (texts: readonly string[]) => {
+    const { source, files, directory } = fromTexts(t, texts);
+    t.equal(files.length, texts.length);
+    return { source, directory };
+  };
+  const used = kubeconfig({ user: { token: 'used' } });
+  const withoutEntries = [
+    '',
+    '# only a comment\n',
+    '---\n',
+    'clusters: null\nusers: null\ncontexts: null\ncurrent-context: ""\n',
+  ];
+  for (const text of withoutEntries) t.equal(await authorization(listed([text, used]).source), 'Bearer used', text);
+  const directory = tempDir(t, { used });
+  const files = [join(directory, 'missing'), join(directory, 'used')];
+  const missing = fromTexts(t, [], { files });
+  t.equal(await authorization(missing.source), 'Bearer used');
+  await writeFile(String(files[0]), kubeconfig({ user: { token: 'first' } }));
+  missing.clock.advance(60_000);
+  t.equal(await authorization(missing.source), 'Bearer first', 'a file that appears later takes precedence');
+  await t.rejects(
+    fromTexts(t, [], { files: ['/not/there', '/nor/there'] }).source.current(),
+    new EndpointError('kubeconfig: none of the files exists: /not/there, /nor/there'),
+  );
+  for (const text of withoutEntries) {
+    const message = 'kubeconfig: no current-context; set GATECAR_KUBE_CONTEXT';
+    await t.rejects(fromTexts(t, [text]).source.current(), new EndpointError(message), text);
+  }
+});
+
+t.test('only the first document of a file counts', async t => {
+  const used = kubeconfig({ user: { token: 'used' } });
+  for (const text of [`${used}\n---\n`, `---\n${used}\n---\n${kubeconfig({ user: { token: 'other' } })}`]) {
+    t.equal(await authorization(fromTexts(t, [text]).source), 'Bearer used');
+  }
+});
+
+t.test('an incomplete entry is an error only if the context uses it', async t => {
+  const entries = {
+    clusters: [
+      { name: 'broken', cluster: {} },
+      { name: 'main', cluster: { server: 'https://127.0.0.1:6443' } },
+    ],
+    contexts: [
+      { name: 'broken', context: { cluster: 'broken', user: 'main' } },
+      { name: 'incomplete' },
+      { name: 'main', context: { cluster: 'main', user: 'main' } },
+    ],
+    users: [{ user: {} }, { name: 'main', user: { token: 'used' } }],
+  };
+  t.equal(await authorization(fromTexts(t, [kubeconfig(entries)]).source), 'Bearer used');
+  await t.rejects(
+    fromTexts(t, [kubeconfig(entries)], { context: 'broken' }).source.current(),
+    new EndpointError('kubeconfig: context "broken" names no known cluster'),
+  );
+});
+
+t.test('an empty proxy or token file counts as absent', async t => {
+  for (const proxy of ['', null]) {
+    const text = kubeconfig({ cluster: { 'proxy-url': proxy }, user: { token: 'used', tokenFile: '' } });
+    const { proxyUrl, headers } = await fromTexts(t, [text]).source.current();
+    t.strictSame([proxyUrl, headers], [undefined, { authorization: 'Bearer used' }]);
+  }
+});
+
+t.test('a value given both as a file and as data is an error that names both', async t => {
+  for (const [entry, field, name] of [
+    ['cluster', 'certificate-authority', 'cluster "main"'],
+    ['user', 'client-certificate', 'user "main"'],
+    ['user', 'client-key', 'user "main"'],
+  ] as const) {
+    const text = kubeconfig({ [entry]: { [field]: 'file', [`${field}-data`]: base64('data') } });
+    await t.rejects(
+      fromTexts(t, [text]).source.current(),
+      new EndpointError(`kubeconfig: ${name} has both ${field} and ${field}-data`),
+    );
+  }
 });
