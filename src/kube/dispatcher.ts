@@ -1,6 +1,13 @@
+import { isIP } from 'node:net';
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { Agent, type Dispatcher, ProxyAgent } from 'undici';
 import { KUBE_KEEP_ALIVE_MS, KUBE_MAX_RESPONSE_BYTES } from '../limits/constants.ts';
 import { EndpointError, type KubeEndpoint, type KubeTls } from './endpoint.ts';
+
+/** Options of `tls.connect`. */
+export interface TlsOptions extends KubeTls {
+  readonly checkServerIdentity?: (host: string, certificate: PeerCertificate) => Error | undefined;
+}
 
 /** The connections to one endpoint. */
 export interface KubeDispatcher {
@@ -32,6 +39,16 @@ export function createDispatcher(maxConnections: number): KubeDispatcher {
 /** Offers a TLS proxy only HTTP/1.1, like the API server. */
 const HTTP1_ONLY = { allowH2: false };
 
+/**
+ * Returns the options for a TLS connection to the API server. SNI cannot name an IP address (RFC
+ * 6066 §3). As in kubectl, an IP as TLS server name is only compared with the certificate.
+ */
+export function tlsOptions(tls: KubeTls): TlsOptions {
+  const { servername, ...others } = tls;
+  if (servername === undefined || isIP(servername) === 0) return tls;
+  return { ...others, checkServerIdentity: (_host, certificate) => checkServerIdentity(servername, certificate) };
+}
+
 function newDispatcher(tls: KubeTls, proxyUrl: string | undefined, maxConnections: number): Dispatcher {
   const common = {
     connections: maxConnections,
@@ -43,7 +60,7 @@ function newDispatcher(tls: KubeTls, proxyUrl: string | undefined, maxConnection
     // also no faster while each concurrent review can have its own connection.
     allowH2: false,
   };
-  if (proxyUrl === undefined) return new Agent({ ...common, connect: tls });
+  if (proxyUrl === undefined) return new Agent({ ...common, connect: tlsOptions(tls) });
   if (!/^https?:/.test(proxyUrl)) throw new EndpointError('kubeconfig: only an http or https proxy-url is supported');
-  return new ProxyAgent({ ...common, uri: proxyUrl, requestTls: tls, proxyTls: HTTP1_ONLY });
+  return new ProxyAgent({ ...common, uri: proxyUrl, requestTls: tlsOptions(tls), proxyTls: HTTP1_ONLY });
 }

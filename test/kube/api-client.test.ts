@@ -579,6 +579,22 @@ t.test('TLS', async t => {
     t.match(await post(connection), { status: 200 });
   });
 
+  t.test('an IP as tls-server-name is compared with the certificate, and Node prints no warning', async t => {
+    const warnings: unknown[] = [];
+    const note = (warning: unknown) => warnings.push(warning);
+    process.on('warning', note);
+    t.teardown(() => process.off('warning', note));
+    const api = await startTlsServer(t);
+    const server = api.url.replace('127.0.0.1', 'localhost');
+    const cluster = { server, ...trusting, 'tls-server-name': '127.0.0.1' };
+    t.match(await post(byKubeconfig(t, kubeconfig({ cluster })).connection), { status: 200 });
+    const other = { ...cluster, 'tls-server-name': '192.0.2.1' };
+    const { connection } = byKubeconfig(t, kubeconfig({ cluster: other }));
+    t.match(await failure(post(connection)), { outage: 'tls', message: 'tls (ERR_TLS_CERT_ALTNAME_INVALID)' });
+    await new Promise(resolve => setImmediate(resolve));
+    t.strictSame(warnings, []);
+  });
+
   t.test('insecure-skip-tls-verify disables verification', async t => {
     const api = await startTlsServer(t, 'server-by-name');
     const cluster = { server: api.url, 'insecure-skip-tls-verify': true };

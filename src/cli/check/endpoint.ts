@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { tlsOptions } from '../../kube/dispatcher.ts';
 import type { KubeEndpoint } from '../../kube/endpoint.ts';
 import { errorCode } from '../../system/error-code.ts';
 import { quoteUntrusted } from '../output.ts';
@@ -64,7 +65,7 @@ async function checkTls(
   // sent to it.
   const named = isIP(host) === 0 ? { servername: host } : {};
   const handshake = () =>
-    connectTls({ host, port, ...named, ...tls, rejectUnauthorized: false, ALPNProtocols: ['http/1.1'] });
+    connectTls({ host, port, ...named, ...tlsOptions(tls), rejectUnauthorized: false, ALPNProtocols: ['http/1.1'] });
   let socket: TLSSocket;
   try {
     socket = handshake();
