@@ -125,8 +125,8 @@ function isServiceLink(name: string, value: string): boolean {
 }
 
 /**
- * Prefixes of aliases that other programs in the pod use too. Only near misses of the aliases are
- * faults: a misspelled allowlist would otherwise let every namespace pass.
+ * Prefixes of aliases that other programs in the pod use too. Only names that are close to an alias
+ * are faults, such as a misspelled allowlist, which would let every namespace pass.
  */
 const SHARED_PREFIX = /^(BIND|KUBE)_/i;
 
@@ -137,7 +137,7 @@ function checkNames(env: Environment, faults: string[]): void {
   for (const [name, value] of Object.entries(env)) {
     if (value === undefined || accepted.has(name) || shared.includes(name)) continue;
     if (!name.startsWith('GATECAR_')) {
-      const meant = SHARED_PREFIX.test(name) ? nearMiss(name, shared) : undefined;
+      const meant = value !== '' && SHARED_PREFIX.test(name) ? nearMiss(name, shared) : undefined;
       if (meant !== undefined) faults.push(`${onOneLine(name)} is no known setting; did you mean ${meant}?`);
     } else if (!isServiceLink(name, value)) faults.push(unknown(name, known, 'setting'));
   }

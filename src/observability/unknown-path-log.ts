@@ -1,4 +1,5 @@
-import { redact } from '../credential/redaction.ts';
+import { presentedIn, readCredential } from '../credential/authorization-header.ts';
+import { redactor } from '../credential/redaction.ts';
 import { MAX_LOGGED_PATH_LENGTH, UNKNOWN_PATH_LOG_EVERY_MS } from '../limits/constants.ts';
 import type { Logger } from './logging/logger.ts';
 
@@ -11,16 +12,21 @@ import type { Logger } from './logging/logger.ts';
 export function unknownPathLog(
   log: Pick<Logger, 'warn'>,
   now: () => number = () => performance.now(),
-): (target: string) => void {
+): (target: string, rawHeaders: readonly string[]) => void {
   let loggedAtMs = Number.NEGATIVE_INFINITY;
   let suppressed = 0;
-  return target => {
+  return (target, rawHeaders) => {
     if (now() - loggedAtMs < UNKNOWN_PATH_LOG_EVERY_MS) {
       suppressed += 1;
       return;
     }
-    const [path = ''] = target.slice(0, MAX_LOGGED_PATH_LENGTH).split(/[?#]/, 1);
-    log.warn({ path: redact(path), suppressed }, 'unknown path; responded 404. Gateways must call /auth');
+    // The scheme and authority of an absolute target may contain a password.
+    const [path = ''] = target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, '').split(/[?#]/, 1);
+    const withoutToken = redactor(presentedIn(readCredential(rawHeaders)));
+    log.warn(
+      { path: withoutToken(path).slice(0, MAX_LOGGED_PATH_LENGTH), suppressed },
+      'unknown path; responded 404. Gateways must call /auth',
+    );
     loggedAtMs = now();
     suppressed = 0;
   };

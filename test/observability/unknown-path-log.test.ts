@@ -15,12 +15,12 @@ function setUp() {
 
 t.test('one line per minute has the path and the number of suppressed lines', async t => {
   const { clock, lines, log } = setUp();
-  log('/');
-  log('/second');
+  log('/', []);
+  log('/second', []);
   clock.advance(59_999);
-  log('/third');
+  log('/third', []);
   clock.advance(1);
-  log('/fourth');
+  log('/fourth', []);
   t.strictSame(lines, [
     [{ path: '/', suppressed: 0 }, MESSAGE],
     [{ path: '/fourth', suppressed: 2 }, MESSAGE],
@@ -33,13 +33,18 @@ t.test('a path is logged without query and fragment, without tokens, and cut', a
     ['/x?access_token=secret', '/x'],
     ['/x#secret', '/x'],
     ['', ''],
+    ['http://user:secret@gatecar/x', '/x'],
+    ['HTTP://user:secret@gatecar', ''],
     [`/${'x'.repeat(300)}`, `/${'x'.repeat(199)}`],
   ] as const) {
     const { lines, log } = setUp();
-    log(target);
+    log(target, []);
     t.strictSame(lines, [[{ path, suppressed: 0 }, MESSAGE]]);
   }
   const { lines, log } = setUp();
-  log(`/${token}`);
+  log(`/${token}`, []);
   t.notMatch(JSON.stringify(lines), token);
+  const opaque = setUp();
+  opaque.log('/verify/opaque-secret-token', ['Authorization', 'Bearer opaque-secret-token']);
+  t.strictSame(opaque.lines, [[{ path: '/verify/[token]', suppressed: 0 }, MESSAGE]]);
 });

@@ -403,3 +403,15 @@ t.test('a connection that does not fit into the pool is closed, even if rejectio
   server.emit('connection', socket);
   t.ok(socket.destroyed);
 });
+
+t.test('over TLS a client that has ended its side still gets its response', async t => {
+  const port = await LISTENERS['http/1.1'](t, { ...roomyLimits(), tls: tlsOf(material('server')) });
+  const options = { port, host: '127.0.0.1', ca: pem('ca.crt'), servername: 'localhost', allowHalfOpen: true };
+  const socket = connect(options as ConnectionOptions);
+  t.teardown(() => socket.destroy());
+  await once(socket, 'secureConnect');
+  socket.end('GET /auth HTTP/1.1\r\nHost: x\r\n\r\n');
+  let received = '';
+  for await (const chunk of socket) received += chunk;
+  t.match(received, /^HTTP\/1\.1 401 /);
+});

@@ -8,7 +8,7 @@ import type { HttpServer } from './server.ts';
  * incomplete ones `partialGraceMs`. `destroy` closes every connection immediately.
  */
 export function createDrainer(
-  { server, connections, intake }: HttpServer,
+  { server, connections, intake, sendWaiting }: HttpServer,
   { silentGraceMs = DRAIN_NO_DATA_MS, partialGraceMs = DRAIN_PARTIAL_REQUEST_MS } = {},
 ): { close(): Promise<void>; destroy(): void } {
   const closeIf = (isDone: (connection: HttpConnection) => boolean): void => {
@@ -19,6 +19,7 @@ export function createDrainer(
   return {
     close: () =>
       new Promise(resolve => {
+        sendWaiting();
         closeIf(connection => !connection.isNew && !connection.hasPartialRequest);
         const timers = [
           setTimeout(() => closeIf(connection => !connection.hasPartialRequest), silentGraceMs),

@@ -54,6 +54,8 @@ export class HttpConnection extends PacedConnection {
 
   constructor(socket: Socket, options: HttpConnectionOptions) {
     super(socket, { decodeStrings: false }, options.writes);
+    // A TLS socket would otherwise end its own side with the client's, before the response is sent.
+    socket.allowHalfOpen = true;
     this.#options = options;
     this.#pooled = options.pooled;
     this.#pooled.isBusy = () => this.#owesDecision;

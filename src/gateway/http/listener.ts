@@ -8,8 +8,8 @@ import { connectionOf, type HttpServer, type HttpServerOptions, httpServer } fro
 
 export interface HttpListenerOptions extends AuthHandlerOptions, HttpServerOptions {
   readonly now?: () => number;
-  /** Called with the target of a request to a path other than `/auth`. */
-  readonly onUnknownPath?: (target: string) => void;
+  /** Called with the target and the headers of a request to a path other than `/auth`. */
+  readonly onUnknownPath?: (target: string, rawHeaders: readonly string[]) => void;
 }
 
 export interface HttpListener {
@@ -65,7 +65,7 @@ export function createHttpListener(options: HttpListenerOptions): HttpListener {
     handle({ request: request.raw, response: reply.raw, target: request.originalUrl, peer });
   });
   server.setNotFoundHandler(({ raw, originalUrl }, reply) => {
-    options.onUnknownPath?.(originalUrl);
+    options.onUnknownPath?.(originalUrl, raw.rawHeaders);
     if (connectionOf(raw).hasBody) reply.header('Connection', 'close');
     return reply.code(404).send({ error: 'Not found: gateways must call /auth' });
   });

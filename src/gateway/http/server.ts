@@ -40,6 +40,8 @@ export interface HttpServer {
   readonly server: Server;
   readonly connections: ReadonlySet<HttpConnection>;
   readonly intake: ConnectionIntake;
+  /** Sends the responses that wait for the end of the event-loop iteration. */
+  sendWaiting(): void;
 }
 
 /** Returns the connection of a request that an {@link HttpServer} received. */
@@ -94,7 +96,7 @@ export function httpServer(handler: RequestListener, options: HttpServerOptions)
   const intake = connectionIntake(server, tls !== undefined, { ...options, protocol: 'http' });
   followHandshakes(server, options.onHandshakeFailure);
   closeIdle(server, connections, keepAliveMs, now);
-  return { server, connections, intake };
+  return { server, connections, intake, sendWaiting: writes.flush };
 }
 
 /**

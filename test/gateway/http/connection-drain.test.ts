@@ -112,3 +112,19 @@ t.test('destroying the listener ends a drain immediately, including a TLS handsh
   await closed;
   t.notOk(server.listening);
 });
+
+t.test('a response that waits for the end of the iteration is sent before the drain closes its connection', async t => {
+  let closing: Promise<void> | undefined;
+  const http = await start(t, response => {
+    response.end('done');
+    closing = http.listener.close();
+    t.strictSame(
+      [...http.connections].map(({ socket }) => socket.writableEnded),
+      [true],
+      'the connection is closed at once',
+    );
+  });
+  const socket = await http.open(GET);
+  t.match(await received(socket), /^HTTP\/1\.1 200 OK[\s\S]*done$/);
+  await closing;
+});
