@@ -130,7 +130,8 @@ t.test(
 
     const all = lines();
     t.equal(all.length, await decisions(gatecar.ops));
-    t.ok(all.length > RESPONSES.length * 12 + MUTATED_REQUESTS / 2, `${all.length} decisions`);
+    // Most of the other mutated requests are not valid HTTP, or repeat `Host`.
+    t.ok(all.length > RESPONSES.length * 12 + MUTATED_REQUESTS / 3, `${all.length} decisions`);
     t.strictSame(faultsOf(all), []);
     t.same(
       all.map(({ sequence }) => sequence),

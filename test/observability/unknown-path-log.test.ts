@@ -48,3 +48,11 @@ t.test('a path is logged without query and fragment, without tokens, and cut', a
   opaque.log('/verify/opaque-secret-token', ['Authorization', 'Bearer opaque-secret-token']);
   t.strictSame(opaque.lines, [[{ path: '/verify/[token]', suppressed: 0 }, MESSAGE]]);
 });
+
+t.test('without a clock, the first request is logged', async t => {
+  const lines: unknown[] = [];
+  const log = unknownPathLog({ warn: (...line: unknown[]) => lines.push(line) } as never);
+  log('/', []);
+  log('/', []);
+  t.equal(lines.length, 1);
+});
