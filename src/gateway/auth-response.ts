@@ -78,9 +78,9 @@ class RenderedAllows {
 /** Spreads identities over the slots by the end of their credential ID or UID, which are random. */
 function slotOf({ credentialId, uid, username }: Identity): number {
   const text = credentialId || uid || username;
-  let sum = 0;
-  for (let at = Math.max(0, text.length - 8); at < text.length; at += 1) sum = sum * 31 + text.charCodeAt(at);
-  return sum % RENDERED_IDENTITY_SLOTS;
+  let hash = 0;
+  for (let at = Math.max(0, text.length - 8); at < text.length; at += 1) hash = hash * 31 + text.charCodeAt(at);
+  return hash % RENDERED_IDENTITY_SLOTS;
 }
 
 /** Iterates over the name-value pairs of a flat list. */

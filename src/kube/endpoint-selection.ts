@@ -29,63 +29,70 @@ export function createApiClient(config: Config, environment: RuntimeEnvironment,
   });
 }
 
+/** Where gatecar finds the API server. */
+type ApiServerSource =
+  | { readonly kind: 'url'; readonly url: string }
+  | { readonly kind: 'kubeconfig'; readonly files: readonly string[] }
+  | { readonly kind: 'in-cluster'; readonly address: ClusterAddress }
+  | { readonly kind: 'none' };
+
 /**
- * Selects the API server's endpoint and adds the headers that proxies on the way need. The first
- * available source is used, in this order:
+ * Selects the source of the API server's address. The first available one is used, in this order:
  *
  * - An explicit address.
  * - A configured kubeconfig.
  * - The pod's own credentials, unless a kubeconfig context is configured.
  * - The user's kubeconfig.
  */
-export async function createEndpointSource(config: Config, environment: RuntimeEnvironment): Promise<EndpointSource> {
-  return withExtraHeaders(await selectEndpoint(config, environment), config.kubeHeaders ?? {});
-}
-
-async function selectEndpoint(
-  config: Config,
-  { inCluster, homeDirectory }: RuntimeEnvironment,
-): Promise<EndpointSource> {
-  const {
-    kubeApiUrl: url,
-    kubeConfigFiles,
-    kubeContext: context,
-    kubeTokenFile: tokenFile,
-    kubeCaFile: caFile,
-  } = config;
-  if (url !== undefined) {
-    // A plain HTTP proxy adds its own credential, which gatecar's would replace.
-    const own = url.startsWith('https:') && inCluster !== undefined;
-    return explicitEndpoint({
-      url,
-      tokenFile: tokenFile ?? (own ? IN_CLUSTER_TOKEN_FILE : undefined),
-      caFile: caFile ?? (own ? IN_CLUSTER_CA_FILE : undefined),
-    });
-  }
-  if (kubeConfigFiles !== undefined) return kubeConfigEndpoint({ files: kubeConfigFiles, context, tokenFile, caFile });
-  if (inCluster !== undefined && context === undefined) {
-    return inClusterEndpoint(inCluster, tokenFile ?? IN_CLUSTER_TOKEN_FILE, caFile ?? IN_CLUSTER_CA_FILE);
-  }
-  if (homeDirectory === undefined) {
-    throw new EndpointError('no API server is known: set GATECAR_KUBECONFIG or GATECAR_KUBE_API_URL');
-  }
-  return kubeConfigEndpoint({ files: [join(homeDirectory, '.kube/config')], context, tokenFile, caFile });
+function selectSource(config: Config, { inCluster, homeDirectory }: RuntimeEnvironment): ApiServerSource {
+  const { kubeApiUrl: url, kubeConfigFiles: files, kubeContext } = config;
+  if (url !== undefined) return { kind: 'url', url };
+  if (files !== undefined) return { kind: 'kubeconfig', files };
+  if (inCluster !== undefined && kubeContext === undefined) return { kind: 'in-cluster', address: inCluster };
+  if (homeDirectory === undefined) return { kind: 'none' };
+  return { kind: 'kubeconfig', files: [join(homeDirectory, '.kube/config')] };
 }
 
 /**
- * Describes the source that {@link createEndpointSource} uses, for the log line at start;
- * `undefined` in format-only mode, which uses none.
+ * Creates the endpoint of the selected API server, with the headers that proxies on the way need.
+ *
+ * @throws {EndpointError} if no API server is known.
  */
-export function describeApiServer(
-  config: Config,
-  { inCluster, homeDirectory }: RuntimeEnvironment,
-): string | undefined {
-  const { mode, kubeApiUrl, kubeConfigFiles, kubeContext } = config;
-  if (mode === 'format-only') return undefined;
-  if (kubeApiUrl !== undefined) return kubeApiUrl;
-  if (kubeConfigFiles !== undefined) return `kubeconfig ${kubeConfigFiles.join(delimiter)}`;
-  if (inCluster !== undefined && kubeContext === undefined) return 'in-cluster';
-  return homeDirectory === undefined ? 'none' : `kubeconfig ${join(homeDirectory, '.kube/config')}`;
+export async function createEndpointSource(config: Config, environment: RuntimeEnvironment): Promise<EndpointSource> {
+  return withExtraHeaders(createEndpoint(config, environment), config.kubeHeaders ?? {});
+}
+
+function createEndpoint(config: Config, environment: RuntimeEnvironment): EndpointSource {
+  const { kubeContext: context, kubeTokenFile: tokenFile, kubeCaFile: caFile } = config;
+  const source = selectSource(config, environment);
+  switch (source.kind) {
+    case 'url': {
+      // A plain HTTP proxy adds its own credential, which gatecar's would replace.
+      const own = source.url.startsWith('https:') && environment.inCluster !== undefined;
+      return explicitEndpoint({
+        url: source.url,
+        tokenFile: tokenFile ?? (own ? IN_CLUSTER_TOKEN_FILE : undefined),
+        caFile: caFile ?? (own ? IN_CLUSTER_CA_FILE : undefined),
+      });
+    }
+    case 'kubeconfig':
+      return kubeConfigEndpoint({ files: source.files, context, tokenFile, caFile });
+    case 'in-cluster':
+      return inClusterEndpoint(source.address, tokenFile ?? IN_CLUSTER_TOKEN_FILE, caFile ?? IN_CLUSTER_CA_FILE);
+    case 'none':
+      throw new EndpointError('no API server is known: set GATECAR_KUBECONFIG or GATECAR_KUBE_API_URL');
+  }
+}
+
+/**
+ * Describes the selected API server, for the log line at start; `undefined` in format-only mode,
+ * which uses none.
+ */
+export function describeApiServer(config: Config, environment: RuntimeEnvironment): string | undefined {
+  if (config.mode === 'format-only') return undefined;
+  const source = selectSource(config, environment);
+  if (source.kind === 'url') return source.url;
+  return source.kind === 'kubeconfig' ? `kubeconfig ${source.files.join(delimiter)}` : source.kind;
 }
 
 /**

@@ -171,8 +171,8 @@ export const MAX_SECRET_LENGTH = 64 * KIB;
  * exact copy of it is replaced. In trace IDs it is not searched for.
  */
 export const MIN_REDACTED_LENGTH = 8;
-/** At most one line about unknown paths is logged in this time. */
-export const UNKNOWN_PATH_LOG_EVERY_MS = 60_000;
+/** One request to an unknown path is logged in full in this time. */
+export const UNKNOWN_PATH_LOG_WINDOW_MS = 60_000;
 /** In characters. */
 export const MAX_LOGGED_PATH_LENGTH = 200;
 /** Items of a list in the log line at start. */

@@ -21,31 +21,32 @@ export function writeResponse(
   }
 }
 
-/**
- * Whether the request declares a body. By default nginx sends the client's `Content-Length` without
- * the body. On a kept-alive connection, the next request would be read as that body, and its header
- * values as a request. Such a connection is therefore never reused.
- */
-export function declaresBody({ rawHeaders }: Pick<IncomingMessage, 'rawHeaders'>): boolean {
-  for (let at = 0; at < rawHeaders.length; at += 2) {
-    const name = rawHeaders[at]?.toLowerCase();
-    if (name === 'transfer-encoding') return true;
-    if (name === 'content-length' && Number(rawHeaders[at + 1]) !== 0) return true;
-  }
-  return false;
+/** What the header lines say about the request as a message. */
+export interface Framing {
+  /**
+   * Whether the request declares a body. By default nginx sends the client's `Content-Length`
+   * without the body. On a kept-alive connection, the next request would be read as that body, and
+   * its header values as a request. Such a connection is therefore never reused.
+   */
+  readonly declaresBody: boolean;
+  /**
+   * Whether the request has more than one `Host` line. RFC 9112 §3.2 demands a 400, because two
+   * programs could use different lines.
+   */
+  readonly repeatsHost: boolean;
 }
 
-/**
- * Whether the request has more than one `Host` line. RFC 9112 §3.2 demands a 400, because two
- * programs could use different lines.
- */
-export function repeatsHost({ rawHeaders }: Pick<IncomingMessage, 'rawHeaders'>): boolean {
+/** Reads the framing in one pass over the header lines. */
+export function framingOf({ rawHeaders }: Pick<IncomingMessage, 'rawHeaders'>): Framing {
+  let declaresBody = false;
   let hosts = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) {
-    const name = rawHeaders[at] as string;
-    if (name.length === 4 && name.toLowerCase() === 'host') hosts += 1;
+    const name = rawHeaders[at]?.toLowerCase();
+    if (name === 'host') hosts += 1;
+    else if (name === 'transfer-encoding') declaresBody = true;
+    else if (name === 'content-length' && Number(rawHeaders[at + 1]) !== 0) declaresBody = true;
   }
-  return hosts > 1;
+  return { declaresBody, repeatsHost: hosts > 1 };
 }
 
 /**

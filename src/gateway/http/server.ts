@@ -19,7 +19,7 @@ import {
 import { TurnQueue } from '../turn-queue.ts';
 import { WriteBatch } from '../write-batch.ts';
 import { HttpConnection } from './http-connection.ts';
-import { declaresBody, repeatsHost } from './response-writer.ts';
+import { framingOf } from './response-writer.ts';
 
 export interface HttpServerOptions extends ListenerOptions, Omit<ConnectionIntakeOptions, 'protocol'> {
   /**
@@ -65,8 +65,9 @@ export function httpServer(handler: RequestListener, options: HttpServerOptions)
     insecureHTTPParser: false,
   };
   const serve: RequestListener = (request, response) => {
-    connectionOf(request).begin(request, response, declaresBody(request));
-    if (repeatsHost(request)) response.writeHead(400, ['Connection', 'close', 'Content-Length', '0']).end();
+    const { declaresBody, repeatsHost } = framingOf(request);
+    connectionOf(request).begin(request, response, declaresBody);
+    if (repeatsHost) response.writeHead(400, ['Connection', 'close', 'Content-Length', '0']).end();
     else handler(request, response);
   };
   const server = tls ? secure(http, tls, handshakeTimeoutMs, serve) : createServer(http, serve);
